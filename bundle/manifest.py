@@ -1,0 +1,218 @@
+"""The manifest: everything a service must know of a trained model, parsed once and frozen.
+
+Shapes use the field's letters: B batch, T steps, C classes, H and W frame height and width in pixels. FLOPs follow the
+paper's convention throughout: one multiply-add counts one.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+SCHEMA_VERSION = 1
+"""Raised when an older reader could misread a newer manifest; docs/bundle-format.md lists what changed."""
+
+FULL = "full"
+"""The operating point that never exits early. Every bundle has it."""
+
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
+Precision = Literal["fp32", "fp16", "bf16", "int8"]
+GraphFormat = Literal["onnx", "torchscript"]
+ExitCriterion = Literal["max_softmax", "max_logit", "neg_entropy"]
+ModelKind = Literal["frame", "clip"]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class TensorSpec(_Frozen):
+    """One input or output of a graph. A dimension is a size, or the name of a symbolic one (``"batch"``)."""
+
+    name: str
+    dtype: Literal["uint8", "int64", "float32"]
+    shape: tuple[int | str, ...]
+
+
+class Graph(_Frozen):
+    """One graph file of the bundle, with the checksum that loading verifies."""
+
+    component: Literal["glance", "focus"]
+    format: GraphFormat
+    precision: Precision
+    file: FileName
+    sha256: Sha256
+    bytes: int = Field(gt=0)
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+    def width(self, name: str) -> int:
+        """Size of the last dimension of the named input or output; 0 if the graph has no such tensor."""
+        for spec in (*self.inputs, *self.outputs):
+            if spec.name == name:
+                last = spec.shape[-1]
+                return last if isinstance(last, int) else 0
+        return 0
+
+
+class FrameGeometry(_Frozen):
+    """How a decoded frame becomes the model's input: shorter side to ``resize`` pixels, then a centre crop."""
+
+    resize: int = Field(ge=8, le=4096, description="length of the shorter side after resizing, pixels")
+    crop: int = Field(ge=8, le=4096, description="side of the centre square that the model sees, pixels")
+
+    @model_validator(mode="after")
+    def _crop_fits(self) -> Self:
+        if self.crop > self.resize:
+            raise ValueError(f"crop {self.crop} must not exceed resize {self.resize}")
+        return self
+
+
+class Sampling(_Frozen):
+    """Which frames of a video the model sees, and in which order it visits them (PAPER section 1)."""
+
+    frames: int = Field(ge=1, le=1024, description="frames sampled uniformly; a clip model's glance frames")
+    focus_frames: int | None = Field(default=None, ge=1, le=1024, description="clip models: frames of the focus")
+    first_frame: int = Field(default=0, ge=0, description="frames before this index are never sampled")
+    order: tuple[int, ...] = Field(description="order[k] is the position in time, 0..frames-1, visited at step k+1")
+
+    @model_validator(mode="after")
+    def _order_is_a_permutation(self) -> Self:
+        if sorted(self.order) != list(range(self.frames)):
+            raise ValueError(f"order must visit each of the {self.frames} sampled frames once, got {self.order}")
+        return self
+
+
+class Flops(_Frozen):
+    """Multiply-adds, computed from the modules when the bundle was exported, never typed by hand."""
+
+    glance: int = Field(gt=0, description="one step of the glance graph as served: glance network and policy")
+    focus: int = Field(gt=0, description="one step of the focus graph as served: focus network, classifier, one head")
+    paper_per_step: int = Field(gt=0, description="one step in the published tables' counting")
+    convention: str = Field(description="what the two counts include")
+
+    @property
+    def per_step(self) -> int:
+        """Multiply-adds of one served step."""
+        return self.glance + self.focus
+
+
+class OperatingPoint(_Frozen):
+    """A named trade of accuracy for compute: one exit threshold per step."""
+
+    name: Name
+    thresholds: tuple[float | None, ...] = Field(
+        description="threshold[k]: leave after step k+1 at this confidence or more; null: never leave there. "
+        "The last step always answers."
+    )
+    expected_gflops: float = Field(gt=0, description="mean per video on the calibration split")
+    expected_accuracy: float | None = Field(default=None, ge=0, le=1, description="on the calibration split")
+    exit_shares: tuple[float, ...] | None = Field(default=None, description="share of calibration videos per step")
+
+
+class Provenance(_Frozen):
+    """Where the weights come from: enough to make them again and to know what may be done with them."""
+
+    data: str
+    data_source: str | None = None
+    data_licence: str | None = None
+    recipe: str | None = None
+    seed: int | None = None
+    metrics: dict[str, float] = Field(default_factory=dict)
+    notes: str | None = None
+
+
+class Manifest(_Frozen):
+    """Everything the service must know of a model (PRODUCT section 5)."""
+
+    schema_version: int = SCHEMA_VERSION
+    name: Name
+    version: Name
+    licence: str
+    kind: ModelKind = Field(description="frame: one frame a step; clip: one step that takes all its frames at once")
+    labels: tuple[str, ...] = Field(min_length=2)
+    steps: int = Field(ge=1, le=1024)
+    geometry: FrameGeometry
+    sampling: Sampling
+    patch_size: int = Field(ge=1, description="side of the focus patch, pixels of the cropped frame")
+    flops: Flops
+    temperature: float = Field(default=1.0, gt=0, description="logits are divided by it before the softmax")
+    exit_criterion: ExitCriterion = "max_softmax"
+    operating_points: tuple[OperatingPoint, ...] = Field(min_length=1)
+    default_point: Name = FULL
+    graphs: tuple[Graph, ...] = Field(min_length=2)
+    provenance: Provenance
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_schema(cls, data: Any) -> Any:
+        if isinstance(data, dict) and data.get("schema_version", SCHEMA_VERSION) != SCHEMA_VERSION:
+            raise ValueError(
+                f"bundle schema {data.get('schema_version')!r} is not readable here; this version reads {SCHEMA_VERSION}"
+            )
+        return data
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if len(set(self.labels)) != len(self.labels):
+            raise ValueError("labels must be distinct")
+        if self.patch_size > self.geometry.crop:
+            raise ValueError(f"patch_size {self.patch_size} must not exceed crop {self.geometry.crop}")
+        if self.kind == "frame" and self.steps != self.sampling.frames:
+            raise ValueError(f"a frame model has one step per sampled frame: {self.steps} != {self.sampling.frames}")
+        if self.kind == "clip" and (self.steps != 1 or self.sampling.focus_frames is None):
+            raise ValueError("a clip model has one step and names its focus_frames")
+        names = [point.name for point in self.operating_points]
+        if len(set(names)) != len(names):
+            raise ValueError("operating points must have distinct names")
+        for needed in (FULL, self.default_point):
+            if needed not in names:
+                raise ValueError(f"operating point {needed!r} is missing; there are {', '.join(names)}")
+        for point in self.operating_points:
+            if len(point.thresholds) != self.steps:
+                raise ValueError(f"operating point {point.name!r} needs {self.steps} thresholds")
+        if any(threshold is not None for threshold in self.point(FULL).thresholds):
+            raise ValueError("operating point 'full' never exits early: its thresholds are all null")
+        return self
+
+    def point(self, name: str) -> OperatingPoint:
+        """The operating point of that name.
+
+        Raises:
+            KeyError: there is none.
+        """
+        for point in self.operating_points:
+            if point.name == name:
+                return point
+        raise KeyError(name)
+
+    def graph(self, component: Literal["glance", "focus"], fmt: GraphFormat, precision: Precision) -> Graph:
+        """The graph of that component, format and precision.
+
+        Raises:
+            KeyError: the bundle holds none.
+        """
+        for graph in self.graphs:
+            if (graph.component, graph.format, graph.precision) == (component, fmt, precision):
+                return graph
+        raise KeyError(f"{component} as {fmt} {precision}")
+
+    @property
+    def flops_full(self) -> int:
+        """Multiply-adds of one video that never exits early, as served."""
+        return self.steps * self.flops.per_step
+
+    @property
+    def paper_flops_full(self) -> int:
+        """Multiply-adds of one video in the published tables' counting."""
+        return self.steps * self.flops.paper_per_step
+
+    def threshold_row(self, name: str) -> tuple[float, ...]:
+        """Thresholds of a point as plain numbers: ``inf`` where it never leaves, ``-inf`` at the last step."""
+        row = [math.inf if value is None else value for value in self.point(name).thresholds]
+        row[-1] = -math.inf
+        return tuple(row)
