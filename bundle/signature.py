@@ -1,0 +1,98 @@
+"""The graphs' signatures: tensor names, types and shapes, the same for every format (PRODUCT section 5).
+
+Written once here: the exporter builds its graphs' specifications from it, and loading checks a manifest against it.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+from bundle.manifest import Graph, Manifest, TensorSpec
+
+BATCH = "batch"
+"""The symbolic dimension: how many videos share a call."""
+
+
+class Signature(NamedTuple):
+    """Inputs and outputs of one graph, in the order in which the graph declares them."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+
+class Widths(NamedTuple):
+    """Sizes that the networks decide, not the manifest; a clip model has no states."""
+
+    glance_feature: int
+    policy_state: int = 0
+    pooled_state: int = 0
+
+
+def _floats(name: str, *dimensions: int) -> TensorSpec:
+    return TensorSpec(name=name, dtype="float32", shape=(BATCH, *dimensions))
+
+
+def _frames(crop: int, *time: int) -> TensorSpec:
+    return TensorSpec(name="frames", dtype="uint8", shape=(BATCH, *time, crop, crop, 3))
+
+
+def frame_signature(component: Literal["glance", "focus"], crop: int, classes: int, widths: Widths) -> Signature:
+    """Signature of a frame model's graph: one frame per row, states in and out."""
+    centre, feature = _floats("patch_centre", 2), _floats("glance_feature", widths.glance_feature)
+    if component == "glance":
+        return Signature(
+            (_frames(crop), _floats("policy_state", widths.policy_state)),
+            (feature, centre, _floats("next_policy_state", widths.policy_state)),
+        )
+    step = TensorSpec(name="step", dtype="int64", shape=(BATCH,))
+    return Signature(
+        (_frames(crop), centre, feature, _floats("pooled_state", widths.pooled_state), step),
+        (_floats("logits", classes), _floats("next_pooled_state", widths.pooled_state)),
+    )
+
+
+def clip_signature(component: Literal["glance", "focus"], frames: int, crop: int, classes: int) -> Signature:
+    """Signature of a clip model's graph: all frames of a clip per row, no state; the glance feature is its logits."""
+    centre, feature = _floats("patch_centre", 2), _floats("glance_feature", classes)
+    if component == "glance":
+        return Signature((_frames(crop, frames),), (feature, centre))
+    return Signature((_frames(crop, frames), centre, feature), (_floats("logits", classes),))
+
+
+def check_signatures(manifest: Manifest) -> None:
+    """Check that the graphs take and give what the manifest's other fields say they must.
+
+    Raises:
+        ValueError: names the graph's file and the tensor, with what it is and what it should be.
+    """
+    served = {(graph.format, graph.precision, graph.component): graph for graph in manifest.graphs}
+    if len(served) != len(manifest.graphs):
+        raise ValueError("two graphs have the same component, format and precision")
+    for fmt, precision, _ in served:
+        for component in ("glance", "focus"):
+            if (fmt, precision, component) not in served:
+                raise ValueError(f"there is no {component} graph as {fmt} {precision} beside the other one")
+    for (fmt, precision, _), graph in served.items():
+        expected = _expected(manifest, graph, served[fmt, precision, "glance"], served[fmt, precision, "focus"])
+        _compare(graph.file, "inputs", graph.inputs, expected.inputs)
+        _compare(graph.file, "outputs", graph.outputs, expected.outputs)
+
+
+def _expected(manifest: Manifest, graph: Graph, glance: Graph, focus: Graph) -> Signature:
+    crop, classes, sampling = manifest.geometry.crop, len(manifest.labels), manifest.sampling
+    if manifest.kind == "clip":
+        frames = sampling.frames if graph.component == "glance" else sampling.focus_frames
+        return clip_signature(graph.component, frames or 0, crop, classes)
+    widths = Widths(glance.width("glance_feature"), glance.width("policy_state"), focus.width("pooled_state"))
+    return frame_signature(graph.component, crop, classes, widths)
+
+
+def _compare(file: str, side: str, found: tuple[TensorSpec, ...], expected: tuple[TensorSpec, ...]) -> None:
+    if [spec.name for spec in found] != [spec.name for spec in expected]:
+        names, wanted = (", ".join(spec.name for spec in specs) for specs in (found, expected))
+        raise ValueError(f"{file}: {side} are {names}, expected {wanted}")
+    for spec, want in zip(found, expected, strict=True):
+        if spec != want:
+            raise ValueError(
+                f"{file}: {spec.name} is {spec.dtype} {list(spec.shape)}, expected {want.dtype} {list(want.shape)}"
+            )
