@@ -1,6 +1,6 @@
 """Reading, verifying and writing a bundle folder. File names of a bundle are known here and nowhere else.
 
-    BundleError            everything that can be wrong with a bundle, in one line that names the file
+``BundleError`` is everything that can be wrong with a bundle, in one line that names the file.
 """
 
 from __future__ import annotations
@@ -58,7 +58,9 @@ def read_manifest(folder: Path) -> Manifest:
         with path.open("rb") as stream:
             text = stream.read(_MAX_MANIFEST_BYTES + 1)
     except OSError as error:
-        raise BundleError(f"{path}: cannot be read ({_reason(error)}); a bundle is a folder with a {MANIFEST}") from error
+        raise BundleError(
+            f"{path}: cannot be read ({_reason(error)}); a bundle is a folder with a {MANIFEST}"
+        ) from error
     if len(text) > _MAX_MANIFEST_BYTES:
         raise BundleError(f"{path}: larger than {_MAX_MANIFEST_BYTES} bytes, which no manifest is")
     try:
