@@ -1,0 +1,114 @@
+"""The command `adafocus`: finds the verb, and turns every foreseeable failure into one line.
+
+A verb lives in ``cli/<verb>.py`` as a click command named ``command`` and is imported only when it is called, so that
+``serve`` never loads torch and ``train`` never loads the service. A verb raises `click.ClickException` for what went
+wrong (exit code 1) and `click.UsageError` for what was typed wrongly (2), or returns its exit code.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+SUMMARIES = {
+    "serve": "Run the HTTP service.",
+    "classify": "Classify video files and folders, without HTTP.",
+    "train": "Train a model end to end on folders of videos.",
+    "export": "Turn a checkpoint into a bundle.",
+    "inspect": "Say what is in a bundle.",
+}
+"""The verbs in the order a reader meets them. They stand here so that ``--help`` need not import them."""
+
+INTERRUPTED = 130
+
+
+class Verbs(click.Group):
+    """A click group that imports a verb when it is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Name the verbs."""
+        return list(SUMMARIES)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return the verb; None if there is none of that name.
+
+        Raises:
+            click.ClickException: a package that the verb needs is not installed.
+        """
+        if cmd_name not in SUMMARIES:
+            return None
+        try:
+            command = importlib.import_module(f"cli.{cmd_name}").command
+        except ModuleNotFoundError as error:
+            raise click.ClickException(
+                f"{cmd_name!r} needs the package {error.name!r}, which is not installed; "
+                "CONTRIBUTING.md says what to install for each verb"
+            ) from error
+        if not isinstance(command, click.Command):
+            raise TypeError(f"cli.{cmd_name}.command is no click command")
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the verbs without importing them."""
+        with formatter.section("Verbs"):
+            formatter.write_dl(list(SUMMARIES.items()))
+
+
+def _print_version(ctx: click.Context, param: click.Parameter, wanted: bool) -> None:
+    if not wanted:
+        return
+    try:
+        version = importlib.metadata.version("adafocus")
+    except importlib.metadata.PackageNotFoundError:
+        version = "(a checkout that is not installed)"
+    click.echo(f"adafocus {version}")
+    ctx.exit()
+
+
+@click.command(
+    cls=Verbs,
+    subcommand_metavar="VERB ...",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
+    epilog="Example: adafocus classify samples --exit balanced",
+)
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Say which.")
+def adafocus() -> None:
+    """Video classification that stops looking as soon as it is sure (AdaFocusV2)."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit code: 0 only on success, 2 for a wrong call, 130 when interrupted."""
+    try:
+        result = adafocus.main(arguments, prog_name="adafocus", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.message, err=True)
+        return error.exit_code
+    except click.UsageError as error:
+        path = error.ctx.command_path if error.ctx else "adafocus"
+        return _fail(f"{error.format_message()} Try '{path} --help'.", error.exit_code)
+    except click.ClickException as error:
+        return _fail(error.format_message(), error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        return _fail("interrupted", INTERRUPTED)
+    except BrokenPipeError:
+        # Whoever read our output has left. Keep the interpreter from complaining when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        return _fail(f"{where}{error.strerror or error}", 1)
+    return result if isinstance(result, int) else 0
+
+
+def _fail(message: str, code: int) -> int:
+    click.echo("adafocus: " + " ".join(message.split()), err=True)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
