@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from bundle.manifest import FrameGeometry, Manifest, OperatingPoint, Sampling
+from bundle.signature import check_signatures
+from tests.bundle.factory import make_clip_manifest, make_manifest
+
+
+def full(steps: int = 4, threshold: float | None = None) -> OperatingPoint:
+    return OperatingPoint(name="full", thresholds=(threshold,) * steps, expected_gflops=1.0)
+
+
+@pytest.mark.parametrize("make", [make_manifest, make_clip_manifest])
+def test_a_manifest_survives_json(make: Callable[[], Manifest]) -> None:
+    manifest = make()
+    assert Manifest.model_validate_json(manifest.model_dump_json()) == manifest
+    check_signatures(manifest)
+
+
+def test_flops_of_a_whole_video() -> None:
+    manifest = make_manifest()
+    assert manifest.flops.per_step == 5_000_000
+    assert manifest.flops_full == 20_000_000
+    assert manifest.paper_flops_full == 20_400_000
+
+
+def test_thresholds_become_plain_numbers_and_the_last_step_always_answers() -> None:
+    assert make_manifest().threshold_row("balanced") == (0.9, 0.8, math.inf, -math.inf)
+    assert make_manifest().threshold_row("full") == (math.inf, math.inf, math.inf, -math.inf)
+    with pytest.raises(KeyError):
+        make_manifest().threshold_row("fastest")
+
+
+def test_graphs_are_found_by_component_format_and_precision() -> None:
+    manifest = make_manifest()
+    glance = manifest.graph("glance", "onnx", "fp32")
+    assert (glance.width("policy_state"), glance.width("step"), glance.width("glance_feature")) == (6, 0, 8)
+    with pytest.raises(KeyError, match="focus as torchscript fp32"):
+        manifest.graph("focus", "torchscript", "fp32")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"labels": ("a", "a", "b")}, "labels must be distinct"),
+        ({"labels": ("alone",)}, "at least 2 items"),
+        ({"patch_size": 33}, "patch_size 33 must not exceed crop 32"),
+        ({"steps": 5}, "a frame model has one step per sampled frame: 5 != 4"),
+        ({"default_point": "fast"}, "operating point 'fast' is missing; there are full, balanced"),
+        ({"operating_points": (full(), full()), "default_point": "full"}, "distinct names"),
+        ({"operating_points": (full(3),), "default_point": "full"}, "'full' needs 4 thresholds"),
+        ({"operating_points": (full(4, 0.5),), "default_point": "full"}, "'full' never exits early"),
+        ({"kind": "clip"}, "a clip model has one step"),
+        ({"name": "../up"}, "String should match pattern"),
+        ({"temperature": 0.0}, "greater than 0"),
+        ({"temperature": math.inf}, "finite number"),
+        ({"colour": "red"}, "Extra inputs are not permitted"),
+    ],
+)
+def test_what_does_not_fit_is_refused(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        make_manifest(**changes)
+
+
+def test_geometry_and_sampling_are_checked() -> None:
+    with pytest.raises(ValidationError, match="crop 40 must not exceed resize 36"):
+        FrameGeometry(resize=36, crop=40)
+    with pytest.raises(ValidationError, match="order must visit each of the 3 sampled frames once"):
+        Sampling(frames=3, order=(0, 1, 1))
+
+
+@given(st.permutations(range(6)))
+def test_any_permutation_is_an_order(order: list[int]) -> None:
+    assert Sampling(frames=6, order=tuple(order)).order == tuple(order)
