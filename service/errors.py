@@ -175,8 +175,8 @@ class Rejection(Problem):
     status = 503
     outcome = "rejected"
 
-    def __init__(self, detail: str, *, retry_after_s: float = 1.0) -> None:
-        super().__init__(detail, headers={"Retry-After": str(max(1, math.ceil(retry_after_s)))})
+    def __init__(self, detail: str, *, retry_after: float = 1.0) -> None:
+        super().__init__(detail, headers={"Retry-After": str(max(1, math.ceil(retry_after)))})
 
 
 class Overloaded(Rejection):
@@ -184,8 +184,8 @@ class Overloaded(Rejection):
 
     code, title = "overloaded", "Too busy"
 
-    def __init__(self, detail: str = "the queue is full", *, retry_after_s: float = 1.0) -> None:
-        super().__init__(detail, retry_after_s=retry_after_s)
+    def __init__(self, detail: str = "the queue is full", *, retry_after: float = 1.0) -> None:
+        super().__init__(detail, retry_after=retry_after)
 
 
 class Draining(Rejection):
@@ -193,8 +193,8 @@ class Draining(Rejection):
 
     code, title = "draining", "Not ready"
 
-    def __init__(self, detail: str = "the service is starting or shutting down", *, retry_after_s: float = 5.0) -> None:
-        super().__init__(detail, retry_after_s=retry_after_s)
+    def __init__(self, detail: str = "the service is starting or shutting down", *, retry_after: float = 5.0) -> None:
+        super().__init__(detail, retry_after=retry_after)
 
 
 class DeadlinePassed(Problem):
