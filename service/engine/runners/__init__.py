@@ -1,0 +1,1 @@
+"""What touches the device: one small protocol, and one file per runtime behind it."""

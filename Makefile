@@ -1,0 +1,61 @@
+# Two commands matter to a user: `make serve` and `make test`. Both keep to .venv in this folder.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
+HOST   ?= 127.0.0.1
+PORT   ?= 8000
+BUNDLE ?= bundles/tank-state
+# One thread a pool: the tests share the machine, and spinning pools are slower than none.
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: help serve test lint type arch unit parity bench clean
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+serve: $(VENV)/.serve ## install what serving needs (no torch) and start the service: PORT=, HOST=, BUNDLE=
+	exec $(BIN)/adafocus serve --bundle $(BUNDLE) --host $(HOST) --port $(PORT)
+
+test: lint type arch unit ## every check: lint, types, import contracts, tests
+
+lint: $(VENV)/.dev ## ruff: rules and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+type: $(VENV)/.dev ## mypy --strict
+	$(BIN)/mypy
+
+arch: $(VENV)/.dev ## the import contracts of pyproject.toml
+	$(BIN)/lint-imports
+
+unit: $(VENV)/.dev ## the tests
+	$(BIN)/python -m pytest
+
+parity: $(VENV)/.dev ## only the tests that hold the model to the authors' released code
+	$(BIN)/python -m pytest -m parity
+
+bench: $(VENV)/.dev ## the measurements behind README's tables, into benchmarks/results
+	$(BIN)/python -m benchmarks.run_all
+
+clean: ## forget the environment and every cache
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info build
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "adafocus needs Python 3.11 or newer; set PYTHON="; exit 1; }
+	@# Debian and Ubuntu ship Python without venv; root can add it here, others are told what to ask for.
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then apt-get update -qq && apt-get install -y -qq python3-venv; \
+	  else echo "Python's venv is missing: sudo apt-get install python3-venv"; exit 1; fi; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.serve: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(PIP) -e '.[serve]'
+	touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(PIP) -e '.[dev]'
+	touch $(VENV)/.serve $@

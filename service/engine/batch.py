@@ -1,0 +1,90 @@
+"""One step of several rows as arrays, run on the device's thread: it touches copies only, never a row."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from service.engine.runners.base import Float32, Int64, Runner, RunnerError, UInt8
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Inputs of one step, rows first. For a clip model the two frame arrays differ and are ``[B, N, H, W, 3]``."""
+
+    glance_frames: UInt8
+    focus_frames: UInt8
+    policy_state: Float32
+    pooled_state: Float32
+    step: Int64
+
+    def __len__(self) -> int:
+        return len(self.step)
+
+    def part(self, rows: slice) -> Batch:
+        """Some of the rows."""
+        return Batch(
+            self.glance_frames[rows],
+            self.focus_frames[rows],
+            self.policy_state[rows],
+            self.pooled_state[rows],
+            self.step[rows],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """What one step left for one row, and how long its batch took in each graph."""
+
+    patch_centre: Float32
+    logits: Float32
+    policy_state: Float32
+    pooled_state: Float32
+    glance_seconds: float
+    focus_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class BatchRun:
+    """Results in the order of the rows, an error in the place of a row that fails, and what ran how often."""
+
+    results: tuple[StepResult | RunnerError, ...]
+    runs: tuple[tuple[int, float, float], ...]
+    """Per execution: real rows, seconds in the glance graph, seconds in the focus graph."""
+
+
+def run(runner: Runner, batch: Batch) -> BatchRun:
+    """Glance, then focus. A batch that fails is halved until the rows that fail stand alone."""
+    try:
+        return _run_once(runner, batch)
+    except RunnerError as error:
+        if len(batch) == 1:
+            return BatchRun((error,), ())
+    middle = len(batch) // 2
+    first, second = run(runner, batch.part(slice(0, middle))), run(runner, batch.part(slice(middle, None)))
+    return BatchRun(first.results + second.results, first.runs + second.runs)
+
+
+def _run_once(runner: Runner, batch: Batch) -> BatchRun:
+    start = time.perf_counter()
+    glance = runner.glance(batch.glance_frames, batch.policy_state)
+    between = time.perf_counter()
+    focus = runner.focus(batch.focus_frames, glance.patch_centre, glance.feature, batch.pooled_state, batch.step)
+    glance_seconds, focus_seconds = between - start, time.perf_counter() - between
+    results: Sequence[StepResult | RunnerError] = [
+        StepResult(
+            glance.patch_centre[i],
+            focus.logits[i],
+            glance.policy_state[i],
+            focus.pooled_state[i],
+            glance_seconds,
+            focus_seconds,
+        )
+        if np.isfinite(focus.logits[i]).all()
+        else RunnerError("the model gave a logit that is not a number")
+        for i in range(len(batch))
+    ]
+    return BatchRun(tuple(results), ((len(batch), glance_seconds, focus_seconds),))

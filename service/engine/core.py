@@ -1,0 +1,228 @@
+"""The engine: schedule, run, update, until nobody is left.
+
+A row is one video at one step. Whoever has a frame runs in the next batch, whatever its step; whoever is sure leaves
+and its slot is taken at once. The loop below owns the device: one thread runs batches, the event loop's thread owns
+every row, so there are no locks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+
+import numpy as np
+
+from bundle.exit_rule import confidence, leaves
+from bundle.manifest import Manifest
+from service.engine.admission import Admission
+from service.engine.batch import Batch, BatchRun, StepResult, run
+from service.engine.intake import FrameIntake, intake_for
+from service.engine.request import EngineObserver, EngineRequest, FrameSource, Outcome, Row, Status, Step
+from service.engine.runners.base import Runner, RunnerError
+from service.engine.scheduler import next_rows
+from service.errors import DeadlinePassed, Internal, Undecodable
+
+logger = logging.getLogger("adafocus.engine")
+
+
+class Engine:
+    """Runs the videos of all requests through one model on one device.
+
+    Args:
+        manifest: of the bundle that the runner loaded.
+        runner: the device.
+        slots: videos in flight at once.
+        max_batch: rows in one batch at most.
+        max_queue: requests that may hold a place beyond those in a slot.
+        observer: told what ran; metrics.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        runner: Runner,
+        *,
+        slots: int,
+        max_batch: int,
+        max_queue: int,
+        observer: EngineObserver,
+    ) -> None:
+        self.manifest = manifest
+        self.runner = runner
+        self.admission = Admission(slots, max_queue, observer, asyncio.get_running_loop().time)
+        self._max_batch = max_batch
+        self._observer = observer
+        self._intake: FrameIntake = intake_for(manifest)
+        self._rows: list[Row] = []
+        self._wake = asyncio.Event()
+        self._device = ThreadPoolExecutor(max_workers=1, thread_name_prefix="device")
+        self._loop_task: asyncio.Task[None] | None = None
+
+    @property
+    def alive(self) -> bool:
+        """Started, and still serving rows."""
+        return self._loop_task is not None and not self._loop_task.done()
+
+    async def start(self) -> None:
+        """Warm every batch size, then begin to serve rows."""
+        await asyncio.get_running_loop().run_in_executor(self._device, self.runner.warm_up)
+        self._loop_task = asyncio.create_task(self._serve(), name="engine")
+
+    async def close(self) -> None:
+        """Stop serving and give the device back; rows still in flight fail."""
+        if self._loop_task is not None:
+            self._loop_task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._loop_task
+        for row in self._rows:
+            row.fail(Internal())
+        self._device.shutdown(wait=True)
+        self.runner.close()
+
+    async def classify(self, request: EngineRequest, source: FrameSource) -> Outcome:
+        """Run one video until it is sure, out of frames, out of budget or out of time. The caller holds a slot.
+
+        A caller that is cancelled takes no part in any later batch.
+
+        Raises:
+            DeadlinePassed: the deadline passed before the first step finished.
+            Undecodable: the source had no frame at all.
+            Internal: the device failed on this video.
+        """
+        loop = asyncio.get_running_loop()
+        row = Row.start(request, loop.time(), self.runner.widths, loop.create_future())
+        feeder = asyncio.create_task(self._feed(row, source))
+        self._rows.append(row)
+        try:
+            async with asyncio.timeout_at(request.deadline) as limit:
+                await row.finished
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            if not row.steps:
+                raise DeadlinePassed from None
+            row.finish("deadline")
+        finally:
+            row.leave()
+            self._rows.remove(row)
+            feeder.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await feeder
+        return row.outcome()
+
+    def schedule(self) -> list[Row]:
+        """The rows of the next batch: ready ones, most urgent first."""
+        batch = next_rows([row for row in self._rows if row.status is Status.READY], self._max_batch)
+        now = asyncio.get_running_loop().time()
+        for row in batch:
+            row.status = Status.RUNNING
+            row.queue_seconds += now - row.ready_since
+            row.glance_flops += self.manifest.flops.glance
+            row.focus_flops += self.manifest.flops.focus
+        return batch
+
+    async def run(self, rows: Sequence[Row]) -> BatchRun:
+        """Glance and focus of all rows, on the device's thread."""
+        pairs = [self._intake.pixels(row) for row in rows]
+        batch = Batch(
+            glance_frames=np.stack([glance for glance, _ in pairs]),
+            focus_frames=np.stack([focus for _, focus in pairs]),
+            policy_state=np.stack([row.policy_state for row in rows]),
+            pooled_state=np.stack([row.pooled_state for row in rows]),
+            step=np.array([row.step for row in rows], dtype=np.int64),
+        )
+        return await asyncio.get_running_loop().run_in_executor(self._device, run, self.runner, batch)
+
+    def update(self, rows: Sequence[Row], done: BatchRun) -> None:
+        """Store what each row learnt and decide who is finished."""
+        for size, glance_seconds, focus_seconds in done.runs:
+            self._observer.batch_ran("glance", size, glance_seconds)
+            self._observer.batch_ran("focus", size, focus_seconds)
+        for row, result in zip(rows, done.results, strict=True):
+            if row.status is Status.DONE:  # its client left, or its time was up, while it ran
+                continue
+            if isinstance(result, RunnerError):
+                error = Internal()
+                error.__cause__ = result
+                row.fail(error)
+            else:
+                self._advance(row, result)
+
+    def _advance(self, row: Row, result: StepResult) -> None:
+        model = self.manifest
+        threshold = row.request.thresholds[row.step]
+        sure = float(confidence(result.logits, model.exit_criterion, model.temperature))
+        frame = self._intake.take(row)
+        y, x = (float(value) for value in result.patch_centre)
+        row.steps.append(Step(frame.index, frame.time_s, (y, x), result.logits, sure))
+        row.policy_state, row.pooled_state = result.policy_state, result.pooled_state
+        row.glance_seconds += result.glance_seconds
+        row.focus_seconds += result.focus_seconds
+        row.status = Status.WAITING
+        cap = row.request.max_flops
+        if row.step == model.steps:
+            row.finish("end_of_video" if self._intake.fell_short(row) else "all_steps")
+        elif bool(leaves(sure, threshold)):
+            row.finish("confident")
+        elif cap is not None and row.glance_flops + row.focus_flops + model.flops.per_step > cap:
+            row.finish("max_gflops")
+        else:
+            self._offer(row)
+
+    def _offer(self, row: Row) -> None:
+        """Make a row ready if its next step has its frames, or end it if it never will."""
+        if row.status is not Status.WAITING:
+            return
+        if self._intake.complete(row):
+            row.status = Status.READY
+            row.ready_since = asyncio.get_running_loop().time()
+            self._wake.set()
+        elif row.drained and row.steps:
+            row.finish("end_of_video")
+        elif row.drained:
+            row.fail(Undecodable("not one frame of this video could be decoded"))
+
+    async def _feed(self, row: Row, source: FrameSource) -> None:
+        """Pull frames a little ahead of the steps, so that a row that goes on is ready at once."""
+        try:
+            while row.status is not Status.DONE and not row.drained:
+                if self._intake.full(row):
+                    row.room.clear()
+                    await row.room.wait()
+                    continue
+                frame = await source.next()
+                if frame is None:
+                    row.drained = True
+                else:
+                    row.inbox.append(frame)
+                self._offer(row)
+        except Exception as error:  # noqa: BLE001 - whatever the source raises belongs to this row's caller
+            row.fail(error)
+
+    async def _serve(self) -> None:
+        while True:
+            await self._wake.wait()
+            rows = self.schedule()
+            if not rows:
+                self._wake.clear()
+                continue
+            try:
+                self.update(rows, await self.run(rows))
+            except Exception:  # the rows of this batch fail, the engine goes on
+                logger.exception("a batch of %d rows failed outside the graphs", len(rows))
+                for row in rows:
+                    row.fail(Internal())
+
+
+@asynccontextmanager
+async def running(engine: Engine) -> AsyncIterator[Engine]:
+    """The engine, started and closed around a block."""
+    await engine.start()
+    try:
+        yield engine
+    finally:
+        await engine.close()

@@ -1,0 +1,111 @@
+"""How frames become steps: a frame model takes one frame a step, a clip model takes all of them at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Protocol
+
+import numpy as np
+
+from bundle.manifest import Manifest
+from service.engine.request import Row
+from service.engine.runners.base import UInt8
+from video.decoder import Frame
+
+LOOK_AHEAD = 2
+"""Frames that a row of a frame model may hold before its steps take them: the one that runs and the one after it."""
+
+
+class FrameIntake(Protocol):
+    """What a model kind means for a row's inbox."""
+
+    def full(self, row: Row) -> bool:
+        """Whether to pull no further frame for now."""
+
+    def complete(self, row: Row) -> bool:
+        """Whether the next step has all it needs."""
+
+    def pixels(self, row: Row) -> tuple[UInt8, UInt8]:
+        """What the glance and the focus of the next step see."""
+
+    def take(self, row: Row) -> Frame:
+        """Remove the frames of the finished step; returns the one that stands for it in the trace."""
+
+    def fell_short(self, row: Row) -> bool:
+        """Whether the last step had fewer frames than planned."""
+
+
+class FrameByFrame:
+    """One frame, seen by glance and focus alike."""
+
+    def full(self, row: Row) -> bool:
+        """See :class:`FrameIntake`."""
+        return len(row.inbox) >= LOOK_AHEAD
+
+    def complete(self, row: Row) -> bool:
+        """See :class:`FrameIntake`."""
+        return bool(row.inbox)
+
+    def pixels(self, row: Row) -> tuple[UInt8, UInt8]:
+        """``[H, W, 3]`` twice."""
+        return row.inbox[0].pixels, row.inbox[0].pixels
+
+    def take(self, row: Row) -> Frame:
+        """See :class:`FrameIntake`."""
+        frame = row.inbox.popleft()
+        row.frames_seen.add(frame.index)
+        row.room.set()
+        return frame
+
+    def fell_short(self, row: Row) -> bool:
+        """Never: a step without its frame does not run."""
+        return False
+
+
+class WholeClip:
+    """All glance frames and all focus frames in one step; one that could not be decoded is filled by its neighbour.
+
+    Args:
+        glance_frames: frames of the glance, first in visiting order.
+        focus_frames: frames of the focus, after them.
+    """
+
+    def __init__(self, glance_frames: int, focus_frames: int) -> None:
+        self._glance_frames = glance_frames
+        self._total = glance_frames + focus_frames
+
+    def full(self, row: Row) -> bool:
+        """See :class:`FrameIntake`."""
+        return len(row.inbox) >= self._total
+
+    def complete(self, row: Row) -> bool:
+        """See :class:`FrameIntake`."""
+        return len(row.inbox) == self._total or (row.drained and bool(row.inbox))
+
+    def pixels(self, row: Row) -> tuple[UInt8, UInt8]:
+        """``[glance frames, H, W, 3]`` and ``[focus frames, H, W, 3]``."""
+        have = {frame.position: frame.pixels for frame in row.inbox}
+        filled = [have[self._nearest(wanted, have)] for wanted in range(self._total)]
+        return np.stack(filled[: self._glance_frames]), np.stack(filled[self._glance_frames :])
+
+    def _nearest(self, wanted: int, have: Iterable[int]) -> int:
+        """The position that stands in for one: of the same network if it has any, else of the other."""
+        of_glance = wanted < self._glance_frames
+        return min(have, key=lambda known: ((known < self._glance_frames) != of_glance, abs(known - wanted)))
+
+    def take(self, row: Row) -> Frame:
+        """See :class:`FrameIntake`."""
+        frame = row.inbox[0]
+        row.frames_seen.update(known.index for known in row.inbox)
+        return frame
+
+    def fell_short(self, row: Row) -> bool:
+        """See :class:`FrameIntake`."""
+        return len(row.inbox) < self._total
+
+
+def intake_for(manifest: Manifest) -> FrameIntake:
+    """The intake of the manifest's model kind."""
+    if manifest.sampling.focus_frames is None:
+        return FrameByFrame()
+    return WholeClip(manifest.sampling.frames, manifest.sampling.focus_frames)

@@ -1,0 +1,187 @@
+"""One video on its way through the engine: what was asked, where its row stands, and what came out.
+
+Plain state with an enum status. Only the event loop's thread reads or writes it, so it needs no lock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import Literal, Protocol
+
+import numpy as np
+
+from service.engine.runners.base import Component, Float32, StateWidths
+from video.decoder import Frame
+
+Reason = Literal["confident", "all_steps", "max_gflops", "deadline", "end_of_video"]
+
+
+class FrameSource(Protocol):
+    """Where a row's frames come from, pulled one by one in the model's visiting order."""
+
+    async def next(self) -> Frame | None:
+        """The next frame that could be decoded, or None when there is none left."""
+
+
+class EngineObserver(Protocol):
+    """What the engine reports as it happens; metrics implement it."""
+
+    def batch_ran(self, component: Component, rows: int, seconds: float) -> None:
+        """A batch of that many real rows ran; padding is not among them."""
+
+    def slots_active(self, count: int) -> None:
+        """Videos that hold a slot now."""
+
+    def queue_depth(self, count: int) -> None:
+        """Videos that wait for a slot now."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineRequest:
+    """What a caller asks of the engine.
+
+    Args:
+        thresholds: one per step; ``inf`` never leaves there, ``-inf`` at the last step.
+        max_flops: the answer is the best so far when the next step would pass it; None: no cap.
+        deadline: event-loop time by which the answer is due; None: none.
+    """
+
+    thresholds: tuple[float, ...]
+    max_flops: int | None = None
+    deadline: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One finished step: which frame, where the patch lay (y, x in 0..1), and what the model thought after it."""
+
+    frame_index: int
+    time_s: float | None
+    patch_centre: tuple[float, float]
+    logits: Float32
+    confidence: float
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The engine's answer.
+
+    ``glance_flops`` and ``focus_flops`` count the multiply-adds of every step that was started for this video, and of
+    no other; seconds are wall time. ``queue_seconds`` is the time spent ready and not running.
+    """
+
+    reason: Reason
+    steps: tuple[Step, ...]
+    threshold: float
+    glance_flops: int
+    focus_flops: int
+    frames_used: int
+    queue_seconds: float
+    glance_seconds: float
+    focus_seconds: float
+
+    @property
+    def last(self) -> Step:
+        """The step whose logits are the answer."""
+        return self.steps[-1]
+
+
+class Status(Enum):
+    """Where a row stands: WAITING for a frame → READY → RUNNING → WAITING or READY …, and DONE at the end."""
+
+    WAITING = auto()
+    READY = auto()
+    RUNNING = auto()
+    DONE = auto()
+
+
+@dataclass(slots=True, eq=False)
+class Row:
+    """The state of one video in a slot. States are zeros when it starts and never another row's.
+
+    ``inbox`` holds decoded frames that no step has taken yet; ``drained`` says that no more will come.
+    """
+
+    request: EngineRequest
+    arrived: float
+    policy_state: Float32
+    pooled_state: Float32
+    finished: asyncio.Future[None]
+    status: Status = Status.WAITING
+    inbox: deque[Frame] = field(default_factory=deque)
+    drained: bool = False
+    room: asyncio.Event = field(default_factory=asyncio.Event)
+    ready_since: float = 0.0
+    reason: Reason | None = None
+    steps: list[Step] = field(default_factory=list)
+    glance_flops: int = 0
+    focus_flops: int = 0
+    frames_seen: set[int] = field(default_factory=set)
+    queue_seconds: float = 0.0
+    glance_seconds: float = 0.0
+    focus_seconds: float = 0.0
+
+    @classmethod
+    def start(cls, request: EngineRequest, now: float, widths: StateWidths, finished: asyncio.Future[None]) -> Row:
+        """A row before its first step, both states zero."""
+        return cls(
+            request=request,
+            arrived=now,
+            policy_state=np.zeros(widths.policy, dtype=np.float32),
+            pooled_state=np.zeros(widths.pooled, dtype=np.float32),
+            finished=finished,
+        )
+
+    @property
+    def step(self) -> int:
+        """The step that comes next, from 0."""
+        return len(self.steps)
+
+    @property
+    def deadline(self) -> float | None:
+        """Event-loop time by which the answer is due."""
+        return self.request.deadline
+
+    def finish(self, reason: Reason) -> None:
+        """End the row with the answer it has; a second end is ignored."""
+        if self.status is not Status.DONE:
+            self.reason = reason
+            self.leave()
+            if not self.finished.done():
+                self.finished.set_result(None)
+
+    def fail(self, error: BaseException) -> None:
+        """End the row without an answer; a second end is ignored."""
+        if self.status is not Status.DONE:
+            self.leave()
+            if not self.finished.done():
+                self.finished.set_exception(error)
+
+    def leave(self) -> None:
+        """Take part in no further batch."""
+        self.status = Status.DONE
+        self.inbox.clear()
+
+    def outcome(self) -> Outcome:
+        """The answer of a row that ended with at least one step.
+
+        Raises:
+            ValueError: it has not.
+        """
+        reason = self.reason
+        if reason is None or not self.steps:
+            raise ValueError("a row without a finished step has no outcome")
+        return Outcome(
+            reason=reason,
+            steps=tuple(self.steps),
+            threshold=self.request.thresholds[len(self.steps) - 1],
+            glance_flops=self.glance_flops,
+            focus_flops=self.focus_flops,
+            frames_used=len(self.frames_seen),
+            queue_seconds=self.queue_seconds,
+            glance_seconds=self.glance_seconds,
+            focus_seconds=self.focus_seconds,
+        )

@@ -1,0 +1,24 @@
+"""What tests share: where the optional material is, small real clips, and every tolerance."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SHARED = ROOT.parent / "shared"
+
+
+@pytest.fixture(scope="session")
+def shared_dir() -> Path:
+    """Material beside the project that a clone may lack; a test that needs it is skipped by name."""
+    if not SHARED.is_dir():
+        pytest.skip("needs the folder ../shared, which this clone does not have")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def project_root() -> Path:
+    """The checkout."""
+    return ROOT
