@@ -1,0 +1,165 @@
+"""AdaFocusV2, the frame model (PAPER section 1): glance at a frame, look closely at one patch of it, pool, classify.
+
+``forward`` takes a whole clip, as training does; ``glance_step`` and ``focus_step`` take one frame per row, as serving
+does. Both run the same modules and agree.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from model.backbones import build_backbone, by_clip, feature_map_size, spatial_mean
+from model.classifier import Classifier
+from model.config import ModelConfig
+from model.patch import crop_patches
+from model.policy import Policy
+
+
+class GlanceClip(NamedTuple):
+    """What the glance and the policy say of a clip."""
+
+    features: Tensor
+    """[B, T, G], pooled."""
+    logits: Tensor
+    """[B, T, C], the auxiliary frame-wise head's."""
+    patch_centres: Tensor
+    """[B, T, 2], the policy's, in (y, x) order."""
+
+
+class FocusClip(NamedTuple):
+    """What the focus and the classifier say of a clip, given patch centres."""
+
+    step_logits: Tensor
+    """[B, T, C], after each step."""
+    logits: Tensor
+    """[B, T, C], the auxiliary frame-wise head's."""
+
+
+class ClipOutput(NamedTuple):
+    """Everything that the loss or an evaluation needs of a clip."""
+
+    step_logits: Tensor
+    """[B, T, C], after each step; the last is the answer over all frames."""
+    glance_logits: Tensor
+    """[B, T, C], auxiliary."""
+    focus_logits: Tensor
+    """[B, T, C], auxiliary."""
+    patch_centres: Tensor
+    """[B, T, 2], those that were used, in (y, x) order."""
+
+
+class AdaFocus(nn.Module):
+    """The frame model.
+
+    Frames are normalised floating point images in the order of the visit (``config.frame_order``): position t of a clip
+    is step t. A clip may be shorter than ``config.steps``.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        if config.kind != "frame":
+            raise ValueError(f"AdaFocus needs kind 'frame', got {config.kind!r}")
+        self.config = config
+        self.glance = build_backbone(config.glance)
+        self.focus = build_backbone(config.focus)
+        G, L = self.glance.channels, self.focus.channels
+        map_size = feature_map_size(self.glance, config.glance_size)
+        self.policy = Policy(G, map_size, config.policy_channels, config.policy_hidden)
+        self.classifier = Classifier(G + L, config.mlp_width, config.steps, config.num_classes, config.dropout)
+        self.glance_head = nn.Linear(G, config.num_classes)  # auxiliary: training only
+        self.focus_head = nn.Linear(L, config.num_classes)  # auxiliary: training only
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, frames: Tensor, patch_centres: Tensor | None = None) -> ClipOutput:
+        """Classify a clip.
+
+        Args:
+            frames: [B, T, 3, H, W], H = W = ``config.frame_size``.
+            patch_centres: [B, T, 2] instead of the policy's, in (y, x) order.
+        """
+        glance = self.glance_clip(frames)
+        centres = glance.patch_centres if patch_centres is None else patch_centres
+        focus = self.focus_clip(frames, glance.features, centres)
+        return ClipOutput(focus.step_logits, glance.logits, focus.logits, centres)
+
+    def glance_clip(self, frames: Tensor, *, detach_policy: bool = True) -> GlanceClip:
+        """Glance and policy over a clip [B, T, 3, H, W].
+
+        With ``detach_policy`` the policy's gradient stops before the glance network, which is what makes one-stage
+        training stable (PAPER section 2, remedy 3).
+        """
+        B, T = frames.shape[:2]
+        feature_maps = self._feature_map(frames.flatten(0, 1))  # (B·T, G, h, w)
+        features = spatial_mean(feature_maps)
+        policy_input = feature_maps.detach() if detach_policy else feature_maps
+        centres = self.policy(by_clip(policy_input, T), self.initial_states(B)[0])
+        logits = self.glance_head(self.dropout(features))
+        return GlanceClip(by_clip(features, T), by_clip(logits, T), centres)
+
+    def focus_clip(self, frames: Tensor, glance_features: Tensor, patch_centres: Tensor) -> FocusClip:
+        """Focus and classifier over a clip: [B, T, 3, H, W], [B, T, G], [B, T, 2].
+
+        Training calls it twice on one glance: with the policy's patches and with random ones.
+        """
+        T = frames.shape[1]
+        patches = crop_patches(frames.flatten(0, 1), patch_centres.flatten(0, 1), self.config.patch_size)
+        features = spatial_mean(self.focus(patches))  # (B·T, L)
+        logits = by_clip(self.focus_head(self.dropout(features)), T)
+        return FocusClip(self.classifier(glance_features, by_clip(features, T)), logits)
+
+    def initial_states(self, batch: int) -> tuple[Tensor, Tensor]:
+        """The states before the first step, all zero: policy state [B, S], pooled state [B, F]."""
+        like = self.policy.centre.weight
+        policy_state = torch.zeros(batch, self.config.policy_hidden, dtype=like.dtype, device=like.device)
+        pooled_state = torch.zeros(batch, self.config.mlp_width, dtype=like.dtype, device=like.device)
+        return policy_state, pooled_state
+
+    def glance_step(self, frames: Tensor, policy_state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Glance at one frame per row.
+
+        Args:
+            frames: [B, 3, H, W].
+            policy_state: [B, S].
+
+        Returns:
+            glance feature [B, G], patch centre [B, 2] in (y, x) order, next policy state [B, S].
+        """
+        feature_map = self._feature_map(frames)
+        centre, next_state = self.policy.step(feature_map, policy_state)
+        return spatial_mean(feature_map), centre, next_state
+
+    def focus_step(
+        self, frames: Tensor, patch_centre: Tensor, glance_feature: Tensor, pooled_state: Tensor, step: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Look closely at one patch per row and classify what was seen so far.
+
+        Args:
+            frames: [B, 3, H, W], the frames of the glance.
+            patch_centre: [B, 2] in (y, x) order.
+            glance_feature: [B, G].
+            pooled_state: [B, F].
+            step: int64 [B], each row's own, from 0.
+
+        Returns:
+            logits [B, C], next pooled state [B, F].
+        """
+        patches = crop_patches(frames, patch_centre, self.config.patch_size)
+        return self.focus_patch_step(patches, glance_feature, pooled_state, step)
+
+    def focus_patch_step(
+        self, patches: Tensor, glance_feature: Tensor, pooled_state: Tensor, step: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """``focus_step`` on normalised patches [B, 3, P, P] that are already cut."""
+        return self.classifier.step(glance_feature, spatial_mean(self.focus(patches)), pooled_state, step)
+
+    def _feature_map(self, frames: Tensor) -> Tensor:
+        """[N, 3, H, W] -> the glance network's map [N, G, h, w], on the frame resized where it is configured so."""
+        size = self.config.glance_size
+        if size != self.config.frame_size:
+            frames = F.interpolate(frames, size=(size, size), mode="bilinear", align_corners=True)
+        feature_map: Tensor = self.glance(frames)
+        return feature_map

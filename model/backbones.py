@@ -1,0 +1,191 @@
+"""The convolutional networks behind the glance and the focus: MobileNetV2 and ResNet, at any width and depth.
+
+Sandler et al., CVPR 2018, and He et al., CVPR 2016 (the variant that strides in the 3×3 convolution). Only the
+features: a backbone maps images to a feature map, and whoever uses it pools and classifies.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from model.config import BackboneConfig
+
+INVERTED_RESIDUALS = ((1, 16, 1), (6, 24, 2), (6, 32, 2), (6, 64, 2), (6, 96, 1), (6, 160, 2), (6, 320, 1))
+"""MobileNetV2's stages: expansion, channels, stride of the first block."""
+
+RESNET_WIDTHS = (64, 128, 256, 512)
+
+
+def scaled(channels: int, width: float) -> int:
+    """Channels times width, rounded to a multiple of 8, never below 8 nor more than a tenth below the product."""
+    exact = channels * width
+    rounded = max(8, int(exact + 4) // 8 * 8)
+    return rounded + 8 if rounded < 0.9 * exact else rounded
+
+
+def spatial_mean(feature_map: Tensor) -> Tensor:
+    """The pooled feature of a feature map: [N, C, h, w] -> [N, C]."""
+    return feature_map.mean(dim=(2, 3))
+
+
+def by_clip(rows: Tensor, frames: int) -> Tensor:
+    """The frames of each clip side by side: [B·T, ...] -> [B, T, ...]."""
+    return rows.view(-1, frames, *rows.shape[1:])
+
+
+class ConvNorm(nn.Module):
+    """Convolution without bias, "same" padding for odd kernels, and batch norm; the caller applies the activation."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False)
+        self.norm = nn.BatchNorm2d(outputs)
+        nn.init.kaiming_normal_(self.conv.weight, mode="fan_out")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, inputs, h, w] -> [N, outputs, h / stride, w / stride]."""
+        y: Tensor = self.norm(self.conv(x))
+        return y
+
+
+class InvertedResidual(nn.Module):
+    """MobileNetV2's block: expand 1×1, depthwise 3×3, project 1×1 without activation."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int, expansion: int) -> None:
+        super().__init__()
+        hidden = inputs * expansion
+        self.residual = stride == 1 and inputs == outputs
+        self.shift: nn.Module = nn.Identity()  # the clip model puts its temporal shift here
+        self.expand = ConvNorm(inputs, hidden, 1) if expansion > 1 else None
+        self.depthwise = ConvNorm(hidden, hidden, 3, stride, groups=hidden)
+        self.project = ConvNorm(hidden, outputs, 1)
+        self.activation = nn.ReLU6(inplace=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, inputs, h, w] -> [N, outputs, h / stride, w / stride]."""
+        y: Tensor = self.shift(x)
+        if self.expand is not None:
+            y = self.activation(self.expand(y))
+        y = self.activation(self.depthwise(y))
+        y = self.project(y)
+        return x + y if self.residual else y
+
+
+class Bottleneck(nn.Module):
+    """ResNet-50's block: reduce 1×1, 3×3, expand 1×1 to four times the width."""
+
+    expansion = 4
+
+    def __init__(self, inputs: int, width: int, stride: int) -> None:
+        super().__init__()
+        outputs = width * self.expansion
+        self.shift: nn.Module = nn.Identity()
+        self.reduce = ConvNorm(inputs, width, 1)
+        self.spatial = ConvNorm(width, width, 3, stride)
+        self.expand = ConvNorm(width, outputs, 1)
+        self.shortcut = ConvNorm(inputs, outputs, 1, stride) if stride != 1 or inputs != outputs else None
+        self.activation = nn.ReLU(inplace=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, inputs, h, w] -> [N, 4 width, h / stride, w / stride]."""
+        y: Tensor = self.activation(self.reduce(self.shift(x)))
+        y = self.activation(self.spatial(y))
+        y = self.expand(y)
+        shortcut: Tensor = x if self.shortcut is None else self.shortcut(x)
+        out: Tensor = self.activation(shortcut + y)
+        return out
+
+
+class BasicBlock(nn.Module):
+    """ResNet-18's block: two 3×3 convolutions."""
+
+    expansion = 1
+
+    def __init__(self, inputs: int, width: int, stride: int) -> None:
+        super().__init__()
+        self.shift: nn.Module = nn.Identity()
+        self.first = ConvNorm(inputs, width, 3, stride)
+        self.second = ConvNorm(width, width, 3)
+        self.shortcut = ConvNorm(inputs, width, 1, stride) if stride != 1 or inputs != width else None
+        self.activation = nn.ReLU(inplace=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, inputs, h, w] -> [N, width, h / stride, w / stride]."""
+        y: Tensor = self.activation(self.first(self.shift(x)))
+        y = self.second(y)
+        shortcut: Tensor = x if self.shortcut is None else self.shortcut(x)
+        out: Tensor = self.activation(shortcut + y)
+        return out
+
+
+class MobileNetV2(nn.Module):
+    """MobileNetV2 up to its last 1×1 convolution; ``channels`` is the depth of the feature map."""
+
+    def __init__(self, width: float, depth: tuple[int, ...]) -> None:
+        super().__init__()
+        channels = scaled(32, width)
+        self.stem = ConvNorm(3, channels, 3, 2)
+        blocks: list[nn.Module] = []
+        for (expansion, stage_channels, stride), repeats in zip(INVERTED_RESIDUALS, depth, strict=True):
+            outputs = scaled(stage_channels, width)
+            for index in range(repeats):
+                blocks.append(InvertedResidual(channels, outputs, stride if index == 0 else 1, expansion))
+                channels = outputs
+        self.blocks = nn.Sequential(*blocks)
+        self.channels = scaled(1280, width)
+        self.last = ConvNorm(channels, self.channels, 1)
+        self.activation = nn.ReLU6(inplace=True)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """[N, 3, H, W] -> [N, channels, H / 32, W / 32], rounded up."""
+        x: Tensor = self.activation(self.stem(images))
+        x = self.blocks(x)
+        out: Tensor = self.activation(self.last(x))
+        return out
+
+
+class ResNet(nn.Module):
+    """A ResNet up to its last block; ``channels`` is the depth of the feature map."""
+
+    def __init__(self, block: type[Bottleneck] | type[BasicBlock], width: float, depth: tuple[int, ...]) -> None:
+        super().__init__()
+        channels = scaled(64, width)
+        self.stem = ConvNorm(3, channels, 7, 2)
+        self.activation = nn.ReLU(inplace=True)
+        self.pool = nn.MaxPool2d(3, stride=2, padding=1)
+        stages: list[nn.Module] = []
+        for number, repeats in enumerate(depth):
+            planes = scaled(RESNET_WIDTHS[number], width)
+            blocks: list[nn.Module] = []
+            for index in range(repeats):
+                blocks.append(block(channels, planes, 2 if number > 0 and index == 0 else 1))
+                channels = planes * block.expansion
+            stages.append(nn.Sequential(*blocks))
+        self.stages = nn.Sequential(*stages)
+        self.channels = channels
+
+    def forward(self, images: Tensor) -> Tensor:
+        """[N, 3, H, W] -> [N, channels, H / 32, W / 32] (with four stages), rounded up."""
+        x: Tensor = self.pool(self.activation(self.stem(images)))
+        out: Tensor = self.stages(x)
+        return out
+
+
+Backbone = MobileNetV2 | ResNet
+
+
+def build_backbone(config: BackboneConfig) -> Backbone:
+    """The network that a configuration describes, freshly initialised."""
+    if config.name == "mobilenet_v2":
+        return MobileNetV2(config.width, config.stages)
+    return ResNet(Bottleneck if config.name == "resnet50" else BasicBlock, config.width, config.stages)
+
+
+def feature_map_size(backbone: Backbone, side: int) -> int:
+    """Side of the feature map of a square image, from the strides of the network's own layers."""
+    for module in backbone.modules():
+        if isinstance(module, nn.Conv2d) and module.stride[0] > 1 and module.kernel_size[0] > 1:
+            side = -(-side // module.stride[0])  # odd kernels with "same" padding round up
+        elif isinstance(module, nn.MaxPool2d):
+            side = -(-side // 2)
+    return side

@@ -1,0 +1,57 @@
+"""The classifier: one feature per frame, pooled over the frames seen so far, one head per step (PAPER section 1)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class StepHeads(nn.Module):
+    """T linear layers in one tensor, so that every row of a batch may be at a step of its own."""
+
+    def __init__(self, steps: int, inputs: int, outputs: int) -> None:
+        super().__init__()
+        bound = inputs**-0.5
+        self.weight = nn.Parameter(torch.empty(steps, outputs, inputs).uniform_(-bound, bound))  # (T, C, F)
+        self.bias = nn.Parameter(torch.empty(steps, outputs).uniform_(-bound, bound))  # (T, C)
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        """The first T' steps of a clip: [B, T', F] -> [B, T', C]."""
+        T = pooled.shape[1]
+        return torch.einsum("btf,tcf->btc", pooled, self.weight[:T]) + self.bias[:T]
+
+    def at(self, pooled: Tensor, step: Tensor) -> Tensor:
+        """One step per row: [B, F] and int64 [B] in 0..T-1 -> [B, C]."""
+        return (self.weight[step] @ pooled[:, :, None]).squeeze(2) + self.bias[step]
+
+
+class Classifier(nn.Module):
+    """Joins the glance's and the focus's feature, pools over time by maximum, and classifies after every step."""
+
+    def __init__(self, inputs: int, width: int, steps: int, num_classes: int, dropout: float) -> None:
+        super().__init__()
+        self.linear = nn.Linear(inputs, width)
+        self.norm = nn.BatchNorm1d(width)
+        self.heads = StepHeads(steps, width, num_classes)
+        self.dropout = nn.Dropout(dropout)
+
+    def features(self, glance_feature: Tensor, focus_feature: Tensor) -> Tensor:
+        """[N, G] and [N, L] -> [N, F], never negative: a running maximum may start from zeros."""
+        joined = torch.cat([glance_feature, focus_feature], dim=1)
+        return F.relu(self.norm(self.linear(joined)))
+
+    def forward(self, glance_features: Tensor, focus_features: Tensor) -> Tensor:
+        """[B, T, G] and [B, T, L] in visiting order -> logits after each step [B, T, C]."""
+        B, T = glance_features.shape[:2]
+        features = self.features(glance_features.flatten(0, 1), focus_features.flatten(0, 1)).view(B, T, -1)
+        pooled = features.cummax(dim=1).values  # (B, T, F)
+        logits: Tensor = self.heads(self.dropout(pooled))
+        return logits
+
+    def step(
+        self, glance_feature: Tensor, focus_feature: Tensor, pooled_state: Tensor, step: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """One frame per row, at step[i] of its video: -> logits [B, C], next pooled state [B, F]."""
+        pooled = torch.maximum(pooled_state, self.features(glance_feature, focus_feature))
+        return self.heads.at(self.dropout(pooled), step), pooled
