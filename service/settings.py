@@ -1,0 +1,122 @@
+"""Every setting of the service: one frozen value, parsed and checked once, from arguments and ``ADAFOCUS_…``.
+
+Units are in the names. `describe` feeds ``adafocus serve --help``.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from service.cores import usable_cores
+from video.limits import CODECS, CONTAINERS, MediaLimits
+
+ENV_PREFIX = "ADAFOCUS_"
+
+Names = Annotated[tuple[str, ...], NoDecode]
+Keys = Annotated[tuple[SecretStr, ...], NoDecode]
+
+
+class Settings(BaseSettings):
+    """Settings of one service. Lists are separated by commas in the environment.
+
+    Raises:
+        ValidationError: a value is not acceptable; `explain` turns it into one line.
+    """
+
+    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, frozen=True, extra="forbid", env_ignore_empty=True)
+
+    bundle: Path = Field(description="folder of the bundle to serve")
+    host: str = Field(
+        default="127.0.0.1", min_length=1, description="address to listen on; 0.0.0.0 for all (as in a container)"
+    )
+    port: int = Field(default=8000, ge=0, le=65535, description="port to listen on; 0 for any free one")
+    backend: str | None = Field(default=None, description="runtime; unset: the best one installed")
+    api_keys: Keys = Field(
+        default=(), description="keys, any of which opens /classify and /model; none: no key is asked for"
+    )
+
+    max_upload_bytes: int = Field(default=200_000_000, ge=1, description="largest request body")
+    max_video_seconds: float = Field(default=3600.0, gt=0, description="longest video")
+    max_pixels: int = Field(default=8192 * 4320, ge=1, description="largest frame, width × height")
+    max_queue: int = Field(default=64, ge=0, description="requests that may wait besides those that run; then 503")
+    max_batch: int = Field(default=8, ge=1, le=1024, description="rows of a batch, and videos that run at once")
+    upload_timeout_seconds: float = Field(default=20.0, gt=0, description="longest silence during an upload")
+    request_timeout_seconds: float = Field(
+        default=300.0, gt=0, description="a request's whole time; a tighter deadline_ms goes first"
+    )
+    decode_workers: int = Field(
+        default_factory=usable_cores, ge=1, le=256, description="decoder processes, one video each at a time"
+    )
+    decode_memory_bytes: int = Field(default=1 << 30, ge=1 << 26, description="memory of one decoder process")
+    intra_op_threads: int = Field(default_factory=usable_cores, ge=1, le=1024, description="threads of one graph run")
+    drain_grace_seconds: float = Field(
+        default=2.0, ge=0, le=3600, description="on SIGTERM, how long to keep accepting while /readyz already says 503"
+    )
+    containers: Names = Field(default=CONTAINERS, min_length=1, description="containers read, as FFmpeg names them")
+    codecs: Names = Field(default=CODECS, min_length=1, description="codecs decoded, as FFmpeg names them")
+
+    @field_validator("api_keys", "containers", "codecs", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        parts = tuple(part.strip() for part in value.split(",") if part.strip())
+        if not parts:  # a key list that holds nothing must not open the door
+            raise ValueError("a list that is set names at least one")
+        return parts
+
+    @field_validator("api_keys")
+    @classmethod
+    def _are_sendable(cls, keys: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        for key in keys:
+            text = key.get_secret_value()
+            if not text or not text.isascii() or not text.isprintable() or text != text.strip():
+                raise ValueError("a key is printable ASCII without spaces at its ends")
+        return keys
+
+    @property
+    def media_limits(self) -> MediaLimits:
+        """What the decoder may accept of one video."""
+        return MediaLimits(
+            max_pixels=self.max_pixels,
+            max_seconds=self.max_video_seconds,
+            decode_memory_bytes=self.decode_memory_bytes,
+            containers=self.containers,
+            codecs=self.codecs,
+        )
+
+    def opens(self, presented: str | None) -> bool:
+        """Whether the presented key opens the door; compares in constant time, and with every key."""
+        if not self.api_keys:
+            return True
+        given = (presented or "").encode()
+        found = [hmac.compare_digest(given, key.get_secret_value().encode()) for key in self.api_keys]
+        return any(found)
+
+
+def describe() -> Iterator[tuple[str, str]]:
+    """Environment variable and description, with the default, of every setting, in order."""
+    for name, setting in Settings.model_fields.items():
+        if setting.is_required():
+            default = "the bundle shipped with the checkout"
+        elif setting.default_factory is not None:
+            default = "the processors this process may use"
+        elif isinstance(setting.default, tuple):
+            default = ",".join(setting.default) or "none"
+        else:
+            default = "unset" if setting.default is None else str(setting.default)
+        yield f"{ENV_PREFIX}{name.upper()}", f"{setting.description} [{default}]"
+
+
+def explain(error: ValidationError) -> str:
+    """One line for a person: the first setting that is wrong, its value and what is permitted."""
+    first = error.errors(include_url=False)[0]
+    name = str(first["loc"][0]) if first["loc"] else "settings"
+    given = "" if name == "api_keys" or isinstance(first["input"], dict) else f", got {first['input']!r}"
+    return f"{name} ({ENV_PREFIX}{name.upper()}): {first['msg'].removeprefix('Value error, ')}{given}"
