@@ -1,0 +1,200 @@
+"""Solving the conditional exit on held-aside clips (PAPER section 3): temperature, thresholds, operating points.
+
+Nothing is trained here. Input are the logits ``[N, T, C]`` of clips that the model has not learned from; output are
+numbers that the service applies with the same `bundle.exit_rule` that solves them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from bundle.exit_rule import confidence
+from training.errors import CalibrationError
+from training.metrics import Indices, Logits, accuracy, answers, exit_steps, negative_log_likelihood
+from training.points import Calibration, Criterion, Point, Thresholds
+
+Confidences = npt.NDArray[np.float32]
+
+RATIOS = tuple(round(0.02 * step, 2) for step in range(5, 45)) + tuple(round(0.1 * step, 1) for step in range(9, 40))
+"""The sweep of q: exit shares fall (q < 1) or rise (q > 1) from step to step by this factor."""
+
+TEMPERATURES = np.geomspace(0.2, 5.0, 161)
+
+
+@dataclass(frozen=True)
+class PointRule:
+    """How an operating point is chosen from the curve.
+
+    The cheapest budget that costs at most ``flops_share`` of the full compute and whose answers on the calibration
+    clips are at most ``clips_lost`` fewer than those of the full model; if none is that good, the most accurate within
+    ``flops_share``.
+    """
+
+    name: str
+    flops_share: float
+    clips_lost: int
+
+
+POINT_RULES = (PointRule("accurate", 1.0, 0), PointRule("balanced", 0.4, 1), PointRule("fast", 0.25, 3))
+DEFAULT_POINT = "balanced"
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """One budget of the sweep as measured: ``flops_share`` of full compute, accuracy, and where clips left."""
+
+    ratio: float
+    thresholds: tuple[float | None, ...]
+    flops_share: float
+    accuracy: float
+    exit_shares: tuple[float, ...]
+
+
+def exit_quota(ratio: float, steps: int) -> npt.NDArray[np.float32]:
+    """Share of the clips that is to leave at each step, proportional to ``ratio**t``: float32 [steps], sums to one.
+
+    Computed in float32 as the released code does it: the solver floors multiples of these numbers.
+
+    Raises:
+        CalibrationError: ``ratio`` is not above 0.
+    """
+    if not ratio > 0:
+        raise CalibrationError(f"the ratio of exit shares must be above 0, got {ratio}")
+    exponents = np.arange(1, steps + 1, dtype=np.float32)
+    shares = np.exp(np.log(np.float32(ratio)) * exponents)
+    for _ in range(2):  # the released code normalises twice, which moves the last bit
+        shares = shares / shares.sum(dtype=np.float32)
+    return np.asarray(shares, dtype=np.float32)
+
+
+def solve_thresholds(confidences: Confidences, quota: npt.NDArray[np.float32]) -> tuple[float | None, ...]:
+    """The confidence at each step that lets the wanted number of the remaining clips out there.
+
+    Args:
+        confidences: float32 [N, T], higher is surer.
+        quota: float32 [T] from `exit_quota`.
+
+    Returns:
+        T thresholds; None where a step's share rounds down to no clip, and at the last step, which always answers.
+
+    Raises:
+        CalibrationError: the shapes disagree, there is no clip, or a confidence is NaN.
+    """
+    clips, steps = _checked(confidences, quota)
+    remaining = np.ones(clips, dtype=bool)
+    thresholds: list[float | None] = []
+    for step in range(steps - 1):
+        wanted = int(np.floor(np.float32(clips) * quota[step]))
+        waiting = np.sort(confidences[remaining, step])[::-1]
+        if wanted == 0 or wanted > len(waiting):
+            thresholds.append(None)
+            continue
+        threshold = waiting[wanted - 1]
+        thresholds.append(float(threshold))
+        remaining &= ~(confidences[:, step] >= threshold)
+    return (*thresholds, None)
+
+
+def _checked(confidences: Confidences, quota: npt.NDArray[np.float32]) -> tuple[int, int]:
+    if confidences.ndim != 2 or confidences.shape[0] == 0 or confidences.shape[1:] != quota.shape:
+        raise CalibrationError(
+            f"confidences must be [clips, {len(quota)} steps] with at least one clip, got {list(confidences.shape)}"
+        )
+    if np.isnan(confidences).any():
+        raise CalibrationError("a confidence is not a number: the logits overflowed")
+    return confidences.shape[0], confidences.shape[1]
+
+
+def fit_temperature(logits: Logits, labels: Indices) -> float:
+    """The temperature of least negative log-likelihood over all clips and steps, to about two per cent."""
+    losses = [negative_log_likelihood(logits, labels, float(value)) for value in TEMPERATURES]
+    return float(np.round(TEMPERATURES[int(np.argmin(losses))], 4))
+
+
+def measure(
+    logits: Logits, labels: Indices, thresholds: Thresholds, criterion: Criterion, temperature: float, ratio: float
+) -> CurvePoint:
+    """What a row of thresholds does to these clips. Leaving at step t costs t of T equal steps."""
+    steps = exit_steps(logits, thresholds, criterion, temperature)
+    total = logits.shape[1]
+    shares = np.bincount(steps, minlength=total) / len(steps)
+    return CurvePoint(
+        ratio=ratio,
+        thresholds=tuple(thresholds),
+        flops_share=float((steps + 1).mean() / total),
+        accuracy=accuracy(answers(logits, steps), labels),
+        exit_shares=tuple(float(share) for share in shares),
+    )
+
+
+def exit_curve(
+    logits: Logits, labels: Indices, criterion: Criterion, temperature: float, ratios: Sequence[float] = RATIOS
+) -> tuple[CurvePoint, ...]:
+    """The sweep of budgets, cheapest first, solved and measured on the same clips."""
+    sure = confidence(logits, criterion, temperature)
+    steps = logits.shape[1]
+    curve = [
+        measure(logits, labels, solve_thresholds(sure, exit_quota(ratio, steps)), criterion, temperature, ratio)
+        for ratio in ratios
+    ]
+    return tuple(sorted(curve, key=lambda point: (point.flops_share, -point.accuracy)))
+
+
+def choose(curve: Sequence[CurvePoint], rule: PointRule, full_accuracy: float, clips: int) -> CurvePoint:
+    """The budget that a rule picks from a curve.
+
+    Raises:
+        CalibrationError: no budget is within the rule's compute.
+    """
+    affordable = [point for point in curve if point.flops_share <= rule.flops_share]
+    if not affordable:
+        raise CalibrationError(f"no budget of the sweep costs at most {rule.flops_share:.0%} of full compute")
+    floor = full_accuracy - (rule.clips_lost + 0.5) / clips
+    good = [point for point in affordable if point.accuracy >= floor]
+    if good:
+        return min(good, key=lambda point: (point.flops_share, -point.accuracy))
+    return max(affordable, key=lambda point: (point.accuracy, -point.flops_share))
+
+
+def calibrate(
+    logits: Logits,
+    labels: Indices,
+    gflops_per_step: float,
+    criterion: Criterion = "max_softmax",
+    rules: Sequence[PointRule] = POINT_RULES,
+    notes: str = "",
+) -> Calibration:
+    """Temperature and operating points from held-aside clips.
+
+    Args:
+        logits: float32 [N, T, C] of clips that the model has not learned from.
+        labels: int64 [N].
+        gflops_per_step: cost of one served step.
+        criterion: what the service will compare with the thresholds.
+        rules: the points besides ``full``; the one named ``balanced`` becomes the default.
+        notes: which clips these were; travels into the bundle.
+
+    Raises:
+        CalibrationError: nothing to solve from, or a rule that no budget satisfies.
+    """
+    temperature = fit_temperature(logits, labels)
+    steps = logits.shape[1]
+    full = measure(logits, labels, (None,) * steps, criterion, temperature, ratio=0.0)
+    curve = exit_curve(logits, labels, criterion, temperature)
+    chosen = [("full", full)] + [(rule.name, choose(curve, rule, full.accuracy, len(logits))) for rule in rules]
+    points = tuple(
+        Point(
+            name=name,
+            thresholds=point.thresholds,
+            expected_gflops=point.flops_share * steps * gflops_per_step,
+            expected_accuracy=point.accuracy,
+            exit_shares=point.exit_shares,
+        )
+        for name, point in chosen
+    )
+    default = DEFAULT_POINT if DEFAULT_POINT in {point.name for point in points} else "full"
+    return Calibration(temperature, criterion, points, default, clips=len(logits), notes=notes)

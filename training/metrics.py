@@ -1,0 +1,71 @@
+"""What a classifier is worth on labelled clips: pure functions of predictions and labels.
+
+Predictions and labels are class indices; logits are ``[N, T, C]``, one row per clip and visited step.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from bundle.exit_rule import confidence, leaves, probabilities
+from training.points import Criterion, Thresholds, as_row
+
+Logits = npt.NDArray[np.float32]
+Indices = npt.NDArray[np.int64]
+
+
+def confusion(predicted: Indices, labels: Indices, classes: int) -> Indices:
+    """Counts ``[classes, classes]``: row is the true class, column the predicted one."""
+    cells = np.bincount(labels * classes + predicted, minlength=classes * classes)
+    return cells.reshape(classes, classes).astype(np.int64)
+
+
+def accuracy(predicted: Indices, labels: Indices) -> float:
+    """Share of clips whose class is right; 0 for no clips."""
+    return float(np.mean(predicted == labels)) if len(labels) else 0.0
+
+
+def f1_per_class(table: Indices) -> npt.NDArray[np.float64]:
+    """F1 of each class from a confusion table; NaN for a class that occurs neither as label nor as prediction."""
+    right = np.diag(table).astype(np.float64)
+    total = (table.sum(axis=0) + table.sum(axis=1)).astype(np.float64)
+    return np.divide(2 * right, total, out=np.full_like(right, np.nan), where=total > 0)
+
+
+def macro_f1(predicted: Indices, labels: Indices, classes: int) -> float:
+    """Mean F1 over the classes that occur as label or as prediction, as scikit-learn counts them."""
+    scores = f1_per_class(confusion(predicted, labels, classes))
+    return float(np.nanmean(scores)) if len(labels) else 0.0
+
+
+def exit_steps(
+    logits: Logits, thresholds: Thresholds, criterion: Criterion = "max_softmax", temperature: float = 1.0
+) -> Indices:
+    """The 0-based step at which each clip leaves ``[N]``, by the rule that the service applies (PAPER section 3)."""
+    sure = confidence(logits, criterion, temperature)  # (N, T)
+    out = leaves(sure, as_row(thresholds)[None, :])
+    out[:, -1] = True
+    return np.argmax(out, axis=1).astype(np.int64)
+
+
+def answers(logits: Logits, steps: Indices) -> Indices:
+    """The class each clip gets when it leaves at its step: ``[N, T, C]``, ``[N]`` -> ``[N]``."""
+    rows = np.arange(len(logits))
+    return np.argmax(logits[rows, steps], axis=1).astype(np.int64)
+
+
+def negative_log_likelihood(logits: Logits, labels: Indices, temperature: float = 1.0) -> float:
+    """Mean NLL of the labels over all clips and steps, nats."""
+    shares = probabilities(logits, temperature)  # (N, T, C)
+    own = np.take_along_axis(shares, labels[:, None, None], axis=2)
+    return float(-np.log(np.maximum(own, 1e-12)).mean())
+
+
+def calibration_error(logits: Logits, labels: Indices, temperature: float = 1.0, bins: int = 10) -> float:
+    """Expected calibration error of the last step's answer: confidence against accuracy in equal-width bins."""
+    shares = probabilities(logits[:, -1], temperature)
+    sure, right = shares.max(axis=1), shares.argmax(axis=1) == labels
+    index = np.minimum((sure * bins).astype(int), bins - 1)
+    gaps = [abs(right[index == b].mean() - sure[index == b].mean()) * np.mean(index == b) for b in np.unique(index)]
+    return float(np.sum(gaps))
