@@ -63,7 +63,7 @@ class Admission:
             raise Draining("this instance is shutting down; another one will answer")
         places = self.slots + self.max_queue
         if self.places_taken >= places:
-            raise Overloaded(f"all {places} places are taken", retry_after_s=self.retry_after_seconds())
+            raise Overloaded(f"all {places} places are taken", retry_after=self.retry_after_seconds())
         self.places_taken += 1
         try:
             yield
