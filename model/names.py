@@ -1,0 +1,148 @@
+"""Our names for the weights, and the names that others' files give them.
+
+Two dialects: ``authors`` (the released AdaFocusV2 checkpoints) and ``torchvision`` (ImageNet weights). A ResNet is
+named alike in both; MobileNetV2 is not. Every function answers a dictionary from our ``state_dict`` key to theirs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+from torch import nn
+
+from model.adafocus import AdaFocus
+from model.backbones import Backbone, Bottleneck, ConvNorm, InvertedResidual, MobileNetV2
+from model.tsm import AdaFocusTSM, shiftable_blocks
+
+Dialect = Literal["authors", "torchvision"]
+
+DEAD_AUTHORS = ("global_CNN.classifier.", "global_CNN.fc.", "local_CNN.fc.")
+"""ImageNet heads that the released frame models carry along and never use."""
+
+DEAD_IMAGENET = ("classifier.", "fc.")
+
+_FRAME_MODULES = {
+    "policy.encoder.squeeze": "policy_stn.encoder.0",
+    "policy.encoder.squeeze_norm": "policy_stn.encoder.1",
+    "policy.encoder.linear": "policy_stn.encoder.4",
+    "policy.encoder.norm": "policy_stn.encoder.5",
+    "policy.centre": "policy_stn.fc.0",
+    "classifier.linear": "classifier.mlp.layers.0",
+    "classifier.norm": "classifier.mlp.layers.1",
+    "glance_head": "global_CNN_fc.1",
+    "focus_head": "local_CNN_fc.1",
+}
+_GRU = {
+    "policy.recurrence.from_input.weight": "policy_stn.gru.weight_ih_l0",
+    "policy.recurrence.from_input.bias": "policy_stn.gru.bias_ih_l0",
+    "policy.recurrence.from_state.weight": "policy_stn.gru.weight_hh_l0",
+    "policy.recurrence.from_state.bias": "policy_stn.gru.bias_hh_l0",
+}
+_CLIP_MODULES = {
+    "policy.encoder.squeeze": "policy_stn.0",
+    "policy.encoder.squeeze_norm": "policy_stn.1",
+    "policy.encoder.linear": "policy_stn.4",
+    "policy.encoder.norm": "policy_stn.5",
+    "glance_head": "global_CNN.new_fc",
+    "focus_head": "local_CNN.new_fc",
+    "glance_auxiliary": "global_CNN.new_new_fc",
+    "focus_auxiliary": "local_CNN.new_new_fc",
+}
+
+
+def backbone_names(backbone: Backbone, dialect: Dialect) -> dict[str, str]:
+    """Our key to theirs, for a glance or focus network without its ImageNet head."""
+    pairs = _mobilenet(backbone, dialect) if isinstance(backbone, MobileNetV2) else _resnet(backbone)
+    return _keys(backbone, dict(pairs))
+
+
+def frame_names(model: AdaFocus) -> dict[str, tuple[str, ...]]:
+    """Our key to the authors', for the frame model; the T heads that we keep in one tensor are T keys of theirs."""
+    names = _keys(model, _FRAME_MODULES) | _GRU
+    for ours, theirs, backbone in (("glance", "global_CNN", model.glance), ("focus", "local_CNN", model.focus)):
+        names |= {f"{ours}.{key}": f"{theirs}.{name}" for key, name in backbone_names(backbone, "authors").items()}
+    single = {key: (name,) for key, name in names.items()}
+    steps = range(model.config.steps)
+    heads = {
+        f"classifier.heads.{leaf}": tuple(f"classifier.classifiers.{step}.1.{leaf}" for step in steps)
+        for leaf in ("weight", "bias")
+    }
+    return single | heads
+
+
+def clip_names(model: AdaFocusTSM) -> dict[str, tuple[str, ...]]:
+    """Our key to the authors', for the clip model. A convolution behind a temporal shift is called ``.net`` there."""
+    modules = dict(_CLIP_MODULES)
+    position = 7
+    for index in range(len(model.policy.linears)):
+        modules[f"policy.linears.{index}"] = f"policy_stn.{position}"
+        modules[f"policy.norms.{index}"] = f"policy_stn.{position + 1}"
+        position += 3
+    modules["policy.centre"] = f"policy_stn.{position}"
+    names = _keys(model, modules)
+    for ours, theirs, backbone in (("glance", "global_CNN", model.glance), ("focus", "local_CNN", model.focus)):
+        behind_shift = _first_convolutions(backbone)
+        for key, name in backbone_names(backbone, "authors").items():
+            if key in behind_shift:
+                name = f"{name.removesuffix('weight')}net.weight"
+            names[f"{ours}.{key}"] = f"{theirs}.base_model.{name}"
+    return {key: (name,) for key, name in names.items()}
+
+
+def _first_convolutions(backbone: Backbone) -> set[str]:
+    """Our keys of the convolutions right behind a temporal shift."""
+    shifted = {id(block) for block in shiftable_blocks(backbone)}
+    keys = set()
+    for path, block in backbone.named_modules():
+        if id(block) in shifted:
+            first = next(name for name, child in block.named_children() if isinstance(child, ConvNorm))
+            keys.add(f"{path}.{first}.conv.weight")
+    return keys
+
+
+def _keys(module: nn.Module, modules: dict[str, str]) -> dict[str, str]:
+    """Spell out the module names as the keys of the module's own state."""
+    names = {}
+    for key in module.state_dict():
+        path, _, leaf = key.rpartition(".")
+        if path in modules:
+            names[key] = f"{modules[path]}.{leaf}"
+    return names
+
+
+def _conv_norm(ours: str, conv: str, norm: str) -> Iterator[tuple[str, str]]:
+    yield f"{ours}.conv", conv
+    yield f"{ours}.norm", norm
+
+
+def _mobilenet(network: MobileNetV2, dialect: Dialect) -> Iterator[tuple[str, str]]:
+    yield from _conv_norm("stem", "features.0.0", "features.0.1")
+    for index, block in enumerate(network.blocks):
+        parts = ["depthwise", "project"]
+        if isinstance(block, InvertedResidual) and block.expand is not None:
+            parts.insert(0, "expand")
+        theirs = f"features.{index + 1}.conv"
+        for position, part in enumerate(parts):
+            if dialect == "authors":  # one flat list: convolution, norm, activation, convolution, ...
+                conv, norm = f"{theirs}.{3 * position}", f"{theirs}.{3 * position + 1}"
+            elif part == "project":  # the last pair lies flat in the list, the others in lists of their own
+                conv, norm = f"{theirs}.{position}", f"{theirs}.{position + 1}"
+            else:
+                conv, norm = f"{theirs}.{position}.0", f"{theirs}.{position}.1"
+            yield from _conv_norm(f"blocks.{index}.{part}", conv, norm)
+    last = f"features.{len(network.blocks) + 1}"
+    yield from _conv_norm("last", f"{last}.0", f"{last}.1")
+
+
+def _resnet(network: nn.Module) -> Iterator[tuple[str, str]]:
+    yield from _conv_norm("stem", "conv1", "bn1")
+    for path, block in network.named_modules():
+        if not hasattr(block, "shortcut"):
+            continue
+        _, stage, index = path.split(".")
+        theirs = f"layer{int(stage) + 1}.{index}"
+        parts = ("reduce", "spatial", "expand") if isinstance(block, Bottleneck) else ("first", "second")
+        for position, part in enumerate(parts, start=1):
+            yield from _conv_norm(f"{path}.{part}", f"{theirs}.conv{position}", f"{theirs}.bn{position}")
+        yield from _conv_norm(f"{path}.shortcut", f"{theirs}.downsample.0", f"{theirs}.downsample.1")
