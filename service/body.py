@@ -1,0 +1,135 @@
+"""One request's body at the level of ASGI messages: one reader, bounded patience, and an answer that always arrives.
+
+A client may be told no while it still sends. Three manners, because clients differ: curl shows an early answer at
+once only if it says ``Connection: close``; httpx reads none before it has sent everything, and loses it if the
+connection is closed on it; and whoever waits for ``100 Continue`` sends nothing at all unless we read. So a refusal is
+decided before the first read, the whole answer is sent at once, and what the client still sends is then thrown away,
+up to a bound, before the connection ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import suppress
+
+from starlette.datastructures import Headers
+from starlette.responses import Response
+from starlette.types import Message, Receive, Scope, Send
+
+from service.errors import UploadTimeout
+
+KEEP_ALIVE_BYTES = 1 << 20
+"""An unread rest up to this is read out, so that the connection can be used again; a longer one closes it."""
+
+LINGER_SECONDS = 10.0
+"""How long the rest of an answered upload is read out."""
+
+
+class ClientLeft(Exception):  # noqa: N818 - not an error, an event
+    """The client closed the connection before it had its answer."""
+
+
+class Upload:
+    """The body of one request. `receive` is called by one reader at a time: `chunks`, then `client_left`.
+
+    Args:
+        receive: of the ASGI server.
+        headers: of the request.
+        silence_seconds: how long to wait for the next bytes.
+        linger_bytes: how much of the body is read and thrown away after an early answer.
+    """
+
+    def __init__(self, receive: Receive, headers: Headers, *, silence_seconds: float, linger_bytes: int) -> None:
+        length = headers.get("content-length", "")
+        self.declared = int(length[:18]) if length.isascii() and length.isdecimal() else None
+        """Bytes that the client announced; None if it did not."""
+        self.received = 0
+        self._receive = receive
+        self._silence_seconds = silence_seconds
+        self._linger_bytes = linger_bytes
+        self._held_back = headers.get("expect", "").lower() == "100-continue"
+        self._complete = asyncio.Event()
+        if not self.declared and "transfer-encoding" not in headers:
+            self._complete.set()
+
+    @property
+    def complete(self) -> bool:
+        """Whether the client has nothing more to send."""
+        return self._complete.is_set()
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The body as it comes in; pulling slowly slows the client down.
+
+        Raises:
+            UploadTimeout: the client fell silent.
+            ClientLeft: the client closed the connection.
+        """
+        while not self.complete:
+            try:
+                async with asyncio.timeout(self._silence_seconds):
+                    chunk = await self._next()
+            except TimeoutError as error:
+                raise UploadTimeout(
+                    f"nothing came for {self._silence_seconds:g} seconds; {self.received} bytes had arrived"
+                ) from error
+            if chunk:
+                yield chunk
+
+    async def client_left(self) -> None:
+        """Return when the client closes the connection. Begins to look when the body is complete."""
+        await self._complete.wait()
+        with suppress(ClientLeft):
+            while True:
+                await self._next()
+
+    async def send_early(self, response: Response, scope: Scope, send: Send) -> None:
+        """Send a response while the client may still be sending, so that it arrives in any client."""
+        unread = None if self.declared is None else self.declared - self.received
+        if self._held_back or unread is None or unread > KEEP_ALIVE_BYTES:
+            response.headers["connection"] = "close"
+        if self._held_back:  # nothing is on its way, and reading would invite it
+            await response(scope, self._receive, send)
+            return
+
+        async def send_all_but_the_end(message: Message) -> None:
+            ends = message["type"] == "http.response.body" and not message.get("more_body", False)
+            await send({**message, "more_body": True} if ends else message)
+
+        await response(scope, self._receive, send_all_but_the_end)
+        with suppress(TimeoutError, ClientLeft):
+            async with asyncio.timeout(LINGER_SECONDS):
+                await self._throw_away(self._linger_bytes)
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _throw_away(self, most: int) -> None:
+        until = self.received + most
+        while not self.complete and self.received < until:
+            await self._next()
+
+    async def _next(self) -> bytes:
+        self._held_back = False
+        message = await self._receive()
+        if message["type"] == "http.disconnect":
+            raise ClientLeft
+        chunk: bytes = message.get("body", b"")
+        self.received += len(chunk)
+        if not message.get("more_body", False):
+            self._complete.set()
+        return chunk
+
+
+class Answer(Response):
+    """A response to a request with a body: as it is if the body was read, else by `Upload.send_early`."""
+
+    def __init__(self, response: Response, upload: Upload) -> None:
+        super().__init__(status_code=response.status_code)
+        self._response = response
+        self._upload = upload
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
+        if self._upload.complete:
+            await self._response(scope, receive, send)
+        else:
+            await self._upload.send_early(self._response, scope, send)

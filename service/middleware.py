@@ -1,0 +1,93 @@
+"""What every request gets, whatever its route: an id, an answer even to a fault of ours, and one line in the log.
+
+Pure ASGI: a middleware that wraps requests in objects of its own would hide the client's leaving.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+import uuid
+from collections.abc import MutableMapping
+from dataclasses import dataclass, field
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.errors import Internal
+from service.problems import problem_response
+
+HEADER = "X-Request-ID"
+
+_SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
+_QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
+
+logger = logging.getLogger("adafocus.request")
+
+
+@dataclass(slots=True)
+class Record:
+    """What the log will say of one request; routes add to ``fields``."""
+
+    request_id: str
+    started: float
+    fields: dict[str, object] = field(default_factory=dict)
+
+
+def record_of(state: MutableMapping[str, object]) -> Record:
+    """The record of the request whose scope's state this is."""
+    record = state["record"]
+    if not isinstance(record, Record):
+        raise TypeError("the request did not come through RequestScope")
+    return record
+
+
+class RequestScope:
+    """Names each request, answers for what nobody caught, and logs one line when it has ended."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one connection event scope."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        record = Record(_request_id(Headers(scope=scope)), time.perf_counter())
+        scope.setdefault("state", {}).update(request_id=record.request_id, record=record)
+        status = 0
+
+        async def send_named(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)[HEADER] = record.request_id
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_named)
+        except Exception:
+            logger.exception("a request failed", extra={"fields": {"request_id": record.request_id}})
+            if status:
+                raise
+            await problem_response(Internal(), record.request_id)(scope, receive, send_named)
+        finally:
+            _log(scope, record, status)
+
+
+def _request_id(headers: Headers) -> str:
+    given = headers.get(HEADER, "")
+    return given if _SANE_ID.fullmatch(given) else uuid.uuid4().hex
+
+
+def _log(scope: Scope, record: Record, status: int) -> None:
+    fields = {
+        "request_id": record.request_id,
+        "method": scope["method"],
+        "route": getattr(scope.get("route"), "path", None),
+        "status": status,
+        "duration_ms": round((time.perf_counter() - record.started) * 1e3, 2),
+        **record.fields,
+    }
+    logger.log(logging.DEBUG if scope["path"] in _QUIET else logging.INFO, "request", extra={"fields": fields})

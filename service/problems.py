@@ -1,0 +1,48 @@
+"""The one seam where what went wrong becomes an HTTP answer (RFC 9457)."""
+
+from __future__ import annotations
+
+import json
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from service.errors import PROBLEM_JSON, BadParameter, Internal, MethodNotAllowed, NotFound, Problem
+
+
+def problem_response(problem: Problem, request_id: str) -> Response:
+    """The answer that tells a client of a problem."""
+    return Response(
+        json.dumps(problem.document(request_id), ensure_ascii=False),
+        status_code=problem.status,
+        headers=problem.headers,
+        media_type=PROBLEM_JSON,
+    )
+
+
+def install(app: FastAPI) -> None:
+    """Make every error of the application an RFC 9457 answer, the framework's own included."""
+    app.add_exception_handler(Problem, _answer)
+    app.add_exception_handler(HTTPException, _answer)
+    app.add_exception_handler(RequestValidationError, _answer)
+
+
+async def _answer(request: Request, error: Exception) -> Response:
+    return problem_response(_problem_of(error), str(request.state.request_id))
+
+
+def _problem_of(error: Exception) -> Problem:
+    if isinstance(error, Problem):
+        return error
+    if isinstance(error, RequestValidationError):
+        first = error.errors()[0]
+        return BadParameter(f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}")
+    if isinstance(error, HTTPException) and error.status_code == NotFound.status:
+        return NotFound("there is no such route; /docs lists them")
+    if isinstance(error, HTTPException) and error.status_code == MethodNotAllowed.status:
+        allowed = (error.headers or {}).get("Allow", "")
+        return MethodNotAllowed(f"this route answers {allowed or 'other methods'}", headers=error.headers)
+    return Internal()
