@@ -17,6 +17,7 @@ from bundle.manifest import Precision
 UInt8 = npt.NDArray[np.uint8]
 Int64 = npt.NDArray[np.int64]
 Float32 = npt.NDArray[np.float32]
+Array = UInt8 | Int64 | Float32
 Component = Literal["glance", "focus"]
 
 

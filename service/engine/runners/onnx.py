@@ -10,8 +10,19 @@ import onnxruntime as ort
 
 from bundle.manifest import Graph, Manifest, Precision
 from bundle.store import Bundle
-from service.engine.runners.base import Float32, FocusOutput, GlanceOutput, Int64, RunnerError, StateWidths, UInt8
+from service.engine.runners.base import (
+    Array,
+    Component,
+    Float32,
+    FocusOutput,
+    GlanceOutput,
+    Int64,
+    RunnerError,
+    StateWidths,
+    UInt8,
+)
 
+COMPONENTS: tuple[Component, ...] = ("glance", "focus")
 PROVIDERS = {"onnxruntime-cpu": "CPUExecutionProvider", "onnxruntime-cuda": "CUDAExecutionProvider"}
 
 
@@ -35,8 +46,7 @@ class OnnxRunner:
         _one_runtime_only()
         self.backend = backend
         self._batch_sizes = tuple(batch_sizes)
-        self._manifest = bundle.manifest
-        self._graphs = {name: bundle.manifest.graph(name, "onnx", "fp32") for name in ("glance", "focus")}  # type: ignore[arg-type]
+        self._graphs = {name: _graph(bundle.manifest, name) for name in COMPONENTS}
         self._sessions = {
             name: _session(str(bundle.file(graph)), PROVIDERS[backend], threads) for name, graph in self._graphs.items()
         }
@@ -68,7 +78,7 @@ class OnnxRunner:
         self, frames: UInt8, patch_centre: Float32, glance_feature: Float32, pooled_state: Float32, step: Int64
     ) -> FocusOutput:
         """See :class:`Runner`."""
-        feeds = {
+        feeds: dict[str, Array] = {
             "frames": frames,
             "patch_centre": patch_centre,
             "glance_feature": glance_feature,
@@ -88,7 +98,7 @@ class OnnxRunner:
         """Drop the sessions; their memory goes with them."""
         self._sessions.clear()
 
-    def _run(self, name: str, feeds: Mapping[str, np.ndarray]) -> dict[str, Float32]:
+    def _run(self, name: Component, feeds: Mapping[str, Array]) -> dict[str, Float32]:
         graph = self._graphs[name]
         wanted = {spec.name for spec in graph.inputs}
         rows = len(next(iter(feeds.values())))
@@ -102,7 +112,7 @@ class OnnxRunner:
         return {key: value[:rows] for key, value in zip(names, outputs, strict=True)}
 
 
-def example_feeds(graph: Graph, batch: int) -> dict[str, np.ndarray]:
+def example_feeds(graph: Graph, batch: int) -> dict[str, Array]:
     """Zero arrays of a graph's input shapes at a batch size."""
     return {
         spec.name: np.zeros([batch if isinstance(size, str) else size for size in spec.shape], dtype=spec.dtype)
@@ -118,12 +128,16 @@ def batch_sizes_up_to(largest: int) -> tuple[int, ...]:
     return (*sizes, largest) if largest > 1 else (1,)
 
 
-def classes_of(manifest: Manifest) -> int:
-    """Number of classes that the logits must have."""
-    return len(manifest.labels)
+def _graph(manifest: Manifest, component: Component) -> Graph:
+    try:
+        return manifest.graph(component, "onnx", "fp32")
+    except KeyError as error:
+        raise RunnerError(
+            f"the bundle holds no {component} graph as onnx fp32; export it with --format onnx"
+        ) from error
 
 
-def _pad(array: np.ndarray, size: int) -> np.ndarray:
+def _pad(array: Array, size: int) -> Array:
     if len(array) == size:
         return array
     return np.concatenate([array, np.zeros((size - len(array), *array.shape[1:]), dtype=array.dtype)])
