@@ -10,14 +10,15 @@ up to a bound, before the connection ends.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import suppress
+from typing import TypeVar
 
 from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-from service.errors import UploadTimeout
+Result = TypeVar("Result")
 
 KEEP_ALIVE_BYTES = 1 << 20
 """An unread rest up to this is read out, so that the connection can be used again; a longer one closes it."""
@@ -31,22 +32,20 @@ class ClientLeft(Exception):  # noqa: N818 - not an error, an event
 
 
 class Upload:
-    """The body of one request. `receive` is called by one reader at a time: `chunks`, then `client_left`.
+    """The body of one request. ``receive`` has one reader at a time: `chunks`, then whoever waits for the end.
 
     Args:
         receive: of the ASGI server.
         headers: of the request.
-        silence_seconds: how long to wait for the next bytes.
         linger_bytes: how much of the body is read and thrown away after an early answer.
     """
 
-    def __init__(self, receive: Receive, headers: Headers, *, silence_seconds: float, linger_bytes: int) -> None:
+    def __init__(self, receive: Receive, headers: Headers, *, linger_bytes: int) -> None:
         length = headers.get("content-length", "")
         self.declared = int(length[:18]) if length.isascii() and length.isdecimal() else None
         """Bytes that the client announced; None if it did not."""
         self.received = 0
         self._receive = receive
-        self._silence_seconds = silence_seconds
         self._linger_bytes = linger_bytes
         self._held_back = headers.get("expect", "").lower() == "100-continue"
         self._complete = asyncio.Event()
@@ -62,26 +61,30 @@ class Upload:
         """The body as it comes in; pulling slowly slows the client down.
 
         Raises:
-            UploadTimeout: the client fell silent.
             ClientLeft: the client closed the connection.
         """
         while not self.complete:
-            try:
-                async with asyncio.timeout(self._silence_seconds):
-                    chunk = await self._next()
-            except TimeoutError as error:
-                raise UploadTimeout(
-                    f"nothing came for {self._silence_seconds:g} seconds; {self.received} bytes had arrived"
-                ) from error
+            chunk = await self._next()
             if chunk:
                 yield chunk
 
-    async def client_left(self) -> None:
-        """Return when the client closes the connection. Begins to look when the body is complete."""
-        await self._complete.wait()
-        with suppress(ClientLeft):
-            while True:
-                await self._next()
+    async def unless_client_leaves(self, work: Coroutine[None, None, Result]) -> Result:
+        """Do the work, which may read `chunks`, and cancel it if the client goes away meanwhile.
+
+        Raises:
+            ClientLeft: it went; the work is cancelled and has cleaned up.
+        """
+        task = asyncio.create_task(work)
+        watch = asyncio.create_task(self._client_left())
+        try:
+            await asyncio.wait({task, watch}, return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                return task.result()
+            raise ClientLeft
+        finally:
+            task.cancel()
+            watch.cancel()
+            await asyncio.gather(task, watch, return_exceptions=True)
 
     async def send_early(self, response: Response, scope: Scope, send: Send) -> None:
         """Send a response while the client may still be sending, so that it arrives in any client."""
@@ -101,6 +104,12 @@ class Upload:
             async with asyncio.timeout(LINGER_SECONDS):
                 await self._throw_away(self._linger_bytes)
         await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _client_left(self) -> None:
+        await self._complete.wait()
+        with suppress(ClientLeft):
+            while True:
+                await self._next()
 
     async def _throw_away(self, most: int) -> None:
         until = self.received + most

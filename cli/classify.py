@@ -1,0 +1,178 @@
+"""`adafocus classify`: the engine without HTTP, for files and folders."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import uuid
+from collections import deque
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+from tqdm import tqdm
+
+from bundle.store import Bundle, BundleError, load_bundle
+from cli.configuration import settings_from
+from cli.jsonlines import JsonLinesFile
+from service.classify import Body, Rooms, classify
+from service.engine.runners.base import RunnerError
+from service.errors import BadParameter, Problem
+from service.metrics import Metrics
+from service.schemas import Classification, Parameters, parse_parameters
+from service.settings import Settings
+from service.wiring import make_runner, open_rooms
+
+SUFFIXES = frozenset(
+    {".mp4", ".m4v", ".mov", ".3gp", ".mkv", ".webm", ".avi", ".ts", ".m2ts", ".mts"}
+    | {".mpg", ".mpeg", ".vob", ".flv", ".wmv", ".asf", ".ogv", ".ogg", ".gif"}
+)
+"""Which files of a folder are taken for videos. A file that is named itself is always tried."""
+
+_CHUNK_BYTES = 1 << 20
+_UNBOUNDED = {"max_upload_bytes": sys.maxsize, "request_timeout_seconds": 86_400.0}
+"""What protects a service from strangers does not stand in the way of one's own files."""
+
+
+@click.command("classify", epilog="Example: adafocus classify samples --exit balanced --out answers.jsonl")
+@click.argument("videos", metavar="VIDEO...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--bundle", type=click.Path(path_type=Path), help="Folder of the bundle; default: the one shipped.")
+@click.option("--backend", metavar="NAME", help="Runtime, as onnxruntime-cpu; default: the best one installed.")
+@click.option("--exit", "exit_point", metavar="POINT", help="Operating point; default: the bundle's own choice.")
+@click.option("--top-k", metavar="N", help="How many predictions; default 5.")
+@click.option("--max-gflops", metavar="X", help="Hard cap on the compute of each video.")
+@click.option("--trace", is_flag=True, help="With --json or --out: one entry per step.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per video.")
+@click.option("--out", type=click.Path(path_type=Path), help="Add answers to this JSON Lines file; skip what it has.")
+def command(
+    videos: tuple[Path, ...],
+    bundle: Path | None,
+    backend: str | None,
+    exit_point: str | None,
+    top_k: str | None,
+    max_gflops: str | None,
+    trace: bool,
+    as_json: bool,
+    out: Path | None,
+) -> int:
+    """Classify video files, and the videos in folders.
+
+    A file that cannot be used is reported in one line and the run goes on; the exit code is then 1.
+    """
+    settings = settings_from({"bundle": bundle, "backend": backend, **_UNBOUNDED})
+    asked = {"exit": exit_point, "top_k": top_k, "max_gflops": max_gflops, "trace": "true" if trace else None}
+    try:
+        loaded = load_bundle(settings.bundle)
+        ask = parse_parameters([(name, value) for name, value in asked.items() if value], loaded.manifest)
+    except BundleError as error:
+        raise click.ClickException(str(error)) from error
+    except BadParameter as error:
+        raise click.UsageError(error.detail) from error
+    files = list(dict.fromkeys(_files(videos)))
+    if not files:
+        raise click.ClickException("no videos there; of a folder, files are taken that end as video files do")
+    with JsonLinesFile(out) if out else nullcontext() as store:
+        if store is not None:
+            files = [file for file in files if str(file) not in store.keys]
+        report = _Report(as_json, store, total=len(files))
+        try:
+            asyncio.run(_classify_all(files, loaded, settings, ask, report))
+        except RunnerError as error:
+            raise click.ClickException(str(error)) from error
+        finally:
+            report.close()
+    return 1 if report.failed else 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """A file without an answer, and why."""
+
+    reason: str
+
+
+class _Report:
+    """Where answers go: to the terminal or as JSON, and to the file of answers."""
+
+    def __init__(self, as_json: bool, store: JsonLinesFile | None, total: int) -> None:
+        self.failed = 0
+        self._as_json = as_json
+        self._store = store
+        self._bar = tqdm(total=total, unit="video", disable=not sys.stderr.isatty(), leave=False, delay=1)
+
+    def add(self, file: Path, result: Classification | _Failure) -> None:
+        """Report one file."""
+        if isinstance(result, _Failure):
+            self.failed += 1
+            tqdm.write(f"adafocus: {click.format_filename(file)}: {result.reason}", file=sys.stderr)
+        else:
+            line = json.dumps({"file": str(file), **json.loads(result.to_json())})
+            if self._store is not None:
+                self._store.append(str(file), line)
+            tqdm.write(line if self._as_json else _summary(file, result), file=sys.stdout)
+        self._bar.update()
+
+    def close(self) -> None:
+        """Leave the terminal clean."""
+        self._bar.close()
+
+
+async def _classify_all(
+    files: Iterable[Path], bundle: Bundle, settings: Settings, ask: Parameters, report: _Report
+) -> None:
+    """Classify as many at once as the engine has slots, and report in order."""
+    running: deque[tuple[Path, asyncio.Task[Classification | _Failure]]] = deque()
+    async with open_rooms(bundle, settings, Metrics(bundle.manifest.steps), make_runner) as rooms:
+        try:
+            for file in files:
+                if len(running) == rooms.engine.admission.slots:
+                    await _report_first(running, report)
+                running.append((file, asyncio.create_task(_classify(rooms, file, ask))))
+            while running:
+                await _report_first(running, report)
+        finally:
+            for _, task in running:
+                task.cancel()
+            await asyncio.gather(*(task for _, task in running), return_exceptions=True)
+
+
+async def _report_first(running: deque[tuple[Path, asyncio.Task[Classification | _Failure]]], report: _Report) -> None:
+    file, task = running[0]
+    report.add(file, await task)
+    running.popleft()
+
+
+async def _classify(rooms: Rooms, file: Path, ask: Parameters) -> Classification | _Failure:
+    try:
+        return await classify(rooms, Body(_chunks(file)), ask, uuid.uuid4().hex)
+    except Problem as problem:
+        return _Failure(f"{problem.detail} ({problem.code})")
+    except OSError as error:
+        return _Failure(error.strerror or str(error))
+
+
+async def _chunks(file: Path) -> AsyncIterator[bytes]:
+    with await asyncio.to_thread(file.open, "rb") as stream:
+        while chunk := await asyncio.to_thread(stream.read, _CHUNK_BYTES):
+            yield chunk
+
+
+def _files(paths: Iterable[Path]) -> Iterator[Path]:
+    """The files named, and the videos in the folders named, sorted."""
+    for path in paths:
+        if path.is_dir():
+            inside = (file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
+            yield from sorted(inside)
+        else:
+            yield path
+
+
+def _summary(file: Path, answer: Classification) -> str:
+    best, left, cost = answer.predictions[0], answer.exit, answer.compute
+    return (
+        f"{click.format_filename(file)}: {best.label} {best.score:.3f} · step {left.step}/{left.steps} ({left.reason}) · "
+        f"{cost.gflops:.3g} of {cost.gflops_full:.3g} GFLOPs"
+    )

@@ -1,0 +1,121 @@
+"""`adafocus serve`: the HTTP service."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import signal
+import socket
+from pathlib import Path
+from types import FrameType
+
+import click
+import uvicorn
+from fastapi import FastAPI
+
+from bundle.store import BundleError
+from cli.configuration import settings_from
+from service import logs
+from service.app import create_app
+from service.engine.runners.base import RunnerError
+from service.lifecycle import Service
+from service.settings import Settings, describe
+
+BACKLOG = 2048
+
+logger = logging.getLogger("adafocus.serve")
+
+
+class ServeCommand(click.Command):
+    """Ends its help with every setting and its default."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the settings, then the example."""
+        with formatter.section("Settings, from the environment (options go first)"):
+            formatter.write_dl(list(describe()))
+        super().format_epilog(ctx, formatter)
+
+
+class DrainingServer(uvicorn.Server):
+    """uvicorn closes its listener at once on SIGTERM; this one first says that it is unready, and keeps accepting."""
+
+    def __init__(self, config: uvicorn.Config, service: Service) -> None:
+        super().__init__(config)
+        self._service = service
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Drain on the first SIGTERM; on a second one, or on Ctrl-C, stop accepting now."""
+        if sig != signal.SIGTERM or self._service.draining:
+            super().handle_exit(sig, frame)
+            return
+        self._service.begin_drain()
+        loop = asyncio.get_running_loop()
+        loop.call_soon_threadsafe(loop.call_later, self._service.settings.drain_grace_seconds, self._stop)
+
+    def _stop(self) -> None:
+        self._service.stop_admitting()
+        self.should_exit = True
+
+
+@click.command(
+    "serve",
+    cls=ServeCommand,
+    epilog="Example: adafocus serve --bundle bundles/tank_state --port 8000",
+)
+@click.option("--bundle", type=click.Path(path_type=Path), help="Folder of the bundle; default: the one shipped.")
+@click.option("--host", help="Address to listen on; default 127.0.0.1.")
+@click.option("--port", type=int, help="Port to listen on; default 8000, 0 for any free one.")
+@click.option("--backend", metavar="NAME", help="Runtime, as onnxruntime-cpu; default: the best one installed.")
+def command(bundle: Path | None, host: str | None, port: int | None, backend: str | None) -> None:
+    """Serve a bundle over HTTP, until SIGTERM or Ctrl-C."""
+    settings = settings_from({"bundle": bundle, "host": host, "port": port, "backend": backend})
+    logs.configure()
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    failures: list[Exception] = []
+
+    def stop(error: Exception) -> None:
+        failures.append(error)
+        server.should_exit = True
+
+    try:
+        app = create_app(settings, on_failure=stop)
+    except BundleError as error:
+        raise click.ClickException(str(error)) from error
+    listener = _listen(settings.host, settings.port)
+    server = DrainingServer(_config(app, settings), app.state.service)
+    server.run(sockets=[listener])
+    for failure in failures:
+        raise failure if not isinstance(failure, RunnerError | OSError) else click.ClickException(str(failure))
+
+
+def _config(app: FastAPI, settings: Settings) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        http="h11",
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        backlog=BACKLOG,
+        timeout_graceful_shutdown=math.ceil(settings.request_timeout_seconds),
+    )
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """A bound socket, so that a port that is taken is known before the model is loaded."""
+    try:
+        family, kind, proto, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind, proto)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except OSError as error:
+        raise click.ClickException(
+            f"cannot listen on {host} port {port} ({error.strerror}); choose another with --host and --port"
+        ) from error
+    logger.info(
+        "listening",
+        extra={"fields": {"url": f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"}},
+    )
+    return listener

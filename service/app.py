@@ -1,0 +1,96 @@
+"""The composition root: everything is wired here and nowhere else, and nothing happens at import."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncIterator, Callable
+from importlib.metadata import PackageNotFoundError, version
+
+from fastapi import FastAPI
+
+from bundle.store import load_bundle
+from service import problems, routes
+from service.api_description import ABOUT
+from service.lifecycle import Service
+from service.metrics import Metrics
+from service.middleware import RequestScope
+from service.settings import Settings
+from service.wiring import MakeRunner, make_runner, open_rooms
+
+logger = logging.getLogger("adafocus.app")
+
+
+def log_failure(error: Exception) -> None:
+    """Say in the log why the service will never be ready."""
+    logger.error("the service cannot start: %s", error, exc_info=error)
+
+
+def create_app(
+    settings: Settings,
+    *,
+    runner: MakeRunner = make_runner,
+    on_failure: Callable[[Exception], None] = log_failure,
+) -> FastAPI:
+    """Make the application that serves one bundle; ``app.state.service`` says where it stands.
+
+    The bundle is verified here. The model is loaded and the decoders are started while the application already
+    answers, with ``/readyz`` saying 503 until it is done.
+
+    Args:
+        settings: of the service.
+        runner: makes the runner for a bundle; tests pass another.
+        on_failure: told why the model could not be loaded, or why the service stopped.
+
+    Raises:
+        BundleError: the bundle cannot be read or is not what its manifest says.
+    """
+    bundle = load_bundle(settings.bundle)
+    service = Service(settings, bundle, Metrics(bundle.manifest.steps))
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        stop = asyncio.Event()
+        serving = asyncio.create_task(_serve(service, runner, on_failure, stop))
+        try:
+            yield
+        finally:
+            service.stop_admitting()
+            stop.set()
+            if service.rooms is None:  # still loading: nobody waits for it any more
+                serving.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await serving
+
+    app = FastAPI(title="adafocus", description=ABOUT, version=_version(), lifespan=lifespan, redoc_url=None)
+    app.state.service = service
+    app.add_middleware(RequestScope)
+    problems.install(app)
+    app.include_router(routes.router)
+    return app
+
+
+async def _serve(
+    service: Service, runner: MakeRunner, on_failure: Callable[[Exception], None], stop: asyncio.Event
+) -> None:
+    """Keep the rooms open until told to stop."""
+    began = time.perf_counter()
+    try:
+        async with open_rooms(service.bundle, service.settings, service.metrics, runner) as rooms:
+            service.rooms = rooms
+            fields = {"backend": rooms.engine.runner.backend, "load_seconds": round(time.perf_counter() - began, 2)}
+            logger.info("ready", extra={"fields": fields})
+            await stop.wait()
+    except Exception as error:  # noqa: BLE001 - whatever it is, somebody must be told that this never becomes ready
+        on_failure(error)
+    finally:
+        service.rooms = None
+
+
+def _version() -> str:
+    try:
+        return version("adafocus")
+    except PackageNotFoundError:
+        return "0"

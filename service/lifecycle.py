@@ -1,0 +1,51 @@
+"""Where the service stands between its start and its end, and what is open meanwhile."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bundle.store import Bundle
+from service.classify import Rooms
+from service.errors import Draining
+from service.metrics import Metrics
+from service.settings import Settings
+
+
+@dataclass(slots=True)
+class Service:
+    """One service: what it knows from the start, and its rooms while they are open.
+
+    It is *ready* from the moment the rooms are open, loaded and warmed, until it begins to drain. While it drains it
+    still answers, so that those who have not yet seen it unready lose nothing.
+    """
+
+    settings: Settings
+    bundle: Bundle
+    metrics: Metrics
+    rooms: Rooms | None = None
+    draining: bool = False
+
+    @property
+    def ready(self) -> bool:
+        """Whether new work should be sent here."""
+        return self.rooms is not None and self.rooms.engine.alive and not self.draining
+
+    def opened_rooms(self) -> Rooms:
+        """The rooms that a request goes through.
+
+        Raises:
+            Draining: they are not open yet, or no longer.
+        """
+        if self.rooms is None:
+            raise Draining("the model is being loaded, or the service is shutting down")
+        return self.rooms
+
+    def begin_drain(self) -> None:
+        """Become unready, and go on answering."""
+        self.draining = True
+
+    def stop_admitting(self) -> None:
+        """Turn new requests away; those that hold a place are answered."""
+        self.draining = True
+        if self.rooms is not None:
+            self.rooms.engine.admission.draining = True
