@@ -25,7 +25,7 @@ def machine_name() -> str:
 
 
 def write_results(benchmark: str, variant: str, rows: Sequence[Mapping[str, object]]) -> Path:
-    """Write one CSV, ``<benchmark>_<machine>_<variant>_<date>.csv``, and return its path. The first row names columns."""
+    """Write ``<benchmark>_<machine>_<variant>_<date>.csv`` and return its path; the first row names the columns."""
     RESULTS.mkdir(exist_ok=True)
     day = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
     path = RESULTS / f"{benchmark}_{machine_name()}_{variant}_{day}.csv"
