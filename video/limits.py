@@ -1,0 +1,63 @@
+"""What the well agrees to read, as one small value object."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+CONTAINERS = ("mov", "matroska", "avi", "mpegts", "mpeg", "flv", "asf", "ogg", "gif")
+"""FFmpeg demuxer names. ``mov`` reads MP4, MOV, 3GP; ``matroska`` reads WebM; ``mpeg`` is MPEG-PS; ``asf`` is WMV."""
+
+CODECS = (
+    "h264",
+    "hevc",
+    "vvc",
+    "vp8",
+    "vp9",
+    "av1",
+    "mpeg1video",
+    "mpeg2video",
+    "mpeg4",
+    "mjpeg",
+    "prores",
+    "dnxhd",
+    "ffv1",
+    "theora",
+    "wmv1",
+    "wmv2",
+    "wmv3",
+    "vc1",
+    "flv1",
+    "gif",
+    "rawvideo",
+)
+"""FFmpeg codec names (the format's, not a decoder's: ``av1``, whoever decodes it)."""
+
+
+@dataclass(frozen=True)
+class MediaLimits:
+    """Limits on one video (PRODUCT section 6).
+
+    Attributes:
+        max_pixels: width × height of a picture, at most.
+        max_seconds: duration, at most, by the timestamps if they can be believed.
+        max_frames: frames in the file, at most: bounds the index where durations lie.
+        decode_memory_bytes: what decoding may need, by an estimate made before the first frame is decoded.
+        containers: FFmpeg demuxer names that may be opened.
+        codecs: FFmpeg codec names that may be decoded.
+    """
+
+    max_pixels: int = 8192 * 4320
+    max_seconds: float = 3600.0
+    max_frames: int = 1_000_000
+    decode_memory_bytes: int = 1024**3
+    containers: tuple[str, ...] = CONTAINERS
+    codecs: tuple[str, ...] = CODECS
+
+    def __post_init__(self) -> None:
+        for name in ("max_pixels", "max_seconds", "max_frames", "decode_memory_bytes"):
+            value = getattr(self, name)
+            if value <= 0:
+                raise ValueError(f"{name} must be greater than 0, got {value}")
+        for name in ("containers", "codecs"):
+            if not getattr(self, name):
+                raise ValueError(f"{name} must name at least one")
