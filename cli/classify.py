@@ -172,7 +172,8 @@ def _files(paths: Iterable[Path]) -> Iterator[Path]:
 
 def _summary(file: Path, answer: Classification) -> str:
     best, left, cost = answer.predictions[0], answer.exit, answer.compute
+    name = click.format_filename(file)
     return (
-        f"{click.format_filename(file)}: {best.label} {best.score:.3f} · step {left.step}/{left.steps} ({left.reason}) · "
+        f"{name}: {best.label} {best.score:.3f} · step {left.step}/{left.steps} ({left.reason}) · "
         f"{cost.gflops:.3g} of {cost.gflops_full:.3g} GFLOPs"
     )

@@ -90,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
     except click.UsageError as error:
         path = error.ctx.command_path if error.ctx else "adafocus"
-        return _fail(f"{error.format_message()} Try '{path} --help'.", error.exit_code)
+        return _fail(f"{error.format_message().rstrip('.')}; try '{path} --help'", error.exit_code)
     except click.ClickException as error:
         return _fail(error.format_message(), error.exit_code)
     except (click.Abort, KeyboardInterrupt):

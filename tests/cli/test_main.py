@@ -1,0 +1,83 @@
+"""The command line as a whole: verbs found lazily, failures in one line."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from cli import main as cli
+
+
+def failing(error: BaseException) -> click.Command:
+    @click.command("inspect")
+    def command() -> None:
+        raise error
+
+    return command
+
+
+def run(monkeypatch: pytest.MonkeyPatch, command: click.Command, *arguments: str) -> int:
+    monkeypatch.setattr(cli.Verbs, "get_command", lambda *_: command)
+    return cli.main(["inspect", *arguments])
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (click.ClickException("no such bundle;\n name another"), 1, "adafocus: no such bundle; name another\n"),
+        (click.UsageError("wrong"), 2, "adafocus: wrong; try 'adafocus inspect --help'\n"),
+        (PermissionError(13, "Permission denied", "a.mp4"), 1, "adafocus: a.mp4: Permission denied\n"),
+        (KeyboardInterrupt(), 130, "adafocus: interrupted\n"),
+    ],
+)
+def test_a_failure_is_one_line_and_a_code(
+    error: BaseException, code: int, line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, failing(error)) == code
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.lstrip("\n") == line
+
+
+def test_a_fault_of_ours_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ZeroDivisionError):
+        run(monkeypatch, failing(ZeroDivisionError()))
+
+
+def test_a_verbs_return_value_is_the_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run(monkeypatch, click.Command("inspect", callback=lambda: 1)) == 1
+    assert run(monkeypatch, click.Command("inspect", callback=lambda: None)) == 0
+
+
+def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def missing(name: str) -> None:
+        raise ModuleNotFoundError(f"No module named {name!r}", name="torch")
+
+    monkeypatch.setattr(cli.importlib, "import_module", missing)
+    assert cli.main(["train"]) == 1
+    assert "'train' needs the package 'torch'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["nonsense"], ["--nonsense"], []])
+def test_a_wrong_call_is_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(arguments) == 2
+    assert capsys.readouterr().out == ""
+
+
+def test_help_lists_the_verbs_and_imports_none_of_them(project_root: Path) -> None:
+    script = (
+        "import sys; from cli.main import main; code = main(['--help']);"
+        "heavy = {'torch', 'fastapi', 'av', 'numpy', 'onnxruntime', 'pydantic'} & set(sys.modules);"
+        "sys.exit(f'imported {heavy}' if heavy else code)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=project_root, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert all(verb in done.stdout for verb in cli.SUMMARIES)
+    assert "Example:" in done.stdout
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("adafocus ")

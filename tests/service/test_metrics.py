@@ -1,0 +1,131 @@
+"""The metrics against the product's catalogue."""
+
+from collections.abc import Iterator
+
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as parse_text
+
+from service.metrics import CATALOGUE, Answered, Metrics
+
+PRODUCT_CATALOGUE = {
+    "adafocus_requests_total": ("counter", {"outcome": 6}),
+    "adafocus_request_duration_seconds": ("histogram", {}),
+    "adafocus_stage_duration_seconds": ("histogram", {"stage": 5}),
+    "adafocus_request_flops": ("histogram", {}),
+    "adafocus_flops_total": ("counter", {"component": 2}),
+    "adafocus_flops_full_total": ("counter", {}),
+    "adafocus_exit_step": ("histogram", {"reason": 5}),
+    "adafocus_frames_decoded_total": ("counter", {}),
+    "adafocus_frames_used_total": ("counter", {}),
+    "adafocus_batch_size": ("histogram", {"component": 2}),
+    "adafocus_queue_depth": ("gauge", {}),
+    "adafocus_slots_active": ("gauge", {}),
+    "adafocus_slots": ("gauge", {}),
+    "adafocus_rejections_total": ("counter", {"code": 15}),
+    "adafocus_decode_workers": ("gauge", {}),
+}
+
+
+def samples(metrics: Metrics) -> dict[tuple[str, ...], float]:
+    text = metrics.render("")[0].decode()
+    return {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in parse_text(text)
+        for sample in family.samples
+        if not sample.name.endswith("_bucket")
+    }
+
+
+def expected_series() -> Iterator[tuple[str, ...]]:
+    for metric in CATALOGUE:
+        values = [value for values in metric.labels.values() for value in values] if metric.labels else []
+        keys = [(value,) for value in values] or ([()] if not metric.labels else [])
+        for key in keys:
+            if metric.kind == "histogram":
+                yield (metric.name + "_count", *key)
+                yield (metric.name + "_sum", *key)
+            else:
+                yield (metric.name, *key)
+
+
+def test_the_catalogue_is_the_products() -> None:
+    found = {metric.name: (metric.kind, {name: len(v) for name, v in metric.labels.items()}) for metric in CATALOGUE}
+    assert found.items() >= PRODUCT_CATALOGUE.items()
+    assert found.keys() - PRODUCT_CATALOGUE.keys() == {
+        "adafocus_decode_worker_restarts_total",
+        "adafocus_model_info",
+    }
+
+
+def test_every_series_is_there_from_the_start_and_zero() -> None:
+    found = samples(Metrics(steps=4))
+    assert set(found) == set(expected_series())
+    assert set(found.values()) == {0.0}
+
+
+def test_one_bucket_per_step() -> None:
+    text = Metrics(steps=3).render("")[0].decode()
+    buckets = [
+        line for line in text.splitlines() if line.startswith("adafocus_exit_step_bucket") and "confident" in line
+    ]
+    assert [line.split('le="')[1].split('"')[0] for line in buckets] == ["1.0", "2.0", "3.0", "+Inf"]
+
+
+def test_an_answer_is_counted_where_it_cost() -> None:
+    metrics = Metrics(steps=4)
+    metrics.video_answered(
+        Answered(
+            stage_seconds={"upload": 0.5, "queue": 0.0, "decode": 0.25, "glance": 0.125, "focus": 0.125},
+            glance_flops=2_000,
+            focus_flops=8_000,
+            flops_full=20_000,
+            step=2,
+            reason="confident",
+            frames_decoded=30,
+            frames_used=2,
+        )
+    )
+    metrics.request_finished("ok", 1.0)
+    found = samples(metrics)
+    assert found["adafocus_requests_total", "ok"] == 1
+    assert found["adafocus_request_flops_sum",] == 10_000
+    assert found["adafocus_flops_total", "glance"] == 2_000
+    assert found["adafocus_flops_total", "focus"] == 8_000
+    assert found["adafocus_flops_full_total",] == 20_000
+    assert found["adafocus_exit_step_sum", "confident"] == 2
+    assert found["adafocus_frames_decoded_total",] == 30
+    assert found["adafocus_frames_used_total",] == 2
+    assert found["adafocus_stage_duration_seconds_sum", "decode"] == 0.25
+
+
+def test_gauges_and_the_rest() -> None:
+    metrics = Metrics(steps=4)
+    metrics.slots(8)
+    metrics.slots_active(3)
+    metrics.queue_depth(2)
+    metrics.decode_workers(4)
+    metrics.batch_ran("glance", 3, 0.01)
+    metrics.problem_answered("too_large")
+    metrics.model_loaded("toy", "1.0", "fake", "fp32")
+    found = samples(metrics)
+    assert found["adafocus_slots",] == 8
+    assert found["adafocus_slots_active",] == 3
+    assert found["adafocus_queue_depth",] == 2
+    assert found["adafocus_decode_workers",] == 4
+    assert found["adafocus_batch_size_sum", "glance"] == 3
+    assert found["adafocus_rejections_total", "too_large"] == 1
+    assert [key for key in found if key[0] == "adafocus_model_info"]
+
+
+def test_openmetrics_when_asked_for() -> None:
+    metrics = Metrics(steps=4)
+    text, media_type = metrics.render("application/openmetrics-text; version=1.0.0,text/plain;q=0.5")
+    assert media_type.startswith("application/openmetrics-text; version=1.0.0")
+    assert len(list(parse_openmetrics(text.decode()))) == len(CATALOGUE)
+    assert metrics.render("text/html")[1].startswith("text/plain; version=0.0.4")
+
+
+def test_two_applications_share_nothing() -> None:
+    first, second = Metrics(steps=2), Metrics(steps=2)
+    first.request_finished("ok", 0.1)
+    assert samples(second)["adafocus_requests_total", "ok"] == 0

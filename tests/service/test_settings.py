@@ -1,0 +1,79 @@
+"""Settings: where they come from, what is refused, and how that is said."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from service.settings import Settings, describe, explain
+from video.limits import CONTAINERS, MediaLimits
+
+
+def refusal(**given: object) -> str:
+    with pytest.raises(ValidationError) as caught:
+        Settings(**{"bundle": Path("b"), **given})  # type: ignore[arg-type]
+    return explain(caught.value)
+
+
+def test_defaults_are_the_products() -> None:
+    settings = Settings(bundle=Path("b"))
+    assert (settings.max_upload_bytes, settings.max_video_seconds, settings.max_pixels) == (
+        200_000_000,
+        3600,
+        8192 * 4320,
+    )
+    assert settings.containers == CONTAINERS
+    assert settings.decode_workers >= 1
+    assert settings.intra_op_threads >= 1
+
+
+def test_the_environment_is_read_and_arguments_go_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ADAFOCUS_BUNDLE", "somewhere")
+    monkeypatch.setenv("ADAFOCUS_MAX_QUEUE", "3")
+    monkeypatch.setenv("ADAFOCUS_PORT", "1234")
+    monkeypatch.setenv("ADAFOCUS_CODECS", "h264, vp9")
+    settings = Settings(port=99)  # type: ignore[call-arg]
+    assert (settings.bundle, settings.max_queue, settings.port) == (Path("somewhere"), 3, 99)
+    assert settings.codecs == ("h264", "vp9")
+
+
+def test_an_empty_variable_is_an_unset_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ADAFOCUS_API_KEYS", "")
+    assert Settings(bundle=Path("b")).api_keys == ()
+
+
+def test_a_refusal_is_one_line_that_names_setting_variable_value_and_range() -> None:
+    assert refusal(max_upload_bytes=0) == (
+        "max_upload_bytes (ADAFOCUS_MAX_UPLOAD_BYTES): Input should be greater than or equal to 1, got 0"
+    )
+    assert "ADAFOCUS_PORT" in refusal(port="http")
+
+
+def test_a_list_of_nothing_is_refused_so_that_no_door_stands_open() -> None:
+    assert "names at least one" in refusal(api_keys=" , ")
+
+
+def test_a_key_that_no_header_could_carry_is_refused_without_showing_it() -> None:
+    text = refusal(api_keys="clé")
+    assert "printable ASCII" in text
+    assert "cl" not in text.removeprefix("api_keys (ADAFOCUS_API_KEYS)").replace("printable ASCII", "")
+
+
+def test_no_key_opens_all_and_a_key_opens_for_itself_only() -> None:
+    assert Settings(bundle=Path("b")).opens(None)
+    settings = Settings(bundle=Path("b"), api_keys="sesame,sky")  # type: ignore[arg-type]
+    assert all(settings.opens(key) for key in ("sesame", "sky"))
+    assert not any(settings.opens(key) for key in ("ses", "", None, "sesame,sky", "sésame"))
+    assert "sesame" not in repr(settings)
+
+
+def test_media_limits_are_passed_on() -> None:
+    settings = Settings(bundle=Path("b"), max_pixels=10, max_video_seconds=2, decode_memory_bytes=1 << 27)
+    assert settings.media_limits == MediaLimits(max_pixels=10, max_seconds=2, decode_memory_bytes=1 << 27)
+
+
+def test_every_setting_is_described_with_its_default() -> None:
+    described = dict(describe())
+    assert len(described) == len(Settings.model_fields)
+    assert described["ADAFOCUS_MAX_UPLOAD_BYTES"].endswith("[200000000]")
+    assert all(text[0] != "N" for text in described.values()), "a description is missing"
