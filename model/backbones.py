@@ -40,7 +40,7 @@ class ConvNorm(nn.Module):
         super().__init__()
         self.conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False)
         self.norm = nn.BatchNorm2d(outputs)
-        nn.init.kaiming_normal_(self.conv.weight, mode="fan_out")
+        nn.init.kaiming_normal_(self.conv.weight, nonlinearity="relu")  # fan-in: depthwise layers keep their scale too
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, inputs, h, w] -> [N, outputs, h / stride, w / stride]."""
