@@ -1,0 +1,167 @@
+"""In-flight batching against static batching: the same graphs, the same videos, the same exit steps.
+
+Static batching takes a batch of videos, steps it until the slowest has left, then takes the next; rows whose video has
+left run on as padding. The engine refills a row as soon as its video leaves. Videos are frames in memory, so that no
+decoding is timed, and each leaves at a step drawn beforehand, so that both sides do the same useful work.
+
+    python -m benchmarks.refill [--bundle DIR] [--videos 200] [--rounds 5]
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import math
+import statistics
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.machine import write_results
+from bundle.store import Bundle, load_bundle
+from service.cores import usable_cores
+from service.engine.core import Engine, running
+from service.engine.request import EngineRequest
+from service.engine.runners.base import Component
+from service.engine.runners.onnx import OnnxRunner, batch_sizes_up_to
+from video.decoder import Frame
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@dataclass
+class Clock:
+    """An engine observer that adds up the time spent in graphs."""
+
+    graph_seconds: float = 0.0
+    rows: int = 0
+    batches: list[int] = field(default_factory=list)
+
+    def batch_ran(self, component: Component, rows: int, seconds: float) -> None:
+        """See `EngineObserver`."""
+        self.graph_seconds += seconds
+        if component == "glance":
+            self.rows += rows
+            self.batches.append(rows)
+
+    def slots_active(self, count: int) -> None:
+        """Not measured here."""
+
+    def queue_depth(self, count: int) -> None:
+        """Not measured here."""
+
+
+@dataclass
+class Frames:
+    """A video already decoded: the same few frames, over and over."""
+
+    pixels: list[np.ndarray]
+    taken: int = 0
+
+    async def next(self) -> Frame | None:
+        """The next one, at once."""
+        self.taken += 1
+        return Frame(self.taken - 1, self.taken - 1, None, self.pixels[self.taken % len(self.pixels)])
+
+
+def exit_steps(videos: int, steps: int, mean: float, seed: int) -> list[int]:
+    """Exit steps from 1 to ``steps`` with that mean: shares fall or rise geometrically, as the paper's budgets do."""
+    low, high = 1e-3, 1e3
+    for _ in range(100):
+        ratio = math.sqrt(low * high)
+        shares = ratio ** np.arange(steps, dtype=np.float64)
+        reached = float((shares / shares.sum() * np.arange(1, steps + 1)).sum())
+        low, high = (ratio, high) if reached < mean else (low, ratio)
+    return [int(step) for step in np.random.default_rng(seed).choice(steps, videos, p=shares / shares.sum()) + 1]
+
+
+async def with_refill(bundle: Bundle, runner: OnnxRunner, leaving: list[int], batch: int) -> tuple[float, float, float]:
+    """Videos per second through the engine, mean rows of a batch, and the share of time spent outside the graphs."""
+    steps, clock = bundle.manifest.steps, Clock()
+    engine = Engine(bundle.manifest, runner, slots=2 * batch, max_batch=batch, max_queue=len(leaving), observer=clock)
+    pixels = make_frames(bundle)
+
+    async def video(step: int) -> None:
+        thresholds = (math.inf,) * (step - 1) + (-math.inf,) * (steps - step + 1)
+        async with engine.admission.slot(None):
+            await engine.classify(EngineRequest(thresholds), Frames(pixels))
+
+    async with running(engine):
+        begun = time.perf_counter()
+        await asyncio.gather(*(video(step) for step in leaving))
+        seconds = time.perf_counter() - begun
+    return len(leaving) / seconds, statistics.mean(clock.batches), 1 - clock.graph_seconds / seconds
+
+
+def without_refill(bundle: Bundle, runner: OnnxRunner, leaving: list[int], batch: int) -> float:
+    """Videos per second in static batches."""
+    frames = np.stack([make_frames(bundle)[0]] * batch)
+    begun = time.perf_counter()
+    for first in range(0, len(leaving), batch):
+        rows = frames[: len(leaving[first : first + batch])]
+        policy = np.zeros((len(rows), runner.widths.policy), dtype=np.float32)
+        pooled = np.zeros((len(rows), runner.widths.pooled), dtype=np.float32)
+        for step in range(max(leaving[first : first + batch])):
+            glance = runner.glance(rows, policy)
+            focus = runner.focus(
+                rows, glance.patch_centre, glance.feature, pooled, np.full(len(rows), step, dtype=np.int64)
+            )
+            policy, pooled = glance.policy_state, focus.pooled_state
+    return len(leaving) / (time.perf_counter() - begun)
+
+
+def make_frames(bundle: Bundle) -> list[np.ndarray]:
+    """Two frames of noise of the model's size."""
+    crop = bundle.manifest.geometry.crop
+    return list(np.random.default_rng(0).integers(0, 256, (2, crop, crop, 3), dtype=np.uint8))
+
+
+def main() -> None:
+    """Measure, print, and write the CSV."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--bundle", type=Path, default=ROOT / "bundles" / "tank-state")
+    parser.add_argument("--videos", type=int, default=200)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--batches", type=int, nargs="+", default=[4, 8, 16])
+    ask = parser.parse_args()
+    bundle = load_bundle(ask.bundle)
+    steps = bundle.manifest.steps
+    rows = []
+    for batch in ask.batches:
+        for sixteenths in (4, 6, 8, 10):
+            mean = sixteenths * steps / 16
+            leaving = exit_steps(ask.videos, steps, mean, seed=batch)
+            static, refill, fill, outside = [], [], [], []
+            for _ in range(ask.rounds):  # A B A B: both sides see the same noise
+                runner = OnnxRunner(
+                    bundle, backend="onnxruntime-cpu", threads=usable_cores(), batch_sizes=batch_sizes_up_to(batch)
+                )
+                runner.warm_up()
+                static.append(without_refill(bundle, runner, leaving, batch))
+                rate, size, share = asyncio.run(with_refill(bundle, runner, leaving, batch))
+                refill.append(rate)
+                fill.append(size)
+                outside.append(share)
+            rows.append(
+                {
+                    "model": f"{bundle.manifest.name}-{bundle.manifest.version}",
+                    "batch": batch,
+                    "steps": steps,
+                    "mean_exit_step": round(statistics.mean(leaving), 2),
+                    "static_videos_per_s": round(statistics.median(static), 1),
+                    "refill_videos_per_s": round(statistics.median(refill), 1),
+                    "ratio": round(statistics.median(b / a for a, b in zip(static, refill, strict=True)), 2),
+                    "mean_rows": round(statistics.median(fill), 2),
+                    "share_outside_graphs": round(statistics.median(outside), 3),
+                    "videos": ask.videos,
+                    "rounds": ask.rounds,
+                }
+            )
+            print(rows[-1], flush=True)
+    print(write_results("refill", f"{bundle.manifest.name}_onnxruntime-cpu", rows))
+
+
+if __name__ == "__main__":
+    main()
