@@ -87,6 +87,14 @@ class Sampling(_Frozen):
         return self
 
 
+class FlopsPart(_Frozen):
+    """A summand of a step's cost. Parts without a component are in the paper's counting only."""
+
+    name: str
+    flops: int = Field(ge=0)
+    component: Literal["glance", "focus"] | None = None
+
+
 class Flops(_Frozen):
     """Multiply-adds, computed from the modules when the bundle was exported, never typed by hand."""
 
@@ -94,6 +102,19 @@ class Flops(_Frozen):
     focus: int = Field(gt=0, description="one step of the focus graph as served: focus network, classifier, one head")
     paper_per_step: int = Field(gt=0, description="one step in the published tables' counting")
     convention: str = Field(description="what the two counts include")
+    parts: tuple[FlopsPart, ...] = Field(default=(), description="what paper_per_step is the sum of")
+
+    @model_validator(mode="after")
+    def _parts_add_up(self) -> Self:
+        if not self.parts:
+            return self
+        served = {
+            name: sum(part.flops for part in self.parts if part.component == name) for name in ("glance", "focus")
+        }
+        total = sum(part.flops for part in self.parts)
+        if (served["glance"], served["focus"], total) != (self.glance, self.focus, self.paper_per_step):
+            raise ValueError("the parts do not add up to glance, focus and paper_per_step")
+        return self
 
     @property
     def per_step(self) -> int:
@@ -151,9 +172,8 @@ class Manifest(_Frozen):
     @classmethod
     def _known_schema(cls, data: Any) -> Any:
         if isinstance(data, dict) and data.get("schema_version", SCHEMA_VERSION) != SCHEMA_VERSION:
-            raise ValueError(
-                f"bundle schema {data.get('schema_version')!r} is not readable here; this version reads {SCHEMA_VERSION}"
-            )
+            found = data["schema_version"]
+            raise ValueError(f"bundle schema {found!r} is not readable here; this version reads {SCHEMA_VERSION}")
         return data
 
     @model_validator(mode="after")

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from bundle.manifest import FrameGeometry, Manifest, OperatingPoint, Sampling
+from bundle.manifest import Flops, FlopsPart, FrameGeometry, Manifest, OperatingPoint, Sampling
 from bundle.signature import check_signatures
 from tests.bundle.factory import make_clip_manifest, make_manifest
 
@@ -29,6 +29,18 @@ def test_flops_of_a_whole_video() -> None:
     assert manifest.flops.per_step == 5_000_000
     assert manifest.flops_full == 20_000_000
     assert manifest.paper_flops_full == 20_400_000
+
+
+def test_parts_of_the_flops_must_add_up() -> None:
+    parts = (
+        FlopsPart(name="glance network", flops=100, component="glance"),
+        FlopsPart(name="focus network", flops=200, component="focus"),
+        FlopsPart(name="auxiliary heads", flops=7),
+    )
+    flops = Flops(glance=100, focus=200, paper_per_step=307, convention="c", parts=parts)
+    assert sum(part.flops for part in flops.parts if part.component) == flops.per_step
+    with pytest.raises(ValidationError, match="do not add up"):
+        Flops(glance=100, focus=201, paper_per_step=307, convention="c", parts=parts)
 
 
 def test_thresholds_become_plain_numbers_and_the_last_step_always_answers() -> None:

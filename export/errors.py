@@ -1,0 +1,16 @@
+"""What can go wrong when exporting: each message is one line, and nothing was written.
+
+``ExportError`` is the root; ``UnavailableError`` and ``NotReproducedError`` are its kinds.
+"""
+
+
+class ExportError(ValueError):
+    """The bundle cannot be made."""
+
+
+class UnavailableError(ExportError):
+    """A format or precision that this version does not write; the message names what it does."""
+
+
+class NotReproducedError(ExportError):
+    """The artefact does not reproduce the torch model; the message says what differed and by how much."""

@@ -1,0 +1,183 @@
+"""The graphs of a bundle as torch modules: uint8 frames and states in, states out (PRODUCT section 5).
+
+Normalisation and patch cropping are inside. The modules hold no weights of their own; they call the model's step
+functions, so that what is exported is what was trained. Parameter names of ``forward`` are the tensor names of the file.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from bundle.signature import Signature, Widths, clip_signature, frame_signature
+from model.adafocus import AdaFocus
+from model.tsm import AdaFocusTSM
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class PixelNorm(nn.Module):
+    """Grey levels 0..255 to the networks' input: ``(x / 255 - mean) / std`` per colour, as one product and one sum."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        mean, std = torch.tensor(IMAGENET_MEAN, dtype=torch.float64), torch.tensor(IMAGENET_STD, dtype=torch.float64)
+        self.register_buffer("scale", (1 / (255 * std)).float()[:, None, None], persistent=False)
+        self.register_buffer("shift", (-mean / std).float()[:, None, None], persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """[N, 3, H, W] of any type -> [N, 3, H, W] float32."""
+        scale, shift = self.get_buffer("scale"), self.get_buffer("shift")
+        return images.float() * scale + shift
+
+
+def cut_patches(frames: Tensor, centre: Tensor, patch_size: int) -> Tensor:
+    """Crop by two gathers of whole rows and columns and a linear interpolation along each axis.
+
+    Equal to ``model.patch.crop_patches`` on the same pixels. Chosen by measurement (benchmarks/results): gathering whole
+    lines copies long runs of bytes, where gathering pixels or sampling a grid touches each one by itself.
+
+    Args:
+        frames: uint8 [N, H, W, 3].
+        centre: float32 [N, 2] in (y, x) order, each in [0, 1].
+        patch_size: P, at most H and W.
+
+    Returns:
+        float32 [N, 3, P, P] in grey levels.
+    """
+    N, H, W = frames.shape[0], frames.shape[1], frames.shape[2]
+    P = patch_size
+    top, y = _whole_and_rest(centre[:, 0] * (H - P))
+    left, x = _whole_and_rest(centre[:, 1] * (W - P))
+    rows = frames.reshape(-1, W * 3).index_select(0, _lines(top, P, H)).reshape(N, P + 1, W, 3)
+    turned = rows.permute(0, 2, 3, 1).reshape(-1, 3 * (P + 1))  # (N·W, 3·(P+1)): one line per column
+    columns = turned.index_select(0, _lines(left, P, W)).reshape(N, P + 1, 3, P + 1).float()
+    across = _between(columns[:, :-1], columns[:, 1:], x)
+    patches = _between(across[..., :-1], across[..., 1:], y)  # (N, x, 3, y)
+    return patches.permute(0, 2, 3, 1)
+
+
+def _between(first: Tensor, second: Tensor, share: Tensor) -> Tensor:
+    # Spelt out: torch.lerp exports as both of its two formulas and a choice between them.
+    return first + (second - first) * share[:, None, None, None]
+
+
+def _whole_and_rest(corner: Tensor) -> tuple[Tensor, Tensor]:
+    whole = corner.floor()
+    return whole.long(), corner - whole
+
+
+def _lines(first: Tensor, patch_size: int, size: int) -> Tensor:
+    """Indices of P+1 lines per row of the batch, in the batch's stacked lines; clamped where the weight is zero."""
+    offsets = torch.arange(patch_size + 1, device=first.device)
+    within = (first[:, None] + offsets).clamp(max=size - 1)
+    stacked = torch.arange(first.shape[0], device=first.device)[:, None] * size + within
+    return stacked.flatten()
+
+
+class GlanceGraph(nn.Module):
+    """One glance per row: the frame model's glance network and policy."""
+
+    component: Literal["glance"] = "glance"
+
+    def __init__(self, model: AdaFocus) -> None:
+        super().__init__()
+        self.model = model
+        self.pixels = PixelNorm()
+
+    def forward(self, frames: Tensor, policy_state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """uint8 [B, H, W, 3], [B, S] -> glance feature [B, G], patch centre [B, 2], next policy state [B, S]."""
+        images: Tensor = self.pixels(frames.permute(0, 3, 1, 2))
+        return self.model.glance_step(images, policy_state)
+
+    def signature(self) -> Signature:
+        """The tensors that the exported file must have."""
+        return _frame_signature(self.component, self.model)
+
+
+class FocusGraph(nn.Module):
+    """One focus per row, each row at a step of its own: the focus network, the classifier and that step's head."""
+
+    component: Literal["focus"] = "focus"
+
+    def __init__(self, model: AdaFocus) -> None:
+        super().__init__()
+        self.model = model
+        self.pixels = PixelNorm()
+
+    def forward(
+        self, frames: Tensor, patch_centre: Tensor, glance_feature: Tensor, pooled_state: Tensor, step: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """uint8 [B, H, W, 3], [B, 2], [B, G], [B, F], int64 [B] -> logits [B, C], next pooled state [B, F]."""
+        patches = self.pixels(cut_patches(frames, patch_centre, self.model.config.patch_size))
+        return self.model.focus_patch_step(patches, glance_feature, pooled_state, step)
+
+    def signature(self) -> Signature:
+        """The tensors that the exported file must have."""
+        return _frame_signature(self.component, self.model)
+
+
+class ClipGlanceGraph(nn.Module):
+    """The clip model's glance over all its frames; the glance feature is its share of the logits."""
+
+    component: Literal["glance"] = "glance"
+
+    def __init__(self, model: AdaFocusTSM) -> None:
+        super().__init__()
+        self.model = model
+        self.pixels = PixelNorm()
+
+    def forward(self, frames: Tensor) -> tuple[Tensor, Tensor]:
+        """uint8 [B, 8, H, W, 3] -> glance feature [B, C], patch centre [B, 2]."""
+        config = self.model.config
+        images: Tensor = self.pixels(frames.flatten(0, 1).permute(0, 3, 1, 2))
+        output = self.model.glance_clip(images.unflatten(0, (-1, config.glance_frames)))
+        return output.logits, output.patch_centre
+
+    def signature(self) -> Signature:
+        """The tensors that the exported file must have."""
+        config = self.model.config
+        return clip_signature(self.component, config.glance_frames, config.frame_size, config.num_classes)
+
+
+class ClipFocusGraph(nn.Module):
+    """The clip model's focus: one patch centre for all frames, and the sum of both shares of the logits."""
+
+    component: Literal["focus"] = "focus"
+
+    def __init__(self, model: AdaFocusTSM) -> None:
+        super().__init__()
+        self.model = model
+        self.pixels = PixelNorm()
+
+    def forward(self, frames: Tensor, patch_centre: Tensor, glance_feature: Tensor) -> tuple[Tensor]:
+        """uint8 [B, 12, H, W, 3], [B, 2], [B, C] -> logits [B, C]."""
+        config = self.model.config
+        centres = patch_centre[:, None].expand(-1, config.focus_frames, -1).flatten(0, 1)  # (B·12, 2)
+        patches: Tensor = self.pixels(cut_patches(frames.flatten(0, 1), centres, config.patch_size))
+        output = self.model.focus_patches(patches.unflatten(0, (-1, config.focus_frames)))
+        return (glance_feature + output.logits,)
+
+    def signature(self) -> Signature:
+        """The tensors that the exported file must have."""
+        config = self.model.config
+        return clip_signature(self.component, config.focus_frames, config.frame_size, config.num_classes)
+
+
+ServedGraph = GlanceGraph | FocusGraph | ClipGlanceGraph | ClipFocusGraph
+
+
+def served_graphs(model: AdaFocus | AdaFocusTSM) -> tuple[ServedGraph, ServedGraph]:
+    """The glance and the focus graph of a model, in evaluation mode."""
+    if isinstance(model, AdaFocus):
+        return GlanceGraph(model).eval(), FocusGraph(model).eval()
+    return ClipGlanceGraph(model).eval(), ClipFocusGraph(model).eval()
+
+
+def _frame_signature(component: Literal["glance", "focus"], model: AdaFocus) -> Signature:
+    policy_state, pooled_state = model.initial_states(1)
+    widths = Widths(model.glance.channels, policy_state.shape[1], pooled_state.shape[1])
+    return frame_signature(component, model.config.frame_size, model.config.num_classes, widths)

@@ -1,0 +1,146 @@
+"""A graph module to an ONNX file, and the checks that the file is what the bundle format promises."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import onnx
+import torch
+from torch import Tensor
+
+from bundle.manifest import TensorSpec
+from bundle.signature import BATCH
+from export.errors import ExportError
+from export.graphs import ServedGraph
+
+OPSET = 18
+"""Old enough that every runtime we name has kernels for all operators, on CPU and GPU."""
+
+IR_VERSION = 10
+"""The newest file layout that the oldest ONNX Runtime we allow reads."""
+
+EXAMPLE_BATCH = 2
+"""A dimension of 1 in the example would be frozen silently."""
+
+_TORCH_TYPES = {"uint8": torch.uint8, "int64": torch.int64, "float32": torch.float32}
+_ONNX_TYPES = {
+    onnx.TensorProto.UINT8: "uint8",
+    onnx.TensorProto.INT64: "int64",
+    onnx.TensorProto.FLOAT: "float32",
+}
+
+
+def to_onnx(graph: ServedGraph) -> bytes:
+    """Export a graph module to ONNX, one self-contained file, free in its batch dimension.
+
+    The same weights give the same bytes.
+
+    Raises:
+        ExportError: torch could not express the graph, or the file is not what the signature says.
+    """
+    signature = graph.signature()
+    names = [spec.name for spec in signature.inputs]
+    try:
+        with _quiet(), torch.no_grad():
+            program = torch.onnx.export(
+                graph.eval(),
+                tuple(_example(spec) for spec in signature.inputs),
+                input_names=names,
+                output_names=[spec.name for spec in signature.outputs],
+                opset_version=OPSET,
+                dynamo=True,
+                dynamic_shapes=tuple({0: BATCH} for _ in names),
+                external_data=False,
+                verbose=False,
+            )
+    except (torch.onnx.errors.OnnxExporterError, RuntimeError, ValueError) as error:
+        raise ExportError(f"{graph.component}: torch could not export it: {_first_line(error)}") from error
+    if program is None:
+        raise ExportError(f"{graph.component}: torch exported nothing")
+    proto = program.model_proto
+    _strip(proto)
+    _check(graph, proto)
+    try:
+        content: bytes = proto.SerializeToString(deterministic=True)
+    except ValueError as error:
+        raise ExportError(f"{graph.component}: larger than the 2 GiB that one ONNX file can hold") from error
+    return content
+
+
+def _example(spec: TensorSpec) -> Tensor:
+    shape = [EXAMPLE_BATCH if size == BATCH else int(size) for size in spec.shape]
+    return torch.zeros(shape, dtype=_TORCH_TYPES[spec.dtype])
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep torch's exporter from telling the user about its optional packages and its own deprecated calls."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*LeafSpec", category=FutureWarning)
+            warnings.filterwarnings("ignore", message=".*The axis name: batch will not be used", category=UserWarning)
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _strip(proto: onnx.ModelProto) -> None:
+    """Drop what names the exporting machine and its source lines, so that equal weights make equal files."""
+    proto.doc_string = ""
+    del proto.metadata_props[:]
+    graph = proto.graph
+    graph.doc_string = ""
+    for part in (graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        part.doc_string = ""
+        del part.metadata_props[:]
+
+
+def _check(graph: ServedGraph, proto: onnx.ModelProto) -> None:
+    """Compare a file's outside with the signature.
+
+    Raises:
+        ExportError: says what differs.
+    """
+    signature = graph.signature()
+    opsets = {entry.domain: entry.version for entry in proto.opset_import if entry.domain == "" or _uses(proto, entry.domain)}
+    if opsets != {"": OPSET}:
+        raise ExportError(f"{graph.component}: the file needs operator sets {opsets}, expected only {OPSET}")
+    if proto.ir_version > IR_VERSION:
+        raise ExportError(f"{graph.component}: the file has IR version {proto.ir_version}, expected at most {IR_VERSION}")
+    if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in proto.graph.initializer):
+        raise ExportError(f"{graph.component}: the file keeps weights outside itself")
+    for side, found, expected in (
+        ("inputs", proto.graph.input, signature.inputs),
+        ("outputs", proto.graph.output, signature.outputs),
+    ):
+        specs = tuple(_spec(value) for value in found)
+        if specs != expected:
+            raise ExportError(f"{graph.component}: {side} are {_show(specs)}, expected {_show(expected)}")
+
+
+def _uses(proto: onnx.ModelProto, domain: str) -> bool:
+    return any(node.domain == domain for node in proto.graph.node)
+
+
+def _spec(value: onnx.ValueInfoProto) -> TensorSpec:
+    tensor = value.type.tensor_type
+    shape = tuple(size.dim_param or size.dim_value for size in tensor.shape.dim)
+    dtype = _ONNX_TYPES.get(tensor.elem_type)
+    if dtype is None:
+        raise ExportError(f"{value.name}: has ONNX type {tensor.elem_type}, which no bundle uses")
+    return TensorSpec.model_validate({"name": value.name, "dtype": dtype, "shape": shape})
+
+
+def _show(specs: tuple[TensorSpec, ...]) -> str:
+    return ", ".join(f"{spec.name} {spec.dtype} {list(spec.shape)}" for spec in specs)
+
+
+def _first_line(error: Exception) -> str:
+    cause = error.__cause__ or error
+    return (str(cause).strip() or type(cause).__name__).splitlines()[0]
