@@ -159,6 +159,8 @@ class Engine:
         frame = self._intake.take(row)
         y, x = (float(value) for value in result.patch_centre)
         row.steps.append(Step(frame.index, frame.time_s, (y, x), result.logits, sure))
+        if row.request.on_step is not None:
+            row.request.on_step(row.steps[-1], frame)
         row.policy_state, row.pooled_state = result.policy_state, result.pooled_state
         row.glance_seconds += result.glance_seconds
         row.focus_seconds += result.focus_seconds

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeAlias
 
 import numpy as np
 
 from service.engine.runners.base import Component, Float32, StateWidths
 from video.decoder import Frame
 
+StepCallback: TypeAlias = "Callable[[Step, Frame], None]"
 Reason = Literal["confident", "all_steps", "max_gflops", "deadline", "end_of_video"]
 
 
@@ -47,11 +49,13 @@ class EngineRequest:
         thresholds: one per step; ``inf`` never leaves there, ``-inf`` at the last step.
         max_flops: the answer is the best so far when the next step would pass it; None: no cap.
         deadline: event-loop time by which the answer is due; None: none.
+        on_step: called after each step with the step and its frame, on the event loop's thread; must not block.
     """
 
     thresholds: tuple[float, ...]
     max_flops: int | None = None
     deadline: float | None = None
+    on_step: StepCallback | None = None
 
 
 @dataclass(frozen=True, slots=True)

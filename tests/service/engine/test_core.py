@@ -41,6 +41,14 @@ async def test_leaves_as_soon_as_it_is_sure_and_pulls_no_further_frame_than_its_
     assert frames.taken <= 2
 
 
+async def test_a_watcher_sees_each_step_with_its_frame_as_it_finishes() -> None:
+    seen: list[tuple[int, int]] = []
+    async with make_engine() as (engine, _):
+        request = never_leave(on_step=lambda step, frame: seen.append((step.frame_index, int(frame.pixels[0, 0, 0]))))
+        await engine.classify(request, Frames([1, 2, 3, 4]))
+    assert seen == [(0, 1), (10, 2), (20, 3), (30, 4)]
+
+
 async def test_the_budget_is_never_passed() -> None:
     per_step = make_manifest().flops.per_step
     async with make_engine() as (engine, _):
