@@ -1,0 +1,52 @@
+"""`adafocus train`: labelled videos in, checkpoints out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from training.data import list_clips
+from training.errors import TrainingError
+from training.recipe import load_recipe
+from training.train import train
+
+
+@click.command("train", epilog="Example: adafocus train --data clips --config tank_state --out runs/first")
+@click.option("--data", required=True, type=click.Path(path_type=Path), help="A folder per class, or a manifest.json.")
+@click.option("--config", required=True, metavar="NAME|FILE", help="A recipe: one that comes along, or a .toml file.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Run folder; an unfinished run continues.")
+@click.option("--split", metavar="NAME", help="Split to learn from; default: 'train' where a manifest names splits.")
+@click.option("--seed", type=click.IntRange(min=0), help="Instead of the recipe's.")
+@click.option("--held-aside", type=click.FloatRange(0, 0.5), help="Share of the clips kept out; instead of the recipe's.")
+@click.option("--fold", type=click.IntRange(min=0), help="Which of the parts is kept out; instead of the recipe's.")
+@click.option("--cache", type=click.Path(path_type=Path), help="Keep decoded crops in this folder; default: memory.")
+@click.option("--threads", type=click.IntRange(min=0), help="Threads of torch; 0: its own choice.")
+def command(
+    data: Path,
+    config: str,
+    out: Path,
+    split: str | None,
+    seed: int | None,
+    held_aside: float | None,
+    fold: int | None,
+    cache: Path | None,
+    threads: int | None,
+) -> int:
+    """Train a model end to end in one stage.
+
+    A clip that cannot be decoded is reported and skipped. The same command again continues a run that was stopped.
+    """
+    try:
+        recipe = load_recipe(config).with_options(seed=seed, held_aside=held_aside, fold=fold, threads=threads)
+        clips = list_clips(data, split or default_split(data))
+        outcome = train(clips, recipe, out, cache, say=lambda line: click.echo(line, err=True))
+    except TrainingError as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(outcome.checkpoint)
+    return 0
+
+
+def default_split(data: Path) -> str | None:
+    """``train`` where a folder has such a split, else everything."""
+    return "train" if (data / "manifest.json").is_file() or (data / "train").is_dir() else None
