@@ -40,6 +40,15 @@ def _real(name: str, value: float, low: float, high: float) -> None:
         raise ValueError(f"{name} is {value!r}; permitted: a number from {low} to {high}")
 
 
+def _row(name: str, value: tuple[int, ...], length: tuple[int, int], high: int) -> None:
+    """A tuple of so many whole numbers from 1 on."""
+    fewest, most = length
+    if not isinstance(value, tuple) or not fewest <= len(value) <= most:
+        raise ValueError(f"{name} is {value!r}; permitted: {fewest} to {most} numbers")
+    for item in value:
+        _whole(name, item, 1, high)
+
+
 def _checked(what: str, known: Iterable[Field[Any]], data: Mapping[str, Any]) -> dict[str, Any]:
     """Plain data as keyword arguments: unknown and missing keys refused, lists turned into tuples."""
     required = {item.name: item.default is MISSING and item.default_factory is MISSING for item in known}
@@ -72,13 +81,8 @@ class BackboneConfig:
         _choice("backbone name", self.name, get_args(BackboneName))
         _real("backbone width", self.width, 0.05, 4.0)
         if self.depth is not None:
-            stages = len(self.depth)
             most = len(DEFAULT_DEPTH[self.name])
-            fewest = most if self.name == "mobilenet_v2" else 2
-            if not fewest <= stages <= most:
-                raise ValueError(f"{self.name} depth has {stages} stages; permitted: {fewest} to {most}")
-            for repeats in self.depth:
-                _whole("backbone depth", repeats, 1, 64)
+            _row(f"{self.name} depth", self.depth, (most if self.name == "mobilenet_v2" else 2, most), 64)
         if self.input_size is not None:
             _whole("backbone input_size", self.input_size, 8, 4096)
 
@@ -143,8 +147,7 @@ class ModelConfig:
         _real("dropout", self.dropout, 0.0, 0.99)
         for name in ("glance_frames", "focus_frames"):
             _whole(name, getattr(self, name), 1, 256)
-        for width in self.clip_policy_widths:
-            _whole("clip_policy_widths", width, 1, 65_536)
+        _row("clip_policy_widths", self.clip_policy_widths, (1, 8), 65_536)
         _whole("shift_fraction", self.shift_fraction, 2, 1024)
         if self.focus.input_size not in (None, self.patch_size):
             raise ValueError(f"focus input_size is {self.focus.input_size}; permitted: none, a patch is never resized")

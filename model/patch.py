@@ -24,18 +24,11 @@ def crop_patches(frames: Tensor, centre: Tensor, patch_size: int) -> Tensor:
         [N, C, P, P].
     """
     N, C, H, W = frames.shape
-    size = torch.tensor([H, W], dtype=centre.dtype, device=centre.device)
-    corner = centre * (size - patch_size)  # (N, 2), pixels
-    shift = (2 * corner + patch_size) / size - 1  # (N, 2), in the grid's units: the frame spans -1 to 1
-    scale = (patch_size / size).expand(N, 2)
-    zero = torch.zeros_like(shift[:, 0])
-    theta = torch.stack(
-        [
-            torch.stack([scale[:, 1], zero, shift[:, 1]], dim=1),
-            torch.stack([zero, scale[:, 0], shift[:, 0]], dim=1),
-        ],
-        dim=1,
-    )  # (N, 2, 3)
+    y = (2 * centre[:, 0] * (H - patch_size) + patch_size) / H - 1  # (N,), the patch's middle where the frame spans
+    x = (2 * centre[:, 1] * (W - patch_size) + patch_size) / W - 1  # (N,), -1 to 1
+    zero = torch.zeros_like(x)
+    rows = [torch.stack([zero + patch_size / W, zero, x], dim=1), torch.stack([zero, zero + patch_size / H, y], dim=1)]
+    theta = torch.stack(rows, dim=1)  # (N, 2, 3): scale and shift
     grid = F.affine_grid(theta, [N, C, patch_size, patch_size], align_corners=False)
     return F.grid_sample(frames, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
 
