@@ -50,10 +50,12 @@ class DrainingServer(uvicorn.Server):
             super().handle_exit(sig, frame)
             return
         self._service.begin_drain()
+        logger.info("draining")
         loop = asyncio.get_running_loop()
         loop.call_soon_threadsafe(loop.call_later, self._service.settings.drain_grace_seconds, self._stop)
 
     def _stop(self) -> None:
+        logger.info("closing the door")
         self._service.stop_admitting()
         self.should_exit = True
 

@@ -25,6 +25,7 @@ logger = logging.getLogger("adafocus.routes")
 router = APIRouter()
 
 
+@router.put("/classify", include_in_schema=False)  # what `curl -T` sends
 @router.post(
     "/classify",
     summary="Classify a video",
@@ -45,13 +46,10 @@ async def classify_video(request: Request) -> Response:
         record.fields |= {"gflops": answer.compute.gflops, "step": answer.exit.step, "reason": answer.exit.reason}
     except ClientLeft:
         response = Response(status_code=CLIENT_CLOSED_REQUEST)
-    except Problem as problem:
+    except Exception as error:  # noqa: BLE001 - the last seam before the client; what is no Problem is logged
+        problem = _problem_of(error, record)
         outcome = problem.outcome
         response = _refused(problem, service, record)
-    except Exception:
-        logger.exception("a classification failed", extra={"fields": {"request_id": record.request_id}})
-        outcome = "error"
-        response = _refused(Internal(), service, record)
     finally:
         record.fields["outcome"] = outcome
         service.metrics.request_finished(outcome, time.perf_counter() - record.started)
@@ -115,6 +113,14 @@ def _answered(answer: Classification) -> Response:
     return Response(
         answer.to_json(), media_type="application/json", headers={"Server-Timing": _server_timing(answer.timing_ms)}
     )
+
+
+def _problem_of(error: Exception, record: Record) -> Problem:
+    """What an error means to the client. A fault of ours is told to the log, and only to the log."""
+    problem = error if isinstance(error, Problem) else Internal()
+    if isinstance(problem, Internal):
+        logger.error("a fault of ours", exc_info=error, extra={"fields": {"request_id": record.request_id}})
+    return problem
 
 
 def _refused(problem: Problem, service: Service, record: Record) -> Response:

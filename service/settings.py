@@ -22,6 +22,11 @@ Names = Annotated[tuple[str, ...], NoDecode]
 Keys = Annotated[tuple[SecretStr, ...], NoDecode]
 
 
+def default_decode_workers() -> int:
+    """Two more than there are processors: a decoder whose video waits for its step leaves its processor to another."""
+    return usable_cores() + 2
+
+
 class Settings(BaseSettings):
     """Settings of one service. Lists are separated by commas in the environment.
 
@@ -45,13 +50,16 @@ class Settings(BaseSettings):
     max_video_seconds: float = Field(default=3600.0, gt=0, description="longest video")
     max_pixels: int = Field(default=8192 * 4320, ge=1, description="largest frame, width × height")
     max_queue: int = Field(default=64, ge=0, description="requests that may wait besides those that run; then 503")
-    max_batch: int = Field(default=8, ge=1, le=1024, description="rows of a batch, and videos that run at once")
+    max_batch: int = Field(default=8, ge=1, le=1024, description="rows of a batch: videos that share one graph run")
     upload_timeout_seconds: float = Field(default=20.0, gt=0, description="longest silence during an upload")
     request_timeout_seconds: float = Field(
         default=300.0, gt=0, description="a request's whole time; a tighter deadline_ms goes first"
     )
     decode_workers: int = Field(
-        default_factory=usable_cores, ge=1, le=256, description="decoder processes, one video each at a time"
+        default_factory=default_decode_workers,
+        ge=1,
+        le=256,
+        description="decoder processes; as many videos run at once",
     )
     decode_memory_bytes: int = Field(default=1 << 30, ge=1 << 26, description="memory of one decoder process")
     intra_op_threads: int = Field(default_factory=usable_cores, ge=1, le=1024, description="threads of one graph run")
@@ -105,8 +113,10 @@ def describe() -> Iterator[tuple[str, str]]:
     for name, setting in Settings.model_fields.items():
         if setting.is_required():
             default = "the bundle shipped with the checkout"
-        elif setting.default_factory is not None:
+        elif setting.default_factory is usable_cores:
             default = "the processors this process may use"
+        elif setting.default_factory is default_decode_workers:
+            default = "two more than these processors"
         elif isinstance(setting.default, tuple):
             default = ",".join(setting.default) or "none"
         else:

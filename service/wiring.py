@@ -1,0 +1,76 @@
+"""The rooms, wired: one runner, one engine, one pool of decoders. HTTP and the command line both open them here."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from bundle.store import Bundle
+from service.classify import Rooms
+from service.decode.pool import DecodePool, PoolSettings
+from service.engine.core import Engine, running
+from service.engine.runners.base import Runner, RunnerError
+from service.metrics import Metrics
+from service.settings import Settings
+
+BACKENDS = ("onnxruntime-cpu", "onnxruntime-cuda")
+
+MakeRunner = Callable[[Bundle, Settings], Runner]
+
+logger = logging.getLogger("adafocus.wiring")
+
+
+@asynccontextmanager
+async def open_rooms(bundle: Bundle, settings: Settings, metrics: Metrics, make: MakeRunner) -> AsyncIterator[Rooms]:
+    """Load the model, warm it, start the decoders; and close them all at the end.
+
+    Raises:
+        RunnerError: there is no such backend, or it cannot run here.
+        WorkerStartError: the decoders cannot be started.
+    """
+    manifest = bundle.manifest
+    runner = await asyncio.to_thread(make, bundle, settings)
+    # A video in a slot holds a decoder until it leaves, so there are as many slots as decoders.
+    slots = settings.decode_workers
+    metrics.slots(slots)
+    engine = Engine(
+        manifest,
+        runner,
+        slots=slots,
+        max_batch=settings.max_batch,
+        max_queue=settings.max_queue,
+        observer=metrics,
+    )
+    pool = PoolSettings(
+        workers=settings.decode_workers, crop=manifest.geometry.crop, memory_bytes=settings.decode_memory_bytes
+    )
+    async with running(engine), DecodePool(pool, metrics) as decoder:
+        metrics.model_loaded(manifest.name, manifest.version, runner.backend, runner.precision)
+        yield Rooms(engine, decoder, metrics, settings)
+
+
+def make_runner(bundle: Bundle, settings: Settings) -> Runner:
+    """The runner of the backend that was asked for; of the best one that works here if none was.
+
+    Raises:
+        RunnerError: there is no such backend, or it cannot run here.
+    """
+    if settings.backend is not None:
+        return _onnx(bundle, settings, settings.backend)
+    try:
+        return _onnx(bundle, settings, "onnxruntime-cuda")
+    except RunnerError as error:
+        logger.info("running on the processor", extra={"fields": {"because": str(error)}})
+        return _onnx(bundle, settings, "onnxruntime-cpu")
+
+
+def _onnx(bundle: Bundle, settings: Settings, backend: str) -> Runner:
+    if backend not in BACKENDS:
+        raise RunnerError(f"unknown backend {backend!r}; there are {', '.join(BACKENDS)}")
+    # Imported late: a runtime is loaded only where one is used.
+    from service.engine.runners.onnx import OnnxRunner, batch_sizes_up_to
+
+    sizes = batch_sizes_up_to(settings.max_batch)
+    return OnnxRunner(bundle, backend=backend, threads=settings.intra_op_threads, batch_sizes=sizes)

@@ -1,0 +1,124 @@
+"""`adafocus classify` with the tiny model."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from cli.main import main
+from service.schemas import Classification
+from tests.e2e.tiny import write_clip, write_tiny_bundle
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_bundle(tmp_path_factory.mktemp("bundles") / "tiny").path
+
+
+@pytest.fixture
+def clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of three clips among other files."""
+    monkeypatch.setenv("ADAFOCUS_DECODE_WORKERS", "1")
+    folder = tmp_path / "clips"
+    (folder / "more").mkdir(parents=True)
+    write_clip(folder / "b.mp4", "bright")
+    write_clip(folder / "more" / "a.mp4", "grey")
+    write_clip(folder / "a.MP4", "dark")
+    (folder / "notes.txt").write_text("not a video")
+    return folder
+
+
+def classify(bundle: Path, *arguments: object) -> int:
+    return main(["classify", "--bundle", str(bundle), *(str(argument) for argument in arguments)])
+
+
+def test_one_line_per_video_sorted(bundle: Path, clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert classify(bundle, clips) == 0
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    first, second, third = captured.out.splitlines()
+    assert first.startswith(f"{clips / 'a.MP4'}: dark ")
+    assert second.startswith(f"{clips / 'b.mp4'}: bright ")
+    assert third == f"{clips / 'more' / 'a.mp4'}: grey 0.787 · step 2/4 (confident) · 0.01 of 0.02 GFLOPs"
+
+
+def test_json_is_the_answer_of_http_with_the_file(
+    bundle: Path, clips: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--json", "--trace", "--exit", "full", "--top-k", "1", "--max-gflops", "0.016"]
+    assert classify(bundle, clips / "b.mp4", *arguments) == 0
+    line = json.loads(capsys.readouterr().out)
+    assert line.pop("file") == str(clips / "b.mp4")
+    told = Classification.model_validate(line)
+    assert told.trace is not None
+    assert (len(told.predictions), len(told.trace), told.exit.reason) == (1, 3, "max_gflops")
+
+
+def test_a_broken_file_is_one_line_and_the_run_goes_on(
+    bundle: Path, clips: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert classify(bundle, clips / "notes.txt", clips / "none.mp4", clips / "b.mp4") == 1
+    captured = capsys.readouterr()
+    assert len(captured.out.splitlines()) == 1
+    broken, missing = captured.err.splitlines()
+    assert broken.startswith(f"adafocus: {clips / 'notes.txt'}: ")
+    assert "unsupported_media" in broken
+    assert missing == f"adafocus: {clips / 'none.mp4'}: No such file or directory"
+
+
+def test_a_run_is_resumed_where_it_was_torn(bundle: Path, clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = clips.parent / "answers.jsonl"
+    assert classify(bundle, clips, "--out", out) == 0
+    whole = out.read_text().splitlines()
+    assert [Path(json.loads(line)["file"]).name for line in whole] == ["a.MP4", "b.mp4", "a.mp4"]
+    out.write_text(whole[0] + "\n" + whole[1][:30])
+    capsys.readouterr()
+    assert classify(bundle, clips, "--out", out) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 2
+    again = out.read_text().splitlines()
+    assert again[0] == whole[0]
+    assert [json.loads(line)["file"] for line in again] == [json.loads(line)["file"] for line in whole]
+    assert classify(bundle, clips, "--out", out) == 0
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "hint"),
+    [
+        (["--exit", "slow"], 2, "full, accurate, balanced, fast"),
+        (["--top-k", "0"], 2, "from 1 to 3"),
+        (["--backend", "abacus"], 1, "onnxruntime-cpu"),
+        (["--bundle", "nowhere"], 1, "manifest.json"),
+    ],
+)
+def test_what_is_wrong_is_one_line(
+    bundle: Path, clips: Path, arguments: list[str], code: int, hint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert classify(bundle, clips, *arguments) == code
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    (line,) = captured.err.splitlines()
+    assert line.startswith("adafocus: ")
+    assert hint in line
+
+
+def test_a_folder_without_videos(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert classify(bundle, tmp_path) == 1
+    assert "no videos there" in capsys.readouterr().err
+
+
+def test_without_a_bundle_it_says_how_to_name_one(tmp_path: Path) -> None:
+    from cli.configuration import shipped_bundle
+
+    with pytest.raises(Exception, match="--bundle DIR"):
+        shipped_bundle(tmp_path)
+
+
+def test_the_first_bundle_of_the_folder_is_taken(tmp_path: Path) -> None:
+    from cli.configuration import shipped_bundle
+
+    for name in ("b", "a", "0"):
+        (tmp_path / name).mkdir()
+    for name in ("b", "a"):
+        (tmp_path / name / "manifest.json").touch()
+    assert shipped_bundle(tmp_path) == tmp_path / "a"

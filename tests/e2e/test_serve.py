@@ -1,0 +1,179 @@
+"""`adafocus serve` as a process: how it starts, how it refuses to, and how it ends."""
+
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.e2e.tiny import write_clip, write_tiny_bundle
+
+START_SECONDS = 60.0
+
+
+class Process:
+    """A server process, and what it has logged."""
+
+    def __init__(self, popen: "subprocess.Popen[str]") -> None:
+        self.popen = popen
+        self.lines: list[dict[str, Any]] = []
+
+    def until(self, message: str) -> dict[str, Any]:
+        """Read the log until a line with that message."""
+        assert self.popen.stderr is not None
+        until = time.monotonic() + START_SECONDS
+        while time.monotonic() < until:
+            if select.select([self.popen.stderr], [], [], 0.2)[0]:
+                text = self.popen.stderr.readline()
+                if not text:
+                    break
+                self.lines.append(json.loads(text))
+                if self.lines[-1]["message"] == message:
+                    return self.lines[-1]
+        raise AssertionError(f"no {message!r} in {self.lines}")
+
+
+def command(*arguments: object) -> list[str]:
+    return [sys.executable, "-m", "cli.main", "serve", *(str(argument) for argument in arguments)]
+
+
+@contextmanager
+def server(root: Path, *arguments: object, **environment: str) -> Iterator[tuple[Process, str]]:
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "ADAFOCUS_DECODE_WORKERS": "1", **environment}
+    popen = subprocess.Popen(
+        command("--port", 0, *arguments),
+        cwd=root,
+        env=env,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    process = Process(popen)
+    try:
+        url = str(process.until("listening")["url"])
+        process.until("ready")
+        yield process, url
+    finally:
+        if popen.poll() is None:
+            popen.kill()
+        popen.wait(timeout=30)
+        if popen.stderr is not None:
+            popen.stderr.close()
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_bundle(tmp_path_factory.mktemp("bundles") / "tiny").path
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    return write_clip(tmp_path_factory.mktemp("clips") / "bright.mp4", "bright").read_bytes()
+
+
+def test_it_serves_and_ends_with_0(project_root: Path, bundle: Path, clip: bytes) -> None:
+    with (
+        server(project_root, "--bundle", bundle, ADAFOCUS_DRAIN_GRACE_SECONDS="0") as (process, url),
+        httpx.Client(base_url=url, timeout=30, trust_env=False) as client,
+    ):
+        answer = client.post("/classify", files={"video": clip}, headers={"X-Request-ID": "first"})
+        assert answer.json()["predictions"][0]["label"] == "bright"
+        line = process.until("request")
+        assert (line["request_id"], line["outcome"], line["status"]) == ("first", "ok", 200)
+        assert line["gflops"] == answer.json()["compute"]["gflops"]
+        process.popen.send_signal(signal.SIGTERM)
+        assert process.popen.wait(timeout=30) == 0
+
+
+def test_sigterm_turns_readiness_off_goes_on_accepting_and_finishes_what_is_in_flight(
+    project_root: Path, bundle: Path, clip: bytes
+) -> None:
+    with (
+        server(project_root, "--bundle", bundle, ADAFOCUS_DRAIN_GRACE_SECONDS="3") as (process, url),
+        httpx.Client(base_url=url, timeout=30, trust_env=False) as client,
+    ):
+        host, port = url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), timeout=30) as slow:
+            slow.sendall(f"POST /classify HTTP/1.1\r\nHost: x\r\nContent-Length: {len(clip)}\r\n\r\n".encode())
+            slow.sendall(clip[:100])
+            process.popen.send_signal(signal.SIGTERM)
+            for _ in range(200):
+                if client.get("/readyz").status_code == 503:
+                    break
+                time.sleep(0.01)
+            assert client.get("/healthz").status_code == 200
+            assert client.post("/classify", content=clip).status_code == 200
+            assert process.popen.poll() is None
+            process.until("closing the door")
+            slow.sendall(clip[100:])
+            answer = b""
+            while block := slow.recv(65536):
+                answer += block
+        assert answer.startswith(b"HTTP/1.1 200")
+        assert b'"label":"bright"' in answer
+        assert process.popen.wait(timeout=30) == 0
+
+
+def refused(root: Path, *arguments: object, code: int = 1) -> str:
+    done = subprocess.run(command(*arguments), cwd=root, capture_output=True, text=True, timeout=60)
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if not line.startswith("{")]
+    assert line.startswith("adafocus: ")
+    return line
+
+
+def test_a_port_that_is_taken(project_root: Path, bundle: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        line = refused(project_root, "--bundle", bundle, "--port", port)
+    assert str(port) in line
+    assert "--port" in line
+
+
+def test_a_bundle_that_is_not_there(project_root: Path, tmp_path: Path) -> None:
+    assert "manifest.json" in refused(project_root, "--bundle", tmp_path / "none")
+
+
+def test_a_bundle_that_was_tampered_with(project_root: Path, tmp_path: Path) -> None:
+    bundle = write_tiny_bundle(tmp_path / "tiny").path
+    with (bundle / "focus.onnx").open("ab") as stream:
+        stream.write(b"x")
+    assert "focus.onnx" in refused(project_root, "--bundle", bundle)
+
+
+@pytest.mark.parametrize(("backend", "hint"), [("abacus", "onnxruntime-cpu"), ("onnxruntime-cuda", "CUDA")])
+def test_a_backend_that_is_not_there(project_root: Path, bundle: Path, backend: str, hint: str) -> None:
+    assert hint in refused(project_root, "--bundle", bundle, "--port", 0, "--backend", backend)
+
+
+def test_a_setting_out_of_range(project_root: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ADAFOCUS_MAX_BATCH", "0")
+    assert "ADAFOCUS_MAX_BATCH" in refused(project_root, "--bundle", bundle)
+
+
+def test_help_lists_every_setting(project_root: Path) -> None:
+    done = subprocess.run(command("--help"), cwd=project_root, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0
+    assert "ADAFOCUS_MAX_UPLOAD_BYTES" in done.stdout
+    assert "200000000" in done.stdout
+    assert "Example: adafocus serve" in done.stdout
+
+
+def test_the_service_imports_no_torch(project_root: Path) -> None:
+    script = (
+        "import sys, service.app, cli.serve, cli.classify;"
+        "sys.exit(', '.join({'torch', 'model', 'training', 'export', 'onnx'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=project_root, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
