@@ -18,7 +18,9 @@ from training.train import train
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Run folder; an unfinished run continues.")
 @click.option("--split", metavar="NAME", help="Split to learn from; default: 'train' where a manifest names splits.")
 @click.option("--seed", type=click.IntRange(min=0), help="Instead of the recipe's.")
-@click.option("--held-aside", type=click.FloatRange(0, 0.5), help="Share of the clips kept out; instead of the recipe's.")
+@click.option(
+    "--held-aside", type=click.FloatRange(0, 0.5), help="Share of the clips kept out; instead of the recipe's."
+)
 @click.option("--fold", type=click.IntRange(min=0), help="Which of the parts is kept out; instead of the recipe's.")
 @click.option("--cache", type=click.Path(path_type=Path), help="Keep decoded crops in this folder; default: memory.")
 @click.option("--threads", type=click.IntRange(min=0), help="Threads of torch; 0: its own choice.")

@@ -1,0 +1,1 @@
+"""The torch wing learns: from labelled videos to calibrated checkpoints."""

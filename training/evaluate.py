@@ -17,8 +17,10 @@ from training.metrics import (
     Indices,
     Logits,
     accuracy,
+    answers,
     calibration_error,
     confusion,
+    exit_steps,
     f1_per_class,
     macro_f1,
     negative_log_likelihood,
@@ -80,12 +82,15 @@ def labels_of(crops: Crops) -> Indices:
 
 
 def point_report(
-    name: str, logits: Logits, labels: Indices, thresholds: Sequence[float | None], gflops_per_step: float,
-    criterion: Criterion, temperature: float,
+    name: str,
+    logits: Logits,
+    labels: Indices,
+    thresholds: Sequence[float | None],
+    gflops_per_step: float,
+    criterion: Criterion,
+    temperature: float,
 ) -> PointReport:
     """What an operating point does to clips whose logits are known."""
-    from training.metrics import answers, exit_steps
-
     steps = exit_steps(logits, thresholds, criterion, temperature)
     found = measure(logits, labels, thresholds, criterion, temperature, ratio=0.0)
     return PointReport(

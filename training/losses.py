@@ -112,8 +112,8 @@ def one_stage_loss(
     frames: Tensor,
     labels: Tensor,
     random_centres: Tensor,
-    remedies: Remedies = Remedies(),  # noqa: B008 - frozen
-    cross_entropy: CrossEntropy = CrossEntropy(),  # noqa: B008 - frozen
+    remedies: Remedies = Remedies(),
+    cross_entropy: CrossEntropy = CrossEntropy(),
 ) -> OneStageLoss:
     """The loss of one batch: (L'(policy) + L'(random)) / 2, with L' = CE(steps) + CE(glance) + CE(focus).
 

@@ -30,7 +30,7 @@ def f1_per_class(table: Indices) -> npt.NDArray[np.float64]:
     """F1 of each class from a confusion table; NaN for a class that occurs neither as label nor as prediction."""
     right = np.diag(table).astype(np.float64)
     total = (table.sum(axis=0) + table.sum(axis=1)).astype(np.float64)
-    return np.divide(2 * right, total, out=np.full_like(right, np.nan), where=total > 0)
+    return np.asarray(np.divide(2 * right, total, out=np.full_like(right, np.nan), where=total > 0))
 
 
 def macro_f1(predicted: Indices, labels: Indices, classes: int) -> float:
@@ -46,13 +46,13 @@ def exit_steps(
     sure = confidence(logits, criterion, temperature)  # (N, T)
     out = leaves(sure, as_row(thresholds)[None, :])
     out[:, -1] = True
-    return np.argmax(out, axis=1).astype(np.int64)
+    return np.asarray(np.argmax(out, axis=1), dtype=np.int64)
 
 
 def answers(logits: Logits, steps: Indices) -> Indices:
     """The class each clip gets when it leaves at its step: ``[N, T, C]``, ``[N]`` -> ``[N]``."""
     rows = np.arange(len(logits))
-    return np.argmax(logits[rows, steps], axis=1).astype(np.int64)
+    return np.asarray(np.argmax(logits[rows, steps], axis=1), dtype=np.int64)
 
 
 def negative_log_likelihood(logits: Logits, labels: Indices, temperature: float = 1.0) -> float:

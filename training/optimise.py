@@ -14,7 +14,7 @@ from training.recipe import Multipliers, OptimiserRecipe
 
 def parameter_groups(model: AdaFocus, lr: float, multipliers: Multipliers) -> list[dict[str, object]]:
     """One group per part with its own learning rate; the glance's head goes with the glance, the focus's with it."""
-    parts = {
+    parts: dict[str, tuple[float, list[nn.Module]]] = {
         "policy": (multipliers.policy, [model.policy]),
         "glance": (multipliers.glance, [model.glance, model.glance_head]),
         "focus": (multipliers.focus, [model.focus, model.focus_head]),

@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
+import inspect
 import tomllib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,7 +18,7 @@ from training.losses import Remedies
 
 CONFIGS = Path(__file__).parent / "configs"
 
-_Part = TypeVar("_Part", "DataRecipe", "OptimiserRecipe", "Multipliers", "Remedies", "Recipe")
+_Part = TypeVar("_Part")
 
 
 @dataclass(frozen=True)
@@ -164,7 +165,8 @@ class Recipe:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data that `parse_recipe` turns back into an equal value."""
-        return _plain(asdict(self))  # type: ignore[no-any-return]
+        plain: dict[str, Any] = _plain(asdict(self))
+        return plain
 
     def with_options(self, **changes: Any) -> Recipe:
         """A copy with some of its own attributes changed; None leaves one as it is."""
@@ -184,7 +186,9 @@ def load_recipe(name_or_file: str) -> Recipe:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         known = ", ".join(sorted(file.stem for file in CONFIGS.glob("*.toml")))
-        raise RecipeError(f"there is no recipe {name_or_file!r}; give the path of a .toml file or one of {known}") from error
+        raise RecipeError(
+            f"there is no recipe {name_or_file!r}; give the path of a .toml file or one of {known}"
+        ) from error
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(f"{path.name} is not TOML: {error}") from error
     return parse_recipe({"name": path.stem, **content})
@@ -197,14 +201,15 @@ def parse_recipe(content: Mapping[str, Any]) -> Recipe:
         RecipeError: an unknown key, a missing one, or a value out of range.
     """
     parts: dict[str, Any] = dict(content)
-    for name, kind in (("data", DataRecipe), ("optimiser", OptimiserRecipe), ("multipliers", Multipliers)):
-        parts[name] = _build(name, kind, parts.get(name, {}))
+    parts["data"] = _build("data", DataRecipe, parts.get("data", {}))
+    parts["optimiser"] = _build("optimiser", OptimiserRecipe, parts.get("optimiser", {}))
+    parts["multipliers"] = _build("multipliers", Multipliers, parts.get("multipliers", {}))
     parts["remedies"] = _build("remedies", Remedies, parts.get("remedies", {}))
     return _build("recipe", Recipe, parts)
 
 
 def _build(where: str, kind: type[_Part], values: Mapping[str, Any]) -> _Part:
-    known = {item.name for item in fields(kind)}
+    known = set(inspect.signature(kind).parameters)
     unknown = sorted(set(values) - known)
     if unknown:
         raise RecipeError(f"{where} has no {unknown[0]!r}; permitted: {', '.join(sorted(known))}")

@@ -30,7 +30,7 @@ from training.losses import CrossEntropy, balanced_class_weights, one_stage_loss
 from training.metrics import accuracy, macro_f1, negative_log_likelihood
 from training.optimise import WeightAverage, learning_rate_factor, make_optimiser, set_learning_rates
 from training.recipe import Recipe
-from training.run import Progress, Row, RunFolder, fingerprint
+from training.run import Row, RunFolder, fingerprint
 
 
 class Interrupted(KeyboardInterrupt):

@@ -1,0 +1,78 @@
+"""`adafocus evaluate`: accuracy, and what it costs, on labelled clips."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from training.data import list_clips
+from training.errors import TrainingError
+from training.evaluate import Report, evaluate
+from training.points import load_calibration
+from training.trained import judge, load_trained
+
+
+@click.command("evaluate", epilog="Example: adafocus evaluate --checkpoint runs/first/last.pt --data clips --split val")
+@click.option("--checkpoint", required=True, type=click.Path(path_type=Path), help="A checkpoint of `train`.")
+@click.option("--data", required=True, type=click.Path(path_type=Path), help="A folder per class, or a manifest.json.")
+@click.option("--split", metavar="NAME", help="Judge this split only; default: every clip.")
+@click.option("--calibration", type=click.Path(path_type=Path), help="What `calibrate` wrote: judge its points too.")
+@click.option("--out", type=click.Path(path_type=Path), help="Write the report as JSON.")
+@click.option("--cache", type=click.Path(path_type=Path), help="Keep decoded crops in this folder; default: memory.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+def command(
+    checkpoint: Path,
+    data: Path,
+    split: str | None,
+    calibration: Path | None,
+    out: Path | None,
+    cache: Path | None,
+    as_json: bool,
+) -> int:
+    """Judge a checkpoint on labelled clips, decoded and cropped as the service does."""
+    try:
+        trained = load_trained(checkpoint)
+        points = load_calibration(calibration) if calibration else None
+        judged = judge(
+            trained,
+            list_clips(data, split),
+            cache,
+            lambda clip: click.echo(f"skipped {clip.path}: {clip.reason}", err=True),
+        )
+        broken = [str(clip.path) for clip in judged.broken]
+        report = evaluate(judged.logits, judged.labels, trained.labels, trained.gflops_per_step, points, broken)
+    except TrainingError as error:
+        raise click.ClickException(str(error)) from error
+    text = json.dumps(report.to_dict(), indent=1)
+    if out is not None:
+        out.write_text(text + "\n", encoding="utf-8")
+    click.echo(text if as_json else table(report))
+    return 0
+
+
+def table(report: Report) -> str:
+    """The report as a reader wants it."""
+    skipped = f", {len(report.broken)} skipped as broken" if report.broken else ""
+    lines = [
+        f"{report.clips} clips{skipped}: accuracy {report.accuracy:.4f}, macro-F1 {report.macro_f1:.4f}, "
+        f"{report.gflops_full:.4g} GFLOPs, calibration error {report.calibration_error:.3f}",
+        "accuracy per step: " + " ".join(f"{value:.3f}" for value in report.step_accuracy),
+        f"{'class':<20} {'clips':>5} {'recall':>7} {'precision':>9} {'F1':>7}",
+    ]
+    for name, row in report.per_class.items():
+        lines.append(f"{name:<20} {row['clips']:>5} {row['recall']:>7.3f} {row['precision']:>9.3f} {row['f1']:>7.3f}")
+    if report.points:
+        lines.append(f"{'point':<10} {'accuracy':>8} {'macro-F1':>8} {'GFLOPs':>9} {'of full':>8}")
+    lines.extend(
+        f"{point.name:<10} {point.accuracy:>8.4f} {point.macro_f1:>8.4f} {point.gflops:>9.4g} {point.flops_share:>8.1%}"
+        for point in report.points
+    )
+    lines.append("accuracy against compute (thresholds solved on these clips):")
+    reached = -1.0
+    for budget in report.curve:
+        if budget.accuracy > reached:
+            reached = budget.accuracy
+            lines.append(f"  {budget.flops_share:>6.1%} of full: {budget.accuracy:.4f}")
+    return "\n".join(lines)
