@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
@@ -10,7 +9,7 @@ import torch
 
 from model import AdaFocus
 from model.backbones import spatial_mean
-from model.patch import crop_patches, crop_patches_lerp
+from model.patch import crop_patches
 from tests.parity import authors, tolerances
 from tests.parity.authors import Arrays, assert_close
 
@@ -74,13 +73,10 @@ def test_glance_and_policy_stage_by_stage(case: Case) -> None:
     assert_close(torch.stack(states, 1), want["gru_first64"], tolerances.POLICY_HIDDEN)
 
 
-@pytest.mark.parametrize("crop", [crop_patches, crop_patches_lerp], ids=["grid", "lerp"])
-def test_focus_on_the_reference_patches(
-    case: Case, crop: Callable[[torch.Tensor, torch.Tensor, int], torch.Tensor]
-) -> None:
+def test_focus_on_the_reference_patches(case: Case) -> None:
     model, want = case.model, case.expected
     centres = torch.from_numpy(want["actions"]).flatten(0, 1)
-    patches = crop(case.frames.flatten(0, 1), centres, 128)
+    patches = crop_patches(case.frames.flatten(0, 1), centres, 128)
     assert_close(patches.view(2, 16, 3, 128, 128)[:, :2], want["patches_first2"], tolerances.STAGED_PATCHES)
     assert_close(patches.mean(dim=(1, 2, 3)).view(2, 16), want["patch_mean"], tolerances.STAGED_PATCHES)
     assert_close(patches.std(dim=(1, 2, 3), correction=0).view(2, 16), want["patch_std"], tolerances.STAGED_PATCHES)
