@@ -157,7 +157,7 @@ def test_small_models_learn(config: ModelConfig) -> None:
     frames = clip(4, 8, size=96) + torch.eye(3)[target][:, None, :, None, None]  # a class is a colour
     optimiser = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
     losses = []
-    for _ in range(6):
+    for _ in range(9):
         out = model(frames)
         loss = torch.nn.functional.cross_entropy(out.step_logits.flatten(0, 1), target.repeat_interleave(8))
         optimiser.zero_grad()
