@@ -1,0 +1,144 @@
+"""README's table: the shipped bundle on labelled clips, at every operating point.
+
+Decodes through the well that serves, runs the graphs in the runner that serves, and leaves by the rule that serves;
+only HTTP is left out. The clips are those of a split that training, choosing and calibrating never saw.
+
+    python -m benchmarks.shipped_model --data ../shared/datasets/tank_state [--split val] [--bundle bundles/tank-state]
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from benchmarks.machine import write_results
+from bundle.exit_rule import confidence, leaves
+from bundle.manifest import Manifest
+from bundle.store import load_bundle
+from service.cores import usable_cores
+from service.engine.runners.base import Runner
+from service.engine.runners.onnx import OnnxRunner
+from training.data import Clip, list_clips
+from training.metrics import confusion, f1_per_class, macro_f1
+from video.decoder import FrameStream
+from video.probe import open_video
+from video.sampler import wanted_frames
+from video.transform import Geometry
+
+ROOT = Path(__file__).resolve().parent.parent
+BATCH = 16
+GIGA = 1e9
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Step logits [N, T, C] and labels [N] of the clips, and how many frames each really gave [N]."""
+
+    logits: npt.NDArray[np.float32]
+    labels: npt.NDArray[np.int64]
+    frames: npt.NDArray[np.int64]
+
+
+def main() -> None:
+    """Measure, print a Markdown table, and write the CSV."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="folder with a manifest.json, or class folders")
+    parser.add_argument("--split", default="val")
+    parser.add_argument("--bundle", type=Path, default=ROOT / "bundles" / "tank-state")
+    parser.add_argument("--backend", default="onnxruntime-cpu")
+    options = parser.parse_args()
+    bundle = load_bundle(options.bundle)
+    manifest = bundle.manifest
+    data = list_clips(options.data, options.split)
+    if data.labels != manifest.labels:
+        raise SystemExit(f"the clips have the classes {data.labels}, the bundle {manifest.labels}")
+    runner = OnnxRunner(bundle, backend=options.backend, threads=usable_cores(), batch_sizes=(BATCH,))
+    answers = answer_all(data.clips, manifest, runner)
+    rows = [row(manifest, point.name, answers) for point in manifest.operating_points]
+    print(markdown(rows))
+    print(write_results("shipped_model", options.backend, rows))
+
+
+def decode(clip: Clip, manifest: Manifest) -> list[npt.NDArray[np.uint8]]:
+    """The frames of a clip that the service would see, in visiting order; fewer where some cannot be decoded."""
+    sampling, geometry = manifest.sampling, Geometry(manifest.geometry.resize, manifest.geometry.crop)
+    with clip.path.open("rb") as file, open_video(file) as video:
+        wanted = wanted_frames(
+            video.info.frames or 1, frames=sampling.frames, order=sampling.order, first_frame=sampling.first_frame
+        )
+        stream = FrameStream(video, wanted, geometry)
+        frames = []
+        while (frame := stream.next()) is not None:
+            frames.append(frame.pixels)
+        stream.close()
+    return frames
+
+
+def answer_all(clips: tuple[Clip, ...], manifest: Manifest, runner: Runner) -> Answers:
+    """Every step of every clip."""
+    logits = []
+    counts = []
+    for start in range(0, len(clips), BATCH):
+        decoded = [decode(clip, manifest) for clip in clips[start : start + BATCH]]
+        counts.extend(len(frames) for frames in decoded)
+        padded = [frames + [frames[-1]] * (manifest.steps - len(frames)) for frames in decoded]
+        logits.append(all_steps(np.stack([np.stack(frames) for frames in padded]), runner))
+    labels = np.array([clip.label for clip in clips], dtype=np.int64)
+    return Answers(np.concatenate(logits), labels, np.array(counts, dtype=np.int64))
+
+
+def all_steps(frames: npt.NDArray[np.uint8], runner: Runner) -> npt.NDArray[np.float32]:
+    """Frames [B, T, H, W, 3] in visiting order -> logits after each step [B, T, C]."""
+    rows, steps = frames.shape[:2]
+    policy = np.zeros((rows, runner.widths.policy), dtype=np.float32)
+    pooled = np.zeros((rows, runner.widths.pooled), dtype=np.float32)
+    logits = []
+    for step in range(steps):
+        seen = np.ascontiguousarray(frames[:, step])
+        glance = runner.glance(seen, policy)
+        focus = runner.focus(seen, glance.patch_centre, glance.feature, pooled, np.full(rows, step, dtype=np.int64))
+        policy, pooled = glance.policy_state, focus.pooled_state
+        logits.append(focus.logits)
+    return np.stack(logits, axis=1)
+
+
+def row(manifest: Manifest, point: str, answers: Answers) -> dict[str, object]:
+    """An operating point: accuracy, macro-F1 and per-class F1, mean GFLOPs per video and their share of full."""
+    sure = confidence(answers.logits, manifest.exit_criterion, manifest.temperature)
+    out = leaves(sure, np.array(manifest.threshold_row(point))[None, :])
+    left = np.minimum(np.argmax(out, axis=1), answers.frames - 1)
+    predicted = answers.logits[np.arange(len(left)), left].argmax(axis=1)
+    clips, classes = len(left), len(manifest.labels)
+    gflops = float((left + 1).mean()) * manifest.flops.per_step / GIGA
+    scores = f1_per_class(confusion(predicted, answers.labels, classes))
+    return {
+        "bundle": f"{manifest.name} {manifest.version}",
+        "point": point,
+        "clips": clips,
+        "right": int((predicted == answers.labels).sum()),
+        "accuracy": round(float((predicted == answers.labels).mean()), 4),
+        "macro_f1": round(macro_f1(predicted, answers.labels, classes), 4),
+        "gflops_mean": round(gflops, 5),
+        "share_of_full": round(gflops / (manifest.flops_full / GIGA), 4),
+        "steps_mean": round(float((left + 1).mean()), 2),
+        **{f"f1_{name}": round(float(score), 4) for name, score in zip(manifest.labels, scores, strict=True)},
+    }
+
+
+def markdown(rows: list[dict[str, object]]) -> str:
+    """The table as README shows it."""
+    lines = ["| exit | right | accuracy | macro-F1 | mean GFLOPs | of full |", "|---|---|---|---|---|---|"]
+    lines.extend(
+        f"| `{row['point']}` | {row['right']} of {row['clips']} | {row['accuracy']:.3f} | {row['macro_f1']:.3f} "
+        f"| {row['gflops_mean']:.4f} | {row['share_of_full']:.0%} |"
+        for row in rows
+    )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

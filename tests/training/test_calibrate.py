@@ -1,0 +1,162 @@
+"""The solver equals the authors', and the operating points keep their promises."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bundle.exit_rule import confidence
+from tests.fixtures.authors import weights
+from training.calibrate import (
+    POINT_RULES,
+    calibrate,
+    choose,
+    exit_curve,
+    exit_quota,
+    fit_temperature,
+    measure,
+    solve_thresholds,
+)
+from training.errors import CalibrationError
+from training.metrics import Logits, exit_steps
+from training.points import Criterion, load_calibration
+
+FIXTURE = Path(__file__).parent.parent / "fixtures" / "training" / "early_exit_expected.npz"
+RATIOS = [budget / 10 for budget in range(5, 40)]
+NEVER = 1e8
+
+
+@pytest.fixture(scope="module")
+def expected() -> dict[str, np.ndarray]:
+    with np.load(FIXTURE) as arrays:
+        return dict(arrays)
+
+
+@pytest.fixture(scope="module")
+def training_logits() -> Logits:
+    return weights.make_logits("ee.train", 500)[0]
+
+
+@pytest.fixture(scope="module")
+def validation() -> tuple[Logits, np.ndarray]:
+    logits, targets = weights.make_logits("ee.val", 400)
+    return logits, targets[:, 0]
+
+
+SWEEPS: list[tuple[str, Criterion, float]] = [
+    ("actnet_conf_mbv2_p128", "max_logit", 0.0),
+    ("actnet_entropy_mbv2_p128", "neg_entropy", 1e-6),
+]
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize(("sweep", "criterion", "tolerance"), SWEEPS)
+def test_solver_equals_the_authors(
+    sweep: str, criterion: Criterion, tolerance: float, expected: dict[str, np.ndarray], training_logits: Logits
+) -> None:
+    sure = confidence(training_logits, criterion)
+    for row, ratio in enumerate(RATIOS):
+        quota = exit_quota(ratio, 16)
+        wanted = np.floor(np.float32(500) * quota).astype(int)
+        np.testing.assert_array_equal(wanted, expected[f"{sweep}/want"][row])
+        found = [NEVER if value is None else value for value in solve_thresholds(sure, quota)]
+        np.testing.assert_allclose(found[:-1], expected[f"{sweep}/T"][row][:-1], rtol=0, atol=tolerance)
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize(("sweep", "criterion", "tolerance"), SWEEPS)
+def test_exits_and_costs_equal_the_authors(
+    sweep: str,
+    criterion: Criterion,
+    tolerance: float,
+    expected: dict[str, np.ndarray],
+    training_logits: Logits,
+    validation: tuple[Logits, np.ndarray],
+) -> None:
+    logits, labels = validation
+    sure = confidence(training_logits, criterion)
+    per_step = float(expected[f"{sweep}/flops_exits"][0])
+    for row, ratio in enumerate(RATIOS):
+        thresholds = solve_thresholds(sure, exit_quota(ratio, 16))
+        left = np.bincount(exit_steps(logits, thresholds, criterion), minlength=16)
+        np.testing.assert_array_equal(left, expected[f"{sweep}/exits"][row])
+        cost = measure(logits, labels, thresholds, criterion, 1.0, ratio).flops_share * 16 * per_step
+        assert cost == pytest.approx(expected[f"{sweep}/flops"][row], rel=5e-6)
+
+
+def test_a_nan_confidence_is_refused() -> None:
+    with pytest.raises(CalibrationError, match="not a number"):
+        solve_thresholds(np.full((3, 2), np.nan, dtype=np.float32), exit_quota(1.0, 2))
+
+
+@pytest.mark.parametrize("shape", [(0, 4), (3, 5)])
+def test_shapes_are_checked(shape: tuple[int, int]) -> None:
+    with pytest.raises(CalibrationError, match="4 steps"):
+        solve_thresholds(np.zeros(shape, dtype=np.float32), exit_quota(1.0, 4))
+
+
+@given(st.floats(0.05, 8.0), st.integers(1, 32))
+def test_quota_is_a_distribution(ratio: float, steps: int) -> None:
+    quota = exit_quota(ratio, steps)
+    assert quota.dtype == np.float32
+    assert math.isclose(float(quota.sum()), 1.0, rel_tol=1e-5)
+
+
+@given(st.integers(1, 60), st.integers(1, 8), st.floats(0.3, 4.0), st.integers(0, 9))
+def test_no_step_lets_out_fewer_than_its_share(clips: int, steps: int, ratio: float, seed: int) -> None:
+    sure = np.random.default_rng(seed).random((clips, steps), dtype=np.float32)
+    quota = exit_quota(ratio, steps)
+    remaining = np.ones(clips, dtype=bool)
+    for step, threshold in enumerate(solve_thresholds(sure, quota)):
+        if threshold is not None:
+            leaving = remaining & (sure[:, step] >= np.float32(threshold))
+            assert leaving.sum() == min(int(np.float32(clips) * quota[step]), remaining.sum())
+            remaining &= ~leaving
+
+
+def test_temperature_undoes_a_known_scale() -> None:
+    random = np.random.default_rng(3)
+    logits = random.normal(size=(4000, 1, 3)).astype(np.float32)
+    shares = np.exp(logits[:, 0]) / np.exp(logits[:, 0]).sum(axis=1, keepdims=True)
+    labels = np.array([random.choice(3, p=share / share.sum()) for share in shares])
+    assert fit_temperature(logits * 2.5, labels) == pytest.approx(2.5, rel=0.1)
+
+
+def test_points_keep_their_rules(validation: tuple[Logits, np.ndarray]) -> None:
+    logits, labels = validation
+    found = calibrate(logits, labels, gflops_per_step=0.5)
+    points = {point.name: point for point in found.points}
+    assert list(points) == ["full", "accurate", "balanced", "fast"]
+    assert points["full"].thresholds == (None,) * 16
+    assert points["full"].expected_gflops == pytest.approx(8.0)
+    assert points["accurate"].expected_accuracy >= points["full"].expected_accuracy
+    for rule in POINT_RULES:
+        assert points[rule.name].expected_gflops <= rule.flops_share * 8.0
+        assert sum(points[rule.name].exit_shares) == pytest.approx(1.0)
+    assert found.default == "balanced"
+
+
+def test_a_rule_takes_the_cheapest_that_is_good_enough(validation: tuple[Logits, np.ndarray]) -> None:
+    logits, labels = validation
+    curve = exit_curve(logits, labels, "max_softmax", 1.0)
+    rule = POINT_RULES[0]
+    best = choose(curve, rule, full_accuracy=0.5, clips=400)
+    assert all(point.accuracy < 0.5 for point in curve if point.flops_share < best.flops_share - 1e-12)
+
+
+def test_the_file_comes_back(tmp_path: Path, validation: tuple[Logits, np.ndarray]) -> None:
+    found = calibrate(*validation, gflops_per_step=0.5, notes="synthetic")
+    found.save(tmp_path / "deep" / "calibration.json")
+    assert load_calibration(tmp_path / "deep" / "calibration.json") == found
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"temperature": 1}'])
+def test_another_file_is_refused(tmp_path: Path, content: str) -> None:
+    (tmp_path / "c.json").write_text(content)
+    with pytest.raises(CalibrationError, match=r"c\.json is no calibration file"):
+        load_calibration(tmp_path / "c.json")

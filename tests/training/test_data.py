@@ -1,0 +1,91 @@
+"""Listing and parting labelled clips."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from training.data import Clip, ClipSet, fold_of, hold_aside, list_clips
+from training.errors import DataError
+
+
+def test_class_folders_with_spaces_and_other_alphabets(clip_folder: Path) -> None:
+    found = list_clips(clip_folder)
+    assert found.labels == ("blue sky", "rød")
+    assert found.counts() == (5, 5)
+    assert len({clip.identity for clip in found.clips}) == 10
+
+
+def test_splits_as_folders(tmp_path: Path) -> None:
+    for name in ("train/a/1.mp4", "train/b/2.mp4", "val/a/3.mp4", "val/b/4.mp4", "train/a/notes.txt", "train/a/.hidden"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name)
+    assert [clip.path.name for clip in list_clips(tmp_path, "train").clips] == ["1.mp4", "2.mp4"]
+    with pytest.raises(DataError, match="'test'"):
+        list_clips(tmp_path, "test")
+
+
+def manifest(folder: Path, items: object) -> Path:
+    (folder / "manifest.json").write_text(json.dumps({"name": "set", "licence": "MIT", "items": items}))
+    return folder
+
+
+def test_manifest_with_splits(tmp_path: Path) -> None:
+    rows = [("b/1.mp4", "b", "train"), ("a/2.mp4", "a", "train"), ("a/3.mp4", "a", "val")]
+    folder = manifest(tmp_path, [{"file": f, "label": la, "split": s, "sha256": f} for f, la, s in rows])
+    found = list_clips(folder, "train")
+    assert found.labels == ("a", "b")
+    assert [(clip.path.name, clip.label, clip.identity) for clip in found.clips] == [
+        ("2.mp4", 0, "a/2.mp4"),
+        ("1.mp4", 1, "b/1.mp4"),
+    ]
+    assert found.source == {"name": "set", "licence": "MIT"}
+    assert len(list_clips(folder).clips) == 3
+    with pytest.raises(DataError, match=r"no split 'test'; it has train, val"):
+        list_clips(folder, "test")
+
+
+@pytest.mark.parametrize("items", [None, [1], [{"file": "a"}]])
+def test_a_bad_manifest_is_named(tmp_path: Path, items: object) -> None:
+    with pytest.raises(DataError, match=r"manifest\.json is no manifest"):
+        list_clips(manifest(tmp_path, items))
+
+
+def test_too_few_classes_and_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "only").mkdir()
+    with pytest.raises(DataError, match="at least two"):
+        list_clips(tmp_path)
+    with pytest.raises(DataError, match="no folder"):
+        list_clips(tmp_path / "absent")
+
+
+clips = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 30)), min_size=1, max_size=60)
+
+
+@given(clips, st.integers(2, 6), st.integers(0, 3))
+def test_parts_keep_identical_clips_together_and_classes_even(
+    rows: list[tuple[int, int]], parts: int, seed: int
+) -> None:
+    made = [Clip(Path(str(index)), label, f"{label}-{number}") for index, (label, number) in enumerate(rows)]
+    which = fold_of(made, parts, seed)
+    assert len({(clip.identity, part) for clip, part in zip(made, which, strict=True)}) == len(
+        {clip.identity for clip in made}
+    )
+    assert fold_of(made[::-1], parts, seed) == which[::-1]
+    for label in range(4):
+        distinct = {clip.identity: part for clip, part in zip(made, which, strict=True) if clip.label == label}
+        sizes = [list(distinct.values()).count(part) for part in range(parts)]
+        assert max(sizes) - min(sizes) <= 1
+
+
+def test_holding_aside_parts_the_set() -> None:
+    made = tuple(Clip(Path(str(n)), n % 2, str(n)) for n in range(20))
+    learn, aside = hold_aside(ClipSet(("a", "b"), made, {}), parts=5, fold=2)
+    assert len(aside.clips) == 4
+    assert {*learn.clips, *aside.clips} == set(made)
+    with pytest.raises(DataError, match="at least 2"):
+        fold_of(made, 1)
