@@ -6,14 +6,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import av
+import numpy as np
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from video.errors import FOREIGN_ERRORS
+from video.index import UNKNOWN_TIME, FrameIndex
 from video.source import Source
 
 # A demuxer that fails this often in a row has nothing more to give.
 _DEMUX_RETRIES = 16
+# After a seek so many packets may come that the index does not know, before the seek counts as failed.
+_STRANGERS = 16
 
 
 class Packets:
@@ -56,24 +60,29 @@ class Cursor:
     Attributes:
         at: number in decode order of the packet that comes next.
         decoded: packets handed to the decoder so far: the truthful price of what was had.
+        drained: the decoder gave all it held, and goes on only after ``goto``.
     """
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, index: FrameIndex) -> None:
+        """Before the first packet, wherever the container stands."""
         self._source = source
-        self._packets = Packets(source.container, source.stream)
-        self._drained = False
+        self._index = index
+        self._by_time = index.pts[index.order]
+        self._pending: av.Packet[VideoStream] | None = None
         self.at = 0
         self.decoded = 0
+        self.drained = False
+        self.goto(0)
 
-    def step(self) -> Step | None:
-        """Decodes the next packet; after the last one drains the decoder; ``None`` after that.
+    def step(self) -> Step:
+        """Decodes the next packet; if there is none, drains.
 
         Raises:
             TooManyPixels: a frame is larger than the limits allow.
         """
-        if self._drained:
-            return None
-        packet = next(self._packets, None)
+        packet, self._pending = self._pending, None
+        if packet is None:
+            packet = next(self._packets, None)
         if packet is None:
             return self.drain()
         self.at += 1
@@ -81,9 +90,63 @@ class Cursor:
         return self._decode(packet)
 
     def drain(self) -> Step:
-        """The frames that the decoder still holds. It can only go on after a seek."""
-        self._drained = True
+        """The frames that the decoder still holds.
+
+        Raises:
+            TooManyPixels: a frame is larger than the limits allow.
+        """
+        self.drained = True
         return self._decode(None)
+
+    def goto(self, number: int) -> None:
+        """Makes packet ``number`` the next one, without decoding any; what the decoder held is dropped.
+
+        Where the container's seek fails, errs or lands too late, the file is opened again and read up to there.
+        """
+        self.at, self.drained, self._pending = number, False, None
+        if self._index.timed and any(self._seek(number, time) for time in self._times(number)):
+            return
+        self._source.restart()
+        self._packets = Packets(self._source.container, self._source.stream)
+        for _ in range(number):
+            if next(self._packets, None) is None:
+                return
+
+    def _times(self, number: int) -> list[int]:
+        """Where to seek for a packet, one after the other: demuxers differ in which time they look for."""
+        index = self._index
+        before = int(index.keys[max(int(np.searchsorted(index.keys, number)) - 1, 0)])
+        return [int(index.pts[number]), int(index.dts[number]), int(index.pts[before])]
+
+    def _seek(self, number: int, time: int) -> bool:
+        if time == UNKNOWN_TIME:
+            return False
+        try:
+            self._source.container.seek(time, stream=self._source.stream)
+        except FOREIGN_ERRORS:
+            return False
+        self._packets = Packets(self._source.container, self._source.stream)
+        strangers = 0
+        for packet in self._packets:
+            found = self._number(packet)
+            if found == number:
+                self._pending = packet
+                return True
+            if found is None:
+                strangers += 1
+            if strangers > _STRANGERS or (found is not None and found > number):
+                return False
+        return False
+
+    def _number(self, packet: av.Packet[VideoStream]) -> int | None:
+        """Its number in decode order, if the index knows it: a demuxer that lands amid packets may make up another."""
+        if packet.pts is None:
+            return None
+        place = int(np.searchsorted(self._by_time, packet.pts))
+        if place == len(self._by_time) or self._by_time[place] != packet.pts:
+            return None
+        number = int(self._index.order[place])
+        return number if self._index.sizes[number] == packet.size else None
 
     def _decode(self, packet: av.Packet[VideoStream] | None) -> Step:
         try:

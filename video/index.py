@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from video.errors import TooLong, Undecodable
 from video.limits import MediaLimits
 
-_UNKNOWN = -(2**63)
+UNKNOWN_TIME = -(2**63)
+"""Stands for a time that a packet does not have: the least int64."""
 
 
 @dataclass(frozen=True)
@@ -29,8 +30,9 @@ class FrameIndex:
     Attributes:
         timed: whether the presentation times can be believed: there for every frame and all different. If not, frames
             can only be counted as they come out of the decoder.
-        pts: presentation time of each packet, units of the stream's time base; where it has none, the least int64.
+        pts: presentation time of each packet, units of the stream's time base; or ``UNKNOWN_TIME``.
         dts: decoding time, likewise.
+        sizes: bytes of each packet; with its time, what tells it from another after a seek.
         keys: packets, by number in decode order, that decoding can start from, ascending; always holds 0.
         order: ``order[i]`` is the packet that shows frame i in presentation order.
         seconds: from the first frame to the end of the last; ``None`` if not timed.
@@ -39,6 +41,7 @@ class FrameIndex:
     timed: bool
     pts: NDArray[np.int64]
     dts: NDArray[np.int64]
+    sizes: NDArray[np.int64]
     keys: NDArray[np.int64]
     order: NDArray[np.int64]
     seconds: float | None
@@ -60,6 +63,7 @@ class _Columns:
 
     pts: array[int] = field(default_factory=lambda: array("q"))
     dts: array[int] = field(default_factory=lambda: array("q"))
+    sizes: array[int] = field(default_factory=lambda: array("q"))
     keys: array[int] = field(default_factory=lambda: array("q", [0]))
     shown: array[int] = field(default_factory=lambda: array("q"))
     last_duration: int = 0
@@ -77,15 +81,16 @@ def read_index(
     """
     longest = int(limits.max_seconds / time_base)
     columns = _Columns()
-    earliest, latest = 2**63 - 1, _UNKNOWN
+    earliest, latest = 2**63 - 1, UNKNOWN_TIME
     for number, packet in enumerate(packets):
         if number >= limits.max_frames:
             raise TooLong(f"the video has more than {limits.max_frames} frames, the most permitted")
         if packet.has_sidedata("encryption_info"):
             raise Undecodable("the video is encrypted; only videos without encryption can be read")
         pts = packet.pts
-        columns.pts.append(_UNKNOWN if pts is None else pts)
-        columns.dts.append(_UNKNOWN if packet.dts is None else packet.dts)
+        columns.pts.append(UNKNOWN_TIME if pts is None else pts)
+        columns.dts.append(UNKNOWN_TIME if packet.dts is None else packet.dts)
+        columns.sizes.append(packet.size)
         if packet.is_keyframe and number:
             columns.keys.append(number)
         if packet.is_discard or _is_hidden(packet, codec):
@@ -113,7 +118,7 @@ def _index(columns: _Columns, time_base: Fraction) -> FrameIndex:
     shown = np.frombuffer(columns.shown, dtype=np.int64)
     times = pts[shown]
     order = shown[np.argsort(times, kind="stable")]
-    timed = bool(times.min() != _UNKNOWN and len(np.unique(times)) == len(times))
+    timed = bool(times.min() != UNKNOWN_TIME and len(np.unique(times)) == len(times))
     seconds = None
     if timed:
         span = int(times.max()) - int(times.min())
@@ -123,6 +128,7 @@ def _index(columns: _Columns, time_base: Fraction) -> FrameIndex:
         timed=timed,
         pts=pts,
         dts=np.frombuffer(columns.dts, dtype=np.int64),
+        sizes=np.frombuffer(columns.sizes, dtype=np.int64),
         keys=np.frombuffer(columns.keys, dtype=np.int64),
         order=order if timed else shown,
         seconds=seconds,

@@ -14,6 +14,7 @@ from video.errors import TooLong, Undecodable
 from video.index import FrameIndex, read_index
 from video.limits import MediaLimits
 from video.source import Reader, Source
+from video.transform import clockwise_rotation
 
 
 @dataclass(frozen=True)
@@ -94,11 +95,10 @@ def _probe(source: Source, limits: MediaLimits) -> OpenVideo:
     fps, seconds = _rate_and_duration(source, index)
     if seconds is not None and seconds > limits.max_seconds:
         raise TooLong(f"the video is {seconds:g} s long; at most {limits.max_seconds:g} s are permitted")
-    source.restart()
-    cursor = Cursor(source)
+    cursor = Cursor(source, index)
     ahead = _first_frames(cursor)
     first = ahead[0]
-    rotation = round(-first.rotation / 90) * 90 % 360
+    rotation = clockwise_rotation(first)
     turned = rotation in (90, 270)
     info = VideoInfo(
         container=source.kind,
@@ -115,9 +115,10 @@ def _probe(source: Source, limits: MediaLimits) -> OpenVideo:
 
 def _first_frames(cursor: Cursor) -> list[av.VideoFrame]:
     """Decodes up to the first frame."""
-    while (step := cursor.step()) is not None:
-        if step.frames:
-            return step.frames
+    while not cursor.drained:
+        frames = cursor.step().frames
+        if frames:
+            return frames
     raise Undecodable("not one frame of the video can be decoded")
 
 
