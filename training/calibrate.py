@@ -27,19 +27,18 @@ TEMPERATURES = np.geomspace(0.2, 5.0, 161)
 
 @dataclass(frozen=True)
 class PointRule:
-    """How an operating point is chosen from the curve.
+    """How an operating point is chosen from the curve of the calibration clips.
 
-    The cheapest budget that costs at most ``flops_share`` of the full compute and whose answers on the calibration
-    clips are at most ``clips_lost`` fewer than those of the full model; if none is that good, the most accurate within
-    ``flops_share``.
+    The cheapest budget that costs at most ``flops_share`` of full compute and is at most ``accuracy_lost`` less accurate
+    than the full model; if none is, the most accurate one within ``flops_share``; if none is within it, the cheapest.
     """
 
     name: str
     flops_share: float
-    clips_lost: int
+    accuracy_lost: float
 
 
-POINT_RULES = (PointRule("accurate", 1.0, 0), PointRule("balanced", 0.4, 1), PointRule("fast", 0.25, 3))
+POINT_RULES = (PointRule("accurate", 1.0, 0.0), PointRule("balanced", 0.4, 0.005), PointRule("fast", 0.25, 0.02))
 DEFAULT_POINT = "balanced"
 
 
@@ -141,23 +140,22 @@ def exit_curve(
         measure(logits, labels, solve_thresholds(sure, exit_quota(ratio, steps)), criterion, temperature, ratio)
         for ratio in ratios
     ]
-    return tuple(sorted(curve, key=lambda point: (point.flops_share, -point.accuracy)))
+    return tuple(sorted(curve, key=_cheapest_first))
 
 
-def choose(curve: Sequence[CurvePoint], rule: PointRule, full_accuracy: float, clips: int) -> CurvePoint:
-    """The budget that a rule picks from a curve.
-
-    Raises:
-        CalibrationError: no budget is within the rule's compute.
-    """
+def choose(curve: Sequence[CurvePoint], rule: PointRule, full_accuracy: float) -> CurvePoint:
+    """The budget that a rule picks from a curve, which holds at least one."""
     affordable = [point for point in curve if point.flops_share <= rule.flops_share]
     if not affordable:
-        raise CalibrationError(f"no budget of the sweep costs at most {rule.flops_share:.0%} of full compute")
-    floor = full_accuracy - (rule.clips_lost + 0.5) / clips
-    good = [point for point in affordable if point.accuracy >= floor]
+        return min(curve, key=_cheapest_first)
+    good = [point for point in affordable if point.accuracy >= full_accuracy - rule.accuracy_lost - 1e-9]
     if good:
-        return min(good, key=lambda point: (point.flops_share, -point.accuracy))
+        return min(good, key=_cheapest_first)
     return max(affordable, key=lambda point: (point.accuracy, -point.flops_share))
+
+
+def _cheapest_first(point: CurvePoint) -> tuple[float, float]:
+    return point.flops_share, -point.accuracy
 
 
 def calibrate(
@@ -179,13 +177,13 @@ def calibrate(
         notes: which clips these were; travels into the bundle.
 
     Raises:
-        CalibrationError: nothing to solve from, or a rule that no budget satisfies.
+        CalibrationError: nothing to solve from.
     """
     temperature = fit_temperature(logits, labels)
     steps = logits.shape[1]
     full = measure(logits, labels, (None,) * steps, criterion, temperature, ratio=0.0)
     curve = exit_curve(logits, labels, criterion, temperature)
-    chosen = [("full", full)] + [(rule.name, choose(curve, rule, full.accuracy, len(logits))) for rule in rules]
+    chosen = [("full", full)] + [(rule.name, choose(curve, rule, full.accuracy)) for rule in rules]
     points = tuple(
         Point(
             name=name,

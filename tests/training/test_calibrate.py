@@ -145,8 +145,14 @@ def test_a_rule_takes_the_cheapest_that_is_good_enough(validation: tuple[Logits,
     logits, labels = validation
     curve = exit_curve(logits, labels, "max_softmax", 1.0)
     rule = POINT_RULES[0]
-    best = choose(curve, rule, full_accuracy=0.5, clips=400)
+    best = choose(curve, rule, full_accuracy=0.5)
     assert all(point.accuracy < 0.5 for point in curve if point.flops_share < best.flops_share - 1e-12)
+
+
+def test_without_an_affordable_budget_the_cheapest_is_taken() -> None:
+    sure = np.random.default_rng(0).normal(size=(20, 2, 3)).astype(np.float32)
+    curve = exit_curve(sure, np.zeros(20, dtype=np.int64), "max_softmax", 1.0)
+    assert choose(curve, POINT_RULES[-1], full_accuracy=1.0) == curve[0]
 
 
 def test_the_file_comes_back(tmp_path: Path, validation: tuple[Logits, np.ndarray]) -> None:

@@ -21,7 +21,14 @@ def test_class_folders_with_spaces_and_other_alphabets(clip_folder: Path) -> Non
 
 
 def test_splits_as_folders(tmp_path: Path) -> None:
-    for name in ("train/a/1.mp4", "train/b/2.mp4", "val/a/3.mp4", "val/b/4.mp4", "train/a/notes.txt", "train/a/.hidden"):
+    for name in (
+        "train/a/1.mp4",
+        "train/b/2.mp4",
+        "val/a/3.mp4",
+        "val/b/4.mp4",
+        "train/a/notes.txt",
+        "train/a/.hidden",
+    ):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(name)
     assert [clip.path.name for clip in list_clips(tmp_path, "train").clips] == ["1.mp4", "2.mp4"]

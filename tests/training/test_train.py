@@ -1,0 +1,133 @@
+"""Training runs through, resumes to the same weights, and leaves what evaluation and calibration need."""
+
+from __future__ import annotations
+
+import csv
+import os
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from model.checkpoint import read_checkpoint
+from training.calibrate import calibrate
+from training.data import list_clips
+from training.errors import CalibrationError, DataError, ResumeError
+from training.evaluate import evaluate
+from training.recipe import Recipe
+from training.train import Interrupted, train
+from training.trained import judge, judge_held_aside, load_trained
+
+Make = Callable[..., Recipe]
+
+
+class StopAfter:
+    """A listener that sends this process a signal once an epoch has been reported."""
+
+    def __init__(self, epochs: int) -> None:
+        self.left = epochs
+
+    def __call__(self, line: str) -> None:
+        self.left -= line.startswith("epoch ")
+        if self.left == 0:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def weights(path: Path) -> dict[str, torch.Tensor]:
+    return dict(read_checkpoint(path).state)
+
+
+def test_an_interrupted_run_resumes_to_the_same_weights(clip_folder: Path, tmp_path: Path, tiny_recipe: Make) -> None:
+    data = list_clips(clip_folder)
+    recipe = tiny_recipe(optimiser={"epochs": 3, "batch_size": 4, "lr": 0.02, "average": 0.5})
+    whole = train(data, recipe, tmp_path / "whole")
+    handler = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(Interrupted, match=r"SIGTERM.*continues"):
+        train(data, recipe, tmp_path / "parts", say=StopAfter(1))
+    assert signal.getsignal(signal.SIGTERM) is handler
+    told: list[str] = []
+    resumed = train(data, recipe, tmp_path / "parts", cache=tmp_path / "cache", say=told.append)
+    assert "continuing after epoch 1 of 3" in told
+    ours, theirs = weights(resumed.checkpoint), weights(whole.checkpoint)
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[key], theirs[key]) for key in ours)
+    assert [row["loss"] for row in resumed.history] == [row["loss"] for row in whole.history]
+    with (tmp_path / "parts" / "log.csv").open() as file:
+        assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2", "3"]
+
+
+def test_a_finished_run_is_left_alone_and_another_is_refused(
+    clip_folder: Path, tmp_path: Path, tiny_recipe: Make
+) -> None:
+    data = list_clips(clip_folder)
+    before = weights(train(data, tiny_recipe(), tmp_path / "run").checkpoint)
+    after = weights(train(data, tiny_recipe(), tmp_path / "run").checkpoint)
+    assert all(torch.equal(before[key], after[key]) for key in before)
+    with pytest.raises(ResumeError, match="another recipe"):
+        train(data, tiny_recipe(seed=1), tmp_path / "run")
+    (tmp_path / "run" / "state.pt").write_bytes(b"cut")
+    with pytest.raises(ResumeError, match="cannot be read"):
+        train(data, tiny_recipe(), tmp_path / "run")
+
+
+def test_broken_clips_and_a_class_of_one_do_not_stop_training(
+    clip_folder: Path, tmp_path: Path, tiny_recipe: Make
+) -> None:
+    folder = tmp_path / "data"
+    shutil.copytree(clip_folder, folder)
+    (folder / "only one").mkdir()
+    shutil.copy(clip_folder / "rød" / "klipp 0.mp4", folder / "only one" / "single clip.mp4")
+    (folder / "rød" / "ødelagt 1.mp4").write_bytes(b"\0" * 100)
+    (folder / "rød" / "ødelagt 2.mp4").write_bytes(b"")
+    told: list[str] = []
+    outcome = train(list_clips(folder), tiny_recipe(held_aside=0.0), tmp_path / "run", say=told.append)
+    assert {broken.path.name for broken in outcome.broken} == {"ødelagt 1.mp4", "ødelagt 2.mp4"}
+    assert sum("ødelagt" in line for line in told) == 2
+    assert any("2 skipped as broken" in line and "only one 1" in line for line in told)
+
+
+def test_what_training_leaves_can_be_judged_and_calibrated(
+    clip_folder: Path, tmp_path: Path, tiny_recipe: Make
+) -> None:
+    data = list_clips(clip_folder)
+    paths = [train(data, tiny_recipe(held_aside=0.5, fold=f), tmp_path / str(f)).checkpoint for f in (0, 1)]
+    models = [load_trained(path) for path in paths]
+    assert models[0].learned_from == models[1].held_aside
+    judged = judge_held_aside(models, data)
+    assert judged.logits.shape == (10, 2, 2)
+    points = calibrate(judged.logits, judged.labels, models[0].gflops_per_step)
+    report = evaluate(judged.logits, judged.labels, data.labels, models[0].gflops_per_step, points)
+    assert report.clips == 10
+    assert report.step_accuracy[-1] == report.accuracy
+    full = {point.name: point for point in report.points}["full"]
+    assert full.accuracy == report.accuracy
+    assert full.gflops == pytest.approx(report.gflops_full)
+    metadata = read_checkpoint(paths[0]).metadata
+    assert metadata["sampling"]["first_frame"] == 3
+    assert metadata["geometry"] == {"resize": 32, "crop": 32}
+    assert metadata["provenance"]["seed"] == 0
+    with pytest.raises(CalibrationError, match="two checkpoints"):
+        judge_held_aside([models[0], models[0]], data)
+    other = load_trained(train(data, tiny_recipe(held_aside=0.0), tmp_path / "all").checkpoint)
+    with pytest.raises(CalibrationError, match="none of these clips aside"):
+        judge_held_aside([other], data)
+
+
+def test_averaged_weights_are_what_is_judged(clip_folder: Path, tmp_path: Path, tiny_recipe: Make) -> None:
+    data = list_clips(clip_folder)
+    trained = load_trained(train(data, tiny_recipe(), tmp_path / "run").checkpoint)
+    again = judge(trained, data.only(clip for clip in data.clips if clip.identity in trained.held_aside))
+    with (tmp_path / "run" / "log.csv").open() as file:
+        logged = list(csv.DictReader(file))[-1]
+    accuracy = np.mean(again.logits[:, -1].argmax(axis=1) == again.labels)
+    assert float(logged["aside_accuracy"]) == pytest.approx(accuracy)
+
+
+def test_a_file_that_is_no_training_is_named(tmp_path: Path) -> None:
+    torch.save({"state_dict": {"a": torch.zeros(1)}}, tmp_path / "x.pt")
+    with pytest.raises(DataError, match=r"x\.pt"):
+        load_trained(tmp_path / "x.pt")
