@@ -1,1 +1,1 @@
-"""From a checkpoint to a bundle: tensors-in, tensors-out graphs, verified against the torch model before anything is written."""
+"""From a checkpoint to a bundle: graphs that are verified against the torch model before anything is written."""

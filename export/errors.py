@@ -14,3 +14,13 @@ class UnavailableError(ExportError):
 
 class NotReproducedError(ExportError):
     """The artefact does not reproduce the torch model; the message says what differed and by how much."""
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what a foreign exception says, or its type if it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def reason(error: OSError) -> str:
+    """Why the operating system refused, in words."""
+    return (error.strerror or first_line(error)).lower()

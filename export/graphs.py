@@ -1,7 +1,7 @@
 """The graphs of a bundle as torch modules: uint8 frames and states in, states out (PRODUCT section 5).
 
 Normalisation and patch cropping are inside. The modules hold no weights of their own; they call the model's step
-functions, so that what is exported is what was trained. Parameter names of ``forward`` are the tensor names of the file.
+functions, so that what is exported is what was trained. The arguments of ``forward`` are named as the file's tensors.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from bundle.signature import Signature, Widths, clip_signature, frame_signature
 from model.adafocus import AdaFocus
+from model.backbones import by_clip
 from model.tsm import AdaFocusTSM
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -37,8 +38,8 @@ class PixelNorm(nn.Module):
 def cut_patches(frames: Tensor, centre: Tensor, patch_size: int) -> Tensor:
     """Crop by two gathers of whole rows and columns and a linear interpolation along each axis.
 
-    Equal to ``model.patch.crop_patches`` on the same pixels. Chosen by measurement (benchmarks/results): gathering whole
-    lines copies long runs of bytes, where gathering pixels or sampling a grid touches each one by itself.
+    Equal to ``model.patch.crop_patches`` on the same pixels. Chosen by measurement (benchmarks/results): gathering
+    whole lines copies long runs of bytes, where gathering pixels or sampling a grid touches each one by itself.
 
     Args:
         frames: uint8 [N, H, W, 3].
@@ -134,7 +135,7 @@ class ClipGlanceGraph(nn.Module):
         """uint8 [B, 8, H, W, 3] -> glance feature [B, C], patch centre [B, 2]."""
         config = self.model.config
         images: Tensor = self.pixels(frames.flatten(0, 1).permute(0, 3, 1, 2))
-        output = self.model.glance_clip(images.unflatten(0, (-1, config.glance_frames)))
+        output = self.model.glance_clip(by_clip(images, config.glance_frames))
         return output.logits, output.patch_centre
 
     def signature(self) -> Signature:
@@ -158,7 +159,7 @@ class ClipFocusGraph(nn.Module):
         config = self.model.config
         centres = patch_centre[:, None].expand(-1, config.focus_frames, -1).flatten(0, 1)  # (B·12, 2)
         patches: Tensor = self.pixels(cut_patches(frames.flatten(0, 1), centres, config.patch_size))
-        output = self.model.focus_patches(patches.unflatten(0, (-1, config.focus_frames)))
+        output = self.model.focus_patches(by_clip(patches, config.focus_frames))
         return (glance_feature + output.logits,)
 
     def signature(self) -> Signature:

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from bundle.manifest import TensorSpec
-from bundle.signature import BATCH
-from export.errors import ExportError
+from bundle.signature import BATCH, Signature
+from export.errors import ExportError, first_line
 from export.graphs import ServedGraph
 
 OPSET = 18
@@ -26,7 +26,7 @@ EXAMPLE_BATCH = 2
 """A dimension of 1 in the example would be frozen silently."""
 
 _TORCH_TYPES = {"uint8": torch.uint8, "int64": torch.int64, "float32": torch.float32}
-_ONNX_TYPES = {
+_ONNX_TYPES: dict[int, str] = {
     onnx.TensorProto.UINT8: "uint8",
     onnx.TensorProto.INT64: "int64",
     onnx.TensorProto.FLOAT: "float32",
@@ -57,12 +57,14 @@ def to_onnx(graph: ServedGraph) -> bytes:
                 verbose=False,
             )
     except (torch.onnx.errors.OnnxExporterError, RuntimeError, ValueError) as error:
-        raise ExportError(f"{graph.component}: torch could not export it: {_first_line(error)}") from error
+        raise ExportError(
+            f"{graph.component}: torch could not export it: {first_line(error.__cause__ or error)}"
+        ) from error
     if program is None:
         raise ExportError(f"{graph.component}: torch exported nothing")
     proto = program.model_proto
     _strip(proto)
-    _check(graph, proto)
+    check_file(graph.component, proto, signature)
     try:
         content: bytes = proto.SerializeToString(deterministic=True)
     except ValueError as error:
@@ -101,31 +103,30 @@ def _strip(proto: onnx.ModelProto) -> None:
         del part.metadata_props[:]
 
 
-def _check(graph: ServedGraph, proto: onnx.ModelProto) -> None:
-    """Compare a file's outside with the signature.
+def check_file(component: str, proto: onnx.ModelProto, signature: Signature) -> None:
+    """Compare a file's outside with the signature that it must have.
 
     Raises:
         ExportError: says what differs.
     """
-    signature = graph.signature()
-    opsets = {entry.domain: entry.version for entry in proto.opset_import if entry.domain == "" or _uses(proto, entry.domain)}
+    opsets = {entry.domain: entry.version for entry in proto.opset_import if not entry.domain or _uses(proto, entry)}
     if opsets != {"": OPSET}:
-        raise ExportError(f"{graph.component}: the file needs operator sets {opsets}, expected only {OPSET}")
+        raise ExportError(f"{component}: the file needs operator sets {opsets}, expected only {OPSET}")
     if proto.ir_version > IR_VERSION:
-        raise ExportError(f"{graph.component}: the file has IR version {proto.ir_version}, expected at most {IR_VERSION}")
+        raise ExportError(f"{component}: the file's IR version is {proto.ir_version}, not at most {IR_VERSION}")
     if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in proto.graph.initializer):
-        raise ExportError(f"{graph.component}: the file keeps weights outside itself")
+        raise ExportError(f"{component}: the file keeps weights outside itself")
     for side, found, expected in (
         ("inputs", proto.graph.input, signature.inputs),
         ("outputs", proto.graph.output, signature.outputs),
     ):
         specs = tuple(_spec(value) for value in found)
         if specs != expected:
-            raise ExportError(f"{graph.component}: {side} are {_show(specs)}, expected {_show(expected)}")
+            raise ExportError(f"{component}: {side} are {_show(specs)}, expected {_show(expected)}")
 
 
-def _uses(proto: onnx.ModelProto, domain: str) -> bool:
-    return any(node.domain == domain for node in proto.graph.node)
+def _uses(proto: onnx.ModelProto, opset: onnx.OperatorSetIdProto) -> bool:
+    return any(node.domain == opset.domain for node in proto.graph.node)
 
 
 def _spec(value: onnx.ValueInfoProto) -> TensorSpec:
@@ -139,8 +140,3 @@ def _spec(value: onnx.ValueInfoProto) -> TensorSpec:
 
 def _show(specs: tuple[TensorSpec, ...]) -> str:
     return ", ".join(f"{spec.name} {spec.dtype} {list(spec.shape)}" for spec in specs)
-
-
-def _first_line(error: Exception) -> str:
-    cause = error.__cause__ or error
-    return (str(cause).strip() or type(cause).__name__).splitlines()[0]

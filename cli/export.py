@@ -1,0 +1,167 @@
+"""`adafocus export`: a checkpoint to a bundle, verified before anything is written."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+from tqdm import tqdm
+
+from bundle.store import BundleError, check_replaceable, write_bundle
+from cli.inspect import describe_flops
+from export.compose import FORMATS, PRECISIONS, STAGES, Export, Request, export
+from export.errors import ExportError
+
+_SAMPLES = Path(__file__).resolve().parent.parent / "samples"
+_SAMPLES_USED = 1
+
+
+def _comma_separated(ctx: click.Context, param: click.Parameter, value: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in value.split(","))
+
+
+@click.command(
+    "export",
+    epilog="Example: adafocus export --checkpoint ckpt.best.pth.tar --config actnet_mbv2_p128 --labels classes.txt "
+    "--out bundles/actnet",
+)
+@click.option(
+    "--checkpoint", required=True, type=click.Path(path_type=Path), help="Ours, or a file the authors released."
+)
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), help="Folder of the bundle; a bundle there is replaced."
+)
+@click.option("--config", metavar="NAME", help="Published configuration, needed for the authors' files.")
+@click.option("--labels", type=click.Path(path_type=Path), help="One label per line; default: the checkpoint's.")
+@click.option(
+    "--calibration", type=click.Path(path_type=Path), help="What `adafocus calibrate` wrote: operating points."
+)
+@click.option(
+    "--format",
+    "formats",
+    default=",".join(FORMATS),
+    callback=_comma_separated,
+    show_default=True,
+    help="Graph formats.",
+)
+@click.option(
+    "--precision",
+    "precisions",
+    default=",".join(PRECISIONS),
+    callback=_comma_separated,
+    show_default=True,
+    help="Of the weights.",
+)
+@click.option("--name", help="The bundle's name; default: the name of its folder.")
+@click.option("--model-version", default="1", show_default=True, help="The bundle's version.")
+@click.option("--licence", help="What may be done with the bundle; default: the checkpoint's.")
+@click.option(
+    "--verify-with",
+    "videos",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Real video to verify with; may be repeated. Default: a sample.",
+)
+@click.option("--dry-run", is_flag=True, help="Export and verify, and say what would be written.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def command(
+    checkpoint: Path,
+    out: Path,
+    config: str | None,
+    labels: Path | None,
+    calibration: Path | None,
+    formats: tuple[str, ...],
+    precisions: tuple[str, ...],
+    name: str | None,
+    model_version: str,
+    licence: str | None,
+    videos: tuple[Path, ...],
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Turn a checkpoint into a bundle that is ready to serve.
+
+    The exported graphs must reproduce the torch model on noise, on texture and on a real video, step by step, or
+    nothing is written.
+    """
+    request = Request(
+        checkpoint=checkpoint,
+        name=name or _default_name(out),
+        version=model_version,
+        config=config,
+        labels=labels,
+        calibration=calibration,
+        licence=licence,
+        formats=formats,
+        precisions=precisions,
+        videos=videos or _samples(),
+    )
+    try:
+        check_replaceable(out)
+        with _progress() as on_stage:
+            made = export(request, on_stage)
+            if not dry_run:
+                on_stage("writing")
+                write_bundle(out, made.manifest, made.files)
+    except (ExportError, BundleError) as error:
+        raise click.ClickException(str(error)) from error
+    if as_json:
+        click.echo(json.dumps(_as_object(out, made, written=not dry_run), ensure_ascii=False))
+    else:
+        click.echo("\n".join(_as_text(out, made, written=not dry_run)))
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str], None]]:
+    """A bar that names the stage at work; none where nobody watches."""
+    with tqdm(
+        total=len(STAGES) + 1, leave=False, disable=not sys.stderr.isatty(), bar_format="{desc:<14} {bar} {elapsed}"
+    ) as bar:
+        begun: list[str] = []
+
+        def on_stage(stage: str) -> None:
+            bar.update(1 if begun else 0)
+            begun.append(stage)
+            bar.set_description_str(stage)
+
+        yield on_stage
+
+
+def _default_name(out: Path) -> str:
+    """The folder's name, with what a bundle's name may not hold replaced."""
+    cleaned = re.sub(r"[^A-Za-z0-9._-]+", "_", out.absolute().name).lstrip("._-")
+    return cleaned[:64] or "bundle"
+
+
+def _samples() -> tuple[Path, ...]:
+    """A real video of the checkout, if it has one."""
+    return tuple(sorted(_SAMPLES.glob("*.mp4"))[:_SAMPLES_USED])
+
+
+def _as_object(out: Path, made: Export, *, written: bool) -> dict[str, Any]:
+    return {
+        "path": str(out),
+        "written": written,
+        "verified": asdict(made.agreement),
+        "manifest": made.manifest.model_dump(mode="json"),
+    }
+
+
+def _as_text(out: Path, made: Export, *, written: bool) -> Iterator[str]:
+    manifest, agreement = made.manifest, made.agreement
+    yield f"{out}: {'written' if written else 'would be written (dry run)'}, {manifest.name} version {manifest.version}"
+    for graph in manifest.graphs:
+        yield f"  {graph.file}  {graph.bytes / 2**20:.1f} MiB  sha256 {graph.sha256[:16]}…"
+    yield f"  manifest.json  operating points {', '.join(point.name for point in manifest.operating_points)}"
+    yield (
+        f"Verified on {agreement.videos} videos of {agreement.steps} steps: logits differ from torch by at most "
+        f"{agreement.logits_max:.1e} ({agreement.logits_rms:.1e} rms), patch centres by {agreement.centres_max:.1e}"
+    )
+    yield from describe_flops(manifest)

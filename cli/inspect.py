@@ -1,0 +1,206 @@
+"""`adafocus inspect`: what is in a bundle, and whether its files are the ones that were exported."""
+
+from __future__ import annotations
+
+import json
+import math
+import textwrap
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from bundle.manifest import Flops, Manifest
+from bundle.store import Bundle, BundleError, load_bundle
+
+WIDTH = 100
+_LABELS_SHOWN = 20
+
+
+@click.command("inspect", epilog="Example: adafocus inspect bundles/tank_state")
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def command(bundle: Path, as_json: bool) -> None:
+    """Say what is in a bundle: labels, sizes, FLOPs, operating points, files.
+
+    Every file is verified against its checksum; a damaged bundle is one line and exit code 1.
+    """
+    try:
+        loaded = load_bundle(bundle)
+    except BundleError as error:
+        raise click.ClickException(str(error)) from error
+    if as_json:
+        click.echo(json.dumps(as_object(loaded), ensure_ascii=False, indent=2))
+    else:
+        click.echo("\n".join(as_text(loaded)))
+
+
+def as_object(bundle: Bundle) -> dict[str, Any]:
+    """The bundle as plain data: the manifest, with sums and checks that a script should not have to redo."""
+    manifest = bundle.manifest
+    return {
+        "path": str(bundle.path),
+        "manifest": manifest.model_dump(mode="json"),
+        "gflops": {
+            "per_step": {"served": manifest.flops.per_step / 1e9, "paper": manifest.flops.paper_per_step / 1e9},
+            "per_video": {"served": manifest.flops_full / 1e9, "paper": manifest.paper_flops_full / 1e9},
+        },
+        "files": [
+            {"file": graph.file, "bytes": graph.bytes, "sha256": graph.sha256, "verified": True}
+            for graph in manifest.graphs
+        ],
+    }
+
+
+def as_text(bundle: Bundle) -> Iterator[str]:
+    """The bundle as lines for a reader."""
+    manifest = bundle.manifest
+    yield from _rows(_identity(manifest))
+    yield ""
+    yield from describe_flops(manifest)
+    yield ""
+    yield from _operating_points(manifest)
+    yield ""
+    yield "Files"
+    yield from _table(
+        ("file", "what", "size", "sha256", ""),
+        [
+            (
+                graph.file,
+                f"{graph.component}, {graph.format} {graph.precision}",
+                f"{graph.bytes / 2**20:.1f} MiB",
+                graph.sha256,
+                "verified",
+            )
+            for graph in manifest.graphs
+        ],
+        right={2},
+    )
+
+
+def _identity(manifest: Manifest) -> Iterator[tuple[str, str]]:
+    sampling, geometry, data = manifest.sampling, manifest.geometry, manifest.provenance
+    yield "bundle", f"{manifest.name}, version {manifest.version}, {manifest.kind} model"
+    yield "licence", manifest.licence
+    yield "labels", _labels(manifest.labels)
+    yield "frames", f"shorter side to {geometry.resize}, centre {geometry.crop} × {geometry.crop} pixels"
+    yield "patch", f"{manifest.patch_size} × {manifest.patch_size} pixels of those"
+    if sampling.focus_frames is None:
+        yield (
+            "steps",
+            f"{manifest.steps}, one frame each, visited {', '.join(str(place + 1) for place in sampling.order)}",
+        )
+    else:
+        yield "steps", f"1, with {sampling.frames} frames for the glance and {sampling.focus_frames} for the focus"
+    if sampling.first_frame:
+        yield "sampled", f"from frame {sampling.first_frame} on"
+    yield "data", "; ".join(filter(None, [data.data, data.data_source, data.data_licence]))
+    if data.recipe:
+        yield "recipe", data.recipe + (f", seed {data.seed}" if data.seed is not None else "")
+    if data.metrics:
+        yield "metrics", ", ".join(f"{name} {value:.4g}" for name, value in data.metrics.items())
+    if data.notes:
+        yield "notes", data.notes
+
+
+def _labels(labels: Sequence[str]) -> str:
+    shown = ", ".join(labels[:_LABELS_SHOWN])
+    more = len(labels) - _LABELS_SHOWN
+    return f"{len(labels)}: {shown}" + (f" and {more} more" if more > 0 else "")
+
+
+def describe_flops(manifest: Manifest) -> Iterator[str]:
+    """FLOPs per video, step and stage in both countings, and what the countings include."""
+    flops, steps = manifest.flops, manifest.steps
+    step = "per frame" if manifest.kind == "frame" else "per clip"
+    rows = [
+        (
+            f"per video ({steps} steps)" if steps > 1 else "per video",
+            three_digits(manifest.flops_full),
+            three_digits(manifest.paper_flops_full),
+        ),
+        (step, _giga(flops.per_step), _giga(flops.paper_per_step)),
+        *_stages(flops),
+    ]
+    yield "GFLOPs"
+    yield from _table(("", "as served", "paper's counting"), rows, right={1, 2})
+    yield from textwrap.wrap(flops.convention, WIDTH, initial_indent="  ", subsequent_indent="  ")
+
+
+def _stages(flops: Flops) -> Iterator[tuple[str, str, str]]:
+    for stage, served in (("glance", flops.glance), ("focus", flops.focus)):
+        parts = [part for part in flops.parts if part.component == stage]
+        yield f"  {stage}", _giga(served), _giga(sum(part.flops for part in parts)) if parts else ""
+        for part in parts:
+            yield f"    {part.name}", _giga(part.flops), _giga(part.flops)
+    for part in flops.parts:
+        if part.component is None:
+            yield f"  {part.name}", "–", _giga(part.flops)
+
+
+def _operating_points(manifest: Manifest) -> Iterator[str]:
+    points = manifest.operating_points
+    yield f"Operating points (default: {manifest.default_point})"
+    yield from _table(
+        ("name", "GFLOPs per video", "of full", "accuracy"),
+        [
+            (
+                point.name,
+                three_digits(point.expected_gflops * 1e9),
+                f"{point.expected_gflops * 1e9 / manifest.flops_full:.0%}",
+                "–" if point.expected_accuracy is None else f"{point.expected_accuracy:.3f}",
+            )
+            for point in points
+        ],
+        right={1, 2, 3},
+    )
+    early = [point for point in points if any(value is not None for value in point.thresholds)]
+    if not early:
+        return
+    yield f"Thresholds on {manifest.exit_criterion} at temperature {manifest.temperature:g} (–: never leaves there)"
+    yield from _table(
+        ("step", "GFLOPs so far", *(point.name for point in early)),
+        [
+            (
+                str(step + 1),
+                three_digits((step + 1) * manifest.flops.per_step),
+                *(_threshold(point.thresholds[step], last=step + 1 == manifest.steps) for point in early),
+            )
+            for step in range(manifest.steps)
+        ],
+        right=set(range(2 + len(early))),
+    )
+
+
+def _threshold(value: float | None, *, last: bool) -> str:
+    if last:
+        return "answers"
+    return "–" if value is None else f"{value:.4f}"
+
+
+def three_digits(flops: float) -> str:
+    """FLOPs as GFLOPs with three significant digits: 26956472288 -> ``27.0``."""
+    giga = flops / 1e9
+    return f"{giga:.{max(0, 2 - math.floor(math.log10(giga)))}f}"
+
+
+def _giga(flops: int) -> str:
+    return f"{flops / 1e9:.9f}"
+
+
+def _rows(rows: Iterator[tuple[str, str]]) -> Iterator[str]:
+    for name, value in rows:
+        yield from textwrap.wrap(value, WIDTH, initial_indent=f"{name:<9}", subsequent_indent=" " * 9) or [name]
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]], right: set[int]) -> Iterator[str]:
+    """Aligned columns; those in ``right`` to the right."""
+    lines = [header, *rows]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
+    for line in lines:
+        cells = (
+            cell.rjust(width) if column in right else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+        )
+        yield ("  " + "  ".join(cells)).rstrip()

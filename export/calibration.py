@@ -1,0 +1,49 @@
+"""The calibration file: temperature, exit criterion and operating points as JSON, written by ``adafocus calibrate``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from bundle.manifest import FULL, ExitCriterion, OperatingPoint
+from export.errors import ExportError, reason
+
+
+class Calibration(BaseModel):
+    """What was solved on held-aside videos; the points are the manifest's own."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    temperature: float = Field(gt=0)
+    criterion: ExitCriterion
+    points: tuple[OperatingPoint, ...]
+    default: str
+    clips: int | None = Field(default=None, ge=1, description="how many videos it was solved on")
+    notes: str | None = None
+
+    def operating_points(self, full: OperatingPoint) -> tuple[OperatingPoint, ...]:
+        """The points of a bundle: the file's, with ``full`` in front if the file does not state it."""
+        return self.points if any(point.name == FULL for point in self.points) else (full, *self.points)
+
+
+def read_calibration(path: Path) -> Calibration:
+    """Read a calibration file.
+
+    Raises:
+        ExportError: it cannot be read, or a field is missing or out of range.
+    """
+    try:
+        return Calibration.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise ExportError(f"{path}: cannot be read ({reason(error)})") from error
+    except ValidationError as error:
+        raise ExportError(f"{path}: not a calibration file: {first_problem(error)}") from error
+
+
+def first_problem(error: ValidationError) -> str:
+    """The first of pydantic's complaints in one line."""
+    first = error.errors(include_url=False)[0]
+    where = ".".join(str(part) for part in first["loc"])
+    message = first["msg"].removeprefix("Value error, ").replace("\n", " ")
+    return f"{where}: {message}" if where else message

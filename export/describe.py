@@ -1,0 +1,186 @@
+"""The manifest of a model that is about to be exported: everything but the graph files' checksums."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import ValidationError
+
+from bundle.manifest import (
+    FULL,
+    Flops,
+    FlopsPart,
+    FrameGeometry,
+    Graph,
+    Manifest,
+    OperatingPoint,
+    Provenance,
+    Sampling,
+)
+from bundle.store import graph_file_name
+from export.calibration import Calibration, first_problem
+from export.errors import ExportError, reason
+from export.graphs import served_graphs
+from model.adafocus import AdaFocus
+from model.flops import StepFlops, step_flops
+from model.tsm import AdaFocusTSM
+from video.sampler import visiting_order
+
+PAPER_RESIZE = 256 / 224
+"""Shorter side over crop in the published models (PAPER section 1)."""
+
+SERVED_PARTS: Mapping[str, Literal["glance", "focus"]] = {
+    "glance network": "glance",
+    "policy": "glance",
+    "glance head": "glance",
+    "focus network": "focus",
+    "classifier MLP": "focus",
+    "step head": "focus",
+    "focus head": "focus",
+}
+"""Which graph runs each part of the FLOPs; parts that are not here are in the paper's counting only."""
+
+
+def describe(
+    model: AdaFocus | AdaFocusTSM,
+    *,
+    name: str,
+    version: str,
+    licence: str,
+    metadata: Mapping[str, Any],
+    labels: Sequence[str] | None = None,
+    calibration: Calibration | None = None,
+) -> Manifest:
+    """Everything the service must know of a model, complete but for the checksums and sizes of its graph files.
+
+    Args:
+        model: its weights may be on the meta device.
+        name: the bundle's name.
+        version: the bundle's version.
+        licence: what may be done with the bundle.
+        metadata: of the checkpoint: ``labels``, ``geometry``, ``sampling``, ``provenance``, each of them optional.
+        labels: in place of the checkpoint's.
+        calibration: without one, ``full`` is the only operating point.
+
+    Raises:
+        ExportError: the labels do not fit the model, or a value is out of range.
+    """
+    config, flops = model.config, step_flops(model)
+    full = OperatingPoint(
+        name=FULL, thresholds=(None,) * config.steps, expected_gflops=config.steps * flops.per_step / 1e9
+    )
+    try:
+        return Manifest(
+            name=name,
+            version=version,
+            licence=licence,
+            kind=config.kind,
+            labels=_labels(labels or metadata.get("labels"), config.num_classes),
+            steps=config.steps,
+            geometry=_geometry(metadata, config.frame_size),
+            sampling=_sampling(model, metadata),
+            patch_size=config.patch_size,
+            flops=_flops(flops),
+            temperature=calibration.temperature if calibration else 1.0,
+            exit_criterion=calibration.criterion if calibration else "max_softmax",
+            operating_points=calibration.operating_points(full) if calibration else (full,),
+            default_point=calibration.default if calibration else FULL,
+            graphs=tuple(_graph(component, model) for component in (0, 1)),
+            provenance=_provenance(metadata, calibration),
+        )
+    except ValidationError as error:
+        raise ExportError(f"the model cannot be described: {first_problem(error)}") from error
+
+
+def class_names(count: int) -> tuple[str, ...]:
+    """Names for classes that nobody has named: ``class_000``, ``class_001`` and so on."""
+    digits = max(3, len(str(count - 1)))
+    return tuple(f"class_{index:0{digits}d}" for index in range(count))
+
+
+def read_labels(path: Path) -> tuple[str, ...]:
+    """Labels from a text file, one per line; empty lines at the end do not count.
+
+    Raises:
+        ExportError: it cannot be read, or a line is empty.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8-sig").rstrip().splitlines()
+    except OSError as error:
+        raise ExportError(f"{path}: cannot be read ({reason(error)})") from error
+    except UnicodeDecodeError as error:
+        raise ExportError(f"{path}: is not UTF-8 text") from error
+    labels = tuple(line.strip() for line in lines)
+    if "" in labels:
+        raise ExportError(f"{path}: line {labels.index('') + 1} is empty; it should name a class")
+    return labels
+
+
+def _labels(labels: Sequence[str] | None, count: int) -> tuple[str, ...]:
+    if labels is None:
+        return class_names(count)
+    if len(labels) != count:
+        raise ExportError(f"there are {len(labels)} labels; the model has {count} classes")
+    return tuple(labels)
+
+
+def _geometry(metadata: Mapping[str, Any], frame_size: int) -> FrameGeometry:
+    stated = metadata.get("geometry") or {"resize": round(frame_size * PAPER_RESIZE), "crop": frame_size}
+    geometry = FrameGeometry.model_validate(stated)
+    if geometry.crop != frame_size:
+        raise ExportError(
+            f"the checkpoint states a crop of {geometry.crop}; the model's frames have {frame_size} pixels"
+        )
+    return geometry
+
+
+def _sampling(model: AdaFocus | AdaFocusTSM, metadata: Mapping[str, Any]) -> Sampling:
+    config = model.config
+    first_frame = (metadata.get("sampling") or {}).get("first_frame", 0)
+    if config.kind == "clip":
+        order = tuple(range(config.glance_frames))
+        return Sampling(
+            frames=config.glance_frames, focus_frames=config.focus_frames, first_frame=first_frame, order=order
+        )
+    order = visiting_order(config.steps, config.frame_order)
+    return Sampling(frames=config.steps, first_frame=first_frame, order=order)
+
+
+def _flops(count: StepFlops) -> Flops:
+    return Flops(
+        glance=count.glance,
+        focus=count.focus,
+        paper_per_step=count.paper_per_step,
+        convention=count.convention,
+        parts=tuple(
+            FlopsPart(name=name, flops=flops, component=SERVED_PARTS.get(name))
+            for name, flops in count.breakdown.items()
+        ),
+    )
+
+
+def _graph(which: Literal[0, 1], model: AdaFocus | AdaFocusTSM) -> Graph:
+    graph = served_graphs(model)[which]
+    signature = graph.signature()
+    unsealed = Graph(
+        component=graph.component,
+        format="onnx",
+        precision="fp32",
+        file="unnamed",
+        sha256="0" * 64,
+        bytes=1,
+        inputs=signature.inputs,
+        outputs=signature.outputs,
+    )
+    return unsealed.model_copy(update={"file": graph_file_name(unsealed)})
+
+
+def _provenance(metadata: Mapping[str, Any], calibration: Calibration | None) -> Provenance:
+    stated = dict(metadata.get("provenance") or {"data": "not stated by the checkpoint"})
+    if calibration is not None:
+        on = f" on {calibration.clips} videos" if calibration.clips else ""
+        said = f" ({calibration.notes})" if calibration.notes else ""
+        stated["notes"] = "; ".join(filter(None, [stated.get("notes"), f"exit thresholds solved{on}{said}"]))
+    return Provenance.model_validate(stated)
