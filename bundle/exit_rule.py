@@ -6,10 +6,12 @@ a threshold cannot mean one thing when it is solved and another when it is serve
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import numpy.typing as npt
 
-from bundle.manifest import ExitCriterion
+ExitCriterion = Literal["max_softmax", "max_logit", "neg_entropy"]
 
 Float32 = npt.NDArray[np.float32]
 Bool = npt.NDArray[np.bool_]

@@ -11,6 +11,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from bundle.exit_rule import ExitCriterion as ExitCriterion
+
 SCHEMA_VERSION = 1
 """Raised when an older reader could misread a newer manifest; docs/bundle-format.md lists what changed."""
 
@@ -22,7 +24,6 @@ Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
 GraphFormat = Literal["onnx", "torchscript"]
-ExitCriterion = Literal["max_softmax", "max_logit", "neg_entropy"]
 ModelKind = Literal["frame", "clip"]
 
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from bundle.exit_rule import confidence
+from bundle.exit_rule import ExitCriterion, confidence
 from training.errors import CalibrationError
 from training.metrics import Indices, Logits, accuracy, answers, exit_steps, negative_log_likelihood
-from training.points import Calibration, Criterion, Point, Thresholds
+from training.points import Calibration, Point, Thresholds
 
 Confidences = npt.NDArray[np.float32]
 
@@ -29,8 +29,9 @@ TEMPERATURES = np.geomspace(0.2, 5.0, 161)
 class PointRule:
     """How an operating point is chosen from the curve of the calibration clips.
 
-    The cheapest budget that costs at most ``flops_share`` of full compute and is at most ``accuracy_lost`` less accurate
-    than the full model; if none is, the most accurate one within ``flops_share``; if none is within it, the cheapest.
+    The cheapest budget that costs at most ``flops_share`` of full compute and loses at most ``accuracy_lost`` of the
+    full model's accuracy; if none does, the most accurate one within ``flops_share``; with none within
+    it, the cheapest.
     """
 
     name: str
@@ -115,7 +116,7 @@ def fit_temperature(logits: Logits, labels: Indices) -> float:
 
 
 def measure(
-    logits: Logits, labels: Indices, thresholds: Thresholds, criterion: Criterion, temperature: float, ratio: float
+    logits: Logits, labels: Indices, thresholds: Thresholds, criterion: ExitCriterion, temperature: float, ratio: float
 ) -> CurvePoint:
     """What a row of thresholds does to these clips. Leaving at step t costs t of T equal steps."""
     steps = exit_steps(logits, thresholds, criterion, temperature)
@@ -131,7 +132,7 @@ def measure(
 
 
 def exit_curve(
-    logits: Logits, labels: Indices, criterion: Criterion, temperature: float, ratios: Sequence[float] = RATIOS
+    logits: Logits, labels: Indices, criterion: ExitCriterion, temperature: float, ratios: Sequence[float] = RATIOS
 ) -> tuple[CurvePoint, ...]:
     """The sweep of budgets, cheapest first, solved and measured on the same clips."""
     sure = confidence(logits, criterion, temperature)
@@ -162,7 +163,7 @@ def calibrate(
     logits: Logits,
     labels: Indices,
     gflops_per_step: float,
-    criterion: Criterion = "max_softmax",
+    criterion: ExitCriterion = "max_softmax",
     rules: Sequence[PointRule] = POINT_RULES,
     notes: str = "",
 ) -> Calibration:

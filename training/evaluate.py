@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from bundle.exit_rule import ExitCriterion
 from model.adafocus import AdaFocus
 from training.augment import serving_batch
 from training.calibrate import CurvePoint, exit_curve, measure
@@ -25,7 +26,7 @@ from training.metrics import (
     macro_f1,
     negative_log_likelihood,
 )
-from training.points import Calibration, Criterion
+from training.points import Calibration
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def point_report(
     labels: Indices,
     thresholds: Sequence[float | None],
     gflops_per_step: float,
-    criterion: Criterion,
+    criterion: ExitCriterion,
     temperature: float,
 ) -> PointReport:
     """What an operating point does to clips whose logits are known."""
@@ -116,7 +117,7 @@ def evaluate(
     The curve's thresholds are solved on these very clips, so it shows what is possible; the points of ``calibration``
     were solved elsewhere and show what is.
     """
-    criterion: Criterion = calibration.criterion if calibration else "max_softmax"
+    criterion: ExitCriterion = calibration.criterion if calibration else "max_softmax"
     temperature = calibration.temperature if calibration else 1.0
     predicted = logits.argmax(axis=2)
     table = confusion(predicted[:, -1], labels, len(names))

@@ -8,8 +8,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from bundle.exit_rule import confidence, leaves, probabilities
-from training.points import Criterion, Thresholds, as_row
+from bundle.exit_rule import ExitCriterion, confidence, leaves, probabilities
+from training.points import Thresholds, as_row
 
 Logits = npt.NDArray[np.float32]
 Indices = npt.NDArray[np.int64]
@@ -40,7 +40,7 @@ def macro_f1(predicted: Indices, labels: Indices, classes: int) -> float:
 
 
 def exit_steps(
-    logits: Logits, thresholds: Thresholds, criterion: Criterion = "max_softmax", temperature: float = 1.0
+    logits: Logits, thresholds: Thresholds, criterion: ExitCriterion = "max_softmax", temperature: float = 1.0
 ) -> Indices:
     """The 0-based step at which each clip leaves ``[N]``, by the rule that the service applies (PAPER section 3)."""
     sure = confidence(logits, criterion, temperature)  # (N, T)

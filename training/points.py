@@ -7,14 +7,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from bundle.exit_rule import ExitCriterion
 from training.errors import CalibrationError
 
-Criterion = Literal["max_softmax", "max_logit", "neg_entropy"]
 Thresholds = Sequence[float | None]
 
 
@@ -45,7 +44,7 @@ class Calibration:
     """What calibration found: the file that ``adafocus export --calibration`` reads."""
 
     temperature: float
-    criterion: Criterion
+    criterion: ExitCriterion
     points: tuple[Point, ...]
     default: str
     clips: int

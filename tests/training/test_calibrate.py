@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bundle.exit_rule import confidence
+from bundle.exit_rule import ExitCriterion, confidence
 from tests.fixtures.authors import weights
 from training.calibrate import (
     POINT_RULES,
@@ -24,7 +24,7 @@ from training.calibrate import (
 )
 from training.errors import CalibrationError
 from training.metrics import Logits, exit_steps
-from training.points import Criterion, load_calibration
+from training.points import load_calibration
 
 FIXTURE = Path(__file__).parent.parent / "fixtures" / "training" / "early_exit_expected.npz"
 RATIOS = [budget / 10 for budget in range(5, 40)]
@@ -48,7 +48,7 @@ def validation() -> tuple[Logits, np.ndarray]:
     return logits, targets[:, 0]
 
 
-SWEEPS: list[tuple[str, Criterion, float]] = [
+SWEEPS: list[tuple[str, ExitCriterion, float]] = [
     ("actnet_conf_mbv2_p128", "max_logit", 0.0),
     ("actnet_entropy_mbv2_p128", "neg_entropy", 1e-6),
 ]
@@ -57,7 +57,7 @@ SWEEPS: list[tuple[str, Criterion, float]] = [
 @pytest.mark.parity
 @pytest.mark.parametrize(("sweep", "criterion", "tolerance"), SWEEPS)
 def test_solver_equals_the_authors(
-    sweep: str, criterion: Criterion, tolerance: float, expected: dict[str, np.ndarray], training_logits: Logits
+    sweep: str, criterion: ExitCriterion, tolerance: float, expected: dict[str, np.ndarray], training_logits: Logits
 ) -> None:
     sure = confidence(training_logits, criterion)
     for row, ratio in enumerate(RATIOS):
@@ -72,7 +72,7 @@ def test_solver_equals_the_authors(
 @pytest.mark.parametrize(("sweep", "criterion", "tolerance"), SWEEPS)
 def test_exits_and_costs_equal_the_authors(
     sweep: str,
-    criterion: Criterion,
+    criterion: ExitCriterion,
     tolerance: float,
     expected: dict[str, np.ndarray],
     training_logits: Logits,
