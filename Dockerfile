@@ -1,0 +1,115 @@
+# Three images: serve (processor), serve-gpu (CUDA out of wheels, no CUDA base image) and train.
+#   docker build --target serve -t adafocus:cpu .
+# Layers go from what seldom changes to what often does (system, dependencies, bundle, code), so that a change of code
+# rebuilds in seconds.
+ARG PYTHON_IMAGE=python:3.11-slim-bookworm
+
+FROM ${PYTHON_IMAGE} AS base
+ENV PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PIP_DISABLE_PIP_VERSION_CHECK=1 \
+    PIP_NO_CACHE_DIR=1
+
+# --- What to install: only a change of these lists, not of anything else in pyproject.toml, rebuilds dependencies.
+FROM base AS wanted
+WORKDIR /wanted
+COPY pyproject.toml docker/requirements.py ./
+RUN python3 requirements.py serve >serve.txt \
+ && python3 requirements.py gpu >serve-gpu.txt \
+ && python3 requirements.py train export >train.txt
+
+# --- Dependencies, each set in an environment without pip: images that run need no installer.
+FROM base AS serve-dependencies
+WORKDIR /build
+COPY constraints.txt ./
+COPY --from=wanted /wanted/serve.txt ./
+RUN python3 -m venv --without-pip /opt/adafocus \
+ && pip --python /opt/adafocus/bin/python install -c constraints.txt -r serve.txt
+
+FROM base AS serve-gpu-dependencies
+WORKDIR /build
+COPY constraints.txt docker/constraints-gpu.txt ./
+COPY --from=wanted /wanted/serve-gpu.txt ./
+RUN python3 -m venv --without-pip /opt/adafocus \
+ && pip --python /opt/adafocus/bin/python install -c constraints.txt -c constraints-gpu.txt -r serve-gpu.txt
+
+FROM base AS train-dependencies
+WORKDIR /build
+COPY constraints.txt ./
+COPY --from=wanted /wanted/train.txt ./
+RUN python3 -m venv --without-pip /opt/adafocus \
+ && pip --python /opt/adafocus/bin/python install -c constraints.txt -r train.txt
+
+# --- The code, as a tree to lay over an environment. The serving one holds no line of the torch wing.
+FROM base AS builder
+WORKDIR /build
+COPY constraints.txt ./
+RUN python3 -m venv /opt/adafocus \
+ && /opt/adafocus/bin/pip install -c constraints.txt setuptools
+
+FROM builder AS serving-code
+COPY pyproject.toml README.md LICENSE ./
+COPY bundle ./bundle
+COPY video ./video
+COPY service ./service
+COPY cli ./cli
+RUN /opt/adafocus/bin/pip install --no-deps --no-build-isolation --prefix /code .
+
+FROM builder AS whole-code
+COPY pyproject.toml README.md LICENSE ./
+COPY bundle ./bundle
+COPY video ./video
+COPY model ./model
+COPY training ./training
+COPY export ./export
+COPY service ./service
+COPY cli ./cli
+RUN /opt/adafocus/bin/pip install --no-deps --no-build-isolation --prefix /code .
+
+# --- What every image that runs has in common.
+FROM base AS runtime
+LABEL org.opencontainers.image.title="adafocus" \
+      org.opencontainers.image.description="Video classification that stops looking as soon as it is sure" \
+      org.opencontainers.image.licenses="Apache-2.0"
+RUN useradd --uid 10001 --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin adafocus
+# The root file system is meant to be read-only: whatever looks for a home finds the tmpfs that holds uploads.
+ENV PATH=/opt/adafocus/bin:/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin \
+    HOME=/tmp
+ENTRYPOINT ["adafocus"]
+
+FROM runtime AS serving
+ENV ADAFOCUS_HOST=0.0.0.0 \
+    ADAFOCUS_PORT=8000 \
+    ADAFOCUS_BUNDLE=/bundles/tank-state
+EXPOSE 8000
+STOPSIGNAL SIGTERM
+COPY docker/healthcheck.py /usr/local/lib/adafocus/healthcheck.py
+HEALTHCHECK --interval=10s --timeout=3s --start-period=60s --retries=3 \
+    CMD ["python3", "-I", "-S", "/usr/local/lib/adafocus/healthcheck.py"]
+CMD ["serve"]
+
+# --- The images.
+FROM serving AS serve
+COPY --from=serve-dependencies /opt/adafocus /opt/adafocus
+COPY bundles /bundles
+COPY --from=serving-code /code /opt/adafocus
+USER 10001:10001
+
+FROM serving AS serve-gpu
+# The container runtime of NVIDIA reads the first two; the third makes a missing GPU an error, not a slow service.
+ENV NVIDIA_VISIBLE_DEVICES=all \
+    NVIDIA_DRIVER_CAPABILITIES=compute,utility \
+    ADAFOCUS_BACKEND=onnxruntime-cuda
+COPY --from=serve-gpu-dependencies /opt/adafocus /opt/adafocus
+COPY bundles /bundles
+COPY --from=serving-code /code /opt/adafocus
+USER 10001:10001
+
+FROM runtime AS train
+ENV NVIDIA_VISIBLE_DEVICES=all \
+    NVIDIA_DRIVER_CAPABILITIES=compute,utility
+COPY --from=train-dependencies /opt/adafocus /opt/adafocus
+COPY --from=whole-code /code /opt/adafocus
+WORKDIR /runs
+USER 10001:10001
+CMD ["train", "--help"]
