@@ -19,6 +19,8 @@ SUMMARIES = {
     "serve": "Run the HTTP service.",
     "classify": "Classify video files and folders, without HTTP.",
     "train": "Train a model end to end on folders of videos.",
+    "evaluate": "Judge a checkpoint on labelled videos.",
+    "calibrate": "Solve temperature and exit thresholds on held-aside videos.",
     "export": "Turn a checkpoint into a bundle.",
     "inspect": "Say what is in a bundle.",
 }
