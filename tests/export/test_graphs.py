@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from export.frames import noise, texture
+from export.graphs import IMAGENET_MEAN, IMAGENET_STD, PixelNorm, cut_patches, served_graphs
+from model.adafocus import AdaFocus
+from model.patch import crop_patches
+from model.tsm import AdaFocusTSM
+
+CROP_TOLERANCE = 2e-2
+"""Grey levels of 255; it is grid sampling in float32 that is coarse, not the gathers."""
+
+LOGITS_TOLERANCE = 1e-4
+
+
+def as_images(frames: torch.Tensor) -> torch.Tensor:
+    mean, std = torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_STD)
+    return ((frames.float() / 255 - mean) / std).movedim(-1, -3)
+
+
+@settings(deadline=None, max_examples=60)
+@given(y=st.floats(0, 1, width=32), x=st.floats(0, 1, width=32), height=st.integers(9, 40), width=st.integers(9, 40))
+def test_a_patch_is_what_grid_sampling_cuts(y: float, x: float, height: int, width: int) -> None:
+    frames = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (3, height, width, 3), dtype=np.uint8))
+    centre = torch.tensor([[y, x], [1, 1], [0, 0]], dtype=torch.float32)
+    ours = cut_patches(frames, centre, 8)
+    theirs = crop_patches(frames.permute(0, 3, 1, 2).double(), centre.double(), 8)
+    assert ours.shape == (3, 3, 8, 8)
+    assert (ours - theirs).abs().max() <= CROP_TOLERANCE
+
+
+def test_patches_at_the_corners_are_the_frames_own_pixels() -> None:
+    frames = torch.from_numpy(noise(2, 24))
+    cut = cut_patches(frames, torch.tensor([[0.0, 0.0], [1.0, 1.0]]), 10)
+    assert torch.equal(cut[0], frames[0, :10, :10].permute(2, 0, 1).float())
+    assert torch.equal(cut[1], frames[1, 14:, 14:].permute(2, 0, 1).float())
+
+
+def test_pixels_are_normalised_per_colour() -> None:
+    frames = torch.from_numpy(noise(2, 8))
+    assert torch.allclose(PixelNorm()(frames.permute(0, 3, 1, 2)), as_images(frames), atol=1e-6)
+
+
+def test_the_frame_graphs_step_as_the_model_does(frame_network: AdaFocus) -> None:
+    glance, focus = served_graphs(frame_network)
+    frames = torch.from_numpy(texture(3, 64))
+    policy_state, pooled_state = (torch.rand_like(state) for state in frame_network.initial_states(3))
+    step = torch.tensor([2, 0, 3])
+    with torch.no_grad():
+        feature, centre, next_policy = glance(frames, policy_state)
+        logits, next_pooled = focus(frames, centre, feature, pooled_state, step)
+        expected = frame_network.glance_step(as_images(frames), policy_state)
+        wanted = frame_network.focus_step(as_images(frames), centre, feature, pooled_state, step)
+    for ours, theirs in zip((feature, centre, next_policy, logits, next_pooled), (*expected, *wanted), strict=True):
+        assert torch.allclose(ours, theirs, atol=LOGITS_TOLERANCE)
+
+
+def test_the_clip_graphs_answer_as_the_model_does(clip_network: AdaFocusTSM) -> None:
+    glance, focus = served_graphs(clip_network)
+    config = clip_network.config
+    first = torch.from_numpy(texture(2 * config.glance_frames, 64)).unflatten(0, (2, -1))
+    second = torch.from_numpy(noise(2 * config.focus_frames, 64)).unflatten(0, (2, -1))
+    with torch.no_grad():
+        feature, centre = glance(first)
+        (logits,) = focus(second, centre, feature)
+        expected = clip_network(as_images(first), as_images(second))
+    assert torch.allclose(centre, expected.patch_centre, atol=LOGITS_TOLERANCE)
+    assert torch.allclose(logits, expected.logits, atol=LOGITS_TOLERANCE)
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_arguments_are_named_as_the_tensors(frame_network: AdaFocus, clip_network: AdaFocusTSM, which: int) -> None:
+    for network in (frame_network, clip_network):
+        graph = served_graphs(network)[which]
+        names = list(graph.forward.__annotations__)[:-1]
+        assert names == [spec.name for spec in graph.signature().inputs]
+        assert not graph.training
