@@ -1,0 +1,50 @@
+"""What is wanted of one video, and how it is told to a worker."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+from bundle.manifest import FrameGeometry, Sampling
+from video.limits import MediaLimits
+
+
+@dataclass(frozen=True)
+class DecodeJob:
+    """Frames of one video, in the order in which the model visits them.
+
+    Attributes:
+        sampling: which frames.
+        geometry: of the square that the model sees, pixels.
+        limits: what is accepted of the video.
+    """
+
+    sampling: Sampling
+    geometry: FrameGeometry
+    limits: MediaLimits
+
+    @property
+    def planned(self) -> int:
+        """Visited positions: a frame for each, where it can be decoded."""
+        return self.sampling.frames + (self.sampling.focus_frames or 0)
+
+    def message(self, size: int, complete: bool, expected: int | None) -> dict[str, object]:
+        """The job as the worker reads it.
+
+        Args:
+            size: bytes that the spool holds now.
+            complete: whether these are all.
+            expected: how many it will hold in the end, if that is known.
+        """
+        return {
+            "type": "job",
+            "frames": self.sampling.frames,
+            "focus_frames": self.sampling.focus_frames,
+            "first_frame": self.sampling.first_frame,
+            "order": self.sampling.order,
+            "resize": self.geometry.resize,
+            "crop": self.geometry.crop,
+            "limits": asdict(self.limits),
+            "size": size,
+            "complete": complete,
+            "expected": expected,
+        }

@@ -1,0 +1,113 @@
+"""The video inside a form, found while the form is still arriving."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
+
+from service.errors import NoVideoPart
+
+VIDEO_PARTS = (b"video", b"file")
+"""Names of the part that holds the video; the first such part counts."""
+
+MAX_PARTS = 64
+"""A form with more parts than this is none for us."""
+
+
+class VideoPart:
+    """Passes on the bytes of a form's video part as the form is fed in; everything else is skipped.
+
+    Args:
+        content_type: of the request, with its boundary.
+        sink: takes the part's bytes, piece by piece.
+
+    Raises:
+        NoVideoPart: the content type is that of no form.
+    """
+
+    def __init__(self, content_type: str, sink: Callable[[memoryview], None]) -> None:
+        kind, options = parse_options_header(content_type)
+        boundary = options.get(b"boundary", b"")
+        if kind != b"multipart/form-data" or not boundary:
+            raise NoVideoPart("a multipart body must be multipart/form-data and name its boundary")
+        self.found = False
+        """Whether the video part has begun."""
+        self._sink = sink
+        self._taking = False
+        self._ended = False
+        self._parts = 0
+        self._header_name = b""
+        self._header_value = b""
+        self._name = b""
+        try:
+            self._parser = MultipartParser(
+                boundary,
+                {
+                    "on_part_begin": self._part_begins,
+                    "on_header_field": self._header_name_arrives,
+                    "on_header_value": self._header_value_arrives,
+                    "on_header_end": self._header_ends,
+                    "on_headers_finished": self._headers_end,
+                    "on_part_data": self._data_arrives,
+                    "on_part_end": self._part_ends,
+                    "on_end": self._form_ends,
+                },
+            )
+        except FormParserError as error:
+            raise NoVideoPart("the form's boundary is too long") from error
+
+    def feed(self, chunk: bytes) -> None:
+        """Take the next bytes of the form.
+
+        Raises:
+            NoVideoPart: they are not a form's.
+        """
+        try:
+            self._parser.write(chunk)
+        except FormParserError as error:
+            raise NoVideoPart("the form is malformed") from error
+
+    def finish(self) -> None:
+        """There are no more bytes.
+
+        Raises:
+            NoVideoPart: the form held no video part, or was cut off.
+        """
+        if not self._ended:
+            raise NoVideoPart("the form ends before its closing boundary")
+        if not self.found:
+            raise NoVideoPart("the form has no part named 'video' or 'file'")
+
+    def _part_begins(self) -> None:
+        self._parts += 1
+        if self._parts > MAX_PARTS:
+            raise NoVideoPart(f"the form has more than {MAX_PARTS} parts")
+        self._name = b""
+        self._header_name = self._header_value = b""
+
+    def _header_name_arrives(self, data: bytes, start: int, end: int) -> None:
+        self._header_name += data[start:end]
+
+    def _header_value_arrives(self, data: bytes, start: int, end: int) -> None:
+        self._header_value += data[start:end]
+
+    def _header_ends(self) -> None:
+        if self._header_name.lower() == b"content-disposition":
+            self._name = parse_options_header(self._header_value)[1].get(b"name", b"")
+        self._header_name = self._header_value = b""
+
+    def _headers_end(self) -> None:
+        self._taking = not self.found and self._name in VIDEO_PARTS
+        self.found = self.found or self._taking
+
+    def _data_arrives(self, data: bytes, start: int, end: int) -> None:
+        if self._taking:
+            self._sink(memoryview(data)[start:end])
+
+    def _part_ends(self) -> None:
+        self._taking = False
+
+    def _form_ends(self) -> None:
+        self._ended = True

@@ -1,0 +1,268 @@
+"""One video at a worker, as whoever wants its frames sees it: they are pulled, a little is decoded ahead."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections import deque
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Protocol
+
+from service.decode.job import DecodeJob
+from service.decode.process import WorkerGoneError
+from service.decode.protocol import FAULT, OUT_OF_MEMORY
+from service.decode.replies import Done, FrameReady, Need, Opened, ProtocolError, Ready, Reply, printable
+from service.decode.shared_frames import SharedFrames
+from service.decode.spool import Spool
+from service.decode.watchdog import Patience, Verdict, Watchdog
+from service.errors import Internal, Problem, Undecodable, problem_from_code
+from video.decoder import Frame
+from video.probe import VideoInfo
+
+
+class Worker(Protocol):
+    """What a session needs of a worker; `WorkerProcess` is one."""
+
+    @property
+    def frames(self) -> SharedFrames:
+        """The memory in which its frames arrive."""
+
+    def send(self, message: Mapping[str, object], fd: int | None = None) -> None:
+        """Say something; raises `WorkerGoneError`."""
+
+    def cpu_seconds(self) -> float:
+        """Processor time that it has used."""
+
+
+class DecodeSession:
+    """The frames of one video, in the order in which the model visits them. For one consumer.
+
+    Made by `DecodePool.open`. Counts are the worker's own; they are final once the session is closed.
+
+    Args:
+        worker: idle, and this session's until ``on_end``.
+        spool: of the upload; may still be growing.
+        job: what is wanted.
+        patience: with the worker.
+        on_end: called once when the worker has said that the job is done, with what it said.
+        on_hang: called once when patience is at an end; the caller ends the session with `fail`.
+    """
+
+    def __init__(
+        self,
+        worker: Worker,
+        spool: Spool,
+        job: DecodeJob,
+        patience: Patience,
+        *,
+        on_end: Callable[[Done], None],
+        on_hang: Callable[[Verdict], None],
+    ) -> None:
+        self._worker = worker
+        self._spool = spool
+        self._job = job
+        self._on_end = on_end
+        self._watchdog = Watchdog(patience, worker.cpu_seconds, on_hang)
+        self._unsubscribe = spool.subscribe(self._feed)
+        self._info: VideoInfo | None = None
+        self._inbox: deque[tuple[int, Frame]] = deque()
+        self._held: set[int] = set()
+        self._need: Need | None = None
+        self._last_position = -1
+        self._dropped = False  # the consumer wants no more
+        self._stopping = False  # the worker has been told to stop
+        self._ended = False
+        self._error: Problem | None = None
+        self._changed = asyncio.Event()
+        self.frames_decoded = 0
+        """Frames that were handed to the decoder so far."""
+        self.decode_seconds = 0.0
+        """Wall time that the worker has spent opening, decoding and resizing so far; waiting is not in it."""
+
+    @property
+    def info(self) -> VideoInfo:
+        """What the video is."""
+        if self._info is None:
+            raise ValueError("the session has not been opened")
+        return self._info
+
+    @property
+    def planned(self) -> int:
+        """Frames wanted; fewer come if some cannot be decoded."""
+        return self._job.planned
+
+    def start(self) -> None:
+        """Give the worker the job.
+
+        Raises:
+            WorkerGoneError: the worker has ended meanwhile.
+            OSError: the spool cannot be passed on.
+        """
+        message = self._job.message(self._spool.size, self._spool.complete, self._spool.expected_bytes)
+        fd = self._spool.open_for_reading()
+        try:
+            self._worker.send(message, fd)
+        except WorkerGoneError:
+            self._end(None)
+            raise
+        finally:
+            os.close(fd)
+
+    async def opened(self) -> None:
+        """Wait until the video has passed its checks.
+
+        Raises:
+            Problem: it did not.
+        """
+        await self._until(lambda: self._info is not None)
+        if self._error is not None:
+            raise self._error
+        if self._info is None:
+            raise Internal
+
+    async def next(self) -> Frame | None:
+        """The next frame that could be decoded, in visiting order; None when there is none left.
+
+        May be cancelled: no frame is lost.
+
+        Raises:
+            Problem: the video, or its upload, failed before a single frame; or the worker did.
+        """
+        await self._until(lambda: bool(self._inbox))
+        if self._inbox:
+            slot, frame = self._inbox.popleft()
+            self._give_back(slot)
+            return frame
+        if self._error is not None and not self._dropped:
+            raise self._error
+        return None
+
+    async def close(self) -> None:
+        """Let the worker stop, and wait until it has: within a frame. May be called again, and cancelled."""
+        self.abandon()
+        await self._until(lambda: False)
+
+    def abandon(self) -> None:
+        """Tell the worker to stop. Frames that nobody took are gone."""
+        self._dropped = True
+        self._inbox.clear()
+        self._stop()
+
+    def hear(self, reply: Reply) -> None:
+        """Take in what the worker says.
+
+        Raises:
+            ProtocolError: it may not say that now.
+        """
+        if self._ended or isinstance(reply, Ready):
+            raise ProtocolError("a word out of turn")
+        match reply:
+            case Opened():
+                self._take_info(reply)
+            case FrameReady():
+                self._take_frame(reply)
+            case Need():
+                self._take_need(reply)
+            case Done():
+                self._take_cost(reply.frames_decoded, reply.seconds)
+                self._end(_problem(reply))
+                self._on_end(reply)
+                return
+        self._watchdog.heard(owes=self._owed())
+
+    def fail(self, problem: Problem) -> None:
+        """End the session with a problem, as its worker is no more. Frames that have arrived may still be taken."""
+        if not self._ended:
+            self._end(problem)
+
+    def _take_info(self, reply: Opened) -> None:
+        if self._info is not None:
+            raise ProtocolError("a video opened twice")
+        self._take_cost(reply.frames_decoded, reply.seconds)
+        self._info = reply.video()
+        self._changed.set()
+
+    def _take_frame(self, reply: FrameReady) -> None:
+        if self._info is None or reply.slot in self._held:
+            raise ProtocolError("a frame in a slot that was not free")
+        if not self._last_position < reply.position < self._job.planned:
+            raise ProtocolError("a frame for a position that was not due")
+        self._take_cost(reply.frames_decoded, reply.seconds)
+        self._last_position = reply.position
+        try:
+            pixels = self._worker.frames.take(reply.slot, self._job.geometry.crop)
+        except ValueError as error:
+            raise ProtocolError(str(error)) from None
+        self._held.add(reply.slot)
+        if not self._stopping:
+            self._inbox.append((reply.slot, Frame(reply.position, reply.index, reply.time_s, pixels)))
+            self._changed.set()
+
+    def _take_need(self, reply: Need) -> None:
+        satisfied = reply.size is not None and reply.size <= self._spool.size
+        if self._need is not None or satisfied or self._spool.complete:
+            raise ProtocolError("a need for bytes that are there")
+        self._need = reply
+        self._feed()
+
+    def _take_cost(self, frames_decoded: int, seconds: float) -> None:
+        if frames_decoded < self.frames_decoded or seconds < self.decode_seconds:
+            raise ProtocolError("a cost that shrinks")
+        self.frames_decoded, self.decode_seconds = frames_decoded, seconds
+
+    def _feed(self) -> None:
+        """Tell the worker of bytes that it waits for; called whenever the spool changes."""
+        if self._spool.error is not None:
+            self._error = self._error or self._spool.error
+            self._stop()
+        need = self._need
+        if need is None or self._stopping:
+            return
+        enough = need.size is not None and self._spool.size >= need.size
+        if enough or self._spool.complete:
+            self._need = None
+            self._say({"type": "more", "size": self._spool.size, "complete": self._spool.complete})
+            self._watchdog.heard(owes=True)
+
+    def _give_back(self, slot: int) -> None:
+        self._held.discard(slot)
+        if not self._ended and not self._stopping:
+            self._say({"type": "free", "slot": slot})
+            self._watchdog.heard(owes=self._owed())
+
+    def _owed(self) -> bool:
+        return self._stopping or (self._need is None and len(self._held) < self._worker.frames.slots)
+
+    def _stop(self) -> None:
+        if not self._stopping and not self._ended:
+            self._stopping = True
+            self._say({"type": "close"})
+            self._watchdog.closing()
+
+    def _say(self, message: dict[str, object]) -> None:
+        with suppress(WorkerGoneError):  # the end of its socket will tell
+            self._worker.send(message)
+
+    def _end(self, problem: Problem | None) -> None:
+        self._ended = True
+        self._error = self._error or problem
+        self._unsubscribe()
+        self._watchdog.stop()
+        self._changed.set()
+
+    async def _until(self, there: Callable[[], bool]) -> None:
+        while not self._ended and not there():
+            self._changed.clear()
+            await self._changed.wait()
+
+
+def _problem(done: Done) -> Problem | None:
+    """What a worker's error means to the caller; a fault's own words stay inside."""
+    if done.error is None:
+        return None
+    if done.error.code == OUT_OF_MEMORY:
+        return Undecodable("decoding the video needs more memory than decode_memory_bytes permits")
+    if done.error.code == FAULT:
+        return Internal()
+    return problem_from_code(done.error.code, printable(done.error.detail))

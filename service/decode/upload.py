@@ -1,0 +1,82 @@
+"""From a request's body to a spool: bounded in bytes and in patience, whatever the client sends."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+
+from service.decode.multipart import VideoPart
+from service.decode.spool import Spool
+from service.errors import EmptyBody, Internal, Problem, TooLarge, UploadTimeout
+
+__all__ = ["Spool", "receive"]
+
+
+async def receive(
+    chunks: AsyncIterator[bytes],
+    *,
+    content_type: str | None,
+    max_bytes: int,
+    stall_seconds: float,
+    spool: Spool,
+) -> None:
+    """Read a body into a spool: as it is, or the video part of a form (``video`` or ``file``, the first counts).
+
+    The spool may be given to a decoder while this runs; if this fails, the spool fails with the same error.
+
+    Args:
+        chunks: the body as it arrives; read no further than the limit.
+        content_type: declares a form if it is ``multipart/…``; any other, or none, means raw bytes.
+        max_bytes: of the whole body, the form's other parts included.
+        stall_seconds: longest silence.
+        spool: empty; complete when this returns.
+
+    Raises:
+        EmptyBody: the body, or the video part, holds no bytes.
+        NoVideoPart: a form without a video part, or one that cannot be parsed.
+        TooLarge: more than ``max_bytes``.
+        UploadTimeout: nothing came for ``stall_seconds``.
+        Internal: the bytes could not be stored.
+    """
+    try:
+        await _receive(chunks, content_type, max_bytes, stall_seconds, spool)
+    except Problem as problem:
+        spool.fail(problem)
+        raise
+    except OSError as error:
+        internal = Internal()
+        spool.fail(internal)
+        raise internal from error
+
+
+async def _receive(
+    chunks: AsyncIterator[bytes], content_type: str | None, max_bytes: int, stall_seconds: float, spool: Spool
+) -> None:
+    feed: Callable[[bytes], None] = spool.write
+    form: VideoPart | None = None
+    if content_type is not None and content_type.strip().lower().startswith("multipart/"):
+        form = VideoPart(content_type, spool.write)
+        feed = form.feed
+    received = 0
+    while (chunk := await _next(chunks, stall_seconds)) is not None:
+        received += len(chunk)
+        if received > max_bytes:
+            raise TooLarge(f"the body is larger than {max_bytes} bytes, the most permitted")
+        feed(chunk)
+    if not received:
+        raise EmptyBody("the body holds no bytes; send a video as the body, or as the form's part 'video'")
+    if form is not None:
+        form.finish()
+    if not spool.size:
+        raise EmptyBody("the form's video part holds no bytes")
+    spool.finish()
+
+
+async def _next(chunks: AsyncIterator[bytes], stall_seconds: float) -> bytes | None:
+    try:
+        async with asyncio.timeout(stall_seconds) as silence:
+            return await anext(chunks, None)
+    except TimeoutError:
+        if silence.expired():
+            raise UploadTimeout(f"nothing came for {stall_seconds:g} s") from None
+        raise
