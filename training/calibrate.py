@@ -29,28 +29,39 @@ TEMPERATURES = np.geomspace(0.2, 5.0, 161)
 class PointRule:
     """How an operating point is chosen from the curve of the calibration clips.
 
-    The cheapest budget that costs at most ``flops_share`` of full compute and loses at most ``accuracy_lost`` of the
-    full model's accuracy; if none does, the most accurate one within ``flops_share``; with none within
-    it, the cheapest.
+    The cheapest budget that costs at most ``flops_share`` of full compute, loses at most ``accuracy_lost`` of the full
+    model's accuracy and changes at most the share ``answers_changed`` of its answers; if none does, the most accurate
+    one within ``flops_share``; with none within it, the cheapest.
     """
 
     name: str
     flops_share: float
     accuracy_lost: float
+    answers_changed: float
 
 
-POINT_RULES = (PointRule("accurate", 1.0, 0.0), PointRule("balanced", 0.4, 0.005), PointRule("fast", 0.25, 0.02))
+POINT_RULES = (
+    PointRule("accurate", 1.0, accuracy_lost=0.0, answers_changed=0.0),
+    PointRule("balanced", 0.4, accuracy_lost=0.005, answers_changed=1.0),
+    PointRule("fast", 0.25, accuracy_lost=0.02, answers_changed=1.0),
+)
+"""``accurate`` answers as the full model does; ``balanced`` may err elsewhere; ``fast`` may err a little more often."""
+
 DEFAULT_POINT = "balanced"
 
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """One budget of the sweep as measured: ``flops_share`` of full compute, accuracy, and where clips left."""
+    """One budget of the sweep as measured: ``flops_share`` of full compute, accuracy, and where clips left.
+
+    ``answers_changed`` is the share of clips that get another answer than from the full model.
+    """
 
     ratio: float
     thresholds: tuple[float | None, ...]
     flops_share: float
     accuracy: float
+    answers_changed: float
     exit_shares: tuple[float, ...]
 
 
@@ -122,11 +133,13 @@ def measure(
     steps = exit_steps(logits, thresholds, criterion, temperature)
     total = logits.shape[1]
     shares = np.bincount(steps, minlength=total) / len(steps)
+    given = answers(logits, steps)
     return CurvePoint(
         ratio=ratio,
         thresholds=tuple(thresholds),
         flops_share=float((steps + 1).mean() / total),
-        accuracy=accuracy(answers(logits, steps), labels),
+        accuracy=accuracy(given, labels),
+        answers_changed=float(np.mean(given != logits[:, -1].argmax(axis=1))),
         exit_shares=tuple(float(share) for share in shares),
     )
 
@@ -149,7 +162,8 @@ def choose(curve: Sequence[CurvePoint], rule: PointRule, full_accuracy: float) -
     affordable = [point for point in curve if point.flops_share <= rule.flops_share]
     if not affordable:
         return min(curve, key=_cheapest_first)
-    good = [point for point in affordable if point.accuracy >= full_accuracy - rule.accuracy_lost - 1e-9]
+    floor = full_accuracy - rule.accuracy_lost - 1e-9
+    good = [point for point in affordable if point.accuracy >= floor and point.answers_changed <= rule.answers_changed]
     if good:
         return min(good, key=_cheapest_first)
     return max(affordable, key=lambda point: (point.accuracy, -point.flops_share))

@@ -1,0 +1,93 @@
+"""The verbs train, evaluate and calibrate, as typed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from cli.main import main
+from training.points import load_calibration
+from training.recipe import Recipe
+
+TOML = """
+held_aside = 0.5
+threads = 1
+[model]
+steps = 2
+frame_size = 32
+patch_size = 32
+policy_channels = 4
+policy_hidden = 8
+mlp_width = 16
+glance = { name = "resnet18", width = 0.125, depth = [1, 1] }
+focus = { name = "resnet18", width = 0.125, depth = [1, 1] }
+[data]
+resize = 32
+[optimiser]
+epochs = 1
+batch_size = 4
+"""
+
+
+@pytest.fixture(scope="module")
+def run_folder(clip_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs")
+    (folder / "tiny.toml").write_text(TOML)
+    arguments = ["train", "--data", str(clip_folder), "--config", str(folder / "tiny.toml"), "--out"]
+    for fold in ("0", "1"):
+        assert main([*arguments, str(folder / fold), "--fold", fold, "--seed", "5"]) == 0
+    return folder
+
+
+def test_train_says_what_it_made(run_folder: Path, clip_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = run_folder / "0"
+    arguments = ["--data", str(clip_folder), "--config", str(run_folder / "tiny.toml"), "--out", str(out)]
+    assert main(["train", *arguments, "--seed", "5"]) == 0
+    said = capsys.readouterr()
+    assert said.out.strip() == str(out / "last.pt")
+    assert "continuing after epoch 1 of 1" in said.err
+    assert {path.name for path in out.iterdir()} == {"state.pt", "last.pt", "best.pt", "log.csv"}
+
+
+def test_calibrate_then_evaluate(run_folder: Path, clip_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    points = run_folder / "points.json"
+    both = [option for fold in ("0", "1") for option in ("--checkpoint", str(run_folder / fold / "last.pt"))]
+    assert main(["calibrate", *both, "--data", str(clip_folder), "--out", str(points)]) == 0
+    assert "10 clips held aside from training, cross-fit over 2 folds" in capsys.readouterr().out
+    assert load_calibration(points).default == "balanced"
+    report = run_folder / "report.json"
+    asked = ["--data", str(clip_folder), "--calibration", str(points), "--out", str(report)]
+    assert main(["evaluate", "--checkpoint", str(run_folder / "0" / "last.pt"), *asked]) == 0
+    assert "10 clips: accuracy" in capsys.readouterr().out
+    assert [point["name"] for point in json.loads(report.read_text())["points"]] == [
+        "full",
+        "accurate",
+        "balanced",
+        "fast",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "--config", "nonsense", "--out", "x"], "there is no recipe 'nonsense'"),
+        (["train", "--config", "tank_state", "--out", "x", "--split", "test"], "no such split"),
+        (["evaluate", "--checkpoint", "absent.pt"], "cannot read absent.pt"),
+        (["calibrate", "--checkpoint", "absent.pt", "--out", "x"], "cannot read absent.pt"),
+    ],
+)
+def test_failures_are_one_line(
+    arguments: list[str], message: str, clip_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*arguments, "--data", str(clip_folder)]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("adafocus: ")
+    assert message in said
+    assert said.count("\n") == 1
+
+
+def test_options_replace_the_recipes(tiny_recipe: Callable[..., Recipe]) -> None:
+    assert tiny_recipe().with_options(held_aside=0.0, seed=None).held_aside == 0.0
