@@ -22,6 +22,8 @@ _PARAMETER_SCHEMAS: dict[str, Json] = {
     "max_gflops": {"type": "number", "exclusiveMinimum": 0},
     "deadline_ms": {"type": "number", "minimum": 1},
     "trace": {"type": "boolean", "default": False},
+    "stream": {"type": "boolean", "default": False},
+    "frames": {"type": "boolean", "default": False},
 }
 
 

@@ -100,10 +100,14 @@ class Upload:
             await send({**message, "more_body": True} if ends else message)
 
         await response(scope, self._receive, send_all_but_the_end)
+        await self.linger()
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def linger(self) -> None:
+        """Throw away what the client still sends, up to a bound, so that it sees the answer it already has."""
         with suppress(TimeoutError, ClientLeft):
             async with asyncio.timeout(LINGER_SECONDS):
                 await self._throw_away(self._linger_bytes)
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _client_left(self) -> None:
         await self._complete.wait()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
@@ -28,17 +28,13 @@ from service.schemas import (
     ExitAnswer,
     ModelAnswer,
     Parameters,
-    PatchAnswer,
     Prediction,
     TimingAnswer,
-    TraceEntry,
     VideoAnswer,
 )
 from service.settings import Settings
+from service.steps import GIGA, Observer, Telling, trace_entry
 from video.probe import VideoInfo
-from video.transform import patch_box
-
-GIGA = 1e9
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +72,10 @@ class Seconds:
     focus: float
 
 
-async def classify(rooms: Rooms, body: Body, ask: Parameters, request_id: str) -> Classification:
-    """Classify one upload.
+async def classify(
+    rooms: Rooms, body: Body, ask: Parameters, request_id: str, observer: Observer | None = None
+) -> Classification:
+    """Classify one upload; an observer is told of each step as it finishes.
 
     Not a byte of the body is read before a place is found.
 
@@ -89,11 +87,7 @@ async def classify(rooms: Rooms, body: Body, ask: Parameters, request_id: str) -
     started = clock()
     due = started + min(settings.request_timeout_seconds, (ask.deadline_ms or math.inf) / 1e3)
     job = DecodeJob(manifest.sampling, manifest.geometry, settings.media_limits)
-    request = EngineRequest(
-        thresholds=manifest.threshold_row(ask.exit),
-        max_flops=None if ask.max_gflops is None else round(ask.max_gflops * GIGA),
-        deadline=due,
-    )
+    thresholds = manifest.threshold_row(ask.exit)
     async with AsyncExitStack() as held:
         async with _in_time(due):
             held.enter_context(rooms.engine.admission.place())
@@ -108,6 +102,13 @@ async def classify(rooms: Rooms, body: Body, ask: Parameters, request_id: str) -
             uploaded = clock()
             waited = await held.enter_async_context(rooms.engine.admission.slot(due))
             frames = await held.enter_async_context(rooms.decoder.open(spool, job))
+        telling = Telling(manifest, thresholds, frames.info, observer, clock, started) if observer else None
+        request = EngineRequest(
+            thresholds=thresholds,
+            max_flops=None if ask.max_gflops is None else round(ask.max_gflops * GIGA),
+            deadline=due,
+            on_step=telling,
+        )
         outcome = await rooms.engine.classify(request, frames)
     seconds = Seconds(
         total=clock() - started,
@@ -206,7 +207,9 @@ def _answer(
             duration_s=info.duration_s,
             frames=info.frames,
         ),
-        trace=_trace(manifest, outcome.steps, info) if ask.trace else None,
+        trace=[trace_entry(manifest, number, step, info) for number, step in enumerate(outcome.steps, start=1)]
+        if ask.trace
+        else None,
     )
 
 
@@ -214,24 +217,6 @@ def _predictions(manifest: Manifest, step: Step, top_k: int) -> list[Prediction]
     scores = probabilities(step.logits, manifest.temperature)
     best = np.argsort(-scores, kind="stable")[:top_k]
     return [Prediction(label=manifest.labels[i], index=int(i), score=float(scores[i])) for i in best]
-
-
-def _trace(manifest: Manifest, steps: Sequence[Step], info: VideoInfo) -> list[TraceEntry]:
-    geometry = manifest.geometry
-    entries = []
-    for number, step in enumerate(steps, start=1):
-        box = patch_box(info.width, info.height, geometry.resize, geometry.crop, manifest.patch_size, step.patch_centre)
-        entries.append(
-            TraceEntry(
-                step=number,
-                frame=step.frame_index,
-                time_s=step.time_s,
-                patch=PatchAnswer(x=box.x, y=box.y, width=box.width, height=box.height),
-                label=manifest.labels[int(step.logits.argmax())],
-                confidence=step.confidence,
-            )
-        )
-    return entries
 
 
 def _ms(seconds: float) -> float:

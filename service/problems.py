@@ -16,11 +16,16 @@ from service.errors import PROBLEM_JSON, BadParameter, Internal, MethodNotAllowe
 def problem_response(problem: Problem, request_id: str) -> Response:
     """The answer that tells a client of a problem."""
     return Response(
-        json.dumps(problem.document(request_id), ensure_ascii=False),
+        problem_json(problem, request_id),
         status_code=problem.status,
         headers=problem.headers,
         media_type=PROBLEM_JSON,
     )
+
+
+def problem_json(problem: Problem, request_id: str) -> str:
+    """The problem document as text, on one line."""
+    return json.dumps(problem.document(request_id), ensure_ascii=False)
 
 
 def install(app: FastAPI) -> None:

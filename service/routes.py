@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import html
-import logging
-import time
 
 from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from service import api_description as described
-from service.body import Answer, ClientLeft, Upload
-from service.classify import Body, classify
-from service.errors import Draining, Internal, MethodNotAllowed, NotFound, Outcome, Problem, TooLarge, Unauthorized
+from service.body import Answer, ClientLeft
+from service.classify import Body
+from service.errors import Draining, MethodNotAllowed, NotFound, Unauthorized
 from service.lifecycle import Service
-from service.middleware import Record, record_of
 from service.problems import problem_response
-from service.schemas import Classification, TimingAnswer, parse_parameters
+from service.schemas import Classification, Parameters, TimingAnswer, parse_parameters
+from service.streaming import EventStream
+from service.visit import Visit
 
 CLIENT_CLOSED_REQUEST = 499
 """Never sent, as nobody is there to read it; it marks the line in the log."""
 
-logger = logging.getLogger("adafocus.routes")
 router = APIRouter()
 
 
@@ -35,25 +33,24 @@ router = APIRouter()
 )
 async def classify_video(request: Request) -> Response:
     """Send the video as a form (`curl -F video=@clip.mp4`) or as it is (`curl --data-binary @clip.mp4`)."""
-    service = _service(request)
-    record = record_of(request.scope["state"])
-    upload = Upload(request.receive, request.headers, linger_bytes=service.settings.max_upload_bytes)
-    outcome: Outcome = "cancelled"
+    visit = Visit(request, _service(request))
     try:
-        answer = await _classified(request, service, upload, record)
-        outcome = "ok"
+        ask = _asked(request, visit)
+        body = Body(visit.upload.chunks(), request.headers.get("content-type"))
+        if ask.stream:
+            return EventStream(visit, body, ask)
+        answer = await visit.upload.unless_client_leaves(visit.classified(body, ask))
+        visit.answered(answer)
         response = _answered(answer)
-        record.fields |= {"gflops": answer.compute.gflops, "step": answer.exit.step, "reason": answer.exit.reason}
     except ClientLeft:
+        visit.end()
         response = Response(status_code=CLIENT_CLOSED_REQUEST)
     except Exception as error:  # noqa: BLE001 - the last seam before the client; what is no Problem is logged
-        problem = _problem_of(error, record)
-        outcome = problem.outcome
-        response = _refused(problem, service, record)
-    finally:
-        record.fields["outcome"] = outcome
-        service.metrics.request_finished(outcome, time.perf_counter() - record.started)
-    return Answer(response, upload)
+        response = problem_response(visit.failed(error), visit.id)
+    except BaseException:
+        visit.end()
+        raise
+    return Answer(response, visit.upload)
 
 
 @router.get("/model", summary="What is being served", responses=described.only(Unauthorized))
@@ -98,35 +95,18 @@ async def front(request: Request) -> Response:
     )
 
 
-async def _classified(request: Request, service: Service, upload: Upload, record: Record) -> Classification:
-    """Refuse what can be refused before a byte is read, then go down the straight line."""
-    _authorise(request, service)
-    ask = parse_parameters(request.query_params.multi_items(), service.bundle.manifest)
-    most = service.settings.max_upload_bytes
-    if upload.declared is not None and upload.declared > most:
-        raise TooLarge(f"{upload.declared} bytes were announced; at most {most} are permitted")
-    body = Body(upload.chunks(), request.headers.get("content-type"))
-    return await upload.unless_client_leaves(classify(service.opened_rooms(), body, ask, record.request_id))
+def _asked(request: Request, visit: Visit) -> Parameters:
+    """Refuse what can be refused before a byte is read."""
+    _authorise(request, visit.service)
+    ask = parse_parameters(request.query_params.multi_items(), visit.service.bundle.manifest)
+    visit.refuse_what_is_too_large()
+    return ask
 
 
 def _answered(answer: Classification) -> Response:
     return Response(
         answer.to_json(), media_type="application/json", headers={"Server-Timing": _server_timing(answer.timing_ms)}
     )
-
-
-def _problem_of(error: Exception, record: Record) -> Problem:
-    """What an error means to the client. A fault of ours is told to the log, and only to the log."""
-    problem = error if isinstance(error, Problem) else Internal()
-    if isinstance(problem, Internal):
-        logger.error("a fault of ours", exc_info=error, extra={"fields": {"request_id": record.request_id}})
-    return problem
-
-
-def _refused(problem: Problem, service: Service, record: Record) -> Response:
-    service.metrics.problem_answered(problem.code)
-    record.fields["code"] = problem.code
-    return problem_response(problem, record.request_id)
 
 
 def _server_timing(timing: TimingAnswer) -> str:

@@ -103,6 +103,27 @@ class TraceEntry(_Answer):
     confidence: float = Field(description="what the exit rule compared with the threshold")
 
 
+class StepImage(_Answer):
+    """What the glance of a step saw, as a picture."""
+
+    data: str = Field(description="data URI of a small JPEG")
+    view: PatchAnswer = Field(description="the part of the uploaded video that it shows")
+
+
+class StepEvent(TraceEntry):
+    """A step that has just finished: the data of an event `step`."""
+
+    place: int = Field(description="which of the sampled frames this is, counted along the video from 0")
+    threshold: float | None = Field(description="null where this operating point never leaves, and at the last step")
+    gflops: float = Field(description="price of the steps so far, in 1e9 multiply-adds")
+    elapsed_ms: float = Field(description="since the first byte of the request")
+    image: StepImage | None = Field(default=None, description="only with frames=true")
+
+    def to_json(self) -> str:
+        """The JSON text; ``image`` is left out where it was not asked for."""
+        return self.model_dump_json(exclude={"image"} if self.image is None else None)
+
+
 class Classification(_Answer):
     """The answer of ``POST /classify``."""
 
@@ -140,6 +161,8 @@ class Parameters:
     max_gflops: float | None = None
     deadline_ms: float | None = None
     trace: bool = False
+    stream: bool = False
+    frames: bool = False
 
 
 def parse_parameters(pairs: Iterable[tuple[str, str]], manifest: Manifest) -> Parameters:
@@ -159,12 +182,17 @@ def parse_parameters(pairs: Iterable[tuple[str, str]], manifest: Manifest) -> Pa
         if name in given:
             raise BadParameter(f"{name} was given more than once")
         given[name] = value
+    stream, frames = (_flag(name, given.get(name, "false")) for name in ("stream", "frames"))
+    if frames and not stream:
+        raise BadParameter("frames=true needs stream=true: frames are shown as they are looked at")
     return Parameters(
         exit=_exit(given.get("exit", manifest.default_point), manifest),
         top_k=_top_k(given["top_k"], manifest) if "top_k" in given else min(DEFAULT_TOP_K, len(manifest.labels)),
         max_gflops=_max_gflops(given["max_gflops"], manifest) if "max_gflops" in given else None,
         deadline_ms=_deadline_ms(given["deadline_ms"]) if "deadline_ms" in given else None,
-        trace=_trace(given.get("trace", "false")),
+        trace=_flag("trace", given.get("trace", "false")),
+        stream=stream,
+        frames=frames,
     )
 
 
@@ -174,6 +202,8 @@ PARAMETERS: dict[str, str] = {
     "max_gflops": "hard cap on this request's compute: best answer so far when the next step would pass it",
     "deadline_ms": "the answer is due this long after the first byte: best so far, or 504 when there is none yet",
     "trace": "true: one entry per step in the answer; default false",
+    "stream": "true: answered as text/event-stream, an event `step` per step and one `result`; default false",
+    "frames": "true, with stream=true: each event `step` holds its frame as a small JPEG; default false",
 }
 """The query parameters, with what they mean."""
 
@@ -208,9 +238,9 @@ def _deadline_ms(value: str) -> float:
     return number
 
 
-def _trace(value: str) -> bool:
+def _flag(name: str, value: str) -> bool:
     if value not in ("true", "false"):
-        raise BadParameter(f"trace is true or false; got {_shown(value)}")
+        raise BadParameter(f"{name} is true or false; got {_shown(value)}")
     return value == "true"
 
 

@@ -133,7 +133,8 @@ async def test_a_video_shorter_than_the_plan_is_answered(client: httpx.AsyncClie
     [
         ("/classify", b"", (400, "empty_body")),
         ("/classify?exit=slow", b"x", (400, "bad_parameter")),
-        ("/classify?stream=true", b"x", (400, "bad_parameter")),
+        ("/classify?streams=true", b"x", (400, "bad_parameter")),
+        ("/classify?frames=true", b"x", (400, "bad_parameter")),
         ("/classify", b"this is a text, not a video" * 50, (415, "unsupported_media")),
         ("/classify", b"ffconcat version 1.0\nfile /etc/hostname\n", (415, "unsupported_media")),
         ("/classify", b"x" * (MAX_UPLOAD + 1), (413, "too_large")),
@@ -148,8 +149,8 @@ async def test_what_cannot_be_answered_says_why(
 
 
 async def test_an_unknown_parameter_is_named_and_the_known_ones_listed(client: httpx.AsyncClient) -> None:
-    detail = (await client.post("/classify?stream=true", content=b"x")).json()["detail"]
-    assert "'stream'" in detail
+    detail = (await client.post("/classify?streams=true", content=b"x")).json()["detail"]
+    assert "'streams'" in detail
     assert all(name in detail for name in PARAMETERS)
 
 

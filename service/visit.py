@@ -1,0 +1,82 @@
+"""One classification that somebody asked for, from its first byte to how it ended, whatever the protocol.
+
+The routes differ in how they say things; what they say is counted and logged here, once for each request.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from starlette.requests import Request
+
+from service.body import Upload
+from service.classify import Body, classify
+from service.errors import Internal, Outcome, Problem, TooLarge
+from service.lifecycle import Service
+from service.middleware import Record, record_of
+from service.schemas import Classification, Parameters
+from service.steps import Observer
+
+logger = logging.getLogger("adafocus.visit")
+
+
+class Visit:
+    """A classification on its way. It has ended once one of `answered`, `failed` and `end` was called."""
+
+    def __init__(self, request: Request, service: Service) -> None:
+        self.service = service
+        self.upload = Upload(request.receive, request.headers, linger_bytes=service.settings.max_upload_bytes)
+        self._record: Record = record_of(request.scope["state"])
+        self._ended = False
+
+    @property
+    def id(self) -> str:
+        """The request's id."""
+        return self._record.request_id
+
+    def refuse_what_is_too_large(self) -> None:
+        """Say no to a body by the size that it announces, before it is read.
+
+        Raises:
+            TooLarge: it announces more than is permitted.
+        """
+        declared, most = self.upload.declared, self.service.settings.max_upload_bytes
+        if declared is not None and declared > most:
+            raise TooLarge(f"{declared} bytes were announced; at most {most} are permitted")
+
+    async def classified(self, body: Body, ask: Parameters, observer: Observer | None = None) -> Classification:
+        """Go down the straight line.
+
+        Raises:
+            Problem: there is no answer.
+            ClientLeft: nobody waits for one any more.
+        """
+        return await classify(self.service.opened_rooms(), body, ask, self.id, observer)
+
+    def answered(self, answer: Classification) -> None:
+        """It ended well."""
+        cost, left = answer.compute, answer.exit
+        self._record.fields |= {"gflops": cost.gflops, "step": left.step, "reason": left.reason}
+        self.end("ok")
+
+    def failed(self, error: Exception) -> Problem:
+        """It ended without an answer; returns what the client is told.
+
+        A fault of ours is told to the log, and only to the log.
+        """
+        problem = error if isinstance(error, Problem) else Internal()
+        if isinstance(problem, Internal):
+            logger.error("a fault of ours", exc_info=error, extra={"fields": {"request_id": self.id}})
+        self._record.fields["code"] = problem.code
+        self.service.metrics.problem_answered(problem.code)
+        self.end(problem.outcome)
+        return problem
+
+    def end(self, outcome: Outcome = "cancelled") -> None:
+        """It ended; the first word counts. Without one, the client has left or the service is closing."""
+        if self._ended:
+            return
+        self._ended = True
+        self._record.fields["outcome"] = outcome
+        self.service.metrics.request_finished(outcome, time.perf_counter() - self._record.started)
