@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,15 +50,24 @@ class FrameStream:
     file, as far as the promise of one scan allows: frames near the end may then be left out.
     """
 
-    def __init__(self, video: OpenVideo, wanted: Sequence[int], geometry: Geometry) -> None:
+    def __init__(
+        self,
+        video: OpenVideo,
+        wanted: Sequence[int],
+        geometry: Geometry,
+        *,
+        between: Callable[[], None] = lambda: None,
+    ) -> None:
         """Plans, and decodes nothing yet.
 
         Args:
             video: open, and used by no other stream.
             wanted: frame index per visited position, as ``sampler.wanted_frames`` gives them.
             geometry: of the square that the model sees.
+            between: called after every packet; what it raises ends a long ``next`` early.
         """
         self._video = video
+        self._between = between
         self._cursor = video.cursor
         self._wanted = tuple(wanted)
         self._uses = Counter(self._wanted)
@@ -86,7 +95,7 @@ class FrameStream:
         while self._position < len(self._wanted):
             index = self._wanted[self._position]
             while index not in self._catch.kept and self._advance(index):
-                pass
+                self._between()
             position, self._position = self._position, self._position + 1
             if index in self._catch.kept:
                 return self._give(position, index)

@@ -77,7 +77,7 @@ class Task:
 
     def _deliver(self, video: OpenVideo) -> None:
         job = self._job
-        stream = self._stream = self._timed(lambda: _stream(video, job))
+        stream = self._stream = self._timed(lambda: _stream(video, job, self._control.check))
         self._control.send({"type": "opened", "info": asdict(video.info), **self._cost()})
         while True:
             slot = self._control.wait_for_slot()
@@ -104,7 +104,7 @@ class Task:
         return Done(decoded, self._seconds, code, detail)
 
 
-def _stream(video: OpenVideo, job: Job) -> FrameStream:
+def _stream(video: OpenVideo, job: Job, between: Callable[[], None]) -> FrameStream:
     wanted = wanted_frames(
         video.index.frames,
         frames=job.frames,
@@ -112,7 +112,7 @@ def _stream(video: OpenVideo, job: Job) -> FrameStream:
         first_frame=job.first_frame,
         focus_frames=job.focus_frames,
     )
-    return FrameStream(video, wanted, Geometry(job.resize, job.crop))
+    return FrameStream(video, wanted, Geometry(job.resize, job.crop), between=between)
 
 
 def _is_out_of_memory(error: BaseException | None) -> bool:
