@@ -5,14 +5,12 @@ Deterministic on the CPU: a run that was killed and resumed ends with the weight
 
 from __future__ import annotations
 
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 
 import numpy as np
 import numpy.typing as npt
@@ -31,10 +29,7 @@ from training.metrics import accuracy, macro_f1, negative_log_likelihood
 from training.optimise import WeightAverage, learning_rate_factor, make_optimiser, set_learning_rates
 from training.recipe import Recipe
 from training.run import Row, RunFolder, fingerprint
-
-
-class Interrupted(KeyboardInterrupt):
-    """The user or the system asked to stop; the run folder can be resumed."""
+from training.stopping import Stop, stopping_politely
 
 
 @dataclass(frozen=True)
@@ -84,7 +79,7 @@ def train(
         torch.set_num_threads(recipe.threads)
     learn, aside = hold_aside(data, recipe.parts, recipe.fold) if recipe.parts else (data, data.only(()))
     trainer = _Trainer(learn, aside, recipe, RunFolder(out, fingerprint(recipe.to_dict(), _identities(data))), say)
-    with _stopping_politely() as stop:
+    with stopping_politely() as stop:
         trainer.decode(cache)
         trainer.run(stop)
     return Outcome(trainer.folder.last, tuple(trainer.progress.history), trainer.broken)
@@ -116,11 +111,10 @@ class _Trainer:
         """Decode every clip that is needed, before the first epoch rather than in it."""
         learn, aside = self._sets
         start = time.perf_counter()
-        report = lambda broken: self._say(f"skipped {broken.path}: {broken.reason}")  # noqa: E731
-        self._crops = decode_all(learn, training_plan(self._recipe), cache, report)
+        self._crops = decode_all(learn, training_plan(self._recipe), cache, self._report)
         self._aside: Crops | None = None
         if aside.clips:
-            self._aside = decode_all(aside, serving_plan(self._recipe), cache, report)
+            self._aside = decode_all(aside, serving_plan(self._recipe), cache, self._report)
         self.broken = self._crops.broken + (self._aside.broken if self._aside else ())
         kept = self._crops.data
         counts = ", ".join(f"{name} {count}" for name, count in zip(kept.labels, kept.counts(), strict=True))
@@ -132,7 +126,10 @@ class _Trainer:
         if len(kept.clips) < 2:
             raise DataError("at least two clips that can be decoded are needed to learn from")
 
-    def run(self, stop: _Stop) -> None:
+    def _report(self, broken: Broken) -> None:
+        self._say(f"skipped {broken.path}: {broken.reason}")
+
+    def run(self, stop: Stop) -> None:
         """The epochs that are left."""
         recipe = self._recipe.optimiser
         if self.progress.epoch:
@@ -147,7 +144,7 @@ class _Trainer:
                 bar.update()
                 self._say("  ".join(f"{key} {value:.4g}" for key, value in row.items()))
 
-    def _epoch(self, epoch: int, stop: _Stop) -> Row:
+    def _epoch(self, epoch: int, stop: Stop) -> Row:
         """One pass. All its random numbers come from the seed and its number, so that it can be repeated alone."""
         recipe, clock = self._recipe.optimiser, _Clock()
         random = np.random.default_rng([self._recipe.seed, epoch])
@@ -259,37 +256,3 @@ def _batches(
     else:
         drawn = random.permutation(len(labels))[: number * size]
     return [np.asarray(part, dtype=np.int64) for part in np.split(drawn, number)]
-
-
-class _Stop:
-    """Set by a signal, looked at between steps."""
-
-    def __init__(self) -> None:
-        self.signal = 0
-
-    def __call__(self, number: int, frame: FrameType | None) -> None:
-        """The signal handler: the first signal asks, the second one insists."""
-        if self.signal:
-            raise KeyboardInterrupt
-        self.signal = number
-
-    def check(self) -> None:
-        """Raise `Interrupted` if a signal came."""
-        if self.signal:
-            raise Interrupted(f"stopped by {signal.Signals(self.signal).name}; the same command continues the run")
-
-
-@contextmanager
-def _stopping_politely() -> Iterator[_Stop]:
-    """Answer SIGTERM and SIGINT between two steps, where handlers may be set: in the main thread."""
-    stop = _Stop()
-    try:
-        before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
-    except ValueError:  # not the main thread: somebody else answers for signals
-        yield stop
-        return
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

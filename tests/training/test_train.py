@@ -19,7 +19,8 @@ from training.data import list_clips
 from training.errors import CalibrationError, DataError, ResumeError
 from training.evaluate import evaluate
 from training.recipe import Recipe
-from training.train import Interrupted, train
+from training.stopping import Interrupted
+from training.train import train
 from training.trained import judge, judge_held_aside, load_trained
 
 Make = Callable[..., Recipe]

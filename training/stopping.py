@@ -1,0 +1,46 @@
+"""Stopping a training between two steps, so that its run folder can be continued."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+
+class Interrupted(KeyboardInterrupt):
+    """The user or the system asked to stop; the run folder can be resumed."""
+
+
+class Stop:
+    """Set by a signal, looked at between steps."""
+
+    def __init__(self) -> None:
+        self.signal = 0
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        """The signal handler: the first signal asks, the second one insists."""
+        if self.signal:
+            raise KeyboardInterrupt
+        self.signal = number
+
+    def check(self) -> None:
+        """Raise `Interrupted` if a signal came."""
+        if self.signal:
+            raise Interrupted(f"stopped by {signal.Signals(self.signal).name}; the same command continues the run")
+
+
+@contextmanager
+def stopping_politely() -> Iterator[Stop]:
+    """Answer SIGTERM and SIGINT between two steps, where handlers may be set: in the main thread."""
+    stop = Stop()
+    try:
+        before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    except ValueError:  # not the main thread: somebody else answers for signals
+        yield stop
+        return
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
