@@ -6,9 +6,11 @@ from pathlib import Path
 
 import click
 
+from cli.main import INTERRUPTED
 from training.data import list_clips
 from training.errors import TrainingError
 from training.recipe import load_recipe
+from training.stopping import Interrupted
 from training.train import train
 
 
@@ -45,6 +47,9 @@ def command(
         outcome = train(clips, recipe, out, cache, say=lambda line: click.echo(line, err=True))
     except TrainingError as error:
         raise click.ClickException(str(error)) from error
+    except Interrupted as stop:
+        click.echo(f"adafocus: {stop}", err=True)
+        return INTERRUPTED
     click.echo(outcome.checkpoint)
     return 0
 
