@@ -43,6 +43,7 @@ class EventStream(Response):
 
     def __init__(self, visit: Visit, body: Body, ask: Parameters) -> None:
         super().__init__(headers=_HEADERS, media_type=MEDIA_TYPE)
+        del self.headers["content-length"]
         self._visit = visit
         self._body = body
         self._ask = ask
