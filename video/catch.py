@@ -26,7 +26,7 @@ class Catch:
 
     def __init__(self, index: FrameIndex, wanted: Iterable[int], resizer: Resizer) -> None:
         self.kept: dict[int, NDArray[np.uint8]] = {}
-        self.needed = {frame for frame in wanted if 0 <= frame < index.frames}
+        self.needed = set(wanted)
         self.failed: set[int] = set()
         self.shown = 0
         self.corrupt = 0

@@ -65,7 +65,12 @@ class FrameStream:
             wanted: frame index per visited position, as ``sampler.wanted_frames`` gives them.
             geometry: of the square that the model sees.
             between: called after every packet; what it raises ends a long ``next`` early.
+
+        Raises:
+            ValueError: nothing is wanted, or a frame that the video does not have.
         """
+        if not wanted or not 0 <= min(wanted) <= max(wanted) < video.index.frames:
+            raise ValueError(f"wanted frames must be some of 0..{video.index.frames - 1}, got {tuple(wanted)}")
         self._video = video
         self._between = between
         self._cursor = video.cursor

@@ -59,7 +59,7 @@ def plan(index: FrameIndex, wanted: Sequence[int], decoded: int = 0) -> tuple[St
 
     Args:
         index: the file's packets.
-        wanted: frame index per visited position; those outside the file are left out.
+        wanted: frame index per visited position, each 0..``index.frames`` - 1; at least one.
         decoded: packets already decoded from the file's start by a decoder that can go on from there.
 
     Returns:
@@ -67,19 +67,14 @@ def plan(index: FrameIndex, wanted: Sequence[int], decoded: int = 0) -> tuple[St
         not exceed ``index.packets``. If the file's times cannot be believed, or its first key frame is the only one,
         that is one scan forward.
     """
-    inside = [frame for frame in wanted if 0 <= frame < index.frames]
-    if not inside:
-        return ()
     if not index.timed:
         return (Stretch(decoded, index.packets, 0),) if decoded < index.packets else ()
-    packets = [int(packet) for packet in index.order[inside]]
-    targets = dict(zip(inside, map(_Target, key_frames(index, packets), packets), strict=True))
+    packets = [int(packet) for packet in index.order[list(wanted)]]
+    targets = dict(zip(wanted, map(_Target, key_frames(index, packets), packets), strict=True))
     missing = tuple(sorted(target for target in set(targets.values()) if target.packet >= decoded))
     stand = _Stand(begun=0, at=decoded, spent=decoded, missing=missing)
     stretches: list[Stretch] = []
     for position, frame in enumerate(wanted):
-        if frame not in targets:
-            continue
         while targets[frame] in stand.missing:
             for target in _route(stand, targets[frame], budget=index.packets):
                 if target not in stand.missing:

@@ -96,7 +96,7 @@ def _probe(source: Source, limits: MediaLimits) -> OpenVideo:
     if seconds is not None and seconds > limits.max_seconds:
         raise TooLong(f"the video is {seconds:g} s long; at most {limits.max_seconds:g} s are permitted")
     cursor = Cursor(source, index)
-    ahead = _first_frames(cursor)
+    ahead = _first_frames(cursor, limits)
     first = ahead[0]
     rotation = clockwise_rotation(first)
     turned = rotation in (90, 270)
@@ -113,13 +113,16 @@ def _probe(source: Source, limits: MediaLimits) -> OpenVideo:
     return OpenVideo(info, index, cursor, ahead, time_base)
 
 
-def _first_frames(cursor: Cursor) -> list[av.VideoFrame]:
+def _first_frames(cursor: Cursor, limits: MediaLimits) -> list[av.VideoFrame]:
     """Decodes up to the first frame."""
     while not cursor.drained:
         frames = cursor.step().frames
         if frames:
             return frames
-    raise Undecodable("not one frame of the video can be decoded")
+    # Some decoders refuse a picture over max_pixels before they tell its size.
+    raise Undecodable(
+        f"not one frame of the video can be decoded; it is damaged, or has pictures of over {limits.max_pixels} pixels"
+    )
 
 
 def _rate_and_duration(source: Source, index: FrameIndex) -> tuple[float | None, float | None]:

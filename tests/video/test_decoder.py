@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.video.clips import FIXTURES, GEOMETRY, make_clip, number_of, order_16, read_frames
+from video.decoder import FrameStream
+from video.errors import TooManyPixels, Undecodable
+from video.limits import MediaLimits
+from video.probe import open_video
+from video.transform import Geometry
+
+GOP_CLIPS = {
+    "h264, no reordering": {"codec": "libx264", "g": "10", "bf": "0"},
+    "h264, B-frames": {"codec": "libx264", "g": "12", "bf": "3"},
+    "h264, one key frame": {"codec": "libx264", "g": "600", "bf": "3"},
+    "h264 in MPEG-TS": {"codec": "libx264", "container": "mpegts", "g": "10", "bf": "2"},
+    "h264 in FLV": {"codec": "libx264", "container": "flv", "g": "10", "bf": "2"},
+    "h264 in Matroska": {"codec": "libx264", "container": "matroska", "g": "10", "bf": "2"},
+    "mpeg4 in AVI": {"codec": "mpeg4", "container": "avi", "g": "10", "bf": "2"},
+    "mpeg2 in MPEG-PS": {"codec": "mpeg2video", "container": "vob", "g": "10", "bf": "2"},
+    "vp8": {"codec": "libvpx", "container": "webm", "g": "10"},
+    "vp9": {"codec": "libvpx-vp9", "container": "webm", "g": "10"},
+    "av1": {"codec": "libsvtav1", "container": "matroska", "g": "10"},
+    "wmv": {"codec": "wmv2", "container": "asf", "g": "10"},
+    "all intra": {"codec": "mjpeg", "container": "mov"},
+    "gif": {"codec": "gif", "container": "gif", "pix_fmt": "rgb8"},
+}
+FILES = ["open_gop_bpyramid.mp4", "mpeg1_ps.mpg", "truncated_ts_midpacket.ts", "ts_size_change_midstream.ts"]
+
+
+@pytest.mark.parametrize("options", GOP_CLIPS.values(), ids=GOP_CLIPS)
+def test_each_frame_is_the_one_asked_for(options: dict[str, str]) -> None:
+    clip = make_clip(60, **options)
+    wanted = order_16(60)
+    frames, stream, video = read_frames(clip, wanted)
+    assert [number_of(frame.pixels) for frame in frames] == list(wanted)
+    assert [frame.index for frame in frames] == list(wanted)
+    assert [frame.position for frame in frames] == list(range(16))
+    assert [frame.time_s for frame in frames] == pytest.approx([index / 25 for index in wanted], abs=0.002)
+    assert stream.frames_decoded <= video.index.packets == 60
+
+
+@pytest.mark.parametrize("name", FILES)
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_seeking_gives_what_a_scan_gives_bit_for_bit(name: str, data: st.DataObject) -> None:
+    path = FIXTURES / name
+    scan = {frame.index: frame.pixels for frame in read_frames(path)[0]}
+    assert len(scan) >= 69
+    wanted = data.draw(st.lists(st.integers(0, 108 if len(scan) > 100 else 69), min_size=1, max_size=20))
+    frames, stream, video = read_frames(path, wanted)
+    assert [frame.index for frame in frames] == [index for index in wanted if index in scan]
+    assert all(np.array_equal(frame.pixels, scan[frame.index]) for frame in frames)
+    assert stream.frames_decoded <= video.index.packets
+
+
+def test_a_full_read_is_one_scan() -> None:
+    for name in FILES:
+        _, stream, video = read_frames(FIXTURES / name)
+        assert stream.frames_decoded == video.index.packets
+
+
+def test_leaving_after_the_first_frame_decodes_little() -> None:
+    clip = make_clip(240, codec="libx264", g="12", bf="2")
+    wanted = order_16(240)
+    with open_video(io.BytesIO(clip)) as video:
+        stream = FrameStream(video, wanted, GEOMETRY)
+        frame = stream.next()
+        assert frame is not None
+        assert number_of(frame.pixels) == wanted[0]
+        # At most the first frame with its reordering delay, and one group of pictures.
+        assert stream.frames_decoded <= 5 + 12 + 2
+        stream.close()
+        assert stream.next() is None
+        assert stream.frames_decoded <= 5 + 12 + 2
+
+
+def test_nothing_is_decoded_before_it_is_asked_for() -> None:
+    with open_video(io.BytesIO(make_clip(60, codec="mjpeg", container="mov"))) as video:
+        stream = FrameStream(video, order_16(60), GEOMETRY)
+        assert stream.frames_decoded == 1
+        assert stream.next() is not None
+        assert stream.frames_decoded == 2
+
+
+def test_a_frame_wanted_twice_comes_twice_and_is_decoded_once() -> None:
+    frames, stream, _ = read_frames(make_clip(3), order_16(3))
+    assert len(frames) == 16
+    assert stream.frames_decoded <= 3
+
+
+@pytest.mark.parametrize("rotation", [90, 180, 270])
+def test_frames_are_turned_as_they_are_displayed(rotation: int) -> None:
+    upright = read_frames(make_clip(1, size=(128, 64)), geometry=Geometry(64, 64))[0][0].pixels
+    frames, _, video = read_frames(make_clip(1, size=(128, 64), rotation=rotation), geometry=Geometry(64, 64))
+    assert video.info.rotation == (360 - rotation) % 360
+    assert (video.info.width, video.info.height) == ((128, 64) if rotation == 180 else (64, 128))
+    assert np.array_equal(frames[0].pixels, np.rot90(upright, k=rotation // 90))
+
+
+def test_a_rotated_file_equals_its_upright_twin_turned() -> None:
+    upright = read_frames(FIXTURES / "mp4_faststart.mp4", (40,), Geometry(60, 60))[0][0].pixels
+    rotated = read_frames(FIXTURES / "rotate_90.mp4", (40,), Geometry(60, 60))[0][0].pixels
+    assert np.array_equal(rotated, np.rot90(upright))
+
+
+def test_frames_follow_a_size_that_changes_midway() -> None:
+    frames, _, video = read_frames(FIXTURES / "ts_size_change_midstream.ts")
+    assert len(frames) == video.index.frames == 109
+    assert (video.info.width, video.info.height) == (320, 240)
+
+
+def test_a_size_that_grows_over_the_limit_midway_is_refused() -> None:
+    limits = MediaLimits(max_pixels=320 * 240)
+    with (
+        (FIXTURES / "ts_size_change_midstream.ts").open("rb") as opened,
+        open_video(opened, limits) as video,
+    ):
+        stream = FrameStream(video, range(109), GEOMETRY)
+        given_before = 0
+        with pytest.raises((TooManyPixels, Undecodable)):
+            while stream.next() is not None:
+                given_before += 1
+            raise Undecodable(f"the larger part was left out after {given_before} frames")
+        assert given_before < 109
+
+
+def test_damage_costs_the_damaged_frames_only() -> None:
+    frames, stream, video = read_frames(FIXTURES / "zeroed_middle.mp4")
+    assert 40 <= len(frames) < video.index.frames
+    assert stream.frames_decoded == video.index.packets
+
+
+def test_a_cut_file_gives_what_is_there() -> None:
+    whole = FIXTURES.joinpath("mp4_faststart.mp4").read_bytes()
+    frames, _, video = read_frames(whole[: len(whole) // 2])
+    assert video.index.frames < 40
+    assert len(frames) >= video.index.frames - 1
+
+
+def test_a_video_of_which_no_wanted_frame_can_be_had_is_undecodable() -> None:
+    there = {frame.index for frame in read_frames(FIXTURES / "zeroed_middle.mp4")[0]}
+    lost = next(index for index in range(109) if index not in there)
+    with pytest.raises(Undecodable, match="none of the wanted frames"):
+        read_frames(FIXTURES / "zeroed_middle.mp4", (lost,))
+
+
+@pytest.mark.parametrize("wanted", [(), (5,), (-1, 2)])
+def test_only_frames_of_the_video_can_be_wanted(wanted: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"some of 0\.\.4"):
+        read_frames(make_clip(5), wanted)
+
+
+def test_repeated_timestamps_are_counted_instead() -> None:
+    frames, _, video = read_frames(FIXTURES / "ts_size_change_midstream.ts", (108, 0, 54))
+    assert not video.index.timed
+    assert [frame.index for frame in frames] == [108, 0, 54]
+    assert {frame.time_s for frame in frames} == {None}
+
+
+def test_frames_are_contiguous_rgb_squares() -> None:
+    for frame in read_frames(make_clip(4), (3, 1))[0]:
+        assert frame.pixels.shape == (GEOMETRY.crop, GEOMETRY.crop, 3)
+        assert frame.pixels.dtype == np.uint8
+        assert frame.pixels.flags.c_contiguous
