@@ -31,16 +31,11 @@ OUTCOMES: dict[str, set[tuple[int, str]]] = {
 }
 """The manifest's words in HTTP."""
 
-SPECIAL: dict[str, set[tuple[int, str]]] = {
-    # Its container is none of a video's, so it is turned away before anybody looks for streams.
-    "audio_only.mp3": {UNSUPPORTED},
-}
-
 
 def expected(item: dict[str, Any]) -> set[tuple[int, str]]:
     if item["bytes"] == 0:
         return {EMPTY}
-    return SPECIAL.get(item["file"], OUTCOMES[item["expected"]])
+    return OUTCOMES[item["expected"]]
 
 
 async def test_every_clip_gets_its_outcome(shared_dir: Path, tmp_path: Path) -> None:

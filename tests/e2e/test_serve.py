@@ -2,11 +2,12 @@
 
 import json
 import os
-import select
+import queue
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,21 +27,31 @@ class Process:
 
     def __init__(self, popen: "subprocess.Popen[str]") -> None:
         self.popen = popen
-        self.lines: list[dict[str, Any]] = []
+        self._logged: queue.Queue[str | None] = queue.Queue()
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
 
     def until(self, message: str) -> dict[str, Any]:
-        """Read the log until a line with that message."""
-        assert self.popen.stderr is not None
-        until = time.monotonic() + START_SECONDS
-        while time.monotonic() < until:
-            if select.select([self.popen.stderr], [], [], 0.2)[0]:
-                text = self.popen.stderr.readline()
-                if not text:
-                    break
-                self.lines.append(json.loads(text))
-                if self.lines[-1]["message"] == message:
-                    return self.lines[-1]
-        raise AssertionError(f"no {message!r} in {self.lines}")
+        """The next line of the log with that message."""
+        while (text := self._logged.get(timeout=START_SECONDS)) is not None:
+            line: dict[str, Any] = json.loads(text)
+            if line["message"] == message:
+                return line
+        raise AssertionError(f"it ended, and never said {message!r}")
+
+    def end(self) -> None:
+        """Make sure that it has ended."""
+        if self.popen.poll() is None:
+            self.popen.kill()
+        self.popen.wait(timeout=30)
+        self._reader.join(timeout=30)
+        if self.popen.stderr is not None:
+            self.popen.stderr.close()
+
+    def _read(self) -> None:
+        for text in self.popen.stderr or ():
+            self._logged.put(text)
+        self._logged.put(None)
 
 
 def command(*arguments: object) -> list[str]:
@@ -64,11 +75,7 @@ def server(root: Path, *arguments: object, **environment: str) -> Iterator[tuple
         process.until("ready")
         yield process, url
     finally:
-        if popen.poll() is None:
-            popen.kill()
-        popen.wait(timeout=30)
-        if popen.stderr is not None:
-            popen.stderr.close()
+        process.end()
 
 
 @pytest.fixture(scope="module")
@@ -173,7 +180,7 @@ def test_help_lists_every_setting(project_root: Path) -> None:
 def test_the_service_imports_no_torch(project_root: Path) -> None:
     script = (
         "import sys, service.app, cli.serve, cli.classify;"
-        "sys.exit(', '.join({'torch', 'model', 'training', 'export', 'onnx'} & set(sys.modules)))"
+        "sys.exit(', '.join({'torch', 'model', 'training', 'export', 'onnx'} & set(sys.modules)) or 0)"
     )
     done = subprocess.run([sys.executable, "-c", script], cwd=project_root, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
