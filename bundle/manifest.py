@@ -232,6 +232,14 @@ class Manifest(_Frozen):
         """Multiply-adds of one video in the published tables' counting."""
         return self.steps * self.flops.paper_per_step
 
+    def continuation_row(self, name: str) -> tuple[float, ...]:
+        """Per step, the share of the videos that reached it which went on, on the calibration split; 1 if unknown."""
+        shares = self.point(name).exit_shares
+        if shares is None:
+            return (1.0,) * self.steps
+        reached = [sum(shares[step:]) for step in range(self.steps)]
+        return tuple(1.0 - share / left if left > 0 else 1.0 for share, left in zip(shares, reached, strict=True))
+
     def threshold_row(self, name: str) -> tuple[float, ...]:
         """Thresholds of a point as plain numbers: ``inf`` where it never leaves, ``-inf`` at the last step."""
         row = [math.inf if value is None else value for value in self.point(name).thresholds]

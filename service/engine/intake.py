@@ -12,8 +12,12 @@ from service.engine.request import Row
 from service.engine.runners.base import UInt8
 from video.decoder import Frame
 
-LOOK_AHEAD = 2
-"""Frames that a row of a frame model may hold before its steps take them: the one that runs and the one after it."""
+LOOK_AHEAD_CHANCE = 0.5
+"""The next frame is pulled while a step runs if the video goes on after it with at least this chance.
+
+Pulled early it costs nobody time; pulled for a video that then leaves it has been decoded in vain, and decoding is most
+of what a small model's answer costs.
+"""
 
 
 class FrameIntake(Protocol):
@@ -39,8 +43,10 @@ class FrameByFrame:
     """One frame, seen by glance and focus alike."""
 
     def full(self, row: Row) -> bool:
-        """See :class:`FrameIntake`."""
-        return len(row.inbox) >= LOOK_AHEAD
+        """Holds the frame of the step at hand, and the one after it where the video will probably get there."""
+        chances = row.request.continues
+        goes_on = not chances or chances[min(row.step, len(chances) - 1)] >= LOOK_AHEAD_CHANCE
+        return len(row.inbox) >= (2 if goes_on else 1)
 
     def complete(self, row: Row) -> bool:
         """See :class:`FrameIntake`."""

@@ -49,12 +49,15 @@ class EngineRequest:
         thresholds: one per step; ``inf`` never leaves there, ``-inf`` at the last step.
         max_flops: the answer is the best so far when the next step would pass it; None: no cap.
         deadline: event-loop time by which the answer is due; None: none.
+        continues: one per step, the chance that the video goes on after it; decides whether its next frame is pulled
+            while the step runs, or only once it is needed. Empty: it always goes on.
         on_step: called after each step with the step and its frame, on the event loop's thread; must not block.
     """
 
     thresholds: tuple[float, ...]
     max_flops: int | None = None
     deadline: float | None = None
+    continues: tuple[float, ...] = ()
     on_step: StepCallback | None = None
 
 

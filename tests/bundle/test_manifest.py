@@ -91,3 +91,9 @@ def test_geometry_and_sampling_are_checked() -> None:
 @given(st.permutations(range(6)))
 def test_any_permutation_is_an_order(order: list[int]) -> None:
     assert Sampling(frames=6, order=tuple(order)).order == tuple(order)
+
+
+def test_the_chance_to_go_on_is_of_those_who_got_there() -> None:
+    manifest = make_manifest()
+    assert manifest.continuation_row("full") == (1.0, 1.0, 1.0, 1.0)
+    assert manifest.continuation_row("balanced") == pytest.approx((0.7, 4 / 7, 1.0, 0.0))

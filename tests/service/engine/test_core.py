@@ -41,6 +41,19 @@ async def test_leaves_as_soon_as_it_is_sure_and_pulls_no_further_frame_than_its_
     assert frames.taken <= 2
 
 
+@pytest.mark.parametrize(("chance", "pulled"), [(0.9, 2), (0.1, 1)])
+async def test_a_frame_is_pulled_ahead_only_for_a_video_that_probably_goes_on(chance: float, pulled: int) -> None:
+    gate, frames = threading.Event(), Frames([GREY] * 4)
+    request = EngineRequest(thresholds=(ALWAYS,) * 4, continues=(chance,) * 4)
+    async with make_engine(FakeRunner(3, gate=gate)) as (engine, _):
+        task = asyncio.create_task(engine.classify(request, frames))
+        await asyncio.sleep(0.01)  # the first step runs, held at the gate, for as long as it likes
+        gate.set()
+        outcome = await task
+    assert (outcome.reason, len(outcome.steps)) == ("confident", 1)
+    assert frames.taken == pulled
+
+
 async def test_a_watcher_sees_each_step_with_its_frame_as_it_finishes() -> None:
     seen: list[tuple[int, int]] = []
     async with make_engine() as (engine, _):
