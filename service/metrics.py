@@ -1,129 +1,41 @@
-"""What the service counts. `CATALOGUE` is the one list of names; the methods say in domain words what happened.
+"""What the service counts, said in domain words. The names are `service.catalogue`'s.
 
-Base units throughout: seconds, multiply-adds (not giga), frames. Label sets are closed, and every series exists from
-the start with the value 0, so that a rate or an alert never meets a gap.
+Every series exists from the start with the value 0, so that a rate or an alert never meets a gap.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Literal, get_args
+from dataclasses import dataclass
+from itertools import accumulate
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.openmetrics import exposition as openmetrics
 
-from service.errors import CATALOGUE as PROBLEMS
-from service.errors import MethodNotAllowed, NotFound, Outcome
-
-Kind = Literal["counter", "gauge", "histogram"]
-Stage = Literal["upload", "queue", "decode", "glance", "focus"]
-Component = Literal["glance", "focus"]
-Reason = Literal["confident", "all_steps", "max_gflops", "deadline", "end_of_video"]
-RestartReason = Literal["crashed", "timeout", "memory", "protocol"]
-
-STAGES: tuple[Stage, ...] = get_args(Stage)
-
-_COMPONENTS = get_args(Component)
-_CODES = tuple(problem.code for problem in PROBLEMS if problem not in (NotFound, MethodNotAllowed))
-# Fine between 5 and 500 ms, where a small model's answers lie; a boundary on every round objective.
-_SECONDS = (
-    *(0.001, 0.0025, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.075),
-    *(0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0),
+from service.catalogue import (
+    CALIBRATED,
+    CATALOGUE,
+    PROCESS_NAMESPACE,
+    ROUTES,
+    Component,
+    Metric,
+    Reason,
+    RestartReason,
+    Stage,
 )
-_FLOPS = tuple(base * 10.0**power for power in range(6, 12) for base in (1, 2, 5))
-_ROWS = (1, 2, 4, 8, 16, 32, 64)
+from service.errors import Outcome
 
-
-@dataclass(frozen=True)
-class Metric:
-    """One metric: its name as scraped, its help, and the values that each label can take.
-
-    ``buckets`` are upper bounds of a histogram; empty for one bucket per step of the bundle. A label with no values
-    (of ``adafocus_model_info``) takes what the loaded bundle says.
-    """
-
-    name: str
-    kind: Kind
-    unit: str
-    help: str
-    labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    buckets: tuple[float, ...] = ()
-
-
-CATALOGUE: tuple[Metric, ...] = (
-    Metric(
-        "adafocus_requests_total",
-        "counter",
-        "requests",
-        "Classifications by how they ended",
-        {"outcome": get_args(Outcome)},
-    ),
-    Metric(
-        "adafocus_request_duration_seconds",
-        "histogram",
-        "seconds",
-        "First byte of a request to the end of its answer",
-        buckets=_SECONDS,
-    ),
-    Metric(
-        "adafocus_stage_duration_seconds",
-        "histogram",
-        "seconds",
-        "Time that an answered request spent in each stage; stages overlap",
-        {"stage": STAGES},
-        buckets=_SECONDS,
-    ),
-    Metric(
-        "adafocus_request_flops",
-        "histogram",
-        "multiply-adds",
-        "Multiply-adds spent on an answered request, in the paper's convention",
-        buckets=_FLOPS,
-    ),
-    Metric("adafocus_flops_total", "counter", "multiply-adds", "Multiply-adds spent", {"component": _COMPONENTS}),
-    Metric(
-        "adafocus_flops_full_total", "counter", "multiply-adds", "What the same requests would have cost without exit"
-    ),
-    Metric(
-        "adafocus_exit_step", "histogram", "steps", "Step that answered, counted from 1", {"reason": get_args(Reason)}
-    ),
-    Metric("adafocus_frames_decoded_total", "counter", "frames", "Frames decoded for answered requests"),
-    Metric("adafocus_frames_used_total", "counter", "frames", "Frames that the model saw for answered requests"),
-    Metric(
-        "adafocus_batch_size",
-        "histogram",
-        "rows",
-        "Real rows of a batch, padding not among them",
-        {"component": _COMPONENTS},
-        buckets=_ROWS,
-    ),
-    Metric("adafocus_queue_depth", "gauge", "requests", "Requests that wait for a slot"),
-    Metric("adafocus_slots_active", "gauge", "slots", "Slots in use"),
-    Metric("adafocus_slots", "gauge", "slots", "Videos that can run at once"),
-    Metric("adafocus_rejections_total", "counter", "requests", "Errors answered, by their code", {"code": _CODES}),
-    Metric("adafocus_decode_workers", "gauge", "processes", "Decode workers alive"),
-    Metric(
-        "adafocus_decode_worker_restarts_total",
-        "counter",
-        "processes",
-        "Decode workers replaced, by what went wrong",
-        {"reason": get_args(RestartReason)},
-    ),
-    Metric(
-        "adafocus_model_info",
-        "gauge",
-        "",
-        "1, with the loaded model in the labels",
-        {"name": (), "version": (), "backend": (), "precision": ()},
-    ),
-)
+__all__ = ["CATALOGUE", "Answered", "Metrics", "RestartReason"]
 
 
 @dataclass(frozen=True)
 class Answered:
-    """The numbers of one answered request: seconds per stage, multiply-adds, frames, and where it left."""
+    """The numbers of one answered request: seconds per stage, multiply-adds, frames, and where it left.
+
+    ``processing_seconds`` go from the end of the upload to the answer. ``exit_shares`` are what the calibration of the
+    operating point says of every step; None if it says nothing.
+    """
 
     stage_seconds: Mapping[Stage, float]
     glance_flops: int
@@ -133,6 +45,8 @@ class Answered:
     reason: Reason
     frames_decoded: int
     frames_used: int
+    processing_seconds: float = 0.0
+    exit_shares: Sequence[float] | None = None
 
 
 class Metrics:
@@ -141,23 +55,42 @@ class Metrics:
     Implements the engine's observer.
 
     Args:
-        steps: steps of the bundle: the buckets of ``adafocus_exit_step``.
+        steps: of the bundle: the buckets of ``adafocus_exit_step``.
     """
 
     def __init__(self, steps: int) -> None:
         # Process-wide in the client library, and idempotent: a _created series beside every counter helps nobody.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self._registry = CollectorRegistry(auto_describe=True)
+        self._steps = steps
         self._counters: dict[tuple[str, ...], Counter] = {}
         self._gauges: dict[tuple[str, ...], Gauge] = {}
         self._histograms: dict[tuple[str, ...], Histogram] = {}
+        ProcessCollector(namespace=PROCESS_NAMESPACE, registry=self._registry)
         for metric in CATALOGUE:
-            self._register(metric, metric.buckets or tuple(range(1, steps + 1)))
+            if not metric.name.startswith(f"{PROCESS_NAMESPACE}_process_"):
+                self._register(metric)
 
-    def request_finished(self, outcome: Outcome, seconds: float) -> None:
-        """Count a request when it has ended, however it ended."""
+    def request_finished(
+        self, outcome: Outcome, seconds: float, *, uploaded_bytes: int = 0, exemplar: Mapping[str, str] | None = None
+    ) -> None:
+        """Count a request when it has ended, however it ended.
+
+        Args:
+            outcome: how.
+            seconds: from its first byte.
+            uploaded_bytes: of its body, as far as it was read.
+            exemplar: what leads from the measurement to this request, as its id: OpenMetrics shows it.
+        """
         self._counters["adafocus_requests_total", outcome].inc()
-        self._histograms[("adafocus_request_duration_seconds",)].observe(seconds)
+        self._counters[("adafocus_upload_bytes_total",)].inc(uploaded_bytes)
+        self._histograms[("adafocus_request_duration_seconds",)].observe(seconds, dict(exemplar) if exemplar else None)
+
+    def http_answered(self, route: str | None, status: int, seconds: float) -> None:
+        """Count an HTTP request of any route: its template, or None if it has none; status 0 if nobody got one."""
+        known = route if route in ROUTES else "other"
+        self._counters["adafocus_http_requests_total", known, f"{(status or 499) // 100}xx"].inc()
+        self._histograms["adafocus_http_request_duration_seconds", known].observe(seconds)
 
     def problem_answered(self, code: str) -> None:
         """Count an error answer by its code."""
@@ -167,6 +100,7 @@ class Metrics:
         """Count what a successful answer cost."""
         for stage, seconds in numbers.stage_seconds.items():
             self._histograms["adafocus_stage_duration_seconds", stage].observe(seconds)
+        self._histograms[("adafocus_processing_duration_seconds",)].observe(numbers.processing_seconds)
         self._histograms[("adafocus_request_flops",)].observe(numbers.glance_flops + numbers.focus_flops)
         self._counters["adafocus_flops_total", "glance"].inc(numbers.glance_flops)
         self._counters["adafocus_flops_total", "focus"].inc(numbers.focus_flops)
@@ -174,10 +108,24 @@ class Metrics:
         self._histograms["adafocus_exit_step", numbers.reason].observe(numbers.step)
         self._counters[("adafocus_frames_decoded_total",)].inc(numbers.frames_decoded)
         self._counters[("adafocus_frames_used_total",)].inc(numbers.frames_used)
+        if numbers.reason in CALIBRATED:
+            # Where the calibration says nothing, what happened is what was to be expected: no drift is made up.
+            observed = [float(step == numbers.step) for step in range(1, self._steps + 1)]
+            for step, share in enumerate(accumulate(numbers.exit_shares or observed), start=1):
+                self._counters["adafocus_exits_expected_total", str(step)].inc(share)
 
     def batch_ran(self, component: Component, rows: int, seconds: float) -> None:
         """A batch of that many real rows ran."""
         self._histograms["adafocus_batch_size", component].observe(rows)
+        self._counters["adafocus_device_seconds_total", component].inc(seconds)
+
+    def ready(self, yes: bool) -> None:
+        """Whether new work should be sent here."""
+        self._gauges[("adafocus_ready",)].set(yes)
+
+    def queue_limit(self, count: int) -> None:
+        """Videos that may wait for a slot."""
+        self._gauges[("adafocus_queue_limit",)].set(count)
 
     def slots(self, count: int) -> None:
         """Videos that can run at once."""
@@ -210,22 +158,17 @@ class Metrics:
             return text, openmetrics.CONTENT_TYPE_LATEST
         return generate_latest(self._registry), CONTENT_TYPE_PLAIN_0_0_4
 
-    def _register(self, metric: Metric, buckets: Sequence[float]) -> None:
+    def _register(self, metric: Metric) -> None:
         labels = tuple(metric.labels)
-        keys = _series(metric)
+        every = [(values, (metric.name, *values)) for values in metric.series(self._steps)]
         if metric.kind == "counter":
             counter = Counter(metric.name, metric.help, labels, registry=self._registry)
-            self._counters |= {key: counter.labels(*key[1:]) if labels else counter for key in keys}
+            self._counters |= {key: counter.labels(*values) if labels else counter for values, key in every}
         elif metric.kind == "histogram":
+            buckets = metric.buckets or tuple(range(1, self._steps + 1))
             histogram = Histogram(metric.name, metric.help, labels, registry=self._registry, buckets=buckets)
-            self._histograms |= {key: histogram.labels(*key[1:]) if labels else histogram for key in keys}
+            self._histograms |= {key: histogram.labels(*values) if labels else histogram for values, key in every}
         elif metric.name == "adafocus_model_info":
             self._model_info = Gauge(metric.name, metric.help, labels, registry=self._registry)
         else:
             self._gauges[(metric.name,)] = Gauge(metric.name, metric.help, registry=self._registry)
-
-
-def _series(metric: Metric) -> list[tuple[str, ...]]:
-    """The keys of a metric's series, name first: one per label value. No metric but model_info has two labels."""
-    values = [value for values in metric.labels.values() for value in values]
-    return [(metric.name, value) for value in values] if metric.labels else [(metric.name,)]
