@@ -147,7 +147,8 @@ async def _report_first(running: deque[tuple[Path, asyncio.Task[Classification |
 
 async def _classify(rooms: Rooms, file: Path, ask: Parameters) -> Classification | _Failure:
     try:
-        return await classify(rooms, Body(_chunks(file)), ask, uuid.uuid4().hex)
+        size = (await asyncio.to_thread(file.stat)).st_size
+        return await classify(rooms, Body(_chunks(file), expected_bytes=size), ask, uuid.uuid4().hex)
     except Problem as problem:
         return _Failure(f"{problem.detail} ({problem.code})")
     except OSError as error:

@@ -8,33 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
-import numpy as np
-
-from bundle.exit_rule import probabilities
 from bundle.manifest import Manifest
+from service.answers import Decoded, Seconds, answered, counted
 from service.decode.pool import DecodeJob, DecodePool
 from service.decode.upload import Spool, receive
 from service.engine.core import Engine
-from service.engine.request import EngineRequest, Outcome, Step
-from service.errors import DeadlinePassed
-from service.metrics import Answered, Metrics
-from service.schemas import (
-    Classification,
-    ComputeAnswer,
-    ExitAnswer,
-    ModelAnswer,
-    Parameters,
-    Prediction,
-    TimingAnswer,
-    VideoAnswer,
-)
+from service.engine.request import EngineRequest
+from service.errors import DeadlinePassed, Internal
+from service.metrics import Metrics
+from service.schemas import Classification, Parameters
 from service.settings import Settings
-from service.steps import GIGA, Observer, Telling, trace_entry
-from video.probe import VideoInfo
+from service.steps import GIGA, Observer, Telling
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,18 +46,8 @@ class Body:
 
     chunks: AsyncIterator[bytes]
     content_type: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Seconds:
-    """Wall time of each stage of one request; decode overlaps with glance and focus."""
-
-    total: float
-    upload: float
-    queue: float
-    decode: float
-    glance: float
-    focus: float
+    expected_bytes: int | None = None
+    """What the video will hold in the end, if that is known for certain."""
 
 
 async def classify(
@@ -77,49 +55,105 @@ async def classify(
 ) -> Classification:
     """Classify one upload; an observer is told of each step as it finishes.
 
-    Not a byte of the body is read before a place is found.
+    Not a byte of the body is read before a place is found. Decoding begins while the rest is still being uploaded if
+    there is room for that, and an exit may come before the upload's end.
 
     Raises:
         Problem: the request gets no answer; nothing of it is left behind, in memory or on disk.
     """
     clock = asyncio.get_running_loop().time
-    settings, manifest = rooms.settings, rooms.manifest
+    settings, manifest, engine = rooms.settings, rooms.manifest, rooms.engine
     started = clock()
     due = started + min(settings.request_timeout_seconds, (ask.deadline_ms or math.inf) / 1e3)
-    job = DecodeJob(manifest.sampling, manifest.geometry, settings.media_limits)
     thresholds = manifest.threshold_row(ask.exit)
     async with AsyncExitStack() as held:
         async with _in_time(due):
-            held.enter_context(rooms.engine.admission.place())
-            spool = held.enter_context(Spool())
-            await receive(
-                body.chunks,
-                content_type=body.content_type,
-                max_bytes=settings.max_upload_bytes,
-                stall_seconds=settings.upload_timeout_seconds,
-                spool=spool,
-            )
-            uploaded = clock()
-            waited = await held.enter_async_context(rooms.engine.admission.slot(due))
+            held.enter_context(engine.admission.place())
+            spool = held.enter_context(Spool(expected_bytes=body.expected_bytes))
+            upload = await held.enter_async_context(_uploading(body, spool, settings, clock))
+            early = held.enter_context(engine.admission.early_start())
+            await (upload.begun if early else upload.ended)()
+            waited = await held.enter_async_context(engine.admission.slot(due))
+            job = DecodeJob(manifest.sampling, manifest.geometry, settings.media_limits)
             frames = await held.enter_async_context(rooms.decoder.open(spool, job))
-        telling = Telling(manifest, thresholds, frames.info, observer, clock, started) if observer else None
         request = EngineRequest(
             thresholds=thresholds,
             max_flops=None if ask.max_gflops is None else round(ask.max_gflops * GIGA),
             deadline=due,
-            on_step=telling,
+            continues=manifest.continuation_row(ask.exit),
+            on_step=Telling(manifest, thresholds, frames.info, observer, clock, started) if observer else None,
         )
-        outcome = await rooms.engine.classify(request, frames)
+        outcome = await engine.classify(request, frames)
     seconds = Seconds(
         total=clock() - started,
-        upload=uploaded - started,
+        upload=upload.seconds,
         queue=waited + outcome.queue_seconds,
         decode=frames.decode_seconds,
         glance=outcome.glance_seconds,
         focus=outcome.focus_seconds,
     )
-    rooms.metrics.video_answered(_numbers(manifest, outcome, seconds, frames.frames_decoded))
-    return _answer(rooms, ask, request_id, outcome, seconds, frames.info, frames.frames_decoded)
+    decoded = Decoded(frames.info, frames.frames_decoded)
+    rooms.metrics.video_answered(counted(manifest, ask, outcome, seconds, decoded))
+    return answered(manifest, engine.runner, ask, request_id, outcome, seconds, decoded)
+
+
+@dataclass(slots=True)
+class _Upload:
+    """A body on its way into its spool."""
+
+    task: asyncio.Task[None]
+    some: asyncio.Event
+    clock: Callable[[], float]
+    started: float
+    finished: float | None = None
+
+    @property
+    def seconds(self) -> float:
+        """How long it took, or has taken so far."""
+        return (self.finished if self.finished is not None else self.clock()) - self.started
+
+    async def begun(self) -> None:
+        """Wait for its first bytes, or for whatever ends it before they come."""
+        await self.some.wait()
+        if self.task.done():
+            self.task.result()
+
+    async def ended(self) -> None:
+        """Wait for its last bytes."""
+        await self.task
+
+
+@asynccontextmanager
+async def _uploading(
+    body: Body, spool: Spool, settings: Settings, clock: Callable[[], float]
+) -> AsyncIterator[_Upload]:
+    """Read the body into the spool while the block runs; what is still to come when it ends is not read."""
+    receiving = receive(
+        body.chunks,
+        content_type=body.content_type,
+        max_bytes=settings.max_upload_bytes,
+        stall_seconds=settings.upload_timeout_seconds,
+        spool=spool,
+    )
+    upload = _Upload(asyncio.create_task(receiving), asyncio.Event(), clock, clock())
+    unsubscribe = spool.subscribe(upload.some.set)
+
+    def end(task: asyncio.Task[None]) -> None:
+        upload.finished = clock()
+        upload.some.set()
+
+    upload.task.add_done_callback(end)
+    try:
+        yield upload
+    except Internal:
+        # The spool says no more than that the upload ended; its own error says why.
+        if upload.task.done() and not upload.task.cancelled():
+            upload.task.result()
+        raise
+    finally:
+        unsubscribe()
+        upload.task.cancel()
+        await asyncio.gather(upload.task, return_exceptions=True)
 
 
 @asynccontextmanager
@@ -136,88 +170,3 @@ async def _in_time(due: float) -> AsyncIterator[None]:
         if limit.expired():
             raise DeadlinePassed from None
         raise
-
-
-def _numbers(manifest: Manifest, outcome: Outcome, seconds: Seconds, frames_decoded: int) -> Answered:
-    return Answered(
-        stage_seconds={
-            "upload": seconds.upload,
-            "queue": seconds.queue,
-            "decode": seconds.decode,
-            "glance": seconds.glance,
-            "focus": seconds.focus,
-        },
-        glance_flops=outcome.glance_flops,
-        focus_flops=outcome.focus_flops,
-        flops_full=manifest.flops_full,
-        step=len(outcome.steps),
-        reason=outcome.reason,
-        frames_decoded=frames_decoded,
-        frames_used=outcome.frames_used,
-    )
-
-
-def _answer(
-    rooms: Rooms,
-    ask: Parameters,
-    request_id: str,
-    outcome: Outcome,
-    seconds: Seconds,
-    info: VideoInfo,
-    frames_decoded: int,
-) -> Classification:
-    manifest, runner = rooms.manifest, rooms.engine.runner
-    last = outcome.last
-    return Classification(
-        id=request_id,
-        model=ModelAnswer(
-            name=manifest.name, version=manifest.version, precision=runner.precision, backend=runner.backend
-        ),
-        predictions=_predictions(manifest, last, ask.top_k),
-        exit=ExitAnswer(
-            point=ask.exit,
-            reason=outcome.reason,
-            step=len(outcome.steps),
-            steps=manifest.steps,
-            confidence=last.confidence,
-            threshold=outcome.threshold if math.isfinite(outcome.threshold) else None,
-        ),
-        compute=ComputeAnswer(
-            gflops=(outcome.glance_flops + outcome.focus_flops) / GIGA,
-            gflops_full=manifest.flops_full / GIGA,
-            glance_gflops=outcome.glance_flops / GIGA,
-            focus_gflops=outcome.focus_flops / GIGA,
-            frames_used=outcome.frames_used,
-            frames_decoded=frames_decoded,
-        ),
-        timing_ms=TimingAnswer(
-            total=_ms(seconds.total),
-            upload=_ms(seconds.upload),
-            queue=_ms(seconds.queue),
-            decode=_ms(seconds.decode),
-            glance=_ms(seconds.glance),
-            focus=_ms(seconds.focus),
-        ),
-        video=VideoAnswer(
-            container=info.container,
-            codec=info.codec,
-            width=info.width,
-            height=info.height,
-            fps=info.fps,
-            duration_s=info.duration_s,
-            frames=info.frames,
-        ),
-        trace=[trace_entry(manifest, number, step, info) for number, step in enumerate(outcome.steps, start=1)]
-        if ask.trace
-        else None,
-    )
-
-
-def _predictions(manifest: Manifest, step: Step, top_k: int) -> list[Prediction]:
-    scores = probabilities(step.logits, manifest.temperature)
-    best = np.argsort(-scores, kind="stable")[:top_k]
-    return [Prediction(label=manifest.labels[i], index=int(i), score=float(scores[i])) for i in best]
-
-
-def _ms(seconds: float) -> float:
-    return round(seconds * 1e3, 3)

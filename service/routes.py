@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import html
-
 from fastapi import APIRouter, Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import JSONResponse, Response
 
 from service import api_description as described
 from service.body import Answer, ClientLeft
-from service.classify import Body
 from service.errors import Draining, MethodNotAllowed, NotFound, Unauthorized
 from service.lifecycle import Service
 from service.problems import problem_response
@@ -36,7 +33,7 @@ async def classify_video(request: Request) -> Response:
     visit = Visit(request, _service(request))
     try:
         ask = _asked(request, visit)
-        body = Body(visit.upload.chunks(), request.headers.get("content-type"))
+        body = visit.body(request.headers.get("content-type"))
         if ask.stream:
             return EventStream(visit, body, ask)
         answer = await visit.upload.unless_client_leaves(visit.classified(body, ask))
@@ -80,19 +77,6 @@ async def metrics(request: Request) -> Response:
     """Prometheus text; OpenMetrics when the Accept header names it."""
     text, media_type = _service(request).metrics.render(request.headers.get("accept", ""))
     return Response(text, headers={"content-type": media_type})
-
-
-@router.get("/", include_in_schema=False)
-async def front(request: Request) -> Response:
-    """What this is, and where to read on."""
-    manifest = _service(request).bundle.manifest
-    return HTMLResponse(
-        '<!doctype html><html lang="en"><meta charset="utf-8"><title>adafocus</title>'
-        f"<h1>adafocus</h1><p>Classifies videos with <b>{html.escape(manifest.name)}</b> "
-        f"{html.escape(manifest.version)}: {len(manifest.labels)} classes, {manifest.steps} steps.</p>"
-        "<pre>curl -F video=@clip.mp4 localhost:8000/classify</pre>"
-        '<p><a href="/docs">the API</a> · <a href="/model">the model</a> · <a href="/metrics">metrics</a></p></html>'
-    )
 
 
 def _asked(request: Request, visit: Visit) -> Parameters:

@@ -35,6 +35,11 @@ class Visit:
         """The request's id."""
         return self._record.request_id
 
+    def body(self, content_type: str | None) -> Body:
+        """The request's body; a raw one of announced length lets the decoder know where the file will end."""
+        is_form = (content_type or "").strip().lower().startswith("multipart/")
+        return Body(self.upload.chunks(), content_type, None if is_form else self.upload.declared)
+
     def refuse_what_is_too_large(self) -> None:
         """Say no to a body by the size that it announces, before it is read.
 

@@ -48,6 +48,7 @@ class Admission:
     draining: bool = False
     places_taken: int = 0
     slots_taken: int = 0
+    early_taken: int = 0
     _waiters: list[_Waiter] = field(default_factory=list)
     _seconds_per_video: float = _FIRST_GUESS_SECONDS
 
@@ -86,6 +87,20 @@ class Admission:
             self._seconds_per_video += _SMOOTHING * (held - self._seconds_per_video)
             self._take(-1)
             self._grant()
+
+    @contextmanager
+    def early_start(self) -> Iterator[bool]:
+        """Whether a video may take a slot while it is still being uploaded; holds that right for the block.
+
+        A slow sender would hold a slot for as long as it sends. So only idle slots are given to unfinished uploads, and
+        no more than half of them: those who have sent everything are never kept waiting by one who has not.
+        """
+        granted = not self._waiters and self.early_taken < self.slots // 2 and self.slots_taken < self.slots
+        self.early_taken += granted
+        try:
+            yield granted
+        finally:
+            self.early_taken -= granted
 
     def retry_after_seconds(self) -> float:
         """Work queued over the measured drain rate, plus up to as much again by chance.

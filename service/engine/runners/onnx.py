@@ -1,177 +1,98 @@
-"""ONNX Runtime behind the runner protocol."""
+"""ONNX Runtime, on the processor and on CUDA."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib import metadata
+from pathlib import Path
 
-import numpy as np
 import onnxruntime as ort
 
-from bundle.manifest import Graph, Manifest, Precision
-from bundle.store import Bundle
-from service.engine.runners.base import (
-    Array,
-    Component,
-    Float32,
-    FocusOutput,
-    GlanceOutput,
-    Int64,
-    RunnerError,
-    StateWidths,
-    UInt8,
-)
+from service.engine.runners.base import Array, Component, Float32, RunnerError
+from service.engine.runners.graphs import Executor, Graphs
 
-COMPONENTS: tuple[Component, ...] = ("glance", "focus")
-PROVIDERS = {"onnxruntime-cpu": "CPUExecutionProvider", "onnxruntime-cuda": "CUDAExecutionProvider"}
+CPU = "CPUExecutionProvider"
+CUDA = "CUDAExecutionProvider"
+
+_ProviderChain = list[str | tuple[str, dict[str, str]]]
 
 
-class OnnxRunner:
-    """The two graphs of a bundle as ONNX Runtime sessions with a few fixed batch sizes.
+class OnnxSessions:
+    """A session per graph.
 
     Args:
-        bundle: a verified bundle with graphs in the ``onnx`` format.
-        backend: ``onnxruntime-cpu`` or ``onnxruntime-cuda``.
-        threads: intra-op threads of each session.
-        batch_sizes: ascending; a batch is padded with zero rows to the next of them, so that no request meets a
-            shape that the runtime has not planned for.
+        files: of the graphs.
+        graphs: their signatures.
+        providers: the wanted one first.
+        threads: of one graph run.
 
     Raises:
-        RunnerError: the provider is not there, or both ONNX Runtime packages are installed.
+        RunnerError: the provider is not there, or a file cannot be loaded.
     """
 
-    precision: Precision = "fp32"
+    def __init__(self, files: Mapping[Component, Path], graphs: Graphs, providers: _ProviderChain, threads: int) -> None:
+        self._outputs = {name: [spec.name for spec in graph.outputs] for name, graph in graphs.items()}
+        self._sessions = {name: _session(file, providers, threads) for name, file in files.items()}
 
-    def __init__(self, bundle: Bundle, *, backend: str, threads: int, batch_sizes: Sequence[int]) -> None:
-        _one_runtime_only()
-        self.backend = backend
-        self._batch_sizes = tuple(batch_sizes)
-        self._graphs = {name: _graph(bundle.manifest, name) for name in COMPONENTS}
-        self._sessions = {
-            name: _session(str(bundle.file(graph)), PROVIDERS[backend], threads) for name, graph in self._graphs.items()
-        }
-        self.widths = StateWidths(
-            policy=self._graphs["glance"].width("policy_state"), pooled=self._graphs["focus"].width("pooled_state")
-        )
-
-    def padded(self, rows: int) -> int:
-        """The smallest planned batch size that holds the rows.
-
-        Raises:
-            RunnerError: more rows than the largest planned batch.
-        """
-        for size in self._batch_sizes:
-            if rows <= size:
-                return size
-        raise RunnerError(f"{rows} rows do not fit the largest batch, {self._batch_sizes[-1]}")
-
-    def glance(self, frames: UInt8, policy_state: Float32) -> GlanceOutput:
-        """See :class:`Runner`."""
-        outputs = self._run("glance", {"frames": frames, "policy_state": policy_state})
-        return GlanceOutput(
-            feature=outputs["glance_feature"],
-            patch_centre=outputs["patch_centre"],
-            policy_state=outputs.get("next_policy_state", policy_state),
-        )
-
-    def focus(
-        self, frames: UInt8, patch_centre: Float32, glance_feature: Float32, pooled_state: Float32, step: Int64
-    ) -> FocusOutput:
-        """See :class:`Runner`."""
-        feeds: dict[str, Array] = {
-            "frames": frames,
-            "patch_centre": patch_centre,
-            "glance_feature": glance_feature,
-            "pooled_state": pooled_state,
-            "step": step,
-        }
-        outputs = self._run("focus", feeds)
-        return FocusOutput(logits=outputs["logits"], pooled_state=outputs.get("next_pooled_state", pooled_state))
-
-    def warm_up(self) -> None:
-        """Run both graphs once at every planned batch size."""
-        for size in self._batch_sizes:
-            for name, graph in self._graphs.items():
-                self._run(name, example_feeds(graph, size))
+    def run(self, component: Component, feeds: Mapping[str, Array]) -> Mapping[str, Float32]:
+        """See `Executor`."""
+        names = self._outputs[component]
+        try:
+            outputs = self._sessions[component].run(names, dict(feeds))
+        except Exception as error:  # ONNX Runtime has no public exception base class
+            raise RunnerError(f"the {component} graph failed") from error
+        return dict(zip(names, outputs, strict=True))
 
     def close(self) -> None:
         """Drop the sessions; their memory goes with them."""
         self._sessions.clear()
 
-    def _run(self, name: Component, feeds: Mapping[str, Array]) -> dict[str, Float32]:
-        graph = self._graphs[name]
-        wanted = {spec.name for spec in graph.inputs}
-        rows = len(next(iter(feeds.values())))
-        size = self.padded(rows)
-        padded = {key: _pad(value, size) for key, value in feeds.items() if key in wanted}
-        names = [spec.name for spec in graph.outputs]
-        try:
-            outputs = self._sessions[name].run(names, padded)
-        except Exception as error:  # ONNX Runtime has no public exception base class
-            raise RunnerError(f"the {name} graph failed on {rows} rows") from error
-        return {key: value[:rows] for key, value in zip(names, outputs, strict=True)}
+
+def open_cpu(files: Mapping[Component, Path], graphs: Graphs, threads: int) -> Executor:
+    """Both graphs on the processor.
+
+    Raises:
+        RunnerError: both ONNX Runtime packages are installed, or a file cannot be loaded.
+    """
+    check_one_runtime()
+    return OnnxSessions(files, graphs, [CPU], threads)
 
 
-def example_feeds(graph: Graph, batch: int) -> dict[str, Array]:
-    """Zero arrays of a graph's input shapes at a batch size."""
-    return {
-        spec.name: np.zeros([batch if isinstance(size, str) else size for size in spec.shape], dtype=spec.dtype)
-        for spec in graph.inputs
-    }
+def open_cuda(files: Mapping[Component, Path], graphs: Graphs, threads: int) -> Executor:
+    """Both graphs on the first CUDA device; never on the processor instead.
+
+    Raises:
+        RunnerError: there is no CUDA provider or no device that it can use, or as for `open_cpu`.
+    """
+    check_one_runtime()
+    check_cuda()
+    # EXHAUSTIVE search would cost most of a second for every new shape.
+    return OnnxSessions(files, graphs, [(CUDA, {"cudnn_conv_algo_search": "HEURISTIC"}), CPU], threads)
 
 
-def batch_sizes_up_to(largest: int) -> tuple[int, ...]:
-    """1, 2, 4, … and the largest itself: few shapes to plan, at most half of a batch is padding."""
-    sizes = [1]
-    while sizes[-1] * 2 < largest:
-        sizes.append(sizes[-1] * 2)
-    return (*sizes, largest) if largest > 1 else (1,)
+def check_cuda() -> None:
+    """Check that the installed ONNX Runtime was built with CUDA.
 
-
-def _graph(manifest: Manifest, component: Component) -> Graph:
-    try:
-        return manifest.graph(component, "onnx", "fp32")
-    except KeyError as error:
+    Raises:
+        RunnerError: it was not.
+    """
+    if CUDA not in ort.get_available_providers():
         raise RunnerError(
-            f"the bundle holds no {component} graph as onnx fp32; export it with --format onnx"
-        ) from error
+            "onnxruntime-cuda was asked for, but the ONNX Runtime that is installed is the one for processors; "
+            "uninstall onnxruntime and install the extra `gpu`, or choose --backend onnxruntime-cpu"
+        )
 
 
-def _pad(array: Array, size: int) -> Array:
-    if len(array) == size:
-        return array
-    return np.concatenate([array, np.zeros((size - len(array), *array.shape[1:]), dtype=array.dtype)])
+def check_one_runtime() -> None:
+    """Check that not both ONNX Runtime packages are installed.
 
-
-def _session(path: str, provider: str, threads: int) -> ort.InferenceSession:
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    # Waiting threads must sleep: spinning ones take the decoder's processor on a small machine.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    chain: list[str | tuple[str, dict[str, str]]] = [provider]
-    if provider == "CUDAExecutionProvider":
-        if provider not in ort.get_available_providers():
-            raise RunnerError(
-                "onnxruntime-cuda was asked for, but this ONNX Runtime has no CUDA provider; "
-                "install the extra `gpu` in place of `serve`"
-            )
-        # EXHAUSTIVE search would cost most of a second for every new shape.
-        chain = [(provider, {"cudnn_conv_algo_search": "HEURISTIC"}), "CPUExecutionProvider"]
-    session = ort.InferenceSession(path, options, providers=chain)
-    if session.get_providers()[0] != provider:
-        # ONNX Runtime falls back to the processor with no more than a log line.
-        raise RunnerError(f"{provider} was asked for, but ONNX Runtime fell back to {session.get_providers()[0]}")
-    return session
-
-
-def _one_runtime_only() -> None:
-    installed = [name for name in ("onnxruntime", "onnxruntime-gpu") if _is_installed(name)]
-    if len(installed) > 1:
+    Raises:
+        RunnerError: they are.
+    """
+    if all(_is_installed(name) for name in ("onnxruntime", "onnxruntime-gpu")):
         raise RunnerError(
             "onnxruntime and onnxruntime-gpu are both installed and overwrite each other's files; "
-            "uninstall both, then install one"
+            "uninstall both, then install one: pip uninstall onnxruntime onnxruntime-gpu"
         )
 
 
@@ -181,3 +102,28 @@ def _is_installed(distribution: str) -> bool:
     except metadata.PackageNotFoundError:
         return False
     return True
+
+
+def _session(file: Path, providers: _ProviderChain, threads: int) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4 if providers[0] != CPU else 3
+    # Waiting threads must sleep: spinning ones take the decoder's processor on a small machine.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    wanted = providers[0] if isinstance(providers[0], str) else providers[0][0]
+    try:
+        session = ort.InferenceSession(str(file), options, providers=providers)
+    except Exception as error:  # ONNX Runtime has no public exception base class
+        raise RunnerError(f"ONNX Runtime cannot load {file.name}: {_first_line(error)}") from error
+    if session.get_providers()[0] != wanted:
+        # ONNX Runtime falls back to the processor with no more than a log line.
+        raise RunnerError(
+            "onnxruntime-cuda was asked for, but ONNX Runtime finds no CUDA device that it can use; "
+            "check the driver with nvidia-smi, or choose --backend onnxruntime-cpu"
+        )
+    return session
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
