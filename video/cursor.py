@@ -14,6 +14,8 @@ from video.errors import FOREIGN_ERRORS
 from video.index import UNKNOWN_TIME, FrameIndex
 from video.source import Source
 
+# PyAV trips over the first packet of a stream that a damaged file announces midway.
+_DEMUX_ERRORS = (*FOREIGN_ERRORS, IndexError)
 # A demuxer that fails this often in a row has nothing more to give.
 _DEMUX_RETRIES = 16
 # After a seek so many packets may come that the index does not know, before the seek counts as failed.
@@ -36,7 +38,7 @@ class Packets:
         while failures < _DEMUX_RETRIES:
             try:
                 packet = next(self._demuxing)
-            except FOREIGN_ERRORS:
+            except _DEMUX_ERRORS:
                 self._demuxing = self._container.demux(self._stream)
                 failures += 1
                 continue

@@ -67,6 +67,19 @@ def make_clip(
     return buffer.getvalue()
 
 
+def claim_key_frames(clip: bytes, container: str, every: int) -> bytes:
+    """The same packets, of which every so many is marked as a key frame, whatever it is."""
+    buffer = io.BytesIO()
+    with av.open(io.BytesIO(clip)) as source, av.open(buffer, "w", format=container) as output:
+        stream = output.add_stream_from_template(source.streams.video[0])
+        packets = [packet for packet in source.demux(video=0) if packet.size]
+        for number, packet in enumerate(packets):
+            packet.is_keyframe = number % every == 0
+            packet.stream = stream
+            output.mux(packet)
+    return buffer.getvalue()
+
+
 def order_16(frames: int) -> tuple[int, ...]:
     """Sixteen frames of a video, coarse to fine."""
     return wanted_frames(frames, frames=16, order=visiting_order(16, "coarse_to_fine"))

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.video.clips import FIXTURES, GEOMETRY, make_clip, number_of, order_16, read_frames
+from tests.video.clips import FIXTURES, GEOMETRY, claim_key_frames, make_clip, number_of, order_16, read_frames
+from video.cursor import Cursor
 from video.decoder import FrameStream
 from video.errors import TooManyPixels, Undecodable
 from video.limits import MediaLimits
@@ -154,6 +155,26 @@ def test_a_video_of_which_no_wanted_frame_can_be_had_is_undecodable() -> None:
 def test_only_frames_of_the_video_can_be_wanted(wanted: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=r"some of 0\.\.4"):
         read_frames(make_clip(5), wanted)
+
+
+def test_key_frames_that_are_none_cost_frames_but_never_a_second_scan() -> None:
+    honest = make_clip(60, codec="libx265", **{"x265-params": "keyint=600:log-level=none"})
+    frames, stream, video = read_frames(claim_key_frames(honest, "mp4", every=8), order_16(60))
+    assert len(video.index.keys) == 8
+    assert 8 <= len(frames) < 16
+    assert all(number_of(frame.pixels) == frame.index for frame in frames)
+    assert stream.frames_decoded <= video.index.packets
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_container_that_cannot_seek_gives_the_same(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = FIXTURES / name
+    wanted = (60, 5, 30, 31)
+    seeking, stream, _ = read_frames(path, wanted)
+    monkeypatch.setattr(Cursor, "_seek", lambda *_: False)
+    reading, other, _ = read_frames(path, wanted)
+    assert all(np.array_equal(a.pixels, b.pixels) for a, b in zip(seeking, reading, strict=True))
+    assert stream.frames_decoded == other.frames_decoded
 
 
 def test_repeated_timestamps_are_counted_instead() -> None:

@@ -61,3 +61,9 @@ def test_overwritten_stretches(start: float, length: float, filler: int) -> None
 )
 def test_arbitrary_bytes(data: bytes, magic: bytes) -> None:
     assert outcome(magic + data, LIMITS) in OUTCOMES - {"ok", "partial"} or magic == b"GIF89a"
+
+
+def test_a_stream_that_is_announced_midway() -> None:
+    data = bytearray((FIXTURES / "truncated_ts_midpacket.ts").read_bytes())
+    data[33742] = 255
+    assert outcome(bytes(data)) in ("ok", "partial")
