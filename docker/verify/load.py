@@ -1,0 +1,114 @@
+"""A bounded load of real clips, and whether the counters say of it what the answers said.
+
+usage: load.py SERVICE_URL PROMETHEUS_URL SECONDS CLIP...
+
+A few clients post clips at every operating point, with and without a cap, and now and then something that is no video.
+Exit code 1 if an answer is not what it should be, or if spent over full price, as Prometheus sees it, is more than one
+per cent from what the answers of the same time said. Standard library only.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import sys
+import threading
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+CLIENTS = 3
+SETTLE_SECONDS = 12
+"""Two scrapes: the last answers are then in Prometheus."""
+TOLERANCE = 0.01
+WAYS = ("", "?exit=full", "?exit=fast", "?exit=balanced&trace=true", "?max_gflops=0.02", "?exit=full&deadline_ms=60000")
+
+
+@dataclass
+class Tally:
+    """What the answers said."""
+
+    statuses: Counter[int] = field(default_factory=Counter)
+    labels: Counter[str] = field(default_factory=Counter)
+    spent: float = 0.0
+    full: float = 0.0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def add(self, status: int, answer: dict[str, object]) -> None:
+        """Take one answer in."""
+        with self.lock:
+            self.statuses[status] += 1
+            compute, predictions = answer.get("compute"), answer.get("predictions")
+            if isinstance(compute, dict) and isinstance(predictions, list):
+                self.spent += compute["gflops"]
+                self.full += compute["gflops_full"]
+                self.labels[predictions[0]["label"]] += 1
+
+
+def post(url: str, body: bytes) -> tuple[int, dict[str, object]]:
+    """Post raw bytes and return the status and the parsed answer, whatever the status."""
+    request = urllib.request.Request(url, data=body, headers={"Content-Type": "video/mp4"}, method="POST")
+    try:
+        with urllib.request.urlopen(request, timeout=60) as response:
+            return response.status, json.load(response)
+    except urllib.error.HTTPError as error:
+        return error.code, json.load(error)
+
+
+def client(url: str, clips: list[bytes], first: int, until: float, tally: Tally) -> None:
+    """Post one clip after the other until the time is up; every twentieth request is none that can be answered."""
+    for number in itertools.count(first, CLIENTS):
+        if time.monotonic() > until:
+            return
+        if number % 20 == 19:
+            status, answer = post(f"{url}/classify", b"this is no video")
+        else:
+            status, answer = post(f"{url}/classify{WAYS[number % len(WAYS)]}", clips[number % len(clips)])
+        tally.add(status, answer)
+
+
+def ask(prometheus: str, expression: str) -> float:
+    """The single value of an instant query.
+
+    Raises:
+        LookupError: it has none.
+    """
+    query = urllib.parse.urlencode({"query": expression})
+    with urllib.request.urlopen(f"{prometheus}/api/v1/query?{query}", timeout=10) as response:
+        result = json.load(response)["data"]["result"]
+    if len(result) != 1:
+        raise LookupError(f"{expression} has {len(result)} values")
+    return float(result[0]["value"][1])
+
+
+def main(service: str, prometheus: str, seconds: float, clips: list[bytes]) -> int:
+    """Run the load, print what came of it, and return the exit code."""
+    tally = Tally()
+    began = time.monotonic()
+    threads = [
+        threading.Thread(target=client, args=(service, clips, first, began + seconds, tally))
+        for first in range(CLIENTS)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    lasted = time.monotonic() - began
+    time.sleep(SETTLE_SECONDS)
+    window = f"[{int(lasted) + 2 * SETTLE_SECONDS}s]"
+    seen = ask(prometheus, f"sum(rate(adafocus_flops_total{window})) / sum(rate(adafocus_flops_full_total{window}))")
+    said = tally.spent / tally.full
+    print(f"load: {sum(tally.statuses.values())} requests in {lasted:.0f} s, statuses {dict(tally.statuses)}")
+    print(f"load: labels {dict(tally.labels)}")
+    print(f"load: spent of full price: the answers {said:.5f}, Prometheus {seen:.5f}")
+    sound = set(tally.statuses) == {200, 415} and abs(seen / said - 1) <= TOLERANCE
+    return 0 if sound else 1
+
+
+if __name__ == "__main__":
+    videos = [Path(name).read_bytes() for name in sys.argv[4:]]
+    sys.exit(main(sys.argv[1], sys.argv[2], float(sys.argv[3]), videos))
