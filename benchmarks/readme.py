@@ -1,0 +1,100 @@
+"""Write README's tables from the newest results, and its answer from the service itself.
+
+python -m benchmarks.readme [--check]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from benchmarks.machine import newest_results
+
+ROOT = Path(__file__).resolve().parent.parent
+README = ROOT / "README.md"
+
+
+def shipped_model() -> str:
+    """Accuracy and cost at every operating point."""
+    head = "| `exit` | accuracy | macro-F1 | GFLOPs per video | of `full` | mean step |\n|---|---|---|---|---|---|"
+    lines = [
+        f"| `{row['point']}` | {float(row['accuracy']):.3f} ({row['correct']} of {row['videos']}) "
+        f"| {float(row['macro_f1']):.3f} | {float(row['gflops']):.4f} | {float(row['share_of_full']):.0%} "
+        f"| {float(row['mean_step']):.2f} of {row['steps']} |"
+        for row in newest_results("shipped_model")
+    ]
+    return "\n".join([head, *lines])
+
+
+def footprint() -> str:
+    """Size, start and memory."""
+    row = newest_results("footprint")[0]
+    return "\n".join(
+        [
+            "| | measured |",
+            "|---|---|",
+            f"| installed size (everything that `pip install .[serve]` brings) | {float(row['install_mb']):.0f} MB |",
+            f"| from starting the process to ready | {float(row['seconds_to_ready']):.1f} s |",
+            f"| resident memory of the service after a request | {float(row['rss_service_mb']):.0f} MB |",
+            f"| … and of its {row['decode_workers']} decode workers together | {float(row['rss_workers_mb']):.0f} MB |",
+        ]
+    )
+
+
+def refill() -> str:
+    """Videos per second against static batching."""
+    head = (
+        "| batch | mean exit step | static, videos/s | refilled, videos/s | ratio | time outside the graphs |\n"
+        "|---|---|---|---|---|---|"
+    )
+    lines = [
+        f"| {row['batch']} | {row['mean_exit_step']} of {row['steps']} | {row['static_videos_per_s']} "
+        f"| {row['refill_videos_per_s']} | {row['ratio']}× | {float(row['share_outside_graphs']):.1%} |"
+        for row in newest_results("refill")
+    ]
+    return "\n".join([head, *lines])
+
+
+TABLES = {"shipped_model": shipped_model, "footprint": footprint, "refill": refill}
+
+
+def answer() -> str:
+    """What the curl in README answers, asked of the same engine; ids and times are left out."""
+    program = Path(sys.executable).with_name("adafocus")
+    clip = ["samples/bridge_up.mp4", "--bundle", "bundles/tank-state", "--top-k", "2", "--json"]
+    text = subprocess.run([program, "classify", *clip], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    whole = json.loads(text)
+    shown = {key: whole[key] for key in ("model", "predictions", "exit", "compute", "video")}
+    rounded = json.loads(json.dumps(shown), parse_float=lambda number: round(float(number), 4))
+    lines = [f"  {json.dumps(key)}: {json.dumps(value)}" for key, value in rounded.items()]
+    return "```json\n{\n" + ",\n".join(lines) + "\n}\n```"
+
+
+def filled(text: str) -> str:
+    """The README with every marked section made new."""
+    sections = {f"table:{name}": make() for name, make in TABLES.items()} | {"answer": answer()}
+    for name, content in sections.items():
+        pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
+        text = pattern.sub(lambda found, content=content: f"{found[1]}{content}\n{found[2]}", text)
+    return text
+
+
+def main() -> None:
+    """Write README, or say whether it is out of date."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="write nothing; fail if README is out of date")
+    check = parser.parse_args().check
+    now = README.read_text(encoding="utf-8")
+    new = filled(now)
+    if check and new != now:
+        raise SystemExit("README.md is out of date: run python -m benchmarks.readme")
+    if not check:
+        README.write_text(new, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
