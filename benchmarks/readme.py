@@ -22,9 +22,9 @@ def shipped_model() -> str:
     """Accuracy and cost at every operating point."""
     head = "| `exit` | accuracy | macro-F1 | GFLOPs per video | of `full` | mean step |\n|---|---|---|---|---|---|"
     lines = [
-        f"| `{row['point']}` | {float(row['accuracy']):.3f} ({row['correct']} of {row['videos']}) "
-        f"| {float(row['macro_f1']):.3f} | {float(row['gflops']):.4f} | {float(row['share_of_full']):.0%} "
-        f"| {float(row['mean_step']):.2f} of {row['steps']} |"
+        f"| `{row['point']}` | {float(row['accuracy']):.3f} ({row['right']} of {row['clips']}) "
+        f"| {float(row['macro_f1']):.3f} | {float(row['gflops_mean']):.4f} | {float(row['share_of_full']):.0%} "
+        f"| {float(row['steps_mean']):.2f} |"
         for row in newest_results("shipped_model")
     ]
     return "\n".join([head, *lines])
