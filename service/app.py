@@ -66,7 +66,7 @@ def create_app(
 
     app = FastAPI(title="adafocus", description=ABOUT, version=_version(), lifespan=lifespan, redoc_url=None)
     app.state.service = service
-    app.add_middleware(RequestScope)
+    app.add_middleware(RequestScope, metrics=service.metrics)
     problems.install(app)
     app.include_router(routes.router)
     return app

@@ -45,8 +45,8 @@ class Answered:
     reason: Reason
     frames_decoded: int
     frames_used: int
-    processing_seconds: float = 0.0
-    exit_shares: Sequence[float] | None = None
+    processing_seconds: float
+    exit_shares: Sequence[float] | None
 
 
 class Metrics:

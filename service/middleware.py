@@ -16,6 +16,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import Internal
+from service.metrics import Metrics
 from service.problems import problem_response
 
 HEADER = "X-Request-ID"
@@ -46,8 +47,9 @@ def record_of(state: MutableMapping[str, object]) -> Record:
 class RequestScope:
     """Names each request, answers for what nobody caught, and logs one line when it has ended."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self.app = app
+        self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection event scope."""
@@ -74,6 +76,7 @@ class RequestScope:
             await problem_response(Internal(), record.request_id)(scope, receive, send_named)
         finally:
             _log(scope, record, status)
+            self._metrics.http_answered(_route(scope), status, time.perf_counter() - record.started)
 
 
 def _request_id(headers: Headers) -> str:
@@ -81,11 +84,17 @@ def _request_id(headers: Headers) -> str:
     return given if _SANE_ID.fullmatch(given) else uuid.uuid4().hex
 
 
+def _route(scope: Scope) -> str | None:
+    """The template of the route that answered, never the path that was asked for."""
+    template: str | None = getattr(scope.get("route"), "path", None)
+    return template
+
+
 def _log(scope: Scope, record: Record, status: int) -> None:
     fields = {
         "request_id": record.request_id,
         "method": scope["method"],
-        "route": getattr(scope.get("route"), "path", None),
+        "route": _route(scope),
         "status": status,
         "duration_ms": round((time.perf_counter() - record.started) * 1e3, 2),
         **record.fields,

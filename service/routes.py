@@ -75,7 +75,9 @@ async def readyz(request: Request) -> Response:
 @router.get("/metrics", summary="Metrics")
 async def metrics(request: Request) -> Response:
     """Prometheus text; OpenMetrics when the Accept header names it."""
-    text, media_type = _service(request).metrics.render(request.headers.get("accept", ""))
+    service = _service(request)
+    service.metrics.ready(service.ready)
+    text, media_type = service.metrics.render(request.headers.get("accept", ""))
     return Response(text, headers={"content-type": media_type})
 
 

@@ -84,4 +84,9 @@ class Visit:
             return
         self._ended = True
         self._record.fields["outcome"] = outcome
-        self.service.metrics.request_finished(outcome, time.perf_counter() - self._record.started)
+        self.service.metrics.request_finished(
+            outcome,
+            time.perf_counter() - self._record.started,
+            uploaded_bytes=self.upload.received,
+            exemplar={"request_id": self.id},
+        )

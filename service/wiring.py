@@ -35,6 +35,7 @@ async def open_rooms(bundle: Bundle, settings: Settings, metrics: Metrics, make:
     # A video in a slot holds a decoder until it leaves, so there are as many slots as decoders.
     slots = settings.decode_workers
     metrics.slots(slots)
+    metrics.queue_limit(settings.max_queue)
     engine = Engine(
         manifest,
         runner,

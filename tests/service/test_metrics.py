@@ -81,6 +81,7 @@ def test_an_answer_is_counted_where_it_cost() -> None:
             frames_decoded=30,
             frames_used=2,
             processing_seconds=0.75,
+            exit_shares=None,
         )
     )
     metrics.request_finished("ok", 1.0, uploaded_bytes=500)
@@ -99,7 +100,7 @@ def test_an_answer_is_counted_where_it_cost() -> None:
 
 
 def left_at(step: int, reason: Reason, exit_shares: tuple[float, ...] | None) -> Answered:
-    return Answered({}, 1, 1, 8, step, reason, 1, 1, exit_shares=exit_shares)
+    return Answered({}, 1, 1, 8, step, reason, 1, 1, 0.0, exit_shares)
 
 
 def expected_exits(metrics: Metrics) -> list[float]:

@@ -13,12 +13,13 @@ from starlette.responses import Response, StreamingResponse
 from service import problems
 from service.errors import TooLong
 from service.logs import JsonLines
+from service.metrics import Metrics
 from service.middleware import RequestScope, record_of
 
 
 def make_app() -> FastAPI:
     app = FastAPI()
-    app.add_middleware(RequestScope)
+    app.add_middleware(RequestScope, metrics=Metrics(steps=1))
     problems.install(app)
 
     @app.get("/fine/{name}")
