@@ -1,12 +1,16 @@
-"""Every clip of the corpus gets the outcome that its manifest expects; none is a fault of ours, and none hangs."""
+"""The shipped bundle on real files: the samples get their labels, and every clip of the corpus its expected outcome."""
 
 import asyncio
 import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from cli.configuration import shipped_bundle
 from service.schemas import Classification
-from tests.service.server import make_settings, serving
+from service.settings import Settings
+from tests.service.server import serving
 
 SECONDS_EACH = 60
 EMPTY = (400, "empty_body")
@@ -38,10 +42,28 @@ def expected(item: dict[str, Any]) -> set[tuple[int, str]]:
     return OUTCOMES[item["expected"]]
 
 
-async def test_every_clip_gets_its_outcome(shared_dir: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def settings(project_root: Path) -> Settings:
+    return Settings(bundle=shipped_bundle(project_root / "bundles"), decode_workers=2, intra_op_threads=1)
+
+
+async def test_the_samples_get_their_labels_in_every_way_that_the_readme_shows(
+    project_root: Path, settings: Settings
+) -> None:
+    samples = sorted((project_root / "samples").glob("*.mp4"))
+    assert samples
+    async with serving(settings) as running, running.client() as client:
+        for sample in samples:
+            form = await client.post("/classify", files={"video": sample.read_bytes()})
+            raw = await client.post("/classify?exit=full&top_k=1", content=sample.read_bytes())
+            for answer in (form, raw):
+                assert Classification.model_validate(answer.json()).predictions[0].label == sample.stem
+
+
+async def test_every_clip_gets_its_outcome(shared_dir: Path, settings: Settings) -> None:
     items = json.loads((shared_dir / "videos" / "manifest.json").read_text())["items"]
     wrong: dict[str, tuple[int, str]] = {}
-    async with serving(make_settings(tmp_path, decode_workers=2)) as running, running.client() as client:
+    async with serving(settings) as running, running.client() as client:
         for item in items:
             content = (shared_dir / "videos" / item["file"]).read_bytes()
             async with asyncio.timeout(SECONDS_EACH):
