@@ -162,6 +162,7 @@ def _as_text(out: Path, made: Export, *, written: bool) -> Iterator[str]:
     yield f"  manifest.json  operating points {', '.join(point.name for point in manifest.operating_points)}"
     yield (
         f"Verified on {agreement.videos} videos of {agreement.steps} steps: logits differ from torch by at most "
-        f"{agreement.logits_max:.1e} ({agreement.logits_rms:.1e} rms), patch centres by {agreement.centres_max:.1e}"
+        f"{agreement.logits_max:.1e} on the same patches, {agreement.end_to_end_max:.1e} end to end; "
+        f"patch centres by {agreement.centres_max:.1e}"
     )
     yield from describe_flops(manifest)

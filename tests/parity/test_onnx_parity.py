@@ -1,0 +1,108 @@
+"""The authors' files through the command line into ONNX Runtime: their own outputs, and the published price."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+
+from bundle.store import Bundle, load_bundle
+from cli.export import command as export
+from cli.inspect import command as inspect
+from export.verify import Answers, OnnxGraph, run_clips, run_steps
+from tests.fixtures.authors import weights
+from tests.parity import authors, tolerances
+
+pytestmark = pytest.mark.parity
+
+
+@dataclass(frozen=True)
+class Published:
+    """A configuration and what the tables say of it, in GFLOPs."""
+
+    config: str
+    per_video: str
+    per_step: str
+    served: str
+
+
+CASES = {
+    "act_mbv2_p128": Published("actnet_mbv2_p128", "27.0", "1.684842018", "1.684126592"),
+    "act_res50_p128": Published("actnet_res50_p128", "34.1", "2.131277762", "2.130399232"),
+    "sth_tsm_p128": Published("sthv2_tsm_p128", "18.5", "18.458820608", "18.452762624"),
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    bundle: Bundle
+    published: Published
+    expected: authors.Arrays
+    told: dict[str, Any]
+
+
+@pytest.fixture(scope="module", params=CASES)
+def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Case]:
+    """Export a file written as the authors write theirs; the folder is large and goes when its tests are done."""
+    folder = tmp_path_factory.mktemp(request.param)
+    spec = json.loads((authors.FOLDER / f"state_dict_spec_{request.param}.json").read_text())
+    state = weights.make_state(spec["entries"], keep_module=True)
+    torch.save({"state_dict": {key: torch.from_numpy(value) for key, value in state.items()}}, folder / "ckpt.pth.tar")
+    del state
+    published = CASES[request.param]
+    arguments = ["--checkpoint", str(folder / "ckpt.pth.tar"), "--config", published.config]
+    result = CliRunner().invoke(export, [*arguments, "--out", str(folder / "bundle"), "--json"], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    told = json.loads(result.stdout)
+    yield Case(load_bundle(folder / "bundle"), published, authors.expected(f"expected_{request.param}"), told)
+    shutil.rmtree(folder)
+
+
+def answers(bundle: Bundle) -> Answers:
+    manifest = bundle.manifest
+    glance, focus = (
+        OnnxGraph(graph.component, bundle.file(graph).read_bytes(), threads=torch.get_num_threads())
+        for graph in manifest.graphs
+    )
+    if manifest.kind == "frame":
+        return run_steps(glance, focus, [weights.make_video(index, 16) for index in range(2)])
+    clips = [
+        np.concatenate([weights.make_video(10 + index, 8), weights.make_video(20 + index, 12)]) for index in range(4)
+    ]
+    return run_clips(glance, focus, clips, manifest.sampling.frames)
+
+
+def test_onnx_runtime_answers_as_the_authors_code(case: Case) -> None:
+    found, want = answers(case.bundle), case.expected
+    frame = case.bundle.manifest.kind == "frame"
+    logits = found.logits - (want["cat_logits"] if frame else want["pred"][:, None])
+    centres = found.centres - (want["actions"] if frame else want["actions"][:, None])
+    assert np.abs(centres).max() <= tolerances.ACTIONS
+    assert np.abs(logits).max() <= tolerances.LOGITS_MAX
+    assert np.sqrt(np.mean(logits**2)) <= tolerances.LOGITS_RMS
+
+
+def test_onnx_runtime_answers_as_torch_on_the_same_patches(case: Case) -> None:
+    verified = case.told["verified"]
+    assert verified["features_max"] <= tolerances.FEATURE_MAP
+    assert verified["logits_max"] <= tolerances.LOGITS_MAX
+    assert verified["logits_rms"] <= tolerances.LOGITS_RMS
+
+
+def test_inspect_states_the_published_price_and_the_served_one(case: Case) -> None:
+    result = CliRunner().invoke(inspect, [str(case.bundle.path)])
+    assert result.exit_code == 0
+    lines = [line.split() for line in result.stdout.splitlines()]
+    per_video = next(line for line in lines if line[:2] == ["per", "video"])
+    per_step = next(line for line in lines if line[:2] in (["per", "frame"], ["per", "clip"]))
+    assert per_video[-1] == case.published.per_video
+    assert per_step[-2:] == [case.published.served, case.published.per_step]
+    assert "auxiliary training heads" in " ".join(result.stdout.split())
+    assert sum(line[-1:] == ["verified"] for line in lines) == 2
