@@ -28,6 +28,12 @@ def settings_from(options: dict[str, object]) -> Settings:
         raise click.ClickException(explain(error)) from error
 
 
+def shipped_samples() -> Path | None:
+    """The sample clips of the checkout, if this is one and nothing else was set."""
+    folder = CHECKOUT / "samples"
+    return folder if folder.is_dir() and not os.environ.get(f"{ENV_PREFIX}SAMPLES") else None
+
+
 def shipped_bundle(folder: Path) -> Path:
     """The first bundle in a folder of bundles.
 

@@ -15,7 +15,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from bundle.store import BundleError
-from cli.configuration import settings_from
+from cli.configuration import settings_from, shipped_samples
 from service import logs
 from service.app import create_app
 from service.engine.runners.base import RunnerError
@@ -63,7 +63,7 @@ class DrainingServer(uvicorn.Server):
 @click.command(
     "serve",
     cls=ServeCommand,
-    epilog="Example: adafocus serve --bundle bundles/tank_state --port 8000",
+    epilog="Example: adafocus serve --bundle bundles/tank-state --port 8000",
 )
 @click.option("--bundle", type=click.Path(path_type=Path), help="Folder of the bundle; default: the one shipped.")
 @click.option("--host", help="Address to listen on; default 127.0.0.1.")
@@ -71,7 +71,9 @@ class DrainingServer(uvicorn.Server):
 @click.option("--backend", metavar="NAME", help="Runtime, as onnxruntime-cpu; default: the best one installed.")
 def command(bundle: Path | None, host: str | None, port: int | None, backend: str | None) -> None:
     """Serve a bundle over HTTP, until SIGTERM or Ctrl-C."""
-    settings = settings_from({"bundle": bundle, "host": host, "port": port, "backend": backend})
+    settings = settings_from(
+        {"bundle": bundle, "host": host, "port": port, "backend": backend, "samples": shipped_samples()}
+    )
     logs.configure()
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     failures: list[Exception] = []

@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from fastapi import FastAPI
 
 from bundle.store import load_bundle
-from service import problems, routes
+from service import page, problems, routes
 from service.api_description import ABOUT
 from service.lifecycle import Service
 from service.metrics import Metrics
@@ -64,11 +64,14 @@ def create_app(
             with contextlib.suppress(asyncio.CancelledError):
                 await serving
 
-    app = FastAPI(title="adafocus", description=ABOUT, version=_version(), lifespan=lifespan, redoc_url=None)
+    app = FastAPI(
+        title="adafocus", description=ABOUT, version=_version(), lifespan=lifespan, docs_url=None, redoc_url=None
+    )
     app.state.service = service
     app.add_middleware(RequestScope, metrics=service.metrics)
     problems.install(app)
     app.include_router(routes.router)
+    app.include_router(page.router_for(page.Page.load(settings.samples)))
     return app
 
 

@@ -45,6 +45,7 @@ class Settings(BaseSettings):
     api_keys: Keys = Field(
         default=(), description="keys, any of which opens /classify and /model; none: no key is asked for"
     )
+    samples: Path | None = Field(default=None, description="folder of sample clips that the page offers")
 
     max_upload_bytes: int = Field(default=200_000_000, ge=1, description="largest request body")
     max_video_seconds: float = Field(default=3600.0, gt=0, description="longest video")

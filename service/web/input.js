@@ -1,0 +1,79 @@
+/** Where a clip comes from: a file, a drop, the camera, a sample. */
+
+import * as api from "./api.js";
+import { cannotRecord, record } from "./camera.js";
+import { byId, el, show } from "./dom.js";
+import { bytes, label } from "./format.js";
+
+/** @param {object} page - `open(blob)` takes a clip, `complain(problem)` says what went wrong */
+export function wireInput({ open, complain }) {
+  const take = (file) => {
+    byId("input-hint").textContent = `${file.name ?? "Clip"}, ${bytes(file.size)}`;
+    open(file);
+  };
+  wireFile(take);
+  wireDrop(take, complain);
+  wireCamera(take);
+  offerSamples(take, complain);
+}
+
+function wireFile(take) {
+  const input = byId("file");
+  byId("choose").onclick = () => input.click();
+  input.onchange = () => {
+    const [file] = input.files;
+    input.value = ""; // so that the same file can be chosen again
+    if (file) take(file);
+  };
+}
+
+function wireDrop(take, complain) {
+  const place = byId("drop");
+  let depth = 0;
+  const over = (change) => {
+    depth = change === 0 ? 0 : depth + change;
+    place.classList.toggle("over", depth > 0);
+  };
+  document.ondragenter = () => over(1);
+  document.ondragleave = () => over(-1);
+  document.ondragover = (event) => event.preventDefault();
+  document.ondrop = (event) => {
+    event.preventDefault();
+    over(0);
+    const [file] = event.dataTransfer.files;
+    if (file) take(file);
+    else complain({ title: "That was no file", detail: "Drop a video file from this device.", code: "no_file" });
+  };
+}
+
+function wireCamera(take) {
+  const button = byId("record");
+  const obstacle = cannotRecord();
+  button.disabled = obstacle !== null;
+  if (obstacle) byId("input-hint").textContent += ` ${obstacle}`;
+  button.onclick = async () => {
+    const clip = await record();
+    if (clip) take(new File([clip], "Recording", { type: clip.type }));
+    else button.focus();
+  };
+}
+
+async function offerSamples(take, complain) {
+  const { clips, notice } = await api.samples().catch(() => ({ clips: [], notice: null }));
+  byId("sample-list").replaceChildren(
+    ...clips.map(({ name, url }) => {
+      const title = label(name.replace(/\.[^.]+$/, ""));
+      const poster = el("video", { src: `${url}#t=4`, preload: "metadata", muted: true, playsinline: true, tabindex: "-1", "aria-hidden": "true" });
+      const choose = async () => {
+        try {
+          take(new File([await api.sample(url)], name));
+        } catch (error) {
+          complain(error.problem);
+        }
+      };
+      return el("li", {}, el("button", { type: "button", class: "sample", onclick: choose }, poster, el("span", {}, title)));
+    }),
+  );
+  if (notice) byId("sample-notice").replaceChildren(el("a", { href: notice }, "Where the samples come from"));
+  show(byId("samples"), clips.length > 0);
+}

@@ -1,0 +1,246 @@
+/** The page: one clip, one run of it for each operating point, and what is shown of the chosen one. */
+
+import * as api from "./api.js";
+import { showComparison } from "./compare.js";
+import { Curve } from "./curve.js";
+import { byId, el, show } from "./dom.js";
+import { confidence, label, number, percent } from "./format.js";
+import { wireInput } from "./input.js";
+import { Line } from "./line.js";
+import { Originals } from "./originals.js";
+import { showAnswer, showCost, why } from "./result.js";
+import { Stage } from "./stage.js";
+
+const REPLAY_MS = 900;
+const ASK_AGAIN_MS = 2000;
+
+const state = { model: null, points: [], point: null, clip: null, runs: new Map(), busy: false, chosen: 0, visible: 0 };
+let parts = null;
+let cancel = new AbortController();
+let replaying = null;
+
+start();
+
+/** Learn what is served, then let the user in. */
+async function start() {
+  try {
+    state.model = await api.model();
+  } catch (error) {
+    if (error.problem?.status === 401) return askForKey();
+    complain(error.problem, start);
+    byId("model").textContent = "no connection";
+    return undefined;
+  }
+  complain(null);
+  state.points = [...state.model.operating_points].sort((one, other) => one.expected_gflops - other.expected_gflops);
+  state.point = state.model.default_point;
+  parts = { stage: new Stage(state.model), line: new Line(state.model, choose), curve: new Curve(state.model, choose) };
+  showPoints();
+  wireInput({ open, complain });
+  return showReadiness();
+}
+
+function askForKey() {
+  const form = byId("door-form");
+  byId("door").showModal();
+  form.addEventListener(
+    "submit",
+    (event) => {
+      event.preventDefault();
+      api.keepKey(byId("key").value.trim());
+      byId("door").close();
+      start();
+    },
+    { once: true },
+  );
+}
+
+async function showReadiness() {
+  const ready = await api.ready();
+  const { name, version, labels } = state.model;
+  byId("model").replaceChildren(
+    el("i", { class: ready ? "lamp on" : "lamp", "aria-hidden": "true" }),
+    el("span", {}, `${name} ${version}`),
+    el("span", { class: "model-more" }, ` · ${labels.length} classes · ${ready ? "ready" : "not ready"}`),
+  );
+  if (!ready) setTimeout(showReadiness, ASK_AGAIN_MS);
+}
+
+function showPoints() {
+  const full = state.points.find((point) => point.name === "full");
+  byId("point-row").replaceChildren(
+    ...state.points.map((point) => {
+      const input = el("input", { type: "radio", name: "point", value: point.name, checked: point.name === state.point });
+      input.addEventListener("change", () => pick(point.name));
+      const share = point.expected_gflops / full.expected_gflops;
+      const right = point.expected_accuracy === null ? "" : ` · ${percent(point.expected_accuracy)} right`;
+      const words = point === full ? "never stops early" : `about ${Math.max(1, Math.round(share * 100))} % of the work`;
+      return el("label", { class: "point" }, input, el("b", {}, point.name), el("small", {}, words + right));
+    }),
+  );
+  show(byId("points"), true);
+}
+
+/** Take a clip, and look at it. */
+function open(blob) {
+  cancel.abort();
+  stopReplay();
+  state.clip = blob;
+  state.runs = new Map();
+  parts.stage.open(new Originals(blob));
+  run(state.point);
+}
+
+/** Another operating point: show what it made of the clip, or find out. */
+function pick(point) {
+  state.point = point;
+  for (const input of document.querySelectorAll("input[name=point]")) input.checked = input.value === point;
+  if (!state.clip) return;
+  if (state.runs.get(point)?.result) display(state.runs.get(point));
+  else run(point);
+}
+
+/** Classify the clip at one operating point, and watch. */
+async function run(point) {
+  cancel.abort();
+  cancel = new AbortController();
+  const { signal } = cancel;
+  stopReplay();
+  complain(null);
+  const thresholds = state.model.operating_points.find(({ name }) => name === point).thresholds.slice();
+  thresholds[thresholds.length - 1] = null;
+  const current = { point, thresholds, steps: [], result: null };
+  state.runs.set(point, current);
+  state.busy = true;
+  progress("Sending the video", 0);
+  display(current);
+  try {
+    const ask = { exit: point, top_k: Math.min(5, state.model.labels.length) };
+    const sent = (share) => (share < 1 ? progress(`Sending the video: ${Math.floor(share * 100)} %`, share) : progress("Looking…"));
+    current.result = await api.classify(state.clip, ask, { sent, step: (step) => stepArrived(current, step), signal });
+    say(`${label(current.result.predictions[0].label)}, ${percent(current.result.predictions[0].score)}. ${why(current.result, state.model)}`);
+  } catch (error) {
+    if (state.runs.get(point) === current) state.runs.delete(point);
+    if (signal.aborted) {
+      if (signal.reason !== "stop") return; // another run has begun
+      say("Cancelled.");
+    } else complain(error.problem ?? { title: "The page failed", detail: String(error) }, () => run(point));
+  }
+  state.busy = false;
+  progress(null);
+  if (state.runs.has(point)) display(current);
+  else if (state.runs.size) pick([...state.runs.keys()].at(-1));
+  else nothing();
+}
+
+function stepArrived(current, step) {
+  current.steps.push(step);
+  progress(`Looking: step ${step.step} of ${state.model.steps}`);
+  say(`Step ${step.step}: ${label(step.label)}, ${confidence(step.confidence, state.model.exit_criterion)}`);
+  parts.line.add(step, current.steps.length - 1);
+  state.visible = current.steps.length;
+  choose(current.steps.length - 1, current);
+}
+
+/** Show a run from its beginning. */
+function display(current) {
+  stopReplay();
+  show(byId("empty"), false);
+  show(byId("results"), true);
+  parts.line.clear();
+  current.steps.forEach((step, index) => parts.line.add(step, index));
+  if (current.result) parts.line.finish(current.result);
+  state.visible = current.steps.length;
+  if (current.steps.length === 0) parts.stage.clear();
+  choose(current.steps.length - 1, current);
+}
+
+function nothing() {
+  show(byId("results"), false);
+  show(byId("empty"), true);
+}
+
+/** Show one step of a run. */
+function choose(index, current = state.runs.get(state.point)) {
+  if (!current) return;
+  state.chosen = index;
+  if (current.steps[index]) parts.stage.show(current.steps[index]);
+  parts.line.mark(current.steps, index, state.visible);
+  parts.curve.draw(current, index, state.visible);
+  showAnswer(current, state.model);
+  showCost(current);
+  showComparison(state, pick);
+  byId("previous").disabled = index <= 0;
+  byId("next").disabled = index >= current.steps.length - 1;
+  byId("replay").disabled = !current.result;
+}
+
+function replay() {
+  const current = state.runs.get(state.point);
+  if (replaying !== null) return stopReplay(current);
+  byId("replay").textContent = "Stop";
+  state.visible = 0;
+  const next = () => {
+    state.visible += 1;
+    choose(state.visible - 1);
+    if (state.visible >= current.steps.length) stopReplay(current);
+  };
+  replaying = setInterval(next, REPLAY_MS);
+  return next();
+}
+
+function stopReplay(current = null) {
+  clearInterval(replaying);
+  replaying = null;
+  byId("replay").textContent = "Replay slowly";
+  if (!current) return;
+  state.visible = current.steps.length;
+  choose(state.chosen);
+}
+
+async function runTheRest() {
+  for (const { name } of state.points) {
+    if (state.runs.get(name)?.result) continue;
+    state.point = name;
+    pick(name);
+    await settled();
+    if (!state.runs.get(name)?.result) return;
+  }
+}
+
+/** Wait until no run is going on. */
+async function settled() {
+  while (state.busy) await new Promise((resolve) => requestAnimationFrame(resolve));
+}
+
+function progress(words, share = null) {
+  show(byId("progress"), words !== null);
+  if (words === null) return;
+  byId("progress-words").textContent = words;
+  const bar = byId("progress-bar");
+  if (share === null) bar.removeAttribute("value");
+  else bar.value = share;
+}
+
+function say(words) {
+  byId("live").textContent = words;
+}
+
+/** Say what went wrong, and offer to try again; null takes it back. */
+function complain(problem, again = null) {
+  const place = byId("alert");
+  if (!problem) return place.replaceChildren();
+  const id = problem.instance?.split(":").at(-1);
+  const retry = again && el("button", { type: "button", onclick: () => complain(null) || again() }, "Try again");
+  return place.replaceChildren(
+    el("h2", {}, problem.title),
+    el("p", {}, problem.detail),
+    el("p", { class: "alert-foot" }, retry, el("code", {}, problem.code), id ? el("small", {}, `request ${id}`) : null),
+  );
+}
+
+byId("cancel").addEventListener("click", () => cancel.abort("stop"));
+byId("previous").addEventListener("click", () => choose(state.chosen - 1));
+byId("next").addEventListener("click", () => choose(state.chosen + 1));
+byId("replay").addEventListener("click", replay);
+byId("run-all").addEventListener("click", runTheRest);

@@ -1,0 +1,108 @@
+/** The answer in words, and what it cost. */
+
+import { byId, el } from "./dom.js";
+import { confidence, label, milliseconds, number, percent } from "./format.js";
+
+const STAGES = ["upload", "queue", "decode", "glance", "focus"];
+
+/** What is known so far, or the answer. */
+export function showAnswer(run, model) {
+  const place = byId("answer");
+  if (run.result === null) {
+    const last = run.steps.at(-1);
+    place.replaceChildren(
+      el("p", { class: "top-label pending" }, last ? label(last.label) : "…"),
+      el("p", { class: "why" }, last ? `So far: ${confidence(last.confidence, model.exit_criterion)} sure` : "Not a frame yet."),
+    );
+    return;
+  }
+  const [best, ...others] = run.result.predictions;
+  place.replaceChildren(
+    el("div", { class: "top" }, el("p", { class: "top-label" }, label(best.label)), el("p", { class: "top-score" }, percent(best.score))),
+    el("p", { class: "why" }, why(run.result, model)),
+    el("ol", { class: "bars", "aria-label": "Runners-up" }, ...others.map(runnerUp)),
+  );
+}
+
+function runnerUp({ label: name, score }) {
+  return el(
+    "li",
+    { class: "bar-row" },
+    el("span", { class: "bar-name" }, label(name)),
+    el("span", { class: "track", "aria-hidden": "true" }, el("i", { "--share": `${score * 100}%` })),
+    el("span", { class: "bar-value" }, percent(score)),
+  );
+}
+
+/** Why it stopped where it did. */
+export function why(result, model) {
+  const { reason, step, steps, threshold } = result.exit;
+  const sure = confidence(result.exit.confidence, model.exit_criterion);
+  const looks = step === 1 ? "one frame" : `${step} frames`;
+  switch (reason) {
+    case "confident":
+      return `Sure enough after ${looks} of ${steps}: ${sure}, where ${confidence(threshold, model.exit_criterion)} is asked for.`;
+    case "all_steps":
+      return `Looked at all ${steps} frames; ${sure} sure at the end.`;
+    case "max_gflops":
+      return `Out of budget after ${looks} of ${steps}; ${sure} sure by then.`;
+    case "deadline":
+      return `Out of time after ${looks} of ${steps}; ${sure} sure by then.`;
+    default:
+      return `The video gave no more than ${looks} of ${steps}; ${sure} sure by then.`;
+  }
+}
+
+/** Compute and time. */
+export function showCost(run) {
+  const place = byId("cost");
+  if (run.result === null) {
+    place.replaceChildren(el("p", { class: "why" }, run.steps.length ? `${number(run.steps.at(-1).gflops)} GFLOPs so far` : "Nothing yet."));
+    return;
+  }
+  const { compute, timing_ms: timing, exit } = run.result;
+  const saved = 1 - compute.gflops / compute.gflops_full;
+  place.replaceChildren(
+    el(
+      "div",
+      { class: "top" },
+      el("p", { class: "price" }, el("b", {}, number(compute.gflops)), ` of ${number(compute.gflops_full)} GFLOPs`),
+      el("p", { class: "saved" }, saved > 0.0005 ? `${(saved * 100).toFixed(0)} % saved` : "full price"),
+    ),
+    el(
+      "div",
+      { class: "spent", role: "img", "aria-label": `Glance ${number(compute.glance_gflops)}, focus ${number(compute.focus_gflops)} GFLOPs` },
+      el("i", { class: "spent-glance", "--share": `${(compute.glance_gflops / compute.gflops_full) * 100}%` }),
+      el("i", { class: "spent-focus", "--share": `${(compute.focus_gflops / compute.gflops_full) * 100}%` }),
+    ),
+    el(
+      "p",
+      { class: "key" },
+      el("span", { class: "of-glance" }, `glance ${number(compute.glance_gflops)}`),
+      el("span", { class: "of-focus" }, `focus ${number(compute.focus_gflops)}`),
+    ),
+    el(
+      "dl",
+      { class: "facts" },
+      ...fact("Frames looked at", `${compute.frames_used} of ${exit.steps}`),
+      ...fact("Frames decoded", run.result.video.frames ? `${compute.frames_decoded} of ${run.result.video.frames}` : compute.frames_decoded),
+      ...fact("Milliseconds", milliseconds(timing.total)),
+    ),
+    el("ol", { class: "bars", "aria-label": "Milliseconds by stage" }, ...STAGES.map((stage) => stageRow(stage, timing))),
+  );
+}
+
+function fact(name, value) {
+  return [el("dt", {}, name), el("dd", {}, String(value))];
+}
+
+function stageRow(stage, timing) {
+  const share = Math.min(1, timing[stage] / timing.total) * 100;
+  return el(
+    "li",
+    { class: "bar-row" },
+    el("span", { class: "bar-name" }, stage),
+    el("span", { class: "track", "aria-hidden": "true" }, el("i", { class: `of-${stage}`, "--share": `${share}%` })),
+    el("span", { class: "bar-value" }, milliseconds(timing[stage])),
+  );
+}
