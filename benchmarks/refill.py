@@ -24,8 +24,9 @@ from bundle.store import Bundle, load_bundle
 from service.cores import usable_cores
 from service.engine.core import Engine, running
 from service.engine.request import EngineRequest
-from service.engine.runners.base import Component
-from service.engine.runners.onnx import OnnxRunner, batch_sizes_up_to
+from service.engine.runners.base import Component, Runner
+from service.engine.runners.choose import RunnerOptions, open_runner
+from service.engine.runners.graphs import batch_sizes_up_to
 from video.decoder import Frame
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -77,7 +78,7 @@ def exit_steps(videos: int, steps: int, mean: float, seed: int) -> list[int]:
     return [int(step) for step in np.random.default_rng(seed).choice(steps, videos, p=shares / shares.sum()) + 1]
 
 
-async def with_refill(bundle: Bundle, runner: OnnxRunner, leaving: list[int], batch: int) -> tuple[float, float, float]:
+async def with_refill(bundle: Bundle, runner: Runner, leaving: list[int], batch: int) -> tuple[float, float, float]:
     """Videos per second through the engine, mean rows of a batch, and the share of time spent outside the graphs."""
     steps, clock = bundle.manifest.steps, Clock()
     engine = Engine(bundle.manifest, runner, slots=2 * batch, max_batch=batch, max_queue=len(leaving), observer=clock)
@@ -95,7 +96,7 @@ async def with_refill(bundle: Bundle, runner: OnnxRunner, leaving: list[int], ba
     return len(leaving) / seconds, statistics.mean(clock.batches), 1 - clock.graph_seconds / seconds
 
 
-def without_refill(bundle: Bundle, runner: OnnxRunner, leaving: list[int], batch: int) -> float:
+def without_refill(bundle: Bundle, runner: Runner, leaving: list[int], batch: int) -> float:
     """Videos per second in static batches."""
     frames = np.stack([make_frames(bundle)[0]] * batch)
     begun = time.perf_counter()
@@ -135,8 +136,8 @@ def main() -> None:
             leaving = exit_steps(ask.videos, steps, mean, seed=batch)
             static, refill, fill, outside = [], [], [], []
             for _ in range(ask.rounds):  # A B A B: both sides see the same noise
-                runner = OnnxRunner(
-                    bundle, backend="onnxruntime-cpu", threads=usable_cores(), batch_sizes=batch_sizes_up_to(batch)
+                runner = open_runner(
+                    bundle, RunnerOptions(usable_cores(), batch_sizes_up_to(batch), backend="onnxruntime-cpu")
                 )
                 runner.warm_up()
                 static.append(without_refill(bundle, runner, leaving, batch))

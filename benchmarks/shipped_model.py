@@ -21,7 +21,7 @@ from bundle.manifest import Manifest
 from bundle.store import load_bundle
 from service.cores import usable_cores
 from service.engine.runners.base import Runner
-from service.engine.runners.onnx import OnnxRunner
+from service.engine.runners.choose import RunnerOptions, open_runner
 from training.data import Clip, list_clips
 from training.metrics import confusion, f1_per_class, macro_f1
 from video.decoder import FrameStream
@@ -56,7 +56,7 @@ def main() -> None:
     data = list_clips(options.data, options.split)
     if data.labels != manifest.labels:
         raise SystemExit(f"the clips have the classes {data.labels}, the bundle {manifest.labels}")
-    runner = OnnxRunner(bundle, backend=options.backend, threads=usable_cores(), batch_sizes=(BATCH,))
+    runner = open_runner(bundle, RunnerOptions(usable_cores(), (BATCH,), backend=options.backend))
     answers = answer_all(data.clips, manifest, runner)
     rows = [row(manifest, point.name, answers) for point in manifest.operating_points]
     print(markdown(rows))

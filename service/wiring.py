@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -11,15 +10,13 @@ from bundle.store import Bundle
 from service.classify import Rooms
 from service.decode.pool import DecodePool, PoolSettings
 from service.engine.core import Engine, running
-from service.engine.runners.base import Runner, RunnerError
+from service.engine.runners.base import Runner
+from service.engine.runners.choose import RunnerOptions, open_runner
+from service.engine.runners.graphs import batch_sizes_up_to
 from service.metrics import Metrics
 from service.settings import Settings
 
-BACKENDS = ("onnxruntime-cpu", "onnxruntime-cuda")
-
 MakeRunner = Callable[[Bundle, Settings], Runner]
-
-logger = logging.getLogger("adafocus.wiring")
 
 
 @asynccontextmanager
@@ -53,25 +50,16 @@ async def open_rooms(bundle: Bundle, settings: Settings, metrics: Metrics, make:
 
 
 def make_runner(bundle: Bundle, settings: Settings) -> Runner:
-    """The runner of the backend that was asked for; of the best one that works here if none was.
+    """The runner of the backend that was asked for; of the fastest one that works here if none was.
 
     Raises:
         RunnerError: there is no such backend, or it cannot run here.
     """
-    if settings.backend is not None:
-        return _onnx(bundle, settings, settings.backend)
-    try:
-        return _onnx(bundle, settings, "onnxruntime-cuda")
-    except RunnerError as error:
-        logger.info("running on the processor", extra={"fields": {"because": str(error)}})
-        return _onnx(bundle, settings, "onnxruntime-cpu")
-
-
-def _onnx(bundle: Bundle, settings: Settings, backend: str) -> Runner:
-    if backend not in BACKENDS:
-        raise RunnerError(f"unknown backend {backend!r}; there are {', '.join(BACKENDS)}")
-    # Imported late: a runtime is loaded only where one is used.
-    from service.engine.runners.onnx import OnnxRunner, batch_sizes_up_to
-
-    sizes = batch_sizes_up_to(settings.max_batch)
-    return OnnxRunner(bundle, backend=backend, threads=settings.intra_op_threads, batch_sizes=sizes)
+    return open_runner(
+        bundle,
+        RunnerOptions(
+            threads=settings.intra_op_threads,
+            batch_sizes=batch_sizes_up_to(settings.max_batch),
+            backend=settings.backend,
+        ),
+    )

@@ -159,7 +159,7 @@ def test_a_bundle_that_was_tampered_with(project_root: Path, tmp_path: Path) -> 
     assert "focus.onnx" in refused(project_root, "--bundle", bundle)
 
 
-@pytest.mark.parametrize(("backend", "hint"), [("abacus", "onnxruntime-cpu"), ("onnxruntime-cuda", "CUDA")])
+@pytest.mark.parametrize(("backend", "hint"), [("abacus", "onnxruntime-cpu"), ("onnxruntime-cuda", "onnxruntime-gpu")])
 def test_a_backend_that_is_not_there(project_root: Path, bundle: Path, backend: str, hint: str) -> None:
     assert hint in refused(project_root, "--bundle", bundle, "--port", 0, "--backend", backend)
 

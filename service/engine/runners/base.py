@@ -25,6 +25,11 @@ class RunnerError(RuntimeError):
     """A runtime that cannot be had, or a graph that failed; the text says which and what would help."""
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of what a foreign exception says, or its type if it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 @dataclass(frozen=True, slots=True)
 class StateWidths:
     """Lengths of the two recurrent states of a row; 0 where the model has none."""

@@ -3,36 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib import metadata
 from pathlib import Path
 
 import onnxruntime as ort
 
-from service.engine.runners.base import Array, Component, Float32, RunnerError
+from bundle.manifest import Precision
+from service.engine.runners.base import Array, Component, Float32, RunnerError, first_line
 from service.engine.runners.graphs import Executor, Graphs
 
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
 
-_ProviderChain = list[str | tuple[str, dict[str, str]]]
+_Providers = list[str | tuple[str, dict[str, str]]]
 
 
 class OnnxSessions:
-    """A session per graph.
+    """An ONNX Runtime session per graph."""
 
-    Args:
-        files: of the graphs.
-        graphs: their signatures.
-        providers: the wanted one first.
-        threads: of one graph run.
-
-    Raises:
-        RunnerError: the provider is not there, or a file cannot be loaded.
-    """
-
-    def __init__(self, files: Mapping[Component, Path], graphs: Graphs, providers: _ProviderChain, threads: int) -> None:
+    def __init__(self, sessions: Mapping[Component, ort.InferenceSession], graphs: Graphs) -> None:
+        self._sessions = dict(sessions)
         self._outputs = {name: [spec.name for spec in graph.outputs] for name, graph in graphs.items()}
-        self._sessions = {name: _session(file, providers, threads) for name, file in files.items()}
 
     def run(self, component: Component, feeds: Mapping[str, Array]) -> Mapping[str, Float32]:
         """See `Executor`."""
@@ -48,82 +38,49 @@ class OnnxSessions:
         self._sessions.clear()
 
 
-def open_cpu(files: Mapping[Component, Path], graphs: Graphs, threads: int) -> Executor:
+def open_cpu(files: Mapping[Component, Path], graphs: Graphs, threads: int, precision: Precision) -> Executor:
     """Both graphs on the processor.
 
     Raises:
-        RunnerError: both ONNX Runtime packages are installed, or a file cannot be loaded.
+        RunnerError: a file cannot be loaded.
     """
-    check_one_runtime()
-    return OnnxSessions(files, graphs, [CPU], threads)
+    options = _options(threads)
+    return OnnxSessions({name: _session(file, options, [CPU]) for name, file in files.items()}, graphs)
 
 
-def open_cuda(files: Mapping[Component, Path], graphs: Graphs, threads: int) -> Executor:
+def open_cuda(files: Mapping[Component, Path], graphs: Graphs, threads: int, precision: Precision) -> Executor:
     """Both graphs on the first CUDA device; never on the processor instead.
 
     Raises:
-        RunnerError: there is no CUDA provider or no device that it can use, or as for `open_cpu`.
-    """
-    check_one_runtime()
-    check_cuda()
-    # EXHAUSTIVE search would cost most of a second for every new shape.
-    return OnnxSessions(files, graphs, [(CUDA, {"cudnn_conv_algo_search": "HEURISTIC"}), CPU], threads)
-
-
-def check_cuda() -> None:
-    """Check that the installed ONNX Runtime was built with CUDA.
-
-    Raises:
-        RunnerError: it was not.
+        RunnerError: there is no CUDA provider, no device that it can use, or a file cannot be loaded.
     """
     if CUDA not in ort.get_available_providers():
-        raise RunnerError(
-            "onnxruntime-cuda was asked for, but the ONNX Runtime that is installed is the one for processors; "
-            "uninstall onnxruntime and install the extra `gpu`, or choose --backend onnxruntime-cpu"
-        )
+        raise RunnerError("this ONNX Runtime was built without CUDA; uninstall it and install the extra `gpu`")
+    options = _options(threads)
+    # EXHAUSTIVE search would cost most of a second for every new shape.
+    providers: _Providers = [(CUDA, {"cudnn_conv_algo_search": "HEURISTIC"}), CPU]
+    sessions = {name: _session(file, options, providers) for name, file in files.items()}
+    for session in sessions.values():
+        if session.get_providers()[0] != CUDA:
+            # ONNX Runtime falls back to the processor with no more than a log line.
+            raise RunnerError(
+                "ONNX Runtime finds no CUDA device that it can use; look at nvidia-smi, or choose onnxruntime-cpu"
+            )
+    return OnnxSessions(sessions, graphs)
 
 
-def check_one_runtime() -> None:
-    """Check that not both ONNX Runtime packages are installed.
-
-    Raises:
-        RunnerError: they are.
-    """
-    if all(_is_installed(name) for name in ("onnxruntime", "onnxruntime-gpu")):
-        raise RunnerError(
-            "onnxruntime and onnxruntime-gpu are both installed and overwrite each other's files; "
-            "uninstall both, then install one: pip uninstall onnxruntime onnxruntime-gpu"
-        )
-
-
-def _is_installed(distribution: str) -> bool:
-    try:
-        metadata.distribution(distribution)
-    except metadata.PackageNotFoundError:
-        return False
-    return True
-
-
-def _session(file: Path, providers: _ProviderChain, threads: int) -> ort.InferenceSession:
+def _options(threads: int) -> ort.SessionOptions:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    options.log_severity_level = 4 if providers[0] != CPU else 3
+    options.log_severity_level = 4  # what goes wrong is raised, and says so once
     # Waiting threads must sleep: spinning ones take the decoder's processor on a small machine.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    wanted = providers[0] if isinstance(providers[0], str) else providers[0][0]
+    return options
+
+
+def _session(file: Path, options: ort.SessionOptions, providers: _Providers) -> ort.InferenceSession:
     try:
-        session = ort.InferenceSession(str(file), options, providers=providers)
+        return ort.InferenceSession(str(file), options, providers=providers)
     except Exception as error:  # ONNX Runtime has no public exception base class
-        raise RunnerError(f"ONNX Runtime cannot load {file.name}: {_first_line(error)}") from error
-    if session.get_providers()[0] != wanted:
-        # ONNX Runtime falls back to the processor with no more than a log line.
-        raise RunnerError(
-            "onnxruntime-cuda was asked for, but ONNX Runtime finds no CUDA device that it can use; "
-            "check the driver with nvidia-smi, or choose --backend onnxruntime-cpu"
-        )
-    return session
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise RunnerError(f"ONNX Runtime cannot load {file.name}: {first_line(error)}") from error

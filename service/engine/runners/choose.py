@@ -1,0 +1,204 @@
+"""Which runtime and precision serve a bundle here: what was asked for, or the fastest that is installed.
+
+Runtimes are imported by name, when one is used: none of them is needed to import the service.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import cast
+
+from bundle.manifest import GraphFormat, Manifest, Precision
+from bundle.store import Bundle
+from service.engine.runners.base import Component, Runner, RunnerError
+from service.engine.runners.graphs import Executor, GraphRunner, Graphs, graphs_of, has_graphs
+from service.engine.runners.processor import has_bf16, has_int8
+
+LARGE_STEP_FLOPS = 100_000_000
+"""From here on bfloat16 saves more arithmetic than OpenVINO's dearer calls cost (docs/backends.md)."""
+
+OpenExecutor = Callable[[Mapping[Component, Path], Graphs, int, Precision], Executor]
+
+logger = logging.getLogger("adafocus.runner")
+
+
+@dataclass(frozen=True, slots=True)
+class RunnerOptions:
+    """What a runner is made with.
+
+    Attributes:
+        threads: of one graph run, on the processor.
+        batch_sizes: ascending; every batch runs at one of them.
+        backend: name of a runtime; None: the fastest that is installed.
+        precision: None: the fastest that bundle, runtime and processor have together.
+    """
+
+    threads: int
+    batch_sizes: tuple[int, ...]
+    backend: str | None = None
+    precision: Precision | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Abilities:
+    """What this machine has: installed distributions, and precisions that its processor is fast in."""
+
+    installed: frozenset[str]
+    precisions: frozenset[Precision]
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """A runtime.
+
+    Attributes:
+        distributions: any of them provides it; the first is what the extra installs.
+        extra: of this project, that installs it.
+        opens: module and function of its `OpenExecutor`.
+        format: of the graphs that it reads.
+        precisions: what it can compute in, fastest first, and the precision of the graphs that it reads for it.
+        on_processor: it needs no other device.
+    """
+
+    distributions: tuple[str, ...]
+    extra: str
+    opens: tuple[str, str]
+    format: GraphFormat
+    precisions: Mapping[Precision, Precision]
+    on_processor: bool = True
+
+
+_ROOM = "service.engine.runners"
+
+BACKENDS: Mapping[str, Backend] = {
+    "onnxruntime-cpu": Backend(
+        ("onnxruntime", "onnxruntime-gpu"),
+        "serve",
+        (f"{_ROOM}.onnx", "open_cpu"),
+        "onnx",
+        {"int8": "int8", "fp32": "fp32"},
+    ),
+    "onnxruntime-cuda": Backend(
+        ("onnxruntime-gpu",),
+        "gpu",
+        (f"{_ROOM}.onnx", "open_cuda"),
+        "onnx",
+        {"fp16": "fp16", "fp32": "fp32"},
+        on_processor=False,
+    ),
+}
+
+
+def open_runner(bundle: Bundle, options: RunnerOptions) -> Runner:
+    """The runner that was asked for, or the fastest one for this bundle on this machine.
+
+    Raises:
+        RunnerError: there is no such backend, it cannot run here, or the bundle has no graphs for it.
+    """
+    here = abilities_here()
+    if options.backend is not None:
+        if options.backend not in BACKENDS:
+            raise RunnerError(f"unknown backend {options.backend!r}; there are {', '.join(BACKENDS)}")
+        return _open(bundle, options, options.backend, here)
+    check_one_onnxruntime(here.installed)
+    if "onnxruntime-gpu" in here.installed:
+        try:
+            return _open(bundle, options, "onnxruntime-cuda", here)
+        except RunnerError as error:
+            # Whoever installed the runtime for GPUs wants to know why none is used.
+            logger.warning("no GPU is used", extra={"fields": {"because": str(error)}})
+    return _open(bundle, options, fastest_on_processor(bundle.manifest, options.precision, here), here)
+
+
+def fastest_on_processor(manifest: Manifest, wanted: Precision | None, here: Abilities) -> str:
+    """Name of the backend that serves the bundle fastest without a GPU.
+
+    Raises:
+        RunnerError: none of those installed can serve it.
+    """
+    ranks: dict[Precision, int] = {"int8": 0, "bf16": 1 if manifest.flops.per_step >= LARGE_STEP_FLOPS else 2}
+    found: list[tuple[int, int, str]] = []
+    for name, backend in BACKENDS.items():
+        if backend.on_processor and here.installed.intersection(backend.distributions):
+            precision = choose_precision(backend, manifest, wanted, here)
+            if precision is not None:
+                found.append((ranks.get(precision, 2), len(found), name))
+    if not found:
+        return "onnxruntime-cpu"  # opening it says what is missing
+    return min(found)[2]
+
+
+def choose_precision(
+    backend: Backend, manifest: Manifest, wanted: Precision | None, here: Abilities
+) -> Precision | None:
+    """The precision that was wanted, or the fastest for that backend; None if the bundle has no graphs for it."""
+    held = [
+        precision
+        for precision, read in backend.precisions.items()
+        if has_graphs(manifest, backend.format, read) and wanted in (None, precision)
+    ]
+    fast = [precision for precision in held if not backend.on_processor or precision in here.precisions]
+    return next(iter(fast or held), None)
+
+
+def abilities_here() -> Abilities:
+    """What is installed, and what this processor is fast in."""
+    distributions = {name for backend in BACKENDS.values() for name in backend.distributions}
+    precisions: set[Precision] = {"fp32"}
+    if has_int8():
+        precisions.add("int8")
+    if has_bf16():
+        precisions.add("bf16")
+    return Abilities(frozenset(filter(_is_installed, distributions)), frozenset(precisions))
+
+
+def check_one_onnxruntime(installed: frozenset[str]) -> None:
+    """Check that not both ONNX Runtime packages are installed; pip does not.
+
+    Raises:
+        RunnerError: they are.
+    """
+    if {"onnxruntime", "onnxruntime-gpu"} <= installed:
+        raise RunnerError(
+            "onnxruntime and onnxruntime-gpu are both installed and overwrite each other's files; "
+            "uninstall both and install the one that is wanted"
+        )
+
+
+def _open(bundle: Bundle, options: RunnerOptions, name: str, here: Abilities) -> Runner:
+    backend = BACKENDS[name]
+    if "onnxruntime-gpu" in backend.distributions:
+        check_one_onnxruntime(here.installed)
+    if not here.installed.intersection(backend.distributions):
+        raise RunnerError(_missing(name, backend, here))
+    if options.precision is not None and options.precision not in backend.precisions:
+        raise RunnerError(
+            f"backend {name} does not compute in {options.precision}; it does in {', '.join(backend.precisions)}"
+        )
+    precision = choose_precision(backend, bundle.manifest, options.precision, here) or options.precision or "fp32"
+    graphs = graphs_of(bundle.manifest, backend.format, backend.precisions[precision])
+    files = {component: bundle.file(graph) for component, graph in graphs.items()}
+    module, function = backend.opens
+    open_executor = cast("OpenExecutor", getattr(importlib.import_module(module), function))
+    executor = open_executor(files, graphs, options.threads, precision)
+    return GraphRunner(executor, graphs, backend=name, precision=precision, batch_sizes=options.batch_sizes)
+
+
+def _missing(name: str, backend: Backend, here: Abilities) -> str:
+    needed = backend.distributions[0]
+    first = "uninstall onnxruntime, then " if needed == "onnxruntime-gpu" and "onnxruntime" in here.installed else ""
+    return f"backend {name} needs {needed}, which is not installed; {first}pip install -e '.[{backend.extra}]'"
+
+
+def _is_installed(distribution: str) -> bool:
+    try:
+        metadata.distribution(distribution)
+    except metadata.PackageNotFoundError:
+        return False
+    return True

@@ -1,0 +1,161 @@
+"""What all runtimes share: picking a bundle's graphs, fixed batch sizes, padding, and the protocol's verbs.
+
+A runtime is reduced to an `Executor`: one file each, named arrays in, named arrays out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import numpy as np
+
+from bundle.manifest import Graph, GraphFormat, Manifest, Precision
+from service.engine.runners.base import (
+    Array,
+    Component,
+    Float32,
+    FocusOutput,
+    GlanceOutput,
+    Int64,
+    RunnerError,
+    StateWidths,
+    UInt8,
+)
+
+COMPONENTS: tuple[Component, ...] = ("glance", "focus")
+
+Graphs = Mapping[Component, Graph]
+
+
+class Executor(Protocol):
+    """Both graphs of a bundle, loaded into a runtime. Calls come from one thread at a time."""
+
+    def run(self, component: Component, feeds: Mapping[str, Array]) -> Mapping[str, Float32]:
+        """Outputs by name; they stay as they are when the next call runs.
+
+        Raises:
+            RunnerError: the graph failed.
+        """
+
+    def close(self) -> None:
+        """Give memory and device back."""
+
+
+class GraphRunner:
+    """The two graphs of a bundle behind the runner protocol, at a few fixed batch sizes.
+
+    Args:
+        executor: the runtime that has loaded them.
+        graphs: what the bundle says of them.
+        backend: as in ``--backend``.
+        precision: that the graphs are computed in.
+        batch_sizes: ascending; a batch is padded with zero rows to the next of them, so that no request meets a
+            shape that the runtime has not planned for.
+    """
+
+    def __init__(
+        self, executor: Executor, graphs: Graphs, *, backend: str, precision: Precision, batch_sizes: Sequence[int]
+    ) -> None:
+        self.backend = backend
+        self.precision: Precision = precision
+        self.widths = StateWidths(
+            policy=graphs["glance"].width("policy_state"), pooled=graphs["focus"].width("pooled_state")
+        )
+        self._executor = executor
+        self._graphs = graphs
+        self._inputs = {name: frozenset(spec.name for spec in graph.inputs) for name, graph in graphs.items()}
+        self._batch_sizes = tuple(batch_sizes)
+
+    def padded(self, rows: int) -> int:
+        """The smallest planned batch size that holds the rows.
+
+        Raises:
+            RunnerError: more rows than the largest planned batch.
+        """
+        for size in self._batch_sizes:
+            if rows <= size:
+                return size
+        raise RunnerError(f"{rows} rows do not fit the largest batch, {self._batch_sizes[-1]}")
+
+    def glance(self, frames: UInt8, policy_state: Float32) -> GlanceOutput:
+        """See :class:`Runner`."""
+        outputs = self._run("glance", {"frames": frames, "policy_state": policy_state})
+        return GlanceOutput(
+            feature=outputs["glance_feature"],
+            patch_centre=outputs["patch_centre"],
+            policy_state=outputs.get("next_policy_state", policy_state),
+        )
+
+    def focus(
+        self, frames: UInt8, patch_centre: Float32, glance_feature: Float32, pooled_state: Float32, step: Int64
+    ) -> FocusOutput:
+        """See :class:`Runner`."""
+        feeds: dict[str, Array] = {
+            "frames": frames,
+            "patch_centre": patch_centre,
+            "glance_feature": glance_feature,
+            "pooled_state": pooled_state,
+            "step": step,
+        }
+        outputs = self._run("focus", feeds)
+        return FocusOutput(logits=outputs["logits"], pooled_state=outputs.get("next_pooled_state", pooled_state))
+
+    def warm_up(self) -> None:
+        """Run both graphs once at every planned batch size, the largest first: memory then grows only once."""
+        for size in reversed(self._batch_sizes):
+            for name, graph in self._graphs.items():
+                self._run(name, example_feeds(graph, size))
+
+    def close(self) -> None:
+        """Give the device back."""
+        self._executor.close()
+
+    def _run(self, component: Component, feeds: Mapping[str, Array]) -> dict[str, Float32]:
+        rows = len(next(iter(feeds.values())))
+        size = self.padded(rows)
+        wanted = {key: _pad(value, size) for key, value in feeds.items() if key in self._inputs[component]}
+        outputs = self._executor.run(component, wanted)
+        return {key: value[:rows] for key, value in outputs.items()}
+
+
+def graphs_of(manifest: Manifest, fmt: GraphFormat, precision: Precision) -> Graphs:
+    """Both graphs of that format and precision.
+
+    Raises:
+        RunnerError: the bundle holds none, with the command that would make them.
+    """
+    try:
+        return {component: manifest.graph(component, fmt, precision) for component in COMPONENTS}
+    except KeyError as error:
+        raise RunnerError(
+            f"the bundle has no {fmt} graphs in {precision}; "
+            f"export it with --format {fmt} --precision {precision}, or choose another backend or precision"
+        ) from error
+
+
+def has_graphs(manifest: Manifest, fmt: GraphFormat, precision: Precision) -> bool:
+    """Whether the bundle holds graphs of that format and precision."""
+    return any(graph.format == fmt and graph.precision == precision for graph in manifest.graphs)
+
+
+def example_feeds(graph: Graph, batch: int) -> dict[str, Array]:
+    """Zero arrays of a graph's input shapes at a batch size."""
+    return {
+        spec.name: np.zeros([batch if isinstance(size, str) else size for size in spec.shape], dtype=spec.dtype)
+        for spec in graph.inputs
+    }
+
+
+def batch_sizes_up_to(largest: int) -> tuple[int, ...]:
+    """1, 2, 4, … and the largest itself: few shapes to plan, at most half of a batch is padding."""
+    sizes = [1]
+    while sizes[-1] * 2 < largest:
+        sizes.append(sizes[-1] * 2)
+    return (*sizes, largest) if largest > 1 else (1,)
+
+
+def _pad(array: Array, size: int) -> Array:
+    if len(array) == size:
+        return array
+    return np.concatenate([array, np.zeros((size - len(array), *array.shape[1:]), dtype=array.dtype)])
