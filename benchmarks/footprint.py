@@ -9,21 +9,15 @@ times, and reads the processes' memory after one answer. Linux only.
 from __future__ import annotations
 
 import argparse
-import os
-import re
-import signal
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
 import urllib.request
 from pathlib import Path
 
 from benchmarks.machine import write_results
-
-ROOT = Path(__file__).resolve().parent.parent
-READY_SECONDS = 60.0
+from benchmarks.service_process import ROOT, running_service
 
 
 def main() -> None:
@@ -51,65 +45,20 @@ def main() -> None:
 
 
 def start_and_classify(program: Path) -> dict[str, float]:
-    """Start the service once: seconds to ready, then resident megabytes of the service and its workers."""
-    begun = time.perf_counter()
-    process = subprocess.Popen(
-        [program, "serve", "--port", "0", "--bundle", ROOT / "bundles" / "tank-state"],
-        stderr=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        text=True,
-    )
-    try:
-        url = _announced_url(process)
-        while not _ready(url):
-            if time.perf_counter() - begun > READY_SECONDS:
-                raise TimeoutError(f"not ready after {READY_SECONDS} s")
-            time.sleep(0.005)
-        ready = time.perf_counter() - begun
+    """Start the service once: seconds to ready, then megabytes of the service and its workers after an answer."""
+    with running_service("--bundle", str(ROOT / "bundles" / "tank-state"), program=program) as service:
         clip = next((ROOT / "samples").glob("*.mp4")).read_bytes()
-        with urllib.request.urlopen(urllib.request.Request(f"{url}/classify", data=clip), timeout=30) as answer:  # noqa: S310
+        request = urllib.request.Request(f"{service.url}/classify", data=clip)  # noqa: S310
+        with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
             answer.read()
-        children = [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
-        return {
-            "ready": ready,
-            "service": proportional_megabytes(process.pid),
-            "workers": sum(proportional_megabytes(pid) for pid in children),
-            "count": float(len(children)),
-        }
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(timeout=30)
+        own, workers = service.memory_mb()
+        count = float(len(service.workers()))
+        return {"ready": service.seconds_to_ready, "service": own, "workers": workers, "count": count}
 
 
 def megabytes(folder: Path) -> float:
     """Size on disk of a folder's files, links not followed."""
     return sum(path.lstat().st_size for path in folder.rglob("*") if not path.is_dir()) / 1e6
-
-
-def proportional_megabytes(pid: int) -> float:
-    """Proportional set size: pages that processes share are split between them, so that sums are true."""
-    rollup = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii")
-    found = re.search(r"^Pss:\s+(\d+) kB", rollup, re.MULTILINE)
-    return int(found[1]) * 1024 / 1e6 if found else float("nan")
-
-
-def _announced_url(process: subprocess.Popen[str]) -> str:
-    if process.stderr is None:
-        raise RuntimeError("the service's log is not readable")
-    for line in process.stderr:
-        found = re.search(r"http://[0-9.]+:\d+", line)
-        if found:
-            os.set_blocking(process.stderr.fileno(), False)
-            return found[0]
-    raise RuntimeError("the service ended before it said where it listens")
-
-
-def _ready(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(f"{url}/readyz", timeout=1) as answer:  # noqa: S310
-            return bool(answer.status == 200)
-    except OSError:
-        return False
 
 
 if __name__ == "__main__":

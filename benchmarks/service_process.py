@@ -1,0 +1,82 @@
+"""A service of its own for a benchmark: started, waited for, looked at from outside, and ended by its process id."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+ROOT = Path(__file__).resolve().parent.parent
+READY_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class ServiceProcess:
+    """A running service: where it listens, its process, and how long it took to be ready."""
+
+    url: str
+    pid: int
+    seconds_to_ready: float
+
+    def workers(self) -> list[int]:
+        """Process ids of its decode workers."""
+        return [int(pid) for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
+
+    def memory_mb(self) -> tuple[float, float]:
+        """Megabytes of the service and of all its workers, shared pages split between those who share them."""
+        return proportional_megabytes(self.pid), sum(proportional_megabytes(pid) for pid in self.workers())
+
+
+@contextmanager
+def running_service(*options: str, program: Path | None = None) -> Iterator[ServiceProcess]:
+    """Start ``adafocus serve`` on a free port of the loopback and end it with SIGTERM.
+
+    Args:
+        options: further command-line options.
+        program: the command; by default the one beside this interpreter.
+    """
+    begun = time.perf_counter()
+    command = [program or Path(sys.executable).with_name("adafocus"), "serve", "--port", "0", *options]
+    with tempfile.TemporaryFile("w+") as log:
+        process = subprocess.Popen(command, stderr=log, stdout=subprocess.DEVNULL)
+        try:
+            url = ""
+            while not (url := url or _announced_url(log)) or not _ready(url):
+                if process.poll() is not None or time.perf_counter() - begun > READY_SECONDS:
+                    log.seek(0)
+                    raise RuntimeError(f"the service did not become ready: {log.read()[-1000:]}")
+                time.sleep(0.005)
+            yield ServiceProcess(url, process.pid, time.perf_counter() - begun)
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(timeout=60)
+
+
+def proportional_megabytes(pid: int) -> float:
+    """Proportional set size: pages that processes share are split between them, so that sums are true."""
+    rollup = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii")
+    found = re.search(r"^Pss:\s+(\d+) kB", rollup, re.MULTILINE)
+    return int(found[1]) * 1024 / 1e6 if found else float("nan")
+
+
+def _announced_url(log: IO[str]) -> str:
+    log.seek(0)
+    found = re.search(r"http://[0-9.]+:\d+", log.read())
+    return found[0] if found else ""
+
+
+def _ready(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{url}/readyz", timeout=1) as answer:  # noqa: S310
+            return bool(answer.status == 200)
+    except OSError:
+        return False
