@@ -195,7 +195,6 @@ async def test_the_other_routes(client: httpx.AsyncClient) -> None:
     assert [point["name"] for point in model["operating_points"]] == ["full", "accurate", "balanced", "fast"]
     assert model["flops"]["glance"] == 1_000_000
     front = await client.get("/")
-    assert "/docs" in front.text
     assert front.headers["content-type"].startswith("text/html")
     assert (await client.get("/docs")).status_code == 200
 

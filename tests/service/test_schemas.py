@@ -84,7 +84,7 @@ def test_a_value_out_of_range_is_told_what_is_allowed(name: str, value: str, all
     assert len(text) < 200
 
 
-@pytest.mark.parametrize("name", ["stream", "Exit", "", "x" * 5000])
+@pytest.mark.parametrize("name", ["steps", "Exit", "", "x" * 5000])
 def test_an_unknown_parameter_is_named_beside_the_known_ones(name: str) -> None:
     text = refusal((name, "true"))
     assert name[:40] in text
