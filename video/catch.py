@@ -63,8 +63,8 @@ class Catch:
             number = self._number(frame)
             if number is None:
                 continue
-            for between in range(self._passed + 1, number):
-                # Decoded, and not shown on its own: what was on display just before stays on display.
+            # Decoded, and not shown on its own: what was on display just before stays on display.
+            for between in [index for index in self.needed if self._passed < index < number]:
                 packet = self.packet(between)
                 if self._begun <= packet < at and packet not in self.failed:
                     self._keep(between, self._last)
@@ -91,6 +91,8 @@ class Catch:
             return
         try:
             self.kept[number] = self._resizer(frame, clockwise_rotation(frame))
+        except MemoryError:
+            raise
         except FOREIGN_ERRORS:
             return
         self.needed.discard(number)

@@ -81,6 +81,7 @@ class Cursor:
 
         Raises:
             TooManyPixels: a frame is larger than the limits allow.
+            MemoryError: this process may not have as much as decoding needs.
         """
         packet, self._pending = self._pending, None
         if packet is None:
@@ -153,6 +154,9 @@ class Cursor:
     def _decode(self, packet: av.Packet[VideoStream] | None) -> Step:
         try:
             frames = self._source.stream.decode(packet)
+        except MemoryError:
+            # The process's limit, not the packet's fault: the next one would fail like it.
+            raise
         except FOREIGN_ERRORS:
             return Step(failed=True)
         for frame in frames:

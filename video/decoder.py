@@ -96,6 +96,7 @@ class FrameStream:
         Raises:
             Undecodable: not a single wanted frame could be had, or what came before the first was mostly garbage.
             TooManyPixels: the video grew over the limits midway.
+            MemoryError: this process may not have as much as decoding needs.
         """
         while self._position < len(self._wanted):
             index = self._wanted[self._position]

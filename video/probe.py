@@ -16,6 +16,8 @@ from video.limits import MediaLimits
 from video.source import Reader, Source
 from video.transform import clockwise_rotation
 
+_RATE_TOLERANCE = 0.1
+
 
 @dataclass(frozen=True)
 class VideoInfo:
@@ -131,7 +133,10 @@ def _rate_and_duration(source: Source, index: FrameIndex) -> tuple[float | None,
     declared = stream.average_rate or stream.guessed_rate
     fps = float(declared) if declared and declared > 0 else None
     if index.seconds:
-        return index.frames / index.seconds if fps is None else fps, index.seconds
+        measured = index.frames / index.seconds
+        # The declared rate is the rounder number, where it is not a lie.
+        honest = fps is not None and abs(fps - measured) <= _RATE_TOLERANCE * measured
+        return fps if honest else measured, index.seconds
     if fps:
         return fps, index.frames / fps
     duration = source.container.duration
