@@ -92,13 +92,12 @@ class DecodePool:
         Raises:
             WorkerStartError: one could not be started; none is left behind.
         """
-        starts = [asyncio.create_task(self._add_worker()) for _ in range(self.settings.workers)]
+        starts = (self._add_worker() for _ in range(self.settings.workers))
         try:
-            await asyncio.gather(*starts)
+            for result in await asyncio.gather(*starts, return_exceptions=True):
+                if isinstance(result, BaseException):
+                    raise result
         except BaseException:
-            for start in starts:
-                start.cancel()
-            await asyncio.gather(*starts, return_exceptions=True)
             await self.close()
             raise
 

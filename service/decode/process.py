@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import subprocess
 import sys
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from pathlib import Path
 
 import service
@@ -47,7 +47,7 @@ class WorkerProcess:
         sandbox: what holds inside.
     """
 
-    def __init__(self, process: asyncio.subprocess.Process, control: socket.socket, frames: SharedFrames) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], control: socket.socket, frames: SharedFrames) -> None:
         self.frames = frames
         self.sandbox: SandboxReport | None = None
         self._process = process
@@ -71,16 +71,7 @@ class WorkerProcess:
                 command = worker.arguments(
                     control=theirs.fileno(), frames=frames, memory_bytes=memory_bytes, parent=os.getpid()
                 )
-                process = await asyncio.create_subprocess_exec(
-                    sys.executable,
-                    "-P",
-                    *command,
-                    stdin=asyncio.subprocess.DEVNULL,
-                    stdout=asyncio.subprocess.DEVNULL,
-                    pass_fds=(theirs.fileno(), frames.fd),
-                    env=_environment(),
-                    start_new_session=True,
-                )
+                process = _spawn(command, theirs.fileno(), frames.fd)
         except BaseException:
             ours.close()
             frames.close()
@@ -90,7 +81,12 @@ class WorkerProcess:
             self.sandbox = await self._ready(start_seconds)
         except BaseException:
             self.kill()
-            await asyncio.shield(self.reap())
+            reaping = asyncio.create_task(self.reap())
+            try:
+                await asyncio.shield(reaping)
+            except asyncio.CancelledError:  # cancelled only now: a process must not be left behind for that
+                await reaping
+                raise
             raise
         return self
 
@@ -128,17 +124,35 @@ class WorkerProcess:
     def kill(self) -> None:
         """End it now. May be called again, and when it has ended by itself."""
         self._stop_listening()
-        if self._process.returncode is None:
-            with suppress(ProcessLookupError):
-                self._process.kill()
+        self._process.kill()
 
     async def reap(self) -> int:
         """Wait for its end and let everything go; returns its exit code, negative for a signal."""
-        code = await self._process.wait()
+        code = await self._end()
         self._stop_listening()
         self._control.close()
         self.frames.close()
         return code
+
+    async def _end(self) -> int:
+        """The exit code, once there is one.
+
+        Not asyncio's own child watcher: on Python 3.11 that is a thread for each worker, and it loses the exit code of
+        a process that is killed when it is dead already.
+        """
+        if self._process.poll() is None:
+            try:
+                handle = os.pidfd_open(self.pid)
+            except OSError:  # a kernel before 5.3, or a container that does not let us
+                return await asyncio.to_thread(self._process.wait)
+            ended = asyncio.Event()
+            self._loop.add_reader(handle, ended.set)
+            try:
+                await ended.wait()
+            finally:
+                self._loop.remove_reader(handle)
+                os.close(handle)
+        return self._process.wait()
 
     async def _ready(self, seconds: float) -> SandboxReport:
         first: asyncio.Future[Reply] = self._loop.create_future()
@@ -192,6 +206,18 @@ class WorkerProcess:
         self._on_reply = self._on_lost = None
         if self._control.fileno() >= 0:
             self._loop.remove_reader(self._control)
+
+
+def _spawn(arguments: list[str], *inherited: int) -> subprocess.Popen[bytes]:
+    """Start a worker; takes a few milliseconds, until it has begun to run."""
+    return subprocess.Popen(  # noqa: S603 - this interpreter, with arguments of our own
+        [sys.executable, "-P", *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        pass_fds=inherited,
+        env=_environment(),
+        start_new_session=True,
+    )
 
 
 def _environment() -> dict[str, str]:

@@ -69,6 +69,7 @@ class DecodeSession:
         self._inbox: deque[tuple[int, Frame]] = deque()
         self._held: set[int] = set()
         self._need: Need | None = None
+        self._told_size, self._told_complete = spool.size, spool.complete
         self._last_position = -1
         self._dropped = False  # the consumer wants no more
         self._stopping = False  # the worker has been told to stop
@@ -99,7 +100,8 @@ class DecodeSession:
             WorkerGoneError: the worker has ended meanwhile.
             OSError: the spool cannot be passed on.
         """
-        message = self._job.message(self._spool.size, self._spool.complete, self._spool.expected_bytes)
+        self._told_size, self._told_complete = self._spool.size, self._spool.complete
+        message = self._job.message(self._told_size, self._told_complete, self._spool.expected_bytes)
         fd = self._spool.open_for_reading()
         try:
             self._worker.send(message, fd)
@@ -200,9 +202,10 @@ class DecodeSession:
             self._changed.set()
 
     def _take_need(self, reply: Need) -> None:
-        satisfied = reply.size is not None and reply.size <= self._spool.size
-        if self._need is not None or satisfied or self._spool.complete:
-            raise ProtocolError("a need for bytes that are there")
+        # More may have come meanwhile than the worker could know of.
+        told = self._told_complete or (reply.size is not None and reply.size <= self._told_size)
+        if self._need is not None or told:
+            raise ProtocolError("a need for bytes that it was told of")
         self._need = reply
         self._feed()
 
@@ -222,7 +225,8 @@ class DecodeSession:
         enough = need.size is not None and self._spool.size >= need.size
         if enough or self._spool.complete:
             self._need = None
-            self._say({"type": "more", "size": self._spool.size, "complete": self._spool.complete})
+            self._told_size, self._told_complete = self._spool.size, self._spool.complete
+            self._say({"type": "more", "size": self._told_size, "complete": self._told_complete})
             self._watchdog.heard(owes=True)
 
     def _give_back(self, slot: int) -> None:

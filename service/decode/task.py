@@ -79,11 +79,13 @@ class Task:
         job = self._job
         stream = self._stream = self._timed(lambda: _stream(video, job, self._control.check))
         self._control.send({"type": "opened", "info": asdict(video.info), **self._cost()})
-        while True:
+        position, last = -1, job.frames + (job.focus_frames or 0) - 1
+        while position < last:
             slot = self._control.wait_for_slot()
             frame = self._timed(stream.next)
             if frame is None:
                 return
+            position = frame.position
             self._frames.put(slot, frame.pixels)
             place = {"slot": slot, "position": frame.position, "index": frame.index, "time_s": frame.time_s}
             self._control.send({"type": "frame", **place, **self._cost()})

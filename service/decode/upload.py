@@ -43,10 +43,9 @@ async def receive(
     except Problem as problem:
         spool.fail(problem)
         raise
-    except OSError as error:
-        internal = Internal()
-        spool.fail(internal)
-        raise internal from error
+    except BaseException:  # the client left, say: not our error to report, but nobody shall wait for more bytes
+        spool.fail(Internal())
+        raise
 
 
 async def _receive(
@@ -62,7 +61,10 @@ async def _receive(
         received += len(chunk)
         if received > max_bytes:
             raise TooLarge(f"the body is larger than {max_bytes} bytes, the most permitted")
-        feed(chunk)
+        try:
+            feed(chunk)
+        except OSError as error:
+            raise Internal from error
     if not received:
         raise EmptyBody("the body holds no bytes; send a video as the body, or as the form's part 'video'")
     if form is not None:

@@ -99,12 +99,15 @@ class Watchdog:
         cpu = cpu_seconds()
         self._signs = Signs(heard=self._loop.time(), cpu_start=cpu, cpu_heard=cpu)
         self._timer: asyncio.TimerHandle | None = None
+        self._stopped = False
         self._sleep(cpu)
 
     def heard(self, *, owes: bool) -> None:
         """The worker has spoken, or been spoken to; ``owes`` says whether it is its turn now."""
         self._signs.heard, self._signs.cpu_heard = self._loop.time(), self._cpu_seconds()
         self._signs.owes = owes
+        if self._signs.cpu_heard - self._signs.cpu_start >= self._patience.cpu_seconds:
+            self._expire("busy")
 
     def closing(self) -> None:
         """The request was closed."""
@@ -114,6 +117,15 @@ class Watchdog:
 
     def stop(self) -> None:
         """The request has ended."""
+        self._stopped = True
+        self._cancel()
+
+    def _expire(self, verdict: Verdict) -> None:
+        if not self._stopped:
+            self.stop()
+            self._give_up(verdict)
+
+    def _cancel(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -122,15 +134,16 @@ class Watchdog:
         now, cpu = self._loop.time(), self._cpu_seconds()
         verdict = judge(self._signs, self._patience, now, cpu)
         if verdict is not None:
-            self.stop()
-            self._give_up(verdict)
+            self._expire(verdict)
             return
         if works(self._signs, now, cpu):
             self._signs.heard, self._signs.cpu_heard = now, cpu
         self._sleep(cpu)
 
     def _sleep(self, cpu: float) -> None:
-        self.stop()
+        self._cancel()
+        if self._stopped:
+            return
         self._timer = self._loop.call_later(nap(self._signs, self._patience, self._loop.time(), cpu), self._look)
 
 

@@ -1,0 +1,120 @@
+"""Small videos, jobs and pools for the decode room's tests."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bundle.manifest import FrameGeometry, Sampling
+from service.decode.pool import DecodeJob, DecodePool, DecodeSession, Patience, PoolSettings
+from service.decode.upload import Spool
+from service.metrics import RestartReason
+from tests.video.clips import GEOMETRY, make_clip
+from video.decoder import Frame
+from video.limits import MediaLimits
+from video.sampler import visiting_order
+
+FRAMES = 16
+MEMORY_BYTES = 256 << 20
+
+
+@cache
+def clip(frames: int = 40, *, width: int = 64, height: int = 64, **options: str) -> bytes:
+    """A clip of numbered pictures, key frames every ten."""
+    return make_clip(frames, size=(width, height), **{"g": "10", "bf": "0", "preset": "ultrafast", **options})
+
+
+def job(
+    frames: int = FRAMES,
+    *,
+    order: Iterable[int] | None = None,
+    limits: MediaLimits | None = None,
+    resize: int = GEOMETRY.resize,
+    crop: int = GEOMETRY.crop,
+) -> DecodeJob:
+    """Sixteen frames, coarse to fine, unless said otherwise."""
+    visited = visiting_order(frames, "coarse_to_fine") if order is None else tuple(order)
+    geometry = FrameGeometry(resize=max(resize, crop), crop=crop)
+    return DecodeJob(Sampling(frames=frames, order=visited), geometry, limits or MediaLimits())
+
+
+def filled(data: bytes) -> Spool:
+    """A complete spool."""
+    spool = Spool()
+    spool.write(data)
+    spool.finish()
+    return spool
+
+
+@dataclass
+class Watcher:
+    """Remembers what a pool reports."""
+
+    workers: int = 0
+    restarts: list[RestartReason] = field(default_factory=list)
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def decode_workers(self, count: int) -> None:
+        """Workers alive now."""
+        self.workers = count
+        self.changed.set()
+
+    def decode_worker_restarted(self, reason: RestartReason) -> None:
+        """A worker was replaced."""
+        self.restarts.append(reason)
+
+    async def until(self, workers: int) -> None:
+        """Wait until so many workers are alive."""
+        while self.workers != workers:
+            self.changed.clear()
+            await self.changed.wait()
+
+
+@asynccontextmanager
+async def pool_of(
+    workers: int = 1,
+    *,
+    watcher: Watcher | None = None,
+    memory_bytes: int = MEMORY_BYTES,
+    patience: Patience | None = None,
+    slots: int = 2,
+) -> AsyncIterator[DecodePool]:
+    """A running pool."""
+    settings = PoolSettings(
+        workers=workers, crop=GEOMETRY.crop, memory_bytes=memory_bytes, patience=patience or Patience(), slots=slots
+    )
+    async with DecodePool(settings, watcher) as pool:
+        yield pool
+
+
+async def rest(session: DecodeSession) -> list[Frame]:
+    """The frames that are left in a session."""
+    frames = []
+    while (frame := await session.next()) is not None:
+        frames.append(frame)
+    return frames
+
+
+async def decode(pool: DecodePool, data: bytes, wanted: DecodeJob | None = None) -> list[Frame]:
+    """All frames of one request."""
+    with filled(data) as spool:
+        async with pool.open(spool, wanted or job()) as session:
+            return await rest(session)
+
+
+async def turns_until(there: Callable[[], bool]) -> None:
+    """Let the event loop turn until something is so."""
+    async with asyncio.timeout(30):
+        while not there():
+            await asyncio.sleep(0)
+
+
+def pixels_of(frames: Iterable[Frame]) -> NDArray[np.uint8]:
+    """The frames' pixels, stacked."""
+    return np.stack([frame.pixels for frame in frames])

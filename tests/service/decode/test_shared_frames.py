@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pytest
+
+from service.decode.shared_frames import SharedFrames
+
+
+def square(side: int, value: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    return np.full((side, side, 3), value, dtype=np.uint8)
+
+
+def test_a_frame_comes_out_of_the_slot_that_it_went_into() -> None:
+    frames = SharedFrames.create(slots=3, crop=5)
+    other = SharedFrames.attach(os.dup(frames.fd), 3, 5)
+    for slot in range(3):
+        other.put(slot, square(5, slot + 1))
+    other.put(1, square(4, 9))
+    assert [int(frames.take(slot, 4).min()) for slot in range(3)] == [1, 9, 3]
+    taken = frames.take(2, 5)
+    other.put(2, square(5, 77))
+    assert (taken == 3).all()
+    frames.close()
+    frames.close()
+    other.close()
+
+
+@pytest.mark.parametrize(("slot", "side"), [(-1, 5), (3, 5), (0, 0), (0, 6)])
+def test_nothing_lies_outside(slot: int, side: int) -> None:
+    frames = SharedFrames.create(slots=3, crop=5)
+    with pytest.raises(ValueError):
+        frames.take(slot, side)
+    frames.close()
+
+
+@pytest.mark.parametrize("size", [0, 10, 100_000])
+def test_the_other_side_cannot_change_the_size(size: int) -> None:
+    frames = SharedFrames.create(slots=3, crop=5)
+    with pytest.raises(PermissionError):
+        os.ftruncate(frames.fd, size)
+    frames.close()
