@@ -20,7 +20,7 @@ from cli.configuration import settings_from
 from cli.jsonlines import JsonLinesFile
 from service.classify import Body, Rooms, classify
 from service.engine.runners.base import RunnerError
-from service.errors import BadParameter, Problem
+from service.errors import BadParameter, Internal, Problem
 from service.metrics import Metrics
 from service.schemas import Classification, Parameters, parse_parameters
 from service.settings import Settings
@@ -147,10 +147,12 @@ async def _report_first(running: deque[tuple[Path, asyncio.Task[Classification |
 
 async def _classify(rooms: Rooms, file: Path, ask: Parameters) -> Classification | _Failure:
     try:
-        size = (await asyncio.to_thread(file.stat)).st_size
-        return await classify(rooms, Body(_chunks(file), expected_bytes=size), ask, uuid.uuid4().hex)
+        body = Body(_chunks(file), expected_bytes=await asyncio.to_thread(_size, file))
+        return await classify(rooms, body, ask, uuid.uuid4().hex)
     except Problem as problem:
-        return _Failure(f"{problem.detail} ({problem.code})")
+        # Over HTTP the cause of a fault is nobody's business; here it is the caller's own machine.
+        why = problem.__cause__ if isinstance(problem, Internal) else None
+        return _Failure(f"{why or problem.detail} ({problem.code})")
     except OSError as error:
         return _Failure(error.strerror or str(error))
 
@@ -159,6 +161,11 @@ async def _chunks(file: Path) -> AsyncIterator[bytes]:
     with await asyncio.to_thread(file.open, "rb") as stream:
         while chunk := await asyncio.to_thread(stream.read, _CHUNK_BYTES):
             yield chunk
+
+
+def _size(file: Path) -> int | None:
+    """Bytes of a file; None for a pipe, which has no size beforehand."""
+    return file.stat().st_size if file.is_file() else None
 
 
 def _files(paths: Iterable[Path]) -> Iterator[Path]:

@@ -1,0 +1,1 @@
+"""The serving wing: videos in, answers out, and what each answer cost. No torch."""

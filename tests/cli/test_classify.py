@@ -1,6 +1,8 @@
 """`adafocus classify` with the tiny model."""
 
 import json
+import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -64,6 +66,16 @@ def test_a_broken_file_is_one_line_and_the_run_goes_on(
     assert broken.startswith(f"adafocus: {clips / 'notes.txt'}: ")
     assert "unsupported_media" in broken
     assert missing == f"adafocus: {clips / 'none.mp4'}: No such file or directory"
+
+
+def test_a_pipe_is_read_like_a_file(bundle: Path, clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pipe = clips / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=lambda: pipe.write_bytes((clips / "b.mp4").read_bytes()))
+    writer.start()
+    assert classify(bundle, pipe) == 0
+    writer.join(timeout=30)
+    assert capsys.readouterr().out.startswith(f"{pipe}: bright ")
 
 
 def test_a_run_is_resumed_where_it_was_torn(bundle: Path, clips: Path, capsys: pytest.CaptureFixture[str]) -> None:

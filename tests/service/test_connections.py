@@ -187,6 +187,19 @@ async def test_a_full_house_says_when_to_come_back(tmp_path: Path, clip: bytes) 
         assert running.metric("adafocus_slots_active") == running.metric("adafocus_queue_depth") == 0
 
 
+async def test_a_full_house_invites_nobody(tmp_path: Path, clip: bytes) -> None:
+    async with gated_server(tmp_path, decode_workers=1, max_queue=0) as (running, gate), running.client() as client:
+        inside = asyncio.create_task(client.post("/classify", content=clip))
+        await until(lambda: running.metric("adafocus_slots_active") == 1)
+        reader, writer = await running.connect()
+        writer.write(head(Expect="100-continue", Content_Length=str(len(clip))))
+        status, headers, _ = await read_answer(reader)
+        assert (status, headers["connection"]) == (503, "close")
+        writer.close()
+        gate.set()
+        assert (await inside).status_code == 200
+
+
 async def test_a_deadline_before_the_first_step(tmp_path: Path, clip: bytes) -> None:
     async with gated_server(tmp_path) as (running, _), running.client() as client:
         late = await client.post("/classify?deadline_ms=300", content=clip)
@@ -194,10 +207,11 @@ async def test_a_deadline_before_the_first_step(tmp_path: Path, clip: bytes) -> 
         assert running.metric("adafocus_requests_total", outcome="deadline") == 1
 
 
-async def test_a_client_that_leaves_during_the_upload(tmp_path: Path) -> None:
+@pytest.mark.parametrize("sent", [0, 1, 500, -1])
+async def test_a_client_that_leaves_during_the_upload(tmp_path: Path, clip: bytes, sent: int) -> None:
     async with serving(make_settings(tmp_path)) as running:
         _, writer = await running.connect()
-        writer.write(head(Content_Length="100000") + b"x" * 5000)
+        writer.write(head(Content_Length=str(len(clip))) + clip[:sent])
         await until(lambda: running.service.opened_rooms().engine.admission.places_taken == 1)
         writer.transport.abort()
         await until(lambda: running.metric("adafocus_requests_total", outcome="cancelled") == 1)
