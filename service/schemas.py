@@ -108,6 +108,8 @@ class StepImage(_Answer):
 
     data: str = Field(description="data URI of a small JPEG")
     view: PatchAnswer = Field(description="the part of the uploaded video that it shows")
+    width: int = Field(description="of the uploaded video, in whose pixels `view` and `patch` are told")
+    height: int
 
 
 class StepEvent(TraceEntry):

@@ -29,6 +29,7 @@ class StepReport:
         elapsed_ms: since the request's first byte.
         pixels: ``uint8 [crop, crop, 3]``, RGB: what the glance saw.
         view: the part of the video that ``pixels`` show, as displayed.
+        video: what is known of the video.
     """
 
     entry: TraceEntry
@@ -38,6 +39,7 @@ class StepReport:
     elapsed_ms: float
     pixels: UInt8
     view: PatchAnswer
+    video: VideoInfo
 
 
 Observer = Callable[[StepReport], None]
@@ -78,6 +80,7 @@ class Telling:
             elapsed_ms=round((self.clock() - self.started) * 1e3, 3),
             pixels=frame.pixels,
             view=_box(self.manifest, self.info, self.manifest.geometry.crop, (0.0, 0.0)),
+            video=self.info,
         )
         self.observer(report)
 

@@ -85,7 +85,8 @@ class EventStream(Response):
         if self._ask.frames:
             picture = await asyncio.to_thread(jpeg, report.pixels)
             data = "data:image/jpeg;base64," + base64.b64encode(picture).decode()
-            image = StepImage(data=data, view=report.view)
+            size = report.video
+            image = StepImage(data=data, view=report.view, width=size.width, height=size.height)
         return StepEvent(
             **dict(report.entry),
             place=report.place,

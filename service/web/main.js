@@ -13,11 +13,13 @@ import { Stage } from "./stage.js";
 
 const REPLAY_MS = 900;
 const ASK_AGAIN_MS = 2000;
+const PATIENCE_MS = 150;
 
 const state = { model: null, points: [], point: null, clip: null, runs: new Map(), busy: false, chosen: 0, visible: 0 };
 let parts = null;
 let cancel = new AbortController();
 let replaying = null;
+let patience = null;
 
 start();
 
@@ -32,7 +34,8 @@ async function start() {
     return undefined;
   }
   complain(null);
-  state.points = [...state.model.operating_points].sort((one, other) => one.expected_gflops - other.expected_gflops);
+  const cheapestLast = state.model.operating_points;
+  state.points = [...cheapestLast].reverse().sort((one, other) => one.expected_gflops - other.expected_gflops);
   state.point = state.model.default_point;
   parts = { stage: new Stage(state.model), line: new Line(state.model, choose), curve: new Curve(state.model, choose) };
   showPoints();
@@ -74,7 +77,7 @@ function showPoints() {
       input.addEventListener("change", () => pick(point.name));
       const share = point.expected_gflops / full.expected_gflops;
       const right = point.expected_accuracy === null ? "" : ` · ${percent(point.expected_accuracy)} right`;
-      const words = point === full ? "never stops early" : `about ${Math.max(1, Math.round(share * 100))} % of the work`;
+      const words = point === full ? "never stops early" : `${Math.max(1, Math.round(share * 100))} % of the work`;
       return el("label", { class: "point" }, input, el("b", {}, point.name), el("small", {}, words + right));
     }),
   );
@@ -87,6 +90,8 @@ function open(blob) {
   stopReplay();
   state.clip = blob;
   state.runs = new Map();
+  document.body.classList.add("has-clip");
+  byId("drop-words").textContent = "Drop another";
   parts.stage.open(new Originals(blob));
   run(state.point);
 }
@@ -114,6 +119,7 @@ async function run(point) {
   state.busy = true;
   progress("Sending the video", 0);
   display(current);
+  bringIntoView();
   try {
     const ask = { exit: point, top_k: Math.min(5, state.model.labels.length) };
     const sent = (share) => (share < 1 ? progress(`Sending the video: ${Math.floor(share * 100)} %`, share) : progress("Looking…"));
@@ -153,6 +159,12 @@ function display(current) {
   state.visible = current.steps.length;
   if (current.steps.length === 0) parts.stage.clear();
   choose(current.steps.length - 1, current);
+}
+
+/** On a small screen the results lie below the fold. */
+function bringIntoView() {
+  const { top } = byId("results").getBoundingClientRect();
+  if (top > innerHeight * 0.6 || top < 0) byId("results").scrollIntoView({ block: "start" });
 }
 
 function nothing() {
@@ -213,13 +225,19 @@ async function settled() {
   while (state.busy) await new Promise((resolve) => requestAnimationFrame(resolve));
 }
 
+/** Say how far it is; what takes no time is not worth a flash. */
 function progress(words, share = null) {
-  show(byId("progress"), words !== null);
-  if (words === null) return;
+  if (words === null) {
+    clearTimeout(patience);
+    patience = null;
+    return show(byId("progress"), false);
+  }
+  patience ??= setTimeout(() => show(byId("progress"), true), PATIENCE_MS);
   byId("progress-words").textContent = words;
   const bar = byId("progress-bar");
   if (share === null) bar.removeAttribute("value");
   else bar.value = share;
+  return undefined;
 }
 
 function say(words) {

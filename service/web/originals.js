@@ -3,7 +3,7 @@
 const PATIENCE_MS = 2500;
 const LARGEST_SIDE = 960;
 const GRID = 12;
-const ALIKE = 36;
+const ALIKE = 16;
 
 /** The frames of one clip. */
 export class Originals {
@@ -58,7 +58,8 @@ export class Originals {
     canvas.height = Math.round(height * scale);
     canvas.getContext("2d").drawImage(this.video, 0, 0, canvas.width, canvas.height);
     const { view } = step.image;
-    const part = [view.x, view.y, view.width, view.height].map((value) => value * scale);
+    const [across, down] = [canvas.width / step.image.width, canvas.height / step.image.height];
+    const part = [view.x * across, view.y * down, view.width * across, view.height * down];
     const difference = distance(thumbnail(canvas, ...part), thumbnail(seen, 0, 0, seen.naturalWidth, seen.naturalHeight));
     return difference <= ALIKE ? canvas : null;
   }

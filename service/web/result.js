@@ -67,7 +67,7 @@ export function showCost(run) {
       "div",
       { class: "top" },
       el("p", { class: "price" }, el("b", {}, number(compute.gflops)), ` of ${number(compute.gflops_full)} GFLOPs`),
-      el("p", { class: "saved" }, saved > 0.0005 ? `${(saved * 100).toFixed(0)} % saved` : "full price"),
+      saved > 0.0005 ? el("p", { class: "saved" }, `${(saved * 100).toFixed(0)} % saved`) : el("p", { class: "why" }, "full price"),
     ),
     el(
       "div",

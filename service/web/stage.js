@@ -60,17 +60,18 @@ export class Stage {
 
   #paint() {
     const { step, seen, original } = this.shown;
-    const { view, patch } = step.image ? { view: step.image.view, patch: step.patch } : {};
-    const size = original ? this.originals.size : null;
-    const world = size ? { x: 0, y: 0, ...size } : view;
-    const context = fitted(byId("picture"), world);
-    const scale = context.canvas.width / world.width;
-    const at = (box) => [(box.x - world.x) * scale, (box.y - world.y) * scale, box.width * scale, box.height * scale];
+    const { patch, image } = step;
+    const { view } = image;
+    const world = original ? { x: 0, y: 0, width: image.width, height: image.height } : view;
+    const context = fitted(byId("picture"), original ?? { width: view.width, height: view.height });
+    const across = context.canvas.width / world.width; // pixels of a video need not be square
+    const down = context.canvas.height / world.height;
+    const at = (box) => [(box.x - world.x) * across, (box.y - world.y) * down, box.width * across, box.height * down];
     context.imageSmoothingQuality = "high";
     if (original) context.drawImage(original, 0, 0, context.canvas.width, context.canvas.height);
     else context.drawImage(seen, ...at(view));
-    shade(context, [0, 0, context.canvas.width, context.canvas.height], at(view), 0.6);
-    shade(context, at(view), at(patch), 0.3);
+    shade(context, [0, 0, context.canvas.width, context.canvas.height], at(view), 0.5);
+    shade(context, at(view), at(patch), 0.22);
     frame(context, at(patch), devicePixelRatio || 1);
     pixels(byId("glance"), seen, [0, 0, seen.naturalWidth, seen.naturalHeight]);
     const zoom = seen.naturalWidth / view.width;
@@ -90,11 +91,11 @@ async function loaded(data) {
   return image;
 }
 
-/** A canvas as wide as its place, in the shape of the world that it shows. */
-function fitted(canvas, world) {
+/** A canvas as large as its place allows, in the shape of what it shows. */
+function fitted(canvas, shape) {
   const place = canvas.parentElement;
-  const height = Math.min((place.clientWidth * world.height) / world.width, place.clientHeight);
-  const width = (height * world.width) / world.height;
+  const height = Math.min((place.clientWidth * shape.height) / shape.width, place.clientHeight);
+  const width = (height * shape.width) / shape.height;
   const ratio = devicePixelRatio || 1;
   canvas.width = Math.round(width * ratio);
   canvas.height = Math.round(height * ratio);

@@ -90,6 +90,7 @@ async def test_the_frame_is_shown_when_asked_for(tmp_path: Path, clip: bytes) ->
         assert picture.shape == (CROP, CROP, 3)
         assert abs(picture.astype(int) - 225).max() <= 4
         assert step["image"]["view"] == {"x": 11, "y": 3, "width": 42, "height": 42}
+        assert (step["image"]["width"], step["image"]["height"]) == (64, 48)
 
 
 async def test_what_goes_wrong_before_the_first_step_is_an_ordinary_error(tmp_path: Path) -> None:
