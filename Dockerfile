@@ -84,7 +84,7 @@ ENV ADAFOCUS_HOST=0.0.0.0 \
 EXPOSE 8000
 STOPSIGNAL SIGTERM
 COPY docker/healthcheck.py /usr/local/lib/adafocus/healthcheck.py
-HEALTHCHECK --interval=10s --timeout=3s --start-period=60s --retries=3 \
+HEALTHCHECK --interval=5s --timeout=3s --start-period=60s --retries=3 \
     CMD ["python3", "-I", "-S", "/usr/local/lib/adafocus/healthcheck.py"]
 CMD ["serve"]
 

@@ -22,7 +22,10 @@ RestartReason = Literal["crashed", "timeout", "memory", "protocol"]
 
 STAGES: tuple[Stage, ...] = get_args(Stage)
 
-ROUTES = ("/", "/classify", "/model", "/healthz", "/readyz", "/metrics", "/docs", "/openapi.json", "other")
+ROUTES = (
+    *("/", "/classify", "/model", "/healthz", "/readyz", "/metrics", "/docs"),
+    *("/web/{name}", "/samples", "/samples/{name}", "other"),
+)
 """Route templates, never paths: whatever else is asked for is ``other``."""
 
 STATUSES = ("2xx", "3xx", "4xx", "5xx")

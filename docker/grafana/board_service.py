@@ -137,19 +137,7 @@ SERVICE = dashboard(
                         )
                     ],
                     kind="heatmap",
-                ),
-                Panel(
-                    "Padding",
-                    "Share of the rows that ran only to fill a batch up to a planned size.",
-                    "percentunit",
-                    [
-                        Query(
-                            f"{rate('adafocus_padding_rows_total', 'component')} / "
-                            f"({rate('adafocus_padding_rows_total', 'component')} + "
-                            f"{rate('adafocus_batch_size_sum', 'component')})",
-                            "{{component}}",
-                        )
-                    ],
+                    width=12,
                 ),
                 Panel(
                     "Device busy",
@@ -163,6 +151,7 @@ SERVICE = dashboard(
                         )
                     ],
                     stacked=True,
+                    width=12,
                 ),
             ],
         ),

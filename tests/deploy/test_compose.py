@@ -1,0 +1,146 @@
+"""Dockerfile and compose files: what must stay true of them whoever edits them. `make docker-verify` runs them."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from service.settings import Settings
+
+SET_BY_THE_IMAGE = {"host", "port", "backend", "samples"}
+ABSENT_ON_PURPOSE = SET_BY_THE_IMAGE
+
+
+def load(path: Path) -> dict[str, Any]:
+    loaded: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return loaded
+
+
+@pytest.fixture
+def compose(project_root: Path) -> dict[str, Any]:
+    return load(project_root / "docker-compose.yml")
+
+
+@pytest.fixture
+def template(project_root: Path) -> dict[str, Any]:
+    service: dict[str, Any] = load(project_root / "docker" / "service.yml")["services"]["service"]
+    return service
+
+
+def test_every_setting_can_be_set_from_outside(template: dict[str, Any]) -> None:
+    offered = {name.removeprefix("ADAFOCUS_").lower() for name in template["environment"]}
+    assert offered == set(Settings.model_fields) - ABSENT_ON_PURPOSE
+
+
+def test_the_service_can_do_no_more_than_it_must(template: dict[str, Any]) -> None:
+    assert template["read_only"] is True
+    assert template["cap_drop"] == ["ALL"]
+    assert template["security_opt"] == ["no-new-privileges:true"]
+    assert template["mem_limit"] and template["pids_limit"]
+    assert [mount.split(":")[0] for mount in template["tmpfs"]] == ["/tmp"]  # noqa: S108 - the container's
+
+
+def test_a_stop_outlasts_the_longest_request(template: dict[str, Any]) -> None:
+    environment = template["environment"]
+    longest = float(environment["ADAFOCUS_REQUEST_TIMEOUT_SECONDS"].split(":-")[1].rstrip("}"))
+    drain = Settings.model_fields["drain_grace_seconds"].default
+    grace = float(template["stop_grace_period"].split(":-")[1].rstrip("s}"))
+    assert grace > longest + drain
+
+
+def test_the_gpu_is_reserved_and_bundles_are_read_only(compose: dict[str, Any]) -> None:
+    service = compose["services"]["adafocus"]
+    assert service["build"]["target"] == "serve-gpu"
+    device = service["deploy"]["resources"]["reservations"]["devices"][0]
+    assert device == {"driver": "nvidia", "count": 1, "capabilities": ["gpu"]}
+    assert service["volumes"] == ["${ADAFOCUS_BUNDLES:-./bundles}:/bundles:ro"]
+
+
+def test_without_a_gpu_nothing_that_needs_one_starts(project_root: Path, compose: dict[str, Any]) -> None:
+    override = load(project_root / "docker" / "compose.cpu.yml")["services"]
+    need_one = {
+        name for name, service in compose["services"].items() if "reservations" in str(service.get("deploy", ""))
+    }
+    assert need_one == {"adafocus", "dcgm-exporter"}
+    assert all(override[name] == {"profiles": ["gpu"]} for name in need_one)
+    standing_in = override["adafocus-cpu"]
+    assert standing_in["networks"]["default"]["aliases"] == ["adafocus"]
+    assert standing_in["extends"] == compose["services"]["adafocus"]["extends"]
+    assert standing_in["volumes"] == compose["services"]["adafocus"]["volumes"]
+
+
+def test_only_this_host_reaches_the_ports_unless_told_otherwise(compose: dict[str, Any], template: Any) -> None:
+    ports = [port for service in compose["services"].values() for port in service.get("ports", [])] + template["ports"]
+    assert ports and all(re.match(r"\$\{\w+:-127\.0\.0\.1:\d+\}:\d+$", port) for port in ports)
+
+
+def test_what_is_mounted_exists(project_root: Path, compose: dict[str, Any]) -> None:
+    override = load(project_root / "docker" / "compose.cpu.yml")
+    for services in (compose["services"], override["services"]):
+        for service in services.values():
+            for volume in service.get("volumes", []):
+                if volume.startswith("./"):
+                    assert (project_root / volume.split(":")[0]).exists(), volume
+
+
+def test_the_example_names_every_variable_with_its_default(project_root: Path) -> None:
+    files = ["docker-compose.yml", "docker/compose.cpu.yml", "docker/service.yml"]
+    text = "\n".join((project_root / name).read_text(encoding="utf-8") for name in files)
+    used = dict(re.findall(r"\$\{(\w+):-([^}]*)\}", text))
+    example = (project_root / ".env.example").read_text(encoding="utf-8")
+    offered = dict(re.findall(r"^(\w+)=(.*)$", example, flags=re.MULTILINE))
+    assert offered == used
+
+
+def test_what_old_engines_do_not_know_is_not_used(project_root: Path, compose: dict[str, Any]) -> None:
+    dockerfile = (project_root / "Dockerfile").read_text(encoding="utf-8")
+    assert not re.search(r"^# *syntax=|<<|--link|@sha256|--mount", dockerfile, flags=re.MULTILINE)
+    assert not {"name", "version"} & set(compose)
+    for service in compose["services"].values():
+        assert "gpus" not in service
+        assert "start_interval" not in service.get("healthcheck", {})
+
+
+def test_images_hold_every_room_that_they_need_and_no_other(project_root: Path) -> None:
+    dockerfile = (project_root / "Dockerfile").read_text(encoding="utf-8")
+    stage = dockerfile.split("FROM builder AS serving-code")[1].split("FROM ")[0]
+    assert set(re.findall(r"^COPY (\w+) \./", stage, flags=re.MULTILINE)) == {"bundle", "video", "service", "cli"}
+    whole = dockerfile.split("FROM builder AS whole-code")[1].split("FROM ")[0]
+    packages = tomllib.loads((project_root / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
+    rooms = {name.rstrip("*") for name in packages["packages"]["find"]["include"]}
+    assert set(re.findall(r"^COPY (\w+) \./", whole, flags=re.MULTILINE)) == rooms
+
+
+def test_nothing_reaches_an_image_that_is_not_named(project_root: Path) -> None:
+    lines = (project_root / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    rules = [line for line in lines if line and not line.startswith("#")]
+    assert rules[0] == "*"
+    dockerfile = (project_root / "Dockerfile").read_text(encoding="utf-8")
+    copied = {
+        source
+        for line in re.findall(r"^COPY (?!--from)(.+)$", dockerfile, flags=re.MULTILINE)
+        for source in line.split()[:-1]
+    }
+    assert copied == {rule[1:] for rule in rules if rule.startswith("!")}
+
+
+def test_requirements_are_pyprojects(project_root: Path) -> None:
+    spec = importlib.util.spec_from_file_location("requirements", project_root / "docker" / "requirements.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    text = (project_root / "pyproject.toml").read_text(encoding="utf-8")
+    project = tomllib.loads(text)["project"]
+    extras = project["optional-dependencies"]
+    assert module.requirements(text, ["serve"]) == project["dependencies"] + extras["serve"]
+    gpu = module.requirements(text, ["gpu"])
+    assert not any(re.match(r"onnxruntime\b(?!-gpu)", name) for name in gpu)
+    assert not any("torch" in name for name in module.requirements(text, ["serve"]) + gpu)
+    with pytest.raises(KeyError):
+        module.requirements(text, ["no such extra"])
