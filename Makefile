@@ -13,7 +13,7 @@ BUNDLE ?= bundles/tank-state
 # One thread a pool: the tests share the machine, and spinning pools are slower than none.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help serve test lint type arch unit parity bench clean
+.PHONY: help serve test lint type arch unit parity bench docker-verify clean
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -40,6 +40,9 @@ parity: $(VENV)/.dev ## only the tests that hold the model to the authors' relea
 
 bench: $(VENV)/.dev ## the measurements behind README's tables, into benchmarks/results
 	$(BIN)/python -m benchmarks.run_all
+
+docker-verify: ## the images and the compose file, run for real; needs a Docker engine, promtool and curl
+	docker/verify.sh
 
 clean: ## forget the environment and every cache
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info build
