@@ -37,7 +37,8 @@ class PoolSettings:
         workers: processes, one video at a time each.
         crop: side of the largest square that a job may ask for, pixels.
         memory_bytes: address space of a worker beyond what it starts with.
-        slots: frames that are decoded ahead of the one asked for, at most.
+        slots: decoded frames that a worker may hold. With 1 it decodes no frame before it is asked for; whether to ask
+            early is the engine's choice, who knows how likely a video is to go on.
         patience: with a worker on one video.
         start_seconds: within which a worker is ready.
     """
@@ -45,7 +46,7 @@ class PoolSettings:
     workers: int
     crop: int
     memory_bytes: int = 1 << 30
-    slots: int = 2
+    slots: int = 1
     patience: Patience = field(default_factory=Patience)
     start_seconds: float = 60.0
 

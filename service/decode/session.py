@@ -68,6 +68,7 @@ class DecodeSession:
         self._info: VideoInfo | None = None
         self._inbox: deque[tuple[int, Frame]] = deque()
         self._held: set[int] = set()
+        self._lent: int | None = None  # the slot whose frame the consumer took last
         self._need: Need | None = None
         self._told_size, self._told_complete = spool.size, spool.complete
         self._last_position = -1
@@ -126,15 +127,18 @@ class DecodeSession:
     async def next(self) -> Frame | None:
         """The next frame that could be decoded, in visiting order; None when there is none left.
 
-        May be cancelled: no frame is lost.
+        A frame's slot goes back to the worker with the call after it: with a single slot nothing is decoded before it
+        is asked for. May be cancelled: no frame is lost.
 
         Raises:
             Problem: the video, or its upload, failed before a single frame; or the worker did.
         """
+        if self._lent is not None:
+            lent, self._lent = self._lent, None
+            self._give_back(lent)
         await self._until(lambda: bool(self._inbox))
         if self._inbox:
-            slot, frame = self._inbox.popleft()
-            self._give_back(slot)
+            self._lent, frame = self._inbox.popleft()
             return frame
         if self._error is not None and not self._dropped:
             raise self._error

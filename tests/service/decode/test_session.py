@@ -100,9 +100,11 @@ async def test_frames_come_in_order_and_slots_go_back_one_by_one(scene: Scene) -
     first = await scene.session.next()
     assert first is not None
     assert (first.position, int(first.pixels.max())) == (0, 0)
+    assert scene.worker.told == ["job 10 False"], "the slot is kept until the next frame is asked for"
+    second = await scene.session.next()
     assert scene.worker.told[-1] == "free 0"
     scene.hear(frame(0, 3), done())
-    rest = [await scene.session.next() for _ in range(4)]
+    rest = [second, *[await scene.session.next() for _ in range(3)]]
     assert [None if got is None else got.position for got in rest] == [2, 3, None, None]
     assert scene.worker.told[-1] == "free 0", "a worker that has ended needs no slots"
     assert (scene.session.frames_decoded, scene.session.decode_seconds) == (9, 0.3)
