@@ -19,6 +19,7 @@ from cli.configuration import settings_from, shipped_samples
 from service import logs
 from service.app import create_app
 from service.engine.runners.base import RunnerError
+from service.keys import KeyFileError
 from service.lifecycle import Service
 from service.settings import Settings, describe
 
@@ -84,7 +85,7 @@ def command(bundle: Path | None, host: str | None, port: int | None, backend: st
 
     try:
         app = create_app(settings, on_failure=stop)
-    except BundleError as error:
+    except (BundleError, KeyFileError) as error:
         raise click.ClickException(str(error)) from error
     listener = _listen(settings.host, settings.port)
     server = DrainingServer(_config(app, settings), app.state.service)

@@ -6,14 +6,16 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 
 from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
 
 from bundle.store import load_bundle
 from service import page, problems, routes
 from service.api_description import ABOUT
+from service.door import Door
 from service.lifecycle import Service
 from service.metrics import Metrics
 from service.middleware import RequestScope
@@ -46,9 +48,10 @@ def create_app(
 
     Raises:
         BundleError: the bundle cannot be read or is not what its manifest says.
+        KeyFileError: the file of API keys cannot be used.
     """
     bundle = load_bundle(settings.bundle)
-    service = Service(settings, bundle, Metrics(bundle.manifest.steps))
+    service = Service(settings, bundle, Metrics(bundle.manifest.steps), Door(settings))
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -68,11 +71,33 @@ def create_app(
         title="adafocus", description=ABOUT, version=_version(), lifespan=lifespan, docs_url=None, redoc_url=None
     )
     app.state.service = service
+    if settings.cors_origins:
+        _let_pages_of_others_in(app, settings.cors_origins)
     app.add_middleware(RequestScope, metrics=service.metrics)
     problems.install(app)
     app.include_router(routes.router)
     app.include_router(page.router_for(page.Page.load(settings.samples)))
     return app
+
+
+def _let_pages_of_others_in(app: FastAPI, origins: Sequence[str]) -> None:
+    app.add_middleware(
+        CORSMiddleware,
+        allow_origins=origins,
+        allow_methods=("GET", "POST", "PUT"),
+        allow_headers=(
+            "Authorization",
+            "X-API-Key",
+            "X-Request-ID",
+            "traceparent",
+            "tracestate",
+            "Inference-Header-Content-Length",
+        ),
+        expose_headers=(
+            *("X-Request-ID", "Server-Timing", "Retry-After", "RateLimit", "RateLimit-Policy", "traceparent"),
+            "Inference-Header-Content-Length",
+        ),
+    )
 
 
 async def _serve(

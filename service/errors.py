@@ -14,6 +14,7 @@
     ├── NoVideoStream          422 no_video_stream
     ├── TooManyPixels          422 too_many_pixels
     ├── TooLong                422 too_long
+    ├── RateLimited            429 rate_limited (Retry-After)
     ├── Internal               500 internal
     ├── Overloaded             503 overloaded   (Retry-After)
     ├── Draining               503 draining     (Retry-After; also while starting)
@@ -179,6 +180,12 @@ class Rejection(Problem):
         super().__init__(detail, headers={"Retry-After": str(max(1, math.ceil(retry_after)))})
 
 
+class RateLimited(Rejection):
+    """The caller comes more often than is permitted."""
+
+    status, code, title = 429, "rate_limited", "Too many requests"
+
+
 class Overloaded(Rejection):
     """The queue is full."""
 
@@ -220,6 +227,7 @@ CATALOGUE: tuple[type[Problem], ...] = (
     NoVideoStream,
     TooManyPixels,
     TooLong,
+    RateLimited,
     Internal,
     Overloaded,
     Draining,

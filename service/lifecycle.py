@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from starlette.requests import Request
+
 from bundle.store import Bundle
 from service.classify import Rooms
+from service.door import Door
 from service.errors import Draining
 from service.metrics import Metrics
 from service.settings import Settings
@@ -22,6 +25,7 @@ class Service:
     settings: Settings
     bundle: Bundle
     metrics: Metrics
+    door: Door
     rooms: Rooms | None = None
     draining: bool = False
 
@@ -49,3 +53,15 @@ class Service:
         self.draining = True
         if self.rooms is not None:
             self.rooms.engine.admission.draining = True
+
+
+def service_of(request: Request) -> Service:
+    """The service that a request came to.
+
+    Raises:
+        TypeError: the application was not made by `service.app.create_app`.
+    """
+    service = request.app.state.service
+    if not isinstance(service, Service):
+        raise TypeError("the application was not made by create_app")
+    return service

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service import trace_context
 from service.errors import Internal
 from service.metrics import Metrics
 from service.problems import problem_response
@@ -29,11 +30,12 @@ logger = logging.getLogger("adafocus.request")
 
 @dataclass(slots=True)
 class Record:
-    """What the log will say of one request; routes add to ``fields``."""
+    """What the log will say of one request; routes add to ``fields``, and to the ``headers`` of any answer to it."""
 
     request_id: str
     started: float
     fields: dict[str, object] = field(default_factory=dict)
+    headers: dict[str, str] = field(default_factory=dict)
 
 
 def record_of(state: MutableMapping[str, object]) -> Record:
@@ -45,7 +47,7 @@ def record_of(state: MutableMapping[str, object]) -> Record:
 
 
 class RequestScope:
-    """Names each request, answers for what nobody caught, and logs one line when it has ended."""
+    """Names each request, passes its trace on, answers for what nobody caught, and logs one line when it has ended."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self.app = app
@@ -56,7 +58,7 @@ class RequestScope:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        record = Record(_request_id(Headers(scope=scope)), time.perf_counter())
+        record = _record(Headers(scope=scope))
         scope.setdefault("state", {}).update(request_id=record.request_id, record=record)
         status = 0
 
@@ -64,7 +66,7 @@ class RequestScope:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)[HEADER] = record.request_id
+                MutableHeaders(scope=message).update(record.headers)
             await send(message)
 
         try:
@@ -77,6 +79,16 @@ class RequestScope:
         finally:
             _log(scope, record, status)
             self._metrics.http_answered(_route(scope), status, time.perf_counter() - record.started)
+
+
+def _record(headers: Headers) -> Record:
+    record = Record(_request_id(headers), time.perf_counter())
+    record.headers[HEADER] = record.request_id
+    trace = trace_context.parse(headers.get(trace_context.HEADER))
+    if trace is not None:
+        record.headers[trace_context.HEADER] = trace.text
+        record.fields |= {"trace_id": trace.trace_id, "parent_id": trace.parent_id}
+    return record
 
 
 def _request_id(headers: Headers) -> str:

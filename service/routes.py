@@ -8,7 +8,7 @@ from starlette.responses import JSONResponse, Response
 from service import api_description as described
 from service.body import Answer, ClientLeft
 from service.errors import Draining, MethodNotAllowed, NotFound, Unauthorized
-from service.lifecycle import Service
+from service.lifecycle import service_of
 from service.problems import problem_response
 from service.schemas import Classification, Parameters, TimingAnswer, parse_parameters
 from service.streaming import EventStream
@@ -30,7 +30,7 @@ router = APIRouter()
 )
 async def classify_video(request: Request) -> Response:
     """Send the video as a form (`curl -F video=@clip.mp4`) or as it is (`curl --data-binary @clip.mp4`)."""
-    visit = Visit(request, _service(request))
+    visit = Visit(request, service_of(request))
     try:
         ask = _asked(request, visit)
         body = visit.body(request.headers.get("content-type"))
@@ -53,8 +53,8 @@ async def classify_video(request: Request) -> Response:
 @router.get("/model", summary="What is being served", responses=described.only(Unauthorized))
 async def model(request: Request) -> Response:
     """The manifest of the bundle: labels, operating points, FLOPs."""
-    service = _service(request)
-    _authorise(request, service)
+    service = service_of(request)
+    service.door.check(request)
     return Response(service.bundle.manifest.model_dump_json(), media_type="application/json")
 
 
@@ -67,7 +67,7 @@ async def healthz() -> Response:
 @router.get("/readyz", summary="Ready?", responses=described.only(Draining))
 async def readyz(request: Request) -> Response:
     """200 when loaded, warmed and not draining."""
-    if not _service(request).ready:
+    if not service_of(request).ready:
         raise Draining("the model is being loaded, or the service is shutting down")
     return JSONResponse({"status": "ready"})
 
@@ -75,7 +75,9 @@ async def readyz(request: Request) -> Response:
 @router.get("/metrics", summary="Metrics")
 async def metrics(request: Request) -> Response:
     """Prometheus text; OpenMetrics when the Accept header names it."""
-    service = _service(request)
+    service = service_of(request)
+    if service.settings.metrics_need_key:
+        service.door.check(request)
     service.metrics.ready(service.ready)
     text, media_type = service.metrics.render(request.headers.get("accept", ""))
     return Response(text, headers={"content-type": media_type})
@@ -83,7 +85,7 @@ async def metrics(request: Request) -> Response:
 
 def _asked(request: Request, visit: Visit) -> Parameters:
     """Refuse what can be refused before a byte is read."""
-    _authorise(request, visit.service)
+    visit.service.door.enter(request)
     ask = parse_parameters(request.query_params.multi_items(), visit.service.bundle.manifest)
     visit.refuse_what_is_too_large()
     return ask
@@ -98,17 +100,3 @@ def _answered(answer: Classification) -> Response:
 def _server_timing(timing: TimingAnswer) -> str:
     stages: dict[str, float] = timing.model_dump()
     return ", ".join(f"{stage};dur={milliseconds:g}" for stage, milliseconds in stages.items())
-
-
-def _authorise(request: Request, service: Service) -> None:
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    key = token.strip() if scheme.lower() == "bearer" else request.headers.get("x-api-key")
-    if not service.settings.opens(key):
-        raise Unauthorized
-
-
-def _service(request: Request) -> Service:
-    service = request.app.state.service
-    if not isinstance(service, Service):
-        raise TypeError("the application was not made by create_app")
-    return service

@@ -5,7 +5,7 @@ Units are in the names. `describe` feeds ``adafocus serve --help``.
 
 from __future__ import annotations
 
-import hmac
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
@@ -14,9 +14,12 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from service.cores import usable_cores
+from service.keys import check_key
 from video.limits import CODECS, CONTAINERS, MediaLimits
 
 ENV_PREFIX = "ADAFOCUS_"
+
+_ORIGIN = re.compile(r"https?://[A-Za-z0-9.\-\[\]:]+")
 
 Names = Annotated[tuple[str, ...], NoDecode]
 Keys = Annotated[tuple[SecretStr, ...], NoDecode]
@@ -45,6 +48,19 @@ class Settings(BaseSettings):
     api_keys: Keys = Field(
         default=(), description="keys, any of which opens /classify and /model; none: no key is asked for"
     )
+    api_keys_file: Path | None = Field(
+        default=None, description="file of further keys, one a line; read again whenever it changes"
+    )
+    rate_limit_per_minute: int | None = Field(
+        default=None,
+        ge=1,
+        le=1_000_000,
+        description="classifications a minute for each key, or without keys for each address",
+    )
+    metrics_need_key: bool = Field(default=False, description="whether /metrics stands behind the keys too")
+    cors_origins: Names = Field(
+        default=(), description="origins whose pages may call from a browser, as https://example.org; * for all"
+    )
     samples: Path | None = Field(default=None, description="folder of sample clips that the page offers")
 
     max_upload_bytes: int = Field(default=200_000_000, ge=1, description="largest request body")
@@ -70,7 +86,7 @@ class Settings(BaseSettings):
     containers: Names = Field(default=CONTAINERS, min_length=1, description="containers read, as FFmpeg names them")
     codecs: Names = Field(default=CODECS, min_length=1, description="codecs decoded, as FFmpeg names them")
 
-    @field_validator("api_keys", "containers", "codecs", mode="before")
+    @field_validator("api_keys", "containers", "codecs", "cors_origins", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if not isinstance(value, str):
@@ -84,10 +100,16 @@ class Settings(BaseSettings):
     @classmethod
     def _are_sendable(cls, keys: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
         for key in keys:
-            text = key.get_secret_value()
-            if not text or not text.isascii() or not text.isprintable() or text != text.strip():
-                raise ValueError("a key is printable ASCII without spaces at its ends")
+            check_key(key.get_secret_value())
         return keys
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _are_origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in origins:
+            if origin != "*" and not _ORIGIN.fullmatch(origin):
+                raise ValueError(f"an origin is scheme://host[:port] without a path, or *; got {origin!r}")
+        return origins
 
     @property
     def media_limits(self) -> MediaLimits:
@@ -99,14 +121,6 @@ class Settings(BaseSettings):
             containers=self.containers,
             codecs=self.codecs,
         )
-
-    def opens(self, presented: str | None) -> bool:
-        """Whether the presented key opens the door; compares in constant time, and with every key."""
-        if not self.api_keys:
-            return True
-        given = (presented or "").encode()
-        found = [hmac.compare_digest(given, key.get_secret_value().encode()) for key in self.api_keys]
-        return any(found)
 
 
 def describe() -> Iterator[tuple[str, str]]:

@@ -26,6 +26,7 @@ PRODUCT_TABLE = {
     "no_video_stream": 422,
     "too_many_pixels": 422,
     "too_long": 422,
+    "rate_limited": 429,
     "internal": 500,
     "overloaded": 503,
     "draining": 503,

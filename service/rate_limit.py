@@ -1,0 +1,58 @@
+"""How often one caller may come: a bucket of requests that refills evenly. Pure; the clock is given."""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+WINDOW_SECONDS = 60
+MOST_CALLERS = 10_000
+"""Callers remembered; beyond that, whoever was away longest is forgotten and starts afresh."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What a caller has left.
+
+    Attributes:
+        allowed: whether this request may come in.
+        remaining: further requests that may come in now.
+        full_seconds: until nothing counts against the caller any more, whole seconds.
+        wait_seconds: until the next request may come in; 0 if one may now.
+    """
+
+    allowed: bool
+    remaining: int
+    full_seconds: int
+    wait_seconds: float
+
+
+class RateLimit:
+    """So many requests a minute for each caller; a caller who was away may spend a minute's worth at once.
+
+    Args:
+        per_minute: at least 1.
+        clock: seconds, never running backwards.
+    """
+
+    def __init__(self, per_minute: int, clock: Callable[[], float]) -> None:
+        self.per_minute = per_minute
+        self._clock = clock
+        self._pause = WINDOW_SECONDS / per_minute
+        self._full_at: OrderedDict[str, float] = OrderedDict()
+
+    def take(self, caller: str) -> Standing:
+        """Count one request of that caller, unless nothing is left."""
+        now = self._clock()
+        full_at = max(self._full_at.pop(caller, now), now)
+        allowed = full_at - now <= WINDOW_SECONDS - self._pause + 1e-9
+        if allowed:
+            full_at += self._pause
+        self._full_at[caller] = full_at
+        if len(self._full_at) > MOST_CALLERS:
+            self._full_at.popitem(last=False)
+        remaining = math.floor((WINDOW_SECONDS - (full_at - now)) / self._pause + 1e-9)
+        wait = 0.0 if remaining else full_at - now - (WINDOW_SECONDS - self._pause)
+        return Standing(allowed, remaining, math.ceil(full_at - now), wait)

@@ -1,0 +1,27 @@
+"""W3C trace context: which distributed trace a request belongs to. We add no span; we pass on and write down."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+HEADER = "traceparent"
+
+_FORM = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}(-[ -~]{0,200})?")
+
+
+@dataclass(frozen=True, slots=True)
+class TraceParent:
+    """A well-formed ``traceparent``."""
+
+    text: str
+    trace_id: str
+    parent_id: str
+
+
+def parse(header: str | None) -> TraceParent | None:
+    """The header's meaning; None if there is none, or it is malformed, which the standard asks to ignore."""
+    found = _FORM.fullmatch(header or "")
+    if found is None or (found[3] is not None and found[0].startswith("00")):  # only later versions may add fields
+        return None
+    return TraceParent(found[0], found[1], found[2])
