@@ -7,6 +7,7 @@ decoding needs, gives everything else up (`sandbox`), and serves jobs until the 
 from __future__ import annotations
 
 import argparse
+import ctypes
 import importlib
 import io
 import os
@@ -14,7 +15,7 @@ import pkgutil
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 
 import av
@@ -54,9 +55,11 @@ def main(arguments: Sequence[str]) -> int:
     _fall_silent()
     report = sandbox.enter(given.memory_bytes, parent=given.parent)
     control.send({"type": "ready", "sandbox": asdict(report)})
+    give_memory_back = _memory_returner()
     while (job := control.next_job()) is not None:
         done = Task(job, control, frames).run()
         control.send(done.message())
+        give_memory_back()
         if done.out_of_memory:  # the heap is full or in pieces: the next video deserves a fresh one
             break
     return 0
@@ -87,6 +90,12 @@ def _import_everything() -> None:
         stream = FrameStream(video, range(video.index.frames), Geometry(resize=8, crop=8))
         while stream.next() is not None:
             pass
+
+
+def _memory_returner() -> Callable[[], None]:
+    """What returns freed memory to the system: a large video would otherwise be kept paid for, by every worker."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # the GNU libc has it
+    return (lambda: None) if trim is None else (lambda: trim(0))
 
 
 def _fall_silent() -> None:

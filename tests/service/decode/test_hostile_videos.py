@@ -1,0 +1,185 @@
+"""Hostile and broken videos, and workers that die or hang on them: what it costs, and whom."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import os
+import random
+import select
+import signal
+import zlib
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+import pytest
+
+from service.decode.pool import Patience
+from service.errors import Internal, NoVideoStream, Problem, TooLong, Undecodable, UnsupportedMedia
+from tests.service.decode.factory import (
+    Watcher,
+    clip,
+    decode,
+    filled,
+    job,
+    pool_of,
+    rest,
+)
+from tests.video.clips import GEOMETRY
+from video.decoder import Frame, FrameStream
+from video.errors import VideoError
+from video.limits import MediaLimits
+from video.probe import open_video
+from video.sampler import wanted_frames
+
+ORDER = job().sampling.order
+
+
+@pytest.mark.parametrize(
+    ("data", "kind"),
+    [
+        (b"x", UnsupportedMedia),
+        (random.Random(1).randbytes(65536), UnsupportedMedia),
+        (b"ffconcat version 1.0\nfile other.ts\n", UnsupportedMedia),
+        (b"#EXTM3U\n#EXTINF:1,\nsecret.ts\n", UnsupportedMedia),
+        (b"\x00\x00\x00\x08ftyp" + b"\x00" * 50, Problem),
+        (b"\x1a\x45\xdf\xa3" + random.Random(2).randbytes(9000), Problem),
+    ],
+)
+async def test_bytes_that_are_no_video_are_refused_and_the_worker_stays(data: bytes, kind: type[Problem]) -> None:
+    async with pool_of() as pool:
+        pids = pool.pids
+        for _ in range(3):
+            with pytest.raises(kind) as caught:
+                await decode(pool, data)
+            assert not isinstance(caught.value, Internal)
+        assert len(await decode(pool, clip())) == 16
+        assert pool.pids == pids
+
+
+async def test_every_cut_of_a_file_is_answered_or_refused() -> None:
+    data = clip(12)
+    async with pool_of() as pool:
+        pids = pool.pids
+        for end in range(0, len(data), max(1, len(data) // 25)):
+            with suppress(Undecodable, UnsupportedMedia, NoVideoStream):
+                assert len(await decode(pool, data[:end])) <= 16
+        assert pool.pids == pids
+
+
+async def test_limits_are_those_of_the_job() -> None:
+    async with pool_of() as pool:
+        with pytest.raises(TooLong, match="1 s"):
+            await decode(pool, clip(), job(limits=MediaLimits(max_seconds=1)))
+        with pytest.raises(UnsupportedMedia):
+            await decode(pool, clip(), job(limits=MediaLimits(codecs=("vp9",))))
+
+
+async def killed_mid_request(by: signal.Signals, patience: Patience | None = None) -> tuple[Problem, Watcher]:
+    """Two requests run, one worker gets the signal: the problem of its request, once all else has been seen right."""
+    watcher = Watcher()
+    async with pool_of(2, watcher=watcher, patience=patience) as pool:
+        with filled(clip()) as one, filled(clip()) as two:
+            async with pool.open(one, job()) as first, pool.open(two, job()) as second:
+                await first.next()
+                await second.next()
+                victim = pool.pids[0]
+                os.kill(victim, by)
+                results = await asyncio.gather(rest(first), rest(second), return_exceptions=True)
+        frames = next(result for result in results if isinstance(result, list))
+        assert len(frames) == 15
+        problem = next(result for result in results if isinstance(result, Problem))
+        await asyncio.wait_for(watcher.until(2), 60)
+        assert victim not in pool.pids
+        assert not psutil.pid_exists(victim), "it was not reaped"
+        assert [len(got) for got in await asyncio.gather(*[decode(pool, clip()) for _ in range(4)])] == [16] * 4
+    assert watcher.workers == 0
+    return problem, watcher
+
+
+async def test_a_worker_killed_from_outside_costs_its_own_request_only() -> None:
+    problem, watcher = await killed_mid_request(signal.SIGKILL)
+    assert isinstance(problem, Internal)
+    assert watcher.restarts == ["crashed"]
+
+
+async def test_a_worker_that_crashes_by_itself_makes_the_video_undecodable() -> None:
+    problem, watcher = await killed_mid_request(signal.SIGSEGV)
+    assert isinstance(problem, Undecodable)
+    assert watcher.restarts == ["crashed"]
+
+
+async def test_a_worker_that_hangs_is_stopped() -> None:
+    problem, watcher = await killed_mid_request(signal.SIGSTOP, Patience(stall_seconds=0.2))
+    assert isinstance(problem, Undecodable)
+    assert watcher.restarts == ["timeout"]
+
+
+async def test_a_worker_that_dies_idle_costs_nobody() -> None:
+    watcher = Watcher()
+    async with pool_of(2, watcher=watcher) as pool:
+        end_of_process = os.pidfd_open(pool.pids[0])
+        os.kill(pool.pids[0], signal.SIGKILL)
+        select.select([end_of_process], [], [], 30)  # it is dead, and the pool has had no turn to see it
+        os.close(end_of_process)
+        results = await asyncio.gather(*[decode(pool, clip()) for _ in range(4)])
+        assert [len(frames) for frames in results] == [16] * 4
+        await asyncio.wait_for(watcher.until(2), 60)
+    assert watcher.restarts == ["crashed"]
+
+
+async def test_a_video_that_takes_too_much_processor_time_is_undecodable() -> None:
+    watcher = Watcher()
+    async with pool_of(watcher=watcher, patience=Patience(cpu_seconds=1e-6)) as pool:
+        with pytest.raises(Undecodable, match="processor time"):
+            await decode(pool, clip())
+    assert watcher.restarts == ["timeout"]
+
+
+async def test_pictures_that_take_too_much_memory_are_undecodable() -> None:
+    async with pool_of(memory_bytes=8 << 20) as pool:
+        with pytest.raises(Undecodable):
+            await decode(pool, clip(2, width=4096, height=2304))
+        assert len(await decode(pool, clip())) == 16
+
+
+async def test_a_worker_that_has_met_its_memory_limit_is_replaced() -> None:
+    watcher = Watcher()
+    async with pool_of(watcher=watcher, memory_bytes=24 << 20) as pool:
+        (pid,) = pool.pids
+        with pytest.raises(Undecodable, match="decode_memory_bytes"):
+            await decode(pool, clip(), job(resize=4096))
+        assert len(await asyncio.wait_for(decode(pool, clip()), 60)) == 16
+        assert pool.pids != (pid,)
+    assert watcher.restarts == ["memory"]
+
+
+async def test_the_sandbox_changes_no_outcome_and_no_pixel_of_the_corpus(shared_dir: Path) -> None:
+    async with pool_of(memory_bytes=1 << 30) as pool:
+        pids = pool.pids
+        for path in sorted((shared_dir / "videos").iterdir()):
+            data = path.read_bytes()
+            try:
+                frames: list[Frame] | str = await decode(pool, data)
+            except Problem as problem:
+                frames = problem.code
+            assert described(frames) == described(decoded_here(data)), path.name
+        assert pool.pids == pids
+
+
+def decoded_here(data: bytes) -> list[Frame] | str:
+    """What decoding in this process gives: frames, or the error's code."""
+    try:
+        with open_video(io.BytesIO(data), MediaLimits()) as video:
+            stream = FrameStream(video, wanted_frames(video.index.frames, frames=16, order=ORDER), GEOMETRY)
+            return list(iter(stream.next, None))
+    except VideoError as error:
+        return error.code
+
+
+def described(frames: list[Frame] | str) -> object:
+    """Something to compare."""
+    if isinstance(frames, str):
+        return frames
+    return [(frame.position, frame.index, frame.time_s, zlib.crc32(frame.pixels)) for frame in frames]
