@@ -9,8 +9,8 @@ from starlette.requests import Request
 
 from service.errors import RateLimited, Unauthorized
 from service.keys import Keyring
-from service.middleware import record_of
 from service.rate_limit import WINDOW_SECONDS, RateLimit
+from service.record import record_of
 from service.settings import Settings
 
 

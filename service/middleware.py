@@ -9,8 +9,6 @@ import logging
 import re
 import time
 import uuid
-from collections.abc import MutableMapping
-from dataclasses import dataclass, field
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -19,6 +17,7 @@ from service import trace_context
 from service.errors import Internal
 from service.metrics import Metrics
 from service.problems import problem_response
+from service.record import Record
 
 HEADER = "X-Request-ID"
 
@@ -26,24 +25,6 @@ _SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 _QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
 
 logger = logging.getLogger("adafocus.request")
-
-
-@dataclass(slots=True)
-class Record:
-    """What the log will say of one request; routes add to ``fields``, and to the ``headers`` of any answer to it."""
-
-    request_id: str
-    started: float
-    fields: dict[str, object] = field(default_factory=dict)
-    headers: dict[str, str] = field(default_factory=dict)
-
-
-def record_of(state: MutableMapping[str, object]) -> Record:
-    """The record of the request whose scope's state this is."""
-    record = state["record"]
-    if not isinstance(record, Record):
-        raise TypeError("the request did not come through RequestScope")
-    return record
 
 
 class RequestScope:

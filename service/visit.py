@@ -14,7 +14,7 @@ from service.body import Upload
 from service.classify import Body, classify
 from service.errors import Internal, Outcome, Problem, TooLarge
 from service.lifecycle import Service
-from service.middleware import Record, record_of
+from service.record import Record, record_of
 from service.schemas import Classification, Parameters
 from service.steps import Observer
 

@@ -14,7 +14,8 @@ from service import problems
 from service.errors import TooLong
 from service.logs import JsonLines
 from service.metrics import Metrics
-from service.middleware import RequestScope, record_of
+from service.middleware import RequestScope
+from service.record import record_of
 
 
 def make_app() -> FastAPI:

@@ -1,0 +1,24 @@
+"""What is remembered of one request from its first byte to its line in the log."""
+
+from __future__ import annotations
+
+from collections.abc import MutableMapping
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class Record:
+    """What the log will say of one request; routes add to ``fields``, and to the ``headers`` of any answer to it."""
+
+    request_id: str
+    started: float
+    fields: dict[str, object] = field(default_factory=dict)
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+def record_of(state: MutableMapping[str, object]) -> Record:
+    """The record of the request whose scope's state this is."""
+    record = state["record"]
+    if not isinstance(record, Record):
+        raise TypeError("the request did not come through RequestScope")
+    return record
