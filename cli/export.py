@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from bundle.store import BundleError, check_replaceable, write_bundle
 from cli.inspect import describe_flops
-from export.compose import FORMATS, PRECISIONS, STAGES, Export, Request, export
+from export.compose import FORMATS, PRECISIONS, Export, Request, export, stages
 from export.errors import ExportError
 
 _SAMPLES = Path(__file__).resolve().parent.parent / "samples"
@@ -46,18 +46,18 @@ def _comma_separated(ctx: click.Context, param: click.Parameter, value: str) -> 
 @click.option(
     "--format",
     "formats",
-    default=",".join(FORMATS),
+    default=FORMATS[0],
     callback=_comma_separated,
     show_default=True,
-    help="Graph formats.",
+    help=f"Graph formats, of {', '.join(FORMATS)}.",
 )
 @click.option(
     "--precision",
     "precisions",
-    default=",".join(PRECISIONS),
+    default=PRECISIONS[0],
     callback=_comma_separated,
     show_default=True,
-    help="Of the weights.",
+    help=f"Of the graphs, of {', '.join(PRECISIONS)}.",
 )
 @click.option("--name", help="The bundle's name; default: the name of its folder.")
 @click.option("--model-version", default="1", show_default=True, help="The bundle's version.")
@@ -105,7 +105,7 @@ def command(
     )
     try:
         check_replaceable(out)
-        with _progress() as on_stage:
+        with _progress(len(stages(formats)) + 1) as on_stage:
             made = export(request, on_stage)
             if not dry_run:
                 on_stage("writing")
@@ -119,10 +119,10 @@ def command(
 
 
 @contextmanager
-def _progress() -> Iterator[Callable[[str], None]]:
+def _progress(total: int) -> Iterator[Callable[[str], None]]:
     """A bar that names the stage at work; none where nobody watches."""
     with tqdm(
-        total=len(STAGES) + 1, leave=False, disable=not sys.stderr.isatty(), bar_format="{desc:<14} {bar} {elapsed}"
+        total=total, leave=False, disable=not sys.stderr.isatty(), bar_format="{desc:<24} {bar} {elapsed}"
     ) as bar:
         begun: list[str] = []
 
@@ -149,20 +149,21 @@ def _as_object(out: Path, made: Export, *, written: bool) -> dict[str, Any]:
     return {
         "path": str(out),
         "written": written,
-        "verified": asdict(made.agreement),
+        "verified": {fmt: asdict(agreement) for fmt, agreement in made.agreements.items()},
         "manifest": made.manifest.model_dump(mode="json"),
     }
 
 
 def _as_text(out: Path, made: Export, *, written: bool) -> Iterator[str]:
-    manifest, agreement = made.manifest, made.agreement
+    manifest = made.manifest
     yield f"{out}: {'written' if written else 'would be written (dry run)'}, {manifest.name} version {manifest.version}"
     for graph in manifest.graphs:
         yield f"  {graph.file}  {graph.bytes / 2**20:.1f} MiB  sha256 {graph.sha256[:16]}…"
     yield f"  manifest.json  operating points {', '.join(point.name for point in manifest.operating_points)}"
-    yield (
-        f"Verified on {agreement.videos} videos of {agreement.steps} steps: logits differ from torch by at most "
-        f"{agreement.logits_max:.1e} on the same patches, {agreement.end_to_end_max:.1e} end to end; "
-        f"patch centres by {agreement.centres_max:.1e}"
-    )
+    for fmt, agreement in made.agreements.items():
+        yield (
+            f"Verified {fmt} on {agreement.videos} videos of {agreement.steps} steps: logits differ from torch by at "
+            f"most {agreement.logits_max:.1e} on the same patches, {agreement.end_to_end_max:.1e} end to end; "
+            f"patch centres by {agreement.centres_max:.1e}"
+        )
     yield from describe_flops(manifest)

@@ -7,22 +7,27 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
-from bundle.manifest import Manifest
+from bundle.manifest import GraphFormat, Manifest, Precision
+from export.artefact import load_artefact
 from export.calibration import read_calibration
 from export.describe import describe, read_labels
 from export.errors import ExportError, UnavailableError
 from export.frames import verification_videos
-from export.graphs import served_graphs
+from export.graphs import ServedGraph, served_graphs
 from export.to_onnx import to_onnx
+from export.to_torchscript import movable_cut, to_torchscript
 from export.verify import Agreement, verify
 from model.adafocus import AdaFocus
 from model.checkpoint import Checkpoint, CheckpointError, read_checkpoint
 from model.config import PUBLISHED, ModelConfig
 from model.tsm import AdaFocusTSM
 
-FORMATS = ("onnx",)
-PRECISIONS = ("fp32",)
+FORMATS: tuple[GraphFormat, ...] = ("onnx", "torchscript")
+PRECISIONS: tuple[Precision, ...] = ("fp32",)
+
+_Name = TypeVar("_Name", bound=str)
 
 DATA_SETS: Mapping[str, str] = {
     "actnet": "ActivityNet v1.3",
@@ -34,8 +39,10 @@ DATA_SETS: Mapping[str, str] = {
 }
 """By the first part of a published configuration's name."""
 
-STAGES = ("checkpoint", "glance graph", "focus graph", "verification")
-"""What ``export`` reports as it begins each of them."""
+
+def stages(formats: Sequence[str]) -> tuple[str, ...]:
+    """What ``export`` reports as it begins each of them."""
+    return ("checkpoint", *(f"{fmt} {part}" for fmt in formats for part in ("glance", "focus", "verification")))
 
 
 @dataclass(frozen=True)
@@ -60,7 +67,7 @@ class Request:
     labels: Path | None = None
     calibration: Path | None = None
     licence: str | None = None
-    formats: Sequence[str] = FORMATS
+    formats: Sequence[str] = ("onnx",)
     precisions: Sequence[str] = PRECISIONS
     videos: Sequence[Path] = ()
 
@@ -71,7 +78,7 @@ class Export:
 
     manifest: Manifest
     files: dict[str, bytes]
-    agreement: Agreement
+    agreements: Mapping[GraphFormat, Agreement]
 
 
 def export(request: Request, on_stage: Callable[[str], None] = lambda stage: None) -> Export:
@@ -81,27 +88,35 @@ def export(request: Request, on_stage: Callable[[str], None] = lambda stage: Non
         ExportError: it cannot be made, or does not reproduce the torch model; `model.checkpoint.CheckpointError`
             becomes one.
     """
-    _check_available("format", request.formats, FORMATS)
-    _check_available("precision", request.precisions, PRECISIONS)
     on_stage("checkpoint")
     model, manifest = load_and_describe(request)
-    files = {}
-    for graph, entry in zip(served_graphs(model), manifest.graphs, strict=True):
-        on_stage(f"{graph.component} graph")
-        files[entry.file] = to_onnx(graph)
-    on_stage("verification")
-    glance, focus = (files[entry.file] for entry in manifest.graphs)
     videos = verification_videos(request.videos, manifest.sampling, manifest.geometry)
-    agreement = verify(model, glance, focus, videos)
-    return Export(_sealed(manifest, files), files, agreement)
+    files: dict[str, bytes] = {}
+    agreements: dict[GraphFormat, Agreement] = {}
+    for fmt in dict.fromkeys(graph.format for graph in manifest.graphs):
+        entries = [graph for graph in manifest.graphs if graph.format == fmt]
+        for graph, entry in zip(_graphs(model, fmt), entries, strict=True):
+            on_stage(f"{fmt} {entry.component}")
+            files[entry.file] = to_onnx(graph) if fmt == "onnx" else to_torchscript(graph)
+        on_stage(f"{fmt} verification")
+        glance, focus = (load_artefact(entry, files[entry.file]) for entry in entries)
+        agreements[fmt] = verify(model, glance, focus, videos)
+    return Export(_sealed(manifest, files), files, agreements)
+
+
+def _graphs(model: AdaFocus | AdaFocusTSM, fmt: GraphFormat) -> tuple[ServedGraph, ServedGraph]:
+    return served_graphs(model, movable_cut()) if fmt == "torchscript" else served_graphs(model)
 
 
 def load_and_describe(request: Request) -> tuple[AdaFocus | AdaFocusTSM, Manifest]:
     """The model of a checkpoint, and the manifest its bundle will have but for checksums and sizes.
 
     Raises:
+        UnavailableError: there is no such format or precision.
         ExportError: the checkpoint, the labels or the calibration cannot be used.
     """
+    formats = _available("format", request.formats, FORMATS)
+    _available("precision", request.precisions, PRECISIONS)
     config = _config(request.config)
     labels = read_labels(request.labels) if request.labels else None
     calibration = read_calibration(request.calibration) if request.calibration else None
@@ -125,6 +140,7 @@ def load_and_describe(request: Request) -> tuple[AdaFocus | AdaFocusTSM, Manifes
         metadata=metadata,
         labels=labels,
         calibration=calibration,
+        formats=formats,
     )
     return model, manifest
 
@@ -155,10 +171,12 @@ def _licence(checkpoint: Checkpoint) -> str:
     return "not stated by the checkpoint"
 
 
-def _check_available(what: str, wanted: Sequence[str], available: Sequence[str]) -> None:
+def _available(what: str, wanted: Sequence[str], available: Sequence[_Name]) -> tuple[_Name, ...]:
+    """The wanted ones, each once, in the order in which a manifest lists them."""
     for value in wanted:
         if value not in available:
             raise UnavailableError(f"{what} {value!r} is not available; this version writes {', '.join(available)}")
+    return tuple(value for value in available if value in wanted)
 
 
 def _sealed(manifest: Manifest, files: dict[str, bytes]) -> Manifest:

@@ -14,6 +14,7 @@ from bundle.manifest import (
     FlopsPart,
     FrameGeometry,
     Graph,
+    GraphFormat,
     Manifest,
     OperatingPoint,
     Provenance,
@@ -22,7 +23,7 @@ from bundle.manifest import (
 from bundle.store import graph_file_name
 from export.calibration import Calibration, first_problem
 from export.errors import ExportError, reason
-from export.graphs import served_graphs
+from export.graphs import ServedGraph, served_graphs
 from model.adafocus import AdaFocus
 from model.flops import StepFlops, step_flops
 from model.tsm import AdaFocusTSM
@@ -52,6 +53,7 @@ def describe(
     metadata: Mapping[str, Any],
     labels: Sequence[str] | None = None,
     calibration: Calibration | None = None,
+    formats: Sequence[GraphFormat] = ("onnx",),
 ) -> Manifest:
     """Everything the service must know of a model, complete but for the checksums and sizes of its graph files.
 
@@ -63,6 +65,7 @@ def describe(
         metadata: of the checkpoint: ``labels``, ``geometry``, ``sampling``, ``provenance``, each of them optional.
         labels: in place of the checkpoint's.
         calibration: without one, ``full`` is the only operating point.
+        formats: each of both graphs.
 
     Raises:
         ExportError: the labels do not fit the model, or a value is out of range.
@@ -87,7 +90,7 @@ def describe(
             exit_criterion=calibration.criterion if calibration else "max_softmax",
             operating_points=calibration.operating_points(full) if calibration else (full,),
             default_point=calibration.default if calibration else FULL,
-            graphs=tuple(_graph(component, model) for component in (0, 1)),
+            graphs=tuple(_graph(graph, fmt) for fmt in formats for graph in served_graphs(model)),
             provenance=_provenance(metadata, calibration),
         )
     except ValidationError as error:
@@ -161,12 +164,11 @@ def _flops(count: StepFlops) -> Flops:
     )
 
 
-def _graph(which: Literal[0, 1], model: AdaFocus | AdaFocusTSM) -> Graph:
-    graph = served_graphs(model)[which]
+def _graph(graph: ServedGraph, fmt: GraphFormat) -> Graph:
     signature = graph.signature()
     unsealed = Graph(
         component=graph.component,
-        format="onnx",
+        format=fmt,
         precision="fp32",
         file="unnamed",
         sha256="0" * 64,

@@ -6,18 +6,28 @@ functions, so that what is exported is what was trained. The arguments of ``forw
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from bundle.signature import Signature, Widths, clip_signature, frame_signature
+from bundle.manifest import TensorSpec
+from bundle.signature import BATCH, Signature, Widths, clip_signature, frame_signature
 from model.adafocus import AdaFocus
 from model.backbones import by_clip
 from model.tsm import AdaFocusTSM
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+
+EXAMPLE_BATCH = 2
+"""Of the inputs that a graph is exported with: a dimension of 1 would be frozen silently."""
+
+Cut = Callable[[Tensor, Tensor, int], Tensor]
+"""`cut_patches`, or the same in another form."""
+
+_TORCH_TYPES = {"uint8": torch.uint8, "int64": torch.int64, "float32": torch.float32}
 
 
 class PixelNorm(nn.Module):
@@ -104,16 +114,17 @@ class FocusGraph(nn.Module):
 
     component: Literal["focus"] = "focus"
 
-    def __init__(self, model: AdaFocus) -> None:
+    def __init__(self, model: AdaFocus, cut: Cut = cut_patches) -> None:
         super().__init__()
         self.model = model
         self.pixels = PixelNorm()
+        self.cut = cut
 
     def forward(
         self, frames: Tensor, patch_centre: Tensor, glance_feature: Tensor, pooled_state: Tensor, step: Tensor
     ) -> tuple[Tensor, Tensor]:
         """uint8 [B, H, W, 3], [B, 2], [B, G], [B, F], int64 [B] -> logits [B, C], next pooled state [B, F]."""
-        patches = self.pixels(cut_patches(frames, patch_centre, self.model.config.patch_size))
+        patches = self.pixels(self.cut(frames, patch_centre, self.model.config.patch_size))
         return self.model.focus_patch_step(patches, glance_feature, pooled_state, step)
 
     def signature(self) -> Signature:
@@ -149,16 +160,17 @@ class ClipFocusGraph(nn.Module):
 
     component: Literal["focus"] = "focus"
 
-    def __init__(self, model: AdaFocusTSM) -> None:
+    def __init__(self, model: AdaFocusTSM, cut: Cut = cut_patches) -> None:
         super().__init__()
         self.model = model
         self.pixels = PixelNorm()
+        self.cut = cut
 
     def forward(self, frames: Tensor, patch_centre: Tensor, glance_feature: Tensor) -> tuple[Tensor]:
         """uint8 [B, 12, H, W, 3], [B, 2], [B, C] -> logits [B, C]."""
         config = self.model.config
         centres = patch_centre[:, None].expand(-1, config.focus_frames, -1).flatten(0, 1)  # (B·12, 2)
-        patches: Tensor = self.pixels(cut_patches(frames.flatten(0, 1), centres, config.patch_size))
+        patches: Tensor = self.pixels(self.cut(frames.flatten(0, 1), centres, config.patch_size))
         output = self.model.focus_patches(by_clip(patches, config.focus_frames))
         return (glance_feature + output.logits,)
 
@@ -171,11 +183,21 @@ class ClipFocusGraph(nn.Module):
 ServedGraph = GlanceGraph | FocusGraph | ClipGlanceGraph | ClipFocusGraph
 
 
-def served_graphs(model: AdaFocus | AdaFocusTSM) -> tuple[ServedGraph, ServedGraph]:
-    """The glance and the focus graph of a model, in evaluation mode."""
+def served_graphs(model: AdaFocus | AdaFocusTSM, cut: Cut = cut_patches) -> tuple[ServedGraph, ServedGraph]:
+    """The glance and the focus graph of a model, in evaluation mode; the focus cuts its patches with ``cut``."""
     if isinstance(model, AdaFocus):
-        return GlanceGraph(model).eval(), FocusGraph(model).eval()
-    return ClipGlanceGraph(model).eval(), ClipFocusGraph(model).eval()
+        return GlanceGraph(model).eval(), FocusGraph(model, cut).eval()
+    return ClipGlanceGraph(model).eval(), ClipFocusGraph(model, cut).eval()
+
+
+def example_inputs(signature: Signature) -> tuple[Tensor, ...]:
+    """Zero tensors that a graph of that signature takes."""
+    return tuple(_example(spec) for spec in signature.inputs)
+
+
+def _example(spec: TensorSpec) -> Tensor:
+    shape = [EXAMPLE_BATCH if size == BATCH else int(size) for size in spec.shape]
+    return torch.zeros(shape, dtype=_TORCH_TYPES[spec.dtype])
 
 
 def _frame_signature(component: Literal["glance", "focus"], model: AdaFocus) -> Signature:

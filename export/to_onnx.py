@@ -9,12 +9,11 @@ from contextlib import contextmanager
 
 import onnx
 import torch
-from torch import Tensor
 
 from bundle.manifest import TensorSpec
 from bundle.signature import BATCH, Signature
 from export.errors import ExportError, first_line
-from export.graphs import ServedGraph
+from export.graphs import ServedGraph, example_inputs
 
 OPSET = 18
 """Old enough that every runtime we name has kernels for all operators, on CPU and GPU."""
@@ -22,10 +21,6 @@ OPSET = 18
 IR_VERSION = 10
 """The newest file layout that the oldest ONNX Runtime we allow reads."""
 
-EXAMPLE_BATCH = 2
-"""A dimension of 1 in the example would be frozen silently."""
-
-_TORCH_TYPES = {"uint8": torch.uint8, "int64": torch.int64, "float32": torch.float32}
 _ONNX_TYPES: dict[int, str] = {
     onnx.TensorProto.UINT8: "uint8",
     onnx.TensorProto.INT64: "int64",
@@ -47,7 +42,7 @@ def to_onnx(graph: ServedGraph) -> bytes:
         with _quiet(), torch.no_grad():
             program = torch.onnx.export(
                 graph.eval(),
-                tuple(_example(spec) for spec in signature.inputs),
+                example_inputs(signature),
                 input_names=names,
                 output_names=[spec.name for spec in signature.outputs],
                 opset_version=OPSET,
@@ -70,11 +65,6 @@ def to_onnx(graph: ServedGraph) -> bytes:
     except ValueError as error:
         raise ExportError(f"{graph.component}: larger than the 2 GiB that one ONNX file can hold") from error
     return content
-
-
-def _example(spec: TensorSpec) -> Tensor:
-    shape = [EXAMPLE_BATCH if size == BATCH else int(size) for size in spec.shape]
-    return torch.zeros(shape, dtype=_TORCH_TYPES[spec.dtype])
 
 
 @contextmanager

@@ -10,17 +10,16 @@ that from a mistake. How far the answers are apart end to end is reported beside
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime as ort
 import torch
 from torch import Tensor
 
-from export.errors import ExportError, NotReproducedError, first_line
+from export.artefact import Artefact
+from export.errors import ExportError, NotReproducedError
 from export.graphs import IMAGENET_MEAN, IMAGENET_STD
 from model.adafocus import AdaFocus
 from model.tsm import AdaFocusTSM
@@ -70,69 +69,30 @@ class Answers:
     logits: Float32
 
 
-class OnnxGraph:
-    """An ONNX file in memory, run on the processor."""
-
-    def __init__(self, component: str, content: bytes, threads: int) -> None:
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.log_severity_level = 3
-        self._component = component
-        try:
-            self._session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # ONNX Runtime has no public exception base class
-            raise ExportError(f"{component}: ONNX Runtime cannot load the graph: {first_line(error)}") from error
-        self._outputs = [output.name for output in self._session.get_outputs()]
-
-    def width(self, name: str) -> int:
-        """Size of the last dimension of an input or output.
-
-        Raises:
-            ExportError: the graph has none of that name.
-        """
-        for tensor in (*self._session.get_inputs(), *self._session.get_outputs()):
-            if tensor.name == name:
-                return int(tensor.shape[-1])
-        raise ExportError(f"{self._component}: the graph has no tensor {name!r}")
-
-    def run(self, feeds: Mapping[str, npt.NDArray[Any]]) -> dict[str, Float32]:
-        """Outputs by name.
-
-        Raises:
-            ExportError: the graph fails on these inputs.
-        """
-        try:
-            return dict(zip(self._outputs, self._session.run(self._outputs, dict(feeds)), strict=True))
-        except Exception as error:  # as above
-            raise ExportError(f"{self._component}: ONNX Runtime cannot run the graph: {first_line(error)}") from error
-
-
-def verify(model: AdaFocus | AdaFocusTSM, glance: bytes, focus: bytes, videos: Sequence[UInt8]) -> Agreement:
-    """Compare the two files with the torch model.
+def verify(model: AdaFocus | AdaFocusTSM, glance: Artefact, focus: Artefact, videos: Sequence[UInt8]) -> Agreement:
+    """Compare the two exported graphs with the torch model.
 
     Args:
         model: in evaluation mode.
-        glance: the glance graph as an ONNX file.
-        focus: the focus graph as an ONNX file.
+        glance: the glance graph.
+        focus: the focus graph.
         videos: each ``uint8 [n, H, W, 3]``, its frames in visiting order: one per step, or a clip model's glance frames
             followed by its focus frames. Three or more exercise batches of one, two and three rows.
 
     Raises:
         NotReproducedError: they differ by more than the tolerances.
-        ExportError: a graph does not load or run, or ``videos`` is empty.
+        ExportError: a graph does not run, or ``videos`` is empty.
     """
     if not videos:
         raise ExportError("there are no frames to verify with")
-    threads = torch.get_num_threads()
-    graphs = OnnxGraph("glance", glance, threads), OnnxGraph("focus", focus, threads)
     with torch.no_grad():
         if isinstance(model, AdaFocus):
             wanted = _torch_steps(model, videos)
-            own, staged = (run_steps(*graphs, videos, looked) for looked in (None, wanted))
+            own, staged = (run_steps(glance, focus, videos, looked) for looked in (None, wanted))
         else:
             wanted = _torch_clips(model, videos)
             split = model.config.glance_frames
-            own, staged = (run_clips(*graphs, videos, split, looked) for looked in (None, wanted))
+            own, staged = (run_clips(glance, focus, videos, split, looked) for looked in (None, wanted))
     return _compare(wanted, own, staged)
 
 
@@ -161,7 +121,7 @@ def _torch_clips(model: AdaFocusTSM, videos: Sequence[UInt8]) -> Answers:
     return Answers(*(torch.stack(parts).numpy() for parts in zip(*answers, strict=True)))
 
 
-def run_steps(glance: OnnxGraph, focus: OnnxGraph, videos: Sequence[UInt8], looked: Answers | None = None) -> Answers:
+def run_steps(glance: Artefact, focus: Artefact, videos: Sequence[UInt8], looked: Answers | None = None) -> Answers:
     """Run a frame model over videos of one frame per step.
 
     Video v starts v turns after the first, so that rows of one batch are at different steps.
@@ -203,8 +163,8 @@ def run_steps(glance: OnnxGraph, focus: OnnxGraph, videos: Sequence[UInt8], look
 
 
 def run_clips(
-    glance: OnnxGraph,
-    focus: OnnxGraph,
+    glance: Artefact,
+    focus: Artefact,
     videos: Sequence[UInt8],
     glance_frames: int,
     looked: Answers | None = None,

@@ -45,7 +45,7 @@ def test_a_checkpoint_becomes_a_bundle(tmp_path: Path, checkpoints: Path, capsys
     told = capsys.readouterr().out
     assert code == 0
     assert f"{out}: written, my_model version 3" in told
-    assert "Verified on 3 videos of 4 steps: logits differ from torch by at most" in told
+    assert "Verified onnx on 3 videos of 4 steps: logits differ from torch by at most" in told
     manifest = load_bundle(out).manifest
     assert (manifest.name, manifest.labels[0], manifest.licence) == ("my_model", "a", "MIT")
 
@@ -56,7 +56,7 @@ def test_a_dry_run_does_everything_but_write(
     assert export(checkpoints / "clip.pt", tmp_path / "clip", "--dry-run", "--json", "--name", "clippy") == 0
     told = json.loads(capsys.readouterr().out)
     assert told["written"] is False
-    assert told["verified"]["logits_max"] < 1e-3
+    assert told["verified"]["onnx"]["logits_max"] < 1e-3
     assert told["manifest"]["name"] == "clippy"
     assert told["manifest"]["graphs"][0]["bytes"] > 1
     assert list(tmp_path.iterdir()) == []
@@ -73,7 +73,7 @@ def test_a_folder_that_is_no_bundle_is_refused_before_the_work(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--format", "onnx,torchscript"], "format 'torchscript' is not available; this version writes onnx"),
+        (["--format", "onnx,tflite"], "format 'tflite' is not available; this version writes onnx, torchscript"),
         (["--precision", "int8"], "precision 'int8' is not available; this version writes fp32"),
         (["--config", "actnet"], "there is no configuration 'actnet'; did you mean actnet_"),
         (["--labels", "gone.txt"], "gone.txt: cannot be read"),

@@ -9,11 +9,11 @@ import pytest
 
 from bundle.manifest import Graph
 from bundle.signature import Signature
+from export.artefact import OnnxGraph
 from export.compose import Export
 from export.errors import ExportError
 from export.graphs import served_graphs
 from export.to_onnx import check_file, to_onnx
-from export.verify import OnnxGraph
 from model.adafocus import AdaFocus
 
 ROWS_TOLERANCE = 1e-4

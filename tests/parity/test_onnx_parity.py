@@ -16,7 +16,8 @@ from click.testing import CliRunner
 from bundle.store import Bundle, load_bundle
 from cli.export import command as export
 from cli.inspect import command as inspect
-from export.verify import Answers, OnnxGraph, run_clips, run_steps
+from export.artefact import OnnxGraph
+from export.verify import Answers, run_clips, run_steps
 from tests.fixtures.authors import weights
 from tests.parity import authors, tolerances
 
@@ -90,7 +91,7 @@ def test_onnx_runtime_answers_as_the_authors_code(case: Case) -> None:
 
 
 def test_onnx_runtime_answers_as_torch_on_the_same_patches(case: Case) -> None:
-    verified = case.told["verified"]
+    verified = case.told["verified"]["onnx"]
     assert verified["features_max"] <= tolerances.FEATURE_MAP
     assert verified["logits_max"] <= tolerances.LOGITS_MAX
     assert verified["logits_rms"] <= tolerances.LOGITS_RMS
