@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from service.engine.runners.base import Float32, Int64, Runner, RunnerError, UInt8
 
@@ -41,6 +42,7 @@ class StepResult:
 
     patch_centre: Float32
     logits: Float32
+    confidence: float
     policy_state: Float32
     pooled_state: Float32
     glance_seconds: float
@@ -56,34 +58,42 @@ class BatchRun:
     """Per execution: real rows, seconds in the glance graph, seconds in the focus graph."""
 
 
-def run(runner: Runner, batch: Batch) -> BatchRun:
+Judge = Callable[[Float32], Float32]
+"""From logits ``[B, C]`` to confidences ``[B]``."""
+
+
+def run(runner: Runner, judge: Judge, batch: Batch) -> BatchRun:
     """Glance, then focus. A batch that fails is halved until the rows that fail stand alone."""
     try:
-        return _run_once(runner, batch)
+        return _run_once(runner, judge, batch)
     except RunnerError as error:
         if len(batch) == 1:
             return BatchRun((error,), ())
     middle = len(batch) // 2
-    first, second = run(runner, batch.part(slice(0, middle))), run(runner, batch.part(slice(middle, None)))
+    first = run(runner, judge, batch.part(slice(0, middle)))
+    second = run(runner, judge, batch.part(slice(middle, None)))
     return BatchRun(first.results + second.results, first.runs + second.runs)
 
 
-def _run_once(runner: Runner, batch: Batch) -> BatchRun:
+def _run_once(runner: Runner, judge: Judge, batch: Batch) -> BatchRun:
     start = time.perf_counter()
     glance = runner.glance(batch.glance_frames, batch.policy_state)
     between = time.perf_counter()
     focus = runner.focus(batch.focus_frames, glance.patch_centre, glance.feature, batch.pooled_state, batch.step)
     glance_seconds, focus_seconds = between - start, time.perf_counter() - between
+    sound: npt.NDArray[np.bool_] = np.asarray(np.isfinite(focus.logits).all(axis=1))
+    confidences = judge(focus.logits)
     results: Sequence[StepResult | RunnerError] = [
         StepResult(
             glance.patch_centre[i],
             focus.logits[i],
+            float(confidences[i]),
             glance.policy_state[i],
             focus.pooled_state[i],
             glance_seconds,
             focus_seconds,
         )
-        if np.isfinite(focus.logits[i]).all()
+        if sound[i]
         else RunnerError("the model gave a logit that is not a number")
         for i in range(len(batch))
     ]

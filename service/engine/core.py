@@ -13,6 +13,7 @@ import logging
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from functools import partial
 
 import numpy as np
 
@@ -57,6 +58,7 @@ class Engine:
         self._max_batch = max_batch
         self._observer = observer
         self._intake: FrameIntake = intake_for(manifest)
+        self._judge = partial(confidence, criterion=manifest.exit_criterion, temperature=manifest.temperature)
         self._rows: list[Row] = []
         self._wake = asyncio.Event()
         self._device = ThreadPoolExecutor(max_workers=1, thread_name_prefix="device")
@@ -135,13 +137,14 @@ class Engine:
             pooled_state=np.stack([row.pooled_state for row in rows]),
             step=np.array([row.step for row in rows], dtype=np.int64),
         )
-        return await asyncio.get_running_loop().run_in_executor(self._device, run, self.runner, batch)
+        return await asyncio.get_running_loop().run_in_executor(self._device, run, self.runner, self._judge, batch)
 
     def update(self, rows: Sequence[Row], done: BatchRun) -> None:
         """Store what each row learnt and decide who is finished."""
         for size, glance_seconds, focus_seconds in done.runs:
             self._observer.batch_ran("glance", size, glance_seconds)
             self._observer.batch_ran("focus", size, focus_seconds)
+        stepped: list[tuple[Row, StepResult]] = []
         for row, result in zip(rows, done.results, strict=True):
             if row.status is Status.DONE:  # its client left, or its time was up, while it ran
                 continue
@@ -150,15 +153,17 @@ class Engine:
                 error.__cause__ = result
                 row.fail(error)
             else:
-                self._advance(row, result)
+                stepped.append((row, result))
+        sure = leaves(
+            [result.confidence for _, result in stepped], [row.request.thresholds[row.step] for row, _ in stepped]
+        )
+        for (row, result), is_sure in zip(stepped, sure, strict=True):
+            self._advance(row, result, is_sure=bool(is_sure))
 
-    def _advance(self, row: Row, result: StepResult) -> None:
-        model = self.manifest
-        threshold = row.request.thresholds[row.step]
-        sure = float(confidence(result.logits, model.exit_criterion, model.temperature))
+    def _advance(self, row: Row, result: StepResult, *, is_sure: bool) -> None:
         frame = self._intake.take(row)
-        y, x = (float(value) for value in result.patch_centre)
-        row.steps.append(Step(frame.index, frame.time_s, (y, x), result.logits, sure))
+        y, x = result.patch_centre.tolist()
+        row.steps.append(Step(frame.index, frame.time_s, (y, x), result.logits, result.confidence))
         if row.request.on_step is not None:
             row.request.on_step(row.steps[-1], frame)
         row.policy_state, row.pooled_state = result.policy_state, result.pooled_state
@@ -166,11 +171,11 @@ class Engine:
         row.focus_seconds += result.focus_seconds
         row.status = Status.WAITING
         cap = row.request.max_flops
-        if row.step == model.steps:
+        if row.step == self.manifest.steps:
             row.finish("end_of_video" if self._intake.fell_short(row) else "all_steps")
-        elif bool(leaves(sure, threshold)):
+        elif is_sure:
             row.finish("confident")
-        elif cap is not None and row.glance_flops + row.focus_flops + model.flops.per_step > cap:
+        elif cap is not None and row.glance_flops + row.focus_flops + self.manifest.flops.per_step > cap:
             row.finish("max_gflops")
         else:
             self._offer(row)
