@@ -8,8 +8,9 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import logging
+import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import cast
@@ -64,6 +65,7 @@ class Backend:
         format: of the graphs that it reads.
         precisions: what it can compute in, fastest first, and the precision of the graphs that it reads for it.
         on_processor: it needs no other device.
+        environment: variables that its libraries read when they are loaded; what the user has set stays.
     """
 
     distributions: tuple[str, ...]
@@ -72,6 +74,7 @@ class Backend:
     format: GraphFormat
     precisions: Mapping[Precision, Precision]
     on_processor: bool = True
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 _ROOM = "service.engine.runners"
@@ -91,6 +94,15 @@ BACKENDS: Mapping[str, Backend] = {
         "onnx",
         {"fp16": "fp16", "fp32": "fp32"},
         on_processor=False,
+    ),
+    "torchscript": Backend(
+        ("torch",),
+        "torch",
+        (f"{_ROOM}.torchscript", "open_executor"),
+        "torchscript",
+        {"fp32": "fp32"},
+        # OpenMP's threads else spin between two graph runs, on the decoders' processors.
+        environment={"OMP_WAIT_POLICY": "PASSIVE"},
     ),
 }
 
@@ -184,6 +196,8 @@ def _open(bundle: Bundle, options: RunnerOptions, name: str, here: Abilities) ->
     precision = choose_precision(backend, bundle.manifest, options.precision, here) or options.precision or "fp32"
     graphs = graphs_of(bundle.manifest, backend.format, backend.precisions[precision])
     files = {component: bundle.file(graph) for component, graph in graphs.items()}
+    for variable, value in backend.environment.items():
+        os.environ.setdefault(variable, value)
     module, function = backend.opens
     open_executor = cast("OpenExecutor", getattr(importlib.import_module(module), function))
     executor = open_executor(files, graphs, options.threads, precision)

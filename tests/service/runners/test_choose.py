@@ -53,6 +53,8 @@ def test_a_runtime_for_gpus_without_a_gpu_says_why_the_processor_serves(
     ("installed", "backend", "message"),
     [
         ({"onnxruntime"}, "abacus", "unknown backend 'abacus'; there are onnxruntime-cpu, onnxruntime-cuda"),
+        ({"onnxruntime"}, "torchscript", r"needs torch, which is not installed; pip install -e '\.\[torch\]'"),
+        ({"torch"}, "torchscript", "has no torchscript graphs in fp32; export it with --format torchscript"),
         ({"onnxruntime"}, "onnxruntime-cuda", "needs onnxruntime-gpu.*uninstall onnxruntime, then pip install"),
         ({"onnxruntime-gpu"}, "onnxruntime-cuda", "without CUDA|no CUDA device"),
         ({"onnxruntime", "onnxruntime-gpu"}, None, "both installed.*uninstall both"),
