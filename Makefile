@@ -56,7 +56,8 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.serve: pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(PIP) -e '.[serve]'
+	@# Bytecode is made of what is imported; of the rest it would be a seventh of the install.
+	$(PIP) --no-compile -e '.[serve]'
 	touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python

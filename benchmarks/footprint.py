@@ -29,8 +29,8 @@ def main() -> None:
         environment = Path(folder) / "venv"
         subprocess.run([sys.executable, "-m", "venv", environment], check=True)
         empty = megabytes(environment)
-        pip = [environment / "bin" / "python", "-m", "pip", "install", "--quiet", "-c", ROOT / "constraints.txt"]
-        subprocess.run([*pip, f"{ROOT}[serve]"], check=True)
+        pip = [environment / "bin" / "python", "-m", "pip", "install", "--quiet", "--no-compile"]
+        subprocess.run([*pip, "-c", ROOT / "constraints.txt", f"{ROOT}[serve]"], check=True)
         samples = [start_and_classify(environment / "bin" / "adafocus") for _ in range(starts)]
         row = {
             "install_mb": round(megabytes(environment) - empty, 1),
