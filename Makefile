@@ -15,7 +15,7 @@ export OMP_NUM_THREADS ?= 1
 
 .PHONY: help serve test lint type arch unit parity bench docker-verify clean
 help: ## this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 serve: $(VENV)/.serve ## install what serving needs (no torch) and start the service: PORT=, HOST=, BUNDLE=
 	exec $(BIN)/adafocus serve --bundle $(BUNDLE) --host $(HOST) --port $(PORT)
