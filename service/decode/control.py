@@ -121,6 +121,8 @@ class Control:
         Raises:
             ClosedError: nobody wants the video any more.
         """
+        if self.closing:  # FFmpeg may well try again after an error
+            raise ClosedError
         known = self.size
         self.send({"type": "need", "size": size})
         while not self.complete and self.size == known:

@@ -14,13 +14,14 @@ import errno
 import struct
 from dataclasses import dataclass
 
-# Classic BPF: load a word of seccomp_data, jump if equal, jump if any bit is set, return.
-_LOAD, _JUMP_EQUAL, _JUMP_BITS, _RETURN = 0x20, 0x15, 0x45, 0x06
+# Classic BPF: load a word of seccomp_data; jump if it is equal, is greater, has any of these bits; return.
+_LOAD, _JUMP_EQUAL, _JUMP_GREATER, _JUMP_BITS, _RETURN = 0x20, 0x15, 0x25, 0x45, 0x06
 _ALLOW, _KILL, _ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
 _OFFSET_NUMBER, _OFFSET_ARCH, _OFFSET_ARGUMENTS = 0, 4, 16
 
 _CLONE_THREAD = 0x00010000
 _PROT_EXEC = 0x4
+_LAST_STANDARD_DESCRIPTOR = 2
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class Machine:
         capset: number of the call that drops capabilities.
         clone: starts threads (allowed) and processes (refused); its first argument holds the flags.
         clone3: takes its flags in memory, where a filter cannot look: said not to exist, so that libc uses ``clone``.
+        write: allowed to the standard descriptors, which lead nowhere by then: PyAV and FFmpeg complain there, and PyAV
+            loses its way, and may loop for ever, if that fails.
         mapping: ``mmap`` and ``mprotect``, allowed unless they ask for executable memory in their third argument.
         plain: allowed whatever the arguments, the most frequent first.
     """
@@ -42,6 +45,7 @@ class Machine:
     capset: int
     clone: int
     clone3: int
+    write: int
     mapping: tuple[int, int]
     plain: tuple[int, ...]
 
@@ -52,6 +56,7 @@ X86_64 = Machine(
     capset=126,
     clone=56,
     clone3=435,
+    write=1,
     mapping=(9, 10),
     plain=(
         202, 17, 44, 45, 46, 47,  # futex pread64 sendto recvfrom sendmsg recvmsg
@@ -71,6 +76,7 @@ AARCH64 = Machine(
     capset=91,
     clone=220,
     clone3=435,
+    write=64,
     mapping=(222, 226),
     plain=(
         98, 67, 206, 207, 211, 212,  # futex pread64 sendto recvfrom sendmsg recvmsg
@@ -121,6 +127,11 @@ def build_filter(machine: Machine) -> bytes:
             allow,
         ]
     program += [
+        _instruction(_JUMP_EQUAL, machine.write, 0, 4),
+        _low_half_of_argument(0),
+        _instruction(_JUMP_GREATER, _LAST_STANDARD_DESCRIPTOR, 0, 1),
+        _refuse(errno.EPERM),
+        allow,
         _instruction(_JUMP_EQUAL, machine.clone, 0, 4),
         _low_half_of_argument(0),
         _instruction(_JUMP_BITS, _CLONE_THREAD, 0, 1),

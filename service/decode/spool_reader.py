@@ -48,7 +48,7 @@ class SpoolReader:
         self._arrivals.check()
         if size < 0:
             size = max(0, self._end() - self._position)
-        if self._position >= self._arrivals.size and not self._arrivals.complete:
+        if size and self._position >= self._arrivals.size and not self._arrivals.complete:
             self._wait(self._position + size)
         data = os.pread(self._fd, min(size, max(0, self._arrivals.size - self._position)), self._position)
         self._position += len(data)

@@ -6,9 +6,11 @@ import os
 import time
 import traceback
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from typing import TypeVar
+
+from av.error import err_check
 
 from service.decode.control import ClosedError, Control, Job
 from service.decode.protocol import FAULT, OUT_OF_MEMORY
@@ -61,6 +63,7 @@ class Task:
         try:
             with ExitStack() as held:
                 held.callback(os.close, self._job.fd)
+                held.callback(_forget_stashed_error)
                 video = self._timed(lambda: held.enter_context(open_video(self._reader, self._job.limits)))
                 self._deliver(video)
         except ClosedError:
@@ -115,6 +118,12 @@ def _stream(video: OpenVideo, job: Job, between: Callable[[], None]) -> FrameStr
         focus_frames=job.focus_frames,
     )
     return FrameStream(video, wanted, Geometry(job.resize, job.crop), between=between)
+
+
+def _forget_stashed_error() -> None:
+    """PyAV keeps what a reader raised until its next call of FFmpeg's, even if that belongs to another video."""
+    with suppress(Exception):
+        err_check(0)
 
 
 def _is_out_of_memory(error: BaseException | None) -> bool:

@@ -76,3 +76,18 @@ class TestGrowingUpload:
                 spool.finish()
                 assert await opening == 40
         assert not watcher.restarts
+
+    @pytest.mark.parametrize("container", ["mp4", "matroska", "mpegts", "avi"])
+    async def test_who_leaves_while_the_worker_waits_for_bytes_leaves_no_trace(self, container: str) -> None:
+        data = clip(40, container=container)
+        async with pool_of() as pool:
+            pids = pool.pids
+            for size in range(1, len(data), len(data) // 6):
+                with Spool() as spool:
+                    spool.write(data[:size])
+                    opening = asyncio.create_task(frames_of(pool, spool))
+                    await asyncio.wait({opening}, timeout=0.05)
+                    opening.cancel()
+                    await asyncio.gather(opening, return_exceptions=True)
+                assert len(await decode(pool, data)) == 16
+            assert pool.pids == pids

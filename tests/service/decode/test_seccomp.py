@@ -16,13 +16,13 @@ SHUT = {
     "x86_64": {
         "open": 2, "openat": 257, "openat2": 437, "creat": 85, "socket": 41, "connect": 42, "bind": 49,
         "socketpair": 53, "execve": 59, "execveat": 322, "fork": 57, "vfork": 58, "ptrace": 101, "kill": 62,
-        "tgkill": 234, "write": 1, "pwrite64": 18, "unlink": 87, "rename": 82, "chmod": 90, "truncate": 76,
+        "tgkill": 234, "writev": 20, "pwrite64": 18, "unlink": 87, "rename": 82, "chmod": 90, "truncate": 76,
         "process_vm_readv": 310, "process_vm_writev": 311, "io_uring_setup": 425, "bpf": 321, "mount": 165,
         "setns": 308, "unshare": 272, "memfd_create": 319, "prlimit64": 302, "pidfd_open": 434, "prctl": 157,
     },
     "aarch64": {
         "openat": 56, "openat2": 437, "socket": 198, "connect": 203, "bind": 200, "socketpair": 199, "execve": 221,
-        "execveat": 281, "ptrace": 117, "kill": 129, "tgkill": 131, "write": 64, "pwrite64": 68, "unlinkat": 35,
+        "execveat": 281, "ptrace": 117, "kill": 129, "tgkill": 131, "writev": 66, "pwrite64": 68, "unlinkat": 35,
         "renameat": 38, "fchmodat": 53, "truncate": 45, "process_vm_readv": 270, "process_vm_writev": 271,
         "io_uring_setup": 425, "bpf": 280, "mount": 40, "setns": 268, "unshare": 97, "memfd_create": 279,
         "prlimit64": 261, "pidfd_open": 434, "prctl": 167,
@@ -43,6 +43,8 @@ def verdict(machine: Machine, number: int, *arguments: int, arch: int | None = N
             accumulator = struct.unpack_from("=I", data, value)[0]
         elif code == 0x15:
             at += if_true if accumulator == value else if_false
+        elif code == 0x25:
+            at += if_true if accumulator > value else if_false
         elif code == 0x45:
             at += if_true if accumulator & value else if_false
         else:
@@ -72,6 +74,10 @@ class TestFilter:
         assert verdict(machine, machine.clone, 0x10000000) == REFUSED  # a new user namespace
         assert verdict(machine, machine.clone3, 0) == NO_SUCH_CALL
 
+    def test_complaints_may_be_written_and_nothing_else(self, machine: Machine) -> None:
+        assert {verdict(machine, machine.write, fd) for fd in (0, 1, 2)} == {ALLOW}
+        assert {verdict(machine, machine.write, fd) for fd in (3, 4, 200, 0xFFFFFFFF)} == {REFUSED}
+
     def test_memory_may_be_had_but_not_executed(self, machine: Machine) -> None:
         for call in machine.mapping:
             assert verdict(machine, call, 0, 4096, 0b011) == ALLOW
@@ -90,5 +96,5 @@ def test_the_x32_numbering_is_refused() -> None:
 
 def test_no_call_is_listed_twice() -> None:
     for machine in (X86_64, AARCH64):
-        numbers = (*machine.plain, *machine.mapping, machine.clone, machine.clone3)
+        numbers = (*machine.plain, *machine.mapping, machine.write, machine.clone, machine.clone3)
         assert len(set(numbers)) == len(numbers)

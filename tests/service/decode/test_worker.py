@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import subprocess
@@ -9,10 +10,13 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import av
 import psutil
 import pytest
+from av.error import err_check
 
-from tests.service.decode.factory import pool_of
+from service.decode.task import _forget_stashed_error
+from tests.service.decode.factory import clip, pool_of
 
 ROOT = Path(__file__).parents[3]
 HEAVY = ("torch", "onnxruntime", "fastapi", "starlette", "uvicorn", "pydantic", "prometheus_client", "asyncio")
@@ -51,6 +55,29 @@ async def test_it_inherits_no_secret_and_no_descriptor(monkeypatch: pytest.Monke
     assert {file.partition(":")[0] for file in files} == {os.devnull, "socket", "/memfd"}
     assert sum(file.startswith("socket:") for file in files) == 1
     assert len(files) == 3 + 1 + 2, "the standard three, the socket, the memory and its mapping"
+
+
+class Sulking(io.BytesIO):
+    """A file that at some point no longer tells its size."""
+
+    sulks = False
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        if whence == os.SEEK_END and self.sulks:
+            raise KeyError("left behind")
+        return super().seek(offset, whence)
+
+
+def test_an_error_that_a_reader_left_behind_meets_no_other_video() -> None:
+    file = Sulking(clip())
+    with av.open(file) as container:
+        file.sulks = True
+        assert container.size <= 0  # the error is dropped, one would think
+        with pytest.raises(KeyError):
+            err_check(0)
+        assert container.size <= 0
+        _forget_stashed_error()
+        err_check(0)
 
 
 def test_it_does_not_outlive_the_service() -> None:
