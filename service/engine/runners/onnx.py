@@ -56,6 +56,8 @@ def open_cuda(files: Mapping[Component, Path], graphs: Graphs, threads: int, pre
     """
     if CUDA not in ort.get_available_providers():
         raise RunnerError("this ONNX Runtime was built without CUDA; uninstall it and install the extra `gpu`")
+    # CUDA's libraries come as wheels, where the loader does not look; without this, no device is ever found.
+    ort.preload_dlls()
     options = _options(threads)
     # EXHAUSTIVE search would cost most of a second for every new shape.
     providers: _Providers = [(CUDA, {"cudnn_conv_algo_search": "HEURISTIC"}), CPU]
