@@ -75,7 +75,10 @@ def exit_steps(videos: int, steps: int, mean: float, seed: int) -> list[int]:
         shares = ratio ** np.arange(steps, dtype=np.float64)
         reached = float((shares / shares.sum() * np.arange(1, steps + 1)).sum())
         low, high = (ratio, high) if reached < mean else (low, ratio)
-    return [int(step) for step in np.random.default_rng(seed).choice(steps, videos, p=shares / shares.sum()) + 1]
+    # Evenly spaced quantiles in random order: a drawn sample's own mean would wander.
+    levels = (np.arange(videos) + 0.5) / videos
+    leaving = np.searchsorted(np.cumsum(shares / shares.sum()), levels) + 1
+    return [int(step) for step in np.random.default_rng(seed).permutation(np.minimum(leaving, steps))]
 
 
 async def with_refill(bundle: Bundle, runner: Runner, leaving: list[int], batch: int) -> tuple[float, float, float]:

@@ -1,8 +1,8 @@
 """Every measurement behind README's tables and the docs, one after the other; then the tables themselves.
 
 Run ``python -m benchmarks.run_all [--data FOLDER]``, on a machine that does nothing else. FOLDER holds the labelled
-clips of the shipped bundle; without it its accuracy table is left as it is. A bundle of the paper's full-size model with
-recipe weights, for the measurements of speed, is made on the way.
+clips of the shipped bundle; without it its accuracy table is left as it is. A bundle of the paper's full-size model
+with recipe weights, for the measurements of speed, is made on the way.
 """
 
 from __future__ import annotations
