@@ -13,6 +13,7 @@ from typing import Annotated
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from bundle.manifest import Precision
 from service.cores import usable_cores
 from service.keys import check_key
 from video.limits import CODECS, CONTAINERS, MediaLimits
@@ -44,7 +45,10 @@ class Settings(BaseSettings):
         default="127.0.0.1", min_length=1, description="address to listen on; 0.0.0.0 for all (as in a container)"
     )
     port: int = Field(default=8000, ge=0, le=65535, description="port to listen on; 0 for any free one")
-    backend: str | None = Field(default=None, description="runtime; unset: the best one installed")
+    backend: str | None = Field(default=None, description="runtime; unset: the fastest one installed")
+    precision: Precision | None = Field(
+        default=None, description="what to compute in; unset: the fastest that bundle, runtime and processor have"
+    )
     api_keys: Keys = Field(
         default=(), description="keys, any of which opens /classify and /model; none: no key is asked for"
     )

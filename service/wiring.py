@@ -61,5 +61,6 @@ def make_runner(bundle: Bundle, settings: Settings) -> Runner:
             threads=settings.intra_op_threads,
             batch_sizes=batch_sizes_up_to(settings.max_batch),
             backend=settings.backend,
+            precision=settings.precision,
         ),
     )

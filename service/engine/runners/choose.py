@@ -95,6 +95,13 @@ BACKENDS: Mapping[str, Backend] = {
         {"fp16": "fp16", "fp32": "fp32"},
         on_processor=False,
     ),
+    "openvino": Backend(
+        ("openvino",),
+        "openvino",
+        (f"{_ROOM}.openvino", "open_executor"),
+        "onnx",
+        {"int8": "int8", "bf16": "fp32", "fp32": "fp32"},
+    ),
     "torchscript": Backend(
         ("torch",),
         "torch",

@@ -16,12 +16,18 @@ from model.adafocus import AdaFocus
 from model.tsm import AdaFocusTSM
 from service.engine.runners.base import Runner, RunnerError
 from service.engine.runners.choose import RunnerOptions, open_runner
+from service.engine.runners.processor import has_bf16
 from tests.export.models import CLIP, FRAME
 from tests.model.factory import clip_model, frame_model
 
-VARIANTS = (("onnxruntime-cpu", "fp32"), ("torchscript", "fp32"))
-CENTRES = {"fp32": 1e-4}
-LOGITS = {"fp32": 1e-3}
+VARIANTS = (
+    ("onnxruntime-cpu", "fp32"),
+    ("torchscript", "fp32"),
+    ("openvino", "fp32"),
+    pytest.param(("openvino", "bf16"), marks=pytest.mark.skipif(not has_bf16(), reason="needs a processor with bf16")),
+)
+CENTRES = {"fp32": 1e-4, "bf16": 2e-2}
+LOGITS = {"fp32": 1e-3, "bf16": 1e-1}
 """Largest differences from torch, by precision; the small networks' logits have a standard deviation of about 1."""
 
 

@@ -1,0 +1,120 @@
+"""OpenVINO on the processor, reading the ONNX graphs; in bfloat16 where the processor multiplies it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import openvino as ov
+
+from bundle.manifest import Precision
+from service.engine.runners.base import Array, Component, Float32, RunnerError, first_line
+from service.engine.runners.graphs import Executor, Graphs
+
+DEVICE = "CPU"
+PATCHES = "patches"
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A compiled part of a graph: which arrays it takes, and the names of what it gives."""
+
+    request: ov.InferRequest
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+    def run(self, feeds: Mapping[str, Array]) -> dict[str, Float32]:
+        """Outputs by name, in memory of their own."""
+        given = {index: feeds[name] for index, name in enumerate(self.inputs)}
+        found = self.request.infer(given, share_inputs=True)
+        return {name: found[index] for index, name in enumerate(self.outputs)}
+
+
+class OpenVinoRequests:
+    """The stages of each graph, one after the other."""
+
+    def __init__(self, stages: Mapping[Component, Sequence[Stage]], graphs: Graphs) -> None:
+        self._stages = dict(stages)
+        self._outputs = {name: [spec.name for spec in graph.outputs] for name, graph in graphs.items()}
+
+    def run(self, component: Component, feeds: Mapping[str, Array]) -> Mapping[str, Float32]:
+        """See `Executor`."""
+        known: dict[str, Array] = dict(feeds)
+        found: dict[str, Float32] = {}
+        try:
+            for stage in self._stages[component]:
+                found |= stage.run(known)
+                known |= found
+        except RuntimeError as error:
+            raise RunnerError(f"the {component} graph failed") from error
+        return {name: found[name] for name in self._outputs[component]}
+
+    def close(self) -> None:
+        """Drop the requests; their models' memory goes with them."""
+        self._stages.clear()
+
+
+def open_executor(files: Mapping[Component, Path], graphs: Graphs, threads: int, precision: Precision) -> Executor:
+    """Both graphs on the processor.
+
+    Raises:
+        RunnerError: a file cannot be loaded, or the processor does not have the precision.
+    """
+    core = ov.Core()
+    if precision == "bf16" and "BF16" not in core.get_property(DEVICE, "OPTIMIZATION_CAPABILITIES"):
+        raise RunnerError("this processor does not compute in bf16; choose fp32")
+    options = {
+        "INFERENCE_NUM_THREADS": threads,
+        "NUM_STREAMS": 1,
+        "ENABLE_CPU_PINNING": False,  # the decoders' processes share these processors
+    }
+    exact = options | {"INFERENCE_PRECISION_HINT": "f32"}
+    fast = options | {"INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32"}
+    stages: dict[Component, list[Stage]] = {}
+    try:
+        for component, file in files.items():
+            model = core.read_model(str(file))
+            names = [spec.name for spec in graphs[component].outputs]
+            if precision == "bf16" and component == "focus":
+                # In bfloat16 a patch's corner would be rounded to half pixels: patches are cut in float32.
+                crop, rest = split_at_patches(model)
+                stages[component] = [_stage(core, crop, exact, [PATCHES]), _stage(core, rest, fast, names)]
+            else:
+                stages[component] = [_stage(core, model, fast, names)]
+    except RuntimeError as error:
+        raise RunnerError(f"OpenVINO cannot load {file.name}: {first_line(error)}") from error
+    return OpenVinoRequests(stages, graphs)
+
+
+def split_at_patches(model: ov.Model) -> tuple[ov.Model, ov.Model]:
+    """A focus graph in two: frames and patch centre to patches, and from patches on.
+
+    The patches are what the first convolution reads. ``model`` is used up.
+    """
+    first = next(node for node in model.get_ordered_ops() if node.get_type_name() == "Convolution")
+    source = first.input(0).get_source_output()
+    patches = ov.opset13.parameter(source.get_partial_shape(), source.get_element_type(), PATCHES)
+    for target in source.get_target_inputs():
+        target.replace_source_output(patches.output(0))
+    patches.output(0).get_tensor().set_names({PATCHES})
+    inputs = model.get_parameters()
+    rest = ov.Model(model.get_results(), [patches, *_reached(model.get_results(), inputs)])
+    result = ov.opset13.result(source)
+    return ov.Model([result], _reached([result], inputs)), rest
+
+
+def _reached(results: Sequence[ov.Node], inputs: Sequence[ov.Node]) -> list[ov.Node]:
+    """Those of the inputs that the results depend on."""
+    waiting, seen = list(results), set[str]()
+    while waiting:
+        node = waiting.pop()
+        if node.get_name() not in seen:
+            seen.add(node.get_name())
+            waiting += [value.get_source_output().get_node() for value in node.inputs()]
+    return [node for node in inputs if node.get_name() in seen]
+
+
+def _stage(core: ov.Core, model: ov.Model, options: Mapping[str, object], outputs: Sequence[str]) -> Stage:
+    inputs = tuple(value.get_any_name() for value in model.inputs)
+    return Stage(core.compile_model(model, DEVICE, dict(options)).create_infer_request(), inputs, tuple(outputs))
