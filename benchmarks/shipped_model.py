@@ -22,7 +22,8 @@ from bundle.store import load_bundle
 from service.cores import usable_cores
 from service.engine.runners.base import Runner
 from service.engine.runners.choose import RunnerOptions, open_runner
-from training.data import Clip, list_clips
+from training.data import Clip
+from training.manifests import list_clips
 from training.metrics import confusion, f1_per_class, macro_f1
 from video.decoder import FrameStream
 from video.probe import open_video

@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 
 from training.calibrate import calibrate
-from training.data import list_clips
 from training.errors import TrainingError
+from training.manifests import list_clips
 from training.points import Calibration
 from training.trained import judge_held_aside, load_trained
 

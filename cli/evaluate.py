@@ -7,16 +7,21 @@ from pathlib import Path
 
 import click
 
-from training.data import list_clips
 from training.errors import TrainingError
 from training.evaluate import Report, evaluate
+from training.manifests import list_clips
 from training.points import load_calibration
 from training.trained import judge, load_trained
 
 
 @click.command("evaluate", epilog="Example: adafocus evaluate --checkpoint runs/first/last.pt --data clips --split val")
 @click.option("--checkpoint", required=True, type=click.Path(path_type=Path), help="A checkpoint of `train`.")
-@click.option("--data", required=True, type=click.Path(path_type=Path), help="A folder per class, or a manifest.json.")
+@click.option(
+    "--data",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="A folder per class, a manifest.json or .csv, or lists.",
+)
 @click.option("--split", metavar="NAME", help="Judge this split only; default: every clip.")
 @click.option("--calibration", type=click.Path(path_type=Path), help="What `calibrate` wrote: judge its points too.")
 @click.option("--out", type=click.Path(path_type=Path), help="Write the report as JSON.")

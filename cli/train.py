@@ -7,15 +7,20 @@ from pathlib import Path
 import click
 
 from cli.main import INTERRUPTED
-from training.data import list_clips
 from training.errors import TrainingError
+from training.manifests import default_split, list_clips
 from training.recipe import load_recipe
 from training.stopping import Interrupted
 from training.train import train
 
 
 @click.command("train", epilog="Example: adafocus train --data clips --config tank_state --out runs/first")
-@click.option("--data", required=True, type=click.Path(path_type=Path), help="A folder per class, or a manifest.json.")
+@click.option(
+    "--data",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="A folder per class, a manifest.json or .csv, or lists.",
+)
 @click.option("--config", required=True, metavar="NAME|FILE", help="A recipe: one that comes along, or a .toml file.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Run folder; an unfinished run continues.")
 @click.option("--split", metavar="NAME", help="Split to learn from; default: 'train' where a manifest names splits.")
@@ -43,7 +48,7 @@ def command(
     """
     try:
         recipe = load_recipe(config).with_options(seed=seed, held_aside=held_aside, fold=fold, threads=threads)
-        clips = list_clips(data, split or default_split(data))
+        clips = list_clips(data, split or default_split(data, recipe.lists), recipe.lists)
         outcome = train(clips, recipe, out, cache, say=lambda line: click.echo(line, err=True))
     except TrainingError as error:
         raise click.ClickException(str(error)) from error
@@ -52,8 +57,3 @@ def command(
         return INTERRUPTED
     click.echo(outcome.checkpoint)
     return 0
-
-
-def default_split(data: Path) -> str | None:
-    """``train`` where a folder has such a split, else everything."""
-    return "train" if (data / "manifest.json").is_file() or (data / "train").is_dir() else None

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
+from typing import overload
 
 import numpy as np
 import numpy.typing as npt
@@ -18,11 +20,12 @@ from tqdm import tqdm
 
 from training.data import Clip, ClipSet
 from training.errors import DataError
+from training.frames import frame_count, read_frames
 from training.recipe import Recipe
 from video.decoder import FrameStream
 from video.errors import VideoError
 from video.probe import open_video
-from video.sampler import sample_indices, visiting_order, wanted_frames
+from video.sampler import sample_clip_indices, sample_indices, visiting_order, wanted_frames
 from video.transform import Geometry
 
 Pixels = npt.NDArray[np.uint8]
@@ -34,11 +37,12 @@ class CropPlan:
 
     Attributes:
         steps: T, frames that the model visits.
-        order: how it visits them.
+        order: how it visits them; of a clip model, its glance frames in time order.
         first_frame: frames before this index are never sampled.
         resize: shorter side after resizing, pixels. crop: side of the kept centre square.
         candidates: frames per step. With 1, frames are kept in visiting order, as served: [T, crop, crop, 3]. With
             more, in time order: [T·candidates, crop, crop, 3].
+        focus_steps: frames of a clip model's focus, which follow those of its glance; 0 for a frame model.
     """
 
     steps: int
@@ -47,46 +51,86 @@ class CropPlan:
     resize: int
     crop: int
     candidates: int = 1
+    focus_steps: int = 0
 
     def wanted(self, num_frames: int) -> tuple[int, ...]:
         """Frame indices to keep of a video of so many frames."""
         if self.candidates > 1:
-            return sample_indices(num_frames, self.steps * self.candidates, self.first_frame)
-        return wanted_frames(num_frames, frames=self.steps, order=self.order, first_frame=self.first_frame)
+            parts = (self.steps, self.focus_steps) if self.focus_steps else (self.steps,)
+            return tuple(index for count in parts for index in self._moments(num_frames, count))
+        return wanted_frames(
+            num_frames,
+            frames=self.steps,
+            order=self.order,
+            first_frame=self.first_frame,
+            focus_frames=self.focus_steps or None,
+        )
+
+    def _moments(self, num_frames: int, count: int) -> list[int]:
+        """The candidates of each of ``count`` steps, in time order; a clip too short to choose gives none."""
+        first = min(self.first_frame, num_frames - 1)
+        usable = num_frames - first
+        if usable <= count:
+            sample = sample_clip_indices if self.focus_steps else sample_indices
+            return [index for index in sample(num_frames, count, self.first_frame) for _ in range(self.candidates)]
+        pieces = count * self.candidates
+        if usable > pieces:
+            return list(sample_indices(num_frames, pieces, self.first_frame))
+        return [first + (2 * piece + 1) * usable // (2 * pieces) for piece in range(pieces)]
 
 
 def serving_plan(recipe: Recipe) -> CropPlan:
     """What a server would see."""
     config = recipe.model_config(2)
-    order = visiting_order(config.steps, config.frame_order)
-    return CropPlan(config.steps, order, recipe.data.first_frame, recipe.data.resize, config.frame_size)
+    clip = config.kind == "clip"
+    steps = config.glance_frames if clip else config.steps
+    order = visiting_order(steps, "sequential" if clip else config.frame_order)
+    return CropPlan(
+        steps=steps,
+        order=order,
+        first_frame=recipe.data.first_frame,
+        resize=recipe.data.resize,
+        crop=config.frame_size,
+        focus_steps=config.focus_frames if clip else 0,
+    )
 
 
 def training_plan(recipe: Recipe) -> CropPlan:
     """What training crops are cut from: the centre square whole, at the source size."""
     served = serving_plan(recipe)
     source = recipe.data.source
-    return CropPlan(served.steps, served.order, served.first_frame, source, source, max(2, recipe.data.candidates))
+    return replace(served, resize=source, crop=source, candidates=max(2, recipe.data.candidates))
 
 
-def decode_clip(path: Path, plan: CropPlan) -> Pixels:
-    """The planned frames of a video: ``uint8 [K, crop, crop, 3]``. A lost frame is replaced by its neighbour.
+def decode_clip(clip: Clip, plan: CropPlan) -> Pixels:
+    """The planned frames of a clip: ``uint8 [K, crop, crop, 3]``. A lost frame is replaced by its neighbour.
 
     Raises:
         VideoError: the file is no usable video.
+        DataError: the folder of images is not usable.
         OSError: it cannot be read.
     """
+    geometry = Geometry(plan.resize, plan.crop)
+    if clip.template or clip.path.is_dir():
+        wanted = plan.wanted(frame_count(clip))
+        have = read_frames(clip, set(wanted), geometry)
+    else:
+        wanted, have = _decode_video(clip.path, plan, geometry)
+    nearest = [min(have, key=lambda index, want=want: (abs(index - want), index)) for want in wanted]  # type: ignore[misc]
+    return np.stack([have[index] for index in nearest])
+
+
+def _decode_video(path: Path, plan: CropPlan, geometry: Geometry) -> tuple[tuple[int, ...], dict[int, Pixels]]:
     with path.open("rb") as file, open_video(file) as video:
         if not video.info.frames:
             raise DataError("the video does not tell how many frames it has")
         wanted = plan.wanted(video.info.frames)
-        stream = FrameStream(video, wanted, Geometry(plan.resize, plan.crop))
+        stream = FrameStream(video, wanted, geometry)
         have = {}
         while (frame := stream.next()) is not None:
             have[frame.index] = frame.pixels
         stream.close()
-    nearest = [min(have, key=lambda index, want=want: (abs(index - want), index)) for want in wanted]  # type: ignore[misc]
-    return np.stack([have[index] for index in nearest])
+    return wanted, have
 
 
 @dataclass(frozen=True)
@@ -112,6 +156,32 @@ class Crops:
     broken: tuple[Broken, ...]
 
 
+class _OnDisk(Sequence[Pixels]):
+    """Crops in files, mapped when they are asked for: a data set may hold more clips than a process may map."""
+
+    def __init__(self, files: Sequence[Path]) -> None:
+        self._files = files
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    @overload
+    def __getitem__(self, index: int) -> Pixels: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Pixels]: ...
+
+    def __getitem__(self, index: int | slice) -> Pixels | list[Pixels]:
+        if isinstance(index, slice):
+            return [_mapped(file) for file in self._files[index]]
+        return _mapped(self._files[index])
+
+
+def _mapped(file: Path) -> Pixels:
+    kept: Pixels = np.load(file, mmap_mode="r")
+    return kept
+
+
 def decode_all(
     data: ClipSet,
     plan: CropPlan,
@@ -127,10 +197,14 @@ def decode_all(
     """
     good: list[Clip] = []
     pixels: list[Pixels] = []
+    files: list[Path] = []
     broken: list[Broken] = []
     for clip in tqdm(data.clips, unit="clip", desc="decoding", disable=not sys.stderr.isatty(), leave=False, delay=1):
         try:
-            pixels.append(_cached(clip, plan, cache) if cache else decode_clip(clip.path, plan))
+            if cache:
+                files.append(_cached(clip, plan, cache))
+            else:
+                pixels.append(decode_clip(clip, plan))
             good.append(clip)
         except (VideoError, DataError, OSError) as error:
             broken.append(Broken(clip.path, str(error)))
@@ -138,17 +212,21 @@ def decode_all(
                 report(broken[-1])
     if not good:
         raise DataError(f"not one of {len(data.clips)} clips can be decoded; the first: {broken[0].reason}")
-    return Crops(data.only(good), pixels, tuple(broken))
+    return Crops(data.only(good), _OnDisk(files) if cache else pixels, tuple(broken))
 
 
-def _cached(clip: Clip, plan: CropPlan, cache: Path) -> Pixels:
+def _cached(clip: Clip, plan: CropPlan, cache: Path) -> Path:
+    """The file with a clip's crops, made if it is not there."""
     key = hashlib.sha256(repr((clip.identity, astuple(plan))).encode()).hexdigest()[:32]
     file = cache / key[:2] / f"{key}.npy"
     if not file.is_file():
+        pixels = decode_clip(clip, plan)
         file.parent.mkdir(parents=True, exist_ok=True)
-        temporary = file.with_suffix(".part")
-        with temporary.open("wb") as stream:
-            np.save(stream, decode_clip(clip.path, plan))
-        temporary.replace(file)
-    kept: Pixels = np.load(file, mmap_mode="r")
-    return kept
+        with tempfile.NamedTemporaryFile(dir=file.parent, prefix=f".{key}.", delete=False) as stream:
+            try:
+                np.save(stream, pixels)
+                Path(stream.name).replace(file)
+            except BaseException:
+                Path(stream.name).unlink(missing_ok=True)
+                raise
+    return file

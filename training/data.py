@@ -1,25 +1,22 @@
 """Which labelled clips there are, and how they are parted: listing and splitting, no decoding.
 
-Two layouts are read: a folder per class with videos in it, and a folder with a ``manifest.json`` whose ``items`` name
-``file``, ``label``, ``split`` and, if known, ``sha256``.
+Read are a folder per class with videos in it, and manifests (`training.manifests`); `training.lists` reads the
+published data sets.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from training.errors import DataError
 
-MANIFEST = "manifest.json"
-_NOT_VIDEOS = frozenset({".json", ".txt", ".csv", ".md", ".html", ".xml", ".ini", ".db", ".zip", ".py"})
+NOT_VIDEOS = frozenset({".json", ".txt", ".csv", ".md", ".html", ".xml", ".ini", ".db", ".zip", ".py"})
 
 
 @dataclass(frozen=True)
@@ -27,14 +24,25 @@ class Clip:
     """One labelled video.
 
     Attributes:
-        path: of the file.
+        path: of the file, or of a folder with an image per frame.
         label: class index.
         identity: sha256 of the file: byte-identical clips are one clip when clips are parted.
+        also: further classes of a clip that has several.
+        template, frames: of a folder of frames: the images' names from their number, counted from 1, and how many
+            there are; without a template the folder's images in the order of their names.
     """
 
     path: Path
     label: int
     identity: str
+    also: tuple[int, ...] = ()
+    template: str = ""
+    frames: int = 0
+
+    @property
+    def all_labels(self) -> tuple[int, ...]:
+        """Every class of the clip."""
+        return (self.label, *self.also)
 
 
 @dataclass(frozen=True)
@@ -42,14 +50,16 @@ class ClipSet:
     """Labelled clips and the names of their classes.
 
     Attributes:
-        labels: class names, sorted; a clip's ``label`` counts them.
-        clips: in the order of their paths.
+        labels: class names; a clip's ``label`` counts them.
+        clips: in the order of their paths, or of their list.
         source: what the data set says of itself (``name``, ``source``, ``licence``), for the checkpoint.
+        multi_label: a clip may have several classes; the metric is then mean average precision.
     """
 
     labels: tuple[str, ...]
     clips: tuple[Clip, ...]
     source: Mapping[str, str]
+    multi_label: bool = False
 
     def counts(self) -> tuple[int, ...]:
         """Clips per class."""
@@ -61,67 +71,27 @@ class ClipSet:
         return replace(self, clips=tuple(clips))
 
 
-def list_clips(folder: Path, split: str | None = None) -> ClipSet:
-    """The labelled clips of a folder.
-
-    Args:
-        folder: class folders of videos, or a folder with a manifest.
-        split: keep only the clips of this split; a folder without a manifest has the splits that its sub-folders name
-            (``folder/train/<class>``), or none.
+def class_folders(folder: Path, split: str | None = None) -> ClipSet:
+    """The clips of a folder per class, or of a folder per split with those in it.
 
     Raises:
-        DataError: no such folder, no clips, an unknown split, or fewer than two classes.
+        DataError: no such split.
     """
-    if not folder.is_dir():
-        raise DataError(f"{folder} is no folder; give one with a folder of videos per class, or with a {MANIFEST}")
-    manifest = folder / MANIFEST
-    found = _from_manifest(manifest, split) if manifest.is_file() else _from_folders(folder, split)
-    if len(found.labels) < 2:
-        raise DataError(f"{folder} has {len(found.labels)} class(es); at least two are needed to learn from")
-    if not found.clips:
-        raise DataError(f"{folder} has no clips in split {split!r}")
-    return found
-
-
-def _from_manifest(path: Path, split: str | None) -> ClipSet:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        items = [dict(item) for item in content["items"]]
-        rows = [(str(item["file"]), str(item["label"]), item.get("split"), item.get("sha256")) for item in items]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path} is no manifest: its 'items' must each name a file and a label ({error!r})") from error
-    splits = sorted({str(row[2]) for row in rows if row[2] is not None})
-    if split is not None and split not in splits:
-        raise DataError(f"{path} has no split {split!r}; it has {', '.join(splits) or 'none'}")
-    labels = tuple(sorted({row[1] for row in rows}))
-    clips = []
-    for file, label, own_split, sha256 in sorted(rows):
-        if split is None or own_split == split:
-            full = path.parent / file
-            clips.append(Clip(full, labels.index(label), str(sha256) if sha256 else _digest(full)))
-    return ClipSet(labels, tuple(clips), _source(content))
-
-
-def _source(content: Mapping[str, Any]) -> dict[str, str]:
-    return {key: str(content[key]) for key in ("name", "source", "licence") if content.get(key)}
-
-
-def _from_folders(folder: Path, split: str | None) -> ClipSet:
     root = folder / split if split is not None else folder
     if not root.is_dir():
-        raise DataError(f"{folder} has neither a {MANIFEST} nor a folder {split!r}, so it has no such split")
+        raise DataError(f"{folder} has neither a manifest nor a folder {split!r}, so it has no such split")
     classes = sorted(entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     clips = [
-        Clip(file, index, _digest(file))
+        Clip(file, index, digest(file))
         for index, entry in enumerate(classes)
         for file in sorted(entry.rglob("*"))
-        if file.is_file() and not file.name.startswith(".") and file.suffix.lower() not in _NOT_VIDEOS
+        if file.is_file() and not file.name.startswith(".") and file.suffix.lower() not in NOT_VIDEOS
     ]
     return ClipSet(tuple(entry.name for entry in classes), tuple(clips), {"name": folder.name})
 
 
-def _digest(path: Path) -> str:
-    """sha256 of a file; of its path if it cannot be read, which decoding will then report."""
+def digest(path: Path) -> str:
+    """sha256 of a file; of its path if it is a folder or cannot be read, which decoding will then report."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

@@ -10,13 +10,15 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 from model.config import ModelConfig
 from training.errors import RecipeError
 from training.losses import Remedies
 
 CONFIGS = Path(__file__).parent / "configs"
+
+Precision = Literal["fp32", "bf16", "fp16"]
 
 _Part = TypeVar("_Part")
 
@@ -84,6 +86,8 @@ class OptimiserRecipe:
         label_smoothing: share of each target spread over all classes.
         class_weights: exponent of inverse class frequency in the loss; 0 weighs all clips alike.
         average: decay of an exponential average of the weights, which is then what is kept; 0 is off.
+        precision: ``fp32``, or ``bf16`` or ``fp16`` for the networks; policy, interpolation and losses stay in float32.
+        sync_batch_norm: with several GPUs, batch norm sees the whole batch instead of each GPU's own part.
     """
 
     epochs: int = 50
@@ -96,6 +100,8 @@ class OptimiserRecipe:
     label_smoothing: float = 0.0
     class_weights: float = 0.0
     average: float = 0.0
+    precision: Precision = "fp32"
+    sync_batch_norm: bool = False
 
     def __post_init__(self) -> None:
         _within("optimiser.epochs", self.epochs, 1, 100_000)
@@ -108,6 +114,8 @@ class OptimiserRecipe:
         _within("optimiser.label_smoothing", self.label_smoothing, 0, 0.9)
         _within("optimiser.class_weights", self.class_weights, 0, 1)
         _within("optimiser.average", self.average, 0, 0.99999)
+        if self.precision not in get_args(Precision):
+            raise RecipeError(f"optimiser.precision is {self.precision!r}; permitted: {', '.join(get_args(Precision))}")
 
 
 @dataclass(frozen=True)
@@ -121,6 +129,8 @@ class Recipe:
         held_aside: share of the training clips kept out to watch and calibrate on; 0 learns from all.
         fold: which of ``1 / held_aside`` parts is kept out.
         threads: of torch on the CPU; 0 leaves its own choice.
+        lists: which published data set's list files the data folder holds (`training.lists.PUBLISHED_LISTS`); empty
+            for class folders and manifests.
     """
 
     name: str
@@ -133,14 +143,18 @@ class Recipe:
     held_aside: float = 0.2
     fold: int = 0
     threads: int = 0
+    lists: str = ""
 
     def __post_init__(self) -> None:
         _within("held_aside", self.held_aside, 0, 0.5)
         _within("fold", self.fold, 0, max(0, self.parts - 1))
         _within("threads", self.threads, 0, 1024)
         config = self.model_config(2)
-        if config.kind != "frame":
-            raise RecipeError(f"model.kind is {config.kind!r}; only frame models can be trained so far")
+        if config.kind == "clip" and not self.remedies.supervision:
+            raise RecipeError(
+                "remedies.supervision is false; permitted: true for a clip model, whose networks learn through the "
+                "auxiliary heads alone"
+            )
         if config.frame_size > min(self.data.resize, self.data.source):
             raise RecipeError(
                 f"model.frame_size {config.frame_size} must not exceed data.resize {self.data.resize} "
@@ -173,25 +187,53 @@ class Recipe:
         return replace(self, **{name: value for name, value in changes.items() if value is not None})
 
 
+def known_recipes() -> tuple[str, ...]:
+    """The names of the recipes that come along, without the ones that are only inherited from."""
+    return tuple(sorted(file.stem for file in CONFIGS.glob("*.toml") if not file.stem.startswith("_")))
+
+
 def load_recipe(name_or_file: str) -> Recipe:
     """A recipe by the name of one in ``configs/`` or by the path of a TOML file.
+
+    A file may say ``inherits = NAME|FILE``: what it does not say itself is taken, table by table and key by key, from
+    there; a file is looked for beside the one that names it.
 
     Raises:
         RecipeError: there is none, or it cannot be used; the message says what is permitted.
     """
+    path = _recipe_path(name_or_file, Path())
+    content = _read(path)
+    seen = [path]
+    while (parent := content.pop("inherits", None)) is not None:
+        path = _recipe_path(str(parent), path.parent)
+        if path in seen:
+            raise RecipeError(f"{path.name} inherits from itself")
+        seen.append(path)
+        content = _over(_read(path), content)
+    return parse_recipe({"name": seen[0].stem, **content})
+
+
+def _recipe_path(name_or_file: str, beside: Path) -> Path:
     path = Path(name_or_file)
-    if path.suffix != ".toml":
-        path = CONFIGS / f"{name_or_file}.toml"
+    return beside / path if path.suffix == ".toml" else CONFIGS / f"{name_or_file}.toml"
+
+
+def _read(path: Path) -> dict[str, Any]:
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        known = ", ".join(sorted(file.stem for file in CONFIGS.glob("*.toml")))
+        name = path.stem if path.parent == CONFIGS else str(path)
         raise RecipeError(
-            f"there is no recipe {name_or_file!r}; give the path of a .toml file or one of {known}"
+            f"there is no recipe {name!r}; give the path of a .toml file or one of {', '.join(known_recipes())}"
         ) from error
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # not TOML, or not UTF-8
         raise RecipeError(f"{path.name} is not TOML: {error}") from error
-    return parse_recipe({"name": path.stem, **content})
+
+
+def _over(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """``own`` laid over ``base``: the tables of a recipe key by key, everything deeper or plain whole."""
+    tables = {key: {**base[key], **own[key]} for key in base.keys() & own.keys() if isinstance(base[key], Mapping)}
+    return {**base, **own, **tables}
 
 
 def parse_recipe(content: Mapping[str, Any]) -> Recipe:

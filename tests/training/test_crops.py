@@ -13,8 +13,9 @@ import torch
 from tests.training.conftest import write_clip
 from training.augment import Augment, normalise, serving_batch
 from training.crops import Broken, decode_all, decode_clip, serving_plan, training_plan
-from training.data import list_clips
+from training.data import Clip
 from training.errors import DataError
+from training.manifests import list_clips
 from training.recipe import Recipe
 from video.decoder import FrameStream
 from video.probe import open_video
@@ -22,6 +23,10 @@ from video.sampler import wanted_frames
 from video.transform import Geometry
 
 Make = Callable[..., Recipe]
+
+
+def as_clip(path: Path) -> Clip:
+    return Clip(path, 0, path.name)
 
 
 def test_evaluation_sees_what_a_server_sees(clip_folder: Path, tiny_recipe: Make) -> None:
@@ -34,7 +39,7 @@ def test_evaluation_sees_what_a_server_sees(clip_folder: Path, tiny_recipe: Make
         while (frame := stream.next()) is not None:
             served.append(frame.pixels)
         stream.close()
-    np.testing.assert_array_equal(decode_clip(path, plan), np.stack(served))
+    np.testing.assert_array_equal(decode_clip(as_clip(path), plan), np.stack(served))
 
 
 def test_training_keeps_candidates_in_time_order_and_never_the_first_frames(tmp_path: Path, tiny_recipe: Make) -> None:
@@ -42,11 +47,11 @@ def test_training_keeps_candidates_in_time_order_and_never_the_first_frames(tmp_
     path = write_clip(tmp_path / "clip.mp4", red=100, frames=30)
     assert min(plan.wanted(30)) >= 3
     assert list(plan.wanted(30)) == sorted(plan.wanted(30))
-    assert decode_clip(path, plan).shape == (4, 36, 36, 3)
+    assert decode_clip(as_clip(path), plan).shape == (4, 36, 36, 3)
 
 
 def test_a_clip_shorter_than_asked_repeats_its_last_frame(tmp_path: Path, tiny_recipe: Make) -> None:
-    pixels = decode_clip(write_clip(tmp_path / "short.mp4", red=100, frames=2), serving_plan(tiny_recipe()))
+    pixels = decode_clip(as_clip(write_clip(tmp_path / "short.mp4", red=100, frames=2)), serving_plan(tiny_recipe()))
     assert pixels.shape == (2, 32, 32, 3)
 
 

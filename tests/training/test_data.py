@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.data import Clip, ClipSet, fold_of, hold_aside, list_clips
+from training.data import Clip, ClipSet, fold_of, hold_aside
 from training.errors import DataError
+from training.manifests import default_split, list_clips
 
 
 def test_class_folders_with_spaces_and_other_alphabets(clip_folder: Path) -> None:
@@ -68,6 +69,27 @@ def test_too_few_classes_and_no_folder(tmp_path: Path) -> None:
         list_clips(tmp_path)
     with pytest.raises(DataError, match="no folder"):
         list_clips(tmp_path / "absent")
+
+
+def test_a_csv_manifest_with_several_labels_and_odd_names(tmp_path: Path) -> None:
+    rows = 'file,labels,split\n"mine, too/klipp é 1.mp4",rød;blue sky,train\nb.mp4,rød,val\n'
+    (tmp_path / "manifest.csv").write_text(rows, encoding="utf-8-sig")
+    found = list_clips(tmp_path)
+    assert found.labels == ("blue sky", "rød")
+    assert found.multi_label
+    assert [(str(clip.path.relative_to(tmp_path)), clip.all_labels) for clip in found.clips] == [
+        ("b.mp4", (1,)),
+        ("mine, too/klipp é 1.mp4", (1, 0)),
+    ]
+    assert default_split(tmp_path) == "train"
+    assert [clip.path.name for clip in list_clips(tmp_path / "manifest.csv", "val").clips] == ["b.mp4"]
+
+
+def test_a_json_manifest_with_several_labels(tmp_path: Path) -> None:
+    found = list_clips(manifest(tmp_path, [{"file": "1", "labels": ["b", "a"]}, {"file": "2", "label": "b"}]))
+    assert found.multi_label
+    assert [clip.all_labels for clip in found.clips] == [(1, 0), (1,)]
+    assert default_split(tmp_path) is None
 
 
 clips = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 30)), min_size=1, max_size=60)

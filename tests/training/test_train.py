@@ -15,9 +15,9 @@ import torch
 
 from model.checkpoint import read_checkpoint
 from training.calibrate import calibrate
-from training.data import list_clips
 from training.errors import CalibrationError, DataError, ResumeError
 from training.evaluate import evaluate
+from training.manifests import list_clips
 from training.recipe import Recipe
 from training.stopping import Interrupted
 from training.train import train
