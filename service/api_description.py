@@ -1,35 +1,56 @@
-"""What ``/docs`` and ``/openapi.json`` say of the routes that read their own request."""
+"""What ``/docs`` and ``/openapi.json`` say of the routes that read their own request.
+
+Routes name what they answer; `service.openapi` adds what only the loaded bundle and the settings know.
+"""
 
 from __future__ import annotations
 
+import base64
 from itertools import groupby
 from typing import Any
 
-from service.errors import CATALOGUE, PROBLEM_JSON, Problem
-from service.schemas import DEFAULT_TOP_K, PARAMETERS, ProblemDocument
+from pydantic import BaseModel
+
+from service.errors import CATALOGUE, PROBLEM_JSON, MethodNotAllowed, NotFound, Problem, Rejection, Unauthorized
+from service.schemas import DEFAULT_TOP_K, MAX_DEADLINE_MS, MAX_GFLOPS, PARAMETERS, ProblemDocument
+from service.tensors import InferenceRequest, InferenceResponse
 
 ABOUT = (
     "Classifies videos with AdaFocusV2: it glances at each sampled frame, looks closely at one patch of it, and stops "
-    "as soon as it is sure. Every answer says what it cost. Errors are `application/problem+json` (RFC 9457); "
-    "`code` is stable."
+    "as soon as it is sure. Every answer says what it cost. Errors are `application/problem+json` (RFC 9457), and "
+    '`{"error": "…"}` under `/v2`; `code` is stable.'
 )
+REQUEST_ID = "0f8c2b9e5d7a4c31b6e0a1f2d3c4b5a6"
+"""The id of every example."""
+
+COMPONENT = "#/components/schemas/{model}"
+"""Where `service.openapi` puts the schema of a model."""
 
 Json = dict[str, Any]
 
 _PARAMETER_SCHEMAS: dict[str, Json] = {
     "exit": {"type": "string"},
     "top_k": {"type": "integer", "minimum": 1, "default": DEFAULT_TOP_K},
-    "max_gflops": {"type": "number", "exclusiveMinimum": 0},
-    "deadline_ms": {"type": "number", "minimum": 1},
+    "max_gflops": {"type": "number", "exclusiveMinimum": 0, "maximum": MAX_GFLOPS},
+    "deadline_ms": {"type": "number", "minimum": 1, "maximum": MAX_DEADLINE_MS},
     "trace": {"type": "boolean", "default": False},
     "stream": {"type": "boolean", "default": False},
     "frames": {"type": "boolean", "default": False},
 }
+_VIDEO = {"type": "string", "format": "binary", "contentMediaType": "application/octet-stream"}
+_TEXT_HEADER = {"schema": {"type": "string"}}
+_ALWAYS = {"X-Request-ID": {**_TEXT_HEADER, "description": "the request's id, echoed or made", "required": True}}
+_QUOTA = {
+    "RateLimit-Policy": {**_TEXT_HEADER, "description": "the quota of each caller, where there is one"},
+    "RateLimit": {**_TEXT_HEADER, "description": "what is left of it"},
+}
+_TIMING = {"Server-Timing": {**_TEXT_HEADER, "description": "the stages of `timing_ms`"}}
+_WAIT = {"Retry-After": {"schema": {"type": "integer", "minimum": 1}, "description": "seconds", "required": True}}
+_CHALLENGE = {"WWW-Authenticate": {**_TEXT_HEADER, "required": True}}
 
 
 def classify_request() -> Json:
     """The request of ``POST /classify``: its parameters and both forms of its body."""
-    video = {"type": "string", "format": "binary"}
     return {
         "parameters": [
             {"name": name, "in": "query", "required": False, "description": text, "schema": _PARAMETER_SCHEMAS[name]}
@@ -39,18 +60,51 @@ def classify_request() -> Json:
             "required": True,
             "description": "one file part named `video` (or `file`), or the bytes of the video as the whole body",
             "content": {
-                "multipart/form-data": {"schema": {"type": "object", "properties": {"video": video}}},
-                "application/octet-stream": {"schema": video},
-                "video/*": {"schema": video},
+                "multipart/form-data": {
+                    "schema": {"type": "object", "properties": {"video": _VIDEO}, "required": ["video"]}
+                },
+                "application/octet-stream": {"schema": _VIDEO},
+                "video/mp4": {"schema": _VIDEO},
             },
         },
     }
 
 
+def classify_answers() -> dict[int | str, Json]:
+    """The responses of ``POST /classify``."""
+    stream = {
+        "schema": {"type": "string", "description": "events `step`, then one `result` or `problem`"},
+        "example": "event: step\ndata: {…}\n\nevent: result\ndata: {…}\n\n",
+    }
+    return {
+        200: {
+            "description": "The answer; with `stream=true` told step by step.",
+            "headers": {**_ALWAYS, **_TIMING, **_QUOTA},
+            "content": {"text/event-stream": stream},
+        },
+        **problems(NotFound, MethodNotAllowed),
+    }
+
+
+def status() -> dict[int | str, Json]:
+    """The good answer of a health route."""
+    schema = {"type": "object", "properties": {"status": {"type": "string"}}, "required": ["status"]}
+    content = {"application/json": {"schema": schema, "example": {"status": "ready"}}}
+    return {200: {"description": "Yes.", "headers": _ALWAYS, "content": content}}
+
+
+def metrics() -> dict[int | str, Json]:
+    """The responses of ``GET /metrics``."""
+    text = {"schema": {"type": "string"}, "example": 'adafocus_requests_total{outcome="ok"} 42.0\n'}
+    content = {"text/plain": text, "application/openmetrics-text": text}
+    return {200: {"description": "docs/metrics.md lists them.", "headers": _ALWAYS, "content": content}} | only(
+        Unauthorized
+    )
+
+
 def problems(*but_not: type[Problem]) -> dict[int | str, Json]:
     """One response per status of the catalogue, listing its codes."""
-    kept = sorted((kind for kind in CATALOGUE if kind not in but_not), key=lambda kind: kind.status)
-    return {status: _response(list(kinds)) for status, kinds in groupby(kept, key=lambda kind: kind.status)}
+    return {status: _response(kinds) for status, kinds in _by_status(but_not=but_not)}
 
 
 def only(*kinds: type[Problem]) -> dict[int | str, Json]:
@@ -58,8 +112,86 @@ def only(*kinds: type[Problem]) -> dict[int | str, Json]:
     return problems(*(kind for kind in CATALOGUE if kind not in kinds))
 
 
+def protocol_request() -> Json:
+    """The request of ``POST /v2/models/{name}/infer``."""
+    example = {
+        "id": "clip-1",
+        "parameters": {"top_k": 2},
+        "inputs": [{"name": "video", "shape": [1], "datatype": "BYTES", "data": [_tiny_base64()]}],
+    }
+    return {
+        "requestBody": {
+            "required": True,
+            "description": "JSON with the video in base64; or, with the header `Inference-Header-Content-Length`, JSON "
+            "of that length and after it the video behind its length as four bytes, little-endian",
+            "content": {
+                "application/json": {"schema": _schema_of(InferenceRequest), "examples": {"json": {"value": example}}}
+            },
+        }
+    }
+
+
+def protocol_answers() -> dict[int | str, Json]:
+    """The responses of ``POST /v2/models/{name}/infer``."""
+    content = {
+        "application/json": {"schema": _schema_of(InferenceResponse)},
+        "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+    }
+    good = {"description": "The answer.", "headers": {**_ALWAYS, **_QUOTA}, "content": content}
+    return {200: good, **protocol_problems(*(kind for kind in CATALOGUE if kind is not MethodNotAllowed))}
+
+
+def protocol_problems(*kinds: type[Problem]) -> dict[int | str, Json]:
+    """Problems in the words of the protocol."""
+    but_not = tuple(kind for kind in CATALOGUE if kind not in kinds)
+    return {status: _protocol_response(kinds) for status, kinds in _by_status(but_not=but_not)}
+
+
+def _by_status(but_not: tuple[type[Problem], ...]) -> list[tuple[int, list[type[Problem]]]]:
+    kept = sorted((kind for kind in CATALOGUE if kind not in but_not), key=lambda kind: kind.status)
+    return [(status, list(kinds)) for status, kinds in groupby(kept, key=lambda kind: kind.status)]
+
+
 def _response(kinds: list[type[Problem]]) -> Json:
-    lines = [f"`{kind.code}`: {(kind.__doc__ or kind.title).splitlines()[0]}" for kind in kinds]
     schema = ProblemDocument.model_json_schema()
     schema["properties"]["code"]["enum"] = [kind.code for kind in kinds]
-    return {"description": "\n\n".join(lines), "content": {PROBLEM_JSON: {"schema": schema}}}
+    schema["properties"]["status"]["const"] = kinds[0].status
+    examples = {kind.code: {"summary": kind.title, "value": _example(kind).document(REQUEST_ID)} for kind in kinds}
+    return {
+        "description": _codes(kinds),
+        "headers": _headers(kinds),
+        "content": {PROBLEM_JSON: {"schema": schema, "examples": examples}},
+    }
+
+
+def _protocol_response(kinds: list[type[Problem]]) -> Json:
+    schema = {"type": "object", "properties": {"error": {"type": "string"}}, "required": ["error"]}
+    examples = {kind.code: {"summary": kind.title, "value": {"error": _example(kind).detail}} for kind in kinds}
+    content = {"application/json": {"schema": schema, "examples": examples}}
+    return {"description": _codes(kinds), "headers": _headers(kinds), "content": content}
+
+
+def _codes(kinds: list[type[Problem]]) -> str:
+    return "\n\n".join(f"`{kind.code}`: {_line(kind)}" for kind in kinds)
+
+
+def _line(kind: type[Problem]) -> str:
+    return (kind.__doc__ or kind.title).splitlines()[0]
+
+
+def _headers(kinds: list[type[Problem]]) -> Json:
+    wait = _WAIT if all(issubclass(kind, Rejection) for kind in kinds) else {}
+    challenge = _CHALLENGE if kinds == [Unauthorized] else {}
+    return {**_ALWAYS, **wait, **challenge}
+
+
+def _example(kind: type[Problem]) -> Problem:
+    return kind() if kind is Unauthorized else kind(_line(kind))
+
+
+def _schema_of(model: type[BaseModel]) -> Json:
+    return {"$ref": COMPONENT.format(model=model.__name__)}
+
+
+def _tiny_base64() -> str:
+    return base64.b64encode(b"the bytes of a video").decode()

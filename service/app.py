@@ -13,12 +13,13 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
 from bundle.store import load_bundle
-from service import page, problems, routes
+from service import openapi, page, problems, routes
 from service.api_description import ABOUT
 from service.door import Door
 from service.lifecycle import Service
 from service.metrics import Metrics
 from service.middleware import RequestScope
+from service.open_inference import OpenInference
 from service.settings import Settings
 from service.wiring import MakeRunner, make_runner, open_rooms
 
@@ -76,7 +77,9 @@ def create_app(
     app.add_middleware(RequestScope, metrics=service.metrics)
     problems.install(app)
     app.include_router(routes.router)
+    app.include_router(OpenInference().router)
     app.include_router(page.router_for(page.Page.load(settings.samples)))
+    openapi.install(app, bundle.manifest, settings)
     return app
 
 

@@ -12,7 +12,7 @@ from itertools import product
 from typing import Literal, get_args
 
 from service.errors import CATALOGUE as PROBLEMS
-from service.errors import MethodNotAllowed, NotFound, Outcome
+from service.errors import MethodNotAllowed, Outcome
 
 Kind = Literal["counter", "gauge", "histogram"]
 Stage = Literal["upload", "queue", "decode", "glance", "focus"]
@@ -22,9 +22,12 @@ RestartReason = Literal["crashed", "timeout", "memory", "protocol"]
 
 STAGES: tuple[Stage, ...] = get_args(Stage)
 
+_VERBS = ("", "/ready", "/infer")
 ROUTES = (
     *("/", "/classify", "/model", "/healthz", "/readyz", "/metrics", "/docs"),
-    *("/web/{name}", "/samples", "/samples/{name}", "other"),
+    *("/web/{name}", "/samples", "/samples/{name}", "/v2", "/v2/health/live", "/v2/health/ready"),
+    *(f"/v2/models/{{name}}{version}{verb}" for version in ("", "/versions/{version}") for verb in _VERBS),
+    "other",
 )
 """Route templates, never paths: whatever else is asked for is ``other``."""
 
@@ -34,7 +37,7 @@ CALIBRATED: tuple[Reason, ...] = ("confident", "all_steps")
 """Exits that are the model's own doing: the ones that its calibration has something to say about."""
 
 _COMPONENTS = get_args(Component)
-_CODES = tuple(problem.code for problem in PROBLEMS if problem not in (NotFound, MethodNotAllowed))
+_CODES = tuple(problem.code for problem in PROBLEMS if problem is not MethodNotAllowed)
 # Fine between 5 and 500 ms, where a small model's answers lie; a boundary on every round objective.
 _SECONDS = (
     *(0.001, 0.0025, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.075),

@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 
 from service.errors import PROBLEM_JSON, BadParameter, Internal, MethodNotAllowed, NotFound, Problem
 
@@ -23,20 +23,28 @@ def problem_response(problem: Problem, request_id: str) -> Response:
     )
 
 
+def protocol_response(problem: Problem) -> Response:
+    """The same in the words of the Open Inference Protocol."""
+    return JSONResponse({"error": problem.detail}, status_code=problem.status, headers=problem.headers)
+
+
 def problem_json(problem: Problem, request_id: str) -> str:
     """The problem document as text, on one line."""
     return json.dumps(problem.document(request_id), ensure_ascii=False)
 
 
 def install(app: FastAPI) -> None:
-    """Make every error of the application an RFC 9457 answer, the framework's own included."""
+    """Make every error of the application an RFC 9457 answer, or one of ``/v2``, the framework's own included."""
     app.add_exception_handler(Problem, _answer)
     app.add_exception_handler(HTTPException, _answer)
     app.add_exception_handler(RequestValidationError, _answer)
 
 
 async def _answer(request: Request, error: Exception) -> Response:
-    return problem_response(_problem_of(error), str(request.state.request_id))
+    problem = _problem_of(error)
+    if request.url.path == "/v2" or request.url.path.startswith("/v2/"):
+        return protocol_response(problem)
+    return problem_response(problem, str(request.state.request_id))
 
 
 def _problem_of(error: Exception) -> Problem:

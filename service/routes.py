@@ -5,9 +5,10 @@ from __future__ import annotations
 from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
 
+from bundle.manifest import Manifest
 from service import api_description as described
 from service.body import Answer, ClientLeft
-from service.errors import Draining, MethodNotAllowed, NotFound, Unauthorized
+from service.errors import Draining, Unauthorized
 from service.lifecycle import service_of
 from service.problems import problem_response
 from service.schemas import Classification, Parameters, TimingAnswer, parse_parameters
@@ -25,7 +26,7 @@ router = APIRouter()
     "/classify",
     summary="Classify a video",
     response_model=Classification,
-    responses=described.problems(NotFound, MethodNotAllowed),
+    responses=described.classify_answers(),
     openapi_extra=described.classify_request(),
 )
 async def classify_video(request: Request) -> Response:
@@ -50,7 +51,7 @@ async def classify_video(request: Request) -> Response:
     return Answer(response, visit.upload)
 
 
-@router.get("/model", summary="What is being served", responses=described.only(Unauthorized))
+@router.get("/model", summary="What is being served", response_model=Manifest, responses=described.only(Unauthorized))
 async def model(request: Request) -> Response:
     """The manifest of the bundle: labels, operating points, FLOPs."""
     service = service_of(request)
@@ -58,13 +59,13 @@ async def model(request: Request) -> Response:
     return Response(service.bundle.manifest.model_dump_json(), media_type="application/json")
 
 
-@router.get("/healthz", summary="Alive?")
+@router.get("/healthz", summary="Alive?", responses=described.status())
 async def healthz() -> Response:
     """200 as long as the process answers."""
     return JSONResponse({"status": "alive"})
 
 
-@router.get("/readyz", summary="Ready?", responses=described.only(Draining))
+@router.get("/readyz", summary="Ready?", responses=described.status() | described.only(Draining))
 async def readyz(request: Request) -> Response:
     """200 when loaded, warmed and not draining."""
     if not service_of(request).ready:
@@ -72,7 +73,7 @@ async def readyz(request: Request) -> Response:
     return JSONResponse({"status": "ready"})
 
 
-@router.get("/metrics", summary="Metrics")
+@router.get("/metrics", summary="Metrics", responses=described.metrics())
 async def metrics(request: Request) -> Response:
     """Prometheus text; OpenMetrics when the Accept header names it."""
     service = service_of(request)

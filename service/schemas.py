@@ -14,7 +14,8 @@ from service.errors import BadParameter
 
 DEFAULT_TOP_K = 5
 MAX_DEADLINE_MS = 86_400_000.0
-_NUMBER = re.compile(r"[0-9]{1,12}(\.[0-9]{1,12})?([eE][+-]?[0-9]{1,2})?")
+MAX_GFLOPS = 1e9
+_NUMBER = re.compile(r"[0-9]{1,20}(\.[0-9]{1,20})?([eE][+-]?[0-9]{1,2})?")
 
 
 class _Answer(BaseModel):
@@ -185,8 +186,6 @@ def parse_parameters(pairs: Iterable[tuple[str, str]], manifest: Manifest) -> Pa
             raise BadParameter(f"{name} was given more than once")
         given[name] = value
     stream, frames = (_flag(name, given.get(name, "false")) for name in ("stream", "frames"))
-    if frames and not stream:
-        raise BadParameter("frames=true needs stream=true: frames are shown as they are looked at")
     return Parameters(
         exit=_exit(given.get("exit", manifest.default_point), manifest),
         top_k=_top_k(given["top_k"], manifest) if "top_k" in given else min(DEFAULT_TOP_K, len(manifest.labels)),
@@ -205,7 +204,7 @@ PARAMETERS: dict[str, str] = {
     "deadline_ms": "the answer is due this long after the first byte: best so far, or 504 when there is none yet",
     "trace": "true: one entry per step in the answer; default false",
     "stream": "true: answered as text/event-stream, an event `step` per step and one `result`; default false",
-    "frames": "true, with stream=true: each event `step` holds its frame as a small JPEG; default false",
+    "frames": "true: with stream=true each event `step` holds its frame as a small JPEG; default false",
 }
 """The query parameters, with what they mean."""
 
@@ -228,8 +227,11 @@ def _max_gflops(value: str, manifest: Manifest) -> float:
     least = manifest.flops.per_step / 1e9
     number = _number(value)
     # Below the price of the first step there could be no answer at all.
-    if number is None or number < least:
-        raise BadParameter(f"max_gflops is a number of at least {least:g}, the price of one step; got {_shown(value)}")
+    if number is None or not least <= number <= MAX_GFLOPS:
+        raise BadParameter(
+            f"max_gflops is a number of at least {least:g}, the price of one step, and at most {MAX_GFLOPS:g}; "
+            f"got {_shown(value)}"
+        )
     return number
 
 

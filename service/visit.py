@@ -40,13 +40,16 @@ class Visit:
         is_form = (content_type or "").strip().lower().startswith("multipart/")
         return Body(self.upload.chunks(), content_type, None if is_form else self.upload.declared)
 
-    def refuse_what_is_too_large(self) -> None:
+    def refuse_what_is_too_large(self, beside: int = 0) -> None:
         """Say no to a body by the size that it announces, before it is read.
+
+        Args:
+            beside: bytes of the body that are not the video's.
 
         Raises:
             TooLarge: it announces more than is permitted.
         """
-        declared, most = self.upload.declared, self.service.settings.max_upload_bytes
+        declared, most = self.upload.declared, self.service.settings.max_upload_bytes + beside
         if declared is not None and declared > most:
             raise TooLarge(f"{declared} bytes were announced; at most {most} are permitted")
 

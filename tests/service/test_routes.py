@@ -134,7 +134,7 @@ async def test_a_video_shorter_than_the_plan_is_answered(client: httpx.AsyncClie
         ("/classify", b"", (400, "empty_body")),
         ("/classify?exit=slow", b"x", (400, "bad_parameter")),
         ("/classify?streams=true", b"x", (400, "bad_parameter")),
-        ("/classify?frames=true", b"x", (400, "bad_parameter")),
+        ("/classify?frames=yes", b"x", (400, "bad_parameter")),
         ("/classify", b"this is a text, not a video" * 50, (415, "unsupported_media")),
         ("/classify", b"ffconcat version 1.0\nfile /etc/hostname\n", (415, "unsupported_media")),
         ("/classify", b"x" * (MAX_UPLOAD + 1), (413, "too_large")),
@@ -212,7 +212,7 @@ async def test_the_api_describes_every_error_and_parameter(client: httpx.AsyncCl
     operation = (await client.get("/openapi.json")).json()["paths"]["/classify"]["post"]
     assert {parameter["name"] for parameter in operation["parameters"]} == set(PARAMETERS)
     assert {"multipart/form-data", "application/octet-stream"} <= operation["requestBody"]["content"].keys()
-    assert set(operation["responses"]) == {"200", "400", "401", "408", "413", "415", "422", "500", "503", "504"}
+    assert set(operation["responses"]) == {"200", "400", "401", "408", "413", "415", "422", "429", "500", "503", "504"}
     for status, codes in {"400": "empty_body", "422": "too_many_pixels", "503": "draining"}.items():
         assert codes in operation["responses"][status]["description"]
         assert "application/problem+json" in operation["responses"][status]["content"]

@@ -1,0 +1,268 @@
+"""The Open Inference Protocol's requests and answers as bytes: JSON, and its binary extension. Pure.
+
+A video is the one element of the BYTES tensor ``video``: in JSON as base64, since JSON holds no bytes; in the binary
+extension as it is, behind a length of four bytes, after the JSON.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import math
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr, ValidationError
+
+from service.errors import BadParameter
+from service.schemas import Classification
+
+INPUT = "video"
+LENGTH_PREFIX_BYTES = 4
+ASKED = ("exit", "top_k", "max_gflops", "deadline_ms")
+"""Parameters of a request that mean what they mean to ``POST /classify``."""
+
+Parameter = StrictBool | StrictInt | StrictFloat | StrictStr
+Datatype = Literal["BYTES", "FP32", "INT64"]
+
+
+class _Word(BaseModel):
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
+
+
+class TensorMetadata(_Word):
+    """One tensor of the model; -1 in a shape is any length."""
+
+    name: str
+    datatype: Datatype
+    shape: tuple[int, ...]
+
+
+INPUTS = (TensorMetadata(name=INPUT, datatype="BYTES", shape=(1,)),)
+OUTPUTS = (
+    TensorMetadata(name="label", datatype="BYTES", shape=(-1,)),
+    TensorMetadata(name="score", datatype="FP32", shape=(-1,)),
+    TensorMetadata(name="index", datatype="INT64", shape=(-1,)),
+    TensorMetadata(name="answer", datatype="BYTES", shape=(1,)),
+)
+"""Best class first; ``answer`` is the JSON of ``POST /classify``."""
+
+
+class ServerMetadata(_Word):
+    """What the server is."""
+
+    name: str
+    version: str
+    extensions: tuple[str, ...]
+
+
+class ModelMetadata(_Word):
+    """What the model takes and gives."""
+
+    name: str
+    versions: tuple[str, ...]
+    platform: str
+    inputs: tuple[TensorMetadata, ...]
+    outputs: tuple[TensorMetadata, ...]
+
+
+class Live(_Word):
+    """Whether the server lives."""
+
+    live: bool
+
+
+class Ready(_Word):
+    """Whether the server is ready."""
+
+    ready: bool
+
+
+class ModelReady(_Word):
+    """Whether the model is ready."""
+
+    name: str
+    ready: bool
+
+
+class InputTensor(_Word):
+    """The video."""
+
+    name: Literal["video"]
+    datatype: Literal["BYTES"]
+    shape: Annotated[tuple[Literal[1], ...], Field(min_length=1, max_length=8, description="one element: [1]")]
+    parameters: dict[str, Parameter] = Field(
+        default={}, description="`binary_data_size`: bytes after the JSON that are this tensor's"
+    )
+    data: tuple[StrictStr] | None = Field(default=None, description="the video in base64; left out in binary requests")
+
+
+class OutputWish(_Word):
+    """An output that is asked for."""
+
+    name: Literal["label", "score", "index", "answer"]
+    parameters: dict[str, Parameter] = Field(default={}, description="`binary_data`: as bytes after the JSON")
+
+
+class InferenceRequest(_Word):
+    """What is asked of the model."""
+
+    id: str | None = Field(default=None, max_length=256, description="echoed")
+    parameters: dict[str, Parameter] = Field(
+        default={},
+        description="`exit`, `top_k`, `max_gflops`, `deadline_ms` as of `/classify`; `binary_data_output`: all outputs "
+        "as bytes after the JSON",
+    )
+    inputs: tuple[InputTensor]
+    outputs: tuple[OutputWish, ...] | None = Field(default=None, description="default: all")
+
+
+class OutputTensor(_Word):
+    """One output."""
+
+    name: str
+    datatype: Datatype
+    shape: tuple[int, ...]
+    parameters: dict[str, int] | None = None
+    data: list[str] | list[int] | list[float] | None = None
+
+
+class InferenceResponse(_Word):
+    """The answer: tensors best class first, and what it cost as parameters."""
+
+    model_name: str
+    model_version: str
+    id: str
+    parameters: dict[str, str | float | int]
+    outputs: list[OutputTensor]
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request, understood.
+
+    Attributes:
+        request: as it came.
+        video: in a request all of JSON, the video; None if it follows.
+        video_bytes: length of the video that follows the JSON, its prefix not counted.
+    """
+
+    request: InferenceRequest
+    video: bytes | None
+    video_bytes: int
+
+    @property
+    def asked(self) -> list[tuple[str, str]]:
+        """Names and values as query parameters of ``/classify`` would be."""
+        return [(name, str(value)) for name, value in self.request.parameters.items() if name in ASKED]
+
+
+def parse_call(text: bytes, *, binary: bool) -> Call:
+    """Understand the JSON of a request.
+
+    Args:
+        text: UTF-8.
+        binary: whether the tensor's bytes follow it.
+
+    Raises:
+        BadParameter: says what is wrong and what would be right.
+    """
+    try:
+        request = InferenceRequest.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise BadParameter(f"{where or 'the request'}: {first['msg']}") from None
+    for name in request.parameters:
+        if name not in (*ASKED, "binary_data_output", "content_type", "headers"):
+            raise BadParameter(f"unknown parameter {name[:40]!r}; there are {', '.join(ASKED)}, binary_data_output")
+    (tensor,) = request.inputs
+    if binary:
+        return Call(request, None, _announced(tensor))
+    if tensor.data is None:
+        raise BadParameter("inputs.0.data: the video in base64, or Inference-Header-Content-Length and bytes after it")
+    try:
+        return Call(request, base64.b64decode(tensor.data[0], validate=True), 0)
+    except (binascii.Error, ValueError):
+        raise BadParameter("inputs.0.data: a BYTES element in JSON is base64") from None
+
+
+def _announced(tensor: InputTensor) -> int:
+    size = tensor.parameters.get("binary_data_size")
+    if isinstance(size, bool) or not isinstance(size, int) or size < LENGTH_PREFIX_BYTES:
+        raise BadParameter(f"inputs.0.parameters.binary_data_size: a whole number from {LENGTH_PREFIX_BYTES}")
+    return size - LENGTH_PREFIX_BYTES
+
+
+def check_prefix(prefix: bytes, call: Call) -> None:
+    """Hold the element's own length against the tensor's.
+
+    Raises:
+        BadParameter: they differ.
+    """
+    (length,) = struct.unpack("<I", prefix)
+    if length != call.video_bytes:
+        raise BadParameter(
+            f"the BYTES element says {length} bytes and binary_data_size leaves it {call.video_bytes}; "
+            "it is one element behind its length as four bytes, little-endian"
+        )
+
+
+def answer(call: Call, result: Classification) -> tuple[bytes, int | None]:
+    """The answer's body, and the length of its JSON if bytes follow it."""
+    every: Mapping[str, tuple[Datatype, list[str] | list[int] | list[float]]] = {
+        "label": ("BYTES", [prediction.label for prediction in result.predictions]),
+        "score": ("FP32", [prediction.score for prediction in result.predictions]),
+        "index": ("INT64", [prediction.index for prediction in result.predictions]),
+        "answer": ("BYTES", [result.to_json()]),
+    }
+    request = call.request
+    standard = request.parameters.get("binary_data_output") is True
+    wishes = request.outputs if request.outputs else tuple(OutputWish.model_construct(name=name) for name in every)
+    outputs, tail = [], []
+    for wish in wishes:
+        datatype, values = every[wish.name]
+        shape = (len(values),)
+        if wish.parameters.get("binary_data", standard) is True:
+            packed = _pack(datatype, values)
+            tail.append(packed)
+            size = {"binary_data_size": len(packed)}
+            outputs.append(OutputTensor(name=wish.name, datatype=datatype, shape=shape, parameters=size))
+        else:
+            outputs.append(OutputTensor(name=wish.name, datatype=datatype, shape=shape, data=values))
+    response = InferenceResponse(
+        model_name=result.model.name,
+        model_version=result.model.version,
+        id=request.id if request.id is not None else result.id,
+        parameters=_costs(result),
+        outputs=outputs,
+    )
+    head = response.model_dump_json(exclude_none=True).encode()
+    return head + b"".join(tail), len(head) if tail else None
+
+
+def _pack(datatype: Datatype, values: list[str] | list[int] | list[float]) -> bytes:
+    if datatype == "BYTES":
+        encoded = [str(value).encode() for value in values]
+        return b"".join(struct.pack("<I", len(element)) + element for element in encoded)
+    return struct.pack(f"<{len(values)}{'f' if datatype == 'FP32' else 'q'}", *values)
+
+
+def _costs(result: Classification) -> dict[str, str | float | int]:
+    left, cost = result.exit, result.compute
+    threshold = {} if left.threshold is None or math.isinf(left.threshold) else {"exit_threshold": left.threshold}
+    return {
+        "exit_point": left.point,
+        "exit_reason": left.reason,
+        "exit_step": left.step,
+        "exit_steps": left.steps,
+        "exit_confidence": left.confidence,
+        **threshold,
+        "gflops": cost.gflops,
+        "gflops_full": cost.gflops_full,
+        "frames_used": cost.frames_used,
+        "frames_decoded": cost.frames_decoded,
+        "total_ms": result.timing_ms.total,
+    }
