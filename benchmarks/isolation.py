@@ -1,8 +1,8 @@
 """What it costs to decode untrusted videos in sandboxed processes: the same clip in this process and through the pool.
 
-A 10 s clip of 320×240, 16 frames coarse to fine, all of them taken; rounds of both ways interleaved. Also how long a
-worker takes from nothing to ready, and what it keeps in memory: alone, and what each further one adds (its private
-pages).
+A 10 s clip of 320×240, 16 frames coarse to fine, all of them taken; rounds of both ways interleaved. Processor time
+beside wall time: on a machine that others use too, only the former is steady. Also how long a worker takes from nothing
+to ready, and what it keeps in memory: alone, and what each further one adds (its private pages).
 
 Run ``python -m benchmarks.isolation [--rounds 60]``.
 """
@@ -23,6 +23,7 @@ from benchmarks.plans import ClipKind, make_clip
 from bundle.manifest import FrameGeometry, Sampling
 from service.decode.pool import DecodeJob, DecodePool, PoolSettings
 from service.decode.upload import Spool
+from service.decode.watchdog import process_cpu_seconds
 from video.decoder import FrameStream
 from video.limits import MediaLimits
 from video.probe import open_video
@@ -73,15 +74,21 @@ async def measure(rounds: int) -> dict[str, object]:
     """Everything, once."""
     clip = make_clip(CLIP)
     starts = [await start_seconds() for _ in range(10)]
-    here, pooled, inside = [], [], []
+    here, pooled, inside, cpu_here, cpu_worker, cpu_service = [], [], [], [], [], []
     async with DecodePool(PoolSettings(workers=1, crop=224)) as pool:
         worker = psutil.Process(pool.pids[0])
         fresh = worker.memory_full_info()
         for _ in range(rounds):
+            cpu = time.process_time()
             here.append(in_process(clip))
+            cpu_here.append(time.process_time() - cpu)
+            cpu, cpu_of_worker = time.process_time(), process_cpu_seconds(worker.pid)
             outside, spent = await through_pool(pool, clip)
             pooled.append(outside)
             inside.append(spent)
+            cpu_service.append(time.process_time() - cpu)
+            await asyncio.sleep(0.01)  # it tidies up after its last word
+            cpu_worker.append(process_cpu_seconds(worker.pid) - cpu_of_worker)
         used = worker.memory_full_info()
     return {
         "clip": CLIP.name,
@@ -89,6 +96,9 @@ async def measure(rounds: int) -> dict[str, object]:
         "pool_ms": milliseconds(pooled),
         "worker_says_ms": milliseconds(inside),
         "overhead_ms": round(milliseconds(pooled) - milliseconds(here), 2),
+        "in_process_cpu_ms": milliseconds(cpu_here),
+        "worker_cpu_ms": milliseconds(cpu_worker),
+        "service_cpu_ms": milliseconds(cpu_service),
         "in_process_best_ms": milliseconds(here, best=True),
         "pool_best_ms": milliseconds(pooled, best=True),
         "start_ms": milliseconds(starts),

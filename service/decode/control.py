@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import time
 from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,6 +14,8 @@ from typing import NoReturn
 from service.decode.protocol import MAX_MESSAGE_BYTES, encode
 from video.limits import MediaLimits
 
+# Looking costs some microseconds, as much as a small packet takes to decode.
+_LOOK_EVERY_SECONDS = 0.005
 _FD_BYTES = array("i").itemsize
 
 
@@ -82,6 +85,7 @@ class Control:
     size: int = 0
     complete: bool = False
     expected: int | None = None
+    _looked: float = 0.0
 
     def send(self, message: Mapping[str, object]) -> None:
         """Say something."""
@@ -105,13 +109,16 @@ class Control:
             _close_all(fds)
 
     def check(self) -> None:
-        """Hear what has been said meanwhile, without waiting.
+        """Hear what has been said meanwhile, without waiting. Called between packets, so mostly it does not even look.
 
         Raises:
             ClosedError: nobody wants the video any more.
         """
-        while not self.closing and self._hear(socket.MSG_DONTWAIT):
-            pass
+        now = time.monotonic()
+        if now - self._looked >= _LOOK_EVERY_SECONDS:
+            self._looked = now
+            while not self.closing and self._hear(socket.MSG_DONTWAIT):
+                pass
         if self.closing:
             raise ClosedError
 

@@ -64,6 +64,8 @@ class WorkerProcess:
         Raises:
             WorkerStartError: it could not be started; its own words are on stderr.
         """
+        if not hasattr(os, "memfd_create"):
+            raise WorkerStartError(f"decode workers need Linux, this is {sys.platform}")
         frames = SharedFrames.create(slots, crop)
         ours, theirs = socket_pair()
         try:
