@@ -37,7 +37,7 @@ def command(
     """Solve the conditional exit on the clips that training held aside; nothing is trained."""
     try:
         models = [load_trained(path) for path in checkpoints]
-        judged = judge_held_aside(models, list_clips(data), cache)
+        judged = judge_held_aside(models, list_clips(data, lists=models[0].recipe.lists), cache)
         fit = f"cross-fit over {len(models)} folds" if len(models) > 1 else "one model"
         notes = f"{len(judged.labels)} clips held aside from training, {fit}"
         found = calibrate(judged.logits, judged.labels, models[0].gflops_per_step, criterion, notes=notes)  # type: ignore[arg-type]

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
 
+from bundle.exit_rule import ExitCriterion
+from cli.calibrate import CRITERIA
 from training.errors import TrainingError
 from training.evaluate import Report, evaluate
 from training.manifests import list_clips
@@ -24,7 +27,9 @@ from training.trained import judge, load_trained
 )
 @click.option("--split", metavar="NAME", help="Judge this split only; default: every clip.")
 @click.option("--calibration", type=click.Path(path_type=Path), help="What `calibrate` wrote: judge its points too.")
+@click.option("--criterion", type=click.Choice(CRITERIA), help="Of the exit, without --calibration: max_softmax.")
 @click.option("--out", type=click.Path(path_type=Path), help="Write the report as JSON.")
+@click.option("--plots", type=click.Path(path_type=Path), help="Write the curve, steps and confusion as pictures.")
 @click.option("--cache", type=click.Path(path_type=Path), help="Keep decoded crops in this folder; default: memory.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 def command(
@@ -32,24 +37,40 @@ def command(
     data: Path,
     split: str | None,
     calibration: Path | None,
+    criterion: ExitCriterion | None,
     out: Path | None,
+    plots: Path | None,
     cache: Path | None,
     as_json: bool,
 ) -> int:
     """Judge a checkpoint on labelled clips, decoded and cropped as the service does."""
+    if criterion and calibration:
+        raise click.UsageError("--criterion cannot be given with --calibration, which has its own")
     try:
         trained = load_trained(checkpoint)
         points = load_calibration(calibration) if calibration else None
         judged = judge(
             trained,
-            list_clips(data, split),
+            list_clips(data, split, trained.recipe.lists),
             cache,
             lambda clip: click.echo(f"skipped {clip.path}: {clip.reason}", err=True),
         )
         broken = [str(clip.path) for clip in judged.broken]
-        report = evaluate(judged.logits, judged.labels, trained.labels, trained.gflops_per_step, points, broken)
+        report = evaluate(
+            judged.logits,
+            judged.labels,
+            trained.labels,
+            trained.gflops_per_step,
+            points,
+            broken,
+            criterion or "max_softmax",
+        )
     except TrainingError as error:
         raise click.ClickException(str(error)) from error
+    if plots is not None:
+        from training.plots import save_plots  # only here, so that everything else does without matplotlib
+
+        save_plots(report, plots)
     text = json.dumps(report.to_dict(), indent=1)
     if out is not None:
         out.write_text(text + "\n", encoding="utf-8")
@@ -61,19 +82,17 @@ def table(report: Report) -> str:
     """The report as a reader wants it."""
     skipped = f", {len(report.broken)} skipped as broken" if report.broken else ""
     lines = [
-        f"{report.clips} clips{skipped}: accuracy {report.accuracy:.4f}, macro-F1 {report.macro_f1:.4f}, "
-        f"{report.gflops_full:.4g} GFLOPs, calibration error {report.calibration_error:.3f}",
+        f"{report.clips} clips{skipped}: accuracy {report.accuracy:.4f}, top-5 {report.top5:.4f}, "
+        f"macro-F1 {report.macro_f1:.4f}, {report.gflops_full:.4g} GFLOPs, "
+        f"calibration error {report.calibration_error:.3f}",
+        "mean average precision: "
+        + ", ".join(f"{value:.4f} ({name})" for name, value in report.mean_average_precision.items()),
         "accuracy per step: " + " ".join(f"{value:.3f}" for value in report.step_accuracy),
         f"{'class':<20} {'clips':>5} {'recall':>7} {'precision':>9} {'F1':>7}",
     ]
     for name, row in report.per_class.items():
         lines.append(f"{name:<20} {row['clips']:>5} {row['recall']:>7.3f} {row['precision']:>9.3f} {row['f1']:>7.3f}")
-    if report.points:
-        lines.append(f"{'point':<10} {'accuracy':>8} {'macro-F1':>8} {'GFLOPs':>9} {'of full':>8}")
-    lines.extend(
-        f"{point.name:<10} {point.accuracy:>8.4f} {point.macro_f1:>8.4f} {point.gflops:>9.4g} {point.flops_share:>8.1%}"
-        for point in report.points
-    )
+    lines.extend(_points(report))
     lines.append("accuracy against compute (thresholds solved on these clips):")
     reached = -1.0
     for budget in report.curve:
@@ -81,3 +100,14 @@ def table(report: Report) -> str:
             reached = budget.accuracy
             lines.append(f"  {budget.flops_share:>6.1%} of full: {budget.accuracy:.4f}")
     return "\n".join(lines)
+
+
+def _points(report: Report) -> Iterator[str]:
+    if report.points:
+        yield f"{'point':<10} {'accuracy':>8} {'macro-F1':>8} {'GFLOPs':>9} {'of full':>8}  exit shares per step"
+    for point in report.points:
+        shares = " ".join(f"{share:.2f}" for share in point.exit_shares)
+        yield (
+            f"{point.name:<10} {point.accuracy:>8.4f} {point.macro_f1:>8.4f} {point.gflops:>9.4g} "
+            f"{point.flops_share:>8.1%}  {shares}"
+        )

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from bundle.exit_rule import ExitCriterion, confidence
 from training.errors import CalibrationError
-from training.metrics import Indices, Logits, accuracy, answers, exit_steps, negative_log_likelihood
+from training.metrics import Logits, Truth, accuracy, answers, exit_steps, negative_log_likelihood
 from training.points import Calibration, Point, Thresholds
 
 Confidences = npt.NDArray[np.float32]
@@ -120,14 +120,14 @@ def _checked(confidences: Confidences, quota: npt.NDArray[np.float32]) -> tuple[
     return confidences.shape[0], confidences.shape[1]
 
 
-def fit_temperature(logits: Logits, labels: Indices) -> float:
+def fit_temperature(logits: Logits, labels: Truth) -> float:
     """The temperature of least negative log-likelihood over all clips and steps, to about two per cent."""
     losses = [negative_log_likelihood(logits, labels, float(value)) for value in TEMPERATURES]
     return float(np.round(TEMPERATURES[int(np.argmin(losses))], 4))
 
 
 def measure(
-    logits: Logits, labels: Indices, thresholds: Thresholds, criterion: ExitCriterion, temperature: float, ratio: float
+    logits: Logits, labels: Truth, thresholds: Thresholds, criterion: ExitCriterion, temperature: float, ratio: float
 ) -> CurvePoint:
     """What a row of thresholds does to these clips. Leaving at step t costs t of T equal steps."""
     steps = exit_steps(logits, thresholds, criterion, temperature)
@@ -145,7 +145,7 @@ def measure(
 
 
 def exit_curve(
-    logits: Logits, labels: Indices, criterion: ExitCriterion, temperature: float, ratios: Sequence[float] = RATIOS
+    logits: Logits, labels: Truth, criterion: ExitCriterion, temperature: float, ratios: Sequence[float] = RATIOS
 ) -> tuple[CurvePoint, ...]:
     """The sweep of budgets, cheapest first, solved and measured on the same clips."""
     sure = confidence(logits, criterion, temperature)
@@ -175,7 +175,7 @@ def _cheapest_first(point: CurvePoint) -> tuple[float, float]:
 
 def calibrate(
     logits: Logits,
-    labels: Indices,
+    labels: Truth,
     gflops_per_step: float,
     criterion: ExitCriterion = "max_softmax",
     rules: Sequence[PointRule] = POINT_RULES,
@@ -185,7 +185,7 @@ def calibrate(
 
     Args:
         logits: float32 [N, T, C] of clips that the model has not learned from.
-        labels: int64 [N].
+        labels: int64 [N], or bool [N, C] where a clip may have several.
         gflops_per_step: cost of one served step.
         criterion: what the service will compare with the thresholds.
         rules: the points besides ``full``; the one named ``balanced`` becomes the default.

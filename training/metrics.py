@@ -1,6 +1,8 @@
 """What a classifier is worth on labelled clips: pure functions of predictions and labels.
 
-Predictions and labels are class indices; logits are ``[N, T, C]``, one row per clip and visited step.
+Predictions are class indices; logits are ``[N, T, C]``, one row per clip and visited step. What is true of the clips is
+a class index each, ``[N]``, or where a clip may have several classes a row of booleans each, ``[N, C]``: an answer is
+then right if it is one of them.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from training.points import Thresholds, as_row
 
 Logits = npt.NDArray[np.float32]
 Indices = npt.NDArray[np.int64]
+Truth = npt.NDArray[np.int64] | npt.NDArray[np.bool_]
 
 
 def confusion(predicted: Indices, labels: Indices, classes: int) -> Indices:
@@ -21,9 +24,30 @@ def confusion(predicted: Indices, labels: Indices, classes: int) -> Indices:
     return cells.reshape(classes, classes).astype(np.int64)
 
 
-def accuracy(predicted: Indices, labels: Indices) -> float:
-    """Share of clips whose class is right; 0 for no clips."""
-    return float(np.mean(predicted == labels)) if len(labels) else 0.0
+def hits(predicted: Indices, truth: Truth) -> npt.NDArray[np.bool_]:
+    """Whether each answer is right: bool [N]."""
+    if truth.ndim == 1:
+        return np.asarray(predicted == truth)
+    return np.asarray(truth[np.arange(len(truth)), predicted], dtype=np.bool_)
+
+
+def one_label(predicted: Indices, truth: Truth) -> Indices:
+    """One class per clip, for tables of classes: the answered one if it is among the clip's, else the clip's first."""
+    if truth.ndim == 1:
+        return truth.astype(np.int64)
+    return np.where(hits(predicted, truth), predicted, truth.argmax(axis=1)).astype(np.int64)
+
+
+def accuracy(predicted: Indices, truth: Truth) -> float:
+    """Share of clips whose answer is right; 0 for no clips."""
+    return float(np.mean(hits(predicted, truth))) if len(truth) else 0.0
+
+
+def top_k_accuracy(scores: npt.NDArray[np.float32], truth: Truth, k: int) -> float:
+    """Share of clips with a right class among the ``k`` of highest score: [N, C]."""
+    best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+    right = [hits(best[:, place], truth) for place in range(best.shape[1])]
+    return float(np.mean(np.any(right, axis=0))) if len(truth) else 0.0
 
 
 def f1_per_class(table: Indices) -> npt.NDArray[np.float64]:
@@ -55,17 +79,19 @@ def answers(logits: Logits, steps: Indices) -> Indices:
     return np.asarray(np.argmax(logits[rows, steps], axis=1), dtype=np.int64)
 
 
-def negative_log_likelihood(logits: Logits, labels: Indices, temperature: float = 1.0) -> float:
-    """Mean NLL of the labels over all clips and steps, nats."""
-    shares = probabilities(logits, temperature)  # (N, T, C)
-    own = np.take_along_axis(shares, labels[:, None, None], axis=2)
-    return float(-np.log(np.maximum(own, 1e-12)).mean())
+def negative_log_likelihood(logits: Logits, truth: Truth, temperature: float = 1.0) -> float:
+    """Mean NLL of the labels over all clips and steps, nats; of a clip's several labels, the mean over them."""
+    shares = np.log(np.maximum(probabilities(logits, temperature), 1e-12))  # (N, T, C)
+    if truth.ndim == 1:
+        return float(-np.take_along_axis(shares, truth.astype(np.int64)[:, None, None], axis=2).mean())
+    weights = truth / truth.sum(axis=1, keepdims=True)
+    return float(-(shares * weights[:, None]).sum(axis=2).mean())
 
 
-def calibration_error(logits: Logits, labels: Indices, temperature: float = 1.0, bins: int = 10) -> float:
+def calibration_error(logits: Logits, truth: Truth, temperature: float = 1.0, bins: int = 10) -> float:
     """Expected calibration error of the last step's answer: confidence against accuracy in equal-width bins."""
     shares = probabilities(logits[:, -1], temperature)
-    sure, right = shares.max(axis=1), shares.argmax(axis=1) == labels
+    sure, right = shares.max(axis=1), hits(shares.argmax(axis=1), truth)
     index = np.minimum((sure * bins).astype(int), bins - 1)
     gaps = [abs(right[index == b].mean() - sure[index == b].mean()) * np.mean(index == b) for b in np.unique(index)]
     return float(np.sum(gaps))

@@ -23,9 +23,9 @@ from training.augment import Augment
 from training.crops import Broken, Crops, decode_all, serving_plan, training_plan
 from training.data import ClipSet, hold_aside
 from training.errors import DataError
-from training.evaluate import labels_of, predict
+from training.evaluate import labels_of, predict, truth_of
 from training.losses import CrossEntropy, balanced_class_weights, one_stage_loss
-from training.metrics import accuracy, macro_f1, negative_log_likelihood
+from training.metrics import accuracy, macro_f1, negative_log_likelihood, one_label
 from training.optimise import WeightAverage, learning_rate_factor, make_optimiser, set_learning_rates
 from training.recipe import Recipe
 from training.run import Row, RunFolder, fingerprint
@@ -195,11 +195,11 @@ class _Trainer:
         """How the kept weights do on the clips held aside."""
         if self._aside is None:
             return {}
-        logits, labels = predict(self._average.module, self._aside), labels_of(self._aside)
+        logits, labels = predict(self._average.module, self._aside), truth_of(self._aside)
         predicted = logits[:, -1].argmax(axis=1)
         return {
             "aside_accuracy": accuracy(predicted, labels),
-            "aside_macro_f1": macro_f1(predicted, labels, logits.shape[2]),
+            "aside_macro_f1": macro_f1(predicted, one_label(predicted, labels), logits.shape[2]),
             "aside_nll": negative_log_likelihood(logits, labels),
         }
 

@@ -14,8 +14,8 @@ from model.flops import step_flops
 from training.crops import Broken, decode_all, serving_plan
 from training.data import ClipSet
 from training.errors import CalibrationError, DataError
-from training.evaluate import labels_of, predict
-from training.metrics import Indices, Logits
+from training.evaluate import predict, truth_of
+from training.metrics import Logits, Truth
 from training.recipe import Recipe, parse_recipe
 
 GIGA = 1e9
@@ -68,10 +68,10 @@ def load_trained(path: Path) -> Trained:
 
 @dataclass(frozen=True)
 class Judged:
-    """Step logits [N, T, C] and labels [N] of clips, and the clips that could not be decoded."""
+    """Step logits [N, T, C] and labels [N], or [N, C], of clips, and the clips that could not be decoded."""
 
     logits: Logits
-    labels: Indices
+    labels: Truth
     clips: ClipSet
     broken: tuple[Broken, ...]
 
@@ -87,7 +87,7 @@ def judge(
     if data.labels != trained.labels:
         raise DataError(f"the clips have the classes {', '.join(data.labels)}; the model {', '.join(trained.labels)}")
     crops = decode_all(data, serving_plan(trained.recipe), cache, report)
-    return Judged(predict(trained.model, crops), labels_of(crops), crops.data, crops.broken)
+    return Judged(predict(trained.model, crops), truth_of(crops), crops.data, crops.broken)
 
 
 def judge_held_aside(

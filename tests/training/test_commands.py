@@ -60,8 +60,12 @@ def test_calibrate_then_evaluate(run_folder: Path, clip_folder: Path, capsys: py
     assert load_calibration(points).default == "balanced"
     report = run_folder / "report.json"
     asked = ["--data", str(clip_folder), "--calibration", str(points), "--out", str(report)]
+    asked += ["--plots", str(run_folder / "plots")]
     assert main(["evaluate", "--checkpoint", str(run_folder / "0" / "last.pt"), *asked]) == 0
-    assert "10 clips: accuracy" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "10 clips: accuracy" in said
+    assert "(authors)" in said
+    assert {path.name for path in (run_folder / "plots").iterdir()} == {"curve.png", "steps.png", "confusion.png"}
     assert [point["name"] for point in json.loads(report.read_text())["points"]] == [
         "full",
         "accurate",
