@@ -12,8 +12,8 @@ from typing import Any
 from pydantic import BaseModel
 
 from service.errors import CATALOGUE, PROBLEM_JSON, MethodNotAllowed, NotFound, Problem, Rejection, Unauthorized
+from service.protocol import InferenceRequest, InferenceResponse
 from service.schemas import DEFAULT_TOP_K, MAX_DEADLINE_MS, MAX_GFLOPS, PARAMETERS, ProblemDocument
-from service.tensors import InferenceRequest, InferenceResponse
 
 ABOUT = (
     "Classifies videos with AdaFocusV2: it glances at each sampled frame, looks closely at one patch of it, and stops "

@@ -21,8 +21,8 @@ from service.errors import BadParameter, DeadlinePassed, Draining, NotFound, Ove
 from service.lifecycle import service_of
 from service.pieces import Pieces, pieces_of
 from service.problems import protocol_response
+from service.protocol import INPUTS, OUTPUTS, Live, ModelMetadata, ModelReady, Ready, ServerMetadata
 from service.schemas import Classification, Parameters, parse_parameters
-from service.tensors import Live, ModelMetadata, ModelReady, Ready, ServerMetadata
 from service.visit import Visit
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
@@ -95,8 +95,8 @@ class OpenInference:
                 name=manifest.name,
                 versions=(manifest.version,),
                 platform=NAME,
-                inputs=tensors.INPUTS,
-                outputs=tensors.OUTPUTS,
+                inputs=INPUTS,
+                outputs=OUTPUTS,
             )
         )
 
@@ -136,7 +136,7 @@ class OpenInference:
             call = tensors.parse_call(await pieces.take(length), binary=True)
             tensors.check_prefix(await pieces.take(tensors.LENGTH_PREFIX_BYTES), call)
             body = Body(pieces.rest(call.video_bytes), None, call.video_bytes)
-        ask = parse_parameters(call.asked, visit.service.bundle.manifest)
+        ask = parse_parameters(call.request.parameters.asked, visit.service.bundle.manifest)
         return call, await visit.classified(body, _due(ask, time.perf_counter() - started))
 
     async def _all_of_json(self, pieces: Pieces, visit: Visit) -> tuple[tensors.Call, Body]:

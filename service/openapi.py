@@ -10,7 +10,10 @@ from pydantic.json_schema import models_json_schema
 
 from bundle.manifest import Manifest
 from service.api_description import COMPONENT, REQUEST_ID, Json
+from service.protocol import InferenceRequest, InferenceResponse
 from service.schemas import (
+    MAX_DEADLINE_MS,
+    MAX_GFLOPS,
     Classification,
     ComputeAnswer,
     ExitAnswer,
@@ -24,7 +27,6 @@ from service.schemas import (
 )
 from service.settings import Settings
 from service.steps import GIGA
-from service.tensors import InferenceRequest, InferenceResponse
 
 _KEYS = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "an API key"},
@@ -54,18 +56,25 @@ def complete(document: Json, manifest: Manifest, settings: Settings) -> Json:
     models = [(model, "validation") for model in (StepEvent, InferenceRequest, InferenceResponse)]
     _, found = models_json_schema(models, ref_template=COMPONENT)  # type: ignore[arg-type]
     components["schemas"] |= found["$defs"]
+    for schema in components["schemas"].values():
+        for field in schema.get("properties", {}).values():
+            if field.get("default", ...) is None:  # what is left out has no value; null would be one
+                del field["default"]
     for path, item in paths.items():
         for operation in item.values():
             _name_the_model(path, operation, manifest)
     bounds = {
         "exit": {"enum": [point.name for point in manifest.operating_points], "default": manifest.default_point},
         "top_k": {"maximum": len(manifest.labels)},
-        "max_gflops": {"minimum": manifest.flops.per_step / GIGA},
+        "max_gflops": {"minimum": manifest.flops.per_step / GIGA, "maximum": MAX_GFLOPS},
+        "deadline_ms": {"minimum": 1, "maximum": MAX_DEADLINE_MS},
     }
     classify = paths["/classify"]["post"]
     for parameter in classify["parameters"]:
         parameter["schema"] |= bounds.get(parameter["name"], {})
         parameter["schema"].pop("exclusiveMinimum", None)
+    for name, bound in bounds.items():
+        components["schemas"]["RequestParameters"]["properties"][name] |= bound
     good = classify["responses"]["200"]["content"]
     good["application/json"]["example"] = example(manifest).model_dump(mode="json")
     if settings.api_keys or settings.api_keys_file:

@@ -12,131 +12,16 @@ import math
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr, ValidationError
+from pydantic import (
+    ValidationError,
+)
 
 from service.errors import BadParameter
+from service.protocol import ASKED, Datatype, InferenceRequest, InferenceResponse, InputTensor, OutputTensor, OutputWish
 from service.schemas import Classification
 
-INPUT = "video"
 LENGTH_PREFIX_BYTES = 4
-ASKED = ("exit", "top_k", "max_gflops", "deadline_ms")
-"""Parameters of a request that mean what they mean to ``POST /classify``."""
-
-Parameter = StrictBool | StrictInt | StrictFloat | StrictStr
-Datatype = Literal["BYTES", "FP32", "INT64"]
-
-
-class _Word(BaseModel):
-    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
-
-
-class TensorMetadata(_Word):
-    """One tensor of the model; -1 in a shape is any length."""
-
-    name: str
-    datatype: Datatype
-    shape: tuple[int, ...]
-
-
-INPUTS = (TensorMetadata(name=INPUT, datatype="BYTES", shape=(1,)),)
-OUTPUTS = (
-    TensorMetadata(name="label", datatype="BYTES", shape=(-1,)),
-    TensorMetadata(name="score", datatype="FP32", shape=(-1,)),
-    TensorMetadata(name="index", datatype="INT64", shape=(-1,)),
-    TensorMetadata(name="answer", datatype="BYTES", shape=(1,)),
-)
-"""Best class first; ``answer`` is the JSON of ``POST /classify``."""
-
-
-class ServerMetadata(_Word):
-    """What the server is."""
-
-    name: str
-    version: str
-    extensions: tuple[str, ...]
-
-
-class ModelMetadata(_Word):
-    """What the model takes and gives."""
-
-    name: str
-    versions: tuple[str, ...]
-    platform: str
-    inputs: tuple[TensorMetadata, ...]
-    outputs: tuple[TensorMetadata, ...]
-
-
-class Live(_Word):
-    """Whether the server lives."""
-
-    live: bool
-
-
-class Ready(_Word):
-    """Whether the server is ready."""
-
-    ready: bool
-
-
-class ModelReady(_Word):
-    """Whether the model is ready."""
-
-    name: str
-    ready: bool
-
-
-class InputTensor(_Word):
-    """The video."""
-
-    name: Literal["video"]
-    datatype: Literal["BYTES"]
-    shape: Annotated[tuple[Literal[1], ...], Field(min_length=1, max_length=8, description="one element: [1]")]
-    parameters: dict[str, Parameter] = Field(
-        default={}, description="`binary_data_size`: bytes after the JSON that are this tensor's"
-    )
-    data: tuple[StrictStr] | None = Field(default=None, description="the video in base64; left out in binary requests")
-
-
-class OutputWish(_Word):
-    """An output that is asked for."""
-
-    name: Literal["label", "score", "index", "answer"]
-    parameters: dict[str, Parameter] = Field(default={}, description="`binary_data`: as bytes after the JSON")
-
-
-class InferenceRequest(_Word):
-    """What is asked of the model."""
-
-    id: str | None = Field(default=None, max_length=256, description="echoed")
-    parameters: dict[str, Parameter] = Field(
-        default={},
-        description="`exit`, `top_k`, `max_gflops`, `deadline_ms` as of `/classify`; `binary_data_output`: all outputs "
-        "as bytes after the JSON",
-    )
-    inputs: tuple[InputTensor]
-    outputs: tuple[OutputWish, ...] | None = Field(default=None, description="default: all")
-
-
-class OutputTensor(_Word):
-    """One output."""
-
-    name: str
-    datatype: Datatype
-    shape: tuple[int, ...]
-    parameters: dict[str, int] | None = None
-    data: list[str] | list[int] | list[float] | None = None
-
-
-class InferenceResponse(_Word):
-    """The answer: tensors best class first, and what it cost as parameters."""
-
-    model_name: str
-    model_version: str
-    id: str
-    parameters: dict[str, str | float | int]
-    outputs: list[OutputTensor]
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,11 +38,6 @@ class Call:
     video: bytes | None
     video_bytes: int
 
-    @property
-    def asked(self) -> list[tuple[str, str]]:
-        """Names and values as query parameters of ``/classify`` would be."""
-        return [(name, str(value)) for name, value in self.request.parameters.items() if name in ASKED]
-
 
 def parse_call(text: bytes, *, binary: bool) -> Call:
     """Understand the JSON of a request.
@@ -172,12 +52,7 @@ def parse_call(text: bytes, *, binary: bool) -> Call:
     try:
         request = InferenceRequest.model_validate_json(text)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise BadParameter(f"{where or 'the request'}: {first['msg']}") from None
-    for name in request.parameters:
-        if name not in (*ASKED, "binary_data_output", "content_type", "headers"):
-            raise BadParameter(f"unknown parameter {name[:40]!r}; there are {', '.join(ASKED)}, binary_data_output")
+        raise BadParameter(_explained(error)) from None
     (tensor,) = request.inputs
     if binary:
         return Call(request, None, _announced(tensor))
@@ -187,6 +62,14 @@ def parse_call(text: bytes, *, binary: bool) -> Call:
         return Call(request, base64.b64decode(tensor.data[0], validate=True), 0)
     except (binascii.Error, ValueError):
         raise BadParameter("inputs.0.data: a BYTES element in JSON is base64") from None
+
+
+def _explained(error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_input=False)[0]
+    *where, name = (str(part)[:40] for part in first["loc"] or ("the request",))
+    if first["type"] == "extra_forbidden":
+        return f"unknown parameter {name!r}; there are {', '.join((*ASKED, 'binary_data_output'))}"
+    return f"{'.'.join([*where, name])}: {first['msg']}"
 
 
 def _announced(tensor: InputTensor) -> int:
@@ -219,7 +102,7 @@ def answer(call: Call, result: Classification) -> tuple[bytes, int | None]:
         "answer": ("BYTES", [result.to_json()]),
     }
     request = call.request
-    standard = request.parameters.get("binary_data_output") is True
+    standard = request.parameters.binary_data_output
     wishes = request.outputs if request.outputs else tuple(OutputWish.model_construct(name=name) for name in every)
     outputs, tail = [], []
     for wish in wishes:
