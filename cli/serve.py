@@ -22,6 +22,7 @@ from service.engine.runners.base import RunnerError
 from service.keys import KeyFileError
 from service.lifecycle import Service
 from service.settings import Settings, describe
+from service.tracing import TracingError
 
 BACKLOG = 2048
 
@@ -85,7 +86,7 @@ def command(bundle: Path | None, host: str | None, port: int | None, backend: st
 
     try:
         app = create_app(settings, on_failure=stop)
-    except (BundleError, KeyFileError) as error:
+    except (BundleError, KeyFileError, TracingError) as error:
         raise click.ClickException(str(error)) from error
     listener = _listen(settings.host, settings.port)
     server = DrainingServer(_config(app, settings), app.state.service)

@@ -21,6 +21,7 @@ from service.metrics import Metrics
 from service.middleware import RequestScope
 from service.open_inference import OpenInference
 from service.settings import Settings
+from service.tracing import make_tracer
 from service.wiring import MakeRunner, make_runner, open_rooms
 
 logger = logging.getLogger("adafocus.app")
@@ -50,9 +51,10 @@ def create_app(
     Raises:
         BundleError: the bundle cannot be read or is not what its manifest says.
         KeyFileError: the file of API keys cannot be used.
+        TracingError: traces are asked for, and the extra that sends them is not installed.
     """
     bundle = load_bundle(settings.bundle)
-    service = Service(settings, bundle, Metrics(bundle.manifest.steps), Door(settings))
+    service = Service(settings, bundle, Metrics(bundle.manifest.steps), Door(settings), make_tracer(settings))
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -67,6 +69,7 @@ def create_app(
                 serving.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await serving
+            await asyncio.to_thread(service.tracer.close)
 
     app = FastAPI(
         title="adafocus", description=ABOUT, version=_version(), lifespan=lifespan, docs_url=None, redoc_url=None

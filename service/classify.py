@@ -23,6 +23,7 @@ from service.metrics import Metrics
 from service.schemas import Classification, Parameters
 from service.settings import Settings
 from service.steps import GIGA, Observer, Telling
+from service.timeline import Timeline
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +52,14 @@ class Body:
 
 
 async def classify(
-    rooms: Rooms, body: Body, ask: Parameters, request_id: str, observer: Observer | None = None
+    rooms: Rooms,
+    body: Body,
+    ask: Parameters,
+    request_id: str,
+    observer: Observer | None = None,
+    timeline: Timeline | None = None,
 ) -> Classification:
-    """Classify one upload; an observer is told of each step as it finishes.
+    """Classify one upload; an observer is told of each step as it finishes, and a timeline of where the time went.
 
     Not a byte of the body is read before a place is found. Decoding begins while the rest is still being uploaded if
     there is room for that, and an exit may come before the upload's end.
@@ -62,6 +68,7 @@ async def classify(
         Problem: the request gets no answer; nothing of it is left behind, in memory or on disk.
     """
     clock = asyncio.get_running_loop().time
+    line = timeline or Timeline(clock)
     settings, manifest, engine = rooms.settings, rooms.manifest, rooms.engine
     started = clock()
     due = started + min(settings.request_timeout_seconds, (ask.deadline_ms or math.inf) / 1e3)
@@ -71,17 +78,21 @@ async def classify(
             held.enter_context(engine.admission.place())
             spool = held.enter_context(Spool(expected_bytes=body.expected_bytes))
             upload = await held.enter_async_context(_uploading(body, spool, settings, clock))
+            held.callback(lambda: line.add("upload", upload.started, upload.started + upload.seconds))
             early = held.enter_context(engine.admission.early_start())
             await (upload.begun if early else upload.ended)()
-            waited = await held.enter_async_context(engine.admission.slot(due))
+            with line.stage("queue"):
+                waited = await held.enter_async_context(engine.admission.slot(due))
             job = DecodeJob(manifest.sampling, manifest.geometry, settings.media_limits)
-            frames = await held.enter_async_context(rooms.decoder.open(spool, job))
+            with line.stage("decode"):
+                frames = await held.enter_async_context(rooms.decoder.open(spool, job))
+        telling = Telling(manifest, thresholds, frames.info, observer, clock, started) if observer else None
         request = EngineRequest(
             thresholds=thresholds,
             max_flops=None if ask.max_gflops is None else round(ask.max_gflops * GIGA),
             deadline=due,
             continues=manifest.continuation_row(ask.exit),
-            on_step=Telling(manifest, thresholds, frames.info, observer, clock, started) if observer else None,
+            on_step=line.noting(telling),
         )
         outcome = await engine.classify(request, frames)
     seconds = Seconds(

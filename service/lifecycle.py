@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from starlette.requests import Request
 
@@ -12,6 +12,7 @@ from service.door import Door
 from service.errors import Draining
 from service.metrics import Metrics
 from service.settings import Settings
+from service.tracing import Tracer, Untraced
 
 
 @dataclass(slots=True)
@@ -26,6 +27,7 @@ class Service:
     bundle: Bundle
     metrics: Metrics
     door: Door
+    tracer: Tracer = field(default_factory=Untraced)
     rooms: Rooms | None = None
     draining: bool = False
 

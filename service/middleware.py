@@ -67,6 +67,7 @@ def _record(headers: Headers) -> Record:
     record.headers[HEADER] = record.request_id
     trace = trace_context.parse(headers.get(trace_context.HEADER))
     if trace is not None:
+        record.trace = trace
         record.headers[trace_context.HEADER] = trace.text
         record.fields |= {"trace_id": trace.trace_id, "parent_id": trace.parent_id}
     return record

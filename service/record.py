@@ -5,13 +5,19 @@ from __future__ import annotations
 from collections.abc import MutableMapping
 from dataclasses import dataclass, field
 
+from service.trace_context import TraceParent
+
 
 @dataclass(slots=True)
 class Record:
-    """What the log will say of one request; routes add to ``fields``, and to the ``headers`` of any answer to it."""
+    """What the log will say of one request; routes add to ``fields``, and to the ``headers`` of any answer to it.
+
+    ``trace`` is the caller's, if it sent one.
+    """
 
     request_id: str
     started: float
+    trace: TraceParent | None = None
     fields: dict[str, object] = field(default_factory=dict)
     headers: dict[str, str] = field(default_factory=dict)
 

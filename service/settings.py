@@ -65,6 +65,11 @@ class Settings(BaseSettings):
     cors_origins: Names = Field(
         default=(), description="origins whose pages may call from a browser, as https://example.org; * for all"
     )
+    otlp_endpoint: str | None = Field(
+        default=None,
+        pattern=r"^https?://",
+        description="receiver of traces (OTLP over HTTP), as http://collector:4318/v1/traces; needs the extra otel",
+    )
     samples: Path | None = Field(default=None, description="folder of sample clips that the page offers")
 
     max_upload_bytes: int = Field(default=200_000_000, ge=1, description="largest request body")

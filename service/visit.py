@@ -17,6 +17,7 @@ from service.lifecycle import Service
 from service.record import Record, record_of
 from service.schemas import Classification, Parameters
 from service.steps import Observer
+from service.timeline import Timeline
 
 logger = logging.getLogger("adafocus.visit")
 
@@ -29,6 +30,10 @@ class Visit:
         self.upload = Upload(request.receive, request.headers, linger_bytes=service.settings.max_upload_bytes)
         self._record: Record = record_of(request.scope["state"])
         self._ended = False
+        self._timeline = Timeline()
+        self._span = service.tracer.begin(f"{request.method} {request.scope['route'].path}", self._record.trace)
+        if self._span.trace_id is not None:
+            self._record.fields["trace_id"] = self._span.trace_id
 
     @property
     def id(self) -> str:
@@ -60,7 +65,7 @@ class Visit:
             Problem: there is no answer.
             ClientLeft: nobody waits for one any more.
         """
-        return await classify(self.service.opened_rooms(), body, ask, self.id, observer)
+        return await classify(self.service.opened_rooms(), body, ask, self.id, observer, self._timeline)
 
     def answered(self, answer: Classification) -> None:
         """It ended well."""
@@ -91,5 +96,12 @@ class Visit:
             outcome,
             time.perf_counter() - self._record.started,
             uploaded_bytes=self.upload.received,
-            exemplar={"request_id": self.id},
+            exemplar=self._exemplar(),
         )
+        told = {name: value for name, value in self._record.fields.items() if isinstance(value, str | int | float)}
+        self._span.end(self._timeline, {"request_id": self.id, **told}, failed=outcome == "error")
+
+    def _exemplar(self) -> dict[str, str]:
+        """What leads from a measurement to this request; both ids together stay below what OpenMetrics permits."""
+        trace_id = self._span.trace_id
+        return {"request_id": self.id} | ({"trace_id": trace_id} if trace_id else {})

@@ -122,7 +122,8 @@ class Engine:
         now = asyncio.get_running_loop().time()
         for row in batch:
             row.status = Status.RUNNING
-            row.queue_seconds += now - row.ready_since
+            row.step_queue_seconds = now - row.ready_since
+            row.queue_seconds += row.step_queue_seconds
             row.glance_flops += self.manifest.flops.glance
             row.focus_flops += self.manifest.flops.focus
         return batch
@@ -163,7 +164,18 @@ class Engine:
     def _advance(self, row: Row, result: StepResult, *, is_sure: bool) -> None:
         frame = self._intake.take(row)
         y, x = result.patch_centre.tolist()
-        row.steps.append(Step(frame.index, frame.time_s, (y, x), result.logits, result.confidence))
+        row.steps.append(
+            Step(
+                frame.index,
+                frame.time_s,
+                (y, x),
+                result.logits,
+                result.confidence,
+                row.step_queue_seconds,
+                result.glance_seconds,
+                result.focus_seconds,
+            )
+        )
         if row.request.on_step is not None:
             row.request.on_step(row.steps[-1], frame)
         row.policy_state, row.pooled_state = result.policy_state, result.pooled_state

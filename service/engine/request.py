@@ -63,13 +63,19 @@ class EngineRequest:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One finished step: which frame, where the patch lay (y, x in 0..1), and what the model thought after it."""
+    """One finished step: which frame, where the patch lay (y, x in 0..1), and what the model thought after it.
+
+    ``queue_seconds`` is the time between being ready and running; the other two are those of the batch that it ran in.
+    """
 
     frame_index: int
     time_s: float | None
     patch_centre: tuple[float, float]
     logits: Float32
     confidence: float
+    queue_seconds: float = 0.0
+    glance_seconds: float = 0.0
+    focus_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +133,7 @@ class Row:
     glance_flops: int = 0
     focus_flops: int = 0
     frames_seen: set[int] = field(default_factory=set)
+    step_queue_seconds: float = 0.0
     queue_seconds: float = 0.0
     glance_seconds: float = 0.0
     focus_seconds: float = 0.0
