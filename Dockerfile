@@ -11,12 +11,14 @@ ENV PYTHONUNBUFFERED=1 \
     PIP_NO_CACHE_DIR=1
 
 # --- What to install: only a change of these lists, not of anything else in pyproject.toml, rebuilds dependencies.
+# EXTRAS adds some of its extras to the serving images, separated by commas: --build-arg EXTRAS=otel
 FROM base AS wanted
+ARG EXTRAS=
 WORKDIR /wanted
 COPY pyproject.toml docker/requirements.py ./
-RUN python3 requirements.py serve >serve.txt \
- && python3 requirements.py gpu >serve-gpu.txt \
- && python3 requirements.py train export >train.txt
+RUN python3 requirements.py "serve,${EXTRAS}" >serve.txt \
+ && python3 requirements.py "gpu,${EXTRAS}" >serve-gpu.txt \
+ && python3 requirements.py train,export >train.txt
 
 # --- Dependencies, each set in an environment without pip: images that run need no installer.
 FROM base AS serve-dependencies
@@ -80,7 +82,8 @@ ENTRYPOINT ["adafocus"]
 FROM runtime AS serving
 ENV ADAFOCUS_HOST=0.0.0.0 \
     ADAFOCUS_PORT=8000 \
-    ADAFOCUS_BUNDLE=/bundles/tank-state
+    ADAFOCUS_BUNDLE=/bundles/tank-state \
+    ADAFOCUS_SAMPLES=/samples
 EXPOSE 8000
 STOPSIGNAL SIGTERM
 COPY docker/healthcheck.py /usr/local/lib/adafocus/healthcheck.py
@@ -91,6 +94,7 @@ CMD ["serve"]
 # --- The images.
 FROM serving AS serve
 COPY --from=serve-dependencies /opt/adafocus /opt/adafocus
+COPY samples /samples
 COPY bundles /bundles
 COPY --from=serving-code /code /opt/adafocus
 USER 10001:10001
@@ -101,6 +105,7 @@ ENV NVIDIA_VISIBLE_DEVICES=all \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility \
     ADAFOCUS_BACKEND=onnxruntime-cuda
 COPY --from=serve-gpu-dependencies /opt/adafocus /opt/adafocus
+COPY samples /samples
 COPY bundles /bundles
 COPY --from=serving-code /code /opt/adafocus
 USER 10001:10001

@@ -1,15 +1,18 @@
 """What to install for some extras, one requirement per line: the dependencies without the code that needs them.
 
-usage: requirements.py EXTRA... (reads pyproject.toml in the current folder)
+usage: requirements.py EXTRA[,EXTRA...] (reads pyproject.toml in the current folder)
 
 An image installs these in a layer of their own, which stays as it is while only code changes. Standard library only.
 """
 
 from __future__ import annotations
 
+import re
 import sys
 import tomllib
 from pathlib import Path
+
+_OWN = re.compile(r"adafocus\[([\w, -]+)\]")
 
 
 def requirements(pyproject: str, extras: list[str]) -> list[str]:
@@ -19,13 +22,22 @@ def requirements(pyproject: str, extras: list[str]) -> list[str]:
         KeyError: there is no such extra.
     """
     project = tomllib.loads(pyproject)["project"]
-    optional = project["optional-dependencies"]
-    found = list(project["dependencies"])
+    found: list[str] = list(project["dependencies"])
     for extra in extras:
-        found += optional[extra]
+        found += _of(project["optional-dependencies"], extra)
     return list(dict.fromkeys(found))
+
+
+def _of(optional: dict[str, list[str]], extra: str) -> list[str]:
+    """The requirements of an extra; where it names extras of ours, theirs."""
+    found: list[str] = []
+    for requirement in optional[extra]:
+        own = _OWN.fullmatch(requirement)
+        found += [line for name in own[1].split(",") for line in _of(optional, name.strip())] if own else [requirement]
+    return found
 
 
 if __name__ == "__main__":
     text = Path("pyproject.toml").read_text(encoding="utf-8")
-    sys.stdout.writelines(f"{line}\n" for line in requirements(text, sys.argv[1:]))
+    wanted = [name for argument in sys.argv[1:] for name in argument.split(",") if name]
+    sys.stdout.writelines(f"{line}\n" for line in requirements(text, wanted))

@@ -65,6 +65,11 @@ if [ "${GPU_IMAGE:-0}" = 1 ]; then
   over_base "$ADAFOCUS_GPU_IMAGE" serve-gpu
   docker run --rm -v "$PWD/docker/verify/gpu_link.py:/gpu_link.py:ro" --entrypoint python3 "$ADAFOCUS_GPU_IMAGE" \
     /gpu_link.py
+  # The program itself, too: without a driver it must end, and miss nothing but the driver.
+  ! docker run --rm --read-only --tmpfs /tmp --cap-drop ALL "$ADAFOCUS_GPU_IMAGE" >$WORK/gpu.log 2>&1 ||
+    fail "image serve-gpu runs without a GPU"
+  grep -q 'with error: libcuda.so.1' $WORK/gpu.log || fail "image serve-gpu misses a library: $(cat $WORK/gpu.log)"
+  tail -n 1 $WORK/gpu.log
 fi
 
 step up
