@@ -5,7 +5,6 @@ Routes name what they answer; `service.openapi` adds what only the loaded bundle
 
 from __future__ import annotations
 
-import base64
 from itertools import groupby
 from typing import Any
 
@@ -37,7 +36,9 @@ _PARAMETER_SCHEMAS: dict[str, Json] = {
     "stream": {"type": "boolean", "default": False},
     "frames": {"type": "boolean", "default": False},
 }
-_VIDEO = {"type": "string", "format": "binary", "contentMediaType": "application/octet-stream"}
+_VIDEO = {"type": "string", "format": "binary"}
+_SMALLEST_VIDEO = "R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7"
+"""A GIF of one pixel, in base64."""
 _TEXT_HEADER = {"schema": {"type": "string"}}
 _ALWAYS = {"X-Request-ID": {**_TEXT_HEADER, "description": "the request's id, echoed or made", "required": True}}
 _QUOTA = {
@@ -61,7 +62,8 @@ def classify_request() -> Json:
             "description": "one file part named `video` (or `file`), or the bytes of the video as the whole body",
             "content": {
                 "multipart/form-data": {
-                    "schema": {"type": "object", "properties": {"video": _VIDEO}, "required": ["video"]}
+                    "schema": {"type": "object", "properties": {"video": _VIDEO}, "required": ["video"]},
+                    "encoding": {"video": {"contentType": "video/mp4, application/octet-stream"}},
                 },
                 "application/octet-stream": {"schema": _VIDEO},
                 "video/mp4": {"schema": _VIDEO},
@@ -73,7 +75,12 @@ def classify_request() -> Json:
 def classify_answers() -> dict[int | str, Json]:
     """The responses of ``POST /classify``."""
     stream = {
-        "schema": {"type": "string", "description": "events `step`, then one `result` or `problem`"},
+        "schema": {
+            "type": "object",
+            "description": "one event: a `StepEvent`, at the end a `Classification` or a `ProblemDocument`",
+            "properties": {"event": {"enum": ["step", "result", "problem"]}, "data": {"type": "string"}},
+            "required": ["event", "data"],
+        },
         "example": "event: step\ndata: {…}\n\nevent: result\ndata: {…}\n\n",
     }
     return {
@@ -117,7 +124,7 @@ def protocol_request() -> Json:
     example = {
         "id": "clip-1",
         "parameters": {"top_k": 2},
-        "inputs": [{"name": "video", "shape": [1], "datatype": "BYTES", "data": [_tiny_base64()]}],
+        "inputs": [{"name": "video", "shape": [1], "datatype": "BYTES", "data": [_SMALLEST_VIDEO]}],
     }
     return {
         "requestBody": {
@@ -191,7 +198,3 @@ def _example(kind: type[Problem]) -> Problem:
 
 def _schema_of(model: type[BaseModel]) -> Json:
     return {"$ref": COMPONENT.format(model=model.__name__)}
-
-
-def _tiny_base64() -> str:
-    return base64.b64encode(b"the bytes of a video").decode()

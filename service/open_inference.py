@@ -136,7 +136,7 @@ class OpenInference:
             call = tensors.parse_call(await pieces.take(length), binary=True)
             tensors.check_prefix(await pieces.take(tensors.LENGTH_PREFIX_BYTES), call)
             body = Body(pieces.rest(call.video_bytes), None, call.video_bytes)
-        ask = parse_parameters(call.request.parameters.asked, visit.service.bundle.manifest)
+        ask = parse_parameters(call.asked, visit.service.bundle.manifest)
         return call, await visit.classified(body, _due(ask, time.perf_counter() - started))
 
     async def _all_of_json(self, pieces: Pieces, visit: Visit) -> tuple[tensors.Call, Body]:

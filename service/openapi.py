@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import re
+import warnings
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
@@ -40,43 +42,41 @@ def install(app: FastAPI, manifest: Manifest, settings: Settings) -> None:
 
     def document() -> Json:
         if app.openapi_schema is None:
-            app.openapi_schema = complete(
-                get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes),
-                manifest,
-                settings,
-            )
+            with warnings.catch_warnings(action="ignore", category=UserWarning):  # `complete` names the operations
+                routes = get_openapi(
+                    title=app.title, version=app.version, description=app.description, routes=app.routes
+                )
+            app.openapi_schema = complete(routes, manifest, settings)
         return app.openapi_schema
 
     app.openapi = document  # type: ignore[method-assign]
 
 
 def complete(document: Json, manifest: Manifest, settings: Settings) -> Json:
-    """Add to the document what the routes could not know; changes it."""
+    """The document with what the routes could not know."""
+    document = copy.deepcopy(document)
     paths, components = document["paths"], document["components"]
     models = [(model, "validation") for model in (StepEvent, InferenceRequest, InferenceResponse)]
     _, found = models_json_schema(models, ref_template=COMPONENT)  # type: ignore[arg-type]
     components["schemas"] |= found["$defs"]
-    for schema in components["schemas"].values():
-        for field in schema.get("properties", {}).values():
-            if field.get("default", ...) is None:  # what is left out has no value; null would be one
-                del field["default"]
     for path, item in paths.items():
-        for operation in item.values():
+        for method, operation in item.items():
+            operation["operationId"] = re.sub(r"\W+", "_", f"{method}{path}").strip("_")
             _name_the_model(path, operation, manifest)
     bounds = {
         "exit": {"enum": [point.name for point in manifest.operating_points], "default": manifest.default_point},
-        "top_k": {"maximum": len(manifest.labels)},
+        "top_k": {"minimum": 1, "maximum": len(manifest.labels)},
         "max_gflops": {"minimum": manifest.flops.per_step / GIGA, "maximum": MAX_GFLOPS},
         "deadline_ms": {"minimum": 1, "maximum": MAX_DEADLINE_MS},
     }
-    classify = paths["/classify"]["post"]
-    for parameter in classify["parameters"]:
-        parameter["schema"] |= bounds.get(parameter["name"], {})
-        parameter["schema"].pop("exclusiveMinimum", None)
+    for classify in paths["/classify"].values():
+        for parameter in classify["parameters"]:
+            parameter["schema"] |= bounds.get(parameter["name"], {})
+            parameter["schema"].pop("exclusiveMinimum", None)
+        good = classify["responses"]["200"]["content"]
+        good["application/json"]["example"] = example(manifest).model_dump(mode="json")
     for name, bound in bounds.items():
-        components["schemas"]["RequestParameters"]["properties"][name] |= bound
-    good = classify["responses"]["200"]["content"]
-    good["application/json"]["example"] = example(manifest).model_dump(mode="json")
+        components["schemas"]["RequestParameters"]["properties"][name]["anyOf"][0] |= bound
     if settings.api_keys or settings.api_keys_file:
         components["securitySchemes"] = _KEYS
         _lock(paths, settings)

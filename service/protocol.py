@@ -4,12 +4,26 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr, model_validator
-from pydantic.json_schema import SkipJsonSchema
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictFloat,
+    StrictInt,
+    StrictStr,
+)
 
 INPUT = "video"
 ASKED = ("exit", "top_k", "max_gflops", "deadline_ms")
 """Parameters of a request that mean what they mean to ``POST /classify``."""
+
+
+def _whole(value: object) -> object:
+    """In JSON 2.0 is a whole number too."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
 
 Parameter = StrictBool | StrictInt | StrictFloat | StrictStr
 Datatype = Literal["BYTES", "FP32", "INT64"]
@@ -17,12 +31,6 @@ Datatype = Literal["BYTES", "FP32", "INT64"]
 
 class _Word(BaseModel):
     model_config = ConfigDict(frozen=True, allow_inf_nan=False)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _null_is_absent(cls, data: object) -> object:
-        """Some clients write what they leave out as null."""
-        return {key: value for key, value in data.items() if value is not None} if isinstance(data, dict) else data
 
 
 class TensorMetadata(_Word):
@@ -83,7 +91,7 @@ class ModelReady(_Word):
 def _comes_in_base64(schema: dict[str, Any]) -> None:
     """In a request all of JSON the video must be there; only beside bytes is it left out."""
     schema["required"].append("data")
-    element = {"type": "string", "format": "byte", "contentEncoding": "base64"}
+    element = {"type": "string", "format": "byte"}
     description = schema["properties"]["data"]["description"]
     array = {"type": "array", "items": element, "minItems": 1, "maxItems": 1, "description": description}
     schema["properties"]["data"] = array
@@ -97,8 +105,8 @@ class InputTensor(_Word):
     name: Literal["video"]
     datatype: Literal["BYTES"]
     shape: Annotated[tuple[Literal[1], ...], Field(min_length=1, max_length=8, description="one element: [1]")]
-    parameters: dict[str, Parameter] = Field(
-        default={}, description="`binary_data_size`: bytes after the JSON that are this tensor's"
+    parameters: dict[str, Parameter] | None = Field(
+        default=None, description="`binary_data_size`: bytes after the JSON that are this tensor's"
     )
     data: tuple[StrictStr] | None = Field(default=None, description="the video in base64; left out beside bytes")
 
@@ -107,7 +115,7 @@ class OutputWish(_Word):
     """An output that is asked for."""
 
     name: Literal["label", "score", "index", "answer"]
-    parameters: dict[str, Parameter] = Field(default={}, description="`binary_data`: as bytes after the JSON")
+    parameters: dict[str, Parameter] | None = Field(default=None, description="`binary_data`: as bytes after the JSON")
 
 
 class RequestParameters(_Word):
@@ -115,12 +123,12 @@ class RequestParameters(_Word):
 
     model_config = ConfigDict(extra="forbid")
 
-    exit: StrictStr | SkipJsonSchema[None] = None
-    top_k: Annotated[StrictInt, Field(ge=1)] | SkipJsonSchema[None] = None
-    max_gflops: StrictFloat | SkipJsonSchema[None] = None
-    deadline_ms: StrictFloat | SkipJsonSchema[None] = None
+    exit: StrictStr | None = None
+    top_k: Annotated[StrictInt, BeforeValidator(_whole), Field(ge=1)] | None = None
+    max_gflops: StrictFloat | None = None
+    deadline_ms: StrictFloat | None = None
     binary_data_output: StrictBool = Field(default=False, description="all outputs as bytes after the JSON")
-    content_type: StrictStr | SkipJsonSchema[None] = Field(default=None, description="not needed; some clients send it")
+    content_type: StrictStr | None = Field(default=None, description="not needed; some clients send it")
 
     @property
     def asked(self) -> list[tuple[str, str]]:
@@ -132,10 +140,10 @@ class RequestParameters(_Word):
 class InferenceRequest(_Word):
     """What is asked of the model."""
 
-    id: str | SkipJsonSchema[None] = Field(default=None, max_length=256, description="echoed")
-    parameters: RequestParameters = RequestParameters()
+    id: str | None = Field(default=None, max_length=256, description="echoed")
+    parameters: RequestParameters | None = None
     inputs: tuple[InputTensor]
-    outputs: tuple[OutputWish, ...] | SkipJsonSchema[None] = Field(default=None, description="default: all")
+    outputs: tuple[OutputWish, ...] | None = Field(default=None, description="default: all")
 
 
 class OutputTensor(_Word):

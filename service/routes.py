@@ -21,9 +21,9 @@ CLIENT_CLOSED_REQUEST = 499
 router = APIRouter()
 
 
-@router.put("/classify", include_in_schema=False)  # what `curl -T` sends
-@router.post(
+@router.api_route(
     "/classify",
+    methods=["POST", "PUT"],  # curl -T sends PUT
     summary="Classify a video",
     response_model=Classification,
     responses=described.classify_answers(),

@@ -38,6 +38,12 @@ class Call:
     video: bytes | None
     video_bytes: int
 
+    @property
+    def asked(self) -> list[tuple[str, str]]:
+        """Names and values as query parameters of ``/classify`` would be."""
+        given = self.request.parameters
+        return [] if given is None else given.asked
+
 
 def parse_call(text: bytes, *, binary: bool) -> Call:
     """Understand the JSON of a request.
@@ -73,7 +79,7 @@ def _explained(error: ValidationError) -> str:
 
 
 def _announced(tensor: InputTensor) -> int:
-    size = tensor.parameters.get("binary_data_size")
+    size = (tensor.parameters or {}).get("binary_data_size")
     if isinstance(size, bool) or not isinstance(size, int) or size < LENGTH_PREFIX_BYTES:
         raise BadParameter(f"inputs.0.parameters.binary_data_size: a whole number from {LENGTH_PREFIX_BYTES}")
     return size - LENGTH_PREFIX_BYTES
@@ -102,13 +108,13 @@ def answer(call: Call, result: Classification) -> tuple[bytes, int | None]:
         "answer": ("BYTES", [result.to_json()]),
     }
     request = call.request
-    standard = request.parameters.binary_data_output
+    standard = request.parameters is not None and request.parameters.binary_data_output
     wishes = request.outputs if request.outputs else tuple(OutputWish.model_construct(name=name) for name in every)
     outputs, tail = [], []
     for wish in wishes:
         datatype, values = every[wish.name]
         shape = (len(values),)
-        if wish.parameters.get("binary_data", standard) is True:
+        if (wish.parameters or {}).get("binary_data", standard) is True:
             packed = _pack(datatype, values)
             tail.append(packed)
             size = {"binary_data_size": len(packed)}
