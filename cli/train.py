@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import click
 
 from cli.main import INTERRUPTED
 from training.errors import TrainingError
+from training.initial import InitialWeights
 from training.manifests import default_split, list_clips
-from training.recipe import load_recipe
+from training.recipe import Precision, load_recipe
 from training.stopping import Interrupted
 from training.train import train
+
+PRECISIONS = get_args(Precision)
 
 
 @click.command("train", epilog="Example: adafocus train --data clips --config tank_state --out runs/first")
@@ -31,6 +35,12 @@ from training.train import train
 @click.option("--fold", type=click.IntRange(min=0), help="Which of the parts is kept out; instead of the recipe's.")
 @click.option("--cache", type=click.Path(path_type=Path), help="Keep decoded crops in this folder; default: memory.")
 @click.option("--threads", type=click.IntRange(min=0), help="Threads of torch; 0: its own choice.")
+@click.option("--epochs", type=click.IntRange(min=1), help="Instead of the recipe's.")
+@click.option("--batch-size", type=click.IntRange(min=2), help="Over all processes; instead of the recipe's.")
+@click.option("--precision", type=click.Choice(PRECISIONS), help="Of the networks; instead of the recipe's.")
+@click.option("--device", metavar="NAME", help="cpu, cuda or cuda:N; default: a GPU if there is one.")
+@click.option("--glance-weights", type=click.Path(path_type=Path), help="Start the glance from ImageNet weights.")
+@click.option("--focus-weights", type=click.Path(path_type=Path), help="Start the focus from ImageNet weights.")
 def command(
     data: Path,
     config: str,
@@ -41,15 +51,31 @@ def command(
     fold: int | None,
     cache: Path | None,
     threads: int | None,
+    epochs: int | None,
+    batch_size: int | None,
+    precision: str | None,
+    device: str | None,
+    glance_weights: Path | None,
+    focus_weights: Path | None,
 ) -> int:
     """Train a model end to end in one stage.
 
     A clip that cannot be decoded is reported and skipped. The same command again continues a run that was stopped.
+    Several GPUs: `torchrun --nproc-per-node N -m cli.main train ...`.
     """
     try:
-        recipe = load_recipe(config).with_options(seed=seed, held_aside=held_aside, fold=fold, threads=threads)
+        recipe = load_recipe(config).with_options(
+            seed=seed,
+            held_aside=held_aside,
+            fold=fold,
+            threads=threads,
+            epochs=epochs,
+            batch_size=batch_size,
+            precision=precision,
+        )
+        initial = InitialWeights(glance_weights, focus_weights)
         clips = list_clips(data, split or default_split(data, recipe.lists), recipe.lists)
-        outcome = train(clips, recipe, out, cache, say=lambda line: click.echo(line, err=True))
+        outcome = train(clips, recipe, out, cache, lambda line: click.echo(line, err=True), initial, device)
     except TrainingError as error:
         raise click.ClickException(str(error)) from error
     except Interrupted as stop:

@@ -21,8 +21,8 @@ TINT = 1 / 3
 
 def normalise(frames: Tensor) -> Tensor:
     """[..., 3, H, W] in 0..255 -> normalised by ImageNet's mean and deviation (PAPER section 1)."""
-    mean = torch.tensor(IMAGENET_MEAN).view(3, 1, 1) * 255
-    std = torch.tensor(IMAGENET_STD).view(3, 1, 1) * 255
+    mean = torch.tensor(IMAGENET_MEAN, device=frames.device).view(3, 1, 1) * 255
+    std = torch.tensor(IMAGENET_STD, device=frames.device).view(3, 1, 1) * 255
     return (frames.float() - mean) / std
 
 
@@ -34,22 +34,24 @@ def serving_batch(pixels: Sequence[Pixels]) -> Tensor:
 class Augment:
     """Random moments, crops, mirroring and colour; one draw per clip, the same for all its frames."""
 
-    def __init__(self, plan: CropPlan, recipe: DataRecipe, frame_size: int) -> None:
+    def __init__(self, plan: CropPlan, recipe: DataRecipe, frame_size: int, device: torch.device | None = None) -> None:
         self._plan = plan
+        self._device = device
         self._recipe = recipe
         self._size = frame_size
 
     def __call__(self, pixels: Sequence[Pixels], random: np.random.Generator) -> Tensor:
-        """Clips ``uint8 [T·candidates, S, S, 3]`` in time order -> [B, T, 3, frame_size, frame_size], normalised."""
+        """Clips ``uint8 [K·candidates, S, S, 3]`` in time order -> [B, K, 3, frame_size, frame_size], normalised."""
         return normalise(torch.stack([self._clip(clip, random) for clip in pixels]))
 
     def _clip(self, pixels: Pixels, random: np.random.Generator) -> Tensor:
         plan, recipe = self._plan, self._recipe
         offset = random.integers(plan.candidates)
-        chosen = pixels[[position * plan.candidates + offset for position in plan.order]]
+        positions = [*plan.order, *range(plan.steps, plan.steps + plan.focus_steps)]
+        chosen = pixels[[position * plan.candidates + offset for position in positions]]
         top, left, height, width = self._box(plan.crop, random)
         cut = np.ascontiguousarray(chosen[:, top : top + height, left : left + width])
-        frames = torch.from_numpy(cut).permute(0, 3, 1, 2).float()
+        frames = torch.from_numpy(cut).to(self._device).permute(0, 3, 1, 2).float()
         frames = F.interpolate(frames, size=(self._size, self._size), mode="bilinear", antialias=True)
         if random.random() < recipe.flip:
             frames = frames.flip(3)
@@ -70,4 +72,4 @@ def _recolour(frames: Tensor, strength: float, random: np.random.Generator) -> T
     contrast, brightness = random.uniform(1 - strength, 1 + strength, 2)
     tint = torch.from_numpy(random.uniform(1 - strength * TINT, 1 + strength * TINT, (1, 3, 1, 1))).float()
     mean = frames.mean()
-    return (((frames - mean) * float(contrast) + mean) * float(brightness) * tint).clamp(0, 255)
+    return (((frames - mean) * float(contrast) + mean) * float(brightness) * tint.to(frames.device)).clamp(0, 255)

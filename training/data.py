@@ -124,9 +124,16 @@ def fold_of(clips: Sequence[Clip], parts: int, seed: int = 0) -> list[int]:
 
 
 def hold_aside(data: ClipSet, parts: int, fold: int, seed: int = 0) -> tuple[ClipSet, ClipSet]:
-    """Part the clips: what to learn from, and the ``fold``-th of ``parts`` parts kept out of it."""
-    which = fold_of(data.clips, parts, seed)
+    """Part the clips: what to learn from, and the ``fold``-th of ``parts`` parts kept out of it.
+
+    The only clip of a class is never kept out.
+    """
+    distinct = Counter(label for label, _ in {(clip.label, clip.identity) for clip in data.clips})
+    aside = [
+        part == fold and distinct[clip.label] > 1
+        for clip, part in zip(data.clips, fold_of(data.clips, parts, seed), strict=True)
+    ]
     return (
-        data.only(clip for clip, part in zip(data.clips, which, strict=True) if part != fold),
-        data.only(clip for clip, part in zip(data.clips, which, strict=True) if part == fold),
+        data.only(clip for clip, out in zip(data.clips, aside, strict=True) if not out),
+        data.only(clip for clip, out in zip(data.clips, aside, strict=True) if out),
     )

@@ -11,7 +11,6 @@ import numpy.typing as npt
 import torch
 
 from bundle.exit_rule import ExitCriterion, probabilities
-from model.adafocus import AdaFocus
 from training.augment import serving_batch
 from training.average_precision import AVERAGES, mean_average_precision
 from training.calibrate import CurvePoint, exit_curve, measure
@@ -31,6 +30,7 @@ from training.metrics import (
     one_label,
     top_k_accuracy,
 )
+from training.objective import Model, answer
 from training.points import Calibration
 
 
@@ -79,14 +79,15 @@ class Report:
 
 
 @torch.no_grad()
-def predict(model: AdaFocus, crops: Crops, batch_size: int = 16) -> Logits:
-    """Step logits of every clip as served: float32 [N, T, C]."""
+def predict(model: Model, crops: Crops, batch_size: int = 16) -> Logits:
+    """Step logits of every clip as served: float32 [N, T, C]; a clip model has one step."""
     was_training = model.training
     model.eval()
+    device = next(model.parameters()).device
     rows = []
     for start in range(0, len(crops.pixels), batch_size):
-        frames = serving_batch(crops.pixels[start : start + batch_size])
-        rows.append(model(frames).step_logits.float().cpu().numpy())
+        frames = serving_batch(crops.pixels[start : start + batch_size]).to(device)
+        rows.append(answer(model, frames).float().cpu().numpy())
     model.train(was_training)
     return np.concatenate(rows).astype(np.float32)
 

@@ -67,6 +67,44 @@ class TwoPassModel(Protocol):
         """Focus and classifier over a clip, given patch centres [B, T, 2]."""
 
 
+class ClipGlancePass(Protocol):
+    """What the loss reads of a clip model's glance (`model.tsm.GlanceClipTSM`)."""
+
+    @property
+    def logits(self) -> Tensor:
+        """[B, C], part of the answer."""
+
+    @property
+    def auxiliary_logits(self) -> Tensor:
+        """[B, C], through which the network learns."""
+
+    @property
+    def patch_centre(self) -> Tensor:
+        """[B, 2], the policy's."""
+
+
+class ClipFocusPass(Protocol):
+    """What the loss reads of a clip model's focus (`model.tsm.FocusClipTSM`)."""
+
+    @property
+    def logits(self) -> Tensor:
+        """[B, C], part of the answer."""
+
+    @property
+    def auxiliary_logits(self) -> Tensor:
+        """[B, C], through which the network learns."""
+
+
+class ClipTwoPassModel(Protocol):
+    """A clip model as the loss uses it."""
+
+    def glance_clip(self, frames: Tensor, *, detach_policy: bool = True) -> ClipGlancePass:
+        """Glance and policy over a clip's glance frames."""
+
+    def focus_clip(self, frames: Tensor, patch_centre: Tensor) -> ClipFocusPass:
+        """Focus over a clip's focus frames, given one patch centre [B, 2]."""
+
+
 class OneStageLoss(NamedTuple):
     """The loss and what it was made of; all scalars."""
 
@@ -148,6 +186,50 @@ def one_stage_loss(
         glance=glance_term.detach(),
         focus=focus_term.detach(),
         patch_centres=glance.patch_centres.detach(),
+    )
+
+
+def clip_loss(
+    model: ClipTwoPassModel,
+    frames: tuple[Tensor, Tensor],
+    labels: Tensor,
+    random_centres: Tensor,
+    remedies: Remedies = Remedies(),
+    cross_entropy: CrossEntropy = CrossEntropy(),
+) -> OneStageLoss:
+    """The clip model's loss (PAPER section 4): half the sum over random and policy patches of L'.
+
+    L' = CE(prediction) + CE(glance auxiliary) + CE(focus auxiliary); the prediction's heads read detached features, so
+    the networks and the policy learn through the auxiliary heads alone.
+
+    Args:
+        model: a clip model in training mode.
+        frames: the glance's [B, 8, 3, H, W] and the focus's [B, 12, 3, H, W], normalised.
+        labels: int64 [B].
+        random_centres: [B, 2], uniform in [0, 1]; read only by the diversity remedy.
+        remedies: ``supervision`` cannot be off.
+        cross_entropy: how logits are compared with labels.
+    """
+    glance = model.glance_clip(frames[0], detach_policy=remedies.stability)
+    glance_term = cross_entropy(glance.auxiliary_logits[:, None], labels)
+
+    def focus_terms(centre: Tensor) -> tuple[Tensor, Tensor]:
+        focus = model.focus_clip(frames[1], centre)
+        prediction = cross_entropy((glance.logits + focus.logits)[:, None], labels)
+        return prediction, cross_entropy(focus.auxiliary_logits[:, None], labels)
+
+    answer, focus_term = focus_terms(glance.patch_centre)
+    total, random_answer = answer + focus_term, glance_term.new_zeros(())
+    if remedies.diversity:
+        random_answer, random_focus = focus_terms(random_centres)
+        total = (total + random_answer + random_focus) / 2
+    return OneStageLoss(
+        total=total + glance_term,
+        steps=answer.detach(),
+        random_steps=random_answer.detach(),
+        glance=glance_term.detach(),
+        focus=focus_term.detach(),
+        patch_centres=glance.patch_centre[:, None].detach(),
     )
 
 

@@ -9,24 +9,31 @@ import torch
 from torch import nn
 
 from model.adafocus import AdaFocus
+from training.objective import Model
 from training.recipe import Multipliers, OptimiserRecipe
 
 
-def parameter_groups(model: AdaFocus, lr: float, multipliers: Multipliers) -> list[dict[str, object]]:
-    """One group per part with its own learning rate; the glance's head goes with the glance, the focus's with it."""
-    parts: dict[str, tuple[float, list[nn.Module]]] = {
-        "policy": (multipliers.policy, [model.policy]),
-        "glance": (multipliers.glance, [model.glance, model.glance_head]),
-        "focus": (multipliers.focus, [model.focus, model.focus_head]),
-        "classifier": (multipliers.classifier, [model.classifier]),
-    }
+def parameter_groups(model: Model, lr: float, multipliers: Multipliers) -> list[dict[str, object]]:
+    """One group per part with its own learning rate; each network's heads go with it."""
+    parts: dict[str, tuple[nn.Module, ...]] = {"policy": (model.policy,)}
+    if isinstance(model, AdaFocus):
+        parts["glance"] = (model.glance, model.glance_head)
+        parts["focus"] = (model.focus, model.focus_head)
+        parts["classifier"] = (model.classifier,)
+    else:
+        parts["glance"] = (model.glance, model.glance_head, model.glance_auxiliary)
+        parts["focus"] = (model.focus, model.focus_head, model.focus_auxiliary)
     return [
-        {"name": name, "lr": lr * factor, "params": [p for module in modules for p in module.parameters()]}
-        for name, (factor, modules) in parts.items()
+        {
+            "name": name,
+            "lr": lr * getattr(multipliers, name),
+            "params": [p for module in modules for p in module.parameters()],
+        }
+        for name, modules in parts.items()
     ]
 
 
-def make_optimiser(model: AdaFocus, recipe: OptimiserRecipe, multipliers: Multipliers) -> torch.optim.SGD:
+def make_optimiser(model: Model, recipe: OptimiserRecipe, multipliers: Multipliers) -> torch.optim.SGD:
     """Stochastic gradient descent with momentum over all parts."""
     groups = parameter_groups(model, recipe.lr, multipliers)
     return torch.optim.SGD(groups, lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
@@ -50,10 +57,10 @@ def set_learning_rates(
 class WeightAverage:
     """Exponential average of a model's weights and statistics; a decay of 0 is the model itself."""
 
-    def __init__(self, model: AdaFocus, decay: float) -> None:
+    def __init__(self, model: Model, decay: float) -> None:
         self._model = model
         self._decay = decay
-        self.module: AdaFocus = copy.deepcopy(model).requires_grad_(False) if decay else model
+        self.module: Model = copy.deepcopy(model).requires_grad_(False) if decay else model
         self._updates = 0
 
     def update(self) -> None:

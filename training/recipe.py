@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 import tomllib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
@@ -183,8 +183,10 @@ class Recipe:
         return plain
 
     def with_options(self, **changes: Any) -> Recipe:
-        """A copy with some of its own attributes changed; None leaves one as it is."""
-        return replace(self, **{name: value for name, value in changes.items() if value is not None})
+        """A copy with some attributes changed, its own or its optimiser's; None leaves one as it is."""
+        given = {name: value for name, value in changes.items() if value is not None}
+        theirs = {name: given.pop(name) for name in set(given) & {item.name for item in fields(OptimiserRecipe)}}
+        return replace(self, **given, optimiser=replace(self.optimiser, **theirs))
 
 
 def known_recipes() -> tuple[str, ...]:

@@ -18,8 +18,8 @@ from typing import Any
 
 import torch
 
-from model.adafocus import AdaFocus
 from training.errors import ResumeError
+from training.objective import Model
 from training.optimise import WeightAverage
 
 Row = dict[str, float]
@@ -59,7 +59,12 @@ class RunFolder:
         return self.path / "last.pt"
 
     def save(
-        self, progress: Progress, model: AdaFocus, average: WeightAverage, optimiser: torch.optim.Optimizer
+        self,
+        progress: Progress,
+        model: Model,
+        average: WeightAverage,
+        optimiser: torch.optim.Optimizer,
+        scaler: torch.amp.GradScaler,
     ) -> None:
         """Write the state to continue from, whole or not at all."""
         state = {
@@ -70,6 +75,7 @@ class RunFolder:
             "model": model.state_dict(),
             "average": average.state(),
             "optimiser": optimiser.state_dict(),
+            "scaler": scaler.state_dict(),
         }
         temporary = self.path / ".state.part"
         with temporary.open("wb") as file:
@@ -79,7 +85,13 @@ class RunFolder:
         temporary.replace(self.path / "state.pt")
         self._write_log(progress.history)
 
-    def resume(self, model: AdaFocus, average: WeightAverage, optimiser: torch.optim.Optimizer) -> Progress:
+    def resume(
+        self,
+        model: Model,
+        average: WeightAverage,
+        optimiser: torch.optim.Optimizer,
+        scaler: torch.amp.GradScaler,
+    ) -> Progress:
         """Continue where the last finished epoch ended; a new folder starts at epoch 0.
 
         Raises:
@@ -97,6 +109,8 @@ class RunFolder:
         model.load_state_dict(state["model"])
         average.restore(state["average"])
         optimiser.load_state_dict(state["optimiser"])
+        if state["scaler"]:
+            scaler.load_state_dict(state["scaler"])
         return Progress(state["epoch"], list(state["history"]), state["best"])
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
@@ -112,7 +126,7 @@ class RunFolder:
         temporary.replace(self.path / "log.csv")
 
 
-def fingerprint(recipe: Mapping[str, Any], identities: Sequence[str]) -> str:
-    """A digest of everything that decides the weights."""
+def fingerprint(recipe: Mapping[str, Any], identities: Sequence[str], initial: Mapping[str, str]) -> str:
+    """A digest of everything that decides the weights: recipe, clips, and the files of initial weights."""
     kept = {key: value for key, value in recipe.items() if key not in ("threads", "name")}
-    return hashlib.sha256(json.dumps([kept, list(identities)], sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([kept, list(identities), dict(initial)], sort_keys=True).encode()).hexdigest()

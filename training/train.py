@@ -1,4 +1,4 @@
-"""One-stage training end to end: from labelled videos to checkpoints (PAPER section 2).
+"""One-stage training end to end: from labelled videos to checkpoints (PAPER sections 2 and 4).
 
 Deterministic on the CPU: a run that was killed and resumed ends with the weights of one that was not.
 """
@@ -7,26 +7,32 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
+from torch import nn
 from tqdm import tqdm
 
-from model.adafocus import AdaFocus
+from model import build
 from model.checkpoint import save_checkpoint
 from training.augment import Augment
+from training.average_precision import mean_average_precision
+from training.batches import Batch, batches, drawn_labels, own_part
+from training.clock import Clock
 from training.crops import Broken, Crops, decode_all, serving_plan, training_plan
 from training.data import ClipSet, hold_aside
-from training.errors import DataError
+from training.errors import DataError, RecipeError
 from training.evaluate import labels_of, predict, truth_of
-from training.losses import CrossEntropy, balanced_class_weights, one_stage_loss
+from training.initial import InitialWeights
+from training.losses import CrossEntropy, balanced_class_weights
+from training.memory import metadata
 from training.metrics import accuracy, macro_f1, negative_log_likelihood, one_label
+from training.objective import Objective, use_half_precision
 from training.optimise import WeightAverage, learning_rate_factor, make_optimiser, set_learning_rates
+from training.parallel import Place, joined
 from training.recipe import Recipe
 from training.run import Row, RunFolder, fingerprint
 from training.stopping import Stop, stopping_politely
@@ -41,27 +47,16 @@ class Outcome:
     broken: tuple[Broken, ...]
 
 
-@dataclass
-class _Clock:
-    """Seconds per stage of an epoch: where the time goes."""
-
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def __call__(self, stage: str) -> Iterator[None]:
-        start = time.perf_counter()
-        yield
-        self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
-
-
 def train(
     data: ClipSet,
     recipe: Recipe,
     out: Path,
     cache: Path | None = None,
     say: Callable[[str], None] = lambda line: None,
+    initial: InitialWeights | None = None,
+    device: str | None = None,
 ) -> Outcome:
-    """Train a model, or continue one.
+    """Train a model, or continue one; under ``torchrun``, together with the other processes.
 
     Args:
         data: the clips to learn from; a share of them is held aside if the recipe says so.
@@ -69,52 +64,78 @@ def train(
         out: run folder; an unfinished run of the same recipe and clips in it is continued.
         cache: folder for decoded crops; None keeps them in memory.
         say: told one line at a time what happens.
+        initial: files with weights to start the networks from.
+        device: ``cpu`` or ``cuda``; None takes a GPU if there is one.
 
     Raises:
-        DataError: nothing to learn from.
+        DataError: nothing to learn from, initial weights that do not fit, or no such device.
         ResumeError: ``out`` holds another training.
         Interrupted: SIGTERM or SIGINT; every finished epoch is kept.
     """
     if recipe.threads:
         torch.set_num_threads(recipe.threads)
     learn, aside = hold_aside(data, recipe.parts, recipe.fold) if recipe.parts else (data, data.only(()))
-    trainer = _Trainer(learn, aside, recipe, RunFolder(out, fingerprint(recipe.to_dict(), _identities(data))), say)
-    with stopping_politely() as stop:
+    identities = sorted(clip.identity for clip in data.clips)
+    initial = initial or InitialWeights()
+    folder = RunFolder(out, fingerprint(recipe.to_dict(), identities, initial.digests()))
+    with joined(device) as place, stopping_politely() as stop:
+        trainer = _Trainer((learn, aside), recipe, folder, say, place)
+        trainer.begin(initial)
         trainer.decode(cache)
         trainer.run(stop)
-    return Outcome(trainer.folder.last, tuple(trainer.progress.history), trainer.broken)
-
-
-def _identities(data: ClipSet) -> list[str]:
-    return sorted(clip.identity for clip in data.clips)
+        place.wait()
+    return Outcome(folder.last, tuple(trainer.progress.history), trainer.broken)
 
 
 class _Trainer:
     """The state of a training between its steps."""
 
     def __init__(
-        self, learn: ClipSet, aside: ClipSet, recipe: Recipe, folder: RunFolder, say: Callable[[str], None]
+        self,
+        sets: tuple[ClipSet, ClipSet],
+        recipe: Recipe,
+        folder: RunFolder,
+        say: Callable[[str], None],
+        place: Place,
     ) -> None:
         torch.manual_seed(recipe.seed)
-        self.folder = folder
         self.broken: tuple[Broken, ...] = ()
-        self._sets = (learn, aside)
+        self._folder = folder
+        self._sets = sets
         self._recipe = recipe
-        self._say = say
-        self._model = AdaFocus(recipe.model_config(len(learn.labels)))
-        self._average = WeightAverage(self._model, recipe.optimiser.average)
-        self._optimiser = make_optimiser(self._model, recipe.optimiser, recipe.multipliers)
-        self.progress = folder.resume(self._model, self._average, self._optimiser)
-        self._augment = Augment(training_plan(recipe), recipe.data, self._model.config.frame_size)
+        self._say = say if place.first else lambda line: None
+        self._place = place
+        self._model = build(recipe.model_config(len(sets[0].labels)))
+
+    def begin(self, initial: InitialWeights) -> None:
+        """Weights, optimiser and progress: from the start, or from where the run folder stands."""
+        recipe, place = self._recipe.optimiser, self._place
+        initial.load(self._model)
+        self._model.to(place.device)
+        if recipe.sync_batch_norm and place.world > 1:
+            if place.device.type != "cuda":
+                raise RecipeError("optimiser.sync_batch_norm is true; torch has it on GPUs only")
+            self._model = nn.SyncBatchNorm.convert_sync_batchnorm(self._model)  # type: ignore[no-untyped-call]
+        self._average = WeightAverage(self._model, recipe.average)
+        self._optimiser = make_optimiser(self._model, recipe, self._recipe.multipliers)
+        self._scaler = torch.amp.GradScaler(place.device.type, enabled=recipe.precision == "fp16")
+        self.progress = self._folder.resume(self._model, self._average, self._optimiser, self._scaler)
+        use_half_precision(self._model, recipe.precision, place.device.type)
+        size = self._model.config.frame_size
+        self._augment = Augment(training_plan(self._recipe), self._recipe.data, size, place.device)
 
     def decode(self, cache: Path | None) -> None:
         """Decode every clip that is needed, before the first epoch rather than in it."""
-        learn, aside = self._sets
+        if cache and not self._place.first:
+            self._place.wait()  # for the first to fill the cache
         start = time.perf_counter()
+        learn, aside = self._sets
         self._crops = decode_all(learn, training_plan(self._recipe), cache, self._report)
         self._aside: Crops | None = None
         if aside.clips:
             self._aside = decode_all(aside, serving_plan(self._recipe), cache, self._report)
+        if cache and self._place.first:
+            self._place.wait()
         self.broken = self._crops.broken + (self._aside.broken if self._aside else ())
         kept = self._crops.data
         counts = ", ".join(f"{name} {count}" for name, count in zip(kept.labels, kept.counts(), strict=True))
@@ -123,8 +144,21 @@ class _Trainer:
             f"{len(self._aside.data.clips) if self._aside else 0} held aside in {time.perf_counter() - start:.1f} s; "
             f"{len(self.broken)} skipped as broken"
         )
-        if len(kept.clips) < 2:
-            raise DataError("at least two clips that can be decoded are needed to learn from")
+        self._warn_of_rare_classes()
+        if len(kept.clips) < 2 * self._place.world:
+            raise DataError("at least two clips that can be decoded are needed to learn from, for each process")
+
+    def _warn_of_rare_classes(self) -> None:
+        """Say which classes cannot be learned, or not be watched, for want of clips."""
+        learned = self._crops.data
+        held = self._aside.data.counts() if self._aside else None
+        for index, (name, count) in enumerate(zip(learned.labels, learned.counts(), strict=True)):
+            if count == 0:
+                self._say(f"warning: class {name!r} has no clip to learn from; it cannot be learned")
+            elif count == 1:
+                self._say(f"warning: class {name!r} has a single clip to learn from; only that clip is learned")
+            if held and held[index] == 0:
+                self._say(f"warning: class {name!r} has no clip held aside; nothing measured here speaks of it")
 
     def _report(self, broken: Broken) -> None:
         self._say(f"skipped {broken.path}: {broken.reason}")
@@ -134,125 +168,99 @@ class _Trainer:
         recipe = self._recipe.optimiser
         if self.progress.epoch:
             self._say(f"continuing after epoch {self.progress.epoch} of {recipe.epochs}")
-        bar = tqdm(
-            total=recipe.epochs, initial=self.progress.epoch, unit="epoch", disable=not sys.stderr.isatty(), leave=False
-        )
-        with bar:
+        weights = self._class_weights()
+        objective = Objective(self._model, self._recipe.remedies, CrossEntropy(recipe.label_smoothing, weights))
+        spread = self._place.spread(objective, every_part_learns=self._recipe.remedies.supervision)
+        hidden = not sys.stderr.isatty() or not self._place.first
+        with tqdm(total=recipe.epochs, initial=self.progress.epoch, unit="epoch", disable=hidden, leave=False) as bar:
             while self.progress.epoch < recipe.epochs:
-                row = self._epoch(self.progress.epoch, stop)
+                row = self._epoch(self.progress.epoch, spread, stop)
                 self._keep(row)
                 bar.update()
                 self._say("  ".join(f"{key} {value:.4g}" for key, value in row.items()))
 
-    def _epoch(self, epoch: int, stop: Stop) -> Row:
+    def _epoch(self, epoch: int, objective: nn.Module, stop: Stop) -> Row:
         """One pass. All its random numbers come from the seed and its number, so that it can be repeated alone."""
-        recipe, clock = self._recipe.optimiser, _Clock()
+        recipe, clock = self._recipe.optimiser, Clock()
         random = np.random.default_rng([self._recipe.seed, epoch])
-        torch.manual_seed(int(random.integers(2**62)))
-        batches = _batches(labels_of(self._crops), recipe.batch_size, self._recipe.data.balance, random)
-        loss_of = CrossEntropy(recipe.label_smoothing, self._class_weights())
+        seed = int(random.integers(2**62))
+        torch.manual_seed(seed + self._place.rank)
+        every = batches(labels_of(self._crops), recipe.batch_size, self._recipe.data.balance, random)
+        if not self._place.first:  # the batches are the same for all, what is done to their clips is not
+            random = np.random.default_rng([self._recipe.seed, epoch, self._place.rank])
         self._model.train()
         sums: dict[str, float] = {}
         start = time.perf_counter()
-        for number, batch in enumerate(batches):
+        for number, batch in enumerate(every):
             stop.check()
-            step = epoch * len(batches) + number
-            factor = learning_rate_factor(step, len(batches), recipe)
+            factor = learning_rate_factor(epoch * len(every) + number, len(every), recipe)
             set_learning_rates(self._optimiser, recipe, self._recipe.multipliers, factor)
-            for name, value in self._step(batch, loss_of, random, clock).items():
-                sums[name] = sums.get(name, 0.0) + value / len(batches)
+            own = own_part(batch, self._place.rank, self._place.world)
+            for name, value in self._step(own, objective, random, clock).items():
+                sums[name] = sums.get(name, 0.0) + value / len(every)
         seconds = time.perf_counter() - start
         with clock("evaluate"):
-            watched = self._watch()
-        times = {f"{stage}_s": round(value, 3) for stage, value in clock.seconds.items()}
-        return {"epoch": epoch + 1, **sums, **watched, "train_s": round(seconds, 3), **times}
+            watched = self._watch() if self._place.first else {}
+        return {"epoch": epoch + 1, **sums, **watched, "train_s": round(seconds, 3), **clock.row()}
 
-    def _step(
-        self, batch: npt.NDArray[np.int64], loss_of: CrossEntropy, random: np.random.Generator, clock: _Clock
-    ) -> dict[str, float]:
+    def _step(self, batch: Batch, objective: nn.Module, random: np.random.Generator, clock: Clock) -> dict[str, float]:
+        device = self._place.device
         with clock("load"):
             frames = self._augment([self._crops.pixels[index] for index in batch], random)
-            labels = torch.tensor([self._crops.data.clips[index].label for index in batch])
+            clips = [self._crops.data.clips[index] for index in batch]
+            labels = torch.tensor(drawn_labels(clips, random), device=device)
         with clock("forward"):
-            centres = torch.rand(frames.shape[0], frames.shape[1], 2)
-            loss = one_stage_loss(self._model, frames, labels, centres, self._recipe.remedies, loss_of)
+            centres = torch.rand(frames.shape[0], self._centres, 2).to(device)
+            loss = objective(frames, labels, centres)
         with clock("backward"):
             self._optimiser.zero_grad(set_to_none=True)
-            loss.total.backward()  # type: ignore[no-untyped-call]
+            self._scaler.scale(loss.total).backward()
             if self._recipe.optimiser.clip_gradient:
+                self._scaler.unscale_(self._optimiser)
                 torch.nn.utils.clip_grad_norm_(self._model.parameters(), self._recipe.optimiser.clip_gradient)
-            self._optimiser.step()
+            self._scaler.step(self._optimiser)
+            self._scaler.update()
             self._average.update()
         named = {"loss": loss.total, "steps": loss.steps, "glance": loss.glance, "focus": loss.focus}
-        spread = loss.patch_centres.std(dim=(0, 1)).mean()
+        spread = loss.patch_centres.flatten(0, 1).std(dim=0).mean()
         return {name: float(value.detach()) for name, value in {**named, "patch_spread": spread}.items()}
+
+    @property
+    def _centres(self) -> int:
+        """Patch centres per clip."""
+        return self._model.config.steps
 
     def _class_weights(self) -> torch.Tensor | None:
         strength = self._recipe.optimiser.class_weights
-        return balanced_class_weights(torch.tensor(self._crops.data.counts()), strength) if strength else None
+        if not strength:
+            return None
+        return balanced_class_weights(torch.tensor(self._crops.data.counts()), strength).to(self._place.device)
 
     def _watch(self) -> dict[str, float]:
         """How the kept weights do on the clips held aside."""
         if self._aside is None:
             return {}
-        logits, labels = predict(self._average.module, self._aside), truth_of(self._aside)
+        logits, truth = predict(self._average.module, self._aside), truth_of(self._aside)
         predicted = logits[:, -1].argmax(axis=1)
-        return {
-            "aside_accuracy": accuracy(predicted, labels),
-            "aside_macro_f1": macro_f1(predicted, one_label(predicted, labels), logits.shape[2]),
-            "aside_nll": negative_log_likelihood(logits, labels),
+        found = {
+            "aside_accuracy": accuracy(predicted, truth),
+            "aside_macro_f1": macro_f1(predicted, one_label(predicted, truth), logits.shape[2]),
+            "aside_nll": negative_log_likelihood(logits, truth),
         }
+        if truth.ndim == 2:
+            found["aside_map"] = mean_average_precision(logits[:, -1], truth.astype(np.bool_), "present")
+        return found
 
     def _keep(self, row: Row) -> None:
         """Write checkpoints, then the state; a kill in between repeats the epoch and writes them again."""
         self.progress.epoch += 1
         self.progress.history.append(row)
-        metadata = self._metadata(row)
-        save_checkpoint(self.folder.last, self._average.module, **metadata)
-        score = row.get("aside_macro_f1")
+        if not self._place.first:
+            return
+        kept = metadata(self._recipe, self._crops, self._aside, row, self._model.config.frame_size)
+        save_checkpoint(self._folder.last, self._average.module, **kept)
+        score = row.get("aside_map", row.get("aside_macro_f1"))
         if score is not None and score >= self.progress.best:
             self.progress.best = score
-            save_checkpoint(self.folder.best, self._average.module, **metadata)
-        self.folder.save(self.progress, self._model, self._average, self._optimiser)
-
-    def _metadata(self, row: Row) -> dict[str, object]:
-        """What evaluation, calibration and export need to know beside the weights."""
-        recipe, learn = self._recipe, self._crops.data
-        aside = self._aside.data.clips if self._aside else ()
-        source = learn.source
-        return {
-            "labels": list(learn.labels),
-            "geometry": {"resize": recipe.data.resize, "crop": self._model.config.frame_size},
-            "sampling": {"first_frame": recipe.data.first_frame},
-            "provenance": {
-                "data": source.get("name", "unnamed"),
-                "data_source": source.get("source"),
-                "data_licence": source.get("licence"),
-                "recipe": recipe.name,
-                "seed": recipe.seed,
-                "metrics": {key: value for key, value in row.items() if key.startswith("aside_")},
-                "notes": f"{len(learn.clips)} clips learned from, {len(aside)} held aside",
-            },
-            "recipe": recipe.to_dict(),
-            "epoch": int(row["epoch"]),
-            "learned_from": [clip.identity for clip in learn.clips],
-            "held_aside": [clip.identity for clip in aside],
-        }
-
-
-def _batches(
-    labels: npt.NDArray[np.int64], size: int, balance: float, random: np.random.Generator
-) -> list[npt.NDArray[np.int64]]:
-    """Clip indices of every batch of an epoch, which is as long as the data; the remainder waits for the next one.
-
-    Without balance every clip comes at most once. With it clips are drawn with a chance that grows with the rarity of
-    their class, ``count**-balance``.
-    """
-    size = min(size, len(labels))
-    number = len(labels) // size
-    if balance:
-        chance = np.bincount(labels)[labels].astype(np.float64) ** -balance
-        drawn = random.choice(len(labels), size=number * size, p=chance / chance.sum())
-    else:
-        drawn = random.permutation(len(labels))[: number * size]
-    return [np.asarray(part, dtype=np.int64) for part in np.split(drawn, number)]
+            save_checkpoint(self._folder.best, self._average.module, **kept)
+        self._folder.save(self.progress, self._model, self._average, self._optimiser, self._scaler)

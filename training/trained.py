@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from model.adafocus import AdaFocus
 from model.checkpoint import CheckpointError, load_checkpoint
 from model.flops import step_flops
 from training.crops import Broken, decode_all, serving_plan
@@ -16,6 +15,7 @@ from training.data import ClipSet
 from training.errors import CalibrationError, DataError
 from training.evaluate import predict, truth_of
 from training.metrics import Logits, Truth
+from training.objective import Model
 from training.recipe import Recipe, parse_recipe
 
 GIGA = 1e9
@@ -31,7 +31,7 @@ class Trained:
         learned_from, held_aside: identities (sha256) of the clips that it learned from and that were kept out.
     """
 
-    model: AdaFocus
+    model: Model
     recipe: Recipe
     labels: tuple[str, ...]
     learned_from: frozenset[str]
@@ -51,8 +51,6 @@ def load_trained(path: Path) -> Trained:
     """
     try:
         model, metadata = load_checkpoint(path)
-        if not isinstance(model, AdaFocus):
-            raise DataError(f"{path} holds a clip model; only frame models can be evaluated so far")
         return Trained(
             model=model,
             recipe=parse_recipe(metadata["recipe"]),

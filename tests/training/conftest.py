@@ -74,3 +74,29 @@ def tiny_recipe() -> Callable[..., Recipe]:
         return parse_recipe(content)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def clip_recipe(tiny_recipe: Callable[..., Recipe]) -> Callable[..., Recipe]:
+    """A clip model of two glance and three focus frames at 32 pixels, patches as large as the frame."""
+
+    def make(**changes: object) -> Recipe:
+        network = {"name": "resnet18", "width": 0.125, "depth": [1, 1]}
+        model = {
+            "kind": "clip",
+            "steps": 1,
+            "frame_size": 48,
+            "patch_size": 32,
+            "glance_frames": 2,
+            "focus_frames": 3,
+            "policy_channels": 4,
+            "clip_policy_widths": [8, 8],
+            "dropout": 0.5,
+            "glance": network,
+            "focus": network,
+        }
+        optimiser = {"epochs": 2, "batch_size": 4, "lr": 0.02, "clip_gradient": 20.0}
+        kept: dict[str, object] = {"model": model, "data": {"resize": 48, "flip": 0.0}, "optimiser": optimiser}
+        return tiny_recipe(**{**kept, **changes})
+
+    return make

@@ -116,5 +116,8 @@ def test_holding_aside_parts_the_set() -> None:
     learn, aside = hold_aside(ClipSet(("a", "b"), made, {}), parts=5, fold=2)
     assert len(aside.clips) == 4
     assert {*learn.clips, *aside.clips} == set(made)
+    one = (*made, Clip(Path("c"), 2, "alone"))
+    for fold in range(5):
+        assert one[-1] in hold_aside(ClipSet(("a", "b", "c"), one, {}), parts=5, fold=fold)[0].clips
     with pytest.raises(DataError, match="at least 2"):
         fold_of(made, 1)

@@ -85,10 +85,12 @@ def test_broken_clips_and_a_class_of_one_do_not_stop_training(
     (folder / "rød" / "ødelagt 1.mp4").write_bytes(b"\0" * 100)
     (folder / "rød" / "ødelagt 2.mp4").write_bytes(b"")
     told: list[str] = []
-    outcome = train(list_clips(folder), tiny_recipe(held_aside=0.0), tmp_path / "run", say=told.append)
+    outcome = train(list_clips(folder), tiny_recipe(), tmp_path / "run", say=told.append)
     assert {broken.path.name for broken in outcome.broken} == {"ødelagt 1.mp4", "ødelagt 2.mp4"}
     assert sum("ødelagt" in line for line in told) == 2
     assert any("2 skipped as broken" in line and "only one 1" in line for line in told)
+    assert any("class 'only one' has a single clip to learn from" in line for line in told)
+    assert any("class 'only one' has no clip held aside" in line for line in told)
 
 
 def test_what_training_leaves_can_be_judged_and_calibrated(

@@ -1,0 +1,106 @@
+"""The clip model learns by its own loss, and is judged by the same verbs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from model.tsm import AdaFocusTSM
+from training.crops import decode_all, serving_plan, training_plan
+from training.errors import RecipeError
+from training.evaluate import evaluate
+from training.losses import CrossEntropy, Remedies, clip_loss
+from training.manifests import list_clips
+from training.objective import Objective
+from training.optimise import make_optimiser
+from training.recipe import Recipe
+from training.train import train
+from training.trained import judge, load_trained
+
+Make = Callable[..., Recipe]
+
+
+@pytest.fixture
+def model(clip_recipe: Make) -> AdaFocusTSM:
+    torch.manual_seed(0)
+    return AdaFocusTSM(clip_recipe(model={**clip_recipe().model, "dropout": 0.0}).model_config(3)).double()
+
+
+@pytest.fixture
+def batch() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    torch.manual_seed(1)
+    return torch.randn(4, 5, 3, 48, 48).double(), torch.tensor([0, 1, 2, 0]), torch.rand(4, 1, 2).double()
+
+
+def test_the_loss_is_half_the_sum_over_policy_and_random_patches(
+    model: AdaFocusTSM, batch: tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+) -> None:
+    frames, labels, centres = batch
+    model.eval()  # so that the statistics of both passes are the same
+    loss = Objective(model, Remedies(), CrossEntropy())(frames, labels, centres)
+    total = torch.zeros(()).double()
+    for centre in (None, centres[:, 0]):
+        out = model(frames[:, :2], frames[:, 2:], centre)
+        for logits in (out.logits, out.glance_logits, out.focus_logits):
+            total += F.cross_entropy(logits, labels) / 2
+    torch.testing.assert_close(loss.total, total)
+
+
+def test_where_the_gradient_goes(model: AdaFocusTSM, batch: tuple[torch.Tensor, torch.Tensor, torch.Tensor]) -> None:
+    frames, labels, centres = batch
+    parted = frames[:, :2], frames[:, 2:]
+
+    def gradient(remedies: Remedies) -> torch.Tensor | None:
+        model.zero_grad(set_to_none=True)
+        clip_loss(model, parted, labels, centres[:, 0], remedies).total.backward()
+        assert next(model.policy.parameters()).grad is not None
+        grad = next(model.glance.parameters()).grad
+        return None if grad is None else grad.clone()
+
+    detached, attached = gradient(Remedies()), gradient(Remedies(stability=False))
+    assert detached is not None
+    assert attached is not None
+    assert not torch.allclose(detached, attached, rtol=1e-9, atol=0)
+
+
+def test_every_parameter_is_optimised_at_its_parts_rate(model: AdaFocusTSM, clip_recipe: Make) -> None:
+    recipe = clip_recipe(multipliers={"policy": 0.01, "glance": 0.5, "focus": 1.0})
+    groups = make_optimiser(model, recipe.optimiser, recipe.multipliers).param_groups
+    assert {group["name"]: round(group["lr"] / 0.02, 6) for group in groups} == {
+        "policy": 0.01,
+        "glance": 0.5,
+        "focus": 1.0,
+    }
+    assert sum(len(group["params"]) for group in groups) == len(list(model.parameters()))
+
+
+def test_supervision_cannot_be_removed_from_a_clip_model(clip_recipe: Make) -> None:
+    with pytest.raises(RecipeError, match="auxiliary heads alone"):
+        clip_recipe(remedies={"supervision": False})
+
+
+def test_glance_and_focus_are_sampled_apart(clip_recipe: Make) -> None:
+    recipe = clip_recipe()
+    assert serving_plan(recipe).wanted(60) == (15, 45, 10, 30, 50)
+    assert serving_plan(recipe).wanted(2) == (0, 0, 0, 0, 0)
+    plan = training_plan(recipe)
+    assert plan.wanted(60) == (7, 22, 37, 52, 5, 15, 25, 35, 45, 55)
+    assert plan.wanted(2) == (0,) * 10
+
+
+def test_a_clip_model_trains_resumes_and_is_judged(clip_folder: Path, tmp_path: Path, clip_recipe: Make) -> None:
+    data = list_clips(clip_folder)
+    recipe = clip_recipe()
+    outcome = train(data, recipe, tmp_path / "run")
+    assert len(outcome.history) == 2
+    trained = load_trained(outcome.checkpoint)
+    judged = judge(trained, data)
+    assert judged.logits.shape == (10, 1, 2)
+    report = evaluate(judged.logits, judged.labels, data.labels, trained.gflops_per_step)
+    assert report.step_accuracy == (report.accuracy,)
+    crops = decode_all(data, serving_plan(recipe))
+    assert crops.pixels[0].shape == (5, 48, 48, 3)

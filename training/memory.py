@@ -1,0 +1,40 @@
+"""What a checkpoint remembers of its training: all that evaluation, calibration and export need beside the weights."""
+
+from __future__ import annotations
+
+from training.crops import Crops
+from training.recipe import Recipe
+from training.run import Row
+
+
+def metadata(recipe: Recipe, learned: Crops, aside: Crops | None, row: Row, frame_size: int) -> dict[str, object]:
+    """Plain values to keep in a checkpoint.
+
+    Args:
+        recipe: of the training.
+        learned: the clips learned from.
+        aside: those held aside, if any.
+        row: the log of the epoch.
+        frame_size: side of the model's frames, pixels.
+    """
+    data = learned.data
+    held = aside.data.clips if aside else ()
+    source = data.source
+    return {
+        "labels": list(data.labels),
+        "geometry": {"resize": recipe.data.resize, "crop": frame_size},
+        "sampling": {"first_frame": recipe.data.first_frame},
+        "provenance": {
+            "data": source.get("name", "unnamed"),
+            "data_source": source.get("source"),
+            "data_licence": source.get("licence"),
+            "recipe": recipe.name,
+            "seed": recipe.seed,
+            "metrics": {key: value for key, value in row.items() if key.startswith("aside_")},
+            "notes": f"{len(data.clips)} clips learned from, {len(held)} held aside",
+        },
+        "recipe": recipe.to_dict(),
+        "epoch": int(row["epoch"]),
+        "learned_from": [clip.identity for clip in data.clips],
+        "held_aside": [clip.identity for clip in held],
+    }
