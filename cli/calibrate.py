@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import csv
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
-from training.calibrate import calibrate
+from bundle.exit_rule import ExitCriterion
+from training.calibrate import CurvePoint, calibrate, exit_curve
+from training.crops import Broken
 from training.errors import TrainingError
 from training.manifests import list_clips
 from training.points import Calibration
-from training.trained import judge_held_aside, load_trained
+from training.trained import judge_held_aside, judge_unseen, load_trained
 
 CRITERIA = ("max_softmax", "max_logit", "neg_entropy")
 
@@ -28,24 +32,67 @@ CRITERIA = ("max_softmax", "max_logit", "neg_entropy")
 )
 @click.option("--data", required=True, type=click.Path(path_type=Path), help="Where the clips of the training are.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The calibration file to write.")
+@click.option("--split", metavar="NAME", help="Calibrate on all of this split; default: what was held aside.")
+@click.option(
+    "--budget",
+    "budgets",
+    multiple=True,
+    type=click.FloatRange(0, 1, min_open=True),
+    help="Add a point within this share of full compute (at-30 for 0.3); may be repeated.",
+)
+@click.option("--curve", type=click.Path(path_type=Path), help="Write the whole sweep of budgets as CSV.")
 @click.option("--criterion", default="max_softmax", type=click.Choice(CRITERIA), show_default=True)
 @click.option("--cache", type=click.Path(path_type=Path), help="Keep decoded crops in this folder; default: memory.")
 @click.option("--json", "as_json", is_flag=True, help="Print the calibration as JSON instead of a table.")
 def command(
-    checkpoints: tuple[Path, ...], data: Path, out: Path, criterion: str, cache: Path | None, as_json: bool
+    checkpoints: tuple[Path, ...],
+    data: Path,
+    out: Path,
+    split: str | None,
+    budgets: tuple[float, ...],
+    curve: Path | None,
+    criterion: ExitCriterion,
+    cache: Path | None,
+    as_json: bool,
 ) -> int:
     """Solve the conditional exit on the clips that training held aside; nothing is trained."""
+    if split is not None and len(checkpoints) > 1:
+        raise click.UsageError("--split takes one --checkpoint; folds are judged on what each of them held aside")
     try:
         models = [load_trained(path) for path in checkpoints]
-        judged = judge_held_aside(models, list_clips(data, lists=models[0].recipe.lists), cache)
+        clips = list_clips(data, split, models[0].recipe.lists)
+        if split is None:
+            judged = judge_held_aside(models, clips, cache, _skipped)
+        else:
+            judged = judge_unseen(models[0], clips, cache, _skipped)
         fit = f"cross-fit over {len(models)} folds" if len(models) > 1 else "one model"
-        notes = f"{len(judged.labels)} clips held aside from training, {fit}"
-        found = calibrate(judged.logits, judged.labels, models[0].gflops_per_step, criterion, notes=notes)  # type: ignore[arg-type]
+        notes = f"{len(judged.labels)} clips {f'of split {split}' if split else 'held aside from training'}, {fit}"
+        cost = models[0].gflops_per_step
+        found = calibrate(judged.logits, judged.labels, cost, criterion, notes=notes, budgets=budgets)
     except TrainingError as error:
         raise click.ClickException(str(error)) from error
     found.save(out)
+    if curve is not None:
+        sweep = exit_curve(judged.logits, judged.labels, criterion, found.temperature)
+        _write_sweep(curve, sweep, judged.logits.shape[1] * cost)
     click.echo(out.read_text(encoding="utf-8") if as_json else table(found))
     return 0
+
+
+def _skipped(clip: Broken) -> None:
+    click.echo(f"skipped {clip.path}: {clip.reason}", err=True)
+
+
+def _write_sweep(path: Path, sweep: Sequence[CurvePoint], gflops_full: float) -> None:
+    """One row per budget: ratio of exit shares, cost, accuracy, and the threshold of each step."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        steps = range(1, len(sweep[0].thresholds) + 1)
+        fixed = ("ratio", "gflops", "flops_share", "accuracy", "answers_changed")
+        writer.writerow([*fixed, *(f"threshold_{step}" for step in steps), *(f"exits_{step}" for step in steps)])
+        for point in sweep:
+            cost = (point.ratio, point.flops_share * gflops_full, point.flops_share, point.accuracy)
+            writer.writerow([*cost, point.answers_changed, *point.thresholds, *point.exit_shares])
 
 
 def table(found: Calibration) -> str:

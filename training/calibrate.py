@@ -166,11 +166,24 @@ def choose(curve: Sequence[CurvePoint], rule: PointRule, full_accuracy: float) -
     good = [point for point in affordable if point.accuracy >= floor and point.answers_changed <= rule.answers_changed]
     if good:
         return min(good, key=_cheapest_first)
+    return best_within(curve, rule.flops_share)
+
+
+def best_within(curve: Sequence[CurvePoint], flops_share: float) -> CurvePoint:
+    """The most accurate budget that costs at most this share of full compute; the cheapest if none does."""
+    affordable = [point for point in curve if point.flops_share <= flops_share]
+    if not affordable:
+        return min(curve, key=_cheapest_first)
     return max(affordable, key=lambda point: (point.accuracy, -point.flops_share))
 
 
 def _cheapest_first(point: CurvePoint) -> tuple[float, float]:
     return point.flops_share, -point.accuracy
+
+
+def budget_name(share: float) -> str:
+    """Name of the operating point for a share of full compute: ``at-30`` for 0.3."""
+    return f"at-{100 * share:g}"
 
 
 def calibrate(
@@ -180,6 +193,7 @@ def calibrate(
     criterion: ExitCriterion = "max_softmax",
     rules: Sequence[PointRule] = POINT_RULES,
     notes: str = "",
+    budgets: Sequence[float] = (),
 ) -> Calibration:
     """Temperature and operating points from held-aside clips.
 
@@ -190,6 +204,7 @@ def calibrate(
         criterion: what the service will compare with the thresholds.
         rules: the points besides ``full``; the one named ``balanced`` becomes the default.
         notes: which clips these were; travels into the bundle.
+        budgets: shares of full compute; each adds a point (``at-30`` for 0.3), the most accurate one within it.
 
     Raises:
         CalibrationError: nothing to solve from.
@@ -198,7 +213,10 @@ def calibrate(
     steps = logits.shape[1]
     full = measure(logits, labels, (None,) * steps, criterion, temperature, ratio=0.0)
     curve = exit_curve(logits, labels, criterion, temperature)
-    chosen = [("full", full)] + [(rule.name, choose(curve, rule, full.accuracy)) for rule in rules]
+    chosen = [("full", full)]
+    if steps > 1:  # a clip model takes all its frames in one step and has nowhere to leave
+        chosen += [(rule.name, choose(curve, rule, full.accuracy)) for rule in rules]
+        chosen += [(budget_name(share), best_within(curve, share)) for share in budgets]
     points = tuple(
         Point(
             name=name,
@@ -209,5 +227,7 @@ def calibrate(
         )
         for name, point in chosen
     )
+    if len({point.name for point in points}) < len(points):
+        raise CalibrationError(f"budgets repeat themselves: {', '.join(point.name for point in points)}")
     default = DEFAULT_POINT if DEFAULT_POINT in {point.name for point in points} else "full"
     return Calibration(temperature, criterion, points, default, clips=len(logits), notes=notes)

@@ -121,3 +121,21 @@ def judge_held_aside(
         clips=data.only(clip for part in judged for clip in part.clips.clips),
         broken=tuple(broken for part in judged for broken in part.broken),
     )
+
+
+def judge_unseen(
+    trained: Trained, data: ClipSet, cache: Path | None = None, report: Callable[[Broken], None] | None = None
+) -> Judged:
+    """All of these clips, of which the model must not have learned from one.
+
+    Raises:
+        CalibrationError: it has, or from a byte-identical one; the message says from how many.
+        DataError: as `judge`.
+    """
+    learned = [clip for clip in data.clips if clip.identity in trained.learned_from]
+    if learned:
+        raise CalibrationError(
+            f"{len(learned)} of {len(data.clips)} clips to calibrate on were learned from, first {learned[0].path}; "
+            "give a split that training did not see"
+        )
+    return judge(trained, data, cache, report)

@@ -163,6 +163,23 @@ def test_the_file_comes_back(tmp_path: Path, validation: tuple[Logits, np.ndarra
     assert load_calibration(tmp_path / "deep" / "calibration.json") == found
 
 
+def test_budgets_add_points_within_them(validation: tuple[Logits, np.ndarray]) -> None:
+    logits, labels = validation
+    found = {point.name: point for point in calibrate(logits, labels, 0.5, budgets=(0.3, 0.125)).points}
+    assert list(found)[-2:] == ["at-30", "at-12.5"]
+    assert found["at-30"].expected_gflops <= 0.3 * 8
+    assert found["at-30"].expected_accuracy >= found["at-12.5"].expected_accuracy
+    with pytest.raises(CalibrationError, match="repeat"):
+        calibrate(logits, labels, 0.5, budgets=(0.3, 0.3))
+
+
+def test_a_model_of_one_step_has_nowhere_to_leave(validation: tuple[Logits, np.ndarray]) -> None:
+    logits, labels = validation
+    found = calibrate(logits[:, :1], labels, 18.5)
+    assert [point.name for point in found.points] == ["full"]
+    assert found.default == "full"
+
+
 @pytest.mark.parametrize("content", ["", "[]", '{"temperature": 1}'])
 def test_another_file_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "c.json").write_text(content)

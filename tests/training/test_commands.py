@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from cli.main import main
+from training.manifests import list_clips
 from training.points import load_calibration
 from training.recipe import Recipe
+from training.trained import load_trained
 
 TOML = """
 held_aside = 0.5
@@ -72,6 +74,24 @@ def test_calibrate_then_evaluate(run_folder: Path, clip_folder: Path, capsys: py
         "balanced",
         "fast",
     ]
+
+
+def test_calibrate_on_a_split_refuses_what_was_learned(
+    run_folder: Path, clip_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint = str(run_folder / "0" / "last.pt")
+    held = load_trained(Path(checkpoint)).held_aside
+    clips = list_clips(clip_folder).clips
+    rows = [(clip, "calibrate" if clip.identity in held else "train") for clip in clips]
+    lines = [f"{clip.path},{clip.path.parent.name},{split}" for clip, split in rows]
+    (tmp_path / "manifest.csv").write_text("\n".join(["file,label,split", *lines]), encoding="utf-8")
+    asked = ["calibrate", "--checkpoint", checkpoint, "--data", str(tmp_path), "--out", str(tmp_path / "c.json")]
+    assert main([*asked, "--split", "train"]) == 1
+    assert "5 of 5 clips to calibrate on were learned from" in capsys.readouterr().err
+    curve = tmp_path / "curve.csv"
+    assert main([*asked, "--split", "calibrate", "--budget", "0.5", "--curve", str(curve)]) == 0
+    assert "at-50" in capsys.readouterr().out
+    assert curve.read_text().startswith("ratio,gflops,flops_share,accuracy,answers_changed,threshold_1,threshold_2")
 
 
 @pytest.mark.parametrize(
