@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,19 +13,23 @@ from training.data import Clip
 Batch = npt.NDArray[np.int64]
 
 
-def batches(labels: npt.NDArray[np.int64], size: int, balance: float, random: np.random.Generator) -> list[Batch]:
-    """Clip indices of every batch of an epoch, which is as long as the data; the remainder waits for the next one.
+def batches(
+    labels: npt.NDArray[np.int64], size: int, balance: float, random: np.random.Generator, fewest: int = 0
+) -> list[Batch]:
+    """Clip indices of every batch of an epoch, which is as long as the data, but draws at least ``fewest`` clips.
 
-    Without balance every clip comes at most once. With it clips are drawn with a chance that grows with the rarity of
+    Without balance every clip comes equally often, but for the remainder of the last round, which waits for the next
+    epoch. With it clips are drawn with a chance that grows with the rarity of
     their class, ``count**-balance``.
     """
     size = min(size, len(labels))
-    number = len(labels) // size
+    number = max(len(labels) // size, math.ceil(fewest / size))
     if balance:
         chance = np.bincount(labels)[labels].astype(np.float64) ** -balance
         drawn = random.choice(len(labels), size=number * size, p=chance / chance.sum())
     else:
-        drawn = random.permutation(len(labels))[: number * size]
+        rounds = max(1, math.ceil(number * size / len(labels)))
+        drawn = np.concatenate([random.permutation(len(labels)) for _ in range(rounds)])[: number * size]
     return [np.asarray(part, dtype=np.int64) for part in np.split(drawn, number)]
 
 

@@ -71,23 +71,38 @@ class ClipSet:
         return replace(self, clips=tuple(clips))
 
 
+def has_split_folders(folder: Path) -> bool:
+    """Whether a folder has its splits as sub-folders: one is ``train`` and holds folders, as a class does not."""
+    return bool(_folders(folder / "train"))
+
+
 def class_folders(folder: Path, split: str | None = None) -> ClipSet:
     """The clips of a folder per class, or of a folder per split with those in it.
+
+    Classes are those of all splits, so that each split counts them alike.
 
     Raises:
         DataError: no such split.
     """
-    root = folder / split if split is not None else folder
-    if not root.is_dir():
+    roots = _folders(folder) if has_split_folders(folder) or split is not None else [folder]
+    names = tuple(sorted({entry.name for root in roots for entry in _folders(root)}))
+    wanted = [root for root in roots if split is None or root.name == split]
+    if not wanted:
         raise DataError(f"{folder} has neither a manifest nor a folder {split!r}, so it has no such split")
-    classes = sorted(entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     clips = [
         Clip(file, index, digest(file))
-        for index, entry in enumerate(classes)
-        for file in sorted(entry.rglob("*"))
+        for root in wanted
+        for index, name in enumerate(names)
+        for file in sorted((root / name).rglob("*"))
         if file.is_file() and not file.name.startswith(".") and file.suffix.lower() not in NOT_VIDEOS
     ]
-    return ClipSet(tuple(entry.name for entry in classes), tuple(clips), {"name": folder.name})
+    return ClipSet(names, tuple(clips), {"name": folder.name})
+
+
+def _folders(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    return sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
 
 
 def digest(path: Path) -> str:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from training.data import Clip, ClipSet, class_folders, digest
+from training.data import Clip, ClipSet, class_folders, digest, has_split_folders
 from training.errors import DataError
 from training.lists import read_lists
 
@@ -67,7 +67,7 @@ def default_split(data: Path, lists: str = "") -> str | None:
     manifest = find_manifest(data)
     if manifest is not None:
         return "train" if "train" in _splits(_read(manifest)[0]) else None
-    return "train" if lists or (data / "train").is_dir() else None
+    return "train" if lists or has_split_folders(data) else None
 
 
 def _from_manifest(path: Path, split: str | None) -> ClipSet:

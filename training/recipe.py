@@ -35,6 +35,7 @@ class DataRecipe:
         scales: multi-scale crop: side of the crop as a share of the source square.
         flip: probability of mirroring a clip; 0 where left and right mean something.
         colour: strength of random brightness, contrast and tint of a clip; 0 is off.
+        fewest_draws: an epoch draws at least so many clips, the same ones again if there are fewer.
         balance: 0 draws clips as they come, 1 draws every class equally often, between them a compromise.
     """
 
@@ -45,6 +46,7 @@ class DataRecipe:
     scales: tuple[float, ...] = (1.0, 0.875, 0.75, 0.66)
     flip: float = 0.5
     colour: float = 0.0
+    fewest_draws: int = 0
     balance: float = 0.0
 
     def __post_init__(self) -> None:
@@ -54,6 +56,7 @@ class DataRecipe:
         _within("data.candidates", self.candidates, 1, 64)
         _within("data.flip", self.flip, 0, 1)
         _within("data.colour", self.colour, 0, 0.9)
+        _within("data.fewest_draws", self.fewest_draws, 0, 10_000_000)
         _within("data.balance", self.balance, 0, 1)
         if not self.scales:
             raise RecipeError("data.scales is empty; permitted: shares of the source square, above 0 and at most 1")

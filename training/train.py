@@ -185,7 +185,8 @@ class _Trainer:
         random = np.random.default_rng([self._recipe.seed, epoch])
         seed = int(random.integers(2**62))
         torch.manual_seed(seed + self._place.rank)
-        every = batches(labels_of(self._crops), recipe.batch_size, self._recipe.data.balance, random)
+        data = self._recipe.data
+        every = batches(labels_of(self._crops), recipe.batch_size, data.balance, random, data.fewest_draws)
         if not self._place.first:  # the batches are the same for all, what is done to their clips is not
             random = np.random.default_rng([self._recipe.seed, epoch, self._place.rank])
         self._model.train()

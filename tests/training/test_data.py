@@ -33,8 +33,25 @@ def test_splits_as_folders(tmp_path: Path) -> None:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(name)
     assert [clip.path.name for clip in list_clips(tmp_path, "train").clips] == ["1.mp4", "2.mp4"]
+    assert default_split(tmp_path) == "train"
+    (tmp_path / "val/c").mkdir()
+    assert list_clips(tmp_path, "train").labels == ("a", "b", "c")
+    assert [(clip.path.name, clip.label) for clip in list_clips(tmp_path).clips] == [
+        ("1.mp4", 0),
+        ("2.mp4", 1),
+        ("3.mp4", 0),
+        ("4.mp4", 1),
+    ]
     with pytest.raises(DataError, match="'test'"):
         list_clips(tmp_path, "test")
+
+
+def test_a_class_may_be_called_train(tmp_path: Path) -> None:
+    for name in ("train", "plane"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "1.mp4").write_text(name)
+    assert default_split(tmp_path) is None
+    assert list_clips(tmp_path).labels == ("plane", "train")
 
 
 def manifest(folder: Path, items: object) -> Path:

@@ -7,19 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
-
 from tests.conftest import ROOT
 from tests.training.test_kill import TOML
-from training.batches import own_part
 from training.trained import load_trained
 
 LAUNCH = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "cli.main", "train"]
-
-
-def test_every_process_takes_another_part_of_a_batch_of_one_size() -> None:
-    parts = [own_part(np.arange(7), rank, 3) for rank in range(3)]
-    assert [part.tolist() for part in parts] == [[0, 3], [1, 4], [2, 5]]
 
 
 def test_two_processes_train_and_resume(clip_folder: Path, tmp_path: Path) -> None:
