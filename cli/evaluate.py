@@ -14,7 +14,8 @@ from training.errors import TrainingError
 from training.evaluate import Report, evaluate
 from training.manifests import list_clips
 from training.points import load_calibration
-from training.trained import judge, load_trained
+from training.recipe import load_recipe
+from training.trained import judge, load_released, load_trained
 
 
 @click.command("evaluate", epilog="Example: adafocus evaluate --checkpoint runs/first/last.pt --data clips --split val")
@@ -25,6 +26,7 @@ from training.trained import judge, load_trained
     type=click.Path(path_type=Path),
     help="A folder per class, a manifest.json or .csv, or lists.",
 )
+@click.option("--config", metavar="NAME|FILE", help="The recipe, if the checkpoint is one of the released code.")
 @click.option("--split", metavar="NAME", help="Judge this split only; default: every clip.")
 @click.option("--calibration", type=click.Path(path_type=Path), help="What `calibrate` wrote: judge its points too.")
 @click.option("--criterion", type=click.Choice(CRITERIA), help="Of the exit, without --calibration: max_softmax.")
@@ -35,6 +37,7 @@ from training.trained import judge, load_trained
 def command(
     checkpoint: Path,
     data: Path,
+    config: str | None,
     split: str | None,
     calibration: Path | None,
     criterion: ExitCriterion | None,
@@ -47,11 +50,17 @@ def command(
     if criterion and calibration:
         raise click.UsageError("--criterion cannot be given with --calibration, which has its own")
     try:
-        trained = load_trained(checkpoint)
+        if config is None:
+            trained = load_trained(checkpoint)
+            clips = list_clips(data, split, trained.recipe.lists)
+        else:
+            recipe = load_recipe(config)
+            clips = list_clips(data, split, recipe.lists)
+            trained = load_released(checkpoint, recipe, clips.labels)
         points = load_calibration(calibration) if calibration else None
         judged = judge(
             trained,
-            list_clips(data, split, trained.recipe.lists),
+            clips,
             cache,
             lambda clip: click.echo(f"skipped {clip.path}: {clip.reason}", err=True),
         )

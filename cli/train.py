@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import get_args
 
@@ -81,5 +82,6 @@ def command(
     except Interrupted as stop:
         click.echo(f"adafocus: {stop}", err=True)
         return INTERRUPTED
-    click.echo(outcome.checkpoint)
+    if os.environ.get("RANK", "0") == "0":  # of several processes, one speaks
+        click.echo(outcome.checkpoint)
     return 0

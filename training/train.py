@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -192,26 +193,40 @@ class _Trainer:
         self._model.train()
         sums: dict[str, float] = {}
         start = time.perf_counter()
-        for number, batch in enumerate(every):
+        for number, (frames, labels) in enumerate(self._loaded(every, random, clock)):
             stop.check()
             factor = learning_rate_factor(epoch * len(every) + number, len(every), recipe)
             set_learning_rates(self._optimiser, recipe, self._recipe.multipliers, factor)
-            own = own_part(batch, self._place.rank, self._place.world)
-            for name, value in self._step(own, objective, random, clock).items():
+            for name, value in self._step(frames, labels, objective, clock).items():
                 sums[name] = sums.get(name, 0.0) + value / len(every)
         seconds = time.perf_counter() - start
         with clock("evaluate"):
             watched = self._watch() if self._place.first else {}
         return {"epoch": epoch + 1, **sums, **watched, "train_s": round(seconds, 3), **clock.row()}
 
-    def _step(self, batch: Batch, objective: nn.Module, random: np.random.Generator, clock: Clock) -> dict[str, float]:
-        device = self._place.device
-        with clock("load"):
-            frames = self._augment([self._crops.pixels[index] for index in batch], random)
-            clips = [self._crops.data.clips[index] for index in batch]
-            labels = torch.tensor(drawn_labels(clips, random), device=device)
+    def _loaded(
+        self, every: Sequence[Batch], random: np.random.Generator, clock: Clock
+    ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """This process's part of each batch, made while the one before it is learned from."""
+
+        def load(batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+            own = own_part(batch, self._place.rank, self._place.world)
+            frames = self._augment([self._crops.pixels[index] for index in own], random)
+            labels = drawn_labels([self._crops.data.clips[index] for index in own], random)
+            return frames, torch.tensor(labels, device=self._place.device)
+
+        with ThreadPoolExecutor(1) as ahead:  # one: random numbers are drawn in the order of the batches
+            coming = ahead.submit(load, every[0])
+            for following in [*every[1:], None]:
+                with clock("load"):
+                    ready = coming.result()
+                if following is not None:
+                    coming = ahead.submit(load, following)
+                yield ready
+
+    def _step(self, frames: torch.Tensor, labels: torch.Tensor, objective: nn.Module, clock: Clock) -> dict[str, float]:
         with clock("forward"):
-            centres = torch.rand(frames.shape[0], self._centres, 2).to(device)
+            centres = torch.rand(frames.shape[0], self._model.config.steps, 2).to(self._place.device)
             loss = objective(frames, labels, centres)
         with clock("backward"):
             self._optimiser.zero_grad(set_to_none=True)
@@ -225,11 +240,6 @@ class _Trainer:
         named = {"loss": loss.total, "steps": loss.steps, "glance": loss.glance, "focus": loss.focus}
         spread = loss.patch_centres.flatten(0, 1).std(dim=0).mean()
         return {name: float(value.detach()) for name, value in {**named, "patch_spread": spread}.items()}
-
-    @property
-    def _centres(self) -> int:
-        """Patch centres per clip."""
-        return self._model.config.steps
 
     def _class_weights(self) -> torch.Tensor | None:
         strength = self._recipe.optimiser.class_weights

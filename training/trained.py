@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from model.checkpoint import CheckpointError, load_checkpoint
+from model.checkpoint import CheckpointError, load_authors, load_checkpoint
 from model.flops import step_flops
 from training.crops import Broken, decode_all, serving_plan
 from training.data import ClipSet
@@ -62,6 +62,24 @@ def load_trained(path: Path) -> Trained:
         raise DataError(str(error)) from error
     except KeyError as error:
         raise DataError(f"{path} does not remember its training: it lacks {error.args[0]!r}") from error
+
+
+def load_released(path: Path, recipe: Recipe, labels: tuple[str, ...]) -> Trained:
+    """Read a checkpoint of the released code, which does not say what it learned from.
+
+    Args:
+        path: of the file.
+        recipe: the published one; gives sizes and sampling.
+        labels: class names, in the order of the data set's lists.
+
+    Raises:
+        DataError: not such a checkpoint, or one of other sizes.
+    """
+    try:
+        model = load_authors(path, recipe.model_config(len(labels)))
+    except CheckpointError as error:
+        raise DataError(str(error)) from error
+    return Trained(model, recipe, labels, learned_from=frozenset(), held_aside=frozenset())
 
 
 @dataclass(frozen=True)

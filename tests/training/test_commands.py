@@ -7,11 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 from cli.main import main
+from model.adafocus import AdaFocus
+from model.names import frame_names
 from training.manifests import list_clips
 from training.points import load_calibration
-from training.recipe import Recipe
+from training.recipe import Recipe, load_recipe
 from training.trained import load_trained
 
 TOML = """
@@ -115,3 +118,21 @@ def test_failures_are_one_line(
 
 def test_options_replace_the_recipes(tiny_recipe: Callable[..., Recipe]) -> None:
     assert tiny_recipe().with_options(held_aside=0.0, seed=None).held_aside == 0.0
+
+
+def test_a_released_checkpoint_is_judged_by_its_recipe(
+    tmp_path: Path, clip_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "tiny.toml").write_text(TOML.replace('"resnet18", width = 0.125, depth = [1, 1]', '"resnet50"'))
+    model = AdaFocus(load_recipe(str(tmp_path / "tiny.toml")).model_config(2))
+    state = {}
+    for key, names in frame_names(model).items():
+        value = model.state_dict()[key]
+        for index, name in enumerate(names):
+            state[f"module.{name}"] = value if len(names) == 1 else value[index]
+    torch.save({"state_dict": state}, tmp_path / "ckpt.pth.tar")
+    asked = ["evaluate", "--checkpoint", str(tmp_path / "ckpt.pth.tar"), "--data", str(clip_folder)]
+    assert main([*asked, "--config", str(tmp_path / "tiny.toml"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["clips"] == 10
+    assert main(asked) == 1
+    assert "does not say what it is" in capsys.readouterr().err
