@@ -3,7 +3,6 @@
 import { byId, svg } from "./dom.js";
 import { confidence, label } from "./format.js";
 
-const HEIGHT = 212;
 const EDGE = { left: 44, right: 10, top: 14, bottom: 30 };
 
 /** The curve of a run. */
@@ -28,12 +27,13 @@ export class Curve {
     this.last = [run, chosen, visible];
     const steps = run.steps.slice(0, visible);
     const place = byId("curve");
-    const axis = this.#axis(run, place.clientWidth);
+    if (place.clientWidth < 2 * EDGE.left) return; // hidden
+    const axis = this.#axis(run, place.clientWidth, place.clientHeight);
     const ended = run.result !== null && visible === run.steps.length;
     place.replaceChildren(
       svg(
         "svg",
-        { width: axis.width, height: HEIGHT, viewBox: `0 0 ${axis.width} ${HEIGHT}`, role: "img", "aria-label": this.#words(run, steps) },
+        { width: axis.width, height: axis.height, viewBox: `0 0 ${axis.width} ${axis.height}`, role: "img", "aria-label": this.#words(run, steps) },
         ...this.#grid(axis),
         ...this.#thresholds(run, axis),
         ...(ended ? this.#unused(run, axis) : []),
@@ -44,15 +44,16 @@ export class Curve {
     byId("curve-key").replaceChildren(some ? "shaded: sure enough to stop" : "this point never stops early");
   }
 
-  #axis(run, width) {
+  #axis(run, width, height) {
     const all = [...run.steps.map((step) => step.confidence), ...run.thresholds.filter((value) => value !== null)];
     const share = this.model.exit_criterion === "max_softmax";
     const low = share ? 0 : Math.min(...all, 0);
     const high = share ? 1 : Math.max(...all, low + 1);
     const band = (width - EDGE.left - EDGE.right) / this.model.steps;
-    const tall = HEIGHT - EDGE.top - EDGE.bottom;
+    const tall = height - EDGE.top - EDGE.bottom;
     return {
       width,
+      height,
       band,
       low,
       high,
@@ -73,7 +74,7 @@ export class Curve {
     }
     const every = Math.ceil(24 / axis.band);
     for (let index = 0; index < this.model.steps; index += every) {
-      const at = { class: "tick", x: axis.x(index), y: HEIGHT - 10, "text-anchor": "middle" };
+      const at = { class: "tick", x: axis.x(index), y: axis.height - 10, "text-anchor": "middle" };
       parts.push(svg("text", at, String(index + 1)));
     }
     return parts;
@@ -94,9 +95,9 @@ export class Curve {
     const from = axis.left(run.steps.length);
     const width = axis.width - EDGE.right - from;
     if (width < 1) return [];
-    const box = svg("rect", { class: "unused", x: from, y: EDGE.top, width, height: HEIGHT - EDGE.top - EDGE.bottom });
+    const box = svg("rect", { class: "unused", x: from, y: EDGE.top, width, height: axis.height - EDGE.top - EDGE.bottom });
     if (width < 90) return [box];
-    const at = { class: "tick", x: from + width / 2, y: HEIGHT / 2, "text-anchor": "middle" };
+    const at = { class: "tick", x: from + width / 2, y: axis.height / 2, "text-anchor": "middle" };
     return [box, svg("text", at, "not needed")];
   }
 
