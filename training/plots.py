@@ -32,8 +32,8 @@ def curve(report: Report) -> Figure:
     score = list(report.curve_map) or [point.accuracy for point in report.curve]
     axes.plot(gflops, score, marker=".", label="thresholds solved on these clips")
     if report.points and not report.curve_map:
-        for point in report.points:
-            axes.annotate(point.name, (point.gflops, point.accuracy), xytext=(4, -10), textcoords="offset points")
+        for (x, y), names in _together(report).items():
+            axes.annotate(", ".join(names), (x, y), xytext=(4, -10), textcoords="offset points")
         axes.scatter(
             [point.gflops for point in report.points],
             [point.accuracy for point in report.points],
@@ -46,6 +46,14 @@ def curve(report: Report) -> Figure:
     axes.grid(alpha=0.3)
     axes.legend()
     return figure
+
+
+def _together(report: Report) -> dict[tuple[float, float], list[str]]:
+    """The names of the operating points at each place of the curve: on few clips several may coincide."""
+    places: dict[tuple[float, float], list[str]] = {}
+    for point in report.points:
+        places.setdefault((point.gflops, point.accuracy), []).append(point.name)
+    return places
 
 
 def steps(report: Report) -> Figure:

@@ -17,11 +17,13 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
+from bundle.exit_rule import probabilities
 from model import build
 from model.checkpoint import save_checkpoint
 from training.augment import Augment
 from training.average_precision import mean_average_precision
 from training.batches import Batch, batches, drawn_labels, own_part
+from training.census import counts_in_words, warnings
 from training.clock import Clock
 from training.crops import Broken, Crops, decode_all, serving_plan, training_plan
 from training.data import ClipSet, hold_aside
@@ -139,27 +141,15 @@ class _Trainer:
             self._place.wait()
         self.broken = self._crops.broken + (self._aside.broken if self._aside else ())
         kept = self._crops.data
-        counts = ", ".join(f"{name} {count}" for name, count in zip(kept.labels, kept.counts(), strict=True))
         self._say(
-            f"decoded {len(kept.clips)} clips to learn from ({counts}) and "
+            f"decoded {len(kept.clips)} clips to learn from ({counts_in_words(kept)}) and "
             f"{len(self._aside.data.clips) if self._aside else 0} held aside in {time.perf_counter() - start:.1f} s; "
             f"{len(self.broken)} skipped as broken"
         )
-        self._warn_of_rare_classes()
+        for line in warnings(kept, self._aside.data if self._aside else None):
+            self._say(line)
         if len(kept.clips) < 2 * self._place.world:
             raise DataError("at least two clips that can be decoded are needed to learn from, for each process")
-
-    def _warn_of_rare_classes(self) -> None:
-        """Say which classes cannot be learned, or not be watched, for want of clips."""
-        learned = self._crops.data
-        held = self._aside.data.counts() if self._aside else None
-        for index, (name, count) in enumerate(zip(learned.labels, learned.counts(), strict=True)):
-            if count == 0:
-                self._say(f"warning: class {name!r} has no clip to learn from; it cannot be learned")
-            elif count == 1:
-                self._say(f"warning: class {name!r} has a single clip to learn from; only that clip is learned")
-            if held and held[index] == 0:
-                self._say(f"warning: class {name!r} has no clip held aside; nothing measured here speaks of it")
 
     def _report(self, broken: Broken) -> None:
         self._say(f"skipped {broken.path}: {broken.reason}")
@@ -259,7 +249,7 @@ class _Trainer:
             "aside_nll": negative_log_likelihood(logits, truth),
         }
         if truth.ndim == 2:
-            found["aside_map"] = mean_average_precision(logits[:, -1], truth.astype(np.bool_), "present")
+            found["aside_map"] = mean_average_precision(probabilities(logits[:, -1]), truth.astype(np.bool_), "present")
         return found
 
     def _keep(self, row: Row) -> None:

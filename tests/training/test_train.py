@@ -18,7 +18,7 @@ from training.calibrate import calibrate
 from training.errors import CalibrationError, DataError, ResumeError
 from training.evaluate import evaluate
 from training.manifests import list_clips
-from training.recipe import Recipe
+from training.recipe import Recipe, load_recipe
 from training.stopping import Interrupted
 from training.train import train
 from training.trained import judge, judge_held_aside, load_trained
@@ -89,8 +89,8 @@ def test_broken_clips_and_a_class_of_one_do_not_stop_training(
     assert {broken.path.name for broken in outcome.broken} == {"ødelagt 1.mp4", "ødelagt 2.mp4"}
     assert sum("ødelagt" in line for line in told) == 2
     assert any("2 skipped as broken" in line and "only one 1" in line for line in told)
-    assert any("class 'only one' has a single clip to learn from" in line for line in told)
-    assert any("class 'only one' has no clip held aside" in line for line in told)
+    assert "warning: 1 class with a single clip to learn from: 'only one'" in told
+    assert "warning: 1 class without a clip held aside to measure on: 'only one'" in told
 
 
 def test_what_training_leaves_can_be_judged_and_calibrated(
@@ -134,3 +134,42 @@ def test_a_file_that_is_no_training_is_named(tmp_path: Path) -> None:
     torch.save({"state_dict": {"a": torch.zeros(1)}}, tmp_path / "x.pt")
     with pytest.raises(DataError, match=r"x\.pt"):
         load_trained(tmp_path / "x.pt")
+
+
+def test_clips_with_several_labels_learn_and_are_judged_by_average_precision(
+    clip_folder: Path, tmp_path: Path, tiny_recipe: Make
+) -> None:
+    rows = [
+        f"{clip.path},{'rød;moving' if clip.label else 'blue sky;moving'}" for clip in list_clips(clip_folder).clips
+    ]
+    (tmp_path / "manifest.csv").write_text("\n".join(["file,labels", *rows]), encoding="utf-8")
+    data = list_clips(tmp_path)
+    outcome = train(data, tiny_recipe(held_aside=0.5), tmp_path / "run")
+    assert 0 < outcome.history[-1]["aside_map"] <= 1
+    trained = load_trained(outcome.checkpoint)
+    judged = judge_held_aside([trained], data)
+    assert judged.labels.shape == (5, 3)
+    points = calibrate(judged.logits, judged.labels, trained.gflops_per_step)
+    report = evaluate(judged.logits, judged.labels, data.labels, trained.gflops_per_step, points)
+    assert report.mean_average_precision["present"] == pytest.approx(outcome.history[-1]["aside_map"])
+
+
+def test_a_published_recipe_learns_from_the_authors_lists(clip_folder: Path, tmp_path: Path, tiny_recipe: Make) -> None:
+    videos = [clip.path for clip in list_clips(clip_folder).clips]
+    entries = [f"clip {index},12,{50 + index % 2},-1" for index in range(len(videos))]
+    for index, path in enumerate(videos):
+        shutil.copy(path, tmp_path / f"clip {index}.mp4")
+    (tmp_path / "actnet_train_split.txt").write_text("\n".join([*entries, "gone,12,7"]))
+    network = "name = 'resnet18', width = 0.125, depth = [1, 1]"
+    (tmp_path / "small.toml").write_text(
+        "inherits = 'actnet_mbv2_p96'\nthreads = 1\n[model]\nsteps = 2\nframe_size = 32\npatch_size = 32\n"
+        f"policy_hidden = 8\nmlp_width = 8\nglance = {{ {network} }}\nfocus = {{ {network} }}\n"
+        "[data]\nresize = 36\n[optimiser]\nepochs = 1\nbatch_size = 4\n"
+    )
+    recipe = load_recipe(str(tmp_path / "small.toml"))
+    told: list[str] = []
+    outcome = train(list_clips(tmp_path, "train", recipe.lists), recipe, tmp_path / "run", say=told.append)
+    assert [broken.path.name for broken in outcome.broken] == ["gone"]
+    assert any("200 classes of 0 to 5" in line for line in told)
+    assert any("198 classes without a clip to learn from" in line for line in told)
+    assert len(load_trained(outcome.checkpoint).labels) == 200
