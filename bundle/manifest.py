@@ -136,6 +136,20 @@ class OperatingPoint(_Frozen):
     exit_shares: tuple[float, ...] | None = Field(default=None, description="share of calibration videos per step")
 
 
+class Reduced(_Frozen):
+    """What graphs of a reduced precision trade, measured at export against fp32 on the same labelled clips."""
+
+    precision: Precision
+    data: str = Field(description="which clips")
+    clips: int = Field(ge=1)
+    accuracy: float = Field(ge=0, le=1, description="share of the clips answered rightly after all steps")
+    accuracy_fp32: float = Field(ge=0, le=1, description="the same of the fp32 graphs")
+    agreement: float = Field(ge=0, le=1, description="share of the clips with fp32's answer after all steps")
+    exit_step_shift: dict[str, float] = Field(description="per operating point: mean exit step less that of fp32")
+    operating_points: tuple[OperatingPoint, ...] = Field(description="thresholds solved again, to be used instead")
+    kept: tuple[str, ...] = Field(default=(), description="layers left in fp32 because they suffered most")
+
+
 class Provenance(_Frozen):
     """Where the weights come from: enough to make them again and to know what may be done with them."""
 
@@ -167,6 +181,7 @@ class Manifest(_Frozen):
     operating_points: tuple[OperatingPoint, ...] = Field(min_length=1)
     default_point: Name = FULL
     graphs: tuple[Graph, ...] = Field(min_length=2)
+    reduced: tuple[Reduced, ...] = Field(default=(), description="one for each precision of the graphs besides fp32")
     provenance: Provenance
 
     @model_validator(mode="before")
@@ -198,6 +213,25 @@ class Manifest(_Frozen):
                 raise ValueError(f"operating point {point.name!r} needs {self.steps} thresholds")
         if any(threshold is not None for threshold in self.point(FULL).thresholds):
             raise ValueError("operating point 'full' never exits early: its thresholds are all null")
+        return self
+
+    @model_validator(mode="after")
+    def _reduced_are_consistent(self) -> Self:
+        names = [point.name for point in self.operating_points]
+        for reduced in self.reduced:
+            if [point.name for point in reduced.operating_points] != names:
+                raise ValueError(f"{reduced.precision} needs the operating points {', '.join(names)}, in this order")
+            if any(len(point.thresholds) != self.steps for point in reduced.operating_points):
+                raise ValueError(f"the operating points of {reduced.precision} need {self.steps} thresholds")
+        if len({reduced.precision for reduced in self.reduced}) != len(self.reduced):
+            raise ValueError("a precision is reduced once")
+        return self
+
+    def served_in(self, precision: Precision) -> Self:
+        """The manifest with the operating points that were solved for that precision; as it is if none were."""
+        for reduced in self.reduced:
+            if reduced.precision == precision:
+                return self.model_copy(update={"operating_points": reduced.operating_points})
         return self
 
     def point(self, name: str) -> OperatingPoint:

@@ -15,7 +15,8 @@ import click
 from tqdm import tqdm
 
 from bundle.store import BundleError, check_replaceable, write_bundle
-from cli.inspect import describe_flops
+from cli.inspect import describe_flops, describe_reduced
+from export.clips import LabelledClips, LabelledVideo
 from export.compose import FORMATS, PRECISIONS, Export, Request, export, stages
 from export.errors import ExportError
 
@@ -69,6 +70,13 @@ def _comma_separated(ctx: click.Context, param: click.Parameter, value: str) -> 
     type=click.Path(path_type=Path),
     help="Real video to verify with; may be repeated. Default: a sample.",
 )
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    help="Labelled clips, as for `train`: needed to make and to measure a precision besides fp32.",
+)
+@click.option("--split", help="Of the data; default: train where there is one.")
+@click.option("--allow-loss", is_flag=True, help="Write a precision even if it loses more than it may.")
 @click.option("--dry-run", is_flag=True, help="Export and verify, and say what would be written.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(
@@ -83,13 +91,16 @@ def command(
     model_version: str,
     licence: str | None,
     videos: tuple[Path, ...],
+    data: Path | None,
+    split: str | None,
+    allow_loss: bool,
     dry_run: bool,
     as_json: bool,
 ) -> None:
     """Turn a checkpoint into a bundle that is ready to serve.
 
     The exported graphs must reproduce the torch model on noise, on texture and on a real video, step by step, or
-    nothing is written.
+    nothing is written. For other precisions than fp32 it is measured on labelled clips what they lose.
     """
     request = Request(
         checkpoint=checkpoint,
@@ -102,10 +113,12 @@ def command(
         formats=formats,
         precisions=precisions,
         videos=videos or _samples(),
+        clips=_labelled(data, split) if data else None,
+        allow_loss=allow_loss,
     )
     try:
         check_replaceable(out)
-        with _progress(len(stages(formats)) + 1) as on_stage:
+        with _progress(len(stages(formats, precisions)) + 1) as on_stage:
             made = export(request, on_stage)
             if not dry_run:
                 on_stage("writing")
@@ -132,6 +145,20 @@ def _progress(total: int) -> Iterator[Callable[[str], None]]:
             bar.set_description_str(stage)
 
         yield on_stage
+
+
+def _labelled(data: Path, split: str | None) -> LabelledClips:
+    from training.errors import TrainingError
+    from training.manifests import default_split, list_clips
+
+    try:
+        split = split or default_split(data)
+        found = list_clips(data, split)
+    except TrainingError as error:
+        raise click.ClickException(str(error)) from error
+    name = found.source.get("name", data.name) + (f", split {split}" if split else "")
+    videos = tuple(LabelledVideo(clip.path, clip.label, clip.identity) for clip in found.clips)
+    return LabelledClips(name, found.labels, videos)
 
 
 def _default_name(out: Path) -> str:
@@ -166,4 +193,6 @@ def _as_text(out: Path, made: Export, *, written: bool) -> Iterator[str]:
             f"most {agreement.logits_max:.1e} on the same patches, {agreement.end_to_end_max:.1e} end to end; "
             f"patch centres by {agreement.centres_max:.1e}"
         )
+    for reduced in manifest.reduced:
+        yield describe_reduced(reduced)
     yield from describe_flops(manifest)

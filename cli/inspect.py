@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from bundle.manifest import Flops, Manifest
+from bundle.manifest import FULL, Flops, Manifest, Reduced
 from bundle.store import Bundle, BundleError, load_bundle
 
 WIDTH = 100
@@ -61,6 +61,8 @@ def as_text(bundle: Bundle) -> Iterator[str]:
     yield from describe_flops(manifest)
     yield ""
     yield from _operating_points(manifest)
+    for reduced in manifest.reduced:
+        yield from textwrap.wrap(describe_reduced(reduced), WIDTH, subsequent_indent="  ")
     yield ""
     yield "Files"
     yield from _table(
@@ -170,6 +172,18 @@ def _operating_points(manifest: Manifest) -> Iterator[str]:
             for step in range(manifest.steps)
         ],
         right=set(range(2 + len(early))),
+    )
+
+
+def describe_reduced(reduced: Reduced) -> str:
+    """One line: what a precision was measured to trade."""
+    shifts = ", ".join(f"{name} {shift:+.2f}" for name, shift in reduced.exit_step_shift.items() if name != FULL)
+    kept = f"; {len(reduced.kept)} layers kept in fp32" if reduced.kept else ""
+    return (
+        f"{reduced.precision} on {reduced.clips} clips of {reduced.data}: fp32's answer for {reduced.agreement:.1%}, "
+        f"accuracy {reduced.accuracy:.4f} (fp32 {reduced.accuracy_fp32:.4f})"
+        + (f"; mean exit step {shifts}" if shifts else "")
+        + kept
     )
 
 

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
-from bundle.manifest import GraphFormat, Manifest, Precision
+import torch
+
+from bundle.manifest import Graph, GraphFormat, Manifest, Precision
 from export.artefact import load_artefact
 from export.calibration import read_calibration
-from export.describe import describe, read_labels
+from export.clips import LabelledClips, read_material
+from export.describe import describe, graph_entry, read_labels
 from export.errors import ExportError, UnavailableError
-from export.frames import verification_videos
-from export.graphs import ServedGraph, served_graphs
+from export.frames import UInt8, verification_videos
+from export.graphs import served_graphs
+from export.precision import Files, Workshop, reduce
 from export.to_onnx import to_onnx
 from export.to_torchscript import movable_cut, to_torchscript
+from export.trade import Bound
 from export.verify import Agreement, verify
 from model.adafocus import AdaFocus
 from model.checkpoint import Checkpoint, CheckpointError, read_checkpoint
@@ -25,8 +29,12 @@ from model.config import PUBLISHED, ModelConfig
 from model.tsm import AdaFocusTSM
 
 FORMATS: tuple[GraphFormat, ...] = ("onnx", "torchscript")
-PRECISIONS: tuple[Precision, ...] = ("fp32",)
+PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
 
+BOUND = Bound()
+"""What a reduced precision may lose."""
+
+_Kind = tuple[GraphFormat, Precision]
 _Name = TypeVar("_Name", bound=str)
 
 DATA_SETS: Mapping[str, str] = {
@@ -40,9 +48,11 @@ DATA_SETS: Mapping[str, str] = {
 """By the first part of a published configuration's name."""
 
 
-def stages(formats: Sequence[str]) -> tuple[str, ...]:
+def stages(formats: Sequence[str], precisions: Sequence[str] = ("fp32",)) -> tuple[str, ...]:
     """What ``export`` reports as it begins each of them."""
-    return ("checkpoint", *(f"{fmt} {part}" for fmt in formats for part in ("glance", "focus", "verification")))
+    reduced = [precision for precision in precisions if precision != "fp32"]
+    made = [f"{fmt} {part}" for fmt in formats for part in ("glance", "focus", "verification")]
+    return ("checkpoint", *made, *(["clips"] if reduced else []), *reduced)
 
 
 @dataclass(frozen=True)
@@ -56,8 +66,10 @@ class Request:
         labels: file with one label per line, in place of the checkpoint's.
         calibration: file that ``adafocus calibrate`` wrote.
         licence: in place of the checkpoint's.
-        formats, precisions: of the graphs.
+        formats, precisions: of the graphs; every precision but fp32 is ONNX and needs ``clips``.
         videos: real videos to verify with, beside noise and texture.
+        clips: labelled videos to measure on what a precision loses.
+        allow_loss: write a precision that loses more than its bound.
     """
 
     checkpoint: Path
@@ -68,8 +80,10 @@ class Request:
     calibration: Path | None = None
     licence: str | None = None
     formats: Sequence[str] = ("onnx",)
-    precisions: Sequence[str] = PRECISIONS
+    precisions: Sequence[str] = ("fp32",)
     videos: Sequence[Path] = ()
+    clips: LabelledClips | None = None
+    allow_loss: bool = False
 
 
 @dataclass(frozen=True)
@@ -85,38 +99,85 @@ def export(request: Request, on_stage: Callable[[str], None] = lambda stage: Non
     """Make a bundle in memory and verify it against the torch model. Nothing is written.
 
     Raises:
+        UnavailableError: there is no such format or precision, or none of the two together.
+        LossError: a precision loses more than its bound.
         ExportError: it cannot be made, or does not reproduce the torch model; `model.checkpoint.CheckpointError`
             becomes one.
     """
+    wanted = _wanted(request)
     on_stage("checkpoint")
-    model, manifest = load_and_describe(request)
+    model, manifest, learned_from = load_and_describe(request)
     videos = verification_videos(request.videos, manifest.sampling, manifest.geometry)
-    files: dict[str, bytes] = {}
+    made: dict[_Kind, Files] = {}
     agreements: dict[GraphFormat, Agreement] = {}
-    for fmt in dict.fromkeys(graph.format for graph in manifest.graphs):
-        entries = [graph for graph in manifest.graphs if graph.format == fmt]
-        for graph, entry in zip(_graphs(model, fmt), entries, strict=True):
-            on_stage(f"{fmt} {entry.component}")
-            files[entry.file] = to_onnx(graph) if fmt == "onnx" else to_torchscript(graph)
-        on_stage(f"{fmt} verification")
-        glance, focus = (load_artefact(entry, files[entry.file]) for entry in entries)
-        agreements[fmt] = verify(model, glance, focus, videos)
-    return Export(_sealed(manifest, files), files, agreements)
+    # Graphs of a reduced precision are made from the fp32 ones, and measured against them.
+    for fmt in dict.fromkeys(fmt for fmt, _ in wanted):
+        made[fmt, "fp32"], agreements[fmt] = _verified(model, fmt, videos, on_stage)
+    reduced = []
+    if request.clips is not None and any(precision != "fp32" for _, precision in wanted):
+        on_stage("clips")
+        material = read_material(request.clips, manifest, learned_from)
+        shop = Workshop(model, manifest, made["onnx", "fp32"], material, torch.get_num_threads())
+        for kind in wanted:
+            if kind[1] != "fp32":
+                on_stage(kind[1])
+                made[kind], traded = reduce(shop, kind[1], BOUND, allow_loss=request.allow_loss)
+                reduced.append(traded)
+    entries = [(entry, content) for kind in wanted for entry, content in _entries(model, kind, made[kind])]
+    graphs = tuple(entry for entry, _ in entries)
+    manifest = manifest.model_copy(update={"graphs": graphs, "reduced": tuple(reduced)})
+    return Export(manifest, {entry.file: content for entry, content in entries}, agreements)
 
 
-def _graphs(model: AdaFocus | AdaFocusTSM, fmt: GraphFormat) -> tuple[ServedGraph, ServedGraph]:
-    return served_graphs(model, movable_cut()) if fmt == "torchscript" else served_graphs(model)
+def _wanted(request: Request) -> list[_Kind]:
+    """Which graphs to write, in the manifest's order."""
+    formats = _available("format", request.formats, FORMATS)
+    precisions = _available("precision", request.precisions, PRECISIONS)
+    kinds = [(fmt, precision) for fmt in formats for precision in precisions if fmt == "onnx" or precision == "fp32"]
+    for fmt in formats:
+        if fmt not in {kind[0] for kind in kinds}:
+            raise UnavailableError(f"{fmt} is written in fp32 only; add it to --precision")
+    for precision in precisions:
+        if precision not in {kind[1] for kind in kinds}:
+            raise UnavailableError(f"{precision} is written as onnx only; add it to --format")
+        if precision != "fp32" and request.clips is None:
+            raise UnavailableError(f"what {precision} loses is measured on labelled clips; name some with --data")
+    return kinds
 
 
-def load_and_describe(request: Request) -> tuple[AdaFocus | AdaFocusTSM, Manifest]:
-    """The model of a checkpoint, and the manifest its bundle will have but for checksums and sizes.
+def _verified(
+    model: AdaFocus | AdaFocusTSM, fmt: GraphFormat, videos: Sequence[UInt8], on_stage: Callable[[str], None]
+) -> tuple[Files, Agreement]:
+    """Both graphs in fp32, compared with torch."""
+    graphs = served_graphs(model, movable_cut()) if fmt == "torchscript" else served_graphs(model)
+    contents, artefacts = [], []
+    for graph in graphs:
+        on_stage(f"{fmt} {graph.component}")
+        contents.append(to_onnx(graph) if fmt == "onnx" else to_torchscript(graph))
+        artefacts.append(load_artefact(graph_entry(graph, fmt, "fp32", contents[-1]), contents[-1]))
+    on_stage(f"{fmt} verification")
+    return (contents[0], contents[1]), verify(model, artefacts[0], artefacts[1], videos)
+
+
+def _entries(model: AdaFocus | AdaFocusTSM, kind: _Kind, files: Files) -> Iterator[tuple[Graph, bytes]]:
+    for graph, content in zip(served_graphs(model), files, strict=True):
+        yield graph_entry(graph, *kind, content), content
+
+
+class Loaded(NamedTuple):
+    """The model of a checkpoint, the manifest its bundle will have but for its graphs, and the clips it knows."""
+
+    model: AdaFocus | AdaFocusTSM
+    manifest: Manifest
+    learned_from: frozenset[str]
+
+
+def load_and_describe(request: Request) -> Loaded:
+    """Read the checkpoint and whatever else says what the model is.
 
     Raises:
-        UnavailableError: there is no such format or precision.
         ExportError: the checkpoint, the labels or the calibration cannot be used.
     """
-    formats = _available("format", request.formats, FORMATS)
-    _available("precision", request.precisions, PRECISIONS)
     config = _config(request.config)
     labels = read_labels(request.labels) if request.labels else None
     calibration = read_calibration(request.calibration) if request.calibration else None
@@ -140,9 +201,8 @@ def load_and_describe(request: Request) -> tuple[AdaFocus | AdaFocusTSM, Manifes
         metadata=metadata,
         labels=labels,
         calibration=calibration,
-        formats=formats,
     )
-    return model, manifest
+    return Loaded(model, manifest, frozenset(metadata.get("learned_from", ())))
 
 
 def _config(name: str | None) -> ModelConfig | None:
@@ -177,13 +237,3 @@ def _available(what: str, wanted: Sequence[str], available: Sequence[_Name]) -> 
         if value not in available:
             raise UnavailableError(f"{what} {value!r} is not available; this version writes {', '.join(available)}")
     return tuple(value for value in available if value in wanted)
-
-
-def _sealed(manifest: Manifest, files: dict[str, bytes]) -> Manifest:
-    graphs = tuple(
-        graph.model_copy(
-            update={"bytes": len(files[graph.file]), "sha256": hashlib.sha256(files[graph.file]).hexdigest()}
-        )
-        for graph in manifest.graphs
-    )
-    return manifest.model_copy(update={"graphs": graphs})

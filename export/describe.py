@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +18,7 @@ from bundle.manifest import (
     GraphFormat,
     Manifest,
     OperatingPoint,
+    Precision,
     Provenance,
     Sampling,
 )
@@ -31,6 +33,8 @@ from video.sampler import visiting_order
 
 PAPER_RESIZE = 256 / 224
 """Shorter side over crop in the published models (PAPER section 1)."""
+
+_TO_BE_MADE = b"?"
 
 SERVED_PARTS: Mapping[str, Literal["glance", "focus"]] = {
     "glance network": "glance",
@@ -53,9 +57,8 @@ def describe(
     metadata: Mapping[str, Any],
     labels: Sequence[str] | None = None,
     calibration: Calibration | None = None,
-    formats: Sequence[GraphFormat] = ("onnx",),
 ) -> Manifest:
-    """Everything the service must know of a model, complete but for the checksums and sizes of its graph files.
+    """Everything the service must know of a model, with entries for graphs that are still to be made.
 
     Args:
         model: its weights may be on the meta device.
@@ -65,7 +68,6 @@ def describe(
         metadata: of the checkpoint: ``labels``, ``geometry``, ``sampling``, ``provenance``, each of them optional.
         labels: in place of the checkpoint's.
         calibration: without one, ``full`` is the only operating point.
-        formats: each of both graphs.
 
     Raises:
         ExportError: the labels do not fit the model, or a value is out of range.
@@ -90,7 +92,7 @@ def describe(
             exit_criterion=calibration.criterion if calibration else "max_softmax",
             operating_points=calibration.operating_points(full) if calibration else (full,),
             default_point=calibration.default if calibration else FULL,
-            graphs=tuple(_graph(graph, fmt) for fmt in formats for graph in served_graphs(model)),
+            graphs=tuple(graph_entry(graph, "onnx", "fp32", _TO_BE_MADE) for graph in served_graphs(model)),
             provenance=_provenance(metadata, calibration),
         )
     except ValidationError as error:
@@ -164,19 +166,20 @@ def _flops(count: StepFlops) -> Flops:
     )
 
 
-def _graph(graph: ServedGraph, fmt: GraphFormat) -> Graph:
+def graph_entry(graph: ServedGraph, fmt: GraphFormat, precision: Precision, content: bytes) -> Graph:
+    """What the manifest says of a graph file with that content."""
     signature = graph.signature()
-    unsealed = Graph(
+    unnamed = Graph(
         component=graph.component,
         format=fmt,
-        precision="fp32",
+        precision=precision,
         file="unnamed",
-        sha256="0" * 64,
-        bytes=1,
+        sha256=hashlib.sha256(content).hexdigest(),
+        bytes=len(content),
         inputs=signature.inputs,
         outputs=signature.outputs,
     )
-    return unsealed.model_copy(update={"file": graph_file_name(unsealed)})
+    return unnamed.model_copy(update={"file": graph_file_name(unnamed)})
 
 
 def _provenance(metadata: Mapping[str, Any], calibration: Calibration | None) -> Provenance:

@@ -1,6 +1,6 @@
 """What can go wrong when exporting: each message is one line, and nothing was written.
 
-``ExportError`` is the root; ``UnavailableError`` and ``NotReproducedError`` are its kinds.
+``ExportError`` is the root; ``UnavailableError``, ``NotReproducedError`` and ``LossError`` are its kinds.
 """
 
 
@@ -14,6 +14,10 @@ class UnavailableError(ExportError):
 
 class NotReproducedError(ExportError):
     """The artefact does not reproduce the torch model; the message says what differed and by how much."""
+
+
+class LossError(ExportError):
+    """A reduced precision loses more than its bound; the message says what it was measured to lose."""
 
 
 def first_line(error: BaseException) -> str:

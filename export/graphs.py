@@ -45,6 +45,39 @@ class PixelNorm(nn.Module):
         return images.float() * scale + shift
 
 
+class PlaneNorm(PixelNorm):
+    """Colours become planes, then `PixelNorm`: [N, H, W, 3] of any type -> [N, 3, H, W] float32."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Turn the bytes, which are a quarter of the numbers that they become."""
+        return super().forward(images.permute(0, 3, 1, 2))
+
+
+class RowNorm(nn.Module):
+    """The same on whole rows of pixels: [N, side, side, 3] of any type -> [N, 3, side, side] float32.
+
+    For graphs that will be quantised: those run with colours innermost, where a product per colour would take one
+    number at a time.
+    """
+
+    def __init__(self, side: int) -> None:
+        super().__init__()
+        self.side = side
+        colours = PixelNorm()
+        for name, values in colours.named_buffers():
+            self.register_buffer(name, values.flatten().repeat(side), persistent=False)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Normalise, then turn colours into planes."""
+        rows = frames.reshape(-1, self.side, self.side * 3).float()
+        rows = rows * self.get_buffer("scale") + self.get_buffer("shift")
+        return rows.reshape(-1, self.side, self.side, 3).permute(0, 3, 1, 2)
+
+
+def _normaliser(side: int, *, by_rows: bool) -> nn.Module:
+    return RowNorm(side) if by_rows else PlaneNorm()
+
+
 def cut_patches(frames: Tensor, centre: Tensor, patch_size: int) -> Tensor:
     """Crop by two gathers of whole rows and columns and a linear interpolation along each axis.
 
@@ -94,14 +127,14 @@ class GlanceGraph(nn.Module):
 
     component: Literal["glance"] = "glance"
 
-    def __init__(self, model: AdaFocus) -> None:
+    def __init__(self, model: AdaFocus, *, by_rows: bool = False) -> None:
         super().__init__()
         self.model = model
-        self.pixels = PixelNorm()
+        self.images = _normaliser(model.config.frame_size, by_rows=by_rows)
 
     def forward(self, frames: Tensor, policy_state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """uint8 [B, H, W, 3], [B, S] -> glance feature [B, G], patch centre [B, 2], next policy state [B, S]."""
-        images: Tensor = self.pixels(frames.permute(0, 3, 1, 2))
+        images: Tensor = self.images(frames)
         return self.model.glance_step(images, policy_state)
 
     def signature(self) -> Signature:
@@ -137,15 +170,15 @@ class ClipGlanceGraph(nn.Module):
 
     component: Literal["glance"] = "glance"
 
-    def __init__(self, model: AdaFocusTSM) -> None:
+    def __init__(self, model: AdaFocusTSM, *, by_rows: bool = False) -> None:
         super().__init__()
         self.model = model
-        self.pixels = PixelNorm()
+        self.images = _normaliser(model.config.frame_size, by_rows=by_rows)
 
     def forward(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         """uint8 [B, 8, H, W, 3] -> glance feature [B, C], patch centre [B, 2]."""
         config = self.model.config
-        images: Tensor = self.pixels(frames.flatten(0, 1).permute(0, 3, 1, 2))
+        images: Tensor = self.images(frames.flatten(0, 1))
         output = self.model.glance_clip(by_clip(images, config.glance_frames))
         return output.logits, output.patch_centre
 
@@ -183,11 +216,19 @@ class ClipFocusGraph(nn.Module):
 ServedGraph = GlanceGraph | FocusGraph | ClipGlanceGraph | ClipFocusGraph
 
 
-def served_graphs(model: AdaFocus | AdaFocusTSM, cut: Cut = cut_patches) -> tuple[ServedGraph, ServedGraph]:
-    """The glance and the focus graph of a model, in evaluation mode; the focus cuts its patches with ``cut``."""
+def served_graphs(
+    model: AdaFocus | AdaFocusTSM, cut: Cut = cut_patches, *, by_rows: bool = False
+) -> tuple[ServedGraph, ServedGraph]:
+    """The glance and the focus graph of a model, in evaluation mode.
+
+    Args:
+        model: its weights are used, not copied.
+        cut: how the focus cuts its patches.
+        by_rows: normalise frames with `RowNorm`.
+    """
     if isinstance(model, AdaFocus):
-        return GlanceGraph(model).eval(), FocusGraph(model, cut).eval()
-    return ClipGlanceGraph(model).eval(), ClipFocusGraph(model, cut).eval()
+        return GlanceGraph(model, by_rows=by_rows).eval(), FocusGraph(model, cut).eval()
+    return ClipGlanceGraph(model, by_rows=by_rows).eval(), ClipFocusGraph(model, cut).eval()
 
 
 def example_inputs(signature: Signature) -> tuple[Tensor, ...]:

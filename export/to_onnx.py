@@ -58,7 +58,7 @@ def to_onnx(graph: ServedGraph) -> bytes:
     if program is None:
         raise ExportError(f"{graph.component}: torch exported nothing")
     proto = program.model_proto
-    _strip(proto)
+    strip(proto)
     check_file(graph.component, proto, signature)
     try:
         content: bytes = proto.SerializeToString(deterministic=True)
@@ -82,7 +82,7 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _strip(proto: onnx.ModelProto) -> None:
+def strip(proto: onnx.ModelProto) -> None:
     """Drop what names the exporting machine and its source lines, so that equal weights make equal files."""
     proto.doc_string = ""
     del proto.metadata_props[:]

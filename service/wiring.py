@@ -27,8 +27,8 @@ async def open_rooms(bundle: Bundle, settings: Settings, metrics: Metrics, make:
         RunnerError: there is no such backend, or it cannot run here.
         WorkerStartError: the decoders cannot be started.
     """
-    manifest = bundle.manifest
     runner = await asyncio.to_thread(make, bundle, settings)
+    manifest = bundle.manifest.served_in(runner.precision)
     # A video in a slot holds a decoder until it leaves, so there are as many slots as decoders.
     slots = settings.decode_workers
     metrics.slots(slots)

@@ -8,13 +8,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from bundle.manifest import Flops, FlopsPart, FrameGeometry, Manifest, OperatingPoint, Sampling
+from bundle.manifest import Flops, FlopsPart, FrameGeometry, Manifest, OperatingPoint, Reduced, Sampling
 from bundle.signature import check_signatures
 from tests.bundle.factory import make_clip_manifest, make_manifest
 
 
 def full(steps: int = 4, threshold: float | None = None) -> OperatingPoint:
     return OperatingPoint(name="full", thresholds=(threshold,) * steps, expected_gflops=1.0)
+
+
+def reduced(*points: OperatingPoint) -> Reduced:
+    return Reduced(
+        precision="int8",
+        data="toy clips",
+        clips=10,
+        accuracy=0.9,
+        accuracy_fp32=0.9,
+        agreement=1.0,
+        exit_step_shift={"full": 0.0, "balanced": -0.1},
+        operating_points=points,
+    )
 
 
 @pytest.mark.parametrize("make", [make_manifest, make_clip_manifest])
@@ -50,6 +63,20 @@ def test_thresholds_become_plain_numbers_and_the_last_step_always_answers() -> N
         make_manifest().threshold_row("fastest")
 
 
+def test_a_precision_is_served_with_its_own_thresholds() -> None:
+    shy = OperatingPoint(name="balanced", thresholds=(0.8, 0.7, None, None), expected_gflops=0.01)
+    manifest = make_manifest(reduced=(reduced(full(), shy),))
+    assert Manifest.model_validate_json(manifest.model_dump_json()) == manifest
+    assert manifest.served_in("int8").threshold_row("balanced") == (0.8, 0.7, math.inf, -math.inf)
+    assert manifest.served_in("fp16") is manifest
+
+
+def test_a_manifest_from_before_there_were_precisions_is_read() -> None:
+    older = make_manifest().model_dump(mode="json")
+    del older["reduced"]
+    assert Manifest.model_validate(older) == make_manifest()
+
+
 def test_graphs_are_found_by_component_format_and_precision() -> None:
     manifest = make_manifest()
     glance = manifest.graph("glance", "onnx", "fp32")
@@ -74,6 +101,15 @@ def test_graphs_are_found_by_component_format_and_precision() -> None:
         ({"temperature": 0.0}, "greater than 0"),
         ({"temperature": math.inf}, "finite number"),
         ({"colour": "red"}, "Extra inputs are not permitted"),
+        ({"reduced": (reduced(full()),)}, "int8 needs the operating points full, balanced, in this order"),
+        (
+            {"operating_points": (full(),), "default_point": "full", "reduced": (reduced(full(3)),)},
+            "operating points of int8 need 4 thresholds",
+        ),
+        (
+            {"operating_points": (full(),), "default_point": "full", "reduced": (reduced(full()),) * 2},
+            "a precision is reduced once",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused(changes: dict[str, object], message: str) -> None:

@@ -74,7 +74,9 @@ def test_a_folder_that_is_no_bundle_is_refused_before_the_work(
     ("options", "message"),
     [
         (["--format", "onnx,tflite"], "format 'tflite' is not available; this version writes onnx, torchscript"),
-        (["--precision", "int8"], "precision 'int8' is not available; this version writes fp32"),
+        (["--precision", "bf16"], "precision 'bf16' is not available; this version writes fp32, fp16, int8"),
+        (["--precision", "int8"], "what int8 loses is measured on labelled clips; name some with --data"),
+        (["--precision", "int8", "--data", "gone"], "gone is no folder; give one with a folder of videos per class"),
         (["--config", "actnet"], "there is no configuration 'actnet'; did you mean actnet_"),
         (["--labels", "gone.txt"], "gone.txt: cannot be read"),
         (["--calibration", "gone.json"], "gone.json: cannot be read"),
@@ -87,6 +89,28 @@ def test_what_is_wrong_is_one_line_and_nothing_is_written(
     assert export(checkpoints / "frame.pt", tmp_path / "out", *options) == 1
     assert message in one_line(capsys)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_precision_is_measured_on_labelled_clips(
+    tmp_path: Path, checkpoints: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    labels = tmp_path / "labels.txt"
+    labels.write_text("bright\ndark\ngrey\nc\nd\n")
+    data = tmp_path / "data"
+    for name in ("bright", "dark", "grey", "c", "d"):
+        (data / name).mkdir(parents=True)
+        for number in range(9):
+            clip = data / name / f"{number}.mp4"
+            write_clip(clip, name if len(name) > 1 else "grey", seconds=0.4 + number / 10)
+    options = ("--labels", str(labels), "--precision", "fp32,int8", "--data", str(data), "--allow-loss")
+    assert export(checkpoints / "frame.pt", tmp_path / "out", *options) == 0
+    told = capsys.readouterr().out
+    assert "int8 on " in told
+    assert "clips of data: fp32's answer for" in told
+    assert main(["inspect", str(tmp_path / "out")]) == 0
+    assert "int8 on " in capsys.readouterr().out
+    (reduced,) = load_bundle(tmp_path / "out").manifest.reduced
+    assert reduced.precision == "int8"
 
 
 def test_what_is_no_checkpoint_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

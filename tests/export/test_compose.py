@@ -37,7 +37,7 @@ def test_stages_are_reported_and_a_real_video_is_verified_with(tmp_path: Path, c
     ("changes", "message"),
     [
         ({"formats": ("onnx", "tflite")}, "format 'tflite' is not available; this version writes onnx, torchscript"),
-        ({"precisions": ("int8",)}, "precision 'int8' is not available; this version writes fp32"),
+        ({"precisions": ("bf16",)}, "precision 'bf16' is not available; this version writes fp32, fp16, int8"),
     ],
 )
 def test_what_this_version_does_not_write_is_said(

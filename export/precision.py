@@ -1,0 +1,137 @@
+"""Graphs in a reduced precision, within a bound that is measured on labelled clips, or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+
+from bundle.manifest import Manifest, Precision, Reduced
+from export.artefact import Feeds, OnnxGraph
+from export.clips import Material, Recorder, step_logits
+from export.errors import LossError
+from export.graphs import ServedGraph, served_graphs
+from export.half import to_half
+from export.quantize import layers_of, quantize, sensitivity
+from export.to_onnx import to_onnx
+from export.trade import Bound, Judged, compare
+from model.adafocus import AdaFocus
+from model.tsm import AdaFocusTSM
+
+SENSITIVITY_FEEDS = 4
+"""Calls that a layer's sensitivity is measured on."""
+
+Files = tuple[bytes, bytes]
+"""The glance graph and the focus graph."""
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """What graphs of a reduced precision are made from and measured against.
+
+    Attributes:
+        model: in evaluation mode.
+        manifest: with fp32's operating points.
+        fp32: its graphs as ONNX files.
+        material: real frames.
+        threads: of a graph run.
+    """
+
+    model: AdaFocus | AdaFocusTSM
+    manifest: Manifest
+    fp32: Files
+    material: Material
+    threads: int
+
+    def load(self, files: Files) -> tuple[OnnxGraph, OnnxGraph]:
+        """Both graphs, ready to run."""
+        return OnnxGraph("glance", files[0], self.threads), OnnxGraph("focus", files[1], self.threads)
+
+    def judge(self, files: Files) -> Judged:
+        """Their step logits on the clips that are judged."""
+        logits = step_logits(*self.load(files), self.material.judged, self.manifest)
+        return Judged(logits, self.material.labels, self.material.name)
+
+
+def reduce(shop: Workshop, precision: Precision, bound: Bound, *, allow_loss: bool = False) -> tuple[Files, Reduced]:
+    """Make both graphs in a reduced precision and measure what it trades.
+
+    Layers of an int8 graph are kept in fp32 if it is not within the bound without: the one that suffers most, then the
+    two, four, eight that do, up to half of all.
+
+    Args:
+        shop: what to make them from.
+        precision: ``int8`` or ``fp16``.
+        bound: what may be lost.
+        allow_loss: take the best there is if none is within the bound.
+
+    Raises:
+        LossError: it loses more.
+    """
+    fp32 = shop.judge(shop.fp32)
+    attempts: list[tuple[Files, Reduced]] = []
+    for files, kept in _attempts(shop, precision):
+        reduced = compare(shop.manifest, precision, fp32, shop.judge(files).logits, kept)
+        attempts.append((files, reduced))
+        if bound.holds(reduced):
+            return files, reduced
+    best = max(attempts, key=lambda attempt: (attempt[1].agreement, attempt[1].accuracy))
+    if not allow_loss:
+        raise LossError(_lost(best[1], bound))
+    return best
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One graph to be quantised, and inputs that it meets on real frames."""
+
+    graph: ServedGraph
+    content: bytes
+    feeds: tuple[Feeds, ...]
+
+    def quantised(self, kept: Collection[str]) -> bytes:
+        """The graph with all layers in int8 but some."""
+        layers = [layer for layer in layers_of(self.content) if layer.name not in kept]
+        return quantize(self.content, self.graph.signature(), self.feeds, layers) if layers else self.content
+
+    def sensitivity(self) -> dict[str, float]:
+        """By layer, what it suffers."""
+        every = max(1, len(self.feeds) // SENSITIVITY_FEEDS)
+        return sensitivity(self.content, self.graph.signature(), self.feeds[::every], self.graph.component)
+
+
+def _attempts(shop: Workshop, precision: Precision) -> Iterator[tuple[Files, tuple[str, ...]]]:
+    """Graphs to be judged, the fastest first, and the layers of them that are kept in fp32."""
+    if precision == "fp16":
+        glance, focus = (
+            to_half(content, graph.signature())
+            for content, graph in zip(shop.fp32, served_graphs(shop.model), strict=True)
+        )
+        yield (glance, focus), ()
+        return
+    parts = _parts(shop)
+    yield (parts[0].quantised(()), parts[1].quantised(())), ()
+    suffered = parts[0].sensitivity() | parts[1].sensitivity()
+    ranked = sorted(suffered, key=suffered.__getitem__, reverse=True)
+    count = 1
+    while count <= len(ranked) // 2:
+        kept = tuple(ranked[:count])
+        yield (parts[0].quantised(kept), parts[1].quantised(kept)), kept
+        count *= 2
+
+
+def _parts(shop: Workshop) -> tuple[_Part, _Part]:
+    recorders = [Recorder(graph) for graph in shop.load(shop.fp32)]
+    step_logits(recorders[0], recorders[1], shop.material.ranges, shop.manifest)
+    glance, focus = (
+        _Part(graph, to_onnx(graph), tuple(recorder.feeds))
+        for graph, recorder in zip(served_graphs(shop.model, by_rows=True), recorders, strict=True)
+    )
+    return glance, focus
+
+
+def _lost(reduced: Reduced, bound: Bound) -> str:
+    return (
+        f"{reduced.precision} loses too much: on {reduced.clips} clips of {reduced.data} it gives fp32's answer for "
+        f"{reduced.agreement:.1%} (at least {bound.agreement:.1%}) and the right one for {reduced.accuracy:.1%}, fp32 "
+        f"for {reduced.accuracy_fp32:.1%} (at most {bound.accuracy_lost:.1%} lost); --allow-loss writes it all the same"
+    )

@@ -1,0 +1,155 @@
+"""An fp32 graph to int8: static, per channel, from the ranges that its tensors have on real frames.
+
+What is quantised is the networks' bodies: convolutions, the large products, and the additions and activations between
+them. Pixels, patches, the recurrence's gates, the heads and every small product stay in fp32.
+"""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+
+from bundle.signature import Signature
+from export.artefact import Artefact, Feeds, Float32, OnnxGraph
+from export.errors import ExportError, first_line
+from export.to_onnx import check_file, strip
+
+SMALL_PRODUCT = 1 << 16
+"""A product with fewer weights than these is not worth the rounding."""
+
+_WEIGHTED = ("Conv", "Gemm")
+_FOLLOWING = ("Relu", "Clip", "Add", "MaxPool")
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A convolution or a product, and what is computed from it before the next one.
+
+    Attributes:
+        name: of its weights, as the model names them.
+        nodes: of the graph.
+    """
+
+    name: str
+    nodes: tuple[str, ...]
+
+
+def layers_of(content: bytes) -> tuple[Layer, ...]:
+    """The layers of an fp32 graph that can be quantised, in the order in which they are computed."""
+    graph = onnx.load_from_string(content).graph
+    sizes = {tensor.name: int(np.prod(tensor.dims)) for tensor in graph.initializer}
+    maker = {output: node for node in graph.node for output in node.output}
+    owner: dict[str, str] = {}
+    found: dict[str, list[str]] = {}
+    for node in graph.node:
+        if node.op_type in _WEIGHTED:
+            weights = node.input[1]
+            if node.op_type == "Conv" or sizes.get(weights, 0) >= SMALL_PRODUCT:
+                owner[node.name] = _layer_name(weights)
+        elif node.op_type in _FOLLOWING:
+            before = [maker[name] for name in node.input if name not in sizes and name in maker]
+            owners = [owner[made.name] for made in before if made.name in owner and made.op_type != "Gemm"]
+            data = [made for made in before if made.op_type not in ("Constant", "Cast")]
+            if owners and len(owners) == len(data):
+                owner[node.name] = owners[-1]
+        if node.name in owner:
+            found.setdefault(owner[node.name], []).append(node.name)
+    return tuple(Layer(name, tuple(nodes)) for name, nodes in found.items())
+
+
+def quantize(content: bytes, signature: Signature, feeds: Sequence[Feeds], layers: Collection[Layer]) -> bytes:
+    """Quantise some layers of an fp32 ONNX graph; its tensors' names, types and shapes stay.
+
+    The same weights, frames and layers give the same bytes.
+
+    Args:
+        content: the fp32 graph.
+        signature: that it has.
+        feeds: inputs, met on real frames: what is beyond their ranges will be clipped.
+        layers: of `layers_of`; at least one.
+
+    Raises:
+        ExportError: ONNX Runtime cannot quantise the graph.
+    """
+    nodes = [node for layer in layers for node in layer.nodes]
+    with tempfile.TemporaryDirectory() as folder, _quiet():
+        path = Path(folder) / "int8.onnx"
+        try:
+            quantize_static(
+                onnx.load_from_string(content),
+                str(path),
+                _Feeds(feeds),
+                quant_format=QuantFormat.QDQ,
+                op_types_to_quantize=[*_WEIGHTED, *_FOLLOWING],
+                nodes_to_quantize=nodes,
+                per_channel=True,
+                activation_type=QuantType.QUInt8,
+                weight_type=QuantType.QInt8,
+                # A product's result is read by fp32 gates or heads: rounding it would save nothing.
+                extra_options={"WeightSymmetric": True, "OpTypesToExcludeOutputQuantization": ["Gemm"]},
+            )
+        except Exception as error:  # ONNX Runtime has no public exception base class
+            raise ExportError(f"the graph cannot be quantised: {first_line(error)}") from error
+        proto = onnx.load(path)
+    strip(proto)
+    check_file("quantised", proto, signature)
+    return bytes(proto.SerializeToString(deterministic=True))
+
+
+def sensitivity(content: bytes, signature: Signature, feeds: Sequence[Feeds], component: str) -> dict[str, float]:
+    """By layer, what quantising it alone does to the outputs: root mean square error over their spread, the largest."""
+    wanted = _outputs(OnnxGraph(component, content, threads=1), feeds)
+    found = {}
+    for layer in layers_of(content):
+        artefact = OnnxGraph(component, quantize(content, signature, feeds, [layer]), threads=1)
+        found[layer.name] = _distance(wanted, _outputs(artefact, feeds))
+    return found
+
+
+def _outputs(artefact: Artefact, feeds: Sequence[Feeds]) -> dict[str, Float32]:
+    ran = [artefact.run(feed) for feed in feeds]
+    return {name: np.concatenate([outputs[name] for outputs in ran]) for name in ran[0]}
+
+
+def _distance(wanted: Mapping[str, Float32], found: Mapping[str, Float32]) -> float:
+    return max(
+        float(np.sqrt(np.mean(np.square(found[name] - value))) / (value.std() + 1e-12))
+        for name, value in wanted.items()
+    )
+
+
+def _layer_name(weights: str) -> str:
+    return weights.removeprefix("model.").removesuffix(".weight").removesuffix(".conv")
+
+
+class _Feeds(CalibrationDataReader):  # type: ignore[misc]
+    """ONNX Runtime's way to ask for inputs, one call after the other."""
+
+    def __init__(self, feeds: Sequence[Feeds]) -> None:
+        self._waiting = iter(feeds)
+
+    def get_next(self) -> dict[str, npt.NDArray[Any]] | None:
+        """The inputs of the next call, or None."""
+        feed = next(self._waiting, None)
+        return None if feed is None else dict(feed)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the quantiser's advice, which it gives to the root logger, from the user."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)

@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import onnx
+import pytest
+
+from bundle.signature import Signature
+from export.artefact import Feeds, OnnxGraph
+from export.clips import Recorder
+from export.compose import Export
+from export.errors import ExportError
+from export.frames import texture
+from export.graphs import served_graphs
+from export.quantize import Layer, layers_of, quantize, sensitivity
+from export.to_onnx import to_onnx
+from export.verify import run_steps
+from model.adafocus import AdaFocus
+
+ERROR = 0.1
+"""Root mean square difference of an int8 output over its spread, on frames that the ranges were taken from."""
+
+
+@pytest.fixture(scope="module")
+def content(frame_network: AdaFocus) -> dict[str, bytes]:
+    """Both graphs in fp32, as they are quantised."""
+    return {graph.component: to_onnx(graph) for graph in served_graphs(frame_network, by_rows=True)}
+
+
+@pytest.fixture(scope="module")
+def feeds(frame_export: Export) -> dict[str, list[Feeds]]:
+    """Inputs of both graphs on two moving textures."""
+    glance, focus = (
+        Recorder(OnnxGraph(graph.component, frame_export.files[graph.file], threads=1))
+        for graph in frame_export.manifest.graphs
+    )
+    run_steps(glance, focus, [texture(4, 64, seed) for seed in range(2)])
+    return {"glance": glance.feeds, "focus": focus.feeds}
+
+
+def signature(made: Export, component: str) -> Signature:
+    graph = next(graph for graph in made.manifest.graphs if graph.component == component)
+    return Signature(graph.inputs, graph.outputs)
+
+
+def outputs(component: str, content: bytes, feeds: Sequence[Feeds]) -> dict[str, np.ndarray]:
+    graph = OnnxGraph(component, content, threads=1)
+    ran = [graph.run(feed) for feed in feeds]
+    return {name: np.concatenate([output[name] for output in ran]) for name in ran[0]}
+
+
+def test_normalising_by_rows_changes_nothing(
+    frame_export: Export, content: dict[str, bytes], feeds: dict[str, list[Feeds]]
+) -> None:
+    planes = outputs("glance", frame_export.files["glance.onnx"], feeds["glance"])
+    for name, rows in outputs("glance", content["glance"], feeds["glance"]).items():
+        np.testing.assert_allclose(rows, planes[name], atol=1e-4)
+
+
+def test_layers_are_convolutions_with_what_follows_them(content: dict[str, bytes]) -> None:
+    layers = layers_of(content["focus"])
+    assert layers[0].name == "focus.stem"
+    assert [name.startswith("focus.") for name in (layer.name for layer in layers)] == [True] * len(layers)
+    nodes = [node for layer in layers for node in layer.nodes]
+    kinds = {node.name: node.op_type for node in onnx.load_from_string(content["focus"]).graph.node}
+    assert len(nodes) == len(set(nodes))
+    assert {kinds[node] for node in nodes} == {"Conv", "Relu", "Add", "MaxPool"}
+    # The additions of pixels, corners and gates are none of the networks' body.
+    assert sum(kind == "Add" for kind in kinds.values()) > sum(kinds[node] == "Add" for node in nodes) > 0
+
+
+@pytest.mark.parametrize("component", ["glance", "focus"])
+def test_an_int8_graph_answers_nearly_as_fp32(
+    frame_export: Export, content: dict[str, bytes], feeds: dict[str, list[Feeds]], component: str
+) -> None:
+    layers = layers_of(content[component])
+    made = quantize(content[component], signature(frame_export, component), feeds[component], layers)
+    assert made == quantize(content[component], signature(frame_export, component), feeds[component], layers)
+    wanted = outputs(component, content[component], feeds[component])
+    for name, found in outputs(component, made, feeds[component]).items():
+        assert np.sqrt(np.mean((found - wanted[name]) ** 2)) <= ERROR * wanted[name].std() + 1e-3
+    weights = {tensor.name: tensor for tensor in onnx.load_from_string(made).graph.initializer}
+    stem = next(tensor for name, tensor in weights.items() if name.endswith("stem.conv.weight_quantized"))
+    assert stem.data_type == onnx.TensorProto.INT8
+    assert list(weights[stem.name.replace("_quantized", "_scale")].dims) == [stem.dims[0]]  # one scale per channel
+
+
+def test_layers_that_are_kept_stay_in_fp32(
+    frame_export: Export, content: dict[str, bytes], feeds: dict[str, list[Feeds]]
+) -> None:
+    _, *layers = layers_of(content["focus"])
+    made = quantize(content["focus"], signature(frame_export, "focus"), feeds["focus"], layers)
+    names = {tensor.name for tensor in onnx.load_from_string(made).graph.initializer}
+    assert any(name.endswith("stem.conv.weight") for name in names)
+    assert not any(name.endswith("stem.conv.weight_quantized") for name in names)
+
+
+def test_every_layers_suffering_is_measured(
+    frame_export: Export, content: dict[str, bytes], feeds: dict[str, list[Feeds]]
+) -> None:
+    found = sensitivity(content["focus"], signature(frame_export, "focus"), feeds["focus"][:2], "focus")
+    assert list(found) == [layer.name for layer in layers_of(content["focus"])]
+    assert all(0 < value < 1 for value in found.values())
+
+
+def test_what_cannot_be_quantised_is_one_line(frame_export: Export, content: dict[str, bytes]) -> None:
+    with pytest.raises(ExportError, match="the graph cannot be quantised") as raised:
+        quantize(content["focus"], signature(frame_export, "focus"), [], [Layer("focus.stem", ("no such node",))])
+    assert "\n" not in str(raised.value)
