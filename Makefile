@@ -13,7 +13,7 @@ BUNDLE ?= bundles/tank-state
 # One thread a pool: the tests share the machine, and spinning pools are slower than none.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help serve test lint type arch unit parity bench docker-verify clean
+.PHONY: help serve test lint type arch unit outside parity bench docker-verify clean
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
@@ -35,6 +35,9 @@ arch: $(VENV)/.dev ## the import contracts of pyproject.toml
 unit: $(VENV)/.dev ## the tests
 	$(BIN)/python -m pytest
 
+outside: $(VENV)/.serve $(VENV)-outside/.ready ## the tests from outside: the page in Chromium, other people's clients
+	$(VENV)-outside/bin/python -m pytest -c tests/outside/pytest.ini --rootdir tests/outside -p no:cacheprovider tests/outside
+
 parity: $(VENV)/.dev ## only the tests that hold the model to the authors' released code
 	$(BIN)/python -m pytest -m parity
 
@@ -45,7 +48,7 @@ docker-verify: ## the images and the compose file, run for real; needs a Docker 
 	docker/verify.sh
 
 clean: ## forget the environment and every cache
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info build
+	rm -rf $(VENV) $(VENV)-outside .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info build
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "adafocus needs Python 3.11 or newer; set PYTHON="; exit 1; }
@@ -63,3 +66,12 @@ $(VENV)/.serve: pyproject.toml constraints.txt | $(VENV)/bin/python
 $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(PIP) -e '.[dev]'
 	touch $(VENV)/.serve $@
+
+$(VENV)-outside/.ready: tests/outside/requirements.txt | $(VENV)/bin/python
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || { \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core; \
+	  else echo "The page is tested in Chromium: sudo apt-get install chromium"; exit 1; fi; }
+	$(PYTHON) -m venv $(VENV)-outside
+	$(VENV)-outside/bin/python -m pip --disable-pip-version-check install --quiet -r tests/outside/requirements.txt
+	touch $@

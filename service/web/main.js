@@ -78,7 +78,7 @@ function showPoints() {
       const share = point.expected_gflops / full.expected_gflops;
       const right = point.expected_accuracy === null ? "" : ` · ${percent(point.expected_accuracy)} right`;
       const words = point === full ? "never stops early" : `${Math.max(1, Math.round(share * 100))} % of the work`;
-      return el("label", { class: "point" }, input, el("b", {}, point.name), el("small", {}, words + right));
+      return el("label", { class: "point" }, input, el("b", {}, point.name), " ", el("small", {}, words + right));
     }),
   );
   show(byId("points"), true);

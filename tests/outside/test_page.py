@@ -1,0 +1,331 @@
+"""The page in a real browser: what a visitor does, what it shows, and that it asks nobody else."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, BrowserContext, Page, expect
+
+from .conftest import SAMPLES, service
+
+CLIP = SAMPLES / "bridge_down.mp4"
+SLOW_BYTES_PER_SECOND = 15_000
+SERIOUS = {"serious", "critical"}
+
+
+class Visit:
+    """A page, and what went on behind it."""
+
+    def __init__(self, context: BrowserContext, url: str) -> None:
+        self.url = url
+        self.context = context
+        self.page: Page = context.new_page()
+        self.complaints: list[str] = []
+        self.hosts: set[str] = set()
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("console", lambda message: message.type == "error" and self.complaints.append(message.text))
+        self.page.on("request", lambda request: self.hosts.add(urlsplit(request.url).netloc))
+
+    def open(self, path: str = "/") -> Page:
+        self.page.goto(self.url + path)
+        return self.page
+
+    def start(self) -> Page:
+        page = self.open()
+        expect(page.locator("#model")).to_contain_text("ready")
+        expect(page.locator(".sample").first).to_be_visible()
+        return page
+
+    def slow_down(self) -> None:
+        self.context.new_cdp_session(self.page).send(
+            "Network.emulateNetworkConditions",
+            {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": SLOW_BYTES_PER_SECOND},
+        )
+
+    def check_manners(self, *expected: str) -> None:
+        """No error on the console but those expected, and nothing asked of another host."""
+        assert [text for text in self.complaints if not any(part in text for part in expected)] == []
+        assert self.hosts - {""} == {urlsplit(self.url).netloc}
+
+
+@pytest.fixture
+def visit(context: BrowserContext, url: str) -> Visit:
+    return Visit(context, url)
+
+
+def faults(page: Page) -> list[str]:
+    """What axe-core finds of a serious kind."""
+    found = Axe().run(page).response["violations"]
+    return [
+        f"{fault['id']}: {node['html'][:200]} {node.get('failureSummary', '')[:300]}"
+        for fault in found
+        if fault["impact"] in SERIOUS
+        for node in fault["nodes"]
+    ]
+
+
+def answered(page: Page) -> None:
+    expect(page.locator(".top-score")).to_be_visible(timeout=20_000)
+
+
+def test_a_sample_with_one_click(visit: Visit) -> None:
+    page = visit.start()
+    expect(page.locator("#empty")).to_be_visible()
+    page.get_by_role("button", name="bridge down").click()
+    answered(page)
+    expect(page.locator("#answer .top-label")).to_have_text("bridge down")
+    expect(page.locator("#empty")).to_be_hidden()
+    expect(page.locator("#cost")).to_contain_text("GFLOPs")
+    expect(page.locator("#cost")).to_contain_text("Milliseconds")
+    expect(page.locator("#live")).to_contain_text("bridge down")
+    assert page.locator(".cell.seen").count() + page.locator(".cell.unseen").count() == 8
+    visit.check_manners()
+
+
+def test_an_uploaded_file_step_by_step(visit: Visit) -> None:
+    page = visit.start()
+    page.get_by_label("full never stops early").check()
+    page.locator("#file").set_input_files(CLIP)
+    answered(page)
+    cells = page.locator(".cell-button")
+    expect(cells).to_have_count(8)
+    order = [int(text) for text in page.locator(".cell-order").all_inner_texts()]
+    assert sorted(order) == list(range(1, 9))
+    assert order[3] == 1, "the middle frame is visited first"
+    expect(page.locator("#stage-words")).to_contain_text("step 8 of 8")
+    cells.nth(3).click()
+    expect(page.locator("#stage-words")).to_contain_text("step 1 of 8")
+    expect(cells.nth(3)).to_have_attribute("aria-pressed", "true")
+    page.get_by_role("button", name="Next step").click()
+    expect(page.locator("#stage-words")).to_contain_text("step 2 of 8")
+    expect(page.locator("#picture")).to_have_attribute("aria-label", re.compile("with the patch of step 2"))
+    assert page.locator(".dot").count() == 8
+    visit.check_manners()
+
+
+def test_a_dropped_file(visit: Visit) -> None:
+    page = visit.start()
+    page.evaluate(
+        """async (address) => {
+            const blob = await (await fetch(address)).blob();
+            const transfer = new DataTransfer();
+            transfer.items.add(new File([blob], "dropped.mp4"));
+            for (const name of ["dragenter", "dragover", "drop"])
+                document.getElementById("drop").dispatchEvent(
+                    new DragEvent(name, { bubbles: true, cancelable: true, dataTransfer: transfer }));
+        }""",
+        "samples/no_action.mp4",
+    )
+    answered(page)
+    expect(page.locator("#answer .top-label")).to_have_text("no action")
+    expect(page.locator("#input-hint")).to_contain_text("dropped.mp4")
+    visit.check_manners()
+
+
+def test_a_recording_from_the_camera(visit: Visit) -> None:
+    page = visit.start()
+    page.get_by_role("button", name="Record", exact=True).click()
+    page.get_by_role("button", name="Record 5 seconds").click()
+    expect(page.locator("#camera-words")).to_contain_text("Recording")
+    answered(page)
+    expect(page.locator("#camera")).to_be_hidden()
+    expect(page.locator("#input-hint")).to_contain_text("Recording")
+    visit.check_manners()
+
+
+def test_the_camera_can_be_declined(visit: Visit) -> None:
+    page = visit.start()
+    page.get_by_role("button", name="Record", exact=True).click()
+    expect(page.locator("#camera-go")).to_be_enabled()
+    page.keyboard.press("Escape")
+    expect(page.locator("#camera")).to_be_hidden()
+    expect(page.get_by_role("button", name="Record", exact=True)).to_be_focused()
+    assert page.evaluate("document.getElementById('viewfinder').srcObject") is None
+    visit.check_manners()
+
+
+def test_progress_and_cancel(visit: Visit) -> None:
+    page = visit.start()
+    visit.slow_down()
+    page.locator("#file").set_input_files(CLIP)
+    expect(page.locator("#progress-words")).to_contain_text("Sending the video: ")
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.locator("#progress")).to_be_hidden()
+    expect(page.locator("#live")).to_have_text("Cancelled.")
+    expect(page.locator("#empty")).to_be_visible()
+    expect(page.locator("#alert")).to_be_empty()
+    visit.check_manners()
+
+
+def test_a_slow_upload_is_answered(visit: Visit) -> None:
+    """The answer may come before the last byte was sent."""
+    page = visit.start()
+    visit.slow_down()
+    page.locator("#file").set_input_files(SAMPLES / "bridge_up.mp4")
+    answered(page)
+    expect(page.locator("#answer .top-label")).to_have_text("bridge up")
+    visit.check_manners()
+
+
+def test_another_clip_while_one_is_on_its_way(visit: Visit) -> None:
+    page = visit.start()
+    visit.slow_down()
+    page.locator("#file").set_input_files(CLIP)
+    expect(page.locator("#progress")).to_be_visible()
+    page.get_by_role("button", name="no action").click()
+    answered(page)
+    expect(page.locator("#answer .top-label")).to_have_text("no action")
+    expect(page.locator("#progress")).to_be_hidden()
+    visit.check_manners()
+
+
+def test_what_is_no_video_is_refused_with_its_reason(visit: Visit, tmp_path: Path) -> None:
+    page = visit.start()
+    (tmp_path / "notes.txt").write_text("not a video\n" * 100)
+    page.locator("#file").set_input_files(tmp_path / "notes.txt")
+    alert = page.get_by_role("alert")
+    expect(alert).to_contain_text("Not a supported video")
+    expect(alert).to_contain_text("unsupported_media")
+    expect(alert).to_contain_text("request ")
+    expect(page.locator("#results")).to_be_hidden()
+    page.get_by_role("button", name="no action").click()
+    answered(page)
+    expect(alert).to_be_empty()
+    visit.check_manners("415")
+
+
+def test_a_service_that_is_gone_is_said_to_be(visit: Visit) -> None:
+    page = visit.start()
+    page.route("**/classify?*", lambda route: route.abort())
+    page.locator("#file").set_input_files(CLIP)
+    expect(page.get_by_role("alert")).to_contain_text("does not answer")
+    page.unroute("**/classify?*")
+    page.get_by_role("button", name="Try again").click()
+    answered(page)
+    visit.check_manners("ERR_FAILED")
+
+
+def test_another_operating_point_runs_the_same_clip_and_compares(visit: Visit) -> None:
+    page = visit.start()
+    page.get_by_role("button", name="train in out").click()
+    answered(page)
+    page.get_by_label("full never stops early").check()
+    expect(page.locator("#compare tr.current")).to_contain_text("8 of 8", timeout=20_000)
+    expect(page.locator("#compare tr")).to_have_count(4)
+    page.get_by_role("button", name="Run the rest").click()
+    expect(page.get_by_role("button", name="Run the rest")).to_be_hidden(timeout=20_000)
+    steps = [row.split("\t") for row in page.locator("#compare tr").all_inner_texts()]
+    assert len(steps) == 4
+    spent = [
+        float(text) for text in page.locator("#compare td:nth-child(4) .barred > span:first-child").all_inner_texts()
+    ]
+    assert spent == sorted(spent), "the cheaper point comes first"
+    page.locator("#compare").get_by_role("button", name="full").click()
+    expect(page.locator("#stage-words")).to_contain_text("step 8 of 8")
+    expect(page.get_by_label("full never stops early")).to_be_checked()
+    visit.check_manners()
+
+
+def test_a_slow_replay(visit: Visit) -> None:
+    page = visit.start()
+    page.get_by_label("full never stops early").check()
+    page.get_by_role("button", name="bridge down").click()
+    answered(page)
+    page.get_by_role("button", name="Replay slowly").click()
+    expect(page.locator("#stage-words")).to_contain_text("step 2 of 8")
+    assert page.locator(".cell.later").count() > 0
+    page.get_by_role("button", name="Stop").click()
+    expect(page.locator(".cell.later")).to_have_count(0)
+    visit.check_manners()
+
+
+def test_with_the_keyboard_alone(visit: Visit) -> None:
+    page = visit.start()
+
+    def tab_to(selector: str) -> None:
+        for _ in range(60):
+            page.keyboard.press("Tab")
+            if page.evaluate("(wanted) => document.activeElement.matches(wanted)", selector):
+                outline = page.evaluate(
+                    """() => { const seen = [document.activeElement, document.activeElement.closest("label")];
+                    return seen.some((one) => one && getComputedStyle(one).outlineStyle !== "none"); }"""
+                )
+                assert outline, f"{selector} shows no focus"
+                return
+        raise AssertionError(f"no Tab leads to {selector}")
+
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    tab_to("#choose")
+    tab_to(".sample")
+    page.keyboard.press("Enter")
+    answered(page)
+    tab_to("input[name=point]")
+    page.keyboard.press("ArrowRight")
+    expect(page.locator("#compare tr.current")).not_to_contain_text("looking", timeout=20_000)
+    answered(page)
+    tab_to(".cell-button")
+    page.keyboard.press("Space")
+    tab_to("#run-all")
+    page.keyboard.press("Enter")
+    expect(page.locator("#run-all")).to_be_hidden(timeout=20_000)
+    visit.check_manners()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", [(1280, 900), (360, 740)], ids=["wide", "narrow"])
+def test_nothing_overflows_and_axe_finds_no_serious_fault(
+    browser: Browser, url: str, scheme: str, size: tuple[int, int]
+) -> None:
+    context = browser.new_context(viewport={"width": size[0], "height": size[1]}, color_scheme=scheme)
+    visit = Visit(context, url)
+    page = visit.start()
+    assert faults(page) == []
+    page.get_by_role("button", name="bridge down").click()
+    answered(page)
+    page.get_by_role("button", name="Run the rest").click()
+    expect(page.locator("#run-all")).to_be_hidden(timeout=20_000)
+    assert faults(page) == []
+    assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+    visit.open("/docs")
+    expect(page.locator(".route").first).to_be_visible()
+    assert faults(page) == []
+    assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+    visit.check_manners()
+    context.close()
+
+
+def test_the_error_and_the_camera_are_accessible_too(visit: Visit, tmp_path: Path) -> None:
+    page = visit.start()
+    (tmp_path / "a.mp4").write_bytes(b"x" * 100)
+    page.locator("#file").set_input_files(tmp_path / "a.mp4")
+    expect(page.get_by_role("alert")).to_contain_text("supported")
+    page.get_by_role("button", name="Record", exact=True).click()
+    expect(page.locator("#camera-go")).to_be_enabled()
+    assert faults(page) == []
+
+
+@pytest.fixture(scope="module")
+def locked() -> Iterator[str]:
+    with service(ADAFOCUS_API_KEYS="sesame") as address:
+        yield address
+
+
+def test_a_key_is_asked_for_and_kept_for_the_tab(context: BrowserContext, locked: str) -> None:
+    visit = Visit(context, locked)
+    page = visit.open()
+    for key in ("wrong", "sesame"):
+        expect(page.locator("#door")).to_be_visible()
+        page.get_by_label("API key").fill(key)
+        page.keyboard.press("Enter")
+    expect(page.locator("#door")).to_be_hidden()
+    page.get_by_role("button", name="no action").click()
+    answered(page)
+    page.reload()
+    expect(page.locator("#model")).to_contain_text("ready")
+    visit.check_manners("401")
