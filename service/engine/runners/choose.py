@@ -22,7 +22,7 @@ from service.engine.runners.graphs import Executor, GraphRunner, Graphs, graphs_
 from service.engine.runners.processor import has_bf16, has_int8
 
 LARGE_STEP_FLOPS = 100_000_000
-"""From here on bfloat16 saves more arithmetic than OpenVINO's dearer calls cost (docs/backends.md)."""
+"""Below, a step's time is that of its many calls, which no precision makes cheaper (docs/backends.md)."""
 
 OpenExecutor = Callable[[Mapping[Component, Path], Graphs, int, Precision], Executor]
 
@@ -136,21 +136,15 @@ def open_runner(bundle: Bundle, options: RunnerOptions) -> Runner:
 
 
 def fastest_on_processor(manifest: Manifest, wanted: Precision | None, here: Abilities) -> str:
-    """Name of the backend that serves the bundle fastest without a GPU.
-
-    Raises:
-        RunnerError: none of those installed can serve it.
-    """
-    ranks: dict[Precision, int] = {"int8": 0, "bf16": 1 if manifest.flops.per_step >= LARGE_STEP_FLOPS else 2}
+    """Name of the backend that serves the bundle fastest without a GPU; the first one if none can."""
+    ranks: dict[Precision, int] = {"int8": 0, "bf16": 1, "fp32": 2} if _is_large(manifest) else {"fp32": 0}
     found: list[tuple[int, int, str]] = []
     for name, backend in BACKENDS.items():
         if backend.on_processor and here.installed.intersection(backend.distributions):
             precision = choose_precision(backend, manifest, wanted, here)
             if precision is not None:
-                found.append((ranks.get(precision, 2), len(found), name))
-    if not found:
-        return "onnxruntime-cpu"  # opening it says what is missing
-    return min(found)[2]
+                found.append((ranks.get(precision, len(ranks)), len(found), name))
+    return min(found)[2] if found else next(iter(BACKENDS))
 
 
 def choose_precision(
@@ -162,8 +156,14 @@ def choose_precision(
         for precision, read in backend.precisions.items()
         if has_graphs(manifest, backend.format, read) and wanted in (None, precision)
     ]
+    if backend.on_processor and "fp32" in held and not _is_large(manifest):
+        return "fp32"
     fast = [precision for precision in held if not backend.on_processor or precision in here.precisions]
     return next(iter(fast or held), None)
+
+
+def _is_large(manifest: Manifest) -> bool:
+    return manifest.flops.per_step >= LARGE_STEP_FLOPS
 
 
 def abilities_here() -> Abilities:

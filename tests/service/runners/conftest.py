@@ -2,10 +2,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from bundle.store import Bundle, write_bundle
-from export.compose import Request, export
+from export.clips import Material
+from export.compose import Request, export, load_and_describe
+from export.describe import graph_entry
+from export.frames import frames_per_video, texture
+from export.graphs import served_graphs
+from export.precision import Workshop, reduce
+from export.trade import Bound
 from model.checkpoint import save_checkpoint
 from tests.export.models import CLIP, FRAME
 from tests.model.factory import clip_model, frame_model
@@ -30,5 +37,17 @@ def clip_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 
 def _bundle(checkpoint: Path, folder: Path) -> Bundle:
-    made = export(Request(checkpoint, "toy", formats=FORMATS))
-    return write_bundle(folder, made.manifest, made.files)
+    """Export in both formats, and quantise on textures, whatever that loses."""
+    request = Request(checkpoint, "toy", formats=FORMATS)
+    made = export(request)
+    model, manifest, _ = load_and_describe(request)
+    clips = tuple(texture(frames_per_video(manifest.sampling), manifest.geometry.crop, seed) for seed in range(4))
+    material = Material("textures", clips, clips, np.zeros(len(clips), np.int64))
+    fp32 = made.files["glance.onnx"], made.files["focus.onnx"]
+    files, reduced = reduce(Workshop(model, manifest, fp32, material, threads=1), "int8", Bound(0, 1))
+    entries = [
+        graph_entry(graph, "onnx", "int8", content) for graph, content in zip(served_graphs(model), files, strict=True)
+    ]
+    graphs = (*made.manifest.graphs, *entries)
+    contents = made.files | {entry.file: content for entry, content in zip(entries, files, strict=True)}
+    return write_bundle(folder, made.manifest.model_copy(update={"graphs": graphs, "reduced": (reduced,)}), contents)

@@ -37,6 +37,8 @@ ONNX, INT8, TORCHSCRIPT = ("onnx", "fp32"), ("onnx", "int8"), ("torchscript", "f
         ([ONNX], LARGE, here(ALL), "onnxruntime-cpu"),
         ([ONNX], LARGE, here({"onnxruntime"}, "bf16"), "onnxruntime-cpu"),
         ([ONNX], SMALL, here({"openvino"}, "bf16"), "openvino"),
+        ([ONNX, INT8], SMALL, here(ALL, "bf16", "int8"), "onnxruntime-cpu"),
+        ([INT8], SMALL, here(ALL, "bf16", "int8"), "onnxruntime-cpu"),
         ([ONNX, INT8], LARGE, here(ALL, "bf16", "int8"), "onnxruntime-cpu"),
         ([ONNX, TORCHSCRIPT], SMALL, here({"torch"}), "torchscript"),
         ([TORCHSCRIPT], SMALL, here(ALL), "torchscript"),
@@ -70,7 +72,16 @@ def test_the_precision(
     fast: list[Precision],
     precision: Precision | None,
 ) -> None:
-    assert choose_precision(BACKENDS[backend], manifest(*held), wanted, here(ALL, *fast)) == precision
+    large = manifest(*held, flops=LARGE)
+    assert choose_precision(BACKENDS[backend], large, wanted, here(ALL, *fast)) == precision
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime-cpu", "openvino"])
+def test_a_small_model_is_served_in_fp32_unless_asked_otherwise(backend: str) -> None:
+    small, abilities = manifest(ONNX, INT8), here(ALL, "bf16", "int8")
+    assert choose_precision(BACKENDS[backend], small, None, abilities) == "fp32"
+    assert choose_precision(BACKENDS[backend], small, "int8", abilities) == "int8"
+    assert choose_precision(BACKENDS[backend], manifest(INT8), None, abilities) == "int8"
 
 
 def test_a_precision_that_was_asked_for_decides_the_backend() -> None:
