@@ -1,7 +1,8 @@
 """Every frame of a file by its packets, without decoding one.
 
-The container's own index is not asked: in MP4 it holds decoding times only, in Matroska only key frames, in MPEG-TS
-nothing, and where a file was cut it speaks of frames that are gone. Reading all packets costs some 3 µs a frame.
+The container's own index is not asked here: in MP4 it holds decoding times only, in Matroska only key frames, in
+MPEG-TS nothing, and where a file was cut it speaks of frames that are gone. Reading all packets costs some 3 µs a
+frame, and needs the whole file; `announced.py` is for the files that need not be waited for.
 """
 
 from __future__ import annotations
@@ -114,22 +115,47 @@ def _is_hidden(packet: av.Packet[VideoStream], codec: str) -> bool:
 def _index(columns: _Columns, time_base: Fraction) -> FrameIndex:
     if not columns.shown:
         raise Undecodable("the video holds no frame")
-    pts = np.frombuffer(columns.pts, dtype=np.int64)
-    shown = np.frombuffer(columns.shown, dtype=np.int64)
+    pts, dts, sizes, keys, shown = (
+        np.frombuffer(column, dtype=np.int64)
+        for column in (columns.pts, columns.dts, columns.sizes, columns.keys, columns.shown)
+    )
+    return index_of(pts, dts, sizes, keys, shown, columns.last_duration, time_base)
+
+
+def index_of(
+    pts: NDArray[np.int64],
+    dts: NDArray[np.int64],
+    sizes: NDArray[np.int64],
+    keys: NDArray[np.int64],
+    shown: NDArray[np.int64],
+    last_duration: int,
+    time_base: Fraction,
+) -> FrameIndex:
+    """The index of packets with these properties. Pure.
+
+    Args:
+        pts: as `FrameIndex` has it; so are ``dts``, ``sizes`` and ``keys``.
+        dts: likewise.
+        sizes: likewise.
+        keys: likewise.
+        shown: packets that show a frame, ascending; at least one.
+        last_duration: how long the frame that is shown last stays, units of the time base; 0 if unknown.
+        time_base: seconds per unit.
+    """
     times = pts[shown]
     order = shown[np.argsort(times, kind="stable")]
     timed = bool(times.min() != UNKNOWN_TIME and len(np.unique(times)) == len(times))
     seconds = None
     if timed:
         span = int(times.max()) - int(times.min())
-        last = columns.last_duration or (round(span / (len(times) - 1)) if len(times) > 1 else 0)
+        last = last_duration or (round(span / (len(times) - 1)) if len(times) > 1 else 0)
         seconds = float((span + last) * time_base)
     return FrameIndex(
         timed=timed,
         pts=pts,
-        dts=np.frombuffer(columns.dts, dtype=np.int64),
-        sizes=np.frombuffer(columns.sizes, dtype=np.int64),
-        keys=np.frombuffer(columns.keys, dtype=np.int64),
+        dts=dts,
+        sizes=sizes,
+        keys=keys,
         order=order if timed else shown,
         seconds=seconds,
     )

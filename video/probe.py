@@ -9,6 +9,7 @@ from fractions import Fraction
 
 import av
 
+from video.announced import announced_index
 from video.cursor import Cursor, Packets
 from video.errors import TooLong, Undecodable
 from video.index import FrameIndex, read_index
@@ -70,6 +71,8 @@ class OpenVideo:
 def open_video(reader: Reader, limits: MediaLimits | None = None) -> Iterator[OpenVideo]:
     """Opens, checks and indexes a video, and decodes its first frame. The container is always closed at the end.
 
+    Of a file that announces its frames ahead of them no more is read than that takes; of any other, everything.
+
     Args:
         reader: the bytes of the file, seekable; read from its start, never closed.
         limits: what is permitted; the defaults of ``MediaLimits`` if omitted.
@@ -84,16 +87,18 @@ def open_video(reader: Reader, limits: MediaLimits | None = None) -> Iterator[Op
     limits = limits or MediaLimits()
     source = Source(reader, limits)
     try:
-        yield _probe(source, limits)
+        yield _probe(source, reader, limits)
     finally:
         source.close()
 
 
-def _probe(source: Source, limits: MediaLimits) -> OpenVideo:
+def _probe(source: Source, reader: Reader, limits: MediaLimits) -> OpenVideo:
     time_base = source.stream.time_base
     if time_base is None:
         raise Undecodable("the video has no time base")
-    index = read_index(Packets(source.container, source.stream), time_base, source.codec, limits)
+    index = announced_index(reader, source.stream, time_base, source.codec, limits)
+    if index is None:
+        index = read_index(Packets(source.container, source.stream), time_base, source.codec, limits)
     fps, seconds = _rate_and_duration(source, index)
     if seconds is not None and seconds > limits.max_seconds:
         raise TooLong(f"the video is {seconds:g} s long; at most {limits.max_seconds:g} s are permitted")

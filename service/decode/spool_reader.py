@@ -6,6 +6,9 @@ import os
 import time
 from typing import Protocol
 
+# FFmpeg asks for 32 KiB at a time, which may be seconds of a small video; less than this is not worth a message.
+_ENOUGH_BYTES = 8192
+
 
 class Arrivals(Protocol):
     """What is known of an upload from inside a worker."""
@@ -32,8 +35,9 @@ class Arrivals(Protocol):
 class SpoolReader:
     """Reads a descriptor at a position of its own. It has no name, so no demuxer can guess anything from it.
 
-    A read of bytes that have not arrived waits for them, and so does asking for the end unless the upload announced
-    its length. Every read notices when the request has been closed: that is how a long scan is interrupted.
+    A read of bytes that have not arrived waits for some of them, and so does finding the end, by asking or by reading
+    there, unless the upload announced its length. Every read notices when the request has been closed: that is how a
+    long scan is interrupted.
     """
 
     def __init__(self, fd: int, arrivals: Arrivals) -> None:
@@ -48,8 +52,8 @@ class SpoolReader:
         self._arrivals.check()
         if size < 0:
             size = max(0, self._end() - self._position)
-        if size and self._position >= self._arrivals.size and not self._arrivals.complete:
-            self._wait(self._position + size)
+        if size and self._position >= self._arrivals.size and not self._at_announced_end():
+            self._wait(self._position + min(size, _ENOUGH_BYTES))
         data = os.pread(self._fd, min(size, max(0, self._arrivals.size - self._position)), self._position)
         self._position += len(data)
         return data
@@ -78,6 +82,10 @@ class SpoolReader:
     def seekable(self) -> bool:
         """Yes."""
         return True
+
+    def _at_announced_end(self) -> bool:
+        arrivals = self._arrivals
+        return arrivals.complete or (arrivals.expected is not None and self._position >= arrivals.expected)
 
     def _end(self) -> int:
         arrivals = self._arrivals

@@ -80,6 +80,24 @@ def claim_key_frames(clip: bytes, container: str, every: int) -> bytes:
     return buffer.getvalue()
 
 
+def moov_first(clip: bytes) -> bytes:
+    """The same MP4 or MOV file with its header before the media; any other file as it is."""
+    boxes, place = [], 0
+    while place + 8 <= len(clip) and (size := int.from_bytes(clip[place : place + 4])) >= 8:
+        boxes.append(bytearray(clip[place : place + size]))
+        place += size
+    names = [bytes(box[4:8]) for box in boxes]
+    if names[:1] != [b"ftyp"] or names[-1:] != [b"moov"] or place != len(clip):
+        return clip
+    header = boxes.pop()
+    at = 0
+    while (at := header.find(b"stco", at) + 4) > 4:
+        for number in range(int.from_bytes(header[at + 4 : at + 8])):
+            entry = slice(at + 8 + 4 * number, at + 12 + 4 * number)
+            header[entry] = (int.from_bytes(header[entry]) + len(header)).to_bytes(4)
+    return b"".join([boxes[0], header, *boxes[1:]])
+
+
 def order_16(frames: int) -> tuple[int, ...]:
     """Sixteen frames of a video, coarse to fine."""
     return wanted_frames(frames, frames=16, order=visiting_order(16, "coarse_to_fine"))

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bundle.manifest import FrameGeometry, Sampling
+from service.decode.control import ClosedError
 from service.decode.pool import DecodeJob, DecodePool, DecodeSession, Patience, PoolSettings
 from service.decode.upload import Spool
 from service.metrics import RestartReason
@@ -50,6 +51,30 @@ def filled(data: bytes) -> Spool:
     spool.write(data)
     spool.finish()
     return spool
+
+
+@dataclass
+class Uploading:
+    """An upload of which a little more arrives whenever the reader waits for it."""
+
+    spool: Spool
+    to_come: list[bytes]
+    size: int = 0
+    complete: bool = False
+    expected: int | None = None
+    closing: bool = False
+    needs: list[int | None] = field(default_factory=list)
+
+    def wait_for(self, size: int | None) -> None:
+        self.needs.append(size)
+        while self.to_come and (size is None or self.size < size):
+            self.spool.write(self.to_come.pop(0))
+            self.size = self.spool.size
+        self.complete = not self.to_come
+
+    def check(self) -> None:
+        if self.closing:
+            raise ClosedError
 
 
 @dataclass

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import io
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from service.decode.pool import DecodePool, Patience
+from service.decode.spool_reader import SpoolReader
 from service.decode.upload import Spool
 from service.errors import TooLarge
 from tests.service.decode.factory import (
+    Uploading,
     Watcher,
     clip,
     decode,
@@ -19,8 +23,12 @@ from tests.service.decode.factory import (
     pool_of,
     rest,
 )
-from tests.video.clips import read_frames
+from tests.video.clips import GEOMETRY, moov_first, read_frames
+from video.decoder import FrameStream
+from video.errors import VideoError
+from video.probe import open_video
 from video.sampler import wanted_frames
+from video.source import Reader
 
 WANTED = wanted_frames(40, frames=16, order=job().sampling.order)
 
@@ -91,3 +99,63 @@ class TestGrowingUpload:
                     await asyncio.gather(opening, return_exceptions=True)
                 assert len(await decode(pool, data)) == 16
             assert pool.pids == pids
+
+
+class TestAnnouncedFrames:
+    @pytest.mark.parametrize("container", ["mp4", "mov"])
+    async def test_the_first_frame_does_not_wait_for_the_last_bytes(self, container: str) -> None:
+        data = moov_first(clip(200, container=container, g="600", sc_threshold="0"))
+        wanted = wanted_frames(200, frames=16, order=job().sampling.order)
+        expected, _, _ = read_frames(data, wanted)
+        async with pool_of() as pool:
+            with Spool(expected_bytes=len(data)) as spool:
+                spool.write(data[: len(data) * 9 // 10])
+                async with asyncio.timeout(30), pool.open(spool, job()) as session:
+                    first = await session.next()
+                    assert first is not None
+                    assert first.index == wanted[0]
+                    assert np.array_equal(first.pixels, expected[0].pixels)
+                    spool.write(data[len(data) * 9 // 10 :])
+                    spool.finish()
+                    assert np.array_equal(pixels_of(await rest(session)), pixels_of(expected[1:]))
+                assert session.frames_decoded <= 200
+
+    @pytest.mark.parametrize("announced", [True, False])
+    def test_no_answer_depends_on_how_fast_the_video_came(self, announced: bool, shared_dir: Path) -> None:
+        wrong: list[str] = []
+        early: list[str] = []
+        for path in sorted((shared_dir / "videos").iterdir()):
+            for data in dict.fromkeys((path.read_bytes(), moov_first(path.read_bytes()))):
+                with Spool() as spool:
+                    piece = len(data) // 40 + 1
+                    pieces = [data[start : start + piece] for start in range(0, len(data), piece)]
+                    upload = Uploading(spool, pieces, expected=len(data) if announced else None)
+                    growing, at_first = told(SpoolReader(spool.fd, upload), upload)
+                whole, _ = told(io.BytesIO(data))
+                if growing != whole:
+                    wrong.append(path.name)
+                if at_first:
+                    early.append(path.name)
+        assert wrong == []
+        assert ("mp4_faststart.mp4" in early) == announced
+        assert (len(early) >= 12) == announced
+
+
+def told(reader: Reader, upload: Uploading | None = None) -> tuple[tuple[object, ...], bool]:
+    """All that is said of a video: what it is, its frames and their price, or what is wrong with it.
+
+    And whether the first frame came before the last byte of the upload.
+    """
+    sampled = job().sampling
+    frames: list[tuple[object, ...]] = []
+    early = False
+    try:
+        with open_video(reader) as video:
+            wanted = wanted_frames(video.index.frames, frames=sampled.frames, order=sampled.order)
+            stream = FrameStream(video, wanted, GEOMETRY)
+            while (frame := stream.next()) is not None:
+                early = early or not (frames or upload is None or upload.complete)
+                frames.append((frame.position, frame.index, frame.time_s, frame.pixels.tobytes()))
+            return (video.info, frames, stream.frames_decoded), early
+    except VideoError as error:
+        return (type(error), str(error), frames), early

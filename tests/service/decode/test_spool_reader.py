@@ -3,7 +3,6 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 
 import pytest
 from hypothesis import given, settings
@@ -12,30 +11,7 @@ from hypothesis import strategies as st
 from service.decode.control import ClosedError
 from service.decode.spool import Spool
 from service.decode.spool_reader import SpoolReader
-
-
-@dataclass
-class Uploading:
-    """An upload of which a little more arrives whenever the reader waits for it."""
-
-    spool: Spool
-    to_come: list[bytes]
-    size: int = 0
-    complete: bool = False
-    expected: int | None = None
-    closing: bool = False
-    needs: list[int | None] = field(default_factory=list)
-
-    def wait_for(self, size: int | None) -> None:
-        self.needs.append(size)
-        while self.to_come and (size is None or self.size < size):
-            self.spool.write(self.to_come.pop(0))
-            self.size = self.spool.size
-        self.complete = not self.to_come
-
-    def check(self) -> None:
-        if self.closing:
-            raise ClosedError
+from tests.service.decode.factory import Uploading
 
 
 @pytest.fixture
@@ -92,6 +68,20 @@ def test_the_end_is_not_waited_for_where_it_is_known(spool: Spool) -> None:
     upload = Uploading(spool, [b"abc", b"def"], expected=6)
     assert SpoolReader(spool.fd, upload).seek(0, os.SEEK_END) == 6
     assert not upload.needs
+
+
+def test_neither_is_it_where_a_read_meets_it(spool: Spool) -> None:
+    upload = Uploading(spool, [b"abc", b"def"], expected=6)
+    reader = SpoolReader(spool.fd, upload)
+    reader.seek(6)
+    assert reader.read(100) == b""
+    assert not upload.needs
+
+
+def test_a_large_read_does_not_wait_for_all_that_it_asks_for(spool: Spool) -> None:
+    upload = Uploading(spool, [bytes(10_000)] * 4)
+    assert len(SpoolReader(spool.fd, upload).read(32_768)) == 10_000
+    assert not upload.complete
 
 
 def test_what_has_arrived_is_not_waited_for(spool: Spool) -> None:
