@@ -31,9 +31,11 @@ def main() -> None:
         empty = megabytes(environment)
         pip = [environment / "bin" / "python", "-m", "pip", "install", "--quiet", "--no-compile"]
         subprocess.run([*pip, "-c", ROOT / "constraints.txt", f"{ROOT}[serve]"], check=True)
+        installed = megabytes(environment) - empty
         samples = [start_and_classify(environment / "bin" / "adafocus") for _ in range(starts)]
         row = {
-            "install_mb": round(megabytes(environment) - empty, 1),
+            "install_mb": round(installed, 1),
+            "after_runs_mb": round(megabytes(environment) - empty, 1),
             "seconds_to_ready": round(statistics.median(sample["ready"] for sample in samples), 2),
             "rss_service_mb": round(statistics.median(sample["service"] for sample in samples), 1),
             "rss_workers_mb": round(statistics.median(sample["workers"] for sample in samples), 1),
