@@ -60,7 +60,7 @@ $(VENV)/bin/python:
 
 $(VENV)/.serve: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@# Bytecode is made of what is imported; of the rest it would be a seventh of the install.
-	$(PIP) --no-compile -e '.[serve]'
+	$(PIP) --no-compile -e '.[serve,draw]'
 	touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python

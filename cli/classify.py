@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from bundle.store import Bundle, BundleError, load_bundle
 from cli.configuration import settings_from
+from cli.contact_sheet import ContactSheet, Looked
 from cli.jsonlines import JsonLinesFile
 from service.classify import Body, Rooms, classify
 from service.engine.runners.base import RunnerError
@@ -24,6 +25,7 @@ from service.errors import BadParameter, Internal, Problem
 from service.metrics import Metrics
 from service.schemas import Classification, Parameters, parse_parameters
 from service.settings import Settings
+from service.steps import StepReport
 from service.wiring import make_runner, open_rooms
 
 SUFFIXES = frozenset(
@@ -47,6 +49,9 @@ _UNBOUNDED = {"max_upload_bytes": sys.maxsize, "request_timeout_seconds": 86_400
 @click.option("--trace", is_flag=True, help="With --json or --out: one entry per step.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per video.")
 @click.option("--out", type=click.Path(path_type=Path), help="Add answers to this JSON Lines file; skip what it has.")
+@click.option(
+    "--draw", metavar="FILE.png", type=click.Path(path_type=Path), help="Draw what was looked at, as a sheet."
+)
 def command(
     videos: tuple[Path, ...],
     bundle: Path | None,
@@ -57,6 +62,7 @@ def command(
     trace: bool,
     as_json: bool,
     out: Path | None,
+    draw: Path | None,
 ) -> int:
     """Classify video files, and the videos in folders.
 
@@ -77,13 +83,16 @@ def command(
     with JsonLinesFile(out) if out else nullcontext() as store:
         if store is not None:
             files = [file for file in files if str(file) not in store.keys]
-        report = _Report(as_json, store, total=len(files))
+        sheet = ContactSheet.at(draw, loaded.manifest, len(files)) if draw else None
+        report = _Report(as_json, store, sheet, total=len(files))
         try:
             asyncio.run(_classify_all(files, loaded, settings, ask, report))
         except RunnerError as error:
             raise click.ClickException(str(error)) from error
         finally:
             report.close()
+        if sheet is not None:
+            sheet.write()
     return 1 if report.failed else 0
 
 
@@ -97,22 +106,30 @@ class _Failure:
 class _Report:
     """Where answers go: to the terminal or as JSON, and to the file of answers."""
 
-    def __init__(self, as_json: bool, store: JsonLinesFile | None, total: int) -> None:
+    def __init__(self, as_json: bool, store: JsonLinesFile | None, sheet: ContactSheet | None, total: int) -> None:
         self.failed = 0
         self._as_json = as_json
         self._store = store
+        self._sheet = sheet
         self._bar = tqdm(total=total, unit="video", disable=not sys.stderr.isatty(), leave=False, delay=1)
 
-    def add(self, file: Path, result: Classification | _Failure) -> None:
+    @property
+    def drawn(self) -> bool:
+        """Whether the steps of each video are wanted."""
+        return self._sheet is not None
+
+    def add(self, file: Path, result: Looked | _Failure) -> None:
         """Report one file."""
         if isinstance(result, _Failure):
             self.failed += 1
             tqdm.write(f"adafocus: {click.format_filename(file)}: {result.reason}", file=sys.stderr)
         else:
-            line = json.dumps({"file": str(file), **json.loads(result.to_json())})
+            line = json.dumps({"file": str(file), **json.loads(result.answer.to_json())})
             if self._store is not None:
                 self._store.append(str(file), line)
-            tqdm.write(line if self._as_json else _summary(file, result), file=sys.stdout)
+            tqdm.write(line if self._as_json else _summary(file, result.answer), file=sys.stdout)
+            if self._sheet is not None:
+                self._sheet.add(result)
         self._bar.update()
 
     def close(self) -> None:
@@ -124,13 +141,13 @@ async def _classify_all(
     files: Iterable[Path], bundle: Bundle, settings: Settings, ask: Parameters, report: _Report
 ) -> None:
     """Classify as many at once as the engine has slots, and report in order."""
-    running: deque[tuple[Path, asyncio.Task[Classification | _Failure]]] = deque()
+    running: deque[tuple[Path, asyncio.Task[Looked | _Failure]]] = deque()
     async with open_rooms(bundle, settings, Metrics(bundle.manifest.steps), make_runner) as rooms:
         try:
             for file in files:
                 if len(running) == rooms.engine.admission.slots:
                     await _report_first(running, report)
-                running.append((file, asyncio.create_task(_classify(rooms, file, ask))))
+                running.append((file, asyncio.create_task(_classify(rooms, file, ask, report.drawn))))
             while running:
                 await _report_first(running, report)
         finally:
@@ -139,22 +156,24 @@ async def _classify_all(
             await asyncio.gather(*(task for _, task in running), return_exceptions=True)
 
 
-async def _report_first(running: deque[tuple[Path, asyncio.Task[Classification | _Failure]]], report: _Report) -> None:
+async def _report_first(running: deque[tuple[Path, asyncio.Task[Looked | _Failure]]], report: _Report) -> None:
     file, task = running[0]
     report.add(file, await task)
     running.popleft()
 
 
-async def _classify(rooms: Rooms, file: Path, ask: Parameters) -> Classification | _Failure:
+async def _classify(rooms: Rooms, file: Path, ask: Parameters, drawn: bool) -> Looked | _Failure:
+    reports: list[StepReport] = []
     try:
         body = Body(_chunks(file), expected_bytes=await asyncio.to_thread(_size, file))
-        return await classify(rooms, body, ask, uuid.uuid4().hex)
+        answer = await classify(rooms, body, ask, uuid.uuid4().hex, reports.append if drawn else None)
     except Problem as problem:
         # Over HTTP the cause of a fault is nobody's business; here it is the caller's own machine.
         why = problem.__cause__ if isinstance(problem, Internal) else None
         return _Failure(f"{why or problem.detail} ({problem.code})")
     except OSError as error:
         return _Failure(error.strerror or str(error))
+    return Looked(click.format_filename(file.name), answer, reports)
 
 
 async def _chunks(file: Path) -> AsyncIterator[bytes]:
