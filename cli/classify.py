@@ -7,7 +7,7 @@ import json
 import sys
 import uuid
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ from bundle.store import Bundle, BundleError, load_bundle
 from cli.configuration import settings_from
 from cli.contact_sheet import ContactSheet, Looked
 from cli.jsonlines import JsonLinesFile
+from cli.videos import videos_at
 from service.classify import Body, Rooms, classify
 from service.engine.runners.base import RunnerError
 from service.errors import BadParameter, Internal, Problem
@@ -27,12 +28,6 @@ from service.schemas import Classification, Parameters, parse_parameters
 from service.settings import Settings
 from service.steps import StepReport
 from service.wiring import make_runner, open_rooms
-
-SUFFIXES = frozenset(
-    {".mp4", ".m4v", ".mov", ".3gp", ".mkv", ".webm", ".avi", ".ts", ".m2ts", ".mts"}
-    | {".mpg", ".mpeg", ".vob", ".flv", ".wmv", ".asf", ".ogv", ".ogg", ".gif"}
-)
-"""Which files of a folder are taken for videos. A file that is named itself is always tried."""
 
 _CHUNK_BYTES = 1 << 20
 _UNBOUNDED = {"max_upload_bytes": sys.maxsize, "request_timeout_seconds": 86_400.0}
@@ -77,9 +72,7 @@ def command(
         raise click.ClickException(str(error)) from error
     except BadParameter as error:
         raise click.UsageError(error.detail) from error
-    files = list(dict.fromkeys(_files(videos)))
-    if not files:
-        raise click.ClickException("no videos there; of a folder, files are taken that end as video files do")
+    files = videos_at(videos)
     with JsonLinesFile(out) if out else nullcontext() as store:
         if store is not None:
             files = [file for file in files if str(file) not in store.keys]
@@ -185,16 +178,6 @@ async def _chunks(file: Path) -> AsyncIterator[bytes]:
 def _size(file: Path) -> int | None:
     """Bytes of a file; None for a pipe, which has no size beforehand."""
     return file.stat().st_size if file.is_file() else None
-
-
-def _files(paths: Iterable[Path]) -> Iterator[Path]:
-    """The files named, and the videos in the folders named, sorted."""
-    for path in paths:
-        if path.is_dir():
-            inside = (file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
-            yield from sorted(inside)
-        else:
-            yield path
 
 
 def _summary(file: Path, answer: Classification) -> str:
