@@ -27,26 +27,41 @@ async def open_rooms(bundle: Bundle, settings: Settings, metrics: Metrics, make:
         RunnerError: there is no such backend, or it cannot run here.
         WorkerStartError: the decoders cannot be started.
     """
-    runner = await asyncio.to_thread(make, bundle, settings)
-    manifest = bundle.manifest.served_in(runner.precision)
-    # A video in a slot holds a decoder until it leaves, so there are as many slots as decoders.
-    slots = settings.decode_workers
-    metrics.slots(slots)
-    metrics.queue_limit(settings.max_queue)
-    engine = Engine(
-        manifest,
-        runner,
-        slots=slots,
-        max_batch=settings.max_batch,
-        max_queue=settings.max_queue,
-        observer=metrics,
+    pool = DecodePool(
+        PoolSettings(
+            workers=settings.decode_workers,
+            crop=bundle.manifest.geometry.crop,
+            memory_bytes=settings.decode_memory_bytes,
+        ),
+        metrics,
     )
-    pool = PoolSettings(
-        workers=settings.decode_workers, crop=manifest.geometry.crop, memory_bytes=settings.decode_memory_bytes
-    )
-    async with running(engine), DecodePool(pool, metrics) as decoder:
-        metrics.model_loaded(manifest.name, manifest.version, runner.backend, runner.precision)
-        yield Rooms(engine, decoder, metrics, settings)
+    decoders = asyncio.create_task(pool.start())  # while the model is loaded
+    try:
+        runner = await asyncio.to_thread(make, bundle, settings)
+        manifest = bundle.manifest.served_in(runner.precision)
+        # A video in a slot holds a decoder until it leaves, so there are as many slots as decoders.
+        slots = settings.decode_workers
+        metrics.slots(slots)
+        metrics.queue_limit(settings.max_queue)
+        engine = Engine(
+            manifest,
+            runner,
+            slots=slots,
+            max_batch=settings.max_batch,
+            max_queue=settings.max_queue,
+            observer=metrics,
+        )
+        async with running(engine):
+            await decoders
+            metrics.model_loaded(manifest.name, manifest.version, runner.backend, runner.precision)
+            try:
+                yield Rooms(engine, pool, metrics, settings)
+            finally:
+                await pool.close()
+    finally:
+        decoders.cancel()
+        await asyncio.gather(decoders, return_exceptions=True)
+        await pool.close()
 
 
 def make_runner(bundle: Bundle, settings: Settings) -> Runner:

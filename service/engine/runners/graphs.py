@@ -22,6 +22,7 @@ from service.engine.runners.base import (
     StateWidths,
     UInt8,
 )
+from service.engine.runners.memory import return_freed_memory
 
 COMPONENTS: tuple[Component, ...] = ("glance", "focus")
 
@@ -106,6 +107,7 @@ class GraphRunner:
         for size in reversed(self._batch_sizes):
             for name, graph in self._graphs.items():
                 self._run(name, example_feeds(graph, size))
+        return_freed_memory()
 
     def close(self) -> None:
         """Give the device back."""

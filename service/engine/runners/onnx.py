@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import onnxruntime as ort
@@ -44,8 +45,12 @@ def open_cpu(files: Mapping[Component, Path], graphs: Graphs, threads: int, prec
     Raises:
         RunnerError: a file cannot be loaded.
     """
+    _share_one_arena()
     options = _options(threads)
-    return OnnxSessions({name: _session(file, options, [CPU]) for name, file in files.items()}, graphs)
+    options.add_session_config_entry("session.use_env_allocators", "1")
+    with ThreadPoolExecutor(len(files)) as loaders:
+        sessions = loaders.map(lambda file: _session(file, options, [CPU]), files.values())
+        return OnnxSessions(dict(zip(files, sessions, strict=True)), graphs)
 
 
 def open_cuda(files: Mapping[Component, Path], graphs: Graphs, threads: int, precision: Precision) -> Executor:
@@ -69,6 +74,19 @@ def open_cuda(files: Mapping[Component, Path], graphs: Graphs, threads: int, pre
                 "ONNX Runtime finds no CUDA device that it can use; look at nvidia-smi, or choose onnxruntime-cpu"
             )
     return OnnxSessions(sessions, graphs)
+
+
+def _share_one_arena() -> None:
+    """Let both sessions, which never run at once, work in the same memory, which grows by what is needed only."""
+    where = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
+    same_as_requested, default = 1, -1
+    sizes = {
+        "max_mem": 0,
+        "arena_extend_strategy": same_as_requested,
+        "initial_chunk_size_bytes": default,
+        "max_dead_bytes_per_chunk": default,
+    }
+    ort.create_and_register_allocator(where, ort.OrtArenaCfg(sizes))
 
 
 def _options(threads: int) -> ort.SessionOptions:
