@@ -16,6 +16,7 @@ import click
 from tqdm import tqdm
 
 from bundle.store import Bundle, BundleError, load_bundle
+from cli.completion import operating_points
 from cli.configuration import settings_from
 from cli.contact_sheet import ContactSheet, Looked
 from cli.jsonlines import JsonLinesFile
@@ -38,7 +39,13 @@ _UNBOUNDED = {"max_upload_bytes": sys.maxsize, "request_timeout_seconds": 86_400
 @click.argument("videos", metavar="VIDEO...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--bundle", type=click.Path(path_type=Path), help="Folder of the bundle; default: the one shipped.")
 @click.option("--backend", metavar="NAME", help="Runtime, as onnxruntime-cpu; default: the best one installed.")
-@click.option("--exit", "exit_point", metavar="POINT", help="Operating point; default: the bundle's own choice.")
+@click.option(
+    "--exit",
+    "exit_point",
+    metavar="POINT",
+    shell_complete=operating_points,
+    help="Operating point; default: the bundle's own choice.",
+)
 @click.option("--top-k", metavar="N", help="How many predictions; default 5.")
 @click.option("--max-gflops", metavar="X", help="Hard cap on the compute of each video.")
 @click.option("--trace", is_flag=True, help="With --json or --out: one entry per step.")

@@ -14,6 +14,9 @@ import sys
 from collections.abc import Sequence
 
 import click
+from click.shell_completion import CompletionItem
+
+from cli import completion
 
 SUMMARIES = {
     "serve": "Run the HTTP service.",
@@ -23,6 +26,7 @@ SUMMARIES = {
     "calibrate": "Solve temperature and exit thresholds on held-aside videos.",
     "export": "Turn a checkpoint into a bundle.",
     "inspect": "Say what is in a bundle.",
+    "bench": "Load a running service: throughput, latency, goodput, price.",
 }
 """The verbs in the order a reader meets them. They stand here so that ``--help`` need not import them."""
 
@@ -55,10 +59,22 @@ class Verbs(click.Group):
             raise TypeError(f"cli.{cmd_name}.command is no click command")
         return command
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """The verbs that begin so, without importing them, and the options."""
+        verbs = [CompletionItem(name, help=text) for name, text in SUMMARIES.items() if name.startswith(incomplete)]
+        return verbs + click.Command.shell_complete(self, ctx, incomplete)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the verbs without importing them."""
         with formatter.section("Verbs"):
             formatter.write_dl(list(SUMMARIES.items()))
+
+
+def _print_completion(ctx: click.Context, param: click.Parameter, shell: str | None) -> None:
+    if shell is None or ctx.resilient_parsing:
+        return
+    click.echo(completion.script(shell, ctx.command))
+    ctx.exit()
 
 
 def _print_version(ctx: click.Context, param: click.Parameter, wanted: bool) -> None:
@@ -79,6 +95,14 @@ def _print_version(ctx: click.Context, param: click.Parameter, wanted: bool) -> 
     epilog="Example: adafocus classify samples --exit balanced",
 )
 @click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Say which.")
+@click.option(
+    "--completion",
+    type=click.Choice(completion.SHELLS),
+    is_eager=True,
+    expose_value=False,
+    callback=_print_completion,
+    help='Teach the shell to complete: eval "$(adafocus --completion bash)".',
+)
 def adafocus() -> None:
     """Video classification that stops looking as soon as it is sure (AdaFocusV2)."""
 
