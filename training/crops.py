@@ -10,6 +10,7 @@ import hashlib
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import overload
@@ -18,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
+from training.ahead import ahead, processors
 from training.data import Clip, ClipSet
 from training.errors import DataError
 from training.frames import frame_count, read_frames
@@ -187,29 +189,51 @@ def decode_all(
     plan: CropPlan,
     cache: Path | None = None,
     report: Callable[[Broken], None] | None = None,
+    check: Callable[[], None] = lambda: None,
 ) -> Crops:
     """Decode every clip once, in memory or, with ``cache``, in files that later runs find again.
 
-    A clip that cannot be decoded is reported and left out.
+    As many clips at a time as there are processors. A clip that cannot be decoded is reported and left out.
+
+    Args:
+        data: the clips.
+        plan: which of their frames are kept, and how large.
+        cache: folder for files of decoded crops.
+        report: told of each clip that cannot be decoded.
+        check: called after each clip; may raise to stop.
 
     Raises:
         DataError: not one clip could be decoded.
     """
+
+    def decode(clip: Clip) -> Pixels | Path | Broken:
+        try:
+            return _cached(clip, plan, cache) if cache else decode_clip(clip, plan)
+        except (VideoError, DataError, OSError) as error:
+            return Broken(clip.path, str(error))
+
     good: list[Clip] = []
     pixels: list[Pixels] = []
     files: list[Path] = []
     broken: list[Broken] = []
-    for clip in tqdm(data.clips, unit="clip", desc="decoding", disable=not sys.stderr.isatty(), leave=False, delay=1):
-        try:
-            if cache:
-                files.append(_cached(clip, plan, cache))
-            else:
-                pixels.append(decode_clip(clip, plan))
+    workers = processors()
+    with ThreadPoolExecutor(workers) as pool:
+        decoded = zip(data.clips, ahead(pool, decode, data.clips, depth=2 * workers), strict=True)
+        hidden = not sys.stderr.isatty()
+        for clip, made in tqdm(
+            decoded, total=len(data.clips), unit="clip", desc="decoding", disable=hidden, leave=False, delay=1
+        ):
+            check()
+            if isinstance(made, Broken):
+                broken.append(made)
+                if report is not None:
+                    report(made)
+                continue
             good.append(clip)
-        except (VideoError, DataError, OSError) as error:
-            broken.append(Broken(clip.path, str(error)))
-            if report is not None:
-                report(broken[-1])
+            if isinstance(made, Path):
+                files.append(made)
+            else:
+                pixels.append(made)
     if not good:
         raise DataError(f"not one of {len(data.clips)} clips can be decoded; the first: {broken[0].reason}")
     return Crops(data.only(good), _OnDisk(files) if cache else pixels, tuple(broken))

@@ -20,6 +20,7 @@ from tqdm import tqdm
 from bundle.exit_rule import probabilities
 from model import build
 from model.checkpoint import save_checkpoint
+from training.ahead import ahead
 from training.augment import Augment
 from training.average_precision import mean_average_precision
 from training.batches import Batch, batches, drawn_labels, own_part
@@ -84,7 +85,7 @@ def train(
     with joined(device) as place, stopping_politely() as stop:
         trainer = _Trainer((learn, aside), recipe, folder, say, place)
         trainer.begin(initial)
-        trainer.decode(cache)
+        trainer.decode(cache, stop)
         trainer.run(stop)
         place.wait()
     return Outcome(folder.last, tuple(trainer.progress.history), trainer.broken)
@@ -127,16 +128,16 @@ class _Trainer:
         size = self._model.config.frame_size
         self._augment = Augment(training_plan(self._recipe), self._recipe.data, size, place.device)
 
-    def decode(self, cache: Path | None) -> None:
+    def decode(self, cache: Path | None, stop: Stop) -> None:
         """Decode every clip that is needed, before the first epoch rather than in it."""
         if cache and not self._place.first:
-            self._place.wait()  # for the first to fill the cache
+            self._place.wait()  # until the first has filled the cache
         start = time.perf_counter()
         learn, aside = self._sets
-        self._crops = decode_all(learn, training_plan(self._recipe), cache, self._report)
+        self._crops = decode_all(learn, training_plan(self._recipe), cache, self._report, stop.check)
         self._aside: Crops | None = None
         if aside.clips:
-            self._aside = decode_all(aside, serving_plan(self._recipe), cache, self._report)
+            self._aside = decode_all(aside, serving_plan(self._recipe), cache, self._report, stop.check)
         if cache and self._place.first:
             self._place.wait()
         self.broken = self._crops.broken + (self._aside.broken if self._aside else ())
@@ -205,13 +206,13 @@ class _Trainer:
             labels = drawn_labels([self._crops.data.clips[index] for index in own], random)
             return frames, torch.tensor(labels, device=self._place.device)
 
-        with ThreadPoolExecutor(1) as ahead:  # one: random numbers are drawn in the order of the batches
-            coming = ahead.submit(load, every[0])
-            for following in [*every[1:], None]:
+        with ThreadPoolExecutor(1) as pool:  # one: random numbers are drawn in the order of the batches
+            coming = ahead(pool, load, every, depth=1)
+            while True:
                 with clock("load"):
-                    ready = coming.result()
-                if following is not None:
-                    coming = ahead.submit(load, following)
+                    ready = next(coming, None)
+                if ready is None:
+                    return
                 yield ready
 
     def _step(self, frames: torch.Tensor, labels: torch.Tensor, objective: nn.Module, clock: Clock) -> dict[str, float]:

@@ -71,6 +71,21 @@ def test_broken_clips_are_reported_with_their_path_and_skipped(
     assert len(crops.data.clips) == len(crops.pixels) == 10
 
 
+def test_decoding_stops_when_asked_to(clip_folder: Path, tiny_recipe: Make) -> None:
+    class StoppedError(Exception):
+        pass
+
+    calls = []
+
+    def check() -> None:
+        calls.append(1)
+        if len(calls) == 3:
+            raise StoppedError
+
+    with pytest.raises(StoppedError):
+        decode_all(list_clips(clip_folder), serving_plan(tiny_recipe()), check=check)
+
+
 def test_nothing_decodable_is_an_error(tmp_path: Path, tiny_recipe: Make) -> None:
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
