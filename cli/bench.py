@@ -1,0 +1,105 @@
+"""`adafocus bench`: how much load a running service takes, how fast, and at what price."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+import httpx
+from tqdm import tqdm
+
+from cli.load import Plan, Report, Sample, report, run
+from cli.videos import videos_at
+
+
+@click.command("bench", epilog="Example: adafocus bench --rate 20 --requests 200 --slo 100 samples/*.mp4")
+@click.argument("videos", metavar="VIDEO...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--url", default="http://localhost:8000", show_default=True, help="Where the service listens.")
+@click.option("--rate", type=click.FloatRange(min=0, min_open=True), help="Open loop: requests per second (Poisson).")
+@click.option("--concurrency", type=click.IntRange(1, 1024), help="Closed loop: clients that wait for their answers.")
+@click.option("--requests", type=click.IntRange(1, 1_000_000), default=100, show_default=True, help="How many.")
+@click.option("--slo", type=click.FloatRange(min=0, min_open=True), default=100.0, show_default=True, metavar="MS")
+@click.option("--exit", "exit_point", metavar="POINT", help="Operating point; default: the bundle's own choice.")
+@click.option("--deadline-ms", metavar="MS", help="Deadline of each request.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the arrivals of an open loop.")
+@click.option("--key", envvar="ADAFOCUS_KEY", help="API key, if the service asks for one.")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+def command(
+    videos: tuple[Path, ...],
+    url: str,
+    rate: float | None,
+    concurrency: int | None,
+    requests: int,
+    slo: float,
+    exit_point: str | None,
+    deadline_ms: str | None,
+    seed: int,
+    key: str | None,
+    as_json: bool,
+) -> int:
+    """Load a running service with videos and report throughput, latency, goodput at --slo and GFLOPs per request.
+
+    Closed loop by default (one client). In an open loop latency counts from when a request was due, so that waiting
+    for a service that cannot keep up is not hidden.
+    """
+    if rate is not None and concurrency is not None:
+        raise click.UsageError("--rate is an open loop and --concurrency a closed one; give one of them")
+    asked = {"exit": exit_point, "deadline_ms": deadline_ms}
+    plan = Plan(
+        url=url.rstrip("/"),
+        clips=[video.read_bytes() for video in videos_at(videos)],
+        parameters={name: value for name, value in asked.items() if value is not None},
+        requests=requests,
+        rate=rate,
+        concurrency=concurrency or 1,
+        seed=seed,
+        key=key,
+    )
+    _check(plan)
+    samples: list[Sample] = []
+    with tqdm(total=requests, unit="req", disable=not sys.stderr.isatty()) as bar:
+
+        def done(sample: Sample) -> None:
+            samples.append(sample)
+            bar.update()
+
+        asyncio.run(run(plan, done))
+    summary = report(samples, slo)
+    click.echo(json.dumps(asdict(summary)) if as_json else _table(summary))
+    return 0 if summary.answered else 1
+
+
+def _check(plan: Plan) -> None:
+    """One request before the load, so that what is wrong with all of them is said once."""
+    try:
+        answer = httpx.post(
+            f"{plan.url}/classify", content=plan.clips[0], params=plan.parameters, headers=plan.headers, timeout=60.0
+        )
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise click.ClickException(
+            f"no service answers at {plan.url} ({error}); start one with 'adafocus serve'"
+        ) from error
+    if answer.status_code != 200:
+        try:
+            detail = answer.json()["detail"]
+        except (ValueError, KeyError, TypeError):
+            detail = "no detail was given"
+        raise click.ClickException(f"the first request was answered {answer.status_code}: {detail}")
+
+
+def _table(summary: Report) -> str:
+    statuses = ", ".join(f"{status if status != '0' else 'no answer'}: {n}" for status, n in summary.statuses.items())
+    latency = " · ".join(f"{name} {value:.1f}" for name, value in summary.latency_ms.items())
+    return "\n".join(
+        [
+            f"requests    {summary.requests} in {summary.seconds:.1f} s ({statuses})",
+            f"throughput  {summary.throughput:.1f} answers/s",
+            f"goodput     {summary.goodput:.1f} answers/s within {summary.slo_ms:g} ms",
+            f"latency     {latency} ms",
+            f"compute     {summary.gflops_per_request:.4g} GFLOPs per request, {summary.share_of_full:.0%} of full",
+        ]
+    )

@@ -1,0 +1,164 @@
+"""A load on a running service, open or closed loop, and what came of it.
+
+In a *closed* loop so many clients each wait for their answer before they ask again: throughput at a given concurrency.
+In an *open* loop requests arrive by themselves, at random moments of a given mean rate (Poisson), whether or not the
+service keeps up: only this shows what waiting costs, so latency is counted from the moment a request was due.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+
+import httpx
+
+PERCENTILES = (50, 90, 95, 99)
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One request: when it was due and answered (seconds on one clock), its status (0: none came), and its price."""
+
+    due: float
+    answered: float
+    status: int
+    gflops: float = 0.0
+    gflops_full: float = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """From the moment it was due to its answer."""
+        return self.answered - self.due
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to send.
+
+    Attributes:
+        url: of the service.
+        clips: contents of the videos, taken in turn.
+        parameters: of each request.
+        requests: how many.
+        rate: open loop: requests per second on average. None: closed loop.
+        concurrency: closed loop: clients.
+        seed: of the arrivals.
+        key: API key.
+    """
+
+    url: str
+    clips: Sequence[bytes]
+    parameters: dict[str, str]
+    requests: int
+    rate: float | None = None
+    concurrency: int = 1
+    seed: int = 0
+    key: str | None = None
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What each request carries beside the clip."""
+        return {} if self.key is None else {"Authorization": f"Bearer {self.key}"}
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What came of a load; milliseconds are of answered requests.
+
+    ``goodput`` counts answers within the objective, per second: what a caller with that patience gets.
+    """
+
+    requests: int
+    answered: int
+    seconds: float
+    throughput: float
+    goodput: float
+    slo_ms: float
+    latency_ms: dict[str, float]
+    gflops_per_request: float
+    share_of_full: float
+    statuses: dict[str, int] = field(default_factory=dict)
+
+
+def percentile(ascending: Sequence[float], percent: float) -> float:
+    """The smallest value that at least ``percent`` of them do not exceed; NaN of none."""
+    if not ascending:
+        return float("nan")
+    rank = -(-len(ascending) * percent // 100)
+    return ascending[max(0, int(rank) - 1)]
+
+
+def report(samples: Sequence[Sample], slo_ms: float) -> Report:
+    """Sum up a load.
+
+    Args:
+        samples: at least one.
+        slo_ms: the objective for a request's latency.
+    """
+    good = [sample for sample in samples if sample.status == 200]
+    latencies = sorted(sample.seconds * 1e3 for sample in good)
+    seconds = max(sample.answered for sample in samples) - min(sample.due for sample in samples)
+    spent, full = sum(sample.gflops for sample in good), sum(sample.gflops_full for sample in good)
+    per_second = 1 / seconds if seconds > 0 else 0.0
+    return Report(
+        requests=len(samples),
+        answered=len(good),
+        seconds=seconds,
+        throughput=len(good) * per_second,
+        goodput=sum(value <= slo_ms for value in latencies) * per_second,
+        slo_ms=slo_ms,
+        latency_ms={f"p{percent}": percentile(latencies, percent) for percent in PERCENTILES},
+        gflops_per_request=spent / len(good) if good else 0.0,
+        share_of_full=spent / full if full else 0.0,
+        statuses={str(status): count for status, count in sorted(Counter(s.status for s in samples).items())},
+    )
+
+
+async def run(plan: Plan, done: Callable[[Sample], None], clock: Callable[[], float] = time.perf_counter) -> None:
+    """Send the load; ``done`` is told of each request as it ends."""
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
+    async with httpx.AsyncClient(base_url=plan.url, headers=plan.headers, timeout=60.0, limits=limits) as client:
+        if plan.rate is None:
+            numbers = iter(range(plan.requests))
+
+            async def user() -> None:
+                for number in numbers:
+                    done(await _ask(client, plan, number, clock(), clock))
+
+            await asyncio.gather(*(user() for _ in range(plan.concurrency)))
+            return
+
+        async def one(number: int, due: float) -> None:
+            done(await _ask(client, plan, number, due, clock))
+
+        async with asyncio.TaskGroup() as group:
+            number = 0
+            async for due in _arrivals(plan, plan.rate, clock):
+                group.create_task(one(number, due))
+                number += 1
+
+
+async def _arrivals(plan: Plan, rate: float, clock: Callable[[], float]) -> AsyncIterator[float]:
+    """The moments at which requests are due, as they come; a late start does not move the later ones."""
+    chance = random.Random(plan.seed)  # noqa: S311 - arrivals, not secrets
+    due = clock()
+    for _ in range(plan.requests):
+        due += chance.expovariate(rate)
+        await asyncio.sleep(max(0.0, due - clock()))
+        yield due
+
+
+async def _ask(client: httpx.AsyncClient, plan: Plan, number: int, due: float, clock: Callable[[], float]) -> Sample:
+    try:
+        answer = await client.post("/classify", content=plan.clips[number % len(plan.clips)], params=plan.parameters)
+    except httpx.HTTPError:
+        return Sample(due, clock(), 0)
+    answered = clock()
+    if answer.status_code != 200:
+        return Sample(due, answered, answer.status_code)
+    compute = answer.json()["compute"]
+    return Sample(due, answered, 200, float(compute["gflops"]), float(compute["gflops_full"]))
