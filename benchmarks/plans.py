@@ -49,10 +49,10 @@ KINDS = (
 
 
 def make_clip(kind: ClipKind, rate: int = 25) -> bytes:
-    """H.264 in MP4: a moving gradient with some noise, so that there is something to decode."""
+    """H.264 in MP4: a moving gradient under a sensor's noise, which no frame shares with the one before."""
     sink = io.BytesIO()
     rng = np.random.default_rng(0)
-    noise = rng.integers(0, 6, (kind.height, kind.width, 3), dtype=np.uint8)
+    grain = rng.integers(0, 12, (8, kind.height, kind.width, 1), dtype=np.uint8)
     ramp = np.linspace(0, 200, kind.width, dtype=np.uint8)[None, :, None]
     with av.open(sink, "w", format="mp4") as container:
         options = {"preset": "ultrafast", "g": str(kind.key_every), "keyint_min": str(min(kind.key_every, 25))}
@@ -60,8 +60,10 @@ def make_clip(kind: ClipKind, rate: int = 25) -> bytes:
         stream.width, stream.height, stream.pix_fmt = kind.width, kind.height, "yuv420p"
         stream.time_base = Fraction(1, rate)
         for number in range(kind.seconds * rate):
-            pixels = np.roll(ramp, 3 * number, axis=1) + np.roll(noise, number, axis=0)
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels, dtype=np.uint8), format="rgb24")
+            pixels = np.roll(ramp, 3 * number, axis=1) + grain[rng.integers(8)]
+            frame = av.VideoFrame.from_ndarray(
+                np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3)), dtype=np.uint8), format="rgb24"
+            )
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return sink.getvalue()

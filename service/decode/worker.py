@@ -29,6 +29,7 @@ from video.limits import MediaLimits
 from video.probe import open_video
 from video.transform import Geometry
 
+_KEPT_FREE_BYTES = 16 << 20
 _REHEARSAL = bytes.fromhex(
     "47494638396102000200800000000000ffffff"  # a GIF of two pixels squared, black and white
     "21f90400040000002c000000000200020000020284510021f90400040000002c0000000002000200000202848f003b"  # and two frames
@@ -92,10 +93,31 @@ def _import_everything() -> None:
             pass
 
 
+class _Mallinfo2(ctypes.Structure):
+    """What the GNU libc says of its heap, in bytes; ``fordblks`` is what lies free in it."""
+
+    _fields_ = (
+        *((name, ctypes.c_size_t) for name in ("arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks")),
+        *((name, ctypes.c_size_t) for name in ("uordblks", "fordblks", "keepcost")),
+    )
+
+
 def _memory_returner() -> Callable[[], None]:
-    """What returns freed memory to the system: a large video would otherwise be kept paid for, by every worker."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # the GNU libc has it
-    return (lambda: None) if trim is None else (lambda: trim(0))
+    """What returns freed memory to the system: a large video would otherwise be kept paid for, by every worker.
+
+    A little is kept: given back, it would have to be asked for again, page by page, by the next small video.
+    """
+    libc = ctypes.CDLL(None)
+    trim, ask = getattr(libc, "malloc_trim", None), getattr(libc, "mallinfo2", None)  # the GNU libc has them
+    if trim is None or ask is None:
+        return lambda: None
+    ask.restype = _Mallinfo2
+
+    def give_back() -> None:
+        if ask().fordblks > _KEPT_FREE_BYTES:
+            trim(0)
+
+    return give_back
 
 
 def _fall_silent() -> None:
