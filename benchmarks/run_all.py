@@ -27,6 +27,7 @@ def main() -> None:
             ["plans"],
             ["isolation"],
             ["recipe_bundle", paper],
+            ["against_torch", paper],
             ["refill", "--bundle", paper, "--videos", "64", "--rounds", "3", "--batches", "8"],
             ["soak"],
         ]
