@@ -15,6 +15,13 @@ from service.engine.runners.graphs import Executor, Graphs
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
 
+SPIN_MICROSECONDS = 50
+"""How long a thread waits awake for the next operator. Waking one costs a quarter of a run's time; one that stays awake
+for longer takes the decoders' processors (docs/backends.md)."""
+
+KNOWS_SPIN_DURATION = (1, 30)
+"""ONNX Runtime since which a thread can be told for how long; before, it is for ever or not at all."""
+
 _Providers = list[str | tuple[str, dict[str, str]]]
 
 
@@ -94,9 +101,15 @@ def _options(threads: int) -> ort.SessionOptions:
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 4  # what goes wrong is raised, and says so once
-    # Waiting threads must sleep: spinning ones take the decoder's processor on a small machine.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if _version() >= KNOWS_SPIN_DURATION:
+        options.add_session_config_entry("session.intra_op.spin_duration_us", str(SPIN_MICROSECONDS))
+    else:
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return options
+
+
+def _version() -> tuple[int, ...]:
+    return tuple(int(part) for part in ort.__version__.split(".")[:2])
 
 
 def _session(file: Path, options: ort.SessionOptions, providers: _Providers) -> ort.InferenceSession:
