@@ -3,7 +3,7 @@
 A: one sample clip with ``stream=true&exit=full``, to its first ``step`` and to its ``result``; B: without a stream.
 A B A B; medians.
 
-Run ``python -m benchmarks.first_step [--rounds 50]``.
+Run ``python -m benchmarks.first_step [--rounds 50] [--bundle FOLDER]``.
 """
 
 from __future__ import annotations
@@ -11,11 +11,13 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
+from pathlib import Path
 
 import httpx
 
 from benchmarks.machine import write_results
 from benchmarks.service_process import ROOT, running_service
+from bundle.store import load_bundle
 
 
 def streamed(http: httpx.Client, clip: bytes, frames: str) -> tuple[float, float]:
@@ -35,9 +37,11 @@ def main() -> None:
     """Measure, print, and write the CSV."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=50)
-    rounds = parser.parse_args().rounds
+    parser.add_argument("--bundle", type=Path, default=ROOT / "bundles" / "tank-state")
+    ask = parser.parse_args()
+    rounds, model = ask.rounds, load_bundle(ask.bundle).manifest.name
     rows = []
-    with running_service() as service, httpx.Client(base_url=service.url) as http:
+    with running_service("--bundle", str(ask.bundle)) as service, httpx.Client(base_url=service.url) as http:
         for path in sorted((ROOT / "samples").glob("*.mp4")):
             clip = path.read_bytes()
             first, whole, plain, drawn = [], [], [], []
@@ -51,6 +55,7 @@ def main() -> None:
                 plain.append(time.perf_counter() - begun)
             rows.append(
                 {
+                    "model": model,
                     "clip": path.name,
                     "first_step_ms": round(statistics.median(first) * 1e3, 2),
                     "first_step_with_frame_ms": round(statistics.median(drawn) * 1e3, 2),
@@ -61,7 +66,7 @@ def main() -> None:
                 }
             )
             print(rows[-1], flush=True)
-    print(write_results("first_step", "onnxruntime-cpu", rows))
+    print(write_results("first_step", model, rows))
 
 
 if __name__ == "__main__":

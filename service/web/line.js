@@ -3,7 +3,7 @@
 import { byId, el } from "./dom.js";
 import { confidence, label, seconds } from "./format.js";
 
-const MOST_IN_A_ROW = 16;
+const MOST_IN_A_ROW = 10;
 
 /** The time line of a run. */
 export class Line {
@@ -15,7 +15,8 @@ export class Line {
     this.model = model;
     this.choose = choose;
     this.cells = [];
-    byId("line").style.setProperty("--cells", Math.min(model.steps, MOST_IN_A_ROW));
+    const rows = Math.ceil(model.steps / MOST_IN_A_ROW);
+    byId("line").style.setProperty("--cells", Math.ceil(model.steps / rows));
   }
 
   /** Empty cells, one for each frame that may be looked at. */
