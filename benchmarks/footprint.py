@@ -9,6 +9,7 @@ times, and reads the processes' memory after one answer. Linux only.
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import subprocess
 import sys
@@ -30,7 +31,9 @@ def main() -> None:
         subprocess.run([sys.executable, "-m", "venv", environment], check=True)
         empty = megabytes(environment)
         pip = [environment / "bin" / "python", "-m", "pip", "install", "--quiet", "--no-compile"]
-        subprocess.run([*pip, "-c", ROOT / "constraints.txt", f"{ROOT}[serve]"], check=True)
+        # pip's own bytecode is not part of what it installs.
+        silent = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+        subprocess.run([*pip, "-c", ROOT / "constraints.txt", f"{ROOT}[serve]"], check=True, env=silent)
         installed = megabytes(environment) - empty
         samples = [start_and_classify(environment / "bin" / "adafocus") for _ in range(starts)]
         row = {
