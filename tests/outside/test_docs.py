@@ -1,4 +1,4 @@
-"""What docs/api.md tells readers to type and to run, typed and run."""
+"""What the docs tell readers to type and to run against the service, typed and run."""
 
 import os
 import re
@@ -10,14 +10,21 @@ import pytest
 
 from .conftest import COMMAND, ROOT
 
-PAGE = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```(sh|python)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+PAGES = {name: (ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("api.md", "operating-points.md")}
+BLOCKS = [
+    (f"{name}-{number}", language, code)
+    for name, page in PAGES.items()
+    for number, (language, code) in enumerate(
+        re.findall(r"^```(sh|python)\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    )
+]
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A place to work in, with the samples where the page has them."""
-    (tmp_path / "samples").symlink_to(ROOT / "samples")
+    for name in ("samples", "bundles"):
+        (tmp_path / name).symlink_to(ROOT / name)
     return tmp_path
 
 
@@ -29,9 +36,7 @@ def run(command: list[str], folder: Path) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize(
-    ("language", "code"), BLOCKS, ids=[f"{number}-{language}" for number, (language, _) in enumerate(BLOCKS)]
-)
+@pytest.mark.parametrize(("language", "code"), [block[1:] for block in BLOCKS], ids=[block[0] for block in BLOCKS])
 def test_it_runs(url: str, folder: Path, language: str, code: str) -> None:
     here = code.replace("http://localhost:8000", url).replace("localhost:8000", url.removeprefix("http://"))
     if language == "sh":
@@ -48,9 +53,10 @@ def test_the_page_names_every_code_of_the_api() -> None:
     codes = set(re.findall(r"├── \w+\s+\d{3} (\w+)|└── \w+\s+\d{3} (\w+)", source))
     named = {code for pair in codes for code in pair if code}
     assert len(named) > 15
-    assert {code for code in named if f"`{code}`" not in PAGE} == set()
+    assert {code for code in named if f"`{code}`" not in PAGES["api.md"]} == set()
 
 
-def test_its_pictures_are_there() -> None:
-    for name in re.findall(r"\]\((pictures/[^)]+)\)", PAGE):
+@pytest.mark.parametrize("page", PAGES)
+def test_what_a_page_links_to_is_there(page: str) -> None:
+    for name in re.findall(r"\]\(([\w/.-]+)\)", PAGES[page]):
         assert (ROOT / "docs" / name).is_file()
