@@ -129,12 +129,13 @@ def main() -> None:
     parser.add_argument("--videos", type=int, default=200)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--batches", type=int, nargs="+", default=[4, 8, 16])
+    parser.add_argument("--means", type=int, nargs="+", default=[4, 6, 8, 10], help="mean exit steps, of 16")
     ask = parser.parse_args()
     bundle = load_bundle(ask.bundle)
     steps = bundle.manifest.steps
     rows = []
     for batch in ask.batches:
-        for sixteenths in (4, 6, 8, 10):
+        for sixteenths in ask.means:
             mean = sixteenths * steps / 16
             leaving = exit_steps(ask.videos, steps, mean, seed=batch)
             static, refill, fill, outside = [], [], [], []
