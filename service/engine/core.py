@@ -131,9 +131,10 @@ class Engine:
     async def run(self, rows: Sequence[Row]) -> BatchRun:
         """Glance and focus of all rows, on the device's thread."""
         pairs = [self._intake.pixels(row) for row in rows]
+        seen = np.stack([glance for glance, _ in pairs])
         batch = Batch(
-            glance_frames=np.stack([glance for glance, _ in pairs]),
-            focus_frames=np.stack([focus for _, focus in pairs]),
+            glance_frames=seen,
+            focus_frames=seen if all(a is b for a, b in pairs) else np.stack([focus for _, focus in pairs]),
             policy_state=np.stack([row.policy_state for row in rows]),
             pooled_state=np.stack([row.pooled_state for row in rows]),
             step=np.array([row.step for row in rows], dtype=np.int64),

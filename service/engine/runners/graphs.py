@@ -30,7 +30,10 @@ Graphs = Mapping[Component, Graph]
 
 
 class Executor(Protocol):
-    """Both graphs of a bundle, loaded into a runtime. Calls come from one thread at a time."""
+    """Both graphs of a bundle, loaded into a runtime. Calls come from one thread at a time.
+
+    An array that is given stays as it is until the next call.
+    """
 
     def run(self, component: Component, feeds: Mapping[str, Array]) -> Mapping[str, Float32]:
         """Outputs by name; they stay as they are when the next call runs.
@@ -67,6 +70,7 @@ class GraphRunner:
         self._graphs = graphs
         self._inputs = {name: frozenset(spec.name for spec in graph.inputs) for name, graph in graphs.items()}
         self._batch_sizes = tuple(batch_sizes)
+        self._wholes: list[tuple[Array, Array]] = []
 
     def padded(self, rows: int) -> int:
         """The smallest planned batch size that holds the rows.
@@ -116,9 +120,22 @@ class GraphRunner:
     def _run(self, component: Component, feeds: Mapping[str, Array]) -> dict[str, Float32]:
         rows = len(next(iter(feeds.values())))
         size = self.padded(rows)
-        wanted = {key: _pad(value, size) for key, value in feeds.items() if key in self._inputs[component]}
-        outputs = self._executor.run(component, wanted)
-        return {key: value[:rows] for key, value in outputs.items()}
+        wanted = {key: value for key, value in feeds.items() if key in self._inputs[component]}
+        padded = {key: self._whole(value, size) for key, value in wanted.items()}
+        outputs = self._executor.run(component, padded)
+        cut = {key: value if rows == size else value[:rows] for key, value in outputs.items()}
+        self._wholes = [(wanted[key], padded[key]) for key in wanted] + [(cut[key], outputs[key]) for key in cut]
+        return cut
+
+    def _whole(self, array: Array, size: int) -> Array:
+        """The array with padding: the one that the last call was given with it, or gave, where it is the same.
+
+        So the focus gets the very arrays that the glance had and made, and a device need not be sent them again.
+        """
+        for known, whole in self._wholes:
+            if known is array and len(whole) == size:
+                return whole
+        return _pad(array, size)
 
 
 def graphs_of(manifest: Manifest, fmt: GraphFormat, precision: Precision) -> Graphs:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
+import io
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import onnxruntime as ort
@@ -14,6 +17,7 @@ from service.engine.runners.graphs import Executor, Graphs
 
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
+DRIVER = "libcuda.so.1"
 
 SPIN_MICROSECONDS = 50
 """How long a thread waits awake for the next operator. Waking one costs a quarter of a run's time; one that stays awake
@@ -60,27 +64,90 @@ def open_cpu(files: Mapping[Component, Path], graphs: Graphs, threads: int, prec
         return OnnxSessions(dict(zip(files, sessions, strict=True)), graphs)
 
 
+class DeviceSessions:
+    """The same with inputs and outputs bound to a device: what the glance saw and made is not sent to the focus again.
+
+    Every output comes back to the host, too: rows carry their own states, and the next batch may hold others. Beside a
+    frame, which only goes once, the states of a row are small.
+    """
+
+    def __init__(self, sessions: Mapping[Component, ort.InferenceSession], graphs: Graphs, device: str) -> None:
+        self._sessions = dict(sessions)
+        self._outputs = {name: [spec.name for spec in graph.outputs] for name, graph in graphs.items()}
+        self._device = device
+        self._there: list[tuple[Array, ort.OrtValue]] = []
+
+    def run(self, component: Component, feeds: Mapping[str, Array]) -> Mapping[str, Float32]:
+        """See `Executor`."""
+        session, names = self._sessions[component], self._outputs[component]
+        try:
+            sent = [(array, self._sent(array)) for array in feeds.values()]
+            binding = session.io_binding()
+            for name, (_, value) in zip(feeds, sent, strict=True):
+                binding.bind_ortvalue_input(name, value)
+            for name in names:
+                binding.bind_output(name, self._device)
+            session.run_with_iobinding(binding)
+            made = [(value.numpy(), value) for value in binding.get_outputs()]
+        except Exception as error:  # as above
+            raise RunnerError(f"the {component} graph failed") from error
+        self._there = sent + made
+        return dict(zip(names, (array for array, _ in made), strict=True))
+
+    def close(self) -> None:
+        """Drop the sessions; their memory goes with them."""
+        self._there.clear()
+        self._sessions.clear()
+
+    def _sent(self, array: Array) -> ort.OrtValue:
+        for known, value in self._there:
+            if known is array:
+                return value
+        return ort.OrtValue.ortvalue_from_numpy(array, self._device, 0)
+
+
 def open_cuda(files: Mapping[Component, Path], graphs: Graphs, threads: int, precision: Precision) -> Executor:
     """Both graphs on the first CUDA device; never on the processor instead.
 
     Raises:
-        RunnerError: there is no CUDA provider, no device that it can use, or a file cannot be loaded.
+        RunnerError: there is no CUDA provider, no driver, no device that it can use, or a file cannot be loaded.
     """
-    if CUDA not in ort.get_available_providers():
-        raise RunnerError("this ONNX Runtime was built without CUDA; uninstall it and install the extra `gpu`")
-    # CUDA's libraries come as wheels, where the loader does not look; without this, no device is ever found.
-    ort.preload_dlls()
+    said = _load_cuda()
     options = _options(threads)
-    # EXHAUSTIVE search would cost most of a second for every new shape.
-    providers: _Providers = [(CUDA, {"cudnn_conv_algo_search": "HEURISTIC"}), CPU]
-    sessions = {name: _session(file, options, providers) for name, file in files.items()}
+    sessions = {name: _session(file, options, [(CUDA, cuda_options()), CPU]) for name, file in files.items()}
     for session in sessions.values():
         if session.get_providers()[0] != CUDA:
             # ONNX Runtime falls back to the processor with no more than a log line.
-            raise RunnerError(
-                "ONNX Runtime finds no CUDA device that it can use; look at nvidia-smi, or choose onnxruntime-cpu"
-            )
-    return OnnxSessions(sessions, graphs)
+            raise RunnerError(f"ONNX Runtime finds no CUDA device that it can use{said}; look at nvidia-smi")
+    return DeviceSessions(sessions, graphs, "cuda")
+
+
+def cuda_options() -> dict[str, str]:
+    """Options of the CUDA provider."""
+    return {
+        "cudnn_conv_algo_search": "HEURISTIC",  # EXHAUSTIVE would cost most of a second for every new shape
+        "arena_extend_strategy": "kSameAsRequested",
+        "use_tf32": "0",  # fp32 means fp32; who wants speed has fp16
+    }
+
+
+def _load_cuda() -> str:
+    """Load the driver and CUDA's libraries; returns what ONNX Runtime had to say about the latter.
+
+    Raises:
+        RunnerError: this ONNX Runtime knows no CUDA, or there is no driver.
+    """
+    if CUDA not in ort.get_available_providers():
+        raise RunnerError("this ONNX Runtime was built without CUDA; uninstall it and install the extra `gpu`")
+    try:
+        ctypes.CDLL(DRIVER)
+    except OSError as error:
+        raise RunnerError(f"there is no CUDA device here: loading the driver ended with error: {error}") from error
+    # CUDA's libraries come as wheels, where the loader does not look; without this, no device is ever found.
+    with redirect_stdout(io.StringIO()) as printed:
+        ort.preload_dlls()
+    said = printed.getvalue().strip()
+    return f" ({said.splitlines()[0]})" if said else ""
 
 
 def _share_one_arena() -> None:

@@ -1,0 +1,136 @@
+"""What of the CUDA path can be seen without a GPU, and with one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+
+from bundle.store import Bundle
+from export.frames import texture
+from service.engine.runners import onnx
+from service.engine.runners.base import Array, Component, Float32, Runner, RunnerError
+from service.engine.runners.choose import RunnerOptions, open_runner
+from service.engine.runners.graphs import COMPONENTS, Executor, GraphRunner, Graphs, graphs_of
+
+CUDA_LOGITS = 1e-3
+"""Largest difference of a logit on a GPU from the processor's, both in fp32."""
+
+
+class Sent:
+    """An executor that remembers which of its inputs the call before had, or gave."""
+
+    def __init__(self, inner: Executor) -> None:
+        self.inner = inner
+        self.known: list[Array] = []
+        self.again: dict[str, bool] = {}
+
+    def run(self, component: Component, feeds: Mapping[str, Array]) -> Mapping[str, Float32]:
+        self.again = {name: any(array is known for known in self.known) for name, array in feeds.items()}
+        outputs = self.inner.run(component, feeds)
+        self.known = [*feeds.values(), *outputs.values()]
+        return outputs
+
+    def close(self) -> None:
+        self.inner.close()
+
+
+def parts(bundle: Bundle) -> tuple[dict[Component, Path], Graphs]:
+    graphs = graphs_of(bundle.manifest, "onnx", "fp32")
+    return {name: bundle.file(graphs[name]) for name in COMPONENTS}, graphs
+
+
+def runner(executor: Executor, graphs: Graphs) -> GraphRunner:
+    return GraphRunner(executor, graphs, backend="onnxruntime-cpu", precision="fp32", batch_sizes=(1, 2, 4))
+
+
+def two_steps(opened: Runner, rows: int) -> np.ndarray:
+    """Logits of two steps."""
+    policy = np.zeros((rows, opened.widths.policy), np.float32)
+    pooled = np.zeros((rows, opened.widths.pooled), np.float32)
+    logits = []
+    for step in range(2):
+        frames = texture(rows, 64, seed=step)
+        glance = opened.glance(frames, policy)
+        focus = opened.focus(frames, glance.patch_centre, glance.feature, pooled, np.full(rows, step, np.int64))
+        policy, pooled = glance.policy_state, focus.pooled_state
+        logits.append(focus.logits)
+    return np.stack(logits)
+
+
+@pytest.mark.parametrize("rows", [1, 3, 4])
+def test_bound_inputs_and_outputs_change_no_answer(frame_bundle: Bundle, rows: int) -> None:
+    files, graphs = parts(frame_bundle)
+    options = ort.SessionOptions()
+    sessions = {name: ort.InferenceSession(str(file), options) for name, file in files.items()}
+    bound = runner(onnx.DeviceSessions(sessions, graphs, "cpu"), graphs)
+    plain = runner(onnx.open_cpu(files, graphs, 1, "fp32"), graphs)
+    np.testing.assert_array_equal(two_steps(bound, rows), two_steps(plain, rows))
+    with pytest.raises(RunnerError, match="the glance graph failed"):
+        bound.glance(texture(1, 32), np.zeros((1, bound.widths.policy), np.float32))
+    bound.close()
+    plain.close()
+
+
+@pytest.mark.parametrize("rows", [1, 3, 4])
+def test_the_focus_is_given_what_the_glance_had_and_made(frame_bundle: Bundle, rows: int) -> None:
+    files, graphs = parts(frame_bundle)
+    sent = Sent(onnx.open_cpu(files, graphs, 1, "fp32"))
+    two_steps(runner(sent, graphs), rows)
+    assert sent.again == {
+        "frames": True,
+        "patch_centre": True,
+        "glance_feature": True,
+        "pooled_state": False,
+        "step": False,
+    }
+
+
+def test_no_driver_is_one_line(
+    frame_bundle: Bundle, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files, graphs = parts(frame_bundle)
+    monkeypatch.setattr(ort, "get_available_providers", lambda: [onnx.CUDA, onnx.CPU])
+    monkeypatch.setattr(onnx, "DRIVER", "libnosuchdriver.so.1")
+    with pytest.raises(RunnerError, match=r"no CUDA device here: .*with error: libnosuchdriver\.so\.1") as raised:
+        onnx.open_cuda(files, graphs, 1, "fp32")
+    assert "\n" not in str(raised.value)
+    assert capsys.readouterr().out == ""
+
+
+def test_falling_back_to_the_processor_is_an_error(frame_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where the driver is there and the device is not: ONNX Runtime then gives a session on the processor."""
+    files, graphs = parts(frame_bundle)
+    monkeypatch.setattr(onnx, "_load_cuda", lambda: " (cuDNN is missing)")
+    monkeypatch.setattr(onnx, "cuda_options", dict)
+    with (
+        pytest.warns(UserWarning, match="CUDAExecutionProvider"),
+        pytest.raises(
+            RunnerError, match=r"finds no CUDA device that it can use \(cuDNN is missing\); look at nvidia-smi"
+        ),
+    ):
+        onnx.open_cuda(files, graphs, 1, "fp32")
+
+
+@pytest.fixture(scope="module")
+def on_gpu(frame_bundle: Bundle) -> Runner:
+    """A runner on a GPU. Where none is, its tests are skipped, or fail if a GPU is required."""
+    try:
+        return open_runner(frame_bundle, RunnerOptions(1, (1, 2, 4), "onnxruntime-cuda", "fp32"))
+    except RunnerError as error:
+        if os.environ.get("ADAFOCUS_REQUIRE_GPU") == "1":
+            pytest.fail(f"a GPU is required here: {error}")
+        pytest.skip(f"needs a GPU: {error}")
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("rows", [1, 3, 4])
+def test_cuda_answers_as_the_processor(on_gpu: Runner, frame_bundle: Bundle, rows: int) -> None:
+    files, graphs = parts(frame_bundle)
+    plain = runner(onnx.open_cpu(files, graphs, 1, "fp32"), graphs)
+    on_gpu.warm_up()
+    np.testing.assert_allclose(two_steps(on_gpu, rows), two_steps(plain, rows), atol=CUDA_LOGITS)
