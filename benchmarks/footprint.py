@@ -1,9 +1,9 @@
 """What serving costs to keep: size of the install, time to ready, resident memory.
 
-Installs the extra ``serve`` into a throw-away environment, as ``make serve`` does, starts the service there several
-times, and reads the processes' memory after one answer. Linux only.
+Installs the extras ``serve`` and ``draw`` into a throw-away environment, as ``make serve`` does, starts the service
+there several times, and reads the processes' memory after one answer. Linux only.
 
-    python -m benchmarks.footprint [--starts 5]
+Run ``python -m benchmarks.footprint [--starts 5]``.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def main() -> None:
         pip = [environment / "bin" / "python", "-m", "pip", "install", "--quiet", "--no-compile"]
         # pip's own bytecode is not part of what it installs.
         silent = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
-        subprocess.run([*pip, "-c", ROOT / "constraints.txt", f"{ROOT}[serve]"], check=True, env=silent)
+        subprocess.run([*pip, "-c", ROOT / "constraints.txt", f"{ROOT}[serve,draw]"], check=True, env=silent)
         installed = megabytes(environment) - empty
         samples = [start_and_classify(environment / "bin" / "adafocus") for _ in range(starts)]
         row = {
