@@ -26,8 +26,9 @@ def main() -> None:
             ["overhead"],
             ["plans"],
             ["isolation"],
-            ["recipe_bundle", paper],
-            ["against_torch", paper],
+            ["actnet", paper],
+            ["backends", "--actnet", paper],
+            ["first_step"],
             ["refill", "--bundle", paper, "--videos", "64", "--rounds", "3", "--batches", "8"],
             ["soak"],
         ]
