@@ -1,4 +1,4 @@
-"""The authors' files through the command line into ONNX Runtime: their own outputs, and the published price."""
+"""The authors' files through the command line into every runtime: their own outputs, and the published price."""
 
 from __future__ import annotations
 
@@ -16,8 +16,7 @@ from click.testing import CliRunner
 from bundle.store import Bundle, load_bundle
 from cli.export import command as export
 from cli.inspect import command as inspect
-from export.artefact import OnnxGraph
-from export.verify import Answers, run_clips, run_steps
+from service.engine.runners.choose import RunnerOptions, open_runner
 from tests.fixtures.authors import weights
 from tests.parity import authors, tolerances
 
@@ -59,6 +58,7 @@ def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     del state
     published = CASES[request.param]
     arguments = ["--checkpoint", str(folder / "ckpt.pth.tar"), "--config", published.config]
+    arguments += ["--format", "onnx,torchscript"]
     result = CliRunner().invoke(export, [*arguments, "--out", str(folder / "bundle"), "--json"], catch_exceptions=False)
     assert result.exit_code == 0, result.output
     told = json.loads(result.stdout)
@@ -66,32 +66,46 @@ def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     shutil.rmtree(folder)
 
 
-def answers(bundle: Bundle) -> Answers:
-    manifest = bundle.manifest
-    glance, focus = (
-        OnnxGraph(graph.component, bundle.file(graph).read_bytes(), threads=torch.get_num_threads())
-        for graph in manifest.graphs
-    )
-    if manifest.kind == "frame":
-        return run_steps(glance, focus, [weights.make_video(index, 16) for index in range(2)])
-    clips = [
-        np.concatenate([weights.make_video(10 + index, 8), weights.make_video(20 + index, 12)]) for index in range(4)
-    ]
-    return run_clips(glance, focus, clips, manifest.sampling.frames)
+def answers(case: Case, backend: str) -> tuple[np.ndarray, np.ndarray]:
+    """Logits [V, T, C] and patch centres [V, T, 2] in the runner that serves."""
+    if case.bundle.manifest.kind == "frame":
+        frames = np.stack([weights.make_video(index, 16) for index in range(2)], axis=1)  # (T, V, H, W, 3)
+        steps = [(frame, frame) for frame in frames]
+    else:
+        seen, looked_at = (
+            np.stack([weights.make_video(first + index, count) for index in range(4)])
+            for first, count in ((10, 8), (20, 12))
+        )
+        steps = [(seen, looked_at)]
+    runner = open_runner(case.bundle, RunnerOptions(torch.get_num_threads(), (1, 2, 4), backend, "fp32"))
+    rows = len(steps[0][0])
+    policy, pooled = (np.zeros((rows, size), np.float32) for size in (runner.widths.policy, runner.widths.pooled))
+    logits, centres = [], []
+    for number, (seen, looked_at) in enumerate(steps):
+        glance = runner.glance(seen, policy)
+        step = np.full(rows, number, np.int64)
+        focus = runner.focus(looked_at, glance.patch_centre, glance.feature, pooled, step)
+        policy, pooled = glance.policy_state, focus.pooled_state
+        logits.append(focus.logits)
+        centres.append(glance.patch_centre)
+    runner.close()
+    return np.stack(logits, axis=1), np.stack(centres, axis=1)
 
 
-def test_onnx_runtime_answers_as_the_authors_code(case: Case) -> None:
-    found, want = answers(case.bundle), case.expected
-    frame = case.bundle.manifest.kind == "frame"
-    logits = found.logits - (want["cat_logits"] if frame else want["pred"][:, None])
-    centres = found.centres - (want["actions"] if frame else want["actions"][:, None])
+@pytest.mark.parametrize("backend", ["onnxruntime-cpu", "openvino", "torchscript"])
+def test_every_runtime_answers_as_the_authors_code(case: Case, backend: str) -> None:
+    frame, want = case.bundle.manifest.kind == "frame", case.expected
+    logits, centres = answers(case, backend)
+    logits = logits - (want["cat_logits"] if frame else want["pred"][:, None])
+    centres = centres - (want["actions"] if frame else want["actions"][:, None])
     assert np.abs(centres).max() <= tolerances.ACTIONS
     assert np.abs(logits).max() <= tolerances.LOGITS_MAX
     assert np.sqrt(np.mean(logits**2)) <= tolerances.LOGITS_RMS
 
 
-def test_onnx_runtime_answers_as_torch_on_the_same_patches(case: Case) -> None:
-    verified = case.told["verified"]["onnx"]
+@pytest.mark.parametrize("fmt", ["onnx", "torchscript"])
+def test_exported_graphs_answer_as_torch_on_the_same_patches(case: Case, fmt: str) -> None:
+    verified = case.told["verified"][fmt]
     assert verified["features_max"] <= tolerances.FEATURE_MAP
     assert verified["logits_max"] <= tolerances.LOGITS_MAX
     assert verified["logits_rms"] <= tolerances.LOGITS_RMS
@@ -106,4 +120,4 @@ def test_inspect_states_the_published_price_and_the_served_one(case: Case) -> No
     assert per_video[-1] == case.published.per_video
     assert per_step[-2:] == [case.published.served, case.published.per_step]
     assert "auxiliary training heads" in " ".join(result.stdout.split())
-    assert sum(line[-1:] == ["verified"] for line in lines) == 2
+    assert sum(line[-1:] == ["verified"] for line in lines) == 4
