@@ -5,6 +5,7 @@ python -m benchmarks.backend_worker '{"kind": "variant", …}'
 
 from __future__ import annotations
 
+import asyncio
 import json
 import statistics
 import sys
@@ -15,8 +16,14 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.refill import with_refill
+from bundle.store import Bundle, load_bundle
+from service.engine.runners.base import Runner
+from service.engine.runners.choose import RunnerOptions, open_runner
+
 SECONDS_PER_ROUND = 1.0
 PEAK_SIDE = 2048
+VIDEOS = 96
 
 
 def main() -> None:
@@ -82,9 +89,6 @@ def torch_forward(what: dict[str, Any]) -> Callable[[dict[str, Any]], dict[str, 
 
 def runner(what: dict[str, Any]) -> Callable[[dict[str, Any]], dict[str, float]]:
     """A bundle in the runner that serves it: each graph alone, and all steps of a video with carried states."""
-    from bundle.store import load_bundle
-    from service.engine.runners.choose import RunnerOptions, open_runner
-
     bundle = load_bundle(Path(what["bundle"]))
     options = RunnerOptions(what["threads"], tuple(what["batches"]), what["backend"], what["precision"])
     opened = open_runner(bundle, options)
@@ -108,6 +112,8 @@ def runner(what: dict[str, Any]) -> Callable[[dict[str, Any]], dict[str, float]]
                 focus = opened.focus(frame, glance.patch_centre, glance.feature, pooled_state, step + number)
                 policy_state, pooled_state = glance.policy_state, focus.pooled_state
 
+        if "point" in ask:
+            return {"point_videos_per_s": with_exit(bundle, opened, ask["point"], batch)}
         glance_s = _times(lambda: opened.glance(frames[0], policy))
         focus_s = _times(lambda: opened.focus(frames[0], seen.patch_centre, seen.feature, pooled, step))
         return {
@@ -117,6 +123,30 @@ def runner(what: dict[str, Any]) -> Callable[[dict[str, Any]], dict[str, float]]
         }
 
     return answer
+
+
+class KeptOpen:
+    """A runner that its engine may close and another may use."""
+
+    def __init__(self, runner: Runner) -> None:
+        self._runner = runner
+
+    def __getattr__(self, name: str) -> object:
+        """Everything but closing."""
+        return getattr(self._runner, name)
+
+    def close(self) -> None:
+        """Not yet."""
+
+
+def with_exit(bundle: Bundle, opened: Runner, point: str, batch: int) -> float:
+    """Videos per second through the engine, leaving as often at each step as on the calibration split."""
+    served = bundle.manifest.served_in(opened.precision)
+    shares = np.array(served.point(point).exit_shares, dtype=np.float64)
+    drawn = np.random.default_rng(0).choice(served.steps, VIDEOS, p=shares / shares.sum())
+    leaving = [int(step) + 1 for step in drawn]
+    rate, _, _ = asyncio.run(with_refill(bundle, KeptOpen(opened), leaving, batch))  # type: ignore[arg-type]
+    return rate
 
 
 def resident_megabytes() -> float:

@@ -1,0 +1,71 @@
+"""What each backend and precision of a bundle answers on labelled clips, against fp32 in ONNX Runtime.
+
+Decodes through the well that serves, runs in the runner that serves, with the thresholds that were solved for each
+precision, and leaves by the rule that serves.
+
+    python -m benchmarks.precisions --data ../shared/datasets/tank_state [--split val] [--bundle bundles/tank-state]
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.backends import VARIANTS
+from benchmarks.machine import write_results
+from benchmarks.shipped_model import BATCH, ROOT, Answers, answer_all, row
+from bundle.store import Bundle, load_bundle
+from service.cores import usable_cores
+from service.engine.runners.base import RunnerError
+from service.engine.runners.choose import RunnerOptions, open_runner
+from training.data import Clip
+from training.manifests import list_clips
+
+
+def main() -> None:
+    """Measure, print a Markdown table, and write the CSV."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="folder with a manifest.json, or class folders")
+    parser.add_argument("--split", default="val")
+    parser.add_argument("--bundle", type=Path, default=ROOT / "bundles" / "tank-state")
+    options = parser.parse_args()
+    rows = measure(load_bundle(options.bundle), list_clips(options.data, options.split).clips)
+    print(markdown(rows))
+    print(write_results("precisions", rows[0]["name"], rows))  # type: ignore[arg-type]
+
+
+def measure(bundle: Bundle, clips: tuple[Clip, ...]) -> list[dict[str, object]]:
+    """A row for each backend, precision and operating point that can be run here."""
+    rows: list[dict[str, object]] = []
+    exact: Answers | None = None
+    for backend, precision in sorted(VARIANTS, key=lambda variant: variant != ("onnxruntime-cpu", "fp32")):
+        try:
+            runner = open_runner(bundle, RunnerOptions(usable_cores(), (BATCH,), backend, precision))  # type: ignore[arg-type]
+        except RunnerError:
+            continue  # not in this bundle, or not on this machine
+        answers = answer_all(clips, bundle.manifest, runner)
+        runner.close()
+        exact = exact or answers
+        agree = float((answers.logits[:, -1].argmax(axis=1) == exact.logits[:, -1].argmax(axis=1)).mean())
+        error = float(np.sqrt(np.mean(np.square(answers.logits - exact.logits))))
+        served = bundle.manifest.served_in(precision)  # type: ignore[arg-type]
+        compared = {"agreement_full": round(agree, 4), "logits_rms_error": round(error, 6)}
+        rows.extend(
+            {"name": served.name, "backend": backend, "precision": precision, **compared, **row(served, point, answers)}
+            for point in (point.name for point in served.operating_points)
+        )
+    return rows
+
+
+def markdown(rows: list[dict[str, object]]) -> str:
+    """The table as docs/backends.md shows it."""
+    columns = ("backend", "precision", "point", "right", "macro_f1", "agreement_full", "logits_rms_error", "steps_mean")
+    lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
+    lines += ["| " + " | ".join(str(line[column]) for column in columns) + " |" for line in rows]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
