@@ -20,7 +20,7 @@ help: ## this list
 serve: $(VENV)/.serve ## install what serving needs (no torch) and start the service: PORT=, HOST=, BUNDLE=
 	exec $(BIN)/adafocus serve --bundle $(BUNDLE) --host $(HOST) --port $(PORT)
 
-test: lint type arch unit ## every check: lint, types, import contracts, tests
+test: lint type arch unit outside ## every check: lint, types, import contracts, tests, and a visit from outside
 
 lint: $(VENV)/.dev ## ruff: rules and format
 	$(BIN)/ruff check .
