@@ -203,6 +203,8 @@ def _open(bundle: Bundle, options: RunnerOptions, name: str, here: Abilities) ->
     precision = choose_precision(backend, bundle.manifest, options.precision, here) or options.precision or "fp32"
     graphs = graphs_of(bundle.manifest, backend.format, backend.precisions[precision])
     files = {component: bundle.file(graph) for component, graph in graphs.items()}
+    if backend.on_processor and precision not in here.precisions:
+        logger.warning("slower and less exact than fp32 on this processor", extra={"fields": {"precision": precision}})
     for variable, value in backend.environment.items():
         os.environ.setdefault(variable, value)
     module, function = backend.opens

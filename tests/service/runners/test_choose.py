@@ -71,6 +71,17 @@ def test_what_cannot_serve_is_an_error_of_one_line(
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.parametrize("installed", [{"onnxruntime"}], indirect=True)
+def test_a_precision_that_does_not_pay_here_is_warned_of(
+    frame_bundle: Bundle, installed: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked = RunnerOptions(threads=1, batch_sizes=(1,), backend="onnxruntime-cpu", precision="int8")
+    assert open_runner(frame_bundle, asked).precision == "int8"
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    assert record.fields == {"precision": "int8"}  # type: ignore[attr-defined]
+
+
 def test_a_file_that_is_no_graph_is_named(tmp_path: Path) -> None:
     bundle = write_tiny_bundle(tmp_path / "tiny")
     bundle.file(bundle.manifest.graphs[0]).write_bytes(b"no graph")
