@@ -36,7 +36,7 @@ def main() -> None:
 
 def peaks(threads: int) -> Callable[[dict[str, Any]], dict[str, float]]:
     """What a large matrix product reaches, as the fastest library here has it: GFLOP/s, a multiply-add counting two."""
-    import openvino as ov
+    from service.engine.runners.openvino import ov  # which keeps it from telling anybody
 
     core = ov.Core()
     a, b = (ov.opset13.parameter([PEAK_SIDE, PEAK_SIDE], ov.Type.f32) for _ in range(2))

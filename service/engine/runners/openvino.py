@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import openvino as ov
+# Importing OpenVINO tells its makers so over the network, under an identity that it keeps in the home folder. Without the
+# package that does it, it goes without.
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
-from bundle.manifest import Precision
-from service.engine.runners.base import Array, Component, Float32, RunnerError, first_line
-from service.engine.runners.graphs import Executor, Graphs
+import openvino as ov  # noqa: E402
+
+from bundle.manifest import Precision  # noqa: E402
+from service.engine.runners.base import Array, Component, Float32, RunnerError, first_line  # noqa: E402
+from service.engine.runners.graphs import Executor, Graphs  # noqa: E402
 
 DEVICE = "CPU"
 PATCHES = "patches"

@@ -1,15 +1,19 @@
-"""What OpenVINO's bfloat16 must not touch: where a patch lies."""
+"""What OpenVINO must not do: round where a patch lies, or speak to its makers."""
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
-import openvino as ov
 import torch
 
 from bundle.store import Bundle
 from export.frames import texture
 from export.graphs import PixelNorm, cut_patches
-from service.engine.runners.openvino import PATCHES, split_at_patches
+from service.engine.runners.openvino import PATCHES, ov, split_at_patches
 
 PATCH_TOLERANCE = 1e-4
 
@@ -33,3 +37,13 @@ def test_a_clip_models_focus_is_parted_too(clip_bundle: Bundle) -> None:
     crop, rest = split_at_patches(ov.Core().read_model(str(clip_bundle.file(graph))))
     assert {value.get_any_name() for value in crop.inputs} == {"frames", "patch_centre"}
     assert {value.get_any_name() for value in rest.inputs} == {PATCHES, "glance_feature"}
+
+
+def test_nothing_is_told_to_anybody(project_root: Path, tmp_path: Path) -> None:
+    code = "import sys, service.engine.runners.openvino; print(sys.modules['openvino_telemetry'])"
+    environment = os.environ | {"HOME": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=project_root, env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "None\n"
+    assert list(tmp_path.iterdir()) == []
