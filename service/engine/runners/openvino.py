@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-# Importing OpenVINO tells its makers so over the network, under an identity that it keeps in the home folder. Without the
-# package that does it, it goes without.
+# Importing OpenVINO tells its makers so over the network, under an identity that it keeps in the home folder.
+# Without the package that does it, it goes without.
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 import openvino as ov  # noqa: E402
