@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
 WINDOW_SECONDS = 60
+NANOSECONDS = 1_000_000_000
+WINDOW = WINDOW_SECONDS * NANOSECONDS
+"""Whole nanoseconds: sums of float seconds drift, and a standing of 60.0000001 s would be told as 61."""
 MOST_CALLERS = 10_000
 """Callers remembered; beyond that, whoever was away longest is forgotten and starts afresh."""
 
@@ -40,19 +42,20 @@ class RateLimit:
     def __init__(self, per_minute: int, clock: Callable[[], float]) -> None:
         self.per_minute = per_minute
         self._clock = clock
-        self._pause = WINDOW_SECONDS / per_minute
-        self._full_at: OrderedDict[str, float] = OrderedDict()
+        self._pause = WINDOW // per_minute
+        self._full_at: OrderedDict[str, int] = OrderedDict()
 
     def take(self, caller: str) -> Standing:
         """Count one request of that caller, unless nothing is left."""
-        now = self._clock()
+        now = round(self._clock() * NANOSECONDS)
         full_at = max(self._full_at.pop(caller, now), now)
-        allowed = full_at - now <= WINDOW_SECONDS - self._pause + 1e-9
+        allowed = full_at - now <= WINDOW - self._pause
         if allowed:
             full_at += self._pause
         self._full_at[caller] = full_at
         if len(self._full_at) > MOST_CALLERS:
             self._full_at.popitem(last=False)
-        remaining = math.floor((WINDOW_SECONDS - (full_at - now)) / self._pause + 1e-9)
-        wait = 0.0 if remaining else full_at - now - (WINDOW_SECONDS - self._pause)
-        return Standing(allowed, remaining, math.ceil(full_at - now), wait)
+        used = full_at - now
+        remaining = (WINDOW - used) // self._pause
+        wait = 0 if remaining else used - (WINDOW - self._pause)
+        return Standing(allowed, remaining, -(-used // NANOSECONDS), wait / NANOSECONDS)

@@ -5,6 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# No test asserts a time, so no example of a property test has a deadline: the machine may have other work to do.
+settings.register_profile("adafocus", parent=settings(), deadline=None)
+settings.load_profile("adafocus")
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
