@@ -194,6 +194,7 @@ def calibrate(
     rules: Sequence[PointRule] = POINT_RULES,
     notes: str = "",
     budgets: Sequence[float] = (),
+    temperature: float | None = None,
 ) -> Calibration:
     """Temperature and operating points from held-aside clips.
 
@@ -205,11 +206,12 @@ def calibrate(
         rules: the points besides ``full``; the one named ``balanced`` becomes the default.
         notes: which clips these were; travels into the bundle.
         budgets: shares of full compute; each adds a point (``at-30`` for 0.3), the most accurate one within it.
+        temperature: None fits it.
 
     Raises:
         CalibrationError: nothing to solve from.
     """
-    temperature = fit_temperature(logits, labels)
+    temperature = fit_temperature(logits, labels) if temperature is None else temperature
     steps = logits.shape[1]
     full = measure(logits, labels, (None,) * steps, criterion, temperature, ratio=0.0)
     curve = exit_curve(logits, labels, criterion, temperature)

@@ -4,11 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from model.checkpoint import CheckpointError, load_backbone_imagenet
 from training.data import digest
 from training.errors import DataError
 from training.objective import Model
+
+
+class Start(Protocol):
+    """Where the weights come from before the first step."""
+
+    def load(self, model: Model) -> None:
+        """Fill what is not to start from chance."""
+
+    def digests(self) -> dict[str, str]:
+        """What tells this start from others: a run is continued only with the same."""
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from model import build
 from model.adafocus import AdaFocus
+from model.config import ModelConfig
 from model.tsm import AdaFocusTSM
 from training.losses import CrossEntropy, OneStageLoss, Remedies, clip_loss, one_stage_loss
 from training.recipe import Precision
@@ -42,6 +45,23 @@ class Objective(nn.Module):
         first = self.model.config.glance_frames
         parted = frames[:, :first], frames[:, first:]
         return clip_loss(self.model, parted, labels, random_centres[:, 0], self._remedies, self._cross_entropy)
+
+
+@dataclass(frozen=True)
+class Method:
+    """What is trained, and by which loss: the paper's, unless a study puts something else in its place.
+
+    Attributes:
+        model: makes the model of a configuration.
+        objective: makes the module that is differentiated, called as `Objective` is.
+    """
+
+    model: Callable[[ModelConfig], Model] = build
+    objective: Callable[[Model, Remedies, CrossEntropy], nn.Module] = Objective
+
+
+ONE_STAGE = Method()
+"""AdaFocusV2 as published."""
 
 
 def answer(model: Model, frames: Tensor) -> Tensor:

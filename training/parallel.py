@@ -14,7 +14,6 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from training.errors import DataError
-from training.objective import Objective
 
 PATIENCE = timedelta(days=1)
 """How long the others wait for the first, which decodes the data set for all."""
@@ -38,7 +37,7 @@ class Place:
         if self.world > 1:
             dist.barrier()
 
-    def spread(self, objective: Objective, *, every_part_learns: bool) -> nn.Module:
+    def spread(self, objective: nn.Module, *, every_part_learns: bool) -> nn.Module:
         """The objective with gradients averaged over all processes."""
         if self.world == 1:
             return objective

@@ -2,7 +2,7 @@
 
 ``state.pt`` holds everything to continue (weights, their average, optimiser, epoch, history) and is replaced whole
 after every epoch. Random numbers need no saving: every epoch draws its own from the seed and its number.
-``best.pt`` and ``last.pt`` are checkpoints in our format; ``log.csv`` has a row per epoch.
+``best.pt`` and ``last.pt`` are checkpoints in our format; ``log.csv`` has a row per epoch, ``tensorboard/`` the same.
 """
 
 from __future__ import annotations
@@ -57,6 +57,11 @@ class RunFolder:
     def last(self) -> Path:
         """Checkpoint of the last finished epoch."""
         return self.path / "last.pt"
+
+    @property
+    def events(self) -> Path:
+        """Folder with the log for TensorBoard."""
+        return self.path / "tensorboard"
 
     def save(
         self,

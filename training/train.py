@@ -18,7 +18,6 @@ from torch import nn
 from tqdm import tqdm
 
 from bundle.exit_rule import probabilities
-from model import build
 from model.checkpoint import save_checkpoint
 from training.ahead import ahead
 from training.augment import Augment
@@ -30,11 +29,12 @@ from training.crops import Broken, Crops, decode_all, serving_plan, training_pla
 from training.data import ClipSet, hold_aside
 from training.errors import DataError, RecipeError
 from training.evaluate import labels_of, predict, truth_of
-from training.initial import InitialWeights
+from training.events import EventLog
+from training.initial import InitialWeights, Start
 from training.losses import CrossEntropy, balanced_class_weights
 from training.memory import metadata
 from training.metrics import accuracy, macro_f1, negative_log_likelihood, one_label
-from training.objective import Objective, use_half_precision
+from training.objective import ONE_STAGE, Method, use_half_precision
 from training.optimise import WeightAverage, learning_rate_factor, make_optimiser, set_learning_rates
 from training.parallel import Place, joined
 from training.recipe import Recipe
@@ -57,8 +57,9 @@ def train(
     out: Path,
     cache: Path | None = None,
     say: Callable[[str], None] = lambda line: None,
-    initial: InitialWeights | None = None,
+    initial: Start | None = None,
     device: str | None = None,
+    method: Method = ONE_STAGE,
 ) -> Outcome:
     """Train a model, or continue one; under ``torchrun``, together with the other processes.
 
@@ -70,6 +71,7 @@ def train(
         say: told one line at a time what happens.
         initial: files with weights to start the networks from.
         device: ``cpu`` or ``cuda``; None takes a GPU if there is one.
+        method: what is trained and by which loss; a study may put something else in the paper's place.
 
     Raises:
         DataError: nothing to learn from, initial weights that do not fit, or no such device.
@@ -83,7 +85,7 @@ def train(
     initial = initial or InitialWeights()
     folder = RunFolder(out, fingerprint(recipe.to_dict(), identities, initial.digests()))
     with joined(device) as place, stopping_politely() as stop:
-        trainer = _Trainer((learn, aside), recipe, folder, say, place)
+        trainer = _Trainer((learn, aside), recipe, folder, say, place, method)
         trainer.begin(initial)
         trainer.decode(cache, stop)
         trainer.run(stop)
@@ -101,6 +103,7 @@ class _Trainer:
         folder: RunFolder,
         say: Callable[[str], None],
         place: Place,
+        method: Method,
     ) -> None:
         torch.manual_seed(recipe.seed)
         self.broken: tuple[Broken, ...] = ()
@@ -109,13 +112,15 @@ class _Trainer:
         self._recipe = recipe
         self._say = say if place.first else lambda line: None
         self._place = place
-        self._model = build(recipe.model_config(len(sets[0].labels)))
+        self._method = method
+        self._model = method.model(recipe.model_config(len(sets[0].labels)))
 
-    def begin(self, initial: InitialWeights) -> None:
+    def begin(self, initial: Start) -> None:
         """Weights, optimiser and progress: from the start, or from where the run folder stands."""
         recipe, place = self._recipe.optimiser, self._place
         initial.load(self._model)
-        self._model.to(place.device)
+        # Convolutions learn a quarter faster with the channels of a pixel side by side; the weights are the same.
+        self._model.to(place.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         if recipe.sync_batch_norm and place.world > 1:
             if place.device.type != "cuda":
                 raise RecipeError("optimiser.sync_batch_norm is true; torch has it on GPUs only")
@@ -161,13 +166,16 @@ class _Trainer:
         if self.progress.epoch:
             self._say(f"continuing after epoch {self.progress.epoch} of {recipe.epochs}")
         weights = self._class_weights()
-        objective = Objective(self._model, self._recipe.remedies, CrossEntropy(recipe.label_smoothing, weights))
+        cross_entropy = CrossEntropy(recipe.label_smoothing, weights)
+        objective = self._method.objective(self._model, self._recipe.remedies, cross_entropy)
         spread = self._place.spread(objective, every_part_learns=self._recipe.remedies.supervision)
-        hidden = not sys.stderr.isatty() or not self._place.first
-        with tqdm(total=recipe.epochs, initial=self.progress.epoch, unit="epoch", disable=hidden, leave=False) as bar:
+        hidden, done = not sys.stderr.isatty() or not self._place.first, self.progress.epoch
+        log = EventLog(self._folder.events if self._place.first and done < recipe.epochs else None, done)
+        with log, tqdm(total=recipe.epochs, initial=done, unit="epoch", disable=hidden, leave=False) as bar:
             while self.progress.epoch < recipe.epochs:
                 row = self._epoch(self.progress.epoch, spread, stop)
                 self._keep(row)
+                log.write(row)
                 bar.update()
                 self._say("  ".join(f"{key} {value:.4g}" for key, value in row.items()))
 
