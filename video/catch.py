@@ -20,6 +20,7 @@ class Catch:
         kept: pixels by frame index.
         needed: frame indices still to come.
         failed: packets, by number in decode order, that the decoder rejected.
+        left_out: packets, likewise, that were not decoded in the present visit.
         shown: frames that came out, wanted or not.
         corrupt: how many of them the decoder flagged as corrupt.
     """
@@ -28,6 +29,7 @@ class Catch:
         self.kept: dict[int, NDArray[np.uint8]] = {}
         self.needed = set(wanted)
         self.failed: set[int] = set()
+        self.left_out: set[int] = set()
         self.shown = 0
         self.corrupt = 0
         self._index = index
@@ -43,6 +45,7 @@ class Catch:
     def begin(self, packet: int) -> None:
         """A visit begins at this key frame."""
         self._begun = packet
+        self.left_out.clear()
         self._good = 0
         self._passed = -1
         self._last: av.VideoFrame | None = None
@@ -66,12 +69,16 @@ class Catch:
             # Decoded, and not shown on its own: what was on display just before stays on display.
             for between in [index for index in self.needed if self._passed < index < number]:
                 packet = self.packet(between)
-                if self._begun <= packet < at and packet not in self.failed:
+                if self._begun <= packet < at and packet not in self.failed and self._follows_the_last(between):
                     self._keep(between, self._last)
             self._passed = max(self._passed, number)
             self._last = None if frame.is_corrupt else frame
             self._good += self._last is not None
             self._keep(number, self._last)
+
+    def _follows_the_last(self, frame: int) -> bool:
+        """Whether the frame that came out last was on display just before this one: none in between was left out."""
+        return not any(self.packet(other) in self.left_out for other in range(self._passed + 1, frame))
 
     def _number(self, frame: av.VideoFrame) -> int | None:
         """Its index in the video; ``None`` if unknown, or shown before the key frame of this visit."""

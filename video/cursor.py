@@ -10,6 +10,7 @@ import numpy as np
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
+from video.disposable import Disposables
 from video.errors import FOREIGN_ERRORS
 from video.index import UNKNOWN_TIME, FrameIndex
 from video.source import Source
@@ -50,10 +51,14 @@ class Packets:
 
 @dataclass
 class Step:
-    """What one packet gave: frames in presentation order, often of earlier packets; whether it was a bad packet."""
+    """What one packet gave: frames in presentation order, often of earlier packets; whether it was a bad packet.
+
+    ``left_out``: it was not decoded, because it was spare and no other picture needs it.
+    """
 
     frames: list[av.VideoFrame] = field(default_factory=list)
     failed: bool = False
+    left_out: bool = False
 
 
 class Cursor:
@@ -70,14 +75,19 @@ class Cursor:
         self._source = source
         self._index = index
         self._by_time = index.pts[index.order]
+        context = source.stream.codec_context
+        self._disposables = Disposables(source.codec, bytes(context.extradata or b""), index)
         self._pending: av.Packet[VideoStream] | None = None
         self.at = 0
         self.decoded = 0
         self.drained = False
         self.goto(0)
 
-    def step(self) -> Step:
+    def step(self, *, spare: bool = False) -> Step:
         """Decodes the next packet; if there is none, drains.
+
+        Args:
+            spare: nobody wants to see what the packet shows: it is left out if no other picture needs it.
 
         Raises:
             TooManyPixels: a frame is larger than the limits allow.
@@ -89,6 +99,8 @@ class Cursor:
         if packet is None:
             return self.drain()
         self.at += 1
+        if self._disposables.may_leave_out(memoryview(packet)) and spare and not packet.is_keyframe:
+            return Step(left_out=True)
         self.decoded += 1
         return self._decode(packet)
 

@@ -42,7 +42,8 @@ class FrameStream:
 
     The file is decoded along ``plan.plan``: by seeking to key frames, or in one scan forward, and in any case never
     more of it than one scan has. Frames are recognised by their presentation times, so that a seek gives what a scan
-    would have given, bit for bit; where times cannot be believed, there is one scan, and frames are counted.
+    would have given, bit for bit; where times cannot be believed, there is one scan, and frames are counted. Pictures
+    that nobody wants and no other picture needs are passed over (`disposable.py`), until there is a sign of damage.
 
     A wanted frame that cannot be decoded, or is flagged as corrupt, is left out; the caller sees it by the count. If a
     picture was stored but never shown on its own, the one on display at its time stands for it. If a key frame turns
@@ -78,16 +79,20 @@ class FrameStream:
         self._uses = Counter(self._wanted)
         self._position = 0
         self._given = 0
-        self._stretches = list(plan(video.index, self._wanted, self._cursor.decoded))
+        self._stretches = list(plan(video.index, self._wanted, self._cursor.at))
         self._running = False
         self._rescanned = False
+        self._sparing = True
         self._catch = Catch(video.index, self._wanted, Resizer(geometry.resize, geometry.crop))
         self._catch.take(video.ahead, self._cursor.at)
         video.ahead = []
+        # A picture that is stored but never shown on its own is stood in for by the one before it.
+        shown = {max(index - 1, 0) for index in self._wanted} | set(self._wanted)
+        self._needed_packets = {self._catch.packet(index) for index in shown}
 
     @property
     def frames_decoded(self) -> int:
-        """Frames handed to the decoder since the video was opened, its first one included."""
+        """Frames handed to the decoder since the video was opened, its first one included; none that was left out."""
         return self._cursor.decoded
 
     def next(self) -> Frame | None:
@@ -147,10 +152,15 @@ class FrameStream:
                 self._catch.take(self._cursor.drain().frames, self._cursor.at)
             self._cursor.goto(stretch.start)
             self._catch.begin(stretch.start)
-        step = self._cursor.step()
+        packet = self._cursor.at
+        step = self._cursor.step(spare=self._sparing and packet not in self._needed_packets)
         if step.failed:
-            self._catch.failed.add(self._cursor.at - 1)
+            self._catch.failed.add(packet)
+        if step.left_out:
+            self._catch.left_out.add(packet)
         self._catch.take(step.frames, self._cursor.at)
+        # How a decoder conceals damage is nobody's promise: from now on it gets all that a scan would give it.
+        self._sparing = self._sparing and not step.failed and not self._catch.corrupt
         # The decoder drains on its own where the file ends before its index does.
         self._running = self._cursor.at < stretch.stop and not self._cursor.drained
         if not self._running:
@@ -161,6 +171,7 @@ class FrameStream:
         if self._rescanned or not self._catch.barren:
             return False
         self._rescanned = True
+        self._sparing = False
         left = self._video.index.packets - self._cursor.decoded
         last = max(self._catch.packet(index) for index in self._catch.needed)
         stop = min(last + 1, left)
