@@ -1,0 +1,144 @@
+"""Train every arm of the study on a data set, seed after seed, and keep what each says of the clips it has not seen.
+
+    python -m benchmarks.evidence.study DATA --config FILE|NAME --out runs/evidence/NAME [--seeds 0 1 2] [--share 0/2]
+
+DATA has a manifest with the splits ``train`` and ``val``. Of the training split a fifth is held aside, to solve
+thresholds on; ``val`` is only judged. Each training continues where it was stopped, and one that is done is left alone;
+``--share`` lets several processes divide the work. `benchmarks.evidence.report` makes the tables.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from benchmarks.evidence.arms import ARMS, Arm, OneNetwork, multiply_adds
+from model import AdaFocus
+from model.checkpoint import read_checkpoint
+from training.crops import Crops, decode_all, serving_plan
+from training.data import ClipSet, hold_aside
+from training.evaluate import labels_of, predict
+from training.initial import InitialWeights, Start
+from training.manifests import list_clips
+from training.objective import Model
+from training.recipe import Recipe, load_recipe, parse_recipe
+from training.train import train
+
+SIZE_STEP = 8
+"""A glance that has the focus's compute, too, sees a larger frame: by so many pixels at a time."""
+
+
+@dataclass(frozen=True)
+class FromRun(Start):
+    """Start from the weights that an earlier phase left."""
+
+    checkpoint: Path
+
+    def load(self, model: Model) -> None:
+        """All of them."""
+        model.load_state_dict(read_checkpoint(self.checkpoint).state)
+
+    def digests(self) -> dict[str, str]:
+        """The phase it was."""
+        return {"all": self.checkpoint.parent.name}
+
+
+def arm_recipe(arm: Arm, recipe: Recipe, classes: int) -> Recipe:
+    """The recipe of an arm: remedies that are off, and the sizes that bring it to the published model's compute."""
+    content = recipe.to_dict()
+    content["remedies"] = {**content["remedies"], **dict.fromkeys(arm.off, False)}
+    if arm.compute == "same":
+        return parse_recipe(content)
+    budget = multiply_adds(AdaFocus(recipe.model_config(classes)))
+    model = content["model"]
+    if arm.compute == "large":
+        sizes = range(model["glance"]["input_size"], model["frame_size"] + 1, SIZE_STEP)
+        larger = [_with_glance(content, input_size=size) for size in sizes]
+        return min(larger, key=lambda one: abs(_cost(one, classes) - budget))
+    whole = parse_recipe({**content, "model": {**model, "glance": {**model["focus"], "input_size": None}}})
+    frames = max(1, round(budget * model["steps"] / _cost(whole, classes)))
+    return parse_recipe({**content, "model": {**whole.to_dict()["model"], "steps": int(frames)}})
+
+
+def _with_glance(content: dict[str, dict[str, object]], **changes: object) -> Recipe:
+    glance = {**content["model"]["glance"], **changes}  # type: ignore[dict-item]
+    return parse_recipe({**content, "model": {**content["model"], "glance": glance}})
+
+
+def _cost(recipe: Recipe, classes: int) -> int:
+    return multiply_adds(OneNetwork(recipe.model_config(classes)))
+
+
+def run(arm: Arm, recipe: Recipe, data: ClipSet, test: ClipSet, out: Path, cache: Path) -> None:
+    """One training and its judgement; nothing if that is there."""
+    if (out / "judged.npz").exists():
+        return
+    recipe = arm_recipe(arm, recipe, len(data.labels))
+    initial: Start = InitialWeights()
+    seconds, epochs = 0.0, 0
+    checkpoint = out
+    for phase in arm.phases:
+        own = recipe.with_options(epochs=round(recipe.optimiser.epochs * phase.share))
+        begun = time.process_time()
+        outcome = train(data, own, out / phase.name, cache, print, initial, "cpu", arm.method(phase))
+        seconds += time.process_time() - begun
+        epochs += own.optimiser.epochs
+        checkpoint = outcome.checkpoint
+        initial = FromRun(checkpoint)
+    model = arm.build(recipe.model_config(len(data.labels)))
+    model.load_state_dict(read_checkpoint(checkpoint).state)
+    _, aside = hold_aside(data, recipe.parts, recipe.fold)
+    found = {}
+    for name, clips in (("aside", aside), ("val", test)):
+        crops = decode_all(clips, serving_plan(recipe), cache)
+        torch.manual_seed(recipe.seed)
+        found[f"{name}_logits"], found[f"{name}_labels"] = predict(model, crops), labels_of(crops)
+        found[f"{name}_centres"] = centres(model, crops)
+    told = {"flops_per_step": multiply_adds(model), "steps": recipe.model["steps"], "epochs": epochs, "cpu_s": seconds}
+    (out / "told.json").write_text(json.dumps(told), encoding="utf-8")
+    np.savez_compressed(out / "judged.part.npz", **found)  # type: ignore[arg-type]
+    (out / "judged.part.npz").replace(out / "judged.npz")
+
+
+@torch.no_grad()
+def centres(model: AdaFocus, crops: Crops) -> np.ndarray:
+    """Where the focus looks: float32 [N, T, 2]."""
+    from training.augment import serving_batch
+
+    model.eval()
+    parts = [
+        model(serving_batch(crops.pixels[start : start + 16])).patch_centres.numpy()
+        for start in range(0, len(crops.pixels), 16)
+    ]
+    return np.concatenate(parts)
+
+
+def main() -> None:
+    """Work off the list."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--config", required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=list(ARMS))
+    parser.add_argument("--epochs", type=int, help="instead of the recipe's")
+    parser.add_argument("--precision", help="instead of the recipe's")
+    parser.add_argument("--share", default="0/1", metavar="I/N", help="the I-th of N processes that divide the work")
+    options = parser.parse_args()
+    mine, of = (int(number) for number in options.share.split("/"))
+    data, test = list_clips(options.data, "train"), list_clips(options.data, "val")
+    recipe = load_recipe(options.config).with_options(epochs=options.epochs, precision=options.precision)
+    work = [(name, seed) for seed in options.seeds for name in options.arms]
+    for name, seed in work[mine::of]:
+        own = replace(recipe, seed=seed)
+        run(ARMS[name], own, data, test, options.out / f"{name}-{seed}", options.out / "cache")
+
+
+if __name__ == "__main__":
+    main()
