@@ -1,36 +1,28 @@
-"""Tables, curves and docs/evidence.md from what `benchmarks.evidence.study` kept.
+"""The tables and pictures of docs/evidence.md, from the newest CSV of each kind.
 
-    python -m benchmarks.evidence.report runs/evidence/tank_state runs/evidence/glyphs     # new results
-    python -m benchmarks.evidence.report                                                   # the tables again
-
-Results go to benchmarks/results as CSV: ``evidence`` has a row for each training, ``evidence-curve`` one for each point
-of the accuracy-compute curves, ``evidence-calibration`` one for each way to solve thresholds. Tables and pictures are
-made from the CSV alone.
+python -m benchmarks.evidence.report
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import torch
+import torch.nn.functional as F
 from matplotlib.figure import Figure
 
-from benchmarks.machine import newest_results, write_results
-from bundle.exit_rule import confidence
-from training.calibrate import calibrate, exit_quota, fit_temperature, measure, solve_thresholds
-from training.metrics import accuracy, answers, calibration_error, exit_steps, macro_f1
-from training.points import Calibration
+from benchmarks.evidence import glyphs
+from benchmarks.evidence.arms import ONE_STAGE, STAGES
+from benchmarks.machine import newest_results
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PAGE = ROOT / "docs" / "evidence.md"
 PICTURES = ROOT / "docs" / "pictures"
-MEGA, GIGA = 1e6, 1e9
 
 LOOKS = ("learned", "centre", "random", "shrunk", "none", "full")
 REMEDIES = ("learned", "no-supervision", "no-diversity", "no-stability", "staged")
@@ -48,125 +40,18 @@ WORDS = {
 }
 SHARES = (0.2, 0.3, 0.4, 0.6)
 """Of full compute: where the curves are read off for the table."""
-SWEEP = tuple(round(0.05 * step, 2) for step in range(1, 79))
-"""Ratios of exit shares from step to step."""
-
-Row = dict[str, object]
-Judged = dict[str, npt.NDArray[np.float32]]
 
 
 def main() -> None:
-    """New CSV if folders are given; then tables and pictures."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folders", nargs="*", type=Path, help="one per data set, named after it")
-    folders = parser.parse_args().folders
-    if folders:
-        runs = [(folder.name, path) for folder in folders for path in sorted(folder.glob("*/judged.npz"))]
-        write_results("evidence", "studies", [row for data, path in runs for row in [training_row(data, path)]])
-        learned = [(data, path) for data, path in runs if path.parent.name.startswith("learned-")]
-        write_results("evidence-curve", "studies", [row for run in learned for row in curve_rows(*run)])
-        write_results("evidence-calibration", "studies", [row for run in learned for row in calibration_rows(*run)])
+    """Write the page's tables and its pictures."""
     text = PAGE.read_text(encoding="utf-8")
     for name, content in tables().items():
         pattern = re.compile(rf"(<!-- table:{name} -->\n).*?(<!-- /table:{name} -->)", re.DOTALL)
         text = pattern.sub(lambda found, content=content: f"{found[1]}{content}\n{found[2]}", text)
     PAGE.write_text(text, encoding="utf-8")
+    draw_set().savefig(PICTURES / "evidence-glyphs-set.png", dpi=96)
     for data in _sets("evidence-curve"):
         draw_curve(data).savefig(PICTURES / f"evidence-{data.replace('_', '-')}.png", dpi=110)
-
-
-def training_row(data: str, path: Path) -> Row:
-    """What one training came to, on clips it has not seen."""
-    arm, seed = path.parent.name.rsplit("-", 1)
-    judged, told = _read(path), json.loads((path.parent / "told.json").read_text(encoding="utf-8"))
-    logits, labels = judged["val_logits"], judged["val_labels"].astype(np.int64)
-    predicted = logits.argmax(axis=2)
-    right = [accuracy(step, labels) for step in predicted.T]
-    points = _calibration(judged, told)
-    row: Row = {
-        "data": data,
-        "arm": arm,
-        "seed": seed,
-        "clips": len(labels),
-        "steps": told["steps"],
-        "mflops_per_video": round(told["flops_per_step"] * told["steps"] / MEGA, 3),
-        "epochs": told["epochs"],
-        "cpu_s": round(told["cpu_s"], 1),
-        "accuracy": round(right[-1], 4),
-        "macro_f1": round(macro_f1(predicted[:, -1], labels, logits.shape[2]), 4),
-        "accuracy_first_step": round(right[0], 4),
-        "accuracy_mean_step": round(float(np.mean(right)), 4),
-        "patch_spread": round(float(judged["val_centres"].reshape(-1, 2).std(axis=0).mean()), 4),
-    }
-    for point in points.points:
-        found = measure(logits, labels, point.thresholds, points.criterion, points.temperature, ratio=0.0)
-        row[f"{point.name}_accuracy"] = round(found.accuracy, 4)
-        row[f"{point.name}_share"] = round(found.flops_share, 4)
-    return row
-
-
-def curve_rows(data: str, path: Path) -> Iterator[Row]:
-    """Accuracy against the share of full compute: by confidence, by a fixed number of frames, by chance."""
-    judged, seed = _read(path), path.parent.name.rsplit("-", 1)[1]
-    aside, logits, labels = judged["aside_logits"], judged["val_logits"], judged["val_labels"].astype(np.int64)
-    steps = logits.shape[1]
-    temperature = fit_temperature(aside, judged["aside_labels"].astype(np.int64))
-    right = np.array([accuracy(step, labels) for step in logits.argmax(axis=2).T])
-    for step in range(steps):
-        yield _curve_row(data, seed, "fixed", (step + 1) / steps, right[step])
-    sure = confidence(aside, "max_softmax", temperature)
-    for ratio in SWEEP:
-        thresholds = solve_thresholds(sure, exit_quota(ratio, steps))
-        found = measure(logits, labels, thresholds, "max_softmax", temperature, ratio)
-        yield _curve_row(data, seed, "confidence", found.flops_share, found.accuracy)
-        yield _curve_row(data, seed, "chance", found.flops_share, float(np.dot(found.exit_shares, right)))
-
-
-def _curve_row(data: str, seed: str, kind: str, share: float, found: float) -> Row:
-    return {"data": data, "seed": seed, "exit": kind, "share_of_full": round(share, 4), "accuracy": round(found, 4)}
-
-
-def calibration_rows(data: str, path: Path) -> Iterator[Row]:
-    """The point ``balanced`` solved in three ways, what it promised, and what it then did on unseen clips."""
-    judged, told = _read(path), json.loads((path.parent / "told.json").read_text(encoding="utf-8"))
-    seed = path.parent.name.rsplit("-", 1)[1]
-    logits, labels = judged["val_logits"], judged["val_labels"].astype(np.int64)
-    fitted = _calibration(judged, told)
-    for way, temperature in (("as learned", 1.0), ("temperature fitted", fitted.temperature)):
-        points = _calibration(judged, told, temperature)
-        point = next(one for one in points.points if one.name == "balanced")
-        found = measure(logits, labels, point.thresholds, points.criterion, temperature, ratio=0.0)
-        steps = exit_steps(logits, point.thresholds, points.criterion, temperature)
-        given = answers(logits, steps)
-        yield {
-            "data": data,
-            "seed": seed,
-            "thresholds": way,
-            "temperature": round(temperature, 3),
-            "first_threshold": _shown(point.thresholds[0]),
-            "second_threshold": _shown(point.thresholds[1]),
-            "calibration_error": round(calibration_error(logits, labels, temperature), 4),
-            "promised_share": round(point.expected_gflops / (told["flops_per_step"] * told["steps"] / GIGA), 4),
-            "promised_accuracy": round(point.expected_accuracy, 4),
-            "share": round(found.flops_share, 4),
-            "accuracy": round(float((given == labels).mean()), 4),
-            "macro_f1": round(macro_f1(given, labels, logits.shape[2]), 4),
-        }
-
-
-def _shown(threshold: float | None) -> object:
-    return "" if threshold is None else round(threshold, 4)
-
-
-def _calibration(judged: Judged, told: dict[str, float], temperature: float | None = None) -> Calibration:
-    """Points solved on the clips held aside; at a given temperature instead of the fitted one."""
-    labels = judged["aside_labels"].astype(np.int64)
-    return calibrate(judged["aside_logits"], labels, told["flops_per_step"] / GIGA, temperature=temperature)
-
-
-def _read(path: Path) -> Judged:
-    with np.load(path) as file:
-        return {name: file[name] for name in file.files}
 
 
 def tables() -> dict[str, str]:
@@ -176,8 +61,11 @@ def tables() -> dict[str, str]:
         **{f"looks:{data}": looks_table(rows, data) for data in _sets("evidence")},
         **{f"remedies:{data}": remedies_table(rows, data) for data in _sets("evidence")},
         **{f"curve:{data}": curve_table(data) for data in _sets("evidence-curve")},
+        "stages": stages_table(rows),
         "calibration": calibration_table(),
         "seeds": seeds_table(rows),
+        "shipped": shipped_table(),
+        "cross_validation": cross_validation_table(),
     }
 
 
@@ -242,6 +130,46 @@ def seeds_table(rows: Sequence[dict[str, str]]) -> str:
                 for point in ("accurate", "balanced", "fast")
             ]
             lines.append(f"| {row['data']} | {row['seed']} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def stages_table(rows: Sequence[dict[str, str]]) -> str:
+    """(b) Wall time: seconds of an epoch by the epochs there are."""
+    measured = {row["what"].removeprefix("epoch "): row for row in newest_results("training-time")}
+    epochs = int(next(row["epochs"] for row in rows if row["data"] == "tank_state" and row["arm"] == "learned"))
+    lines = ["| | seconds an epoch | epochs | seconds |", "|---|---|---|---|"]
+    totals = {}
+    for name, phases in (("one stage", ONE_STAGE), ("four stages", STAGES)):
+        totals[name] = 0.0
+        for phase in phases:
+            own, seconds = round(epochs * phase.share), float(measured[phase.name]["train_s"])
+            totals[name] += own * seconds
+            lines.append(f"| {name}: {phase.name} | {seconds:.2f} | {own} | {own * seconds:.0f} |")
+    share = totals["one stage"] / totals["four stages"]
+    lines.append(f"| one stage takes {share:.0%} of the four | | | {' : '.join(f'{t:.0f}' for t in totals.values())} |")
+    return "\n".join(lines)
+
+
+def shipped_table() -> str:
+    """The shipped recipe over its seeds."""
+    rows = newest_results("evidence-seeds")
+    lines = ["| `exit` | accuracy by seed | mean | macro-F1, mean | of full compute, mean |", "|---|---|---|---|---|"]
+    for point in dict.fromkeys(row["point"] for row in rows):
+        own = [row for row in rows if row["point"] == point]
+        each = ", ".join(f"{float(row['accuracy']):.3f}" for row in own)
+        share = np.mean([float(row["share_of_full"]) for row in own])
+        lines.append(f"| `{point}` | {each} | {_column(own, 'accuracy')} | {_column(own, 'macro_f1')} | {share:.0%} |")
+    return "\n".join(lines)
+
+
+def cross_validation_table() -> str:
+    """By camera, with intervals."""
+    lines = ["| camera | clips | accuracy | 95 % interval | macro-F1 |", "|---|---|---|---|---|"]
+    lines.extend(
+        f"| {row['camera']} | {row['clips']} | {float(row['accuracy']):.3f} "
+        f"| {float(row['low']):.3f} to {float(row['high']):.3f} | {float(row['macro_f1']):.3f} |"
+        for row in newest_results("evidence-cross-validation")
+    )
     return "\n".join(lines)
 
 
@@ -318,6 +246,24 @@ def draw_curve(data: str) -> Figure:
     axes.set_title(data)
     axes.grid(alpha=0.3)
     axes.legend()
+    return figure
+
+
+def draw_set() -> Figure:
+    """Frames of two clips of the made set, whole and as the glance sees them."""
+    shown, small = range(0, glyphs.FRAMES, glyphs.FRAMES // 4), 32
+    figure = Figure(figsize=(8, 8), layout="constrained")
+    axes = figure.subplots(4, len(shown))
+    for clip in range(2):
+        pictures = list(glyphs.pictures(clip, np.random.default_rng(clip)))
+        for place, index in enumerate(shown):
+            frame = torch.from_numpy(pictures[index]).permute(2, 0, 1)[None].float()
+            glance = F.interpolate(frame, size=(small, small), mode="bilinear", align_corners=True)
+            axes[2 * clip, place].imshow(pictures[index])
+            axes[2 * clip + 1, place].imshow(glance[0].permute(1, 2, 0).byte().numpy())
+            axes[2 * clip, place].set_title(f"clip {clip + 1}, frame {index}", fontsize=9)
+    for one in axes.flat:
+        one.set_axis_off()
     return figure
 
 
