@@ -5,16 +5,16 @@ from __future__ import annotations
 import csv
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from bundle.exit_rule import ExitCriterion
-from training.calibrate import CurvePoint, calibrate, exit_curve
-from training.crops import Broken
-from training.errors import TrainingError
-from training.manifests import list_clips
-from training.points import Calibration
-from training.trained import judge_held_aside, judge_unseen, load_trained
+
+if TYPE_CHECKING:
+    from training.calibrate import CurvePoint
+    from training.crops import Broken
+    from training.points import Calibration
 
 CRITERIA = ("max_softmax", "max_logit", "neg_entropy")
 
@@ -56,6 +56,11 @@ def command(
     as_json: bool,
 ) -> int:
     """Solve the conditional exit on the clips that training held aside; nothing is trained."""
+    from training.calibrate import calibrate, exit_curve
+    from training.errors import TrainingError
+    from training.manifests import list_clips
+    from training.trained import judge_held_aside, judge_unseen, load_trained
+
     if split is not None and len(checkpoints) > 1:
         raise click.UsageError("--split takes one --checkpoint; folds are judged on what each of them held aside")
     try:

@@ -5,17 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from bundle.exit_rule import ExitCriterion
 from cli.calibrate import CRITERIA
-from training.errors import TrainingError
-from training.evaluate import Report, evaluate
-from training.manifests import list_clips
-from training.points import load_calibration
-from training.recipe import load_recipe
-from training.trained import judge, load_released, load_trained
+
+if TYPE_CHECKING:
+    from training.evaluate import Report
 
 
 @click.command("evaluate", epilog="Example: adafocus evaluate --checkpoint runs/first/last.pt --data clips --split val")
@@ -47,6 +45,13 @@ def command(
     as_json: bool,
 ) -> int:
     """Judge a checkpoint on labelled clips, decoded and cropped as the service does."""
+    from training.errors import TrainingError
+    from training.evaluate import evaluate
+    from training.manifests import list_clips
+    from training.points import load_calibration
+    from training.recipe import load_recipe
+    from training.trained import judge, load_released, load_trained
+
     if criterion and calibration:
         raise click.UsageError("--criterion cannot be given with --calibration, which has its own")
     try:

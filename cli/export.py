@@ -9,16 +9,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from tqdm import tqdm
 
 from bundle.store import BundleError, check_replaceable, write_bundle
 from cli.inspect import describe_flops, describe_reduced
-from export.clips import LabelledClips, LabelledVideo
-from export.compose import FORMATS, PRECISIONS, Export, Request, export, stages
-from export.errors import ExportError
+from export.choices import FORMATS, PRECISIONS
+
+if TYPE_CHECKING:
+    from export.clips import LabelledClips
+    from export.compose import Export
 
 _SAMPLES = Path(__file__).resolve().parent.parent / "samples"
 _SAMPLES_USED = 1
@@ -102,6 +104,9 @@ def command(
     The exported graphs must reproduce the torch model on noise, on texture and on a real video, step by step, or
     nothing is written. For other precisions than fp32 it is measured on labelled clips what they lose.
     """
+    from export.compose import Request, export, stages
+    from export.errors import ExportError
+
     request = Request(
         checkpoint=checkpoint,
         name=name or _default_name(out),
@@ -148,6 +153,7 @@ def _progress(total: int) -> Iterator[Callable[[str], None]]:
 
 
 def _labelled(data: Path, split: str | None) -> LabelledClips:
+    from export.clips import LabelledClips, LabelledVideo
     from training.errors import TrainingError
     from training.manifests import default_split, list_clips
 

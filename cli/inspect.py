@@ -18,7 +18,7 @@ WIDTH = 100
 _LABELS_SHOWN = 20
 
 
-@click.command("inspect", epilog="Example: adafocus inspect bundles/tank_state")
+@click.command("inspect", epilog="Example: adafocus inspect bundles/tank-state")
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(bundle: Path, as_json: bool) -> None:

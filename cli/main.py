@@ -1,8 +1,9 @@
 """The command `adafocus`: finds the verb, and turns every foreseeable failure into one line.
 
 A verb lives in ``cli/<verb>.py`` as a click command named ``command`` and is imported only when it is called, so that
-``serve`` never loads torch and ``train`` never loads the service. A verb raises `click.ClickException` for what went
-wrong (exit code 1) and `click.UsageError` for what was typed wrongly (2), or returns its exit code.
+``serve`` never loads torch and ``train`` never loads the service. A verb of the torch wing imports the wing when it
+runs, so that its ``--help`` can be read where torch is not installed. A verb raises `click.ClickException` for what
+went wrong (exit code 1) and `click.UsageError` for what was typed wrongly (2), or returns its exit code.
 """
 
 from __future__ import annotations
@@ -30,6 +31,9 @@ SUMMARIES = {
 }
 """The verbs in the order a reader meets them. They stand here so that ``--help`` need not import them."""
 
+EXTRAS = {"train": "train", "evaluate": "train", "calibrate": "train", "export": "export"}
+"""What to install for a verb that `make serve` does not provide for; the extra `serve` for all others."""
+
 INTERRUPTED = 130
 
 
@@ -41,23 +45,28 @@ class Verbs(click.Group):
         return list(SUMMARIES)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import and return the verb; None if there is none of that name.
+        """Import and return the verb; None if there is none of that name."""
+        if cmd_name not in SUMMARIES:
+            return None
+        command = importlib.import_module(f"cli.{cmd_name}").command
+        if not isinstance(command, click.Command):
+            raise TypeError(f"cli.{cmd_name}.command is no click command")
+        return command
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the verb.
 
         Raises:
             click.ClickException: a package that the verb needs is not installed.
         """
-        if cmd_name not in SUMMARIES:
-            return None
         try:
-            command = importlib.import_module(f"cli.{cmd_name}").command
+            return super().invoke(ctx)
         except ModuleNotFoundError as error:
+            verb = ctx.invoked_subcommand or ""
             raise click.ClickException(
-                f"{cmd_name!r} needs the package {error.name!r}, which is not installed; "
-                "CONTRIBUTING.md says what to install for each verb"
+                f"{verb!r} needs the package {error.name!r}, which is not installed; in a checkout: "
+                f".venv/bin/pip install -c constraints.txt -e '.[{EXTRAS.get(verb, 'serve')}]'"
             ) from error
-        if not isinstance(command, click.Command):
-            raise TypeError(f"cli.{cmd_name}.command is no click command")
-        return command
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """The verbs that begin so, without importing them, and the options."""

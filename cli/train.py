@@ -4,19 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import get_args
 
 import click
 
 from cli.main import INTERRUPTED
-from training.errors import TrainingError
-from training.initial import InitialWeights
-from training.manifests import default_split, list_clips
-from training.recipe import Precision, load_recipe
-from training.stopping import Interrupted
-from training.train import train
 
-PRECISIONS = get_args(Precision)
+PRECISIONS = ("fp32", "bf16", "fp16")
 
 
 @click.command("train", epilog="Example: adafocus train --data clips --config tank_state --out runs/first")
@@ -64,6 +57,13 @@ def command(
     A clip that cannot be decoded is reported and skipped. The same command again continues a run that was stopped.
     Several GPUs: `torchrun --nproc-per-node N -m cli.main train ...`.
     """
+    from training.errors import TrainingError
+    from training.initial import InitialWeights
+    from training.manifests import default_split, list_clips
+    from training.recipe import load_recipe
+    from training.stopping import Interrupted
+    from training.train import train
+
     try:
         recipe = load_recipe(config).with_options(
             seed=seed,

@@ -13,6 +13,7 @@ import torch
 from bundle.manifest import Graph, GraphFormat, Manifest, Precision
 from export.artefact import load_artefact
 from export.calibration import read_calibration
+from export.choices import FORMATS, PRECISIONS
 from export.clips import LabelledClips, read_material
 from export.describe import describe, graph_entry, read_labels
 from export.errors import ExportError, UnavailableError
@@ -27,9 +28,6 @@ from model.adafocus import AdaFocus
 from model.checkpoint import Checkpoint, CheckpointError, read_checkpoint
 from model.config import PUBLISHED, ModelConfig
 from model.tsm import AdaFocusTSM
-
-FORMATS: tuple[GraphFormat, ...] = ("onnx", "torchscript")
-PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
 
 BOUND = Bound()
 """What a reduced precision may lose."""

@@ -3,11 +3,14 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import click
 import pytest
 
 from cli import main as cli
+from cli.train import PRECISIONS
+from training.recipe import Precision
 
 
 def failing(error: BaseException) -> click.Command:
@@ -51,13 +54,43 @@ def test_a_verbs_return_value_is_the_exit_code(monkeypatch: pytest.MonkeyPatch) 
     assert run(monkeypatch, click.Command("inspect", callback=lambda: None)) == 0
 
 
-def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    def missing(name: str) -> None:
-        raise ModuleNotFoundError(f"No module named {name!r}", name="torch")
+WITHOUT_TORCH = (
+    "import sys; sys.modules.update(dict.fromkeys(['torch', 'onnx', 'matplotlib'])); from cli.main import main; "
+)
 
-    monkeypatch.setattr(cli.importlib, "import_module", missing)
-    assert cli.main(["train"]) == 1
-    assert "'train' needs the package 'torch'" in capsys.readouterr().err
+
+def without_torch(arguments: list[str], project_root: Path) -> subprocess.CompletedProcess[str]:
+    script = f"{WITHOUT_TORCH} sys.exit(main({arguments!r}))"
+    return subprocess.run([sys.executable, "-c", script], cwd=project_root, capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.parametrize("verb", cli.SUMMARIES)
+def test_every_verb_explains_itself_by_example_where_only_serving_is_installed(verb: str, project_root: Path) -> None:
+    done = without_torch([verb, "--help"], project_root)
+    assert done.returncode == 0, done.stderr
+    assert f"Example: adafocus {verb} " in " ".join(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "extra"),
+    [
+        (["train", "--data", "d", "--config", "small", "--out", "o"], "train"),
+        (["evaluate", "--checkpoint", "c", "--data", "d"], "train"),
+        (["calibrate", "--checkpoint", "c", "--data", "d", "--out", "o"], "train"),
+        (["export", "--checkpoint", "c", "--out", "o"], "export"),
+    ],
+)
+def test_a_missing_package_is_named_with_what_to_install(arguments: list[str], extra: str, project_root: Path) -> None:
+    done = without_torch(arguments, project_root)
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"adafocus: '{arguments[0]}' needs the package 'torch', which is not installed; "
+        f"in a checkout: .venv/bin/pip install -c constraints.txt -e '.[{extra}]'\n"
+    )
+
+
+def test_the_precisions_of_training_are_the_recipes() -> None:
+    assert get_args(Precision) == PRECISIONS
 
 
 @pytest.mark.parametrize("arguments", [["nonsense"], ["--nonsense"], []])
