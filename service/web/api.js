@@ -20,6 +20,11 @@ export function keepKey(key) {
   sessionStorage.setItem(KEY, key);
 }
 
+/** Whether a key was given. */
+export function hasKey() {
+  return sessionStorage.getItem(KEY) !== null;
+}
+
 function headers() {
   const key = sessionStorage.getItem(KEY);
   return key ? { Authorization: `Bearer ${key}` } : {};

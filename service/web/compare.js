@@ -3,27 +3,38 @@
 import { byId, el, show } from "./dom.js";
 import { label, milliseconds, number, percent } from "./format.js";
 
+/** The point whose button has the keyboard's focus; the rows are made anew with every step, the focus shall stay. */
+let held = null;
+
 /**
  * @param {object} state - the page's: model, runs by point, the point that is shown
  * @param {(point: string) => void} pick - called with a point to run or to show
  */
 export function showComparison(state, pick) {
   const rows = state.points.map((point) => row(point, state.runs.get(point.name), state, pick));
+  const frame = byId("compare-frame");
+  const focused = document.activeElement;
+  if (byId("compare").contains(focused)) held = focused.dataset.point;
+  else if (focused !== frame) held = null;
   byId("compare").replaceChildren(...rows);
-  show(byId("run-all"), state.points.some((point) => !state.runs.get(point.name)?.result));
+  const again = held && byId("compare").querySelector(`button[data-point="${held}"]:not(:disabled)`);
+  if (held) (again || frame).focus({ preventScroll: true });
+  const rest = state.points.some((point) => !state.runs.get(point.name)?.result);
+  if (!rest && focused === byId("run-all")) frame.focus({ preventScroll: true });
+  show(byId("run-all"), rest);
 }
 
 function row(point, run, state, pick) {
   const current = state.point === point.name;
   const name = el("th", { scope: "row" }, point.name);
   if (!run?.result) {
-    const button = el("button", { type: "button", disabled: state.busy, onclick: () => pick(point.name) }, `Run ${point.name}`);
+    const button = el("button", { type: "button", "data-point": point.name, disabled: state.busy, onclick: () => pick(point.name) }, `Run ${point.name}`);
     return el("tr", { class: current ? "current" : null }, name, el("td", { colspan: 4 }, run && current && state.busy ? "looking…" : button));
   }
   const { predictions, exit, compute, timing_ms: timing } = run.result;
   const button = el(
     "button",
-    { type: "button", class: "link", disabled: state.busy, "aria-pressed": String(current), onclick: () => pick(point.name) },
+    { type: "button", class: "link", "data-point": point.name, disabled: state.busy, "aria-pressed": String(current), onclick: () => pick(point.name) },
     point.name,
   );
   name.replaceChildren(button);

@@ -70,8 +70,8 @@ export class Line {
     const { step, steps } = result.exit;
     const rest = steps - step;
     byId("line-words").textContent =
-      rest === 0 ? `All ${steps} sampled frames, left to right along the video.`
-        : `${step} of ${steps} sampled frames, left to right along the video; the hatched ones were not looked at.`;
+      rest === 0 ? `All ${steps} sampled frames, in the order of the video.`
+        : `${step} of ${steps} sampled frames, in the order of the video; the hatched ones were not looked at.`;
   }
 }
 

@@ -28,7 +28,7 @@ async function start() {
   try {
     state.model = await api.model();
   } catch (error) {
-    if (error.problem?.status === 401) return askForKey();
+    if (error.problem?.status === 401) return askForKey(start);
     complain(error.problem, start);
     byId("model").textContent = "no connection";
     return undefined;
@@ -43,16 +43,19 @@ async function start() {
   return showReadiness();
 }
 
-function askForKey() {
+/** Ask for the key, saying so if the one at hand was refused, and go on with it. */
+function askForKey(then) {
   const form = byId("door-form");
+  byId("door-words").textContent = api.hasKey() ? "That key was not accepted." : "";
   byId("door").showModal();
+  byId("key").select();
   form.addEventListener(
     "submit",
     (event) => {
       event.preventDefault();
       api.keepKey(byId("key").value.trim());
       byId("door").close();
-      start();
+      then();
     },
     { once: true },
   );
@@ -64,7 +67,8 @@ async function showReadiness() {
   byId("model").replaceChildren(
     el("i", { class: ready ? "lamp on" : "lamp", "aria-hidden": "true" }),
     el("span", {}, `${name} ${version}`),
-    el("span", { class: "model-more" }, ` · ${labels.length} classes · ${ready ? "ready" : "not ready"}`),
+    el("span", { class: "model-more" }, ` · ${labels.length} classes${ready ? " · ready" : ""}`),
+    ready ? "" : " · not ready yet",
   );
   if (!ready) setTimeout(showReadiness, ASK_AGAIN_MS);
 }
@@ -130,7 +134,8 @@ async function run(point) {
     if (signal.aborted) {
       if (signal.reason !== "stop") return; // another run has begun
       say("Cancelled.");
-    } else complain(error.problem ?? { title: "The page failed", detail: String(error) }, () => run(point));
+    } else if (error.problem?.status === 401) askForKey(() => run(point));
+    else complain(error.problem ?? { title: "The page failed", detail: String(error) }, () => run(point));
   }
   state.busy = false;
   progress(null);
@@ -257,7 +262,10 @@ function complain(problem, again = null) {
   );
 }
 
-byId("cancel").addEventListener("click", () => cancel.abort("stop"));
+byId("cancel").addEventListener("click", () => {
+  cancel.abort("stop");
+  byId("choose").focus(); // the button that had the focus disappears
+});
 byId("previous").addEventListener("click", () => choose(state.chosen - 1));
 byId("next").addEventListener("click", () => choose(state.chosen + 1));
 byId("replay").addEventListener("click", replay);

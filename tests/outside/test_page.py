@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -319,13 +320,143 @@ def locked() -> Iterator[str]:
 def test_a_key_is_asked_for_and_kept_for_the_tab(context: BrowserContext, locked: str) -> None:
     visit = Visit(context, locked)
     page = visit.open()
-    for key in ("wrong", "sesame"):
-        expect(page.locator("#door")).to_be_visible()
-        page.get_by_label("API key").fill(key)
-        page.keyboard.press("Enter")
+    expect(page.locator("#door-words")).to_be_empty()
+    page.get_by_label("API key").fill("wrong")
+    page.keyboard.press("Enter")
+    expect(page.locator("#door-words")).to_have_text("That key was not accepted.")
+    page.get_by_label("API key").fill("sesame")
+    page.keyboard.press("Enter")
     expect(page.locator("#door")).to_be_hidden()
     page.get_by_role("button", name="no action").click()
     answered(page)
     page.reload()
     expect(page.locator("#model")).to_contain_text("ready")
     visit.check_manners("401")
+
+
+def test_a_key_that_is_no_longer_accepted_is_asked_for_again(context: BrowserContext, locked: str) -> None:
+    visit = Visit(context, locked)
+    page = visit.open()
+    page.get_by_label("API key").fill("sesame")
+    page.keyboard.press("Enter")
+    expect(page.locator("#model")).to_contain_text("ready")
+    page.evaluate("sessionStorage.setItem('adafocus-key', 'rotated away')")
+    page.get_by_role("button", name="no action").click()
+    expect(page.locator("#door-words")).to_have_text("That key was not accepted.")
+    page.get_by_label("API key").fill("sesame")
+    page.keyboard.press("Enter")
+    answered(page)
+    visit.check_manners("401")
+
+
+def test_the_keyboards_focus_outlives_what_it_was_on(visit: Visit) -> None:
+    page = visit.start()
+
+    def focused() -> str:
+        return str(page.evaluate("document.activeElement.id || document.activeElement.dataset.point"))
+
+    page.get_by_role("button", name="bridge down").click()
+    answered(page)
+    page.get_by_role("button", name="Run full").focus()
+    page.keyboard.press("Enter")
+    answered(page)
+    assert focused() == "full", "its row was made anew with every step"
+    page.locator("#run-all").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#run-all")).to_be_hidden(timeout=20_000)
+    assert focused() == "compare-frame", "the button has gone"
+    visit.slow_down()
+    page.locator("#file").set_input_files(CLIP)
+    expect(page.locator("#progress")).to_be_visible()
+    page.get_by_role("button", name="Cancel").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#progress")).to_be_hidden()
+    assert focused() == "choose"
+    visit.check_manners()
+
+
+LONG = "putting_something_that_cannot_actually_stand_upright_upright_on_the_table_so_it_falls_on_its_side"
+
+
+def large_model(page: Page, steps: int = 16, classes: int = 200) -> None:
+    """Let the page believe that a large model is served, and what it answers."""
+    order = [steps // 2 - 1, *(i for i in range(steps) if i != steps // 2 - 1)]
+    labels = [f"{LONG}_{i}" for i in range(classes)]
+    point = {"name": "full", "thresholds": [None] * steps, "expected_gflops": 27.0, "expected_accuracy": None}
+    model = {
+        "name": "large",
+        "version": "2026.11",
+        "labels": labels,
+        "steps": steps,
+        "geometry": {"resize": 256, "crop": 224},
+        "patch_size": 128,
+        "exit_criterion": "max_softmax",
+        "operating_points": [point],
+        "default_point": "full",
+    }
+    box = {"x": 0, "y": 0, "width": 240, "height": 240}
+    patch = {"x": 60, "y": 60, "width": 120, "height": 120}
+    drawn = "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' width='224' height='224'/%3E"
+    image = {"data": drawn, "view": box, "width": 320, "height": 240}
+    events = [
+        (
+            "step",
+            {
+                "step": number,
+                "frame": 10 * number,
+                "time_s": None,
+                "patch": patch,
+                "label": labels[number],
+                "confidence": number / steps,
+                "place": place,
+                "threshold": None,
+                "gflops": number * 1.7,
+                "elapsed_ms": 1.0,
+                "image": image,
+            },
+        )
+        for number, place in enumerate(order, 1)
+    ]
+    result = {
+        "predictions": [{"label": labels[i], "index": i, "score": 0.5 / (i + 1)} for i in range(5)],
+        "exit": {
+            "point": "full",
+            "reason": "all_steps",
+            "step": steps,
+            "steps": steps,
+            "confidence": 1,
+            "threshold": None,
+        },
+        "compute": {
+            "gflops": 27.0,
+            "gflops_full": 27.0,
+            "glance_gflops": 5.4,
+            "focus_gflops": 21.6,
+            "frames_used": steps,
+            "frames_decoded": 245,
+        },
+        "timing_ms": dict.fromkeys(("total", "upload", "queue", "decode", "glance", "focus"), 12_345.6),
+        "video": {"frames": None},
+    }
+    told = "".join(f"event: {name}\ndata: {json.dumps(data)}\n\n" for name, data in [*events, ("result", result)])
+    page.route("**/model", lambda route: route.fulfill(json=model))
+    page.route("**/classify?*", lambda route: route.fulfill(body=told, content_type="text/event-stream"))
+
+
+@pytest.mark.parametrize("width", [320, 820, 1280])
+def test_a_large_model_with_long_names_fits(browser: Browser, url: str, width: int) -> None:
+    context = browser.new_context(viewport={"width": width, "height": 900})
+    visit = Visit(context, url)
+    large_model(visit.page)
+    page = visit.start()
+    page.get_by_role("button", name="bridge down").click()
+    answered(page)
+    cells = page.locator(".cell-button")
+    expect(cells).to_have_count(16)
+    assert min(cell.bounding_box()["width"] for cell in cells.all()) >= 44  # as wide as a finger
+    assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+    assert faults(page) == []
+    page.get_by_role("button", name="Replay slowly").click()
+    expect(page.locator(".cell.later")).not_to_have_count(0)
+    visit.check_manners()
+    context.close()
