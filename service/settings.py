@@ -77,7 +77,9 @@ class Settings(BaseSettings):
     max_pixels: int = Field(default=8192 * 4320, ge=1, description="largest frame, width × height")
     max_queue: int = Field(default=64, ge=0, description="requests that may wait besides those that run; then 503")
     max_batch: int = Field(default=8, ge=1, le=1024, description="rows of a batch: videos that share one graph run")
-    upload_timeout_seconds: float = Field(default=20.0, gt=0, description="longest silence during an upload")
+    upload_timeout_seconds: float = Field(
+        default=20.0, gt=0, description="longest silence during an upload, and longest wait for a request's head"
+    )
     request_timeout_seconds: float = Field(
         default=300.0, gt=0, description="a request's whole time; a tighter deadline_ms goes first"
     )

@@ -131,6 +131,32 @@ def test_sigterm_turns_readiness_off_goes_on_accepting_and_finishes_what_is_in_f
         assert process.popen.wait(timeout=30) == 0
 
 
+def test_who_asks_nothing_is_hung_up_on_and_who_uploads_is_not(project_root: Path, bundle: Path, clip: bytes) -> None:
+    """Each of these would otherwise hold a descriptor for as long as it likes."""
+    health = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+    upload = f"POST /classify HTTP/1.1\r\nHost: x\r\nContent-Length: {len(clip)}\r\n\r\n".encode()
+    with server(project_root, "--bundle", bundle, ADAFOCUS_UPLOAD_TIMEOUT_SECONDS="0.5") as (_, url):
+        host, port = url.removeprefix("http://").split(":")
+
+        def said(*parts: bytes) -> bytes:
+            heard = b""
+            with socket.create_connection((host, int(port)), timeout=30) as connection:
+                for part in parts:
+                    connection.sendall(part)
+                    while part is health and b"alive" not in heard:
+                        heard += connection.recv(65536)
+                while block := connection.recv(65536):
+                    heard += block
+            return heard
+
+        assert said() == b""
+        assert said(b"GET /healthz HTTP/1.1\r\nHo") == b""
+        assert said(health).startswith(b"HTTP/1.1 200")
+        assert said(health, b"GET /healthz HTTP/1.1\r\nHo").count(b"HTTP/1.1") == 1
+        assert said(upload + clip + health).count(b"HTTP/1.1 200") == 2, "pipelined"
+        assert said(upload + clip[:100]).startswith(b"HTTP/1.1 408"), "a body's silence has an answer of its own"
+
+
 def refused(root: Path, *arguments: object, code: int = 1) -> str:
     done = subprocess.run(command(*arguments), cwd=root, capture_output=True, text=True, timeout=60)
     assert done.returncode == code, done.stderr
