@@ -18,7 +18,7 @@ from service.api_description import ABOUT
 from service.door import Door
 from service.lifecycle import Service
 from service.metrics import Metrics
-from service.middleware import RequestScope
+from service.middleware import HeadLikeGet, RequestScope
 from service.open_inference import OpenInference
 from service.settings import Settings
 from service.tracing import make_tracer
@@ -75,6 +75,7 @@ def create_app(
         title="adafocus", description=ABOUT, version=_version(), lifespan=lifespan, docs_url=None, redoc_url=None
     )
     app.state.service = service
+    app.add_middleware(HeadLikeGet)
     if settings.cors_origins:
         _let_pages_of_others_in(app, settings.cors_origins)
     app.add_middleware(RequestScope, metrics=service.metrics)

@@ -101,9 +101,9 @@ def router_for(page: Page) -> APIRouter:
         return FileResponse(page.samples[name], media_type=kind, headers=headers)
 
     for path, endpoint in (("/", front), ("/docs", docs), ("/web/{name}", asset)):
-        router.add_api_route(path, endpoint, methods=["GET", "HEAD"])
-    router.add_api_route("/samples", samples, methods=["GET", "HEAD"])
-    router.add_api_route("/samples/{name}", sample, methods=["GET", "HEAD"])
+        router.add_api_route(path, endpoint)
+    router.add_api_route("/samples", samples)
+    router.add_api_route("/samples/{name}", sample)
     return router
 
 

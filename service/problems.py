@@ -56,6 +56,7 @@ def _problem_of(error: Exception) -> Problem:
     if isinstance(error, HTTPException) and error.status_code == NotFound.status:
         return NotFound("there is no such route; /docs lists them")
     if isinstance(error, HTTPException) and error.status_code == MethodNotAllowed.status:
-        allowed = (error.headers or {}).get("Allow", "")
-        return MethodNotAllowed(f"this route answers {allowed or 'other methods'}", headers=error.headers)
+        named = {name.strip() for name in (error.headers or {}).get("Allow", "").split(",")}
+        allowed = ", ".join(sorted(named | {"HEAD"} if "GET" in named else named))
+        return MethodNotAllowed(f"this route answers {allowed}", headers={"Allow": allowed})
     return Internal()

@@ -14,12 +14,13 @@ from service import problems
 from service.errors import TooLong
 from service.logs import JsonLines
 from service.metrics import Metrics
-from service.middleware import RequestScope
+from service.middleware import HeadLikeGet, RequestScope
 from service.record import record_of
 
 
 def make_app() -> FastAPI:
     app = FastAPI()
+    app.add_middleware(HeadLikeGet)
     app.add_middleware(RequestScope, metrics=Metrics(steps=1))
     problems.install(app)
 
@@ -49,6 +50,14 @@ def make_app() -> FastAPI:
         return Response(str(number))
 
     return app
+
+
+@pytest.mark.parametrize(("path", "status"), [("/fine/it", 200), ("/nothing", 404), ("/problem", 422)])
+async def test_head_is_get_without_the_body(client: httpx.AsyncClient, path: str, status: int) -> None:
+    answer, get = await client.head(path), await client.get(path)
+    assert (answer.status_code, answer.content) == (status, b"")
+    assert answer.headers["content-length"] == get.headers["content-length"]
+    assert answer.headers["x-request-id"]
 
 
 @pytest.fixture
@@ -104,7 +113,7 @@ async def test_every_error_is_a_problem_document(
     assert (answer.status_code, answer.json()["code"], answer.json()["status"]) == (status, code, status)
     assert answer.headers["content-type"] == "application/problem+json"
     if status == 405:
-        assert answer.headers["allow"] == "GET"
+        assert answer.headers["allow"] == "GET, HEAD"
 
 
 async def test_one_line_per_request(client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture) -> None:
