@@ -15,6 +15,9 @@ VIDEO_PARTS = (b"video", b"file")
 MAX_PARTS = 64
 """A form with more parts than this is none for us."""
 
+MAX_PART_HEADERS, MAX_PART_HEADER_BYTES = 16, 8192
+"""And so is one whose parts have more headers, or longer ones: they are held in memory until they end."""
+
 
 class VideoPart:
     """Passes on the bytes of a form's video part as the form is fed in; everything else is skipped.
@@ -54,6 +57,8 @@ class VideoPart:
                     "on_part_end": self._part_ends,
                     "on_end": self._form_ends,
                 },
+                max_header_count=MAX_PART_HEADERS,
+                max_header_size=MAX_PART_HEADER_BYTES,
             )
         except FormParserError as error:
             raise NoVideoPart("the form's boundary is too long") from error

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import AsyncIterator, Callable
 
 from service.decode.multipart import VideoPart
 from service.decode.spool import Spool
-from service.errors import EmptyBody, Internal, Problem, TooLarge, UploadTimeout
+from service.errors import EmptyBody, Internal, Overloaded, Problem, TooLarge, UploadTimeout
 
 __all__ = ["Spool", "receive"]
+
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
+"""The space for uploads is shared by all who are being served: it will be free again."""
 
 
 async def receive(
@@ -36,7 +40,8 @@ async def receive(
         NoVideoPart: a form without a video part, or one that cannot be parsed.
         TooLarge: more than ``max_bytes``.
         UploadTimeout: nothing came for ``stall_seconds``.
-        Internal: the bytes could not be stored.
+        Overloaded: there is no room to store the bytes.
+        Internal: they could not be stored for another reason.
     """
     try:
         await _receive(chunks, content_type, max_bytes, stall_seconds, spool)
@@ -64,6 +69,8 @@ async def _receive(
         try:
             feed(chunk)
         except OSError as error:
+            if error.errno in _NO_ROOM:
+                raise Overloaded("there is no room for the upload at present") from error
             raise Internal from error
     if not received:
         raise EmptyBody("the body holds no bytes; send a video as the body, or as the form's part 'video'")

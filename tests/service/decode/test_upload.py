@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 from collections.abc import AsyncIterator, Iterable, Sequence
 from itertools import pairwise
@@ -10,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.decode.multipart import MAX_PARTS
+from service.decode.multipart import MAX_PART_HEADER_BYTES, MAX_PART_HEADERS, MAX_PARTS
 from service.decode.upload import Spool, receive
-from service.errors import EmptyBody, Internal, NoVideoPart, Problem, TooLarge, UploadTimeout
+from service.errors import EmptyBody, Internal, NoVideoPart, Overloaded, Problem, TooLarge, UploadTimeout
 
 BOUNDARY = "the-boundary"
 FORM = f'multipart/form-data; boundary="{BOUNDARY}"'
@@ -107,14 +108,20 @@ class TestRaw:
         with Spool() as spool, pytest.raises(TimeoutError):
             await receive(failing(), content_type=None, max_bytes=BIG, stall_seconds=30, spool=spool)
 
-    async def test_a_full_disk_is_a_fault_of_ours(self) -> None:
-        class Full(Spool):
+    @pytest.mark.parametrize(
+        ("number", "problem"), [(errno.ENOSPC, Overloaded), (errno.EDQUOT, Overloaded), (errno.EIO, Internal)]
+    )
+    async def test_a_full_disk_is_a_matter_of_time_and_a_broken_one_a_fault_of_ours(
+        self, number: int, problem: type[Problem]
+    ) -> None:
+        class Failing(Spool):
             def write(self, chunk: bytes | memoryview) -> None:
-                raise OSError(28, "No space left on device")
+                raise OSError(number, "/dev/sda1 says no")
 
-        with Full() as spool, pytest.raises(Internal) as caught:
+        with Failing() as spool, pytest.raises(problem) as caught:
             await receive(arriving([b"ab"]), content_type=None, max_bytes=BIG, stall_seconds=30, spool=spool)
-        assert "space" not in caught.value.detail
+        assert "sda1" not in caught.value.detail
+        assert spool.error is caught.value
 
 
 class TestForm:
@@ -190,6 +197,20 @@ class TestForm:
     async def test_what_holds_no_video_is_refused(self, body: bytes, content_type: str, kind: type[Problem]) -> None:
         problem, _ = await problem_of([body], content_type)
         assert type(problem) is kind
+
+    @pytest.mark.parametrize(
+        "headers",
+        [
+            b"X-Long: " + b"x" * MAX_PART_HEADER_BYTES,
+            b"X" * MAX_PART_HEADER_BYTES + b": long",
+            b"\r\n".join(b"X-%d: y" % i for i in range(MAX_PART_HEADERS + 1)),
+        ],
+        ids=["value", "name", "many"],
+    )
+    async def test_headers_of_a_part_are_held_in_memory_and_so_bounded(self, headers: bytes) -> None:
+        body = form(("video", b"abc")).replace(b"Content-Type: video/mp4", headers)
+        problem, _ = await problem_of(cut(body, range(0, len(body), 1000)), FORM)
+        assert type(problem) is NoVideoPart
 
     async def test_the_word_multipart_may_be_written_large(self) -> None:
         assert (await received([form(("video", b"abc"))], FORM.replace("multipart", " Multipart")))[0] == b"abc"
