@@ -52,7 +52,8 @@ class Augment:
         top, left, height, width = self._box(plan.crop, random)
         cut = np.ascontiguousarray(chosen[:, top : top + height, left : left + width])
         frames = torch.from_numpy(cut).to(self._device).permute(0, 3, 1, 2).float()
-        frames = F.interpolate(frames, size=(self._size, self._size), mode="bilinear", antialias=True)
+        if frames.shape[2:] != (self._size, self._size):  # else it would only be copied, slowly
+            frames = F.interpolate(frames, size=(self._size, self._size), mode="bilinear", antialias=True)
         if random.random() < recipe.flip:
             frames = frames.flip(3)
         return _recolour(frames, recipe.colour, random) if recipe.colour else frames

@@ -6,7 +6,7 @@ two by two cells is half dark: a frame shrunk to the size of a glance shows wher
 on it. The glyph is shown only part of the time, in some clips nearly always, in others seldom: how many frames are
 needed differs from clip to clip.
 
-    python -m benchmarks.evidence.glyphs FOLDER [--train 1600] [--val 480] [--seed 0]
+    python -m benchmarks.evidence.glyphs FOLDER [--train 1600] [--val 360] [--seed 0]
 
 Real files: H.264 in MP4, read by the same decoder as any other video. The same seed gives the same pictures.
 """
@@ -25,12 +25,12 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-SIDE = 96
+SIDE = 144
 FRAMES = 32
 RATE = 16
 CELLS = 8
 CELL = 2
-PLATE = 24
+PLATE = 22
 CLASSES = 6
 DISTRACTORS = 2
 ORANGE = (235, 130, 30)
@@ -161,7 +161,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--train", type=int, default=1600)
-    parser.add_argument("--val", type=int, default=480)
+    parser.add_argument("--val", type=int, default=360)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     make(options.folder, {"train": options.train, "val": options.val}, options.seed)
