@@ -143,7 +143,9 @@ class InferenceRequest(_Word):
     id: str | None = Field(default=None, max_length=256, description="echoed")
     parameters: RequestParameters | None = None
     inputs: tuple[InputTensor]
-    outputs: tuple[OutputWish, ...] | None = Field(default=None, description="default: all")
+    outputs: Annotated[tuple[OutputWish, ...], Field(max_length=len(OUTPUTS))] | None = Field(
+        default=None, description="default: all"
+    )
 
 
 class OutputTensor(_Word):

@@ -15,6 +15,7 @@ import pytest_asyncio
 from service import protocol
 from service.open_inference import MOST_HEADER_BYTES
 from service.schemas import Classification
+from service.tensors import MOST_JSON_MARKS
 from tests.e2e.tiny import write_clip
 from tests.service.server import Running, make_settings, serving
 
@@ -169,6 +170,9 @@ def wrong(**changes: Any) -> dict[str, Any]:
         (wrong(inputs=[video(data=["not base64!"])]), "base64"),
         (wrong(inputs=[video(data=["a", "b"])]), "data"),
         (wrong(outputs=[{"name": "logits"}]), "label"),
+        (wrong(outputs=[{"name": "answer"}] * 5), "outputs: "),
+        (wrong(ignored=[1] * MOST_JSON_MARKS), "commas and opening brackets"),
+        (wrong(ignored=[{"a": []}] * (MOST_JSON_MARKS // 3)), "commas and opening brackets"),
         (wrong(parameters={"speed": 3}), "unknown parameter 'speed'"),
         (wrong(parameters={"exit": "slow"}), "exit is one of"),
         (wrong(parameters={"top_k": 2.5}), "top_k"),
