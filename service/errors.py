@@ -173,17 +173,17 @@ class Internal(Problem):
 class Rejection(Problem):
     """A sound request that is not taken now; the answer says when to try again."""
 
-    status = 503
-    outcome = "rejected"
+    status: ClassVar[int] = 503
+    outcome: ClassVar[Outcome] = "rejected"
 
     def __init__(self, detail: str, *, retry_after: float = 1.0) -> None:
         super().__init__(detail, headers={"Retry-After": str(max(1, math.ceil(retry_after)))})
 
 
 class RateLimited(Rejection):
-    """The caller comes more often than is permitted."""
+    """The caller comes more often than is permitted: its own doing, and nothing that an error budget should pay for."""
 
-    status, code, title = 429, "rate_limited", "Too many requests"
+    status, code, title, outcome = 429, "rate_limited", "Too many requests", "client_error"
 
 
 class Overloaded(Rejection):

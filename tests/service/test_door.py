@@ -68,8 +68,9 @@ async def test_a_quota_for_each_key_is_told_with_every_answer(tmp_path: Path, cl
         assert (await ask("two")).status_code == 200
         assert (await client.get("/model", headers=bearer("one"))).status_code == 200
         assert "ratelimit" not in (await client.get("/healthz")).headers
-        assert running.metric("adafocus_requests_total", outcome="rejected") == 1
         assert running.metric("adafocus_rejections_total", code="rate_limited") == 1
+        assert running.metric("adafocus_requests_total", outcome="client_error") == 1, "no error budget pays for it"
+        assert running.metric("adafocus_requests_total", outcome="rejected") == 0
 
 
 async def test_without_a_limit_nothing_is_said_of_one(tmp_path: Path, clip: bytes) -> None:
