@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -69,7 +70,7 @@ def command(
 
         asyncio.run(run(plan, done))
     summary = report(samples, slo)
-    click.echo(json.dumps(asdict(summary)) if as_json else _table(summary))
+    click.echo(_json(summary) if as_json else _table(summary))
     return 0 if summary.answered else 1
 
 
@@ -89,6 +90,13 @@ def _check(plan: Plan) -> None:
         except (ValueError, KeyError, TypeError):
             detail = "no detail was given"
         raise click.ClickException(f"the first request was answered {answer.status_code}: {detail}")
+
+
+def _json(summary: Report) -> str:
+    """The report as an object; without an answer there is no latency, and JSON knows no NaN."""
+    told = asdict(summary)
+    told["latency_ms"] = {name: value if math.isfinite(value) else None for name, value in told["latency_ms"].items()}
+    return json.dumps(told)
 
 
 def _table(summary: Report) -> str:

@@ -82,7 +82,7 @@ def command(
     files = videos_at(videos)
     with JsonLinesFile(out) if out else nullcontext() as store:
         if store is not None:
-            files = [file for file in files if str(file) not in store.keys]
+            files = _unanswered(files, store)
         sheet = ContactSheet.at(draw, loaded.manifest, len(files)) if draw else None
         report = _Report(as_json, store, sheet, total=len(files))
         try:
@@ -94,6 +94,15 @@ def command(
         if sheet is not None:
             sheet.write()
     return 1 if report.failed else 0
+
+
+def _unanswered(files: list[Path], store: JsonLinesFile) -> list[Path]:
+    """Those that the file of answers does not have; says how many it has, whatever they were asked with."""
+    rest = [file for file in files if str(file) not in store.keys]
+    if len(rest) < len(files):
+        found = f"{len(files) - len(rest)} of {len(files)} videos are answered in {click.format_filename(store.path)}"
+        click.echo(f"adafocus: {found}, and skipped", err=True)
+    return rest
 
 
 @dataclass(frozen=True, slots=True)

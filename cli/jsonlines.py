@@ -23,6 +23,7 @@ class JsonLinesFile:
     """
 
     def __init__(self, path: Path) -> None:
+        self.path = path
         self.keys: set[str] = set()
         self._stream = path.open("a+b")
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import os
 import signal
 import socket
 from pathlib import Path
@@ -22,7 +23,7 @@ from service.app import create_app
 from service.engine.runners.base import RunnerError
 from service.keys import KeyFileError
 from service.lifecycle import Service
-from service.settings import Settings, describe
+from service.settings import Settings, describe, misspelt
 from service.tracing import TracingError
 
 BACKLOG = 2048
@@ -79,6 +80,8 @@ def command(bundle: Path | None, host: str | None, port: int | None, backend: st
     )
     logs.configure()
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    for name, meant in misspelt(os.environ):
+        logger.warning("%s is no setting; did you mean %s?", name, meant)
     failures: list[Exception] = []
 
     def stop(error: Exception) -> None:

@@ -14,6 +14,7 @@ from bundle.manifest import Manifest
 from service.api_description import COMPONENT, REQUEST_ID, Json
 from service.protocol import InferenceRequest, InferenceResponse
 from service.schemas import (
+    DEFAULT_TOP_K,
     MAX_DEADLINE_MS,
     MAX_GFLOPS,
     Classification,
@@ -72,6 +73,8 @@ def complete(document: Json, manifest: Manifest, settings: Settings) -> Json:
     for classify in paths["/classify"].values():
         for parameter in classify["parameters"]:
             parameter["schema"] |= bounds.get(parameter["name"], {})
+            if parameter["name"] == "top_k":
+                parameter["schema"]["default"] = min(DEFAULT_TOP_K, len(manifest.labels))
             parameter["schema"].pop("exclusiveMinimum", None)
         good = classify["responses"]["200"]["content"]
         good["application/json"]["example"] = example(manifest).model_dump(mode="json")

@@ -5,8 +5,9 @@ Units are in the names. `describe` feeds ``adafocus serve --help``.
 
 from __future__ import annotations
 
+import difflib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -148,6 +149,21 @@ def describe() -> Iterator[tuple[str, str]]:
         else:
             default = "unset" if setting.default is None else str(setting.default)
         yield f"{ENV_PREFIX}{name.upper()}", f"{setting.description} [{default}]"
+
+
+_OF_COMPOSE = frozenset({"ADAFOCUS_BUNDLES"})
+"""What docker-compose.yml reads itself, and looks like a setting."""
+
+
+def misspelt(names: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Environment variables that look like a setting and are none, each with the one that was probably meant.
+
+    A slip in ``ADAFOCUS_API_KEYS`` would otherwise open the door in silence.
+    """
+    known = [f"{ENV_PREFIX}{name.upper()}" for name in Settings.model_fields]
+    for name in names:
+        if name.startswith(ENV_PREFIX) and name not in known and name not in _OF_COMPOSE:
+            yield from ((name, meant) for meant in difflib.get_close_matches(name, known, n=1, cutoff=0.9))
 
 
 def explain(error: ValidationError) -> str:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cli.bench import _json
 from cli.load import Sample, percentile, report
 from cli.main import main
 
@@ -21,6 +22,11 @@ def test_a_percentile_is_one_of_the_values_and_bounds_that_share_of_them(values:
     assert found in ascending
     assert sum(value <= found for value in ascending) * 100 >= percent * len(ascending)
     assert sum(value < found for value in ascending) * 100 < percent * len(ascending)
+
+
+def test_without_an_answer_the_object_is_still_json() -> None:
+    told = json.loads(_json(report([Sample(0.0, 1.0, 503)], 100.0)), parse_constant=lambda word: pytest.fail(word))
+    assert told["latency_ms"] == {"p50": None, "p90": None, "p95": None, "p99": None}
 
 
 def test_a_report_counts_only_what_was_answered_and_in_time() -> None:

@@ -1,11 +1,12 @@
 """Settings: where they come from, what is refused, and how that is said."""
 
+import re
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
-from service.settings import Settings, describe, explain
+from service.settings import Settings, describe, explain, misspelt
 from video.limits import CONTAINERS, MediaLimits
 
 
@@ -35,6 +36,27 @@ def test_the_environment_is_read_and_arguments_go_first(monkeypatch: pytest.Monk
     settings = Settings(port=99)  # type: ignore[call-arg]
     assert (settings.bundle, settings.max_queue, settings.port) == (Path("somewhere"), 3, 99)
     assert settings.codecs == ("h264", "vp9")
+
+
+def test_a_slip_in_a_name_is_noticed_and_another_programs_variable_is_not() -> None:
+    names = [
+        "ADAFOCUS_API_KEY",
+        "ADAFOCUS_MAX_QUEUEE",
+        "ADAFOCUS_MAX_QUEUE",
+        "ADAFOCUS_PUBLISH",
+        "ADAFOCUS_CPUS",
+        "HOME",
+    ]
+    assert list(misspelt(names)) == [
+        ("ADAFOCUS_API_KEY", "ADAFOCUS_API_KEYS"),
+        ("ADAFOCUS_MAX_QUEUEE", "ADAFOCUS_MAX_QUEUE"),
+    ]
+
+
+def test_what_compose_reads_is_not_taken_for_a_slip(project_root: Path) -> None:
+    names = re.findall(r"^(\w+)=", (project_root / ".env.example").read_text(), re.MULTILINE)
+    assert "ADAFOCUS_BUNDLES" in names
+    assert list(misspelt(names)) == []
 
 
 def test_an_empty_variable_is_an_unset_one(monkeypatch: pytest.MonkeyPatch) -> None:
