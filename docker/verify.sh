@@ -6,6 +6,7 @@
 #   CLIPS="a.mp4 b.mp4"   clips to load with; samples/ if unset
 #   LOAD_SECONDS=90       how long; a dashboard looks back a minute
 #   GPU_IMAGE=1           build image serve-gpu too (3 GB) and try its libraries
+#   TRAIN_IMAGE=1         build image train too (6 GB), learn from the clips for two epochs and export what came of it
 #   CHECK='commands'      run after the load, while everything is up
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -70,6 +71,26 @@ if [ "${GPU_IMAGE:-0}" = 1 ]; then
     fail "image serve-gpu runs without a GPU"
   grep -q 'with error: libcuda.so.1' $WORK/gpu.log || fail "image serve-gpu misses a library: $(cat $WORK/gpu.log)"
   tail -n 1 $WORK/gpu.log
+fi
+
+if [ "${TRAIN_IMAGE:-0}" = 1 ]; then
+  docker build -q --target train -t adafocus:train --build-arg "PYTHON_IMAGE=$PYTHON_IMAGE" . >/dev/null
+  over_base adafocus:train train
+  rm -rf $WORK/data && mkdir -p $WORK/data $WORK/runs && chmod 777 $WORK/runs
+  for clip in "${CLIPS[@]}"; do # a class of its own each: this is not about what it learns
+    mkdir "$WORK/data/$(basename "${clip%.*}")" && cp "$clip" "$WORK/data/$(basename "${clip%.*}")/"
+  done
+  trainer() {
+    docker run --rm --read-only --tmpfs /tmp --cap-drop ALL --security-opt no-new-privileges --shm-size 1g \
+      -v "$PWD/$WORK/data:/data:ro" -v "$PWD/$WORK/runs:/runs" adafocus:train "$@"
+  }
+  trainer train --data /data --config small --epochs 2 --batch-size 2 --out /runs/one >$WORK/train.log 2>&1 ||
+    fail "image train does not train: $(tail -n 3 $WORK/train.log)"
+  trainer export --checkpoint /runs/one/last.pt --out /runs/bundle >>$WORK/train.log 2>&1 ||
+    fail "image train does not export: $(tail -n 3 $WORK/train.log)"
+  trainer inspect /runs/bundle >$WORK/inspect.log && head -n 1 $WORK/inspect.log
+  # What the container's user wrote, nobody else may remove.
+  docker run --rm -v "$PWD/$WORK/runs:/runs" --entrypoint sh adafocus:train -c 'rm -rf /runs/*'
 fi
 
 step up
