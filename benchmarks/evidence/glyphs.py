@@ -16,7 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,12 +74,12 @@ def alphabet(seed: int = 7) -> npt.NDArray[np.bool_]:
     return np.stack(found)
 
 
-def plates(label: int, random: np.random.Generator) -> list[Plate]:
+def plates(label: int, random: np.random.Generator, letters: npt.NDArray[np.bool_]) -> list[Plate]:
     """What is in a clip of that class; the orange plate last, so that nothing hides it."""
     colours = [OTHERS[index] for index in random.permutation(len(OTHERS))[:DISTRACTORS]]
     strangers = alphabet(seed=8)[random.integers(CLASSES, size=DISTRACTORS)]
     made = []
-    for colour, glyph in [*zip(colours, strangers, strict=True), (ORANGE, alphabet()[label])]:
+    for colour, glyph in [*zip(colours, strangers, strict=True), (ORANGE, letters[label])]:
         share = random.uniform(*SHOWN)
         phase, turns = random.uniform(0, 1), random.integers(2, 5)
         moments = (np.arange(FRAMES) / FRAMES * turns + phase) % 1
@@ -92,11 +92,15 @@ def plates(label: int, random: np.random.Generator) -> list[Plate]:
 
 def pictures(label: int, random: np.random.Generator) -> Iterator[Picture]:
     """The frames of a clip: uint8 [SIDE, SIDE, 3]."""
-    things = plates(label, random)
+    return drawn(plates(label, random, alphabet()), random, range(FRAMES))
+
+
+def drawn(things: list[Plate], random: np.random.Generator, frames: Iterable[int]) -> Iterator[Picture]:
+    """Some frames of a clip with these plates: uint8 [SIDE, SIDE, 3]."""
     coarse = np.random.default_rng([11, int(random.integers(BACKGROUNDS))]).uniform(60, 170, (9, 9, 3))
     start, drift = random.uniform(0, SIDE, 2), random.uniform(-1, 1, 2)
     noise = random.normal(0, 6, (2 * SIDE, 2 * SIDE, 1))
-    for frame in range(FRAMES):
+    for frame in frames:
         top, left = random.integers(SIDE, size=2)
         picture = _background(coarse, start + drift * frame) + noise[top : top + SIDE, left : left + SIDE]
         for plate in things:

@@ -22,7 +22,7 @@ from benchmarks.evidence.arms import ARMS, Arm, OneNetwork, multiply_adds
 from model import AdaFocus
 from model.checkpoint import read_checkpoint
 from training.crops import Crops, decode_all, serving_plan
-from training.data import ClipSet, hold_aside
+from training.data import ClipSet, digest, hold_aside
 from training.evaluate import labels_of, predict
 from training.initial import InitialWeights, Start
 from training.manifests import list_clips
@@ -47,6 +47,24 @@ class FromRun(Start):
     def digests(self) -> dict[str, str]:
         """The phase it was."""
         return {"all": self.checkpoint.parent.name}
+
+
+@dataclass(frozen=True)
+class Pretrained(Start):
+    """Start the networks that are built like the focus from weights that `benchmarks.evidence.pretrain` made."""
+
+    weights: Path
+
+    def load(self, model: Model) -> None:
+        """The focus; and the glance where it is the only network."""
+        state = torch.load(self.weights, weights_only=True)
+        model.focus.load_state_dict(state)
+        if isinstance(model, OneNetwork) and model.config.glance == replace(model.config.focus, input_size=None):
+            model.glance.load_state_dict(state)
+
+    def digests(self) -> dict[str, str]:
+        """Of the file."""
+        return {"focus": digest(self.weights)}
 
 
 def arm_recipe(arm: Arm, recipe: Recipe, classes: int) -> Recipe:
@@ -75,12 +93,14 @@ def _cost(recipe: Recipe, classes: int) -> int:
     return multiply_adds(OneNetwork(recipe.model_config(classes)))
 
 
-def run(arm: Arm, recipe: Recipe, data: ClipSet, test: ClipSet, out: Path, cache: Path) -> None:
+def run(
+    arm: Arm, recipe: Recipe, data: ClipSet, test: ClipSet, out: Path, cache: Path, initial: Start | None = None
+) -> None:
     """One training and its judgement; nothing if that is there."""
     if (out / "judged.npz").exists():
         return
     recipe = arm_recipe(arm, recipe, len(data.labels))
-    initial: Start = InitialWeights()
+    initial = initial or InitialWeights()
     seconds, epochs = 0.0, 0
     checkpoint = out
     for phase in arm.phases:
@@ -129,15 +149,17 @@ def main() -> None:
     parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=list(ARMS))
     parser.add_argument("--epochs", type=int, help="instead of the recipe's")
     parser.add_argument("--precision", help="instead of the recipe's")
+    parser.add_argument("--focus-weights", type=Path, help="to start the focus from")
     parser.add_argument("--share", default="0/1", metavar="I/N", help="the I-th of N processes that divide the work")
     options = parser.parse_args()
     mine, of = (int(number) for number in options.share.split("/"))
     data, test = list_clips(options.data, "train"), list_clips(options.data, "val")
     recipe = load_recipe(options.config).with_options(epochs=options.epochs, precision=options.precision)
+    initial = Pretrained(options.focus_weights) if options.focus_weights else None
     work = [(name, seed) for seed in options.seeds for name in options.arms]
     for name, seed in work[mine::of]:
         own = replace(recipe, seed=seed)
-        run(ARMS[name], own, data, test, options.out / f"{name}-{seed}", options.out / "cache")
+        run(ARMS[name], own, data, test, options.out / f"{name}-{seed}", options.out / "cache", initial)
 
 
 if __name__ == "__main__":
