@@ -30,19 +30,22 @@ class PointRule:
     """How an operating point is chosen from the curve of the calibration clips.
 
     The cheapest budget that costs at most ``flops_share`` of full compute, loses at most ``accuracy_lost`` of the full
-    model's accuracy and changes at most the share ``answers_changed`` of its answers; if none does, the most accurate
-    one within ``flops_share``; with none within it, the cheapest.
+    model's accuracy and changes at most the share ``answers_changed`` of its answers, and then the cheapest such one that
+    costs ``headroom`` times as much, if there is one: of many budgets tried on few clips the cheapest that passes has
+    been lucky, and does worse on others. If none passes, the most accurate one within ``flops_share``; with none within
+    it, the cheapest.
     """
 
     name: str
     flops_share: float
     accuracy_lost: float
     answers_changed: float
+    headroom: float = 1.0
 
 
 POINT_RULES = (
-    PointRule("accurate", 1.0, accuracy_lost=0.0, answers_changed=0.0),
-    PointRule("balanced", 0.4, accuracy_lost=0.005, answers_changed=1.0),
+    PointRule("accurate", 1.0, accuracy_lost=0.0, answers_changed=0.0, headroom=1.2),
+    PointRule("balanced", 0.4, accuracy_lost=0.005, answers_changed=1.0, headroom=1.2),
     PointRule("fast", 0.25, accuracy_lost=0.02, answers_changed=1.0),
 )
 """``accurate`` answers as the full model does; ``balanced`` may err elsewhere; ``fast`` may err a little more often."""
@@ -165,7 +168,9 @@ def choose(curve: Sequence[CurvePoint], rule: PointRule, full_accuracy: float) -
     floor = full_accuracy - rule.accuracy_lost - 1e-9
     good = [point for point in affordable if point.accuracy >= floor and point.answers_changed <= rule.answers_changed]
     if good:
-        return min(good, key=_cheapest_first)
+        cheapest = min(good, key=_cheapest_first)
+        safer = [point for point in good if point.flops_share >= rule.headroom * cheapest.flops_share]
+        return min(safer, key=_cheapest_first, default=cheapest)
     return best_within(curve, rule.flops_share)
 
 

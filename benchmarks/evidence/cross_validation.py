@@ -86,8 +86,10 @@ def main() -> None:
     parser.add_argument("--config", required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--folds", type=int, nargs="+", default=list(range(FOLDS)))
+    parser.add_argument("--epochs", type=int, help="instead of the recipe's")
     options = parser.parse_args()
-    data, recipe = list_clips(options.data), load_recipe(options.config).with_options(held_aside=1 / FOLDS)
+    data = list_clips(options.data)
+    recipe = load_recipe(options.config).with_options(held_aside=1 / FOLDS, epochs=options.epochs)
     parts = [fold(data, recipe, number, options.out, options.out / "cache") for number in options.folds]
     if len(parts) < FOLDS:
         return

@@ -151,6 +151,17 @@ def test_a_rule_takes_the_cheapest_that_is_good_enough(validation: tuple[Logits,
     assert same.answers_changed == 0 or all(point.answers_changed > 0 for point in curve)
 
 
+def test_headroom_takes_a_dearer_budget_that_passes_too(validation: tuple[Logits, np.ndarray]) -> None:
+    logits, labels = validation
+    curve = exit_curve(logits, labels, "max_softmax", 1.0)
+    plain = choose(curve, PointRule("any", 1.0, accuracy_lost=0.1, answers_changed=1.0), full_accuracy=0.6)
+    roomy = choose(curve, PointRule("any", 1.0, 0.1, 1.0, headroom=1.2), full_accuracy=0.6)
+    assert roomy.flops_share >= 1.2 * plain.flops_share
+    assert roomy.accuracy >= 0.5
+    nothing_dearer = PointRule("any", plain.flops_share, 0.1, 1.0, headroom=1.2)
+    assert choose(curve, nothing_dearer, full_accuracy=0.6) == plain
+
+
 def test_without_an_affordable_budget_the_cheapest_is_taken() -> None:
     sure = np.random.default_rng(0).normal(size=(20, 2, 3)).astype(np.float32)
     curve = exit_curve(sure, np.zeros(20, dtype=np.int64), "max_softmax", 1.0)
