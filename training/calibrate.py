@@ -30,10 +30,10 @@ class PointRule:
     """How an operating point is chosen from the curve of the calibration clips.
 
     The cheapest budget that costs at most ``flops_share`` of full compute, loses at most ``accuracy_lost`` of the full
-    model's accuracy and changes at most the share ``answers_changed`` of its answers, and then the cheapest such one that
-    costs ``headroom`` times as much, if there is one: of many budgets tried on few clips the cheapest that passes has
-    been lucky, and does worse on others. If none passes, the most accurate one within ``flops_share``; with none within
-    it, the cheapest.
+    model's accuracy and changes at most the share ``answers_changed`` of its answers; then the cheapest such one that
+    costs at least ``headroom`` times as much, if there is one: of many budgets tried on few clips the cheapest that
+    passes has been lucky, and does worse on others. If none passes, the most accurate one within ``flops_share``; with
+    none within it, the cheapest.
     """
 
     name: str
