@@ -1,9 +1,10 @@
 """What reaching frames costs: to the first step, to the last step, and decoding the file whole.
 
-Clips are made here: short, long (three minutes of 1080p), a single key frame, all key frames. Each is read through the
-same well as an upload, 16 frames coarse to fine. A "scan" decodes every frame and converts none.
+Clips are made here: short, long (three minutes of 1080p), a single key frame, all key frames, B-pictures; the samples
+follow. Each is read through the same well as an upload, 16 frames coarse to fine, in turns with a well that leaves no
+picture undecoded on its way (``decoding_all``). A "scan" decodes every frame and converts none.
 
-Run ``python -m benchmarks.plans [--rounds 3]``.
+Run ``python -m benchmarks.plans [--rounds 3] [--clips FOLDER]``; a folder keeps the clips for the next time.
 """
 
 from __future__ import annotations
@@ -12,14 +13,19 @@ import argparse
 import io
 import statistics
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
+from unittest.mock import patch
 
 import av
 import numpy as np
 
 from benchmarks.machine import write_results
+from benchmarks.service_process import ROOT
 from video.decoder import FrameStream
+from video.disposable import Disposables
 from video.probe import open_video
 from video.sampler import visiting_order, wanted_frames
 from video.transform import Geometry
@@ -30,19 +36,24 @@ GEOMETRY = Geometry(256, 224)
 
 @dataclass(frozen=True)
 class ClipKind:
-    """A clip to make: size in pixels, length in seconds, frames between key frames."""
+    """A clip to make: size in pixels, length in seconds, frames between key frames; the encoder's effort.
+
+    The least effort makes no B-pictures.
+    """
 
     name: str
     width: int
     height: int
     seconds: int
     key_every: int
+    preset: str = "ultrafast"
 
 
 KINDS = (
     ClipKind("short, 10 s 240p, one key frame", 320, 240, 10, 1000),
     ClipKind("60 s 360p, one key frame", 640, 360, 60, 100_000),
     ClipKind("60 s 360p, a key frame every 2 s", 640, 360, 60, 50),
+    ClipKind("60 s 360p, a key frame every 10 s, B-pictures", 640, 360, 60, 250, "veryfast"),
     ClipKind("20 s 360p, all key frames", 640, 360, 20, 1),
     ClipKind("3 min 1080p, a key frame every 10 s", 1920, 1080, 180, 250),
 )
@@ -55,7 +66,7 @@ def make_clip(kind: ClipKind, rate: int = 25) -> bytes:
     grain = rng.integers(0, 12, (8, kind.height, kind.width, 1), dtype=np.uint8)
     ramp = np.linspace(0, 200, kind.width, dtype=np.uint8)[None, :, None]
     with av.open(sink, "w", format="mp4") as container:
-        options = {"preset": "ultrafast", "g": str(kind.key_every), "keyint_min": str(min(kind.key_every, 25))}
+        options = {"preset": kind.preset, "g": str(kind.key_every), "keyint_min": str(min(kind.key_every, 25))}
         stream = container.add_stream("libx264", rate=rate, options=options)
         stream.width, stream.height, stream.pix_fmt = kind.width, kind.height, "yuv420p"
         stream.time_base = Fraction(1, rate)
@@ -80,10 +91,11 @@ def scan(clip: bytes) -> tuple[float, int]:
     return time.perf_counter() - begun, frames
 
 
-def reach(clip: bytes, steps: int) -> tuple[float, int]:
+def reach(clip: bytes, steps: int, *, sparing: bool = True) -> tuple[float, int]:
     """Seconds and decoded frames up to that many steps, opening and indexing included."""
     begun = time.perf_counter()
-    with open_video(io.BytesIO(clip)) as video:
+    everything = nullcontext() if sparing else patch.object(Disposables, "may_leave_out", lambda *_: False)
+    with everything, open_video(io.BytesIO(clip)) as video:
         order = visiting_order(STEPS, "coarse_to_fine")
         stream = FrameStream(
             video, wanted_frames(video.index.frames, frames=STEPS, order=order, first_frame=0), GEOMETRY
@@ -94,30 +106,59 @@ def reach(clip: bytes, steps: int) -> tuple[float, int]:
         return time.perf_counter() - begun, stream.frames_decoded
 
 
+def measure(name: str, clip: bytes, rounds: int) -> dict[str, object]:
+    """One row: medians, all ways in turns."""
+    samples = [
+        (
+            scan(clip),
+            reach(clip, 1),
+            reach(clip, 1, sparing=False),
+            reach(clip, STEPS),
+            reach(clip, STEPS, sparing=False),
+        )
+        for _ in range(rounds)
+    ]
+    whole, first, first_all, every, every_all = (statistics.median(each[i][0] for each in samples) for i in range(5))
+    _, first_frames, first_frames_all, every_frames, every_frames_all = (frames for _, frames in samples[0])
+    return {
+        "clip": name,
+        "frames": samples[0][0][1],
+        "scan_ms": round(whole * 1e3, 1),
+        "first_step_ms": round(first * 1e3, 1),
+        "first_step_frames": first_frames,
+        "first_step_of_scan": round(first / whole, 4),
+        "first_step_ms_decoding_all": round(first_all * 1e3, 1),
+        "first_step_frames_decoding_all": first_frames_all,
+        "all_steps_ms": round(every * 1e3, 1),
+        "all_steps_frames": every_frames,
+        "all_steps_of_scan": round(every / whole, 3),
+        "all_steps_ms_decoding_all": round(every_all * 1e3, 1),
+        "all_steps_frames_decoding_all": every_frames_all,
+        "rounds": rounds,
+    }
+
+
+def kept_clip(kind: ClipKind, folder: Path | None) -> bytes:
+    """A clip of that kind, made before or now."""
+    if folder is None:
+        return make_clip(kind)
+    path = folder / f"{kind.width}x{kind.height}_{kind.seconds}s_{kind.key_every}_{kind.preset}.mp4"
+    if not path.exists():
+        path.write_bytes(make_clip(kind))
+    return path.read_bytes()
+
+
 def main() -> None:
     """Measure, print, and write the CSV."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
-    rounds = parser.parse_args().rounds
+    parser.add_argument("--clips", type=Path, help="folder that keeps the clips")
+    ask = parser.parse_args()
+    clips = {kind.name: kept_clip(kind, ask.clips) for kind in KINDS}
+    clips |= {f"sample {path.name}": path.read_bytes() for path in sorted((ROOT / "samples").glob("*.mp4"))}
     rows = []
-    for kind in KINDS:
-        clip = make_clip(kind)
-        samples = [(scan(clip), reach(clip, 1), reach(clip, STEPS)) for _ in range(rounds)]
-        whole, first, every = (statistics.median(sample[i][0] for sample in samples) for i in range(3))
-        rows.append(
-            {
-                "clip": kind.name,
-                "frames": samples[0][0][1],
-                "scan_ms": round(whole * 1e3, 1),
-                "first_step_ms": round(first * 1e3, 1),
-                "first_step_frames": samples[0][1][1],
-                "first_step_of_scan": round(first / whole, 4),
-                "all_steps_ms": round(every * 1e3, 1),
-                "all_steps_frames": samples[0][2][1],
-                "all_steps_of_scan": round(every / whole, 3),
-                "rounds": rounds,
-            }
-        )
+    for name, clip in clips.items():
+        rows.append(measure(name, clip, ask.rounds))
         print(rows[-1], flush=True)
     print(write_results("plans", "pyav", rows))
 

@@ -129,6 +129,7 @@ def main() -> None:
     parser.add_argument("--videos", type=int, default=200)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--batches", type=int, nargs="+", default=[4, 8, 16])
+    parser.add_argument("--precision", choices=("fp32", "int8"), help="default: the fastest of the bundle here")
     parser.add_argument("--means", type=int, nargs="+", default=[4, 6, 8, 10], help="mean exit steps, of 16")
     ask = parser.parse_args()
     bundle = load_bundle(ask.bundle)
@@ -141,7 +142,8 @@ def main() -> None:
             static, refill, fill, outside = [], [], [], []
             for _ in range(ask.rounds):  # A B A B: both sides see the same noise
                 runner = open_runner(
-                    bundle, RunnerOptions(usable_cores(), batch_sizes_up_to(batch), backend="onnxruntime-cpu")
+                    bundle,
+                    RunnerOptions(usable_cores(), batch_sizes_up_to(batch), "onnxruntime-cpu", ask.precision),
                 )
                 runner.warm_up()
                 static.append(without_refill(bundle, runner, leaving, batch))
@@ -152,6 +154,7 @@ def main() -> None:
             rows.append(
                 {
                     "model": f"{bundle.manifest.name}-{bundle.manifest.version}",
+                    "precision": runner.precision,
                     "batch": batch,
                     "steps": steps,
                     "mean_exit_step": round(statistics.mean(leaving), 2),

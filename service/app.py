@@ -37,6 +37,7 @@ def create_app(
     *,
     runner: MakeRunner = make_runner,
     on_failure: Callable[[Exception], None] = log_failure,
+    on_ready: Callable[[], None] = lambda: None,
 ) -> FastAPI:
     """Make the application that serves one bundle; ``app.state.service`` says where it stands.
 
@@ -47,6 +48,7 @@ def create_app(
         settings: of the service.
         runner: makes the runner for a bundle; tests pass another.
         on_failure: told why the model could not be loaded, or why the service stopped.
+        on_ready: told when all is loaded and warmed, just before requests are let in.
 
     Raises:
         BundleError: the bundle cannot be read or is not what its manifest says.
@@ -59,7 +61,7 @@ def create_app(
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         stop = asyncio.Event()
-        serving = asyncio.create_task(_serve(service, runner, on_failure, stop))
+        serving = asyncio.create_task(_serve(service, runner, on_failure, on_ready, stop))
         try:
             yield
         finally:
@@ -108,12 +110,17 @@ def _let_pages_of_others_in(app: FastAPI, origins: Sequence[str]) -> None:
 
 
 async def _serve(
-    service: Service, runner: MakeRunner, on_failure: Callable[[Exception], None], stop: asyncio.Event
+    service: Service,
+    runner: MakeRunner,
+    on_failure: Callable[[Exception], None],
+    on_ready: Callable[[], None],
+    stop: asyncio.Event,
 ) -> None:
     """Keep the rooms open until told to stop."""
     began = time.perf_counter()
     try:
         async with open_rooms(service.bundle, service.settings, service.metrics, runner) as rooms:
+            on_ready()
             service.rooms = rooms
             fields = {"backend": rooms.engine.runner.backend, "load_seconds": round(time.perf_counter() - began, 2)}
             logger.info("ready", extra={"fields": fields})

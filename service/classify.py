@@ -17,6 +17,7 @@ from service.answers import Decoded, Seconds, answered, counted
 from service.decode.pool import DecodeJob, DecodePool
 from service.decode.upload import Spool, receive
 from service.engine.core import Engine
+from service.engine.intake import LOOK_AHEAD_CHANCE
 from service.engine.request import EngineRequest
 from service.errors import DeadlinePassed, Internal
 from service.metrics import Metrics
@@ -83,7 +84,7 @@ async def classify(
             await (upload.begun if early else upload.ended)()
             with line.stage("queue"):
                 waited = await held.enter_async_context(engine.admission.slot(due))
-            job = DecodeJob(manifest.sampling, manifest.geometry, settings.media_limits)
+            job = DecodeJob(manifest.sampling, manifest.geometry, settings.media_limits, slots_for(manifest, ask))
             with line.stage("decode"):
                 frames = await held.enter_async_context(rooms.decoder.open(spool, job))
         telling = Telling(manifest, thresholds, frames.info, observer, clock, started) if observer else None
@@ -106,6 +107,16 @@ async def classify(
     decoded = Decoded(frames.info, frames.frames_decoded)
     rooms.metrics.video_answered(counted(manifest, ask, outcome, seconds, decoded))
     return answered(manifest, engine.runner, ask, request_id, outcome, seconds, decoded)
+
+
+def slots_for(manifest: Manifest, ask: Parameters) -> int | None:
+    """Frames that the decoder may have ready before they are asked for: as many as it likes, or one at a time.
+
+    A video that will probably need all of its frames has them sooner so. For any other, the engine asks early where it
+    is likely enough that it goes on: what is decoded for a video that has left is lost.
+    """
+    goes_through = math.prod(manifest.continuation_row(ask.exit)[:-1]) >= LOOK_AHEAD_CHANCE
+    return None if goes_through and ask.max_gflops is None else 1
 
 
 @dataclass(slots=True)

@@ -91,7 +91,13 @@ class Settings(BaseSettings):
         description="decoder processes; as many videos run at once",
     )
     decode_memory_bytes: int = Field(default=1 << 30, ge=1 << 26, description="memory of one decoder process")
-    intra_op_threads: int = Field(default_factory=usable_cores, ge=1, le=1024, description="threads of one graph run")
+    intra_op_threads: int | None = Field(
+        default=None,
+        ge=1,
+        le=1024,
+        description="threads of one graph run; unset: the processors this process may use, a quarter of them for a "
+        "small model",
+    )
     drain_grace_seconds: float = Field(
         default=2.0, ge=0, le=3600, description="on SIGTERM, how long to keep accepting while /readyz already says 503"
     )
@@ -140,8 +146,6 @@ def describe() -> Iterator[tuple[str, str]]:
     for name, setting in Settings.model_fields.items():
         if setting.is_required():
             default = "the bundle shipped with the checkout"
-        elif setting.default_factory is usable_cores:
-            default = "the processors this process may use"
         elif setting.default_factory is default_decode_workers:
             default = "two more than these processors"
         elif isinstance(setting.default, tuple):

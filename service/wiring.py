@@ -8,10 +8,11 @@ from contextlib import asynccontextmanager
 
 from bundle.store import Bundle
 from service.classify import Rooms
+from service.cores import usable_cores
 from service.decode.pool import DecodePool, PoolSettings
 from service.engine.core import Engine, running
 from service.engine.runners.base import Runner
-from service.engine.runners.choose import RunnerOptions, open_runner
+from service.engine.runners.choose import RunnerOptions, graph_threads, open_runner
 from service.engine.runners.graphs import batch_sizes_up_to
 from service.metrics import Metrics
 from service.settings import Settings
@@ -73,7 +74,7 @@ def make_runner(bundle: Bundle, settings: Settings) -> Runner:
     return open_runner(
         bundle,
         RunnerOptions(
-            threads=settings.intra_op_threads,
+            threads=settings.intra_op_threads or graph_threads(bundle.manifest, usable_cores()),
             batch_sizes=batch_sizes_up_to(settings.max_batch),
             backend=settings.backend,
             precision=settings.precision,

@@ -35,6 +35,7 @@ class Job:
         order: positions in time in visiting order.
         resize: length of the shorter side after resizing, pixels.
         crop: side of the centre square, pixels.
+        slots: that may be used; None: all.
         limits: what is accepted.
         size: bytes in the spool when the job was sent.
         complete: whether these are all.
@@ -48,6 +49,7 @@ class Job:
     order: tuple[int, ...]
     resize: int
     crop: int
+    slots: int | None
     limits: MediaLimits
     size: int
     complete: bool
@@ -151,7 +153,7 @@ class Control:
         return self.free.pop()
 
     def _begin(self, job: Job) -> Job:
-        self.free = list(range(self.slots))
+        self.free = list(range(self.slots if job.slots is None else min(self.slots, job.slots)))
         self.closing = False
         self.size, self.complete, self.expected = job.size, job.complete, job.expected
         return job

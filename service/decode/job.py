@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from bundle.manifest import FrameGeometry, Sampling
 from video.limits import MediaLimits
@@ -16,11 +16,18 @@ class DecodeJob:
         sampling: which frames.
         geometry: of the square that the model sees, pixels.
         limits: what is accepted of the video.
+        slots: decoded frames that the worker may hold; None: as many as its pool has places for. With 1 it decodes no
+            frame before it is asked for.
     """
 
     sampling: Sampling
     geometry: FrameGeometry
     limits: MediaLimits
+    slots: int | None = None
+
+    def slots_of(self, pool: int) -> int:
+        """How many of a pool's slots the worker may use."""
+        return pool if self.slots is None else max(1, min(self.slots, pool))
 
     @property
     def planned(self) -> int:
@@ -43,7 +50,8 @@ class DecodeJob:
             "order": self.sampling.order,
             "resize": self.geometry.resize,
             "crop": self.geometry.crop,
-            "limits": asdict(self.limits),
+            "slots": self.slots,
+            "limits": dict(vars(self.limits)),
             "size": size,
             "complete": complete,
             "expected": expected,

@@ -120,7 +120,7 @@ class DecodePool:
     async def open(self, spool: Spool, job: DecodeJob) -> AsyncIterator[DecodeSession]:
         """Have a video decoded: wait for a worker, let it check the video, and give its frames as they are pulled.
 
-        At the end the worker has stopped, within a frame, and the session's counts are final.
+        At the end the worker has stopped, within a frame, or has nothing left to do; the session's counts are final.
 
         Args:
             spool: of the upload; may still be growing, and must stay open until the end.

@@ -37,8 +37,7 @@ class PoolSettings:
         workers: processes, one video at a time each.
         crop: side of the largest square that a job may ask for, pixels.
         memory_bytes: address space of a worker beyond what it starts with.
-        slots: decoded frames that a worker may hold. With 1 it decodes no frame before it is asked for; whether to ask
-            early is the engine's choice, who knows how likely a video is to go on.
+        slots: decoded frames that a worker may hold, where a job does not say less.
         patience: with a worker on one video.
         start_seconds: within which a worker is ready.
     """
@@ -46,7 +45,7 @@ class PoolSettings:
     workers: int
     crop: int
     memory_bytes: int = 1 << 30
-    slots: int = 1
+    slots: int = 3
     patience: Patience = field(default_factory=Patience)
     start_seconds: float = 60.0
 

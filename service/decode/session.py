@@ -62,6 +62,7 @@ class DecodeSession:
         self._worker = worker
         self._spool = spool
         self._job = job
+        self._slots = job.slots_of(worker.frames.slots)
         self._on_end = on_end
         self._watchdog = Watchdog(patience, worker.cpu_seconds, on_hang)
         self._unsubscribe = spool.subscribe(self._feed)
@@ -145,9 +146,14 @@ class DecodeSession:
         return None
 
     async def close(self) -> None:
-        """Let the worker stop, and wait until it has: within a frame. May be called again, and cancelled."""
+        """Let the worker stop, and wait until it has: within a frame. May be called again, and cancelled.
+
+        A worker without a slot to write into does nothing, and its counts are final: there is nothing to wait for.
+        """
+        idle = len(self._held) >= self._slots
         self.abandon()
-        await self._until(lambda: False)
+        if not idle:
+            await self._until(lambda: False)
 
     def abandon(self) -> None:
         """Tell the worker to stop. Frames that nobody took are gone."""
@@ -240,7 +246,7 @@ class DecodeSession:
             self._watchdog.heard(owes=self._owed())
 
     def _owed(self) -> bool:
-        return self._stopping or (self._need is None and len(self._held) < self._worker.frames.slots)
+        return self._stopping or (self._need is None and len(self._held) < self._slots)
 
     def _stop(self) -> None:
         if not self._stopping and not self._ended:

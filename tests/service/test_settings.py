@@ -25,7 +25,7 @@ def test_defaults_are_the_products() -> None:
     )
     assert settings.containers == CONTAINERS
     assert settings.decode_workers >= 1
-    assert settings.intra_op_threads >= 1
+    assert settings.intra_op_threads is None
 
 
 def test_the_environment_is_read_and_arguments_go_first(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,11 +38,12 @@ def job(
     limits: MediaLimits | None = None,
     resize: int = GEOMETRY.resize,
     crop: int = GEOMETRY.crop,
+    slots: int | None = None,
 ) -> DecodeJob:
     """Sixteen frames, coarse to fine, unless said otherwise."""
     visited = visiting_order(frames, "coarse_to_fine") if order is None else tuple(order)
     geometry = FrameGeometry(resize=max(resize, crop), crop=crop)
-    return DecodeJob(Sampling(frames=frames, order=visited), geometry, limits or MediaLimits())
+    return DecodeJob(Sampling(frames=frames, order=visited), geometry, limits or MediaLimits(), slots)
 
 
 def filled(data: bytes) -> Spool:

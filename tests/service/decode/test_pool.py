@@ -68,6 +68,20 @@ async def test_a_worker_that_has_said_all_serves_the_next_before_the_session_is_
                 assert len(await rest(session)) == 16
 
 
+async def test_a_job_may_take_fewer_slots_than_its_pool_has() -> None:
+    data = clip(200, g="600")
+    async with pool_of(slots=8) as pool:
+        decoded = []
+        for slots in (None, 1):
+            with filled(data) as spool:
+                async with pool.open(spool, job(order=range(16), slots=slots)) as session:
+                    assert await session.next() is not None
+                    # Without a slot it neither decodes nor says anything; with slots left, it says so by itself.
+                    await turns_until(lambda s=session, n=slots: len(s._held) == (n or 8))  # type: ignore[misc]
+                decoded.append(session.frames_decoded)
+        assert decoded[0] > decoded[1] + 50
+
+
 async def test_closing_early_frees_the_worker_and_decodes_no_more() -> None:
     data = clip(200)
     async with pool_of() as pool:

@@ -111,6 +111,16 @@ async def test_frames_come_in_order_and_slots_go_back_one_by_one(scene: Scene) -
     assert len(scene.ends) == 1
 
 
+async def test_closing_waits_for_a_worker_only_while_it_may_be_working(scene: Scene) -> None:
+    scene.hear(OPENED, frame(0, 0, decoded=5), frame(1, 2, decoded=7))
+    assert await scene.session.next() is not None
+    await scene.session.close()  # both slots are held here: the worker waits, and has said what it cost
+    assert scene.worker.told[-1] == "close"
+    assert (scene.session.frames_decoded, scene.ends) == (7, [])
+    scene.hear(done())
+    assert len(scene.ends) == 1
+
+
 async def test_waiting_for_a_frame_may_be_cancelled_and_none_is_lost(scene: Scene) -> None:
     scene.hear(OPENED)
     waiting = asyncio.create_task(scene.session.next())

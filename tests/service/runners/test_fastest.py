@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 
 from bundle.manifest import Flops, GraphFormat, Manifest, Precision
-from service.engine.runners.choose import BACKENDS, LARGE_STEP_FLOPS, Abilities, choose_precision, fastest_on_processor
+from service.engine.runners.choose import (
+    BACKENDS,
+    LARGE_STEP_FLOPS,
+    Abilities,
+    choose_precision,
+    fastest_on_processor,
+    graph_threads,
+)
 from tests.bundle.factory import make_graph, make_manifest
 
 SMALL = Flops(glance=1, focus=1, paper_per_step=2, convention="multiply-adds")
@@ -88,3 +95,8 @@ def test_a_precision_that_was_asked_for_decides_the_backend() -> None:
     abilities = here(ALL, "bf16", "int8")
     assert fastest_on_processor(manifest(ONNX, INT8), "bf16", abilities) == "openvino"
     assert fastest_on_processor(manifest(ONNX, INT8, flops=LARGE), "fp32", abilities) == "onnxruntime-cpu"
+
+
+@pytest.mark.parametrize(("flops", "cores", "threads"), [(SMALL, 1, 1), (SMALL, 2, 1), (SMALL, 16, 4), (LARGE, 2, 2)])
+def test_a_small_model_leaves_processors_to_the_decoders(flops: Flops, cores: int, threads: int) -> None:
+    assert graph_threads(manifest(ONNX, flops=flops), cores) == threads
