@@ -46,7 +46,7 @@ _UNBOUNDED = {"max_upload_bytes": sys.maxsize, "request_timeout_seconds": 86_400
     shell_complete=operating_points,
     help="Operating point; default: the bundle's own choice.",
 )
-@click.option("--top-k", metavar="N", help="How many predictions; default 5.")
+@click.option("--top-k", metavar="N", help="How many predictions; default 5, or all if there are fewer.")
 @click.option("--max-gflops", metavar="X", help="Hard cap on the compute of each video.")
 @click.option("--trace", is_flag=True, help="With --json or --out: one entry per step.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per video.")

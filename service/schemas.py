@@ -199,7 +199,7 @@ def parse_parameters(pairs: Iterable[tuple[str, str]], manifest: Manifest) -> Pa
 
 PARAMETERS: dict[str, str] = {
     "exit": "name of an operating point of the bundle; default: the bundle's own choice",
-    "top_k": f"how many predictions, 1 to the number of classes; default {DEFAULT_TOP_K}",
+    "top_k": f"how many predictions, 1 to the number of classes; default {DEFAULT_TOP_K}, or all if there are fewer",
     "max_gflops": "hard cap on this request's compute: best answer so far when the next step would pass it",
     "deadline_ms": "the answer is due this long after the first byte: best so far, or 504 when there is none yet",
     "trace": "true: one entry per step in the answer; default false",

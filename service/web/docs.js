@@ -62,7 +62,7 @@ function answer(status, response, api) {
   return el(
     "details",
     { class: `answer ${good ? "good" : "bad"}`, open: good },
-    el("summary", {}, el("b", {}, status), " ", el("span", {}, good ? firstLine(response.description) : codes(response, api))),
+    el("summary", {}, el("b", {}, status), " ", el("span", {}, ...(good ? prose(firstLine(response.description)) : [codes(response, api)]))),
     ...(good ? [] : paragraphs(response.description)),
     ...Object.entries(response.headers ?? {}).map(([name, header]) => el("p", { class: "hint" }, el("code", {}, name), " ", ...prose(header.description ?? ""))),
     ...contents(response.content ?? {}, api),
