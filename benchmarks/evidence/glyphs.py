@@ -1,10 +1,10 @@
 """A made video set in which what decides the class is small, sharp and somewhere in the frame.
 
 One orange plate drifts over a moving background, among plates of other colours. A glyph of eight by eight cells on the
-orange one is the class; the others carry glyphs of another alphabet, which mean nothing. A cell is a pixel, and every
-block of two by two cells is half dark: a frame shrunk to the size of a glance shows where the orange plate is, but not
-what is on it. The glyph is shown only part of the time, in some clips nearly always, in others seldom: how many frames
-are needed differs from clip to clip.
+orange one is the class; the others carry glyphs of another alphabet, which mean nothing. A cell is two pixels wide,
+every block of two by two cells is half dark, and two glyphs differ in four blocks only: a frame shrunk to the size of a
+glance shows where the orange plate is, and next to nothing of what is on it. The glyph is shown only part of the time,
+in some clips nearly always, in others seldom: how many frames are needed differs from clip to clip.
 
     python -m benchmarks.evidence.glyphs FOLDER [--train 1600] [--val 360] [--seed 0]
 
@@ -26,14 +26,15 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-SIDE = 112
+SIDE = 96
 FRAMES = 32
 RATE = 16
-CELLS = 8
-CELL = 1
-PLATE = 14
+CELLS = 4
+CELL = 4
+PLATE = 24
 CLASSES = 6
 DISTRACTORS = 2
+DARK = 15
 ORANGE = (235, 130, 30)
 OTHERS = ((60, 110, 220), (70, 170, 80), (160, 80, 190), (90, 170, 190))
 SHOWN = (0.2, 1.0)
@@ -65,11 +66,12 @@ class Plate:
 def alphabet(seed: int = 7) -> npt.NDArray[np.bool_]:
     """Glyphs [CLASSES, CELLS, CELLS]: every block of two by two cells is half dark; all are far from each other."""
     random = np.random.default_rng(seed)
+    half = CELLS // 2
     found: list[npt.NDArray[np.bool_]] = []
     while len(found) < CLASSES:
-        blocks = np.stack([random.permutation([True, True, False, False]) for _ in range(CELLS * CELLS // 4)])
-        glyph = blocks.reshape(CELLS // 2, CELLS // 2, 2, 2).swapaxes(1, 2).reshape(CELLS, CELLS)
-        if all(abs(int((glyph != other).sum()) - CELLS * CELLS // 2) <= CELLS for other in found):
+        blocks = np.stack([random.permutation([True, True, False, False]) for _ in range(half * half)])
+        glyph = blocks.reshape(half, half, 2, 2).swapaxes(1, 2).reshape(CELLS, CELLS)
+        if all((glyph != other).sum() >= 6 for other in found):
             found.append(glyph)
     return np.stack(found)
 
@@ -125,9 +127,10 @@ def _draw(picture: npt.NDArray[np.float64], plate: Plate, frame: int) -> None:
     if not plate.shown[frame]:
         return
     margin = (PLATE - CELLS * CELL) // 2
-    dark = np.kron(plate.glyph, np.ones((CELL, CELL), dtype=np.bool_))
-    face = picture[top + margin : top + margin + CELLS * CELL, left + margin : left + margin + CELLS * CELL]
-    face[dark] = 15
+    dark = np.pad(np.kron(plate.glyph, np.ones((CELL, CELL))), margin)
+    soft = sum(np.roll(dark, (down, right), (0, 1)) for down in (-1, 0, 1) for right in (-1, 0, 1)) / 9
+    face = picture[top : top + PLATE, left : left + PLATE]
+    face += (DARK - face) * soft[..., None]
 
 
 def write_clip(path: Path, label: int, random: np.random.Generator) -> None:

@@ -1,7 +1,8 @@
-"""What ImageNet is to the paper's networks, for the made set: a focus network that has read glyphs before.
+"""What ImageNet is to the paper's networks, for the made set: a focus network that can read before it knows where.
 
-It learns to tell the glyphs of another alphabet apart, on patches cut around the orange plate of single frames. From
-scratch, a focus on patches that rarely show the glyph learns nothing for a long time, whatever chooses them.
+It learns the glyphs on patches cut around the orange plate of single frames, of no clip in the set. What is left to
+learn is where to look. From scratch, a focus on patches that rarely show the glyph learns nothing for a long time,
+whatever chooses them.
 
     python -m benchmarks.evidence.pretrain FILE.pt [--steps 400]
 """
@@ -24,7 +25,7 @@ from training.augment import normalise
 from training.recipe import load_recipe
 
 CONFIG = Path(__file__).with_name("glyphs.toml")
-ALPHABET = 9
+SEED = 9
 CLIPS = 1200
 BATCH = 32
 LEARNING_RATE = 0.05
@@ -34,7 +35,7 @@ OFF_CENTRE = 0.3
 
 def frames(random: np.random.Generator) -> tuple[npt.NDArray[np.uint8], Tensor, Tensor]:
     """Single frames that show a glyph: pixels [N, SIDE, SIDE, 3], classes [N], plates' middles [N, 2] in pixels."""
-    letters = glyphs.alphabet(ALPHABET)
+    letters = glyphs.alphabet()
     pixels, labels, middles = [], [], []
     for number in range(CLIPS):
         label = number % glyphs.CLASSES
@@ -51,7 +52,7 @@ def pretrain(steps: int) -> dict[str, Tensor]:
     torch.manual_seed(0)
     torch.set_num_threads(1)
     config = load_recipe(str(CONFIG)).model_config(glyphs.CLASSES)
-    random = np.random.default_rng(ALPHABET)
+    random = np.random.default_rng(SEED)
     pixels, labels, middles = frames(random)
     network = build_backbone(config.focus)
     head = nn.Linear(network.channels, glyphs.CLASSES)
