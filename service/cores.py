@@ -1,37 +1,65 @@
-"""How many processors this process may really use: affinity and the container's quota, not what the host has."""
+"""How many processors this process may really use: affinity and the control groups' quotas, not what the host has."""
 
 from __future__ import annotations
 
 import math
 import os
-from pathlib import Path
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
 
 CGROUP_ROOT = Path("/sys/fs/cgroup")
+MEMBERSHIP = Path("/proc/self/cgroup")
 
 
-def usable_cores(cgroup_root: Path = CGROUP_ROOT) -> int:
-    """Processors within this process's affinity and its cgroup's CPU quota (v2 or v1), at least 1.
+def usable_cores(cgroup_root: Path = CGROUP_ROOT, membership: Path = MEMBERSHIP) -> int:
+    """Processors within this process's affinity and its control groups' CPU quotas (v2 or v1), at least 1.
 
-    Thread pools of numerical libraries ignore the quota, and a pool larger than it is throttled: every pool of this
+    A quota holds for all groups below the one that sets it, so the smallest on the way to the root counts: a service
+    of systemd, or a process started in a group, is limited below the root that it sees.
+
+    Thread pools of numerical libraries ignore quotas, and a pool larger than it is throttled: every pool of this
     service is sized from here.
     """
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota = _quota_v2(cgroup_root) or _quota_v1(cgroup_root)
-    return max(1, min(allowed, math.ceil(quota)) if quota else allowed)
+    quota = min(_quotas(cgroup_root, membership), default=math.inf)
+    return max(1, min(allowed, math.ceil(quota) if math.isfinite(quota) else allowed))
 
 
-def _quota_v2(root: Path) -> float | None:
-    text = _read(root / "cpu.max").split()
-    if len(text) != 2 or text[0] == "max":
-        return None
-    return int(text[0]) / int(text[1])
+def _quotas(root: Path, membership: Path) -> Iterator[float]:
+    """Processors that each group of this process grants; none for a group without a quota."""
+    own = _own_groups(_read(membership))
+    for folder in _upwards(root, own.get("", PurePosixPath("/"))):
+        yield from _quota_v2(folder)
+    for folder in _upwards(root / "cpu", own.get("cpu", PurePosixPath("/"))):
+        yield from _quota_v1(folder)
 
 
-def _quota_v1(root: Path) -> float | None:
-    quota, period = _read(root / "cpu" / "cpu.cfs_quota_us"), _read(root / "cpu" / "cpu.cfs_period_us")
-    if not quota or not period or int(quota) <= 0:
-        return None
-    return int(quota) / int(period)
+def _own_groups(text: str) -> dict[str, PurePosixPath]:
+    """By controller, the path of this process's group; v2's has no controller's name."""
+    found = {}
+    for line in text.splitlines():
+        _, controllers, path = line.split(":", 2)
+        found.update(dict.fromkeys(controllers.split(","), PurePosixPath(path)))
+    return found
+
+
+def _upwards(root: Path, group: PurePosixPath) -> Iterator[Path]:
+    """A group's folder and those above it. In a container only the root may be there to be seen."""
+    parts = group.parts[1:]
+    for count in range(0 if ".." in parts else len(parts), -1, -1):
+        yield root.joinpath(*parts[:count])
+
+
+def _quota_v2(group: Path) -> Iterator[float]:
+    text = _read(group / "cpu.max").split()
+    if len(text) == 2 and text[0] != "max":
+        yield int(text[0]) / int(text[1])
+
+
+def _quota_v1(group: Path) -> Iterator[float]:
+    quota, period = _read(group / "cpu.cfs_quota_us"), _read(group / "cpu.cfs_period_us")
+    if quota and period and int(quota) > 0:
+        yield int(quota) / int(period)
 
 
 def _read(path: Path) -> str:
