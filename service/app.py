@@ -122,7 +122,9 @@ async def _serve(
         async with open_rooms(service.bundle, service.settings, service.metrics, runner) as rooms:
             on_ready()
             service.rooms = rooms
-            fields = {"backend": rooms.engine.runner.backend, "load_seconds": round(time.perf_counter() - began, 2)}
+            running = rooms.engine.runner
+            fields: dict[str, object] = {"backend": running.backend, "precision": running.precision}
+            fields["load_seconds"] = round(time.perf_counter() - began, 2)
             logger.info("ready", extra={"fields": fields})
             await stop.wait()
     except Exception as error:  # noqa: BLE001 - whatever it is, somebody must be told that this never becomes ready

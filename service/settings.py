@@ -50,6 +50,11 @@ class Settings(BaseSettings):
     precision: Precision | None = Field(
         default=None, description="what to compute in; unset: the fastest that bundle, runtime and processor have"
     )
+    model_cache: Path | None = Field(
+        default=None,
+        description="folder where runtimes keep models as prepared for this processor: a later start is faster, and "
+        "services share the memory",
+    )
     api_keys: Keys = Field(
         default=(), description="keys, any of which opens /classify and /model; none: no key is asked for"
     )

@@ -78,5 +78,6 @@ def make_runner(bundle: Bundle, settings: Settings) -> Runner:
             batch_sizes=batch_sizes_up_to(settings.max_batch),
             backend=settings.backend,
             precision=settings.precision,
+            cache=settings.model_cache,
         ),
     )

@@ -24,7 +24,23 @@ from service.engine.runners.processor import has_bf16, has_int8
 LARGE_STEP_FLOPS = 100_000_000
 """Below, a step's time is that of its many calls, which no precision makes cheaper (docs/backends.md)."""
 
-OpenExecutor = Callable[[Mapping[Component, Path], Graphs, int, Precision], Executor]
+FASTEST_LARGE: tuple[tuple[str, Precision], ...] = (
+    ("openvino", "int8"),
+    ("onnxruntime-cpu", "int8"),
+    ("openvino", "bf16"),
+    ("onnxruntime-cpu", "fp32"),
+    ("openvino", "fp32"),
+    ("torchscript", "fp32"),
+)
+"""Fastest first, as measured with the paper's model (benchmarks.backends)."""
+
+FASTEST_SMALL: tuple[tuple[str, Precision], ...] = (
+    ("onnxruntime-cpu", "fp32"),
+    ("openvino", "fp32"),
+    ("torchscript", "fp32"),
+)
+
+OpenExecutor = Callable[[Mapping[Component, Path], Graphs, int, Precision, Path | None], Executor]
 
 logger = logging.getLogger("adafocus.runner")
 
@@ -38,12 +54,14 @@ class RunnerOptions:
         batch_sizes: ascending; every batch runs at one of them.
         backend: name of a runtime; None: the fastest that is installed.
         precision: None: the fastest that bundle, runtime and processor have together.
+        cache: folder of models as the runtime has prepared them for this processor; None: prepared at every start.
     """
 
     threads: int
     batch_sizes: tuple[int, ...]
     backend: str | None = None
     precision: Precision | None = None
+    cache: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,13 +155,14 @@ def open_runner(bundle: Bundle, options: RunnerOptions) -> Runner:
 
 def fastest_on_processor(manifest: Manifest, wanted: Precision | None, here: Abilities) -> str:
     """Name of the backend that serves the bundle fastest without a GPU; the first one if none can."""
-    ranks: dict[Precision, int] = {"int8": 0, "bf16": 1, "fp32": 2} if _is_large(manifest) else {"fp32": 0}
+    fastest = FASTEST_LARGE if _is_large(manifest) else FASTEST_SMALL
     found: list[tuple[int, int, str]] = []
     for name, backend in BACKENDS.items():
         if backend.on_processor and here.installed.intersection(backend.distributions):
             precision = choose_precision(backend, manifest, wanted, here)
             if precision is not None:
-                found.append((ranks.get(precision, len(ranks)), len(found), name))
+                kind = (name, precision)
+                found.append((fastest.index(kind) if kind in fastest else len(fastest), len(found), name))
     return min(found)[2] if found else next(iter(BACKENDS))
 
 
@@ -219,7 +238,7 @@ def _open(bundle: Bundle, options: RunnerOptions, name: str, here: Abilities) ->
         os.environ.setdefault(variable, value)
     module, function = backend.opens
     open_executor = cast("OpenExecutor", getattr(importlib.import_module(module), function))
-    executor = open_executor(files, graphs, options.threads, precision)
+    executor = open_executor(files, graphs, options.threads, precision, options.cache)
     return GraphRunner(executor, graphs, backend=name, precision=precision, batch_sizes=options.batch_sizes)
 
 

@@ -11,9 +11,11 @@ from pathlib import Path
 
 import onnxruntime as ort
 
-from bundle.manifest import Precision
+from bundle.manifest import Graph, Precision
 from service.engine.runners.base import Array, Component, Float32, RunnerError, first_line
+from service.engine.runners.cache import check_cache
 from service.engine.runners.graphs import Executor, Graphs
+from service.engine.runners.kept import kept_model
 
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
@@ -25,6 +27,9 @@ for longer takes the decoders' processors (docs/backends.md)."""
 
 KNOWS_SPIN_DURATION = (1, 30)
 """ONNX Runtime since which a thread can be told for how long; before, it is for ever or not at all."""
+
+SMALLEST_MAPPED_BYTES = 1024
+"""Smaller tensors stay in a prepared model's own file."""
 
 _Providers = list[str | tuple[str, dict[str, str]]]
 
@@ -50,18 +55,49 @@ class OnnxSessions:
         self._sessions.clear()
 
 
-def open_cpu(files: Mapping[Component, Path], graphs: Graphs, threads: int, precision: Precision) -> Executor:
+def open_cpu(
+    files: Mapping[Component, Path], graphs: Graphs, threads: int, precision: Precision, cache: Path | None = None
+) -> Executor:
     """Both graphs on the processor.
 
     Raises:
-        RunnerError: a file cannot be loaded.
+        RunnerError: a file cannot be loaded, or the cache cannot be trusted.
     """
+    if cache is not None:
+        check_cache(cache)
     _share_one_arena()
     options = _options(threads)
     options.add_session_config_entry("session.use_env_allocators", "1")
     with ThreadPoolExecutor(len(files)) as loaders:
-        sessions = loaders.map(lambda file: _session(file, options, [CPU]), files.values())
+        sessions = loaders.map(
+            lambda name: _session(_prepared(files[name], graphs[name], cache), options, [CPU]), files
+        )
         return OnnxSessions(dict(zip(files, sessions, strict=True)), graphs)
+
+
+def _prepared(file: Path, graph: Graph, cache: Path | None) -> Path:
+    return file if cache is None else kept_model(cache, file, graph, ort.__version__, write_prepared)
+
+
+def write_prepared(file: Path, target: Path) -> None:
+    """Write a graph as ONNX Runtime has laid it out for this processor, the weights beside it to be mapped.
+
+    Raises:
+        OSError: it could not.
+    """
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    options.optimized_model_filepath = str(target)
+    for entry, value in {
+        "session.optimized_model_external_initializers_file_name": f"{target.stem}.weights",
+        "session.optimized_model_external_initializers_min_size_in_bytes": str(SMALLEST_MAPPED_BYTES),
+        "session.save_external_prepacked_constant_initializers": "1",
+    }.items():
+        options.add_session_config_entry(entry, value)
+    try:
+        ort.InferenceSession(str(file), options, providers=[CPU])
+    except Exception as error:  # as above
+        raise OSError(f"ONNX Runtime could not write it: {first_line(error)}") from error
 
 
 class DeviceSessions:
@@ -106,7 +142,9 @@ class DeviceSessions:
         return ort.OrtValue.ortvalue_from_numpy(array, self._device, 0)
 
 
-def open_cuda(files: Mapping[Component, Path], graphs: Graphs, threads: int, precision: Precision) -> Executor:
+def open_cuda(
+    files: Mapping[Component, Path], graphs: Graphs, threads: int, precision: Precision, cache: Path | None = None
+) -> Executor:
     """Both graphs on the first CUDA device; never on the processor instead.
 
     Raises:

@@ -12,15 +12,15 @@ _BF16_DOT_PRODUCTS = frozenset({"avx512_bf16", "amx_bf16"})
 
 def has_int8(cpuinfo: Path = CPUINFO) -> bool:
     """Whether it multiplies and adds 8-bit numbers without saturating: without that int8 is slower, and less exact."""
-    return bool(_INT8_DOT_PRODUCTS & _features(cpuinfo))
+    return bool(_INT8_DOT_PRODUCTS & features(cpuinfo))
 
 
 def has_bf16(cpuinfo: Path = CPUINFO) -> bool:
     """Whether it multiplies and adds bfloat16 numbers."""
-    return bool(_BF16_DOT_PRODUCTS & _features(cpuinfo))
+    return bool(_BF16_DOT_PRODUCTS & features(cpuinfo))
 
 
-def _features(cpuinfo: Path) -> frozenset[str]:
+def features(cpuinfo: Path = CPUINFO) -> frozenset[str]:
     """Flags of the first processor that is listed; none where the system lists none."""
     try:
         text = cpuinfo.read_text(encoding="utf-8", errors="replace")

@@ -48,7 +48,9 @@ class TorchScriptModules:
         torch.set_num_threads(self._threads_before)
 
 
-def open_executor(files: Mapping[Component, Path], graphs: Graphs, threads: int, precision: Precision) -> Executor:
+def open_executor(
+    files: Mapping[Component, Path], graphs: Graphs, threads: int, precision: Precision, cache: Path | None = None
+) -> Executor:
     """Both graphs on the first CUDA device if there is one, else on the processor.
 
     Raises:

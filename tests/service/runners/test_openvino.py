@@ -13,7 +13,7 @@ import torch
 from bundle.store import Bundle
 from export.frames import texture
 from export.graphs import PixelNorm, cut_patches
-from service.engine.runners.openvino import PATCHES, ov, split_at_patches
+from service.engine.runners.openvino import PATCHES, halve_tables, ov, split_at_patches
 
 PATCH_TOLERANCE = 1e-4
 
@@ -37,6 +37,33 @@ def test_a_clip_models_focus_is_parted_too(clip_bundle: Bundle) -> None:
     crop, rest = split_at_patches(ov.Core().read_model(str(clip_bundle.file(graph))))
     assert {value.get_any_name() for value in crop.inputs} == {"frames", "patch_centre"}
     assert {value.get_any_name() for value in rest.inputs} == {PATCHES, "glance_feature"}
+
+
+def table_lookup(table: np.ndarray) -> ov.Model:
+    """Rows of a table, each times a vector, as a step's head is applied."""
+    step = ov.opset13.parameter([-1], ov.Type.i64, "step")
+    vector = ov.opset13.parameter([-1, table.shape[2], 1], ov.Type.f32, "vector")
+    rows = ov.opset13.gather(ov.opset13.constant(table), step, ov.opset13.constant(np.int64(0)))
+    return ov.Model([ov.opset13.matmul(rows, vector, False, False)], [step, vector])
+
+
+def test_a_table_is_kept_halved_and_rounded_to_nearest() -> None:
+    """The numbers outlive the arrays that they were made from: those of a table of megabytes are given back at once."""
+    random = np.random.default_rng(0)
+    table = random.normal(size=(8, 64, 4096)).astype(np.float32)
+    model = table_lookup(table)
+    assert halve_tables(model) == 1
+    others = [random.normal(size=table.shape) for _ in range(8)]
+    steps, vectors = np.arange(8), random.normal(size=(8, 4096, 1)).astype(np.float32)
+    compiled = ov.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    (found,) = compiled([steps, vectors]).values()
+    wanted = torch.from_numpy(table).bfloat16().float() @ torch.from_numpy(vectors)
+    np.testing.assert_allclose(found, wanted.numpy(), rtol=1e-3, atol=1e-3)
+    assert len(others) == 8
+
+
+def test_a_small_table_stays_as_it_is() -> None:
+    assert halve_tables(table_lookup(np.ones((2, 4, 8), np.float32))) == 0
 
 
 def test_nothing_is_told_to_anybody(project_root: Path, tmp_path: Path) -> None:
