@@ -13,10 +13,12 @@ import pytest
 import torch
 from click.testing import CliRunner
 
+from bundle.manifest import Precision
 from bundle.store import Bundle, load_bundle
 from cli.export import command as export
 from cli.inspect import command as inspect
 from service.engine.runners.choose import RunnerOptions, open_runner
+from service.engine.runners.processor import has_bf16
 from tests.fixtures.authors import weights
 from tests.parity import authors, tolerances
 
@@ -66,8 +68,10 @@ def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     shutil.rmtree(folder)
 
 
-def answers(case: Case, backend: str) -> tuple[np.ndarray, np.ndarray]:
-    """Logits [V, T, C] and patch centres [V, T, 2] in the runner that serves."""
+def answers(
+    case: Case, backend: str, precision: Precision = "fp32", *, looked: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Logits [V, T, C] and patch centres [V, T, 2] in the runner that serves, on its patches or others."""
     if case.bundle.manifest.kind == "frame":
         frames = np.stack([weights.make_video(index, 16) for index in range(2)], axis=1)  # (T, V, H, W, 3)
         steps = [(frame, frame) for frame in frames]
@@ -77,14 +81,15 @@ def answers(case: Case, backend: str) -> tuple[np.ndarray, np.ndarray]:
             for first, count in ((10, 8), (20, 12))
         )
         steps = [(seen, looked_at)]
-    runner = open_runner(case.bundle, RunnerOptions(torch.get_num_threads(), (1, 2, 4), backend, "fp32"))
+    runner = open_runner(case.bundle, RunnerOptions(torch.get_num_threads(), (1, 2, 4), backend, precision))
     rows = len(steps[0][0])
     policy, pooled = (np.zeros((rows, size), np.float32) for size in (runner.widths.policy, runner.widths.pooled))
     logits, centres = [], []
     for number, (seen, looked_at) in enumerate(steps):
         glance = runner.glance(seen, policy)
         step = np.full(rows, number, np.int64)
-        focus = runner.focus(looked_at, glance.patch_centre, glance.feature, pooled, step)
+        centre = glance.patch_centre if looked is None else looked[:, number]
+        focus = runner.focus(looked_at, centre, glance.feature, pooled, step)
         policy, pooled = glance.policy_state, focus.pooled_state
         logits.append(focus.logits)
         centres.append(glance.patch_centre)
@@ -101,6 +106,18 @@ def test_every_runtime_answers_as_the_authors_code(case: Case, backend: str) -> 
     assert np.abs(centres).max() <= tolerances.ACTIONS
     assert np.abs(logits).max() <= tolerances.LOGITS_MAX
     assert np.sqrt(np.mean(logits**2)) <= tolerances.LOGITS_RMS
+
+
+@pytest.mark.skipif(not has_bf16(), reason="needs a processor with bf16")
+def test_bf16_reads_what_the_authors_code_reads_on_the_same_patches(case: Case) -> None:
+    """On its own patches rounding would come back as another picture: these weights answer at random."""
+    frame, want = case.bundle.manifest.kind == "frame", case.expected
+    looked = (want["actions"] if frame else want["actions"][:, None]).astype(np.float32)
+    logits, centres = answers(case, "openvino", "bf16", looked=looked)
+    logits = logits - (want["cat_logits"] if frame else want["pred"][:, None])
+    assert np.abs(centres - looked).max() <= tolerances.BF16_ACTIONS
+    assert np.abs(logits).max() <= tolerances.BF16_LOGITS_MAX
+    assert np.sqrt(np.mean(logits**2)) <= tolerances.BF16_LOGITS_RMS
 
 
 @pytest.mark.parametrize("fmt", ["onnx", "torchscript"])

@@ -26,3 +26,8 @@ TRAIN_LOSS = 1e-4
 TRAIN_ACTIONS = 2e-5
 TRAIN_NORM_RELATIVE = 0.02
 TRAIN_POLICY_NORM_RELATIVE = 0.05
+
+BF16_ACTIONS = 0.2
+BF16_LOGITS_MAX = 0.5
+BF16_LOGITS_RMS = 0.1
+"""Numbers of eight bits; the logits' standard deviation is about 1.4."""
