@@ -2,10 +2,17 @@
 
 Each variant runs in a process of its own, which sleeps while another is measured; the variants take turns (A B A B), so
 that whatever else the machine does falls on all of them, and medians are reported. The models are actnet_mbv2_p128 with
-the weights of the parity fixtures, quantised on their videos (for speed: such weights say nothing about accuracy), and
-the shipped bundle's checkpoint if one is given.
+the weights of the parity fixtures, quantised on their videos (for speed: such weights say nothing about accuracy), or
+any other bundle, then without torch.
 
-    python -m benchmarks.backends [--rounds 5] [--batches 1 4 8] [--bundle DIR] [--actnet DIR]
+
+A large matrix product in fp32, bf16 and int8, in the same rounds, says what the processor can do at most.
+
+    python -m benchmarks.backends --name actnet [--bundle DIR] [--precisions fp32 bf16 int8] [--rounds 3]
+    python -m benchmarks.backends --name tank-state-int8 --bundle DIR
+
+Without ``--bundle`` that of actnet_mbv2_p128 is made first (minutes); ``python -m benchmarks.actnet DIR`` keeps one.
+Then ``python -m benchmarks.backend_pages`` writes the tables and pictures of docs/backends.md.
 """
 
 from __future__ import annotations
@@ -17,15 +24,17 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from benchmarks.machine import write_results
+from benchmarks.backend_worker import leaving_steps
+from benchmarks.machine import processor, write_results
 from bundle.manifest import Manifest
 from bundle.store import read_manifest
+from service.cores import usable_cores
 
 ROOT = Path(__file__).resolve().parent.parent
 GIGA = 1e9
@@ -39,7 +48,16 @@ VARIANTS = (
     ("onnxruntime-cpu", "int8"),
     ("openvino", "int8"),
 )
-PEAKS = {"fp32": "peak_fp32", "bf16": "peak_bf16", "int8": "peak_fp32"}
+TORCH_BATCHES = (1, 4)
+"""Of the baseline: larger ones are slower than these, and take minutes."""
+
+DISTURBED = 0.05
+"""Share of the processors that others may use while something is measured; else it is measured again."""
+
+TRIES = 4
+
+PEAKS = {"fp32": "peak_fp32", "bf16": "peak_bf16", "int8": "peak_int8"}
+POINT = "balanced"
 
 
 class Worker:
@@ -52,21 +70,40 @@ class Worker:
         )
         self.told = self._read()
 
-    def ask(self, **what: object) -> dict[str, Any]:
-        """Have something measured."""
+    def ask(self, **what: object) -> dict[str, float]:
+        """Have something measured, again if the machine had much else to do; ``others`` says how much it had."""
+        answers = []
+        for _ in range(TRIES):
+            before = self._seconds()
+            answer = self._asked(**what)
+            wall, all_cpu, own_cpu = (now - then for now, then in zip(self._seconds(), before, strict=True))
+            answers.append(answer | {"others": max(0.0, all_cpu - own_cpu) / wall / (os.cpu_count() or 1)})
+            if answers[-1]["others"] <= DISTURBED:
+                break
+        return min(answers, key=lambda answer: answer["others"])
+
+    def _seconds(self) -> tuple[float, float, float]:
+        """Of the clock, of all processors' work, and of this worker's."""
+        every = Path("/proc/stat").read_text(encoding="ascii").split("\n", 1)[0].split()[1:]
+        busy = sum(int(every[index]) for index in (0, 1, 2, 5, 6, 7))  # user, nice, system, irq, softirq, steal
+        own = Path(f"/proc/{self._process.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+        ticks = os.sysconf("SC_CLK_TCK")
+        return time.perf_counter(), busy / ticks, (int(own[11]) + int(own[12])) / ticks
+
+    def _asked(self, **what: object) -> dict[str, float]:
         if self._process.stdin is None:
             raise RuntimeError("the worker cannot be asked")
         self._process.stdin.write(json.dumps(what) + "\n")
         self._process.stdin.flush()
         return self._read()
 
-    def _read(self) -> dict[str, Any]:
+    def _read(self) -> dict[str, float]:
         if self._process.stdout is None:
             raise RuntimeError("the worker cannot answer")
         line = self._process.stdout.readline()
         if not line:
             raise RuntimeError(f"the worker ended with code {self._process.wait()}")
-        answer: dict[str, Any] = json.loads(line)
+        answer: dict[str, float] = json.loads(line)
         return answer
 
     def close(self) -> None:
@@ -87,6 +124,7 @@ class Measured:
     focus_ms: list[float] = field(default_factory=list)
     video_ms: list[float] = field(default_factory=list)
     point_videos_per_s: list[float] = field(default_factory=list)
+    others: list[float] = field(default_factory=list)
 
     def add(self, answer: Mapping[str, float]) -> None:
         """Take a round's numbers in."""
@@ -98,73 +136,80 @@ def main() -> None:
     """Measure, print, and write the CSV."""
     options = _options()
     with ExitStack() as held:
-        folder = options.actnet or Path(held.enter_context(tempfile.TemporaryDirectory())) / "actnet"
-        if not (folder / "manifest.json").exists():
+        folder = options.bundle
+        if folder is None:
+            folder = Path(held.enter_context(tempfile.TemporaryDirectory())) / "actnet"
             subprocess.run([sys.executable, "-m", "benchmarks.actnet", str(folder)], check=True, cwd=ROOT)
-        rows = measure(folder, options.batches, options.rounds, options.threads, torch_from="actnet")
-        if options.bundle is not None:
-            rows += measure(options.bundle, options.batches, options.rounds, options.threads, torch_from=None)
+        rows = measure(folder, options)
     print(markdown(rows))
-    print(write_results("backends", "all", rows))
+    print(write_results("backends", options.name, rows))
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--name", required=True, help="of the CSV, as actnet")
+    parser.add_argument("--bundle", type=Path, help="of every format and precision that it holds; default: actnet's")
+    parser.add_argument("--precisions", nargs="+", default=["fp32", "bf16", "int8"])
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 4, 8])
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
-    parser.add_argument("--actnet", type=Path, help="bundle of the recipe's weights, made there if it is not")
-    parser.add_argument("--bundle", type=Path, help="another bundle, of every format and precision that it holds")
+    parser.add_argument("--rounds", type=int, default=4)
+    parser.add_argument("--seconds", type=float, default=0.4, help="each graph is run for, in each round")
+    parser.add_argument("--threads", type=int, default=usable_cores())
     return parser.parse_args()
 
 
-def measure(
-    bundle: Path, batches: Sequence[int], rounds: int, threads: int, torch_from: str | None
-) -> list[dict[str, object]]:
+def measure(bundle: Path, options: argparse.Namespace) -> list[dict[str, object]]:
     """A row for each variant that the bundle can be run in, and each batch size."""
     manifest = read_manifest(bundle)
-    peak = Worker(kind="peak", threads=threads)
     peaks: dict[str, list[float]] = {}
     with ExitStack() as held:
+        peak = Worker(kind="peak", threads=options.threads)
         held.callback(peak.close)
         workers = {}
         for backend, precision in VARIANTS:
-            if backend == "torch" and torch_from is None:
-                continue
-            if _held(manifest, backend, precision):
-                worker = Worker(
-                    kind="variant",
-                    bundle=str(bundle),
-                    backend=backend,
-                    precision=precision,
-                    threads=threads,
-                    batches=list(batches),
-                )
+            if is_held(manifest, backend, precision) and (backend == "torch" or precision in options.precisions):
+                said = {"backend": backend, "precision": precision, "bundle": str(bundle), "threads": options.threads}
+                worker = Worker(kind="variant", batches=options.batches, seconds=options.seconds, **said)
                 held.callback(worker.close)
                 workers[backend, precision] = worker
-        found = {(*variant, batch): Measured() for variant in workers for batch in batches}
-        for _ in range(rounds):
+        found = {
+            (*variant, batch): Measured()
+            for batch in options.batches
+            for variant in workers
+            if variant[0] != "torch" or batch in TORCH_BATCHES
+        }
+        for _ in range(options.rounds):
             for name, value in peak.ask().items():
                 peaks.setdefault(name, []).append(value)
-            for batch in batches:
-                for variant, worker in workers.items():
-                    found[(*variant, batch)].add(worker.ask(batch=batch))
-                    if manifest.point(manifest.default_point).exit_shares and variant[0] != "torch":
-                        found[(*variant, batch)].add(worker.ask(batch=batch, point=manifest.default_point))
-            print(f"load average {os.getloadavg()[0]:.2f}", file=sys.stderr, flush=True)
+            for variant, measured in found.items():
+                backend, precision, batch = variant
+                worker = workers[backend, precision]
+                measured.add(worker.ask(batch=batch))
+                if backend != "torch":
+                    measured.add(worker.ask(batch=batch, point=POINT))
+            worst = max(max(measured.others) for measured in found.values())
+            print(f"a round done; others used up to {worst:.0%} of the processors", file=sys.stderr, flush=True)
         told = {variant: worker.told for variant, worker in workers.items()}
-    best = {name: max(values) for name, values in peaks.items()}
-    baseline = min((statistics.median(m.video_ms) for (b, *_), m in found.items() if b == "torch"), default=None)
+    machine = Machine(options.threads, {name: max(values) for name, values in peaks.items()})
+    torch = min((statistics.median(m.video_ms) for (b, *_), m in found.items() if b == "torch"), default=None)
     return [
-        _row(manifest, variant, measured, told[variant[0], variant[1]], best, baseline, threads)
+        _row(manifest, variant, measured, told[variant[0], variant[1]], machine, torch)
         for variant, measured in found.items()
     ]
 
 
-def _held(manifest: Manifest, backend: str, precision: str) -> bool:
+@dataclass(frozen=True)
+class Machine:
+    """What was measured of the machine: threads that were used, and the largest products' GFLOP/s."""
+
+    threads: int
+    peaks: Mapping[str, float]
+
+
+def is_held(manifest: Manifest, backend: str, precision: str) -> bool:
+    """Whether a bundle has the graphs that a variant reads."""
     held = {(graph.format, graph.precision) for graph in manifest.graphs}
     if backend == "torch":
-        return True
+        return manifest.name == "actnet_mbv2_p128"  # whose weights the fixtures' recipe makes
     if backend == "torchscript":
         return ("torchscript", "fp32") in held
     return ("onnx", "int8" if precision == "int8" else "fp32") in held
@@ -175,32 +220,43 @@ def _row(
     variant: tuple[str, str, int],
     measured: Measured,
     told: Mapping[str, float],
-    peaks: Mapping[str, float],
-    baseline: float | None,
-    threads: int,
+    machine: Machine,
+    torch_ms: float | None,
 ) -> dict[str, object]:
     backend, precision, batch = variant
-    video_ms = statistics.median(measured.video_ms) if measured.video_ms else float("nan")
-    rate = 2 * manifest.flops_full / GIGA / (video_ms / 1e3)
-    peak = peaks[PEAKS[precision]]
+    video_ms = statistics.median(measured.video_ms)
+    peak = machine.peaks[PEAKS[precision]]
+
+    def rate(flops: float, ms: float) -> float:
+        return 2 * flops / GIGA / (ms / 1e3)
+
+    def share(flops: int, ms: Sequence[float]) -> object:
+        return round(rate(flops, statistics.median(ms)) / peak, 3) if ms else ""
+
     return {
         "model": manifest.name,
         "backend": backend,
         "precision": precision,
         "batch": batch,
-        "threads": threads,
+        "threads": machine.threads,
         "glance_ms": _median(measured.glance_ms),
         "focus_ms": _median(measured.focus_ms),
         "video_ms": round(video_ms, 2),
         "videos_per_s": round(1e3 / video_ms, 2),
-        "videos_per_s_default_point": _median(measured.point_videos_per_s),
-        "times_torch": round(baseline / video_ms, 2) if baseline else "",
-        "gflops_per_s": round(rate, 1),
+        "videos_per_s_balanced": _median(measured.point_videos_per_s),
+        "balanced_mean_step": round(statistics.mean(leaving_steps(manifest, POINT)), 2) if backend != "torch" else "",
+        "times_torch": round(torch_ms / video_ms, 2) if torch_ms else "",
+        "gflops_per_s": round(rate(manifest.flops_full, video_ms), 1),
         "peak_gflops_per_s": round(peak, 1),
-        "share_of_peak": round(rate / peak, 3),
+        "share_of_peak": round(rate(manifest.flops_full, video_ms) / peak, 3),
+        "glance_share_of_peak": share(manifest.flops.glance, measured.glance_ms),
+        "focus_share_of_peak": share(manifest.flops.focus, measured.focus_ms),
         "startup_s": round(told["startup_s"], 2),
         "rss_mb": round(told["rss_mb"]),
         "rounds": len(measured.video_ms),
+        "others_share": round(max(measured.others), 3),
+        "video_ms_each": " ".join(f"{value:.1f}" for value in measured.video_ms),
+        "processor": processor(),
     }
 
 
@@ -210,11 +266,21 @@ def _median(values: Iterable[float]) -> object:
 
 
 def markdown(rows: Sequence[Mapping[str, object]]) -> str:
-    """The table as docs/backends.md shows it."""
-    columns = ("model", "backend", "precision", "batch", "glance_ms", "focus_ms", "videos_per_s")
-    more = ("times_torch", "videos_per_s_default_point", "gflops_per_s", "share_of_peak", "rss_mb", "startup_s")
-    lines = ["| " + " | ".join((*columns, *more)) + " |", "|" + "---|" * len((*columns, *more))]
-    lines += ["| " + " | ".join(str(row[column]) for column in (*columns, *more)) + " |" for row in rows]
+    """What was measured, for whoever waits for it."""
+    columns = ("backend", "precision", "batch", "glance_ms", "focus_ms", "videos_per_s", "videos_per_s_balanced")
+    more = (
+        "times_torch",
+        "gflops_per_s",
+        "share_of_peak",
+        "focus_share_of_peak",
+        "rss_mb",
+        "startup_s",
+        "others_share",
+        "video_ms_each",
+    )
+    shown = (*columns, *more)
+    lines = ["| " + " | ".join(shown) + " |", "|" + "---|" * len(shown)]
+    lines += ["| " + " | ".join(str(row[column]) for column in shown) + " |" for row in rows]
     return "\n".join(lines)
 
 

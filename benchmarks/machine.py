@@ -13,14 +13,17 @@ from service.cores import usable_cores
 RESULTS = Path(__file__).resolve().parent / "results"
 
 
+def processor() -> str:
+    """The processor's name, as it gives it."""
+    cpuinfo = Path("/proc/cpuinfo")
+    text = cpuinfo.read_text(encoding="utf-8") if cpuinfo.exists() else ""
+    found = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
+    return found[1] if found else "unknown"
+
+
 def machine_name() -> str:
     """Processor model and usable cores, as one word: ``amd-epyc-2c``."""
-    model = "unknown"
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        found = re.search(r"^model name\s*:\s*(.+)$", cpuinfo.read_text(encoding="utf-8"), re.MULTILINE)
-        model = found[1] if found else model
-    words = re.sub(r"\(.*?\)|CPU|Processor|@.*", " ", model)
+    words = re.sub(r"\(.*?\)|CPU|Processor|@.*", " ", processor())
     return "-".join([*re.findall(r"[A-Za-z0-9]+", words.lower()), f"{usable_cores()}c"])
 
 
@@ -36,13 +39,13 @@ def write_results(benchmark: str, variant: str, rows: Sequence[Mapping[str, obje
     return path
 
 
-def newest_results(benchmark: str) -> list[dict[str, str]]:
-    """The rows of the newest CSV of a benchmark.
+def newest_results(benchmark: str, variant: str = "*") -> list[dict[str, str]]:
+    """The rows of the newest CSV of a benchmark, or of one variant of it.
 
     Raises:
         FileNotFoundError: it has none.
     """
-    paths = sorted(RESULTS.glob(f"{benchmark}_*.csv"), key=lambda path: path.stem.rsplit("_", 1)[-1])
+    paths = sorted(RESULTS.glob(f"{benchmark}_*_{variant}_*.csv"), key=lambda path: path.stem.rsplit("_", 1)[-1])
     if not paths:
         raise FileNotFoundError(f"no results of {benchmark}; run python -m benchmarks.{benchmark}")
     with paths[-1].open(newline="", encoding="utf-8") as stream:

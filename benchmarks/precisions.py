@@ -3,12 +3,19 @@
 Decodes through the well that serves, runs in the runner that serves, with the thresholds that were solved for each
 precision, and leaves by the rule that serves.
 
-    python -m benchmarks.precisions --data ../shared/datasets/tank_state [--split val] [--bundle bundles/tank-state]
+    python -m benchmarks.precisions --data ../shared/datasets/tank_state --checkpoint runs/x/last.pt --calibration FILE
+
+exports the checkpoint in every format and precision first, int8 with its ranges and thresholds from the training split,
+and then measures on the validation split. ``--bundle DIR`` measures what a bundle holds already.
 """
 
 from __future__ import annotations
 
 import argparse
+import subprocess
+import sys
+import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -30,10 +37,26 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with a manifest.json, or class folders")
     parser.add_argument("--split", default="val")
     parser.add_argument("--bundle", type=Path, default=ROOT / "bundles" / "tank-state")
+    parser.add_argument("--checkpoint", type=Path, help="to export, in place of a bundle")
+    parser.add_argument("--calibration", type=Path, help="of the checkpoint, from `adafocus calibrate`")
     options = parser.parse_args()
-    rows = measure(load_bundle(options.bundle), list_clips(options.data, options.split).clips)
+    with ExitStack() as held:
+        folder = options.bundle
+        if options.checkpoint is not None:
+            folder = Path(held.enter_context(tempfile.TemporaryDirectory())) / options.checkpoint.parent.name
+            export(options.checkpoint, options.calibration, options.data, folder)
+        rows = measure(load_bundle(folder), list_clips(options.data, options.split).clips)
     print(markdown(rows))
     print(write_results("precisions", rows[0]["name"], rows))  # type: ignore[arg-type]
+
+
+def export(checkpoint: Path, calibration: Path | None, data: Path, folder: Path) -> None:
+    """Make a bundle of every format and precision that a processor computes in; its training split makes int8."""
+    program = Path(sys.executable).with_name("adafocus")
+    what = ["--checkpoint", checkpoint, "--data", data, "--out", folder]
+    what += ["--calibration", calibration] if calibration is not None else []
+    kinds = ["--format", "onnx,torchscript", "--precision", "fp32,int8"]
+    subprocess.run([program, "export", *what, *kinds], check=True)
 
 
 def measure(bundle: Bundle, clips: tuple[Clip, ...]) -> list[dict[str, object]]:

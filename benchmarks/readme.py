@@ -10,6 +10,7 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from benchmarks.machine import newest_results
@@ -77,7 +78,11 @@ def answer() -> str:
 
 def filled(text: str) -> str:
     """The README with every marked section made new."""
-    sections = {f"table:{name}": make() for name, make in TABLES.items()} | {"answer": answer()}
+    return filled_with(text, {f"table:{name}": make() for name, make in TABLES.items()} | {"answer": answer()})
+
+
+def filled_with(text: str, sections: Mapping[str, str]) -> str:
+    """A page with the sections of these names made new."""
     for name, content in sections.items():
         pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
         text = pattern.sub(lambda found, content=content: f"{found[1]}{content}\n{found[2]}", text)

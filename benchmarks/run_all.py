@@ -27,14 +27,15 @@ def main() -> None:
             ["plans"],
             ["isolation"],
             ["actnet", paper],
-            ["backends", "--actnet", paper],
+            ["backends", "--name", "actnet", "--bundle", paper],
+            ["services", "--bundle", paper, "bundles/tank-state"],
             ["first_step"],
             ["refill", "--bundle", paper, "--videos", "64", "--rounds", "3", "--batches", "8"],
             ["soak"],
         ]
         if data is not None:
             plan.append(["shipped_model", "--data", str(data)])
-        for name, *options in [*plan, ["readme"]]:
+        for name, *options in [*plan, ["readme"], ["backend_pages"]]:
             print(f"== {name}", flush=True)
             subprocess.run([sys.executable, "-m", f"benchmarks.{name}", *options], check=True)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import subprocess
@@ -9,7 +10,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,17 +38,21 @@ class ServiceProcess:
 
 
 @contextmanager
-def running_service(*options: str, program: Path | None = None) -> Iterator[ServiceProcess]:
+def running_service(
+    *options: str, program: Path | None = None, environment: Mapping[str, str] | None = None
+) -> Iterator[ServiceProcess]:
     """Start ``adafocus serve`` on a free port of the loopback and end it with SIGTERM.
 
     Args:
         options: further command-line options.
         program: the command; by default the one beside this interpreter.
+        environment: further variables.
     """
     begun = time.perf_counter()
     command = [program or Path(sys.executable).with_name("adafocus"), "serve", "--port", "0", *options]
     with tempfile.TemporaryFile("w+") as log:
-        process = subprocess.Popen(command, stderr=log, stdout=subprocess.DEVNULL)
+        variables = {**os.environ, **(environment or {})}
+        process = subprocess.Popen(command, stderr=log, stdout=subprocess.DEVNULL, env=variables)
         try:
             url = ""
             while not (url := url or _announced_url(log)) or not _ready(url):
