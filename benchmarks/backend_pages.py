@@ -129,9 +129,9 @@ def main() -> None:
     check = parser.parse_args().check
     sections = {
         "table:actnet": speed("actnet"),
-        "table:tank-state-int8": speed("tank-state-int8"),
+        "table:tank-state": speed("tank-state"),
         "conditions:actnet": conditions("actnet"),
-        "conditions:tank-state-int8": conditions("tank-state-int8"),
+        "conditions:tank-state": conditions("tank-state"),
         "table:services": services(),
         "table:precisions": precisions(),
     }

@@ -9,7 +9,7 @@ any other bundle, then without torch.
 A large matrix product in fp32, bf16 and int8, in the same rounds, says what the processor can do at most.
 
     python -m benchmarks.backends --name actnet [--bundle DIR] [--precisions fp32 bf16 int8] [--rounds 3]
-    python -m benchmarks.backends --name tank-state-int8 --bundle DIR
+    python -m benchmarks.backends --name tank-state --bundle bundles/tank-state
 
 Without ``--bundle`` that of actnet_mbv2_p128 is made first (minutes); ``python -m benchmarks.actnet DIR`` keeps one.
 Then ``python -m benchmarks.backend_pages`` writes the tables and pictures of docs/backends.md.

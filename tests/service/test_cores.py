@@ -86,9 +86,10 @@ def test_a_real_control_group_sizes_the_pools_of_a_service(group: Path, project_
     code = (
         "import os, pathlib, sys\n"
         "pathlib.Path(sys.argv[1], 'cgroup.procs').write_text(str(os.getpid()))\n"
+        "from service.cores import usable_cores\n"
         "from service.settings import Settings\n"
         "settings = Settings(bundle='none')\n"
-        "print(settings.intra_op_threads, settings.decode_workers)\n"
+        "print(usable_cores(), settings.decode_workers)\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, str(group)], cwd=project_root, capture_output=True, text=True, check=True
