@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from bundle.manifest import Manifest
 from service.answers import Decoded, Seconds, answered, counted
 from service.decode.pool import DecodeJob, DecodePool
-from service.decode.upload import Spool, receive
+from service.decode.upload import Spool, open_spool, receive
 from service.engine.core import Engine
 from service.engine.intake import LOOK_AHEAD_CHANCE
 from service.engine.request import EngineRequest
@@ -77,7 +77,7 @@ async def classify(
     async with AsyncExitStack() as held:
         async with _in_time(due):
             held.enter_context(engine.admission.place())
-            spool = held.enter_context(Spool(expected_bytes=body.expected_bytes))
+            spool = held.enter_context(open_spool(body.expected_bytes))
             upload = await held.enter_async_context(_uploading(body, spool, settings, clock))
             held.callback(lambda: line.add("upload", upload.started, upload.started + upload.seconds))
             early = held.enter_context(engine.admission.early_start())

@@ -10,10 +10,23 @@ from service.decode.multipart import VideoPart
 from service.decode.spool import Spool
 from service.errors import EmptyBody, Internal, Overloaded, Problem, TooLarge, UploadTimeout
 
-__all__ = ["Spool", "receive"]
+__all__ = ["Spool", "open_spool", "receive"]
 
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 """The space for uploads is shared by all who are being served: it will be free again."""
+
+
+def open_spool(expected_bytes: int | None = None) -> Spool:
+    """A new spool, for the caller to close.
+
+    Raises:
+        Overloaded: there is no room for one.
+        Internal: it could not be made for another reason.
+    """
+    try:
+        return Spool(expected_bytes=expected_bytes)
+    except OSError as error:
+        raise _not_stored(error) from error
 
 
 async def receive(
@@ -69,9 +82,7 @@ async def _receive(
         try:
             feed(chunk)
         except OSError as error:
-            if error.errno in _NO_ROOM:
-                raise Overloaded("there is no room for the upload at present") from error
-            raise Internal from error
+            raise _not_stored(error) from error
     if not received:
         raise EmptyBody("the body holds no bytes; send a video as the body, or as the form's part 'video'")
     if form is not None:
@@ -89,3 +100,9 @@ async def _next(chunks: AsyncIterator[bytes], stall_seconds: float) -> bytes | N
         if silence.expired():
             raise UploadTimeout(f"nothing came for {stall_seconds:g} s") from None
         raise
+
+
+def _not_stored(error: OSError) -> Problem:
+    if error.errno in _NO_ROOM:
+        return Overloaded("there is no room for the upload at present")
+    return Internal()

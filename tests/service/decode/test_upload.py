@@ -3,7 +3,9 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-from collections.abc import AsyncIterator, Iterable, Sequence
+import subprocess
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.decode.multipart import MAX_PART_HEADER_BYTES, MAX_PART_HEADERS, MAX_PARTS
-from service.decode.upload import Spool, receive
+from service.decode.upload import Spool, open_spool, receive
 from service.errors import EmptyBody, Internal, NoVideoPart, Overloaded, Problem, TooLarge, UploadTimeout
 
 BOUNDARY = "the-boundary"
@@ -122,6 +124,51 @@ class TestRaw:
             await receive(arriving([b"ab"]), content_type=None, max_bytes=BIG, stall_seconds=30, spool=spool)
         assert "sda1" not in caught.value.detail
         assert spool.error is caught.value
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
+    """Mounts a real, small file system; skipped where that is not permitted."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+
+    def mount(options: str) -> Path:
+        done = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], capture_output=True, check=False
+        )
+        if done.returncode:
+            pytest.skip("needs the right to mount a file system")
+        return folder
+
+    yield mount
+    subprocess.run(["umount", folder], capture_output=True, check=False)
+
+
+class TestSmallDisk:
+    async def test_an_upload_that_does_not_fit_is_told_to_come_again_and_the_next_one_fits(
+        self, small_disk: Callable[[str], Path]
+    ) -> None:
+        folder = small_disk("size=64k")
+        with Spool(folder) as spool, pytest.raises(Overloaded):
+            await receive(
+                arriving([b"x" * 40_000] * 3), content_type=None, max_bytes=BIG, stall_seconds=30, spool=spool
+            )
+        assert isinstance(spool.error, Overloaded)
+        with Spool(folder) as spool:
+            await receive(arriving([b"x" * 40_000]), content_type=None, max_bytes=BIG, stall_seconds=30, spool=spool)
+            assert spool.complete
+
+    def test_a_disk_without_room_for_another_file_is_a_matter_of_time_too(
+        self, small_disk: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(tempfile, "tempdir", str(small_disk("size=64k,nr_inodes=2")))
+        with open_spool(), pytest.raises(Overloaded):
+            open_spool()
+
+    def test_a_disk_that_is_not_there_is_a_fault_of_ours(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+        with pytest.raises(Internal):
+            open_spool()
 
 
 class TestForm:
