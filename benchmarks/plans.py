@@ -153,8 +153,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--clips", type=Path, help="folder that keeps the clips")
+    parser.add_argument("--longest", type=int, default=180, help="seconds of the longest clip to make")
     ask = parser.parse_args()
-    clips = {kind.name: kept_clip(kind, ask.clips) for kind in KINDS}
+    clips = {kind.name: kept_clip(kind, ask.clips) for kind in KINDS if kind.seconds <= ask.longest}
     clips |= {f"sample {path.name}": path.read_bytes() for path in sorted((ROOT / "samples").glob("*.mp4"))}
     rows = []
     for name, clip in clips.items():

@@ -1,4 +1,4 @@
-"""Write README's tables from the newest results, and its answer from the service itself.
+"""Write the tables of README and docs from the newest results, and README's answer from the service itself.
 
 python -m benchmarks.readme [--check]
 """
@@ -10,13 +10,13 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from benchmarks.engine_tables import PAGES, refill
 from benchmarks.machine import newest_results
 
 ROOT = Path(__file__).resolve().parent.parent
-README = ROOT / "README.md"
 
 
 def shipped_model() -> str:
@@ -47,20 +47,6 @@ def footprint() -> str:
     )
 
 
-def refill() -> str:
-    """Videos per second against static batching."""
-    head = (
-        "| batch | mean exit step | static, videos/s | refilled, videos/s | ratio | time outside the graphs |\n"
-        "|---|---|---|---|---|---|"
-    )
-    lines = [
-        f"| {row['batch']} | {row['mean_exit_step']} of {row['steps']} | {row['static_videos_per_s']} "
-        f"| {row['refill_videos_per_s']} | {row['ratio']}× | {float(row['share_outside_graphs']):.1%} |"
-        for row in newest_results("refill")
-    ]
-    return "\n".join([head, *lines])
-
-
 TABLES = {"shipped_model": shipped_model, "footprint": footprint, "refill": refill}
 
 
@@ -76,11 +62,6 @@ def answer() -> str:
     return "```json\n{\n" + ",\n".join(lines) + "\n}\n```"
 
 
-def filled(text: str) -> str:
-    """The README with every marked section made new."""
-    return filled_with(text, {f"table:{name}": make() for name, make in TABLES.items()} | {"answer": answer()})
-
-
 def filled_with(text: str, sections: Mapping[str, str]) -> str:
     """A page with the sections of these names made new."""
     for name, content in sections.items():
@@ -90,16 +71,21 @@ def filled_with(text: str, sections: Mapping[str, str]) -> str:
 
 
 def main() -> None:
-    """Write README, or say whether it is out of date."""
+    """Write the pages, or say which is out of date."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="write nothing; fail if README is out of date")
+    parser.add_argument("--check", action="store_true", help="write nothing; fail if a page is out of date")
     check = parser.parse_args().check
-    now = README.read_text(encoding="utf-8")
-    new = filled(now)
-    if check and new != now:
-        raise SystemExit("README.md is out of date: run python -m benchmarks.readme")
-    if not check:
-        README.write_text(new, encoding="utf-8")
+    for page, tables in {Path("README.md"): TABLES, **PAGES}.items():
+        makers: dict[str, Callable[[], str]] = dict(tables)
+        sections = {f"table:{name}": make() for name, make in makers.items()}
+        if page.name == "README.md":
+            sections["answer"] = answer()
+        now = (ROOT / page).read_text(encoding="utf-8")
+        new = filled_with(now, sections)
+        if check and new != now:
+            raise SystemExit(f"{page} is out of date: run python -m benchmarks.readme")
+        if not check:
+            (ROOT / page).write_text(new, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -30,7 +30,8 @@ def main() -> None:
             ["backends", "--name", "actnet", "--bundle", paper],
             ["services", "--bundle", paper, "bundles/tank-state"],
             ["first_step"],
-            ["refill", "--bundle", paper, "--videos", "64", "--rounds", "3", "--batches", "8"],
+            ["refill", "--bundle", paper, "--videos", "64", "--rounds", "2"],
+            ["lookahead", "--bundle", "bundles/tank-state", paper],
             ["soak"],
         ]
         if data is not None:
