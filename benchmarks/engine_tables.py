@@ -39,6 +39,24 @@ def refill() -> str:
     return refill_rows([min(rows, key=lambda row: abs(float(row["mean_exit_step"]) / float(row["steps"]) - 6 / 16))])
 
 
+def refill_cpu() -> str:
+    """The same in processor time of one thread."""
+    return _table(
+        ("batch", "mean exit step", "static, ms a video", "refilled, ms a video", "ratio", "outside the graphs"),
+        (
+            (
+                row["batch"],
+                f"{row['mean_exit_step']} of {row['steps']}",
+                row["static_cpu_ms_per_video"],
+                row["refill_cpu_ms_per_video"],
+                f"{row['cpu_ratio']}×",
+                f"{float(row['cpu_share_outside_graphs']):.1%}",
+            )
+            for row in newest_results("refill-cpu")
+        ),
+    )
+
+
 def overhead() -> str:
     """What the service adds."""
     return _table(
@@ -125,6 +143,7 @@ def lookahead() -> str:
 PAGES = {
     Path("docs/engine.md"): {
         "refill_all": refill_all,
+        "refill_cpu": refill_cpu,
         "overhead": overhead,
         "first_step": first_step,
         "plans": plans,

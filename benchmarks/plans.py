@@ -3,6 +3,7 @@
 Clips are made here: short, long (three minutes of 1080p), a single key frame, all key frames, B-pictures; the samples
 follow. Each is read through the same well as an upload, 16 frames coarse to fine, in turns with a well that leaves no
 picture undecoded on its way (``decoding_all``). A "scan" decodes every frame and converts none.
+Times are processor time: a decoder has one thread, so it is what it would take alone, on a machine in use too.
 
 Run ``python -m benchmarks.plans [--rounds 3] [--clips FOLDER]``; a folder keeps the clips for the next time.
 """
@@ -82,18 +83,18 @@ def make_clip(kind: ClipKind, rate: int = 25) -> bytes:
 
 def scan(clip: bytes) -> tuple[float, int]:
     """Seconds and frames of decoding the whole file on one thread."""
-    begun, frames = time.perf_counter(), 0
+    begun, frames = time.process_time(), 0
     with av.open(io.BytesIO(clip)) as container:
         stream = container.streams.video[0]
         stream.thread_type = "NONE"
         for _ in container.decode(stream):
             frames += 1
-    return time.perf_counter() - begun, frames
+    return time.process_time() - begun, frames
 
 
 def reach(clip: bytes, steps: int, *, sparing: bool = True) -> tuple[float, int]:
     """Seconds and decoded frames up to that many steps, opening and indexing included."""
-    begun = time.perf_counter()
+    begun = time.process_time()
     everything = nullcontext() if sparing else patch.object(Disposables, "may_leave_out", lambda *_: False)
     with everything, open_video(io.BytesIO(clip)) as video:
         order = visiting_order(STEPS, "coarse_to_fine")
@@ -103,7 +104,7 @@ def reach(clip: bytes, steps: int, *, sparing: bool = True) -> tuple[float, int]
         for _ in range(steps):
             stream.next()
         stream.close()
-        return time.perf_counter() - begun, stream.frames_decoded
+        return time.process_time() - begun, stream.frames_decoded
 
 
 def measure(name: str, clip: bytes, rounds: int) -> dict[str, object]:
