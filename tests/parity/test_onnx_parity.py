@@ -111,6 +111,8 @@ def test_every_runtime_answers_as_the_authors_code(case: Case, backend: str) -> 
 @pytest.mark.skipif(not has_bf16(), reason="needs a processor with bf16")
 def test_bf16_reads_what_the_authors_code_reads_on_the_same_patches(case: Case) -> None:
     """On its own patches rounding would come back as another picture: these weights answer at random."""
+    if case.published.config != "actnet_mbv2_p128":
+        pytest.skip("its bound was measured for actnet_mbv2_p128")
     frame, want = case.bundle.manifest.kind == "frame", case.expected
     looked = (want["actions"] if frame else want["actions"][:, None]).astype(np.float32)
     logits, centres = answers(case, "openvino", "bf16", looked=looked)
