@@ -251,7 +251,7 @@ def draw_curve(data: str) -> Figure:
 
 def draw_set() -> Figure:
     """Frames of two clips of the made set, whole and as the glance sees them."""
-    shown, small = range(0, glyphs.FRAMES, glyphs.FRAMES // 4), 32
+    shown, small = range(0, glyphs.FRAMES, glyphs.FRAMES // 4), 16
     figure = Figure(figsize=(8, 8), layout="constrained")
     axes = figure.subplots(4, len(shown))
     for clip in range(2):
