@@ -38,7 +38,7 @@ WORDS = {
     "no-stability": "without stopping the policy's gradient",
     "staged": "in four stages instead of one",
 }
-SHARES = (0.2, 0.3, 0.4, 0.6)
+SHARES = (0.3, 0.4, 0.5, 0.6, 0.8)
 """Of full compute: where the curves are read off for the table."""
 
 
