@@ -1,10 +1,10 @@
 """A made video set in which what decides the class is small, sharp and somewhere in the frame.
 
 One orange plate drifts over a moving background, among plates of other colours. A glyph of four by four cells on the
-orange one is the class; the others carry glyphs of another alphabet, which mean nothing. A cell is four pixels wide with
-soft edges, and every block of two by two cells is half dark: a frame shrunk to the size of a glance shows where the
-orange plate is, but not what is on it. The glyph is shown only part of the time, in some clips nearly always, in others
-seldom: how many frames are needed differs from clip to clip.
+orange one is the class; the others carry glyphs of another alphabet, which mean nothing. A cell is four pixels wide,
+its edges are soft, and every block of two by two cells is half dark: a frame shrunk to the size of a glance shows where
+the orange plate is, but not what is on it. The glyph is shown only part of the time, in some clips nearly always, in
+others seldom: how many frames are needed differs from clip to clip.
 
     python -m benchmarks.evidence.glyphs FOLDER [--train 1600] [--val 360] [--seed 0]
 
