@@ -22,7 +22,10 @@ class EventLog:
     """
 
     def __init__(self, folder: Path | None, epochs_done: int = 0) -> None:
-        self._writer = SummaryWriter(str(folder), purge_step=epochs_done + 1) if folder else None
+        self._writer = None
+        if folder:  # files are named by the second; two starts within one are told apart by where they began
+            own = f".{epochs_done:06d}"
+            self._writer = SummaryWriter(str(folder), purge_step=epochs_done + 1, filename_suffix=own)
 
     def write(self, row: Row) -> None:
         """The row of an epoch."""

@@ -54,7 +54,7 @@ def test_train_says_what_it_made(run_folder: Path, clip_folder: Path, capsys: py
     said = capsys.readouterr()
     assert said.out.strip() == str(out / "last.pt")
     assert "continuing after epoch 1 of 1" in said.err
-    assert {path.name for path in out.iterdir()} == {"state.pt", "last.pt", "best.pt", "log.csv"}
+    assert {path.name for path in out.iterdir()} == {"state.pt", "last.pt", "best.pt", "log.csv", "tensorboard"}
 
 
 def test_calibrate_then_evaluate(run_folder: Path, clip_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
