@@ -1,15 +1,17 @@
 """A client of another project, used as its own documentation says."""
 
 import base64
+import json
 
 import numpy as np
 import pytest
 from tritonclient.http import InferenceServerClient, InferInput, InferRequestedOutput
 from tritonclient.utils import InferenceServerException
 
-from .conftest import SAMPLES
+from .conftest import ROOT, SAMPLES
 
 MODEL = "tank-state"
+VERSION = json.loads((ROOT / "bundles" / MODEL / "manifest.json").read_text(encoding="utf-8"))["version"]
 
 
 @pytest.fixture
@@ -44,7 +46,7 @@ def test_the_samples_get_their_labels(client: InferenceServerClient, path) -> No
 def test_outputs_as_json_and_a_video_in_base64(client: InferenceServerClient) -> None:
     clip = base64.b64encode((SAMPLES / "no_action.mp4").read_bytes())
     wishes = [InferRequestedOutput("label", binary_data=False), InferRequestedOutput("score")]
-    result = client.infer(MODEL, [tensor(clip, binary=False)], outputs=wishes, request_id="mine", model_version="1")
+    result = client.infer(MODEL, [tensor(clip, binary=False)], outputs=wishes, request_id="mine", model_version=VERSION)
     assert result.as_numpy("label")[0] == "no_action"
     assert result.as_numpy("score").dtype == np.float32
     assert result.get_response()["id"] == "mine"
