@@ -21,6 +21,7 @@ import torch
 from benchmarks.evidence.arms import ARMS, Arm, OneNetwork, multiply_adds
 from model import AdaFocus
 from model.checkpoint import read_checkpoint
+from training.augment import serving_batch
 from training.crops import Crops, decode_all, serving_plan
 from training.data import ClipSet, digest, hold_aside
 from training.evaluate import labels_of, predict
@@ -129,8 +130,6 @@ def run(
 @torch.no_grad()
 def centres(model: AdaFocus, crops: Crops) -> np.ndarray:
     """Where the focus looks: float32 [N, T, 2]."""
-    from training.augment import serving_batch
-
     model.eval()
     parts = [
         model(serving_batch(crops.pixels[start : start + 16])).patch_centres.numpy()
