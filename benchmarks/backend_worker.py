@@ -52,8 +52,7 @@ def peaks(threads: int) -> Callable[[dict[str, Any]], dict[str, float]]:
         for name, hint in (("peak_fp32", "f32"), ("peak_bf16", "bf16"))
     }
     runs: dict[str, Callable[[], object]] = {
-        name: lambda request=request: request.infer([values, values])  # type: ignore[misc]
-        for name, request in requests.items()
+        name: lambda request=request: request.infer([values, values]) for name, request in requests.items()
     }
     runs["peak_int8"] = int8_product(threads)
     print(json.dumps({"startup_s": 0, "rss_mb": 0}), flush=True)
@@ -174,7 +173,7 @@ class KeptOpen:
 def with_exit(bundle: Bundle, opened: Runner, point: str, batch: int) -> float:
     """Videos per second through the engine, which refills the rows of videos that have left."""
     leaving = leaving_steps(bundle.manifest.served_in(opened.precision), point)
-    rate, _, _ = asyncio.run(with_refill(bundle, KeptOpen(opened), leaving, batch))  # type: ignore[arg-type]
+    rate, _, _ = asyncio.run(with_refill(bundle, KeptOpen(opened), leaving, batch))
     return rate
 
 

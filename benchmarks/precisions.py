@@ -47,7 +47,7 @@ def main() -> None:
             export(options.checkpoint, options.calibration, options.data, folder)
         rows = measure(load_bundle(folder), list_clips(options.data, options.split).clips)
     print(markdown(rows))
-    print(write_results("precisions", rows[0]["name"], rows))  # type: ignore[arg-type]
+    print(write_results("precisions", rows[0]["name"], rows))
 
 
 def export(checkpoint: Path, calibration: Path | None, data: Path, folder: Path) -> None:
@@ -65,7 +65,7 @@ def measure(bundle: Bundle, clips: tuple[Clip, ...]) -> list[dict[str, object]]:
     exact: Answers | None = None
     for backend, precision in sorted(VARIANTS, key=lambda variant: variant != ("onnxruntime-cpu", "fp32")):
         try:
-            runner = open_runner(bundle, RunnerOptions(usable_cores(), (BATCH,), backend, precision))  # type: ignore[arg-type]
+            runner = open_runner(bundle, RunnerOptions(usable_cores(), (BATCH,), backend, precision))
         except RunnerError:
             continue  # not in this bundle, or not on this machine
         answers = answer_all(clips, bundle.manifest, runner)
@@ -73,7 +73,7 @@ def measure(bundle: Bundle, clips: tuple[Clip, ...]) -> list[dict[str, object]]:
         exact = exact or answers
         agree = float((answers.logits[:, -1].argmax(axis=1) == exact.logits[:, -1].argmax(axis=1)).mean())
         error = float(np.sqrt(np.mean(np.square(answers.logits - exact.logits))))
-        served = bundle.manifest.served_in(precision)  # type: ignore[arg-type]
+        served = bundle.manifest.served_in(precision)
         compared = {"agreement_full": round(agree, 4), "logits_rms_error": round(error, 6)}
         rows.extend(
             {"name": served.name, "backend": backend, "precision": precision, **compared, **row(served, point, answers)}

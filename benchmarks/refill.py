@@ -194,7 +194,7 @@ def main() -> None:
                 static.append(without_refill(bundle, runner, leaving, batch))
                 static_cpu.append(time.process_time() - begun)
                 clock, begun = ProcessorClock(runner), time.process_time()
-                rate, size, share = asyncio.run(with_refill(bundle, clock, leaving, batch))  # type: ignore[arg-type]
+                rate, size, share = asyncio.run(with_refill(bundle, clock, leaving, batch))
                 refill_cpu.append(time.process_time() - begun - clock.warmed)
                 outside_cpu.append(1 - clock.seconds / refill_cpu[-1])
                 refill.append(rate)

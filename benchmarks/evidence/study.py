@@ -86,7 +86,7 @@ def arm_recipe(arm: Arm, recipe: Recipe, classes: int) -> Recipe:
 
 
 def _with_glance(content: dict[str, dict[str, object]], **changes: object) -> Recipe:
-    glance = {**content["model"]["glance"], **changes}  # type: ignore[dict-item]
+    glance = {**content["model"]["glance"], **changes}
     return parse_recipe({**content, "model": {**content["model"], "glance": glance}})
 
 
@@ -123,7 +123,7 @@ def run(
         found[f"{name}_centres"] = centres(model, crops)
     told = {"flops_per_step": multiply_adds(model), "steps": recipe.model["steps"], "epochs": epochs, "cpu_s": seconds}
     (out / "told.json").write_text(json.dumps(told), encoding="utf-8")
-    np.savez_compressed(out / "judged.part.npz", **found)  # type: ignore[arg-type]
+    np.savez_compressed(out / "judged.part.npz", **found)
     (out / "judged.part.npz").replace(out / "judged.npz")
 
 
