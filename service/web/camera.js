@@ -28,29 +28,31 @@ export async function record() {
   say("Waiting for the camera…");
   byId("camera-go").disabled = true;
   dialog.showModal();
-  const clip = open().then((opened) => (stream = opened) && recorded(stream, over.signal));
+  const clip = open().then((opened) => {
+    stream = opened;
+    return over.signal.aborted ? null : recorded(stream, over.signal); // closed while the browser was asking
+  });
   try {
-    return await Promise.race([closed, clip.catch((error) => complain(error, closed))]);
+    return await Promise.race([closed, clip.catch((error) => (over.signal.aborted ? null : complain(error, closed)))]);
   } finally {
     over.abort();
     clip.catch(() => null).then(() => stop(stream));
     stop(stream);
     if (dialog.open) dialog.close();
   }
+}
 
-  async function open() {
-    const opened = await navigator.mediaDevices.getUserMedia({
-      video: { width: { ideal: 640 }, height: { ideal: 480 }, facingMode: "environment" },
-      audio: false,
-    });
-    if (over.signal.aborted) stop(opened);
-    return opened;
-  }
+function open() {
+  return navigator.mediaDevices.getUserMedia({
+    video: { width: { ideal: 640 }, height: { ideal: 480 }, facingMode: "environment" },
+    audio: false,
+  });
 }
 
 function stop(stream) {
   for (const track of stream?.getTracks() ?? []) track.stop();
-  byId("viewfinder").srcObject = null;
+  const viewfinder = byId("viewfinder");
+  if (viewfinder.srcObject === stream) viewfinder.srcObject = null; // else it shows another recording's
 }
 
 function say(words) {

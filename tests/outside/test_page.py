@@ -146,6 +146,28 @@ def test_the_camera_can_be_declined(visit: Visit) -> None:
     page.keyboard.press("Escape")
     expect(page.locator("#camera")).to_be_hidden()
     expect(page.get_by_role("button", name="Record", exact=True)).to_be_focused()
+    # A dialog hides first and says that it closed in a task of its own.
+    page.wait_for_function("document.getElementById('viewfinder').srcObject === null")
+    visit.check_manners()
+
+
+def test_a_camera_that_comes_after_the_dialog_closed_is_let_go(visit: Visit) -> None:
+    page = visit.start()
+    page.evaluate(
+        """() => {
+            const devices = navigator.mediaDevices;
+            const real = devices.getUserMedia.bind(devices);
+            devices.getUserMedia = async (wanted) => {
+                await new Promise((resolve) => (window.permit = resolve));
+                return (window.camera = await real(wanted));
+            };
+        }"""
+    )
+    page.get_by_role("button", name="Record", exact=True).click()
+    page.keyboard.press("Escape")
+    expect(page.locator("#camera")).to_be_hidden()
+    page.evaluate("permit()")
+    page.wait_for_function("window.camera?.getTracks().every((track) => track.readyState === 'ended')")
     assert page.evaluate("document.getElementById('viewfinder').srcObject") is None
     visit.check_manners()
 
