@@ -10,7 +10,11 @@ from typing import Literal, NamedTuple
 from bundle.manifest import Graph, Manifest, TensorSpec
 
 BATCH = "batch"
-"""The symbolic dimension: how many videos share a call."""
+"""The symbolic dimension: how many frames share a call, each of another video."""
+
+VIDEOS = "videos"
+"""The first dimension of the states in graphs that look ahead: of V videos, a batch of T·V rows holds T consecutive
+steps each, step after step. With one state per row, rows are independent, as they always are in the other graphs."""
 
 
 class Signature(NamedTuple):
@@ -36,17 +40,28 @@ def _frames(crop: int, *time: int) -> TensorSpec:
     return TensorSpec(name="frames", dtype="uint8", shape=(BATCH, *time, crop, crop, 3))
 
 
-def frame_signature(component: Literal["glance", "focus"], crop: int, classes: int, widths: Widths) -> Signature:
+def _state(name: str, width: int, *, look_ahead: bool) -> TensorSpec:
+    return TensorSpec(name=name, dtype="float32", shape=(VIDEOS if look_ahead else BATCH, width))
+
+
+def looks_ahead(graph: Graph) -> bool:
+    """Whether a batch may hold several steps of one video."""
+    return any(spec.shape[0] == VIDEOS for spec in graph.inputs)
+
+
+def frame_signature(
+    component: Literal["glance", "focus"], crop: int, classes: int, widths: Widths, *, look_ahead: bool = False
+) -> Signature:
     """Signature of a frame model's graph: one frame per row, states in and out."""
     centre, feature = _floats("patch_centre", 2), _floats("glance_feature", widths.glance_feature)
     if component == "glance":
         return Signature(
-            (_frames(crop), _floats("policy_state", widths.policy_state)),
+            (_frames(crop), _state("policy_state", widths.policy_state, look_ahead=look_ahead)),
             (feature, centre, _floats("next_policy_state", widths.policy_state)),
         )
     step = TensorSpec(name="step", dtype="int64", shape=(BATCH,))
     return Signature(
-        (_frames(crop), centre, feature, _floats("pooled_state", widths.pooled_state), step),
+        (_frames(crop), centre, feature, _state("pooled_state", widths.pooled_state, look_ahead=look_ahead), step),
         (_floats("logits", classes), _floats("next_pooled_state", widths.pooled_state)),
     )
 
@@ -84,7 +99,7 @@ def _expected(manifest: Manifest, graph: Graph, glance: Graph, focus: Graph) -> 
         frames = sampling.frames if graph.component == "glance" else sampling.focus_frames
         return clip_signature(graph.component, frames or 0, crop, classes)
     widths = Widths(glance.width("glance_feature"), glance.width("policy_state"), focus.width("pooled_state"))
-    return frame_signature(graph.component, crop, classes, widths)
+    return frame_signature(graph.component, crop, classes, widths, look_ahead=looks_ahead(glance))
 
 
 def _compare(file: str, side: str, found: tuple[TensorSpec, ...], expected: tuple[TensorSpec, ...]) -> None:

@@ -12,6 +12,7 @@ import onnxruntime as ort
 import torch
 
 from bundle.manifest import Graph
+from bundle.signature import VIDEOS, looks_ahead
 from export.errors import ExportError, first_line
 
 Float32 = npt.NDArray[np.float32]
@@ -20,6 +21,10 @@ Feeds = Mapping[str, npt.NDArray[Any]]
 
 class Artefact(Protocol):
     """One graph of a bundle in any format."""
+
+    @property
+    def looks_ahead(self) -> bool:
+        """Whether a batch may hold several steps of one video."""
 
     def width(self, name: str) -> int:
         """Size of the last dimension of an input or output.
@@ -50,6 +55,11 @@ class OnnxGraph:
             raise ExportError(f"{component}: ONNX Runtime cannot load the graph: {first_line(error)}") from error
         self._outputs = [output.name for output in self._session.get_outputs()]
 
+    @property
+    def looks_ahead(self) -> bool:
+        """See `Artefact`."""
+        return any(tensor.shape[0] == VIDEOS for tensor in self._session.get_inputs())
+
     def width(self, name: str) -> int:
         """See `Artefact`."""
         for tensor in (*self._session.get_inputs(), *self._session.get_outputs()):
@@ -74,6 +84,11 @@ class TorchScriptGraph:
             self._module = torch.jit.load(io.BytesIO(content), map_location="cpu")  # type: ignore[no-untyped-call]
         except (RuntimeError, ValueError) as error:
             raise ExportError(f"{graph.component}: torch cannot load the graph: {first_line(error)}") from error
+
+    @property
+    def looks_ahead(self) -> bool:
+        """See `Artefact`."""
+        return looks_ahead(self._graph)
 
     def width(self, name: str) -> int:
         """See `Artefact`."""

@@ -132,6 +132,11 @@ class Recorder:
     graph: Artefact
     feeds: list[Feeds] = field(default_factory=list)
 
+    @property
+    def looks_ahead(self) -> bool:
+        """See `Artefact`."""
+        return self.graph.looks_ahead
+
     def width(self, name: str) -> int:
         """See `Artefact`."""
         return self.graph.width(name)

@@ -12,8 +12,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from bundle.manifest import TensorSpec
-from bundle.signature import BATCH, Signature, Widths, clip_signature, frame_signature
+from bundle.manifest import GraphFormat, Precision, TensorSpec
+from bundle.signature import BATCH, VIDEOS, Signature, Widths, clip_signature, frame_signature
 from model.adafocus import AdaFocus
 from model.backbones import by_clip
 from model.tsm import AdaFocusTSM
@@ -21,8 +21,8 @@ from model.tsm import AdaFocusTSM
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
-EXAMPLE_BATCH = 2
-"""Of the inputs that a graph is exported with: a dimension of 1 would be frozen silently."""
+EXAMPLE_SIZES = {BATCH: 4, VIDEOS: 2}
+"""Of the inputs that a graph is exported with: a dimension of 1 would be frozen silently, equal ones tied together."""
 
 Cut = Callable[[Tensor, Tensor, int], Tensor]
 """`cut_patches`, or the same in another form."""
@@ -127,19 +127,22 @@ class GlanceGraph(nn.Module):
 
     component: Literal["glance"] = "glance"
 
-    def __init__(self, model: AdaFocus, *, by_rows: bool = False) -> None:
+    def __init__(self, model: AdaFocus, *, by_rows: bool = False, look_ahead: bool = False) -> None:
         super().__init__()
         self.model = model
+        self.look_ahead = look_ahead
         self.images = _normaliser(model.config.frame_size, by_rows=by_rows)
 
     def forward(self, frames: Tensor, policy_state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """uint8 [B, H, W, 3], [B, S] -> glance feature [B, G], patch centre [B, 2], next policy state [B, S]."""
         images: Tensor = self.images(frames)
+        if self.look_ahead:
+            return self.model.glance_steps(images, policy_state)
         return self.model.glance_step(images, policy_state)
 
     def signature(self) -> Signature:
         """The tensors that the exported file must have."""
-        return _frame_signature(self.component, self.model)
+        return _frame_signature(self.component, self.model, look_ahead=self.look_ahead)
 
 
 class FocusGraph(nn.Module):
@@ -147,9 +150,10 @@ class FocusGraph(nn.Module):
 
     component: Literal["focus"] = "focus"
 
-    def __init__(self, model: AdaFocus, cut: Cut = cut_patches) -> None:
+    def __init__(self, model: AdaFocus, cut: Cut = cut_patches, *, look_ahead: bool = False) -> None:
         super().__init__()
         self.model = model
+        self.look_ahead = look_ahead
         self.pixels = PixelNorm()
         self.cut = cut
 
@@ -158,11 +162,13 @@ class FocusGraph(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """uint8 [B, H, W, 3], [B, 2], [B, G], [B, F], int64 [B] -> logits [B, C], next pooled state [B, F]."""
         patches = self.pixels(self.cut(frames, patch_centre, self.model.config.patch_size))
+        if self.look_ahead:
+            return self.model.focus_patch_steps(patches, glance_feature, pooled_state, step)
         return self.model.focus_patch_step(patches, glance_feature, pooled_state, step)
 
     def signature(self) -> Signature:
         """The tensors that the exported file must have."""
-        return _frame_signature(self.component, self.model)
+        return _frame_signature(self.component, self.model, look_ahead=self.look_ahead)
 
 
 class ClipGlanceGraph(nn.Module):
@@ -217,7 +223,7 @@ ServedGraph = GlanceGraph | FocusGraph | ClipGlanceGraph | ClipFocusGraph
 
 
 def served_graphs(
-    model: AdaFocus | AdaFocusTSM, cut: Cut = cut_patches, *, by_rows: bool = False
+    model: AdaFocus | AdaFocusTSM, cut: Cut = cut_patches, *, by_rows: bool = False, look_ahead: bool = False
 ) -> tuple[ServedGraph, ServedGraph]:
     """The glance and the focus graph of a model, in evaluation mode.
 
@@ -225,10 +231,20 @@ def served_graphs(
         model: its weights are used, not copied.
         cut: how the focus cuts its patches.
         by_rows: normalise frames with `RowNorm`.
+        look_ahead: let a batch hold several steps of one video; a clip model has but one.
     """
     if isinstance(model, AdaFocus):
-        return GlanceGraph(model, by_rows=by_rows).eval(), FocusGraph(model, cut).eval()
+        glance = GlanceGraph(model, by_rows=by_rows, look_ahead=look_ahead)
+        return glance.eval(), FocusGraph(model, cut, look_ahead=look_ahead).eval()
     return ClipGlanceGraph(model, by_rows=by_rows).eval(), ClipFocusGraph(model, cut).eval()
+
+
+def look_ahead_in(fmt: GraphFormat, precision: Precision) -> bool:
+    """Whether graphs of that kind look ahead.
+
+    A trace has no loop of a free length, and in int8 and fp16 what stands in a loop would stay in fp32.
+    """
+    return fmt == "onnx" and precision == "fp32"
 
 
 def example_inputs(signature: Signature) -> tuple[Tensor, ...]:
@@ -237,11 +253,12 @@ def example_inputs(signature: Signature) -> tuple[Tensor, ...]:
 
 
 def _example(spec: TensorSpec) -> Tensor:
-    shape = [EXAMPLE_BATCH if size == BATCH else int(size) for size in spec.shape]
+    shape = [EXAMPLE_SIZES[size] if isinstance(size, str) else size for size in spec.shape]
     return torch.zeros(shape, dtype=_TORCH_TYPES[spec.dtype])
 
 
-def _frame_signature(component: Literal["glance", "focus"], model: AdaFocus) -> Signature:
+def _frame_signature(component: Literal["glance", "focus"], model: AdaFocus, *, look_ahead: bool) -> Signature:
     policy_state, pooled_state = model.initial_states(1)
     widths = Widths(model.glance.channels, policy_state.shape[1], pooled_state.shape[1])
-    return frame_signature(component, model.config.frame_size, model.config.num_classes, widths)
+    config = model.config
+    return frame_signature(component, config.frame_size, config.num_classes, widths, look_ahead=look_ahead)

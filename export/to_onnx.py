@@ -11,7 +11,7 @@ import onnx
 import torch
 
 from bundle.manifest import TensorSpec
-from bundle.signature import BATCH, Signature
+from bundle.signature import Signature
 from export.errors import ExportError, first_line
 from export.graphs import ServedGraph, example_inputs
 
@@ -47,7 +47,7 @@ def to_onnx(graph: ServedGraph) -> bytes:
                 output_names=[spec.name for spec in signature.outputs],
                 opset_version=OPSET,
                 dynamo=True,
-                dynamic_shapes=tuple({0: BATCH} for _ in names),
+                dynamic_shapes=tuple({0: spec.shape[0]} for spec in signature.inputs),
                 external_data=False,
                 verbose=False,
             )
@@ -76,7 +76,9 @@ def _quiet() -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*LeafSpec", category=FutureWarning)
-            warnings.filterwarnings("ignore", message=".*The axis name: batch will not be used", category=UserWarning)
+            warnings.filterwarnings(
+                "ignore", message=".*The axis name: (batch|videos) will not be used", category=UserWarning
+            )
             yield
     finally:
         logger.setLevel(level)
@@ -86,11 +88,17 @@ def strip(proto: onnx.ModelProto) -> None:
     """Drop what names the exporting machine and its source lines, so that equal weights make equal files."""
     proto.doc_string = ""
     del proto.metadata_props[:]
-    graph = proto.graph
-    graph.doc_string = ""
+    _strip(proto.graph)
+
+
+def _strip(graph: onnx.GraphProto) -> None:
     for part in (graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
         part.doc_string = ""
         del part.metadata_props[:]
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.GRAPH:  # the body of a loop
+                _strip(attribute.g)
 
 
 def check_file(component: str, proto: onnx.ModelProto, signature: Signature) -> None:

@@ -89,6 +89,8 @@ def verify(model: AdaFocus | AdaFocusTSM, glance: Artefact, focus: Artefact, vid
         if isinstance(model, AdaFocus):
             wanted = _torch_steps(model, videos)
             own, staged = (run_steps(glance, focus, videos, looked) for looked in (None, wanted))
+            if glance.looks_ahead:
+                _compare(wanted, *(run_ahead(glance, focus, videos, looked) for looked in (None, wanted)))
         else:
             wanted = _torch_clips(model, videos)
             split = model.config.glance_frames
@@ -160,6 +162,52 @@ def run_steps(glance: Artefact, focus: Artefact, videos: Sequence[UInt8], looked
         )
         pooled_state[rows], found.logits[rows, step] = read["next_pooled_state"], read["logits"]
     return found
+
+
+def run_ahead(glance: Artefact, focus: Artefact, videos: Sequence[UInt8], looked: Answers | None = None) -> Answers:
+    """Run a frame model that looks ahead: the first step of every video in one batch, then all others in another.
+
+    Args:
+        glance: the glance graph.
+        focus: the focus graph.
+        videos: each ``uint8 [T, H, W, 3]`` in visiting order.
+        looked: whose glance features and patch centres the focus gets, in place of the glance graph's own.
+    """
+    count, steps = len(videos), len(videos[0])
+    policy_state = np.zeros((count, glance.width("policy_state")), np.float32)
+    pooled_state = np.zeros((count, focus.width("pooled_state")), np.float32)
+    turns = []
+    for begin, end in ((0, 1), (1, steps)):
+        if begin == end:
+            continue
+        frames = np.concatenate([np.stack([video[step] for video in videos]) for step in range(begin, end)])
+        seen = glance.run({"frames": frames, "policy_state": policy_state})
+        feature, centre = seen["glance_feature"], seen["patch_centre"]
+        given = (feature, centre)
+        if looked:
+            given = _by_step(looked.features[:, begin:end]), _by_step(looked.centres[:, begin:end])
+        read = focus.run(
+            {
+                "frames": frames,
+                "patch_centre": given[1],
+                "glance_feature": given[0],
+                "pooled_state": pooled_state,
+                "step": np.repeat(np.arange(begin, end), count),
+            }
+        )
+        policy_state, pooled_state = seen["next_policy_state"][-count:], read["next_pooled_state"][-count:]
+        turns.append([_by_video(array, count) for array in (feature, centre, read["logits"])])
+    return Answers(*(np.concatenate(parts, axis=1) for parts in zip(*turns, strict=True)))
+
+
+def _by_step(array: Float32) -> Float32:
+    """[V, T, N] -> [T·V, N], step after step."""
+    return array.swapaxes(0, 1).reshape(-1, array.shape[-1])
+
+
+def _by_video(array: Float32, videos: int) -> Float32:
+    """[T·V, N], step after step -> [V, T, N]."""
+    return array.reshape(-1, videos, array.shape[-1]).swapaxes(0, 1)
 
 
 def run_clips(

@@ -132,6 +132,20 @@ class AdaFocus(nn.Module):
         centre, next_state = self.policy.step(feature_map, policy_state)
         return spatial_mean(feature_map), centre, next_state
 
+    def glance_steps(self, frames: Tensor, policy_state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Glance at T frames of each of V videos: ``glance_step`` T times, in one batch where it can be.
+
+        Args:
+            frames: [T·V, 3, H, W], step after step.
+            policy_state: [V, S], before the first of the steps.
+
+        Returns:
+            glance feature [T·V, G], patch centre [T·V, 2] in (y, x) order, policy state after each step [T·V, S].
+        """
+        feature_map = self._feature_map(frames)
+        centre, states = self.policy.steps(feature_map, policy_state)
+        return spatial_mean(feature_map), centre, states
+
     def focus_step(
         self, frames: Tensor, patch_centre: Tensor, glance_feature: Tensor, pooled_state: Tensor, step: Tensor
     ) -> tuple[Tensor, Tensor]:
@@ -155,6 +169,12 @@ class AdaFocus(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """``focus_step`` on normalised patches [B, 3, P, P] that are already cut."""
         return self.classifier.step(glance_feature, spatial_mean(self.focus(patches)), pooled_state, step)
+
+    def focus_patch_steps(
+        self, patches: Tensor, glance_feature: Tensor, pooled_state: Tensor, step: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """``focus_patch_step`` for T steps of V videos: T·V rows, step after step, and pooled state [V, F]."""
+        return self.classifier.steps(glance_feature, spatial_mean(self.focus(patches)), pooled_state, step)
 
     def _feature_map(self, frames: Tensor) -> Tensor:
         """[N, 3, H, W] -> the glance network's map [N, G, h, w], on the frame resized where it is configured so."""

@@ -55,3 +55,16 @@ class Classifier(nn.Module):
         """One frame per row, at step[i] of its video: -> logits [B, C], next pooled state [B, F]."""
         pooled = torch.maximum(pooled_state, self.features(glance_feature, focus_feature))
         return self.heads.at(self.dropout(pooled), step), pooled
+
+    def steps(
+        self, glance_feature: Tensor, focus_feature: Tensor, pooled_state: Tensor, step: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """`step` for T steps of V videos: T·V rows, step after step, and pooled state [V, F] -> [T·V, C], [T·V, F]."""
+        V, F = pooled_state.shape
+        features = self.features(glance_feature, focus_feature).reshape(-1, V, F)  # (T, V, F)
+        # A running maximum in operators that every runtime has: of what each step has seen, the rest being zero.
+        seen = torch.ones(features.shape[0], features.shape[0], device=features.device).tril()
+        pooled = torch.maximum((features[None] * seen[:, :, None, None]).amax(dim=1), pooled_state).reshape(
+            step.shape[0], F
+        )
+        return self.heads.at(self.dropout(pooled), step), pooled

@@ -11,6 +11,9 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+# Not public yet, and the one loop that torch exports with its length left free.
+from torch._higher_order_ops.scan import scan
+
 
 class GatedRecurrence(nn.Module):
     """A GRU cell (reset gate applied after the hidden product, as torch and cuDNN have it), one step at a time."""
@@ -25,7 +28,24 @@ class GatedRecurrence(nn.Module):
 
     def forward(self, x: Tensor, state: Tensor) -> Tensor:
         """[B, inputs] and [B, hidden] -> the next state [B, hidden]."""
-        reset_x, update_x, new_x = self.from_input(x).chunk(3, dim=-1)
+        return self._gate(self.from_input(x), state)
+
+    def over(self, x: Tensor, state: Tensor) -> Tensor:
+        """T steps of V videos: [T·V, inputs], step after step, and [V, hidden] -> the state after each [T·V, hidden].
+
+        Only the product with the state goes step by step.
+        """
+
+        def step(state: Tensor, from_input: Tensor) -> tuple[Tensor, Tensor]:
+            state = self._gate(from_input, state)
+            return state, state.clone()
+
+        products = self.from_input(x).reshape(-1, state.shape[0], 3 * self.hidden)  # (T, V, 3·hidden)
+        states: Tensor = scan(step, state, products)[1]  # (T, V, hidden)
+        return states.reshape(x.shape[0], self.hidden)
+
+    def _gate(self, from_input: Tensor, state: Tensor) -> Tensor:
+        reset_x, update_x, new_x = from_input.chunk(3, dim=-1)
         reset_h, update_h, new_h = self.from_state(state).chunk(3, dim=-1)
         reset = torch.sigmoid(reset_x + reset_h)
         update = torch.sigmoid(update_x + update_h)
@@ -62,6 +82,11 @@ class Policy(nn.Module):
         """[B, C, h, w] and state [B, S] -> patch centre [B, 2] in (y, x) order, next state [B, S]."""
         state = self.recurrence(self.encoder(feature_map), state)
         return torch.sigmoid(self.centre(state)), state
+
+    def steps(self, feature_map: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """`step` for T steps of V videos: [T·V, C, h, w], step after step, and [V, S] -> [T·V, 2], [T·V, S]."""
+        states = self.recurrence.over(self.encoder(feature_map), state)
+        return torch.sigmoid(self.centre(states)), states
 
     def forward(self, feature_maps: Tensor, state: Tensor) -> Tensor:
         """[B, T, C, h, w] in visiting order and the first state [B, S] -> patch centres [B, T, 2]."""

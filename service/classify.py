@@ -93,6 +93,7 @@ async def classify(
             max_flops=None if ask.max_gflops is None else round(ask.max_gflops * GIGA),
             deadline=due,
             continues=manifest.continuation_row(ask.exit),
+            look_ahead=ask.deadline_ms is None and observer is None,
             on_step=line.noting(telling),
         )
         outcome = await engine.classify(request, frames)

@@ -79,5 +79,6 @@ def make_runner(bundle: Bundle, settings: Settings) -> Runner:
             backend=settings.backend,
             precision=settings.precision,
             cache=settings.model_cache,
+            look_ahead=settings.look_ahead,
         ),
     )

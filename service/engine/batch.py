@@ -1,4 +1,4 @@
-"""One step of several rows as arrays, run on the device's thread: it touches copies only, never a row."""
+"""One step of several videos, or several of one, as arrays; run on the device's thread: it touches copies only."""
 
 from __future__ import annotations
 
@@ -14,7 +14,11 @@ from service.engine.runners.base import Float32, Int64, Runner, RunnerError, UIn
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Inputs of one step, rows first. For a clip model the two frame arrays differ and are ``[B, N, H, W, 3]``."""
+    """Inputs of a batch, rows first. For a clip model the two frame arrays differ and are ``[B, N, H, W, 3]``.
+
+    Rows are a step of a video each, with as many states; or consecutive steps of one video, with the states before the
+    first of them.
+    """
 
     glance_frames: UInt8
     focus_frames: UInt8
@@ -24,6 +28,11 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.step)
+
+    @property
+    def of_one_video(self) -> bool:
+        """Whether the rows are several steps of one video."""
+        return len(self.policy_state) < len(self)
 
     def part(self, rows: slice) -> Batch:
         """Some of the rows."""
@@ -38,7 +47,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """What one step left for one row, and how long its batch took in each graph."""
+    """What one step left for one row, and how long its batch took in each graph: its share where it had several."""
 
     patch_centre: Float32
     logits: Float32
@@ -63,12 +72,12 @@ Judge = Callable[[Float32], Float32]
 
 
 def run(runner: Runner, judge: Judge, batch: Batch) -> BatchRun:
-    """Glance, then focus. A batch that fails is halved until the rows that fail stand alone."""
+    """Glance, then focus. A batch that fails is halved until the videos that fail stand alone."""
     try:
         return _run_once(runner, judge, batch)
     except RunnerError as error:
-        if len(batch) == 1:
-            return BatchRun((error,), ())
+        if len(batch) == 1 or batch.of_one_video:
+            return BatchRun((error,) * len(batch), ())
     middle = len(batch) // 2
     first = run(runner, judge, batch.part(slice(0, middle)))
     second = run(runner, judge, batch.part(slice(middle, None)))
@@ -83,6 +92,7 @@ def _run_once(runner: Runner, judge: Judge, batch: Batch) -> BatchRun:
     glance_seconds, focus_seconds = between - start, time.perf_counter() - between
     sound: npt.NDArray[np.bool_] = np.asarray(np.isfinite(focus.logits).all(axis=1))
     confidences = judge(focus.logits)
+    share = len(batch) if batch.of_one_video else 1
     results: Sequence[StepResult | RunnerError] = [
         StepResult(
             glance.patch_centre[i],
@@ -90,8 +100,8 @@ def _run_once(runner: Runner, judge: Judge, batch: Batch) -> BatchRun:
             float(confidences[i]),
             glance.policy_state[i],
             focus.pooled_state[i],
-            glance_seconds,
-            focus_seconds,
+            glance_seconds / share,
+            focus_seconds / share,
         )
         if sound[i]
         else RunnerError("the model gave a logit that is not a number")

@@ -1,8 +1,8 @@
 """The engine: schedule, run, update, until nobody is left.
 
 A row is one video at one step. Whoever has a frame runs in the next batch, whatever its step; whoever is sure leaves
-and its slot is taken at once. The loop below owns the device: one thread runs batches, the event loop's thread owns
-every row, so there are no locks.
+and its slot is taken at once. A video that is alone runs several steps in one batch if it will need them anyway. The
+loop below owns the device: one thread runs batches, the event loop's thread owns every row, so there are no locks.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from service.engine.batch import Batch, BatchRun, StepResult, run
 from service.engine.intake import FrameIntake, intake_for
 from service.engine.request import EngineObserver, EngineRequest, FrameSource, Outcome, Row, Status, Step
 from service.engine.runners.base import Runner, RunnerError
-from service.engine.scheduler import next_rows
+from service.engine.scheduler import next_rows, steps_of
 from service.errors import DeadlinePassed, Internal, Undecodable
 
 logger = logging.getLogger("adafocus.engine")
@@ -57,7 +57,7 @@ class Engine:
         self.admission = Admission(slots, max_queue, observer, asyncio.get_running_loop().time)
         self._max_batch = max_batch
         self._observer = observer
-        self._intake: FrameIntake = intake_for(manifest)
+        self._intake: FrameIntake = intake_for(manifest, runner.look_ahead)
         self._judge = partial(confidence, criterion=manifest.exit_criterion, temperature=manifest.temperature)
         self._rows: list[Row] = []
         self._wake = asyncio.Event()
@@ -122,22 +122,24 @@ class Engine:
         now = asyncio.get_running_loop().time()
         for row in batch:
             row.status = Status.RUNNING
+            row.turn = steps_of(alone=len(batch) == 1, at_once=self._intake.at_once(row))
             row.step_queue_seconds = now - row.ready_since
             row.queue_seconds += row.step_queue_seconds
-            row.glance_flops += self.manifest.flops.glance
-            row.focus_flops += self.manifest.flops.focus
+            row.glance_flops += row.turn * self.manifest.flops.glance
+            row.focus_flops += row.turn * self.manifest.flops.focus
         return batch
 
     async def run(self, rows: Sequence[Row]) -> BatchRun:
         """Glance and focus of all rows, on the device's thread."""
-        pairs = [self._intake.pixels(row) for row in rows]
+        steps = [(row, later) for row in rows for later in range(row.turn)]
+        pairs = [self._intake.pixels(row, later) for row, later in steps]
         seen = np.stack([glance for glance, _ in pairs])
         batch = Batch(
             glance_frames=seen,
             focus_frames=seen if all(a is b for a, b in pairs) else np.stack([focus for _, focus in pairs]),
             policy_state=np.stack([row.policy_state for row in rows]),
             pooled_state=np.stack([row.pooled_state for row in rows]),
-            step=np.array([row.step for row in rows], dtype=np.int64),
+            step=np.array([row.step + later for row, later in steps], dtype=np.int64),
         )
         return await asyncio.get_running_loop().run_in_executor(self._device, run, self.runner, self._judge, batch)
 
@@ -147,20 +149,20 @@ class Engine:
             self._observer.batch_ran("glance", size, glance_seconds)
             self._observer.batch_ran("focus", size, focus_seconds)
         stepped: list[tuple[Row, StepResult]] = []
-        for row, result in zip(rows, done.results, strict=True):
-            if row.status is Status.DONE:  # its client left, or its time was up, while it ran
-                continue
+        thresholds: list[float] = []
+        steps = [(row, row.step + later) for row in rows for later in range(row.turn)]
+        for (row, step), result in zip(steps, done.results, strict=True):
             if isinstance(result, RunnerError):
                 error = Internal()
                 error.__cause__ = result
                 row.fail(error)
             else:
                 stepped.append((row, result))
-        sure = leaves(
-            [result.confidence for _, result in stepped], [row.request.thresholds[row.step] for row, _ in stepped]
-        )
+                thresholds.append(row.request.thresholds[step])
+        sure = leaves([result.confidence for _, result in stepped], thresholds)
         for (row, result), is_sure in zip(stepped, sure, strict=True):
-            self._advance(row, result, is_sure=bool(is_sure))
+            if row.status is not Status.DONE:  # its client left, its time was up, or it failed, while it ran
+                self._advance(row, result, is_sure=bool(is_sure))
 
     def _advance(self, row: Row, result: StepResult, *, is_sure: bool) -> None:
         frame = self._intake.take(row)
@@ -182,13 +184,14 @@ class Engine:
         row.policy_state, row.pooled_state = result.policy_state, result.pooled_state
         row.glance_seconds += result.glance_seconds
         row.focus_seconds += result.focus_seconds
+        row.step_queue_seconds = 0.0  # of further steps of the same turn
         row.status = Status.WAITING
         cap = row.request.max_flops
         if row.step == self.manifest.steps:
             row.finish("end_of_video" if self._intake.fell_short(row) else "all_steps")
         elif is_sure:
             row.finish("confident")
-        elif cap is not None and row.glance_flops + row.focus_flops + self.manifest.flops.per_step > cap:
+        elif cap is not None and (row.step + 1) * self.manifest.flops.per_step > cap:
             row.finish("max_gflops")
         else:
             self._offer(row)

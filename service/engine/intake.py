@@ -29,8 +29,11 @@ class FrameIntake(Protocol):
     def complete(self, row: Row) -> bool:
         """Whether the next step has all it needs."""
 
-    def pixels(self, row: Row) -> tuple[UInt8, UInt8]:
-        """What the glance and the focus of the next step see."""
+    def at_once(self, row: Row) -> int:
+        """How many steps could run now, with the frames that are there."""
+
+    def pixels(self, row: Row, later: int = 0) -> tuple[UInt8, UInt8]:
+        """What the glance and the focus see, of the next step or of one so many later."""
 
     def take(self, row: Row) -> Frame:
         """Remove the frames of the finished step; returns the one that stands for it in the trace."""
@@ -40,21 +43,42 @@ class FrameIntake(Protocol):
 
 
 class FrameByFrame:
-    """One frame, seen by glance and focus alike."""
+    """One frame, seen by glance and focus alike.
+
+    Args:
+        most: steps of one video that may run at once.
+        per_step_flops: of the model.
+    """
+
+    def __init__(self, most: int, per_step_flops: int) -> None:
+        self._most = most
+        self._per_step_flops = per_step_flops
 
     def full(self, row: Row) -> bool:
-        """Holds the frame of the step at hand, and the one after it where the video will probably get there."""
+        """Holds the frame of the step at hand, and the one after it where the video will probably get there.
+
+        Where several steps run at once, the frames of those and of as many after them that are certain to run.
+        """
         chances = row.request.continues
         goes_on = not chances or chances[min(row.step, len(chances) - 1)] >= LOOK_AHEAD_CHANCE
-        return len(row.inbox) >= (2 if goes_on else 1)
+        return len(row.inbox) >= max(2 if goes_on else 1, min(self._certain(row), 2 * self._most))
+
+    def at_once(self, row: Row) -> int:
+        """As many as are certain to run and have their frames."""
+        return min(self._certain(row), self._most, len(row.inbox))
+
+    def _certain(self, row: Row) -> int:
+        if self._most == 1 or not row.request.look_ahead:
+            return 1
+        return row.request.certain_steps(row.step, self._per_step_flops)
 
     def complete(self, row: Row) -> bool:
         """See :class:`FrameIntake`."""
         return bool(row.inbox)
 
-    def pixels(self, row: Row) -> tuple[UInt8, UInt8]:
+    def pixels(self, row: Row, later: int = 0) -> tuple[UInt8, UInt8]:
         """``[H, W, 3]`` twice."""
-        return row.inbox[0].pixels, row.inbox[0].pixels
+        return row.inbox[later].pixels, row.inbox[later].pixels
 
     def take(self, row: Row) -> Frame:
         """See :class:`FrameIntake`."""
@@ -88,7 +112,11 @@ class WholeClip:
         """See :class:`FrameIntake`."""
         return len(row.inbox) == self._total or (row.drained and bool(row.inbox))
 
-    def pixels(self, row: Row) -> tuple[UInt8, UInt8]:
+    def at_once(self, row: Row) -> int:
+        """The one step that there is."""
+        return 1
+
+    def pixels(self, row: Row, later: int = 0) -> tuple[UInt8, UInt8]:
         """``[glance frames, H, W, 3]`` and ``[focus frames, H, W, 3]``."""
         have = {frame.position: frame.pixels for frame in row.inbox}
         filled = [have[self._nearest(wanted, have)] for wanted in range(self._total)]
@@ -110,8 +138,8 @@ class WholeClip:
         return len(row.inbox) < self._total
 
 
-def intake_for(manifest: Manifest) -> FrameIntake:
-    """The intake of the manifest's model kind."""
+def intake_for(manifest: Manifest, most: int) -> FrameIntake:
+    """The intake of the manifest's model kind, of which so many steps of one video may run at once."""
     if manifest.sampling.focus_frames is None:
-        return FrameByFrame()
+        return FrameByFrame(most, manifest.flops.per_step)
     return WholeClip(manifest.sampling.frames, manifest.sampling.focus_frames)

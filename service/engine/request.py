@@ -6,6 +6,7 @@ Plain state with an enum status. Only the event loop's thread reads or writes it
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -51,6 +52,8 @@ class EngineRequest:
         deadline: event-loop time by which the answer is due; None: none.
         continues: one per step, the chance that the video goes on after it; decides whether its next frame is pulled
             while the step runs, or only once it is needed. Empty: it always goes on.
+        look_ahead: several steps may run at once where it is certain that they will be needed. Not for a request that
+            wants to hear of every step, or the best so far at any moment.
         on_step: called after each step with the step and its frame, on the event loop's thread; must not block.
     """
 
@@ -58,14 +61,25 @@ class EngineRequest:
     max_flops: int | None = None
     deadline: float | None = None
     continues: tuple[float, ...] = ()
+    look_ahead: bool = True
     on_step: StepCallback | None = None
+
+    def certain_steps(self, step: int, per_step_flops: int) -> int:
+        """How many steps from that one on will run whatever the model says, if it runs at all; 1 at least."""
+        certain = 1
+        while step + certain < len(self.thresholds) and self.thresholds[step + certain - 1] == math.inf:
+            certain += 1
+        if self.max_flops is not None:
+            certain = min(certain, self.max_flops // per_step_flops - step)
+        return max(1, certain)
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
     """One finished step: which frame, where the patch lay (y, x in 0..1), and what the model thought after it.
 
-    ``queue_seconds`` is the time between being ready and running; the other two are those of the batch that it ran in.
+    ``queue_seconds`` is the time between being ready and running; the other two are those of the batch that it ran in,
+    or an equal share of them where the batch was several steps of this video.
     """
 
     frame_index: int
@@ -115,7 +129,8 @@ class Status(Enum):
 class Row:
     """The state of one video in a slot. States are zeros when it starts and never another row's.
 
-    ``inbox`` holds decoded frames that no step has taken yet; ``drained`` says that no more will come.
+    ``inbox`` holds decoded frames that no step has taken yet; ``drained`` says that no more will come. ``turn`` is how
+    many steps run together, or ran last.
     """
 
     request: EngineRequest
@@ -126,6 +141,7 @@ class Row:
     status: Status = Status.WAITING
     inbox: deque[Frame] = field(default_factory=deque)
     drained: bool = False
+    turn: int = 1
     room: asyncio.Event = field(default_factory=asyncio.Event)
     ready_since: float = 0.0
     reason: Reason | None = None

@@ -31,6 +31,15 @@ def urgency(claim: Claim) -> tuple[float, float]:
     return (due if claim.deadline is None else min(claim.deadline, due), claim.arrived)
 
 
+def steps_of(*, alone: bool, at_once: int) -> int:
+    """How many steps of a video run in one batch: several only if no other video waits, and then a power of two.
+
+    Batches are planned for powers of two, and padding would be computed for nothing. With others in the batch, a step
+    costs as little without looking ahead, and those who come meanwhile wait for one step only.
+    """
+    return 1 << (at_once.bit_length() - 1) if alone and at_once > 1 else 1
+
+
 def next_rows(candidates: Sequence[ClaimT], places: int) -> list[ClaimT]:
     """The most urgent candidates, as many as there are places, in order of urgency; ties keep their order."""
     return sorted(candidates, key=urgency)[: max(0, places)]

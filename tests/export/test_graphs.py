@@ -60,6 +60,25 @@ def test_the_frame_graphs_step_as_the_model_does(frame_network: AdaFocus) -> Non
         assert torch.allclose(ours, theirs, atol=LOGITS_TOLERANCE)
 
 
+def test_frame_graphs_that_look_ahead_step_as_the_model_does(frame_network: AdaFocus) -> None:
+    videos, steps = 2, 3
+    ahead = served_graphs(frame_network, look_ahead=True)
+    frames = torch.from_numpy(texture(videos * steps, 64))
+    policy_state, pooled_state = (torch.rand_like(state) for state in frame_network.initial_states(videos))
+    numbers = torch.arange(steps).repeat_interleave(videos)
+    with torch.no_grad():
+        feature, centre, policy_states = ahead[0](frames, policy_state)
+        logits, pooled_states = ahead[1](frames, centre, feature, pooled_state, numbers)
+        for rows in torch.arange(videos * steps).split(videos):
+            images = as_images(frames[rows])
+            expected = frame_network.glance_step(images, policy_state)
+            wanted = frame_network.focus_step(images, expected[1], expected[0], pooled_state, numbers[rows])
+            found = (feature, centre, policy_states, logits, pooled_states)
+            for ours, theirs in zip(found, (*expected, *wanted), strict=True):
+                assert torch.allclose(ours[rows], theirs, atol=LOGITS_TOLERANCE)
+            policy_state, pooled_state = expected[2], wanted[1]
+
+
 def test_the_clip_graphs_answer_as_the_model_does(clip_network: AdaFocusTSM) -> None:
     glance, focus = served_graphs(clip_network)
     config = clip_network.config

@@ -39,9 +39,9 @@ def feeds(frame_export: Export) -> dict[str, list[Feeds]]:
     return {"glance": glance.feeds, "focus": focus.feeds}
 
 
-def signature(made: Export, component: str) -> Signature:
-    graph = next(graph for graph in made.manifest.graphs if graph.component == component)
-    return Signature(graph.inputs, graph.outputs)
+@pytest.fixture(scope="module")
+def signatures(frame_network: AdaFocus) -> dict[str, Signature]:
+    return {graph.component: graph.signature() for graph in served_graphs(frame_network)}
 
 
 def outputs(component: str, content: bytes, feeds: Sequence[Feeds]) -> dict[str, np.ndarray]:
@@ -72,11 +72,11 @@ def test_layers_are_convolutions_with_what_follows_them(content: dict[str, bytes
 
 @pytest.mark.parametrize("component", ["glance", "focus"])
 def test_an_int8_graph_answers_nearly_as_fp32(
-    frame_export: Export, content: dict[str, bytes], feeds: dict[str, list[Feeds]], component: str
+    signatures: dict[str, Signature], content: dict[str, bytes], feeds: dict[str, list[Feeds]], component: str
 ) -> None:
     layers = layers_of(content[component])
-    made = quantize(content[component], signature(frame_export, component), feeds[component], layers)
-    assert made == quantize(content[component], signature(frame_export, component), feeds[component], layers)
+    made = quantize(content[component], signatures[component], feeds[component], layers)
+    assert made == quantize(content[component], signatures[component], feeds[component], layers)
     wanted = outputs(component, content[component], feeds[component])
     for name, found in outputs(component, made, feeds[component]).items():
         assert np.sqrt(np.mean((found - wanted[name]) ** 2)) <= ERROR * wanted[name].std() + 1e-3
@@ -87,24 +87,24 @@ def test_an_int8_graph_answers_nearly_as_fp32(
 
 
 def test_layers_that_are_kept_stay_in_fp32(
-    frame_export: Export, content: dict[str, bytes], feeds: dict[str, list[Feeds]]
+    signatures: dict[str, Signature], content: dict[str, bytes], feeds: dict[str, list[Feeds]]
 ) -> None:
     _, *layers = layers_of(content["focus"])
-    made = quantize(content["focus"], signature(frame_export, "focus"), feeds["focus"], layers)
+    made = quantize(content["focus"], signatures["focus"], feeds["focus"], layers)
     names = {tensor.name for tensor in onnx.load_from_string(made).graph.initializer}
     assert any(name.endswith("stem.conv.weight") for name in names)
     assert not any(name.endswith("stem.conv.weight_quantized") for name in names)
 
 
 def test_every_layers_suffering_is_measured(
-    frame_export: Export, content: dict[str, bytes], feeds: dict[str, list[Feeds]]
+    signatures: dict[str, Signature], content: dict[str, bytes], feeds: dict[str, list[Feeds]]
 ) -> None:
-    found = sensitivity(content["focus"], signature(frame_export, "focus"), feeds["focus"][:2], "focus")
+    found = sensitivity(content["focus"], signatures["focus"], feeds["focus"][:2], "focus")
     assert list(found) == [layer.name for layer in layers_of(content["focus"])]
     assert all(0 < value < 1 for value in found.values())
 
 
-def test_what_cannot_be_quantised_is_one_line(frame_export: Export, content: dict[str, bytes]) -> None:
+def test_what_cannot_be_quantised_is_one_line(signatures: dict[str, Signature], content: dict[str, bytes]) -> None:
     with pytest.raises(ExportError, match="the graph cannot be quantised") as raised:
-        quantize(content["focus"], signature(frame_export, "focus"), [], [Layer("focus.stem", ("no such node",))])
+        quantize(content["focus"], signatures["focus"], [], [Layer("focus.stem", ("no such node",))])
     assert "\n" not in str(raised.value)

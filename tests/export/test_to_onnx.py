@@ -8,7 +8,7 @@ import onnx
 import pytest
 
 from bundle.manifest import Graph
-from bundle.signature import Signature
+from bundle.signature import Signature, looks_ahead
 from export.artefact import OnnxGraph
 from export.compose import Export
 from export.errors import ExportError
@@ -48,6 +48,24 @@ def test_any_batch_runs_and_rows_answer_as_they_do_alone(frame_export: Export, c
                 np.testing.assert_allclose(value, expected, atol=ROWS_TOLERANCE)
 
 
+def test_steps_of_one_video_in_a_batch_answer_as_one_by_one(frame_export: Export) -> None:
+    videos, steps = 2, 3
+    for graph, content in graphs_of(frame_export):
+        assert looks_ahead(graph)
+        session = OnnxGraph(graph.component, content, threads=1)
+        assert session.looks_ahead
+        state = "policy_state" if graph.component == "glance" else "pooled_state"
+        feeds = random_feeds(graph, videos * steps)
+        begin = feeds.pop(state)[:videos]
+        together = session.run(feeds | {state: begin})
+        for number in range(steps):
+            rows = slice(number * videos, (number + 1) * videos)
+            alone = session.run({name: value[rows] for name, value in feeds.items()} | {state: begin})
+            for name, value in alone.items():
+                np.testing.assert_allclose(together[name][rows], value, atol=ROWS_TOLERANCE)
+            begin = alone[f"next_{state}"]
+
+
 def test_files_say_what_the_manifest_says(frame_export: Export, clip_export: Export) -> None:
     for graph, content in graphs_of(frame_export, clip_export):
         proto = onnx.load_from_string(content)
@@ -63,7 +81,7 @@ def test_files_name_no_source_line(frame_export: Export) -> None:
 
 
 def test_equal_weights_make_equal_files(frame_export: Export, frame_network: AdaFocus) -> None:
-    assert to_onnx(served_graphs(frame_network)[1]) == frame_export.files["focus.onnx"]
+    assert to_onnx(served_graphs(frame_network, look_ahead=True)[1]) == frame_export.files["focus.onnx"]
 
 
 def frozen_batch(proto: onnx.ModelProto) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from export.artefact import Artefact, OnnxGraph, load_artefact
+from export.artefact import Artefact, Feeds, Float32, OnnxGraph, load_artefact
 from export.compose import Export
 from export.errors import ExportError, NotReproducedError
 from export.frames import noise, texture
@@ -28,6 +28,25 @@ def test_every_video_and_step_of_a_frame_model_is_compared(frame_export: Export,
     assert (agreement.videos, agreement.steps) == (5, 4)
     assert 0 < agreement.logits_rms < agreement.logits_max < TYPICAL_LOGITS
     assert agreement.end_to_end_max < LOGITS_MAX
+
+
+def test_steps_that_look_ahead_are_compared_too(frame_export: Export, frame_network: AdaFocus) -> None:
+    glance, focus = artefacts(frame_export)
+
+    class ForgetsTheState:
+        """Right one step at a time; ahead, every step begins from zeros."""
+
+        looks_ahead = True
+        width = staticmethod(glance.width)
+
+        def run(self, feeds: Feeds) -> dict[str, Float32]:
+            rows, state = len(feeds["frames"]), feeds["policy_state"]
+            if len(state) != rows:
+                state = np.zeros((rows, state.shape[1]), np.float32)
+            return glance.run({"frames": feeds["frames"], "policy_state": state})
+
+    with pytest.raises(NotReproducedError, match="patch centres differ by"):
+        verify(frame_network, ForgetsTheState(), focus, [texture(4, 64, seed) for seed in range(2)])
 
 
 def test_a_clip_model_is_compared_alone_and_in_a_batch(clip_export: Export, clip_network: AdaFocusTSM) -> None:

@@ -70,11 +70,15 @@ class Runner(Protocol):
     def widths(self) -> StateWidths:
         """Sizes of the states that a new row starts with, as zeros."""
 
+    @property
+    def look_ahead(self) -> int:
+        """Steps of one video that a batch may hold: such a batch has one state, that before the first of them."""
+
     def padded(self, rows: int) -> int:
         """The batch size that really runs for that many rows."""
 
     def glance(self, frames: UInt8, policy_state: Float32) -> GlanceOutput:
-        """Run the glance graph on ``frames [B, H, W, 3]`` RGB and ``policy_state [B, S]``.
+        """Run the glance graph on ``frames [B, H, W, 3]`` RGB and ``policy_state [B, S]``, or ``[1, S]`` to look ahead.
 
         Raises:
             RunnerError: the graph failed.
@@ -83,7 +87,7 @@ class Runner(Protocol):
     def focus(
         self, frames: UInt8, patch_centre: Float32, glance_feature: Float32, pooled_state: Float32, step: Int64
     ) -> FocusOutput:
-        """Run the focus graph; ``step [B]`` counts from 0 and picks each row's head.
+        """Run the focus graph; ``step [B]`` counts from 0 and picks each row's head; ``pooled_state`` as the glance's.
 
         Raises:
             RunnerError: the graph failed.

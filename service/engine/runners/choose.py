@@ -54,6 +54,7 @@ class RunnerOptions:
         batch_sizes: ascending; every batch runs at one of them.
         backend: name of a runtime; None: the fastest that is installed.
         precision: None: the fastest that bundle, runtime and processor have together.
+        look_ahead: steps of one video that a batch may hold, where the graphs can.
         cache: folder of models as the runtime has prepared them for this processor; None: prepared at every start.
     """
 
@@ -62,6 +63,7 @@ class RunnerOptions:
     backend: str | None = None
     precision: Precision | None = None
     cache: Path | None = None
+    look_ahead: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +241,14 @@ def _open(bundle: Bundle, options: RunnerOptions, name: str, here: Abilities) ->
     module, function = backend.opens
     open_executor = cast("OpenExecutor", getattr(importlib.import_module(module), function))
     executor = open_executor(files, graphs, options.threads, precision, options.cache)
-    return GraphRunner(executor, graphs, backend=name, precision=precision, batch_sizes=options.batch_sizes)
+    return GraphRunner(
+        executor,
+        graphs,
+        backend=name,
+        precision=precision,
+        batch_sizes=options.batch_sizes,
+        look_ahead=options.look_ahead,
+    )
 
 
 def _missing(name: str, backend: Backend, here: Abilities) -> str:

@@ -22,6 +22,7 @@ class FakeRunner:
         gain: logit added per step to the class; larger is surer sooner.
         fails_on: called with the frames of one row; True makes the batch that holds it fail.
         gate: if given, every glance waits for it: tests hold the device with it.
+        look_ahead: steps of one video that a batch may hold.
     """
 
     backend = "fake"
@@ -35,11 +36,13 @@ class FakeRunner:
         gain: float = 1.0,
         fails_on: Callable[[UInt8], bool] | None = None,
         gate: threading.Event | None = None,
+        look_ahead: int = 1,
     ) -> None:
         self.classes = classes
         self.gain = gain
         self.fails_on = fails_on
         self.gate = gate
+        self.look_ahead = look_ahead
         self.batches: list[int] = []
 
     def padded(self, rows: int) -> int:
@@ -57,13 +60,15 @@ class FakeRunner:
         return GlanceOutput(
             feature=brightness,
             patch_centre=np.full((len(frames), 2), 0.5, dtype=np.float32),
-            policy_state=policy_state + 1,
+            policy_state=policy_state + (1 if len(policy_state) == len(frames) else _counted(len(frames))),
         )
 
     def focus(
         self, frames: UInt8, patch_centre: Float32, glance_feature: Float32, pooled_state: Float32, step: Int64
     ) -> FocusOutput:
         """Logit ``gain * (step + 1)`` for class ``brightest mean * C / 256``, zero elsewhere."""
+        if len(pooled_state) < len(frames):
+            glance_feature = np.maximum.accumulate(glance_feature)
         pooled = np.maximum(pooled_state, glance_feature)
         logits = np.zeros((len(frames), self.classes), dtype=np.float32)
         label = np.minimum(pooled[:, 0] * self.classes / 256, self.classes - 1).astype(np.int64)
@@ -75,3 +80,7 @@ class FakeRunner:
 
     def close(self) -> None:
         """Nothing to give back."""
+
+
+def _counted(steps: int) -> Float32:
+    return np.arange(1, steps + 1, dtype=np.float32)[:, None]

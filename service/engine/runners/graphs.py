@@ -11,6 +11,7 @@ from typing import Protocol
 import numpy as np
 
 from bundle.manifest import Graph, GraphFormat, Manifest, Precision
+from bundle.signature import BATCH, VIDEOS, looks_ahead
 from service.engine.runners.base import (
     Array,
     Component,
@@ -23,6 +24,8 @@ from service.engine.runners.base import (
     UInt8,
 )
 from service.engine.runners.memory import return_freed_memory
+
+STATES = ("policy_state", "pooled_state")
 
 COMPONENTS: tuple[Component, ...] = ("glance", "focus")
 
@@ -56,16 +59,25 @@ class GraphRunner:
         precision: that the graphs are computed in.
         batch_sizes: ascending; a batch is padded with zero rows to the next of them, so that no request meets a
             shape that the runtime has not planned for.
+        look_ahead: steps of one video that a batch may hold, if the graphs can; 1: none.
     """
 
     def __init__(
-        self, executor: Executor, graphs: Graphs, *, backend: str, precision: Precision, batch_sizes: Sequence[int]
+        self,
+        executor: Executor,
+        graphs: Graphs,
+        *,
+        backend: str,
+        precision: Precision,
+        batch_sizes: Sequence[int],
+        look_ahead: int = 1,
     ) -> None:
         self.backend = backend
         self.precision: Precision = precision
         self.widths = StateWidths(
             policy=graphs["glance"].width("policy_state"), pooled=graphs["focus"].width("pooled_state")
         )
+        self.look_ahead = min(look_ahead, batch_sizes[-1]) if all(map(looks_ahead, graphs.values())) else 1
         self._executor = executor
         self._graphs = graphs
         self._inputs = {name: frozenset(spec.name for spec in graph.inputs) for name, graph in graphs.items()}
@@ -111,6 +123,8 @@ class GraphRunner:
         for size in reversed(self._batch_sizes):
             for name, graph in self._graphs.items():
                 self._run(name, example_feeds(graph, size))
+                if 1 < size <= self.look_ahead:
+                    self._run(name, example_feeds(graph, size, videos=1))
         return_freed_memory()
 
     def close(self) -> None:
@@ -118,10 +132,13 @@ class GraphRunner:
         self._executor.close()
 
     def _run(self, component: Component, feeds: Mapping[str, Array]) -> dict[str, Float32]:
-        rows = len(next(iter(feeds.values())))
+        rows = len(feeds["frames"])
         size = self.padded(rows)
         wanted = {key: value for key, value in feeds.items() if key in self._inputs[component]}
-        padded = {key: self._whole(value, size) for key, value in wanted.items()}
+        padded = {
+            key: value if key in STATES and len(value) < rows else self._whole(value, size)
+            for key, value in wanted.items()
+        }
         outputs = self._executor.run(component, padded)
         cut = {key: value if rows == size else value[:rows] for key, value in outputs.items()}
         self._wholes = [(wanted[key], padded[key]) for key in wanted] + [(cut[key], outputs[key]) for key in cut]
@@ -158,10 +175,11 @@ def has_graphs(manifest: Manifest, fmt: GraphFormat, precision: Precision) -> bo
     return any(graph.format == fmt and graph.precision == precision for graph in manifest.graphs)
 
 
-def example_feeds(graph: Graph, batch: int) -> dict[str, Array]:
-    """Zero arrays of a graph's input shapes at a batch size."""
+def example_feeds(graph: Graph, batch: int, videos: int | None = None) -> dict[str, Array]:
+    """Zero arrays of a graph's input shapes at a batch size; of so many videos, or of one each row."""
+    free = {BATCH: batch, VIDEOS: videos or batch}
     return {
-        spec.name: np.zeros([batch if isinstance(size, str) else size for size in spec.shape], dtype=spec.dtype)
+        spec.name: np.zeros([free[size] if isinstance(size, str) else size for size in spec.shape], dtype=spec.dtype)
         for spec in graph.inputs
     }
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.engine.scheduler import PATIENCE_SECONDS, next_rows
+from service.engine.scheduler import PATIENCE_SECONDS, next_rows, steps_of
 
 
 @dataclass(frozen=True)
@@ -51,3 +51,8 @@ def test_urgent_ones_cannot_hold_back_a_patient_one_for_ever() -> None:
         now += 0.1
         assert rounds < 1000, "the patient one starves"
     assert now <= PATIENCE_SECONDS
+
+
+def test_only_a_lone_video_looks_ahead_and_by_powers_of_two() -> None:
+    assert [steps_of(alone=True, at_once=frames) for frames in range(10)] == [1, 1, 2, 2, 4, 4, 4, 4, 8, 8]
+    assert {steps_of(alone=False, at_once=frames) for frames in range(10)} == {1}

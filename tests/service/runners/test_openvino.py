@@ -23,7 +23,9 @@ def test_a_focus_graph_is_parted_where_its_patches_are_cut(frame_bundle: Bundle)
     core = ov.Core()
     crop, rest = split_at_patches(core.read_model(str(frame_bundle.file(manifest.graph("focus", "onnx", "fp32")))))
     assert {value.get_any_name() for value in crop.inputs} == {"frames", "patch_centre"}
-    assert {value.get_any_name() for value in rest.inputs} == {PATCHES, "glance_feature", "pooled_state", "step"}
+    # Of the patch centre only how many there are: the rows.
+    given = {value.get_any_name() for value in rest.inputs} - {"patch_centre"}
+    assert given == {PATCHES, "glance_feature", "pooled_state", "step"}
     frames = texture(3, manifest.geometry.crop)
     centres = np.array([[0.123, 0.987], [1, 0], [0.5001, 0.4999]], np.float32)
     compiled = core.compile_model(crop, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})

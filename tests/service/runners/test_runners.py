@@ -48,7 +48,7 @@ def frame_runner(variant: tuple[str, Precision], frame_bundle: Bundle) -> Iterat
 
 
 def options(backend: str, precision: Precision) -> RunnerOptions:
-    return RunnerOptions(threads=1, batch_sizes=(1, 2, 4), backend=backend, precision=precision)
+    return RunnerOptions(threads=1, batch_sizes=(1, 2, 4), backend=backend, precision=precision, look_ahead=8)
 
 
 def normalised(frames: np.ndarray) -> torch.Tensor:
@@ -77,6 +77,29 @@ def test_a_frame_model_answers_as_torch(frame_runner: Runner) -> None:
     precision = frame_runner.precision
     assert np.abs(centres - wanted.patch_centres.numpy()).max() <= CENTRES[precision]
     assert np.abs(logits - wanted.step_logits.numpy()).max() <= LOGITS[precision]
+
+
+def test_steps_of_one_video_in_a_batch_answer_as_one_by_one(frame_runner: Runner) -> None:
+    read_onnx_in_fp32 = frame_runner.backend != "torchscript" and frame_runner.precision != "int8"
+    assert frame_runner.look_ahead == (4 if read_onnx_in_fp32 else 1)
+    if frame_runner.look_ahead == 1:
+        return
+    video, found = texture(4, 64), []
+    for turns in ((1, 1, 1, 1), (1, 3), (4,)):  # three steps are padded to four
+        policy = np.zeros((1, frame_runner.widths.policy), np.float32)
+        pooled = np.zeros((1, frame_runner.widths.pooled), np.float32)
+        logits, begin = [], 0
+        for steps in turns:
+            frames, step = video[begin : begin + steps], np.arange(begin, begin + steps)
+            glance = frame_runner.glance(frames, policy)
+            focus = frame_runner.focus(frames, glance.patch_centre, glance.feature, pooled, step)
+            assert len(glance.policy_state) == len(focus.pooled_state) == steps
+            policy, pooled = glance.policy_state[-1:], focus.pooled_state[-1:]
+            logits.append(focus.logits)
+            begin += steps
+        found.append(np.concatenate(logits))
+    for ahead in found[1:]:
+        np.testing.assert_allclose(ahead, found[0], atol=LOGITS[frame_runner.precision] / 10)
 
 
 def test_a_clip_model_answers_as_torch(variant: tuple[str, Precision], clip_bundle: Bundle) -> None:

@@ -1,0 +1,152 @@
+"""Several steps of one video in one batch: only what will run anyway, and the answer of one by one."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bundle.manifest import Manifest, OperatingPoint, Sampling
+from service.engine.request import EngineRequest, Outcome
+from service.engine.runners.fake import FakeRunner
+from service.errors import Internal
+from tests.bundle.factory import make_manifest
+from tests.service.engine.factory import ALWAYS, NEVER, Frames, make_engine, never_leave
+
+STEPS = 8
+
+
+def manifest_of(steps: int) -> Manifest:
+    full = OperatingPoint(name="full", thresholds=(None,) * steps, expected_gflops=0.02)
+    sampling = Sampling(frames=steps, order=tuple(range(steps)))
+    return make_manifest(steps=steps, sampling=sampling, operating_points=(full,), default_point="full")
+
+
+PER_STEP = make_manifest().flops.per_step
+
+
+async def held_until_decoded(
+    request: EngineRequest, shades: list[int] | None = None, **runner: Any
+) -> tuple[Outcome, list[int], Frames]:
+    """The outcome of a video whose frames are decoded while the first step is held, and the rows of each batch."""
+    gate, frames = threading.Event(), Frames(shades or [120] * STEPS)
+    device = FakeRunner(3, gate=gate, **runner)
+    async with make_engine(device, manifest_of(STEPS)) as (engine, _):
+        task = asyncio.create_task(engine.classify(request, frames))
+        await asyncio.sleep(0.02)
+        gate.set()
+        return await task, device.batches, frames
+
+
+async def test_the_steps_that_will_run_anyway_run_together_where_their_frames_are_there() -> None:
+    outcome, batches, _ = await held_until_decoded(never_leave(STEPS), look_ahead=4)
+    assert batches == [1, 4, 2, 1]  # the first as soon as it could; of the seven others, powers of two
+    assert (outcome.reason, len(outcome.steps), outcome.frames_used) == ("all_steps", STEPS, STEPS)
+    assert outcome.glance_flops + outcome.focus_flops == STEPS * PER_STEP
+    assert [step.frame_index for step in outcome.steps] == [10 * position for position in range(STEPS)]
+
+
+async def test_frames_are_decoded_for_the_batch_that_runs_and_the_next_and_no_further() -> None:
+    gate, frames = threading.Event(), Frames([120] * 32)
+    device = FakeRunner(3, gate=gate, look_ahead=4)
+    async with make_engine(device, manifest_of(32)) as (engine, _):
+        task = asyncio.create_task(engine.classify(never_leave(32), frames))
+        await asyncio.sleep(0.02)
+        assert frames.taken == 8
+        gate.set()
+        await task
+    assert device.batches[:2] == [1, 4]
+
+
+@pytest.mark.parametrize(
+    ("thresholds", "batches"),
+    [
+        ((0.99,) * 7, [1] * 8),  # it may leave after every step
+        ((NEVER, NEVER, NEVER, 0.99, 0.99, 0.99, 0.99), [1, 2, 1, 1, 1, 1, 1]),  # the first four are certain
+    ],
+)
+async def test_a_step_after_which_the_video_may_leave_is_the_last_of_its_batch(
+    thresholds: tuple[float, ...], batches: list[int]
+) -> None:
+    request = EngineRequest(thresholds=(*thresholds, ALWAYS))
+    outcome, ran, _ = await held_until_decoded(request, look_ahead=4, gain=0.1)
+    assert (outcome.reason, ran) == ("all_steps", batches)
+
+
+async def test_a_cap_on_flops_is_kept() -> None:
+    for steps in (1, 4, 6):
+        request = never_leave(STEPS, max_flops=steps * PER_STEP + PER_STEP // 2)
+        outcome, _, _ = await held_until_decoded(request, look_ahead=4)
+        assert (outcome.reason, len(outcome.steps)) == ("max_gflops", steps)
+        assert outcome.glance_flops + outcome.focus_flops == steps * PER_STEP
+
+
+async def test_who_wants_to_hear_of_every_step_gets_one_by_one() -> None:
+    _, batches, _ = await held_until_decoded(never_leave(STEPS, look_ahead=False), look_ahead=4)
+    assert batches == [1] * STEPS
+
+
+async def test_steps_share_the_time_of_their_batch() -> None:
+    outcome, _, _ = await held_until_decoded(never_leave(STEPS), look_ahead=4)
+    assert outcome.glance_seconds == pytest.approx(sum(step.glance_seconds for step in outcome.steps))
+    assert len({step.glance_seconds for step in outcome.steps[1:5]}) == 1
+    assert [step.queue_seconds for step in outcome.steps[2:5]] == [0.0] * 3
+
+
+async def test_with_another_video_in_the_batch_nobody_looks_ahead() -> None:
+    gate = threading.Event()
+    device = FakeRunner(3, gate=gate, look_ahead=4)
+    async with make_engine(device, manifest_of(STEPS)) as (engine, _):
+        videos = [engine.classify(never_leave(STEPS), Frames([120] * STEPS)) for _ in range(2)]
+        task = asyncio.gather(*videos)
+        await asyncio.sleep(0.02)
+        gate.set()
+        outcomes = await task
+    assert {outcome.reason for outcome in outcomes} == {"all_steps"}
+    assert sum(device.batches) == 2 * STEPS
+    assert 4 not in device.batches[:4]
+
+
+async def test_a_batch_that_fails_is_its_videos_own_error() -> None:
+    shades = [120] * 5 + [7] + [120] * 2
+    with pytest.raises(Internal):
+        await held_until_decoded(never_leave(STEPS), shades, look_ahead=4, fails_on=lambda frame: frame.mean() == 7)
+
+
+async def test_a_client_that_leaves_while_several_steps_run_is_gone_with_them() -> None:
+    gate = threading.Event()
+    device = FakeRunner(3, gate=gate, look_ahead=4)
+    async with make_engine(device, manifest_of(STEPS)) as (engine, _):
+        task = asyncio.create_task(engine.classify(never_leave(STEPS), Frames([120] * STEPS)))
+        await asyncio.sleep(0.02)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        gate.set()
+        after = await engine.classify(never_leave(STEPS), Frames([10] * STEPS))
+    assert int(after.last.logits.argmax()) == 0
+    assert sum(device.batches) == 1 + STEPS
+
+
+@given(
+    shades=st.lists(st.integers(0, 255), min_size=STEPS, max_size=STEPS),
+    never=st.lists(st.booleans(), min_size=STEPS - 1, max_size=STEPS - 1),
+    turns=st.integers(0, 3),
+)
+def test_the_answer_is_that_of_one_by_one(shades: list[int], never: list[bool], turns: int) -> None:
+    thresholds = (*(NEVER if skip else 0.8 for skip in never), ALWAYS)
+
+    async def answer(look_ahead: int) -> Outcome:
+        async with make_engine(FakeRunner(3, look_ahead=look_ahead), manifest_of(STEPS)) as (engine, _):
+            return await engine.classify(EngineRequest(thresholds=thresholds), Frames(shades, turns))
+
+    ahead, plain = (asyncio.run(answer(most)) for most in (4, 1))
+    assert ahead.reason == plain.reason
+    assert ahead.glance_flops == plain.glance_flops
+    assert [step.frame_index for step in ahead.steps] == [step.frame_index for step in plain.steps]
+    for mine, other in zip(ahead.steps, plain.steps, strict=True):
+        assert mine.logits.tolist() == other.logits.tolist()
