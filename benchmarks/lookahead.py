@@ -1,57 +1,57 @@
-"""What it could save, at most, to look at several frames of one video in one batch (look-ahead).
+"""What several steps of one video in one batch (look-ahead) save, through the engine, beside torch's plain forward.
 
-A video alone runs its steps at batch 1. Glance, patch and focus of several frames could run as one batch, if the graphs
-were cut apart at the policy's recurrence; frames beyond the exit would then be computed in vain. The bound: a step of k
-frames of one video cannot be faster than one of k videos, in which even the recurrence runs side by side. So the graphs
-as they are, at batch 1, k, 1, k …, say what a video would take that looks ahead by k: its exit step, rounded up to a
-multiple of k. Exit steps: none before the last (``full``), and those of the default point's calibration; a bundle
-without a calibration gets steps with a mean of 6 of 16.
+A video alone, already decoded, all of its steps: by the engine one step at a time, 2, 4 and 8 at a time, and, for the
+bundle with the weights of the parity fixtures, by the plain forward of the same model in torch. One after the other,
+again and again, in one process; the medians. What it would take to look ahead of an exit, too, is computed from these:
+an exit step rounded up to whole batches, with the exit steps of the default point's calibration, or a mean of 6 of 16
+for a bundle without one.
 
-Run ``python -m benchmarks.lookahead [--bundle FOLDER ...] [--rounds 60]``.
+Run ``python -m benchmarks.lookahead [--bundle FOLDER ...] [--rounds 40]``.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
+import math
 import statistics
+import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import numpy as np
-
+from benchmarks.actnet import CONFIG
+from benchmarks.backend_worker import KeptOpen
 from benchmarks.machine import write_results
-from benchmarks.refill import exit_steps, make_frames
+from benchmarks.refill import Clock, Frames, exit_steps, make_frames
 from benchmarks.service_process import ROOT
-from bundle.manifest import Manifest
+from bundle.manifest import Manifest, Precision
 from bundle.store import Bundle, load_bundle
 from service.cores import usable_cores
+from service.engine.core import Engine, running
+from service.engine.request import EngineRequest
 from service.engine.runners.base import Runner
 from service.engine.runners.choose import RunnerOptions, graph_threads, open_runner
+from service.engine.runners.processor import has_bf16
 
-AHEAD = (1, 2, 4)
+AHEAD = (1, 2, 4, 8)
 MADE_UP = "mean 6 of 16"
+WARMING = 2
 
 
-def step_seconds(runner: Runner, frames: np.ndarray) -> float:
-    """Glance and focus of these frames, as rows of one batch."""
-    rows = len(frames)
-    begun = time.perf_counter()
-    glance = runner.glance(frames, np.zeros((rows, runner.widths.policy), dtype=np.float32))
-    runner.focus(
-        frames,
-        glance.patch_centre,
-        glance.feature,
-        np.zeros((rows, runner.widths.pooled), dtype=np.float32),
-        np.zeros(rows, dtype=np.int64),
-    )
-    return time.perf_counter() - begun
+class Limited(KeptOpen):
+    """A runner that looks ahead by no more than that."""
+
+    def __init__(self, runner: Runner, look_ahead: int) -> None:
+        super().__init__(runner)
+        self.look_ahead = look_ahead
+
+    def warm_up(self) -> None:
+        """It is warm."""
 
 
 def shares(manifest: Manifest, point: str) -> Sequence[float]:
     """The share of videos that leave after each step."""
-    if point == "full":
-        return [0.0] * (manifest.steps - 1) + [1.0]
     known = None if point == MADE_UP else manifest.point(point).exit_shares
     if known is not None:
         return known
@@ -59,56 +59,125 @@ def shares(manifest: Manifest, point: str) -> Sequence[float]:
     return [leaving.count(step + 1) / len(leaving) for step in range(manifest.steps)]
 
 
+async def seconds_per_video(bundle: Bundle, runner: Runner, look_ahead: int) -> float:
+    """Of one video, through all of its steps."""
+    steps, pixels = bundle.manifest.steps, make_frames(bundle)
+    engine = Engine(
+        bundle.manifest, Limited(runner, look_ahead), slots=1, max_batch=AHEAD[-1], max_queue=0, observer=Clock()
+    )
+    request = EngineRequest((math.inf,) * (steps - 1) + (-math.inf,))
+    async with running(engine):
+        begun = time.perf_counter()
+        await engine.classify(request, Frames(pixels))
+        return time.perf_counter() - begun
+
+
+def torch_forward(threads: int) -> Callable[[], float]:
+    """Seconds of the plain forward of the fixtures' model, on one video."""
+    import torch
+
+    from tests.parity import authors
+
+    torch.set_num_threads(threads)
+    with tempfile.TemporaryDirectory() as folder:
+        model = authors.load("act_mbv2_p128", authors.FRAME_CONFIGS["act_mbv2_p128"], Path(folder))
+    video = authors.videos(1, 16)
+
+    def run() -> float:
+        begun = time.perf_counter()
+        with torch.inference_mode():
+            model(video)
+        return time.perf_counter() - begun
+
+    return run
+
+
+def variants(manifest: Manifest) -> list[tuple[str, Precision]]:
+    """Backends and precisions to be measured."""
+    if manifest.name != CONFIG:
+        return [("onnxruntime-cpu", "fp32")]
+    bf16: list[tuple[str, Precision]] = [("openvino", "bf16")] if has_bf16() else []
+    return [("onnxruntime-cpu", "fp32"), ("openvino", "fp32"), *bf16]
+
+
 def measure(bundle: Bundle, rounds: int) -> list[dict[str, object]]:
     """Rows of the CSV for one bundle."""
     manifest = bundle.manifest
     threads = graph_threads(manifest, usable_cores())
-    runner = open_runner(bundle, RunnerOptions(threads, AHEAD, backend="onnxruntime-cpu", precision="fp32"))
-    runner.warm_up()
-    frame = make_frames(bundle)[0]
-    batches = {ahead: np.stack([frame] * ahead) for ahead in AHEAD}
-    seconds: dict[int, list[float]] = {ahead: [] for ahead in AHEAD}
-    for _ in range(rounds):
-        for ahead, frames in batches.items():
-            seconds[ahead].append(step_seconds(runner, frames))
-    runner.close()
-    taken = {ahead: statistics.median(each) for ahead, each in seconds.items()}
-    rows: list[dict[str, object]] = []
-    default = manifest.default_point
-    points = ["full", default if default != "full" else MADE_UP]
-    for point in points:
-        left = shares(manifest, point)
-        base = sum(share * step * taken[1] for step, share in enumerate(left, start=1))
-        for ahead in AHEAD:
-            runs = sum(share * -(-step // ahead) for step, share in enumerate(left, start=1))
-            looked = sum(share * step for step, share in enumerate(left, start=1))
-            rows.append(
-                {
-                    "model": f"{manifest.name}-{manifest.version}",
-                    "exit": point,
-                    "ahead": ahead,
-                    "ms_per_run": round(taken[ahead] * 1e3, 3),
-                    "ms_per_frame": round(taken[ahead] / ahead * 1e3, 3),
-                    "mean_exit_step": round(looked, 2),
-                    "frames_computed": round(min(runs * ahead, manifest.steps), 2),
-                    "graphs_ms_per_video": round(runs * taken[ahead] * 1e3, 2),
-                    "of_one_by_one": round(runs * taken[ahead] / base, 3),
-                    "threads": threads,
-                    "rounds": rounds,
-                }
-            )
-            print(rows[-1], flush=True)
+    plain = torch_forward(threads) if manifest.name == CONFIG else None
+    runners = {}
+    for backend, precision in variants(manifest):
+        options = RunnerOptions(threads, AHEAD, backend=backend, precision=precision, look_ahead=AHEAD[-1])
+        runners[backend, precision] = open_runner(bundle, options)
+        runners[backend, precision].warm_up()
+    seconds: dict[tuple[str, Precision, int], list[float]] = {}
+    torch_seconds: list[float] = []
+    for _ in range(WARMING + rounds):
+        if plain is not None:
+            torch_seconds.append(plain())
+        for (backend, precision), runner in runners.items():
+            for ahead in AHEAD:
+                taken = asyncio.run(seconds_per_video(bundle, runner, ahead))
+                seconds.setdefault((backend, precision, ahead), []).append(taken)
+    for runner in runners.values():
+        runner.close()
+    torch_ms = statistics.median(torch_seconds[WARMING:]) * 1e3 if torch_seconds else None
+    rows = []
+    for backend, precision in runners:
+        ms = {ahead: statistics.median(seconds[backend, precision, ahead][WARMING:]) * 1e3 for ahead in AHEAD}
+        told = {"model": f"{manifest.name}-{manifest.version}", "backend": backend, "precision": precision}
+        rest = {"threads": threads, "rounds": rounds}
+        rows += [told | row | rest for row in (*full(ms, manifest.steps, torch_ms), *with_exit(ms, manifest))]
     return rows
+
+
+def full(ms: dict[int, float], steps: int, torch_ms: float | None) -> list[dict[str, object]]:
+    """All steps, as measured."""
+    return [
+        {
+            "exit": "full",
+            "ahead": ahead,
+            "frames_computed": steps,
+            "ms_per_video": round(taken, 2),
+            "of_one_by_one": round(taken / ms[1], 3),
+            "times_torch": round(torch_ms / taken, 2) if torch_ms else "",
+        }
+        for ahead, taken in ms.items()
+    ]
+
+
+def with_exit(ms: dict[int, float], manifest: Manifest) -> list[dict[str, object]]:
+    """With exits, if the engine looked beyond them: computed."""
+    steps, default = manifest.steps, manifest.default_point
+    point = default if default != "full" else MADE_UP
+    left = shares(manifest, point)
+    runs = {ahead: sum(share * -(-step // ahead) for step, share in enumerate(left, start=1)) for ahead in ms}
+    expected = {ahead: runs[ahead] * ahead * taken / steps for ahead, taken in ms.items()}
+    return [
+        {
+            "exit": f"{point}, if it looked beyond the exit",
+            "ahead": ahead,
+            "frames_computed": round(min(runs[ahead] * ahead, steps), 2),
+            "ms_per_video": round(taken, 2),
+            "of_one_by_one": round(taken / expected[1], 3),
+            "times_torch": "",
+        }
+        for ahead, taken in expected.items()
+    ]
 
 
 def main() -> None:
     """Measure, print, and write the CSV."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=60)
+    parser.add_argument("--rounds", type=int, default=40)
     parser.add_argument("--bundle", type=Path, nargs="+", default=[ROOT / "bundles" / "tank-state"])
     ask = parser.parse_args()
-    rows = [row for folder in ask.bundle for row in measure(load_bundle(folder), ask.rounds)]
-    print(write_results("lookahead", "onnxruntime-cpu", rows))
+    rows = []
+    for folder in ask.bundle:
+        rows += measure(load_bundle(folder), ask.rounds)
+        for row in rows:
+            print(row, flush=True)
+    print(write_results("lookahead", "all", rows))
 
 
 if __name__ == "__main__":
