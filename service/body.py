@@ -10,13 +10,17 @@ up to a bound, before the connection ends.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import TypeVar
 
 from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
+
+from service.errors import UploadTimeout
 
 Result = TypeVar("Result")
 
@@ -31,6 +35,24 @@ class ClientLeft(Exception):  # noqa: N818 - not an error, an event
     """The client closed the connection before it had its answer."""
 
 
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """The slowest upload that is waited for: who sends a byte now and then is never silent, and holds a place.
+
+    Attributes:
+        bytes_per_second: at least, over all the time that was spent waiting for the client; 0: any.
+        grace_seconds: of waiting, before it is asked for.
+    """
+
+    bytes_per_second: float
+    grace_seconds: float
+
+    def check(self, received: int, waited: float) -> None:
+        """Raise `UploadTimeout` if the upload is slower."""
+        if waited > self.grace_seconds and received < self.bytes_per_second * waited:
+            raise UploadTimeout(f"the upload came at less than {self.bytes_per_second:g} bytes a second")
+
+
 class Upload:
     """The body of one request. ``receive`` has one reader at a time: `chunks`, then whoever waits for the end.
 
@@ -38,15 +60,17 @@ class Upload:
         receive: of the ASGI server.
         headers: of the request.
         linger_bytes: how much of the body is read and thrown away after an early answer.
+        pace: at least.
     """
 
-    def __init__(self, receive: Receive, headers: Headers, *, linger_bytes: int) -> None:
+    def __init__(self, receive: Receive, headers: Headers, *, linger_bytes: int, pace: Pace) -> None:
         length = headers.get("content-length", "")
         self.declared = int(length[:18]) if length.isascii() and length.isdecimal() else None
         """Bytes that the client announced; None if it did not."""
         self.received = 0
         self._receive = receive
         self._linger_bytes = linger_bytes
+        self._pace = pace
         self._held_back = headers.get("expect", "").lower() == "100-continue"
         self._complete = asyncio.Event()
         if not self.declared and "transfer-encoding" not in headers:
@@ -62,9 +86,15 @@ class Upload:
 
         Raises:
             ClientLeft: the client closed the connection.
+            UploadTimeout: it sends too slowly.
         """
+        waited = 0.0
         while not self.complete:
+            begun = time.monotonic()
             chunk = await self._next()
+            waited += time.monotonic() - begun
+            if not self.complete:
+                self._pace.check(self.received, waited)
             if chunk:
                 yield chunk
 

@@ -89,6 +89,9 @@ class Settings(BaseSettings):
     upload_timeout_seconds: float = Field(
         default=20.0, gt=0, description="longest silence during an upload, and longest wait for a request's head"
     )
+    min_upload_bytes_per_second: float = Field(
+        default=1000.0, ge=0, description="slowest upload, over its whole time, once upload_timeout_seconds have passed"
+    )
     request_timeout_seconds: float = Field(
         default=300.0, gt=0, description="a request's whole time; a tighter deadline_ms goes first"
     )

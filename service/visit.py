@@ -10,7 +10,7 @@ import time
 
 from starlette.requests import Request
 
-from service.body import Upload
+from service.body import Pace, Upload
 from service.classify import Body, classify
 from service.errors import Internal, Outcome, Problem, TooLarge
 from service.lifecycle import Service
@@ -27,7 +27,13 @@ class Visit:
 
     def __init__(self, request: Request, service: Service) -> None:
         self.service = service
-        self.upload = Upload(request.receive, request.headers, linger_bytes=service.settings.max_upload_bytes)
+        limits = service.settings
+        self.upload = Upload(
+            request.receive,
+            request.headers,
+            linger_bytes=limits.max_upload_bytes,
+            pace=Pace(limits.min_upload_bytes_per_second, limits.upload_timeout_seconds),
+        )
         self._record: Record = record_of(request.scope["state"])
         self._ended = False
         self._timeline = Timeline()

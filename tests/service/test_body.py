@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 import pytest
@@ -9,7 +10,8 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import Message
 
-from service.body import KEEP_ALIVE_BYTES, Answer, ClientLeft, Upload
+from service.body import KEEP_ALIVE_BYTES, Answer, ClientLeft, Pace, Upload
+from service.errors import UploadTimeout
 
 GONE: Message = {"type": "http.disconnect"}
 
@@ -37,7 +39,7 @@ class Client:
         self.told.append(message)
 
     def upload(self, linger_bytes: int = 100) -> Upload:
-        return Upload(self.receive, Headers(self.headers), linger_bytes=linger_bytes)
+        return Upload(self.receive, Headers(self.headers), linger_bytes=linger_bytes, pace=Pace(0, 0))
 
     async def answer_early(self, linger_bytes: int = 100) -> None:
         response = Answer(Response("no", status_code=413), self.upload(linger_bytes))
@@ -162,3 +164,13 @@ async def test_an_answer_after_the_whole_body_is_plain() -> None:
     await Answer(Response("yes"), upload)({"type": "http", "method": "POST"}, client.receive, client.send)
     assert [message["type"] for message in client.told] == ["http.response.start", "http.response.body"]
     assert not client.closes
+
+
+@pytest.mark.parametrize(
+    ("received", "waited", "slow"), [(0, 5, False), (22, 11, False), (21, 11, True), (9, 9.9, False)]
+)
+def test_a_pace_is_asked_for_once_the_grace_is_over(received: int, waited: float, slow: bool) -> None:
+    pace = Pace(bytes_per_second=2, grace_seconds=10)
+    with pytest.raises(UploadTimeout) if slow else nullcontext():
+        pace.check(received, waited)
+    Pace(0, 10).check(0, 1e6)

@@ -245,6 +245,22 @@ async def test_a_silent_upload_is_given_up(tmp_path: Path) -> None:
         writer.close()
 
 
+async def test_an_upload_that_trickles_is_given_up(tmp_path: Path, clip: bytes) -> None:
+    settings = make_settings(tmp_path, upload_timeout_seconds=0.3, min_upload_bytes_per_second=1000)
+    async with serving(settings) as running, running.client() as client:
+        reader, writer = await running.connect()
+        writer.write(head(Content_Length="1000"))
+        answer = asyncio.create_task(read_answer(reader))
+        while not answer.done():  # a byte now and then: never silent
+            writer.write(b"x")
+            await asyncio.sleep(0.02)
+        status, _, body = answer.result()
+        assert (status, json.loads(body)["code"]) == (408, "upload_timeout")
+        assert "less than 1000 bytes a second" in json.loads(body)["detail"]
+        writer.close()
+        assert (await client.post("/classify", content=clip)).status_code == 200
+
+
 async def test_before_the_model_is_loaded_it_is_alive_and_not_ready(tmp_path: Path, clip: bytes) -> None:
     loaded = threading.Event()
 
