@@ -97,7 +97,8 @@ def variants(manifest: Manifest) -> list[tuple[str, Precision]]:
     if manifest.name != CONFIG:
         return [("onnxruntime-cpu", "fp32")]
     bf16: list[tuple[str, Precision]] = [("openvino", "bf16")] if has_bf16() else []
-    return [("onnxruntime-cpu", "fp32"), ("openvino", "fp32"), *bf16]
+    runtimes = ("onnxruntime-cpu", "openvino")
+    return [*((name, "fp32") for name in runtimes), *bf16, *((name, "int8") for name in runtimes)]
 
 
 def measure(bundle: Bundle, rounds: int) -> list[dict[str, object]]:

@@ -18,7 +18,7 @@ from export.clips import LabelledClips, read_material
 from export.describe import describe, graph_entry, read_labels
 from export.errors import ExportError, UnavailableError
 from export.frames import UInt8, verification_videos
-from export.graphs import cut_patches, look_ahead_in, served_graphs
+from export.graphs import ServedGraph, served_graphs
 from export.precision import Files, Workshop, reduce
 from export.to_onnx import to_onnx
 from export.to_torchscript import movable_cut, to_torchscript
@@ -147,8 +147,7 @@ def _verified(
     model: AdaFocus | AdaFocusTSM, fmt: GraphFormat, videos: Sequence[UInt8], on_stage: Callable[[str], None]
 ) -> tuple[Files, Agreement]:
     """Both graphs in fp32, compared with torch."""
-    look_ahead = look_ahead_in(fmt, "fp32")
-    graphs = served_graphs(model, movable_cut() if fmt == "torchscript" else cut_patches, look_ahead=look_ahead)
+    graphs = _graphs(model, fmt)
     contents, artefacts = [], []
     for graph in graphs:
         on_stage(f"{fmt} {graph.component}")
@@ -158,8 +157,13 @@ def _verified(
     return (contents[0], contents[1]), verify(model, artefacts[0], artefacts[1], videos)
 
 
+def _graphs(model: AdaFocus | AdaFocusTSM, fmt: GraphFormat) -> tuple[ServedGraph, ServedGraph]:
+    """A trace has no loop of a free length, and remembers devices."""
+    return served_graphs(model, movable_cut(), look_ahead=False) if fmt == "torchscript" else served_graphs(model)
+
+
 def _entries(model: AdaFocus | AdaFocusTSM, kind: _Kind, files: Files) -> Iterator[tuple[Graph, bytes]]:
-    for graph, content in zip(served_graphs(model, look_ahead=look_ahead_in(*kind)), files, strict=True):
+    for graph, content in zip(_graphs(model, kind[0]), files, strict=True):
         yield graph_entry(graph, *kind, content), content
 
 

@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from bundle.manifest import GraphFormat, Precision, TensorSpec
+from bundle.manifest import TensorSpec
 from bundle.signature import BATCH, VIDEOS, Signature, Widths, clip_signature, frame_signature
 from model.adafocus import AdaFocus
 from model.backbones import by_clip
@@ -223,7 +223,7 @@ ServedGraph = GlanceGraph | FocusGraph | ClipGlanceGraph | ClipFocusGraph
 
 
 def served_graphs(
-    model: AdaFocus | AdaFocusTSM, cut: Cut = cut_patches, *, by_rows: bool = False, look_ahead: bool = False
+    model: AdaFocus | AdaFocusTSM, cut: Cut = cut_patches, *, by_rows: bool = False, look_ahead: bool = True
 ) -> tuple[ServedGraph, ServedGraph]:
     """The glance and the focus graph of a model, in evaluation mode.
 
@@ -231,20 +231,13 @@ def served_graphs(
         model: its weights are used, not copied.
         cut: how the focus cuts its patches.
         by_rows: normalise frames with `RowNorm`.
-        look_ahead: let a batch hold several steps of one video; a clip model has but one.
+        look_ahead: let a batch hold several steps of one video, which takes a loop of a free length. A clip model has
+            one step only.
     """
     if isinstance(model, AdaFocus):
         glance = GlanceGraph(model, by_rows=by_rows, look_ahead=look_ahead)
         return glance.eval(), FocusGraph(model, cut, look_ahead=look_ahead).eval()
     return ClipGlanceGraph(model, by_rows=by_rows).eval(), ClipFocusGraph(model, cut).eval()
-
-
-def look_ahead_in(fmt: GraphFormat, precision: Precision) -> bool:
-    """Whether graphs of that kind look ahead.
-
-    A trace has no loop of a free length, and in int8 and fp16 what stands in a loop would stay in fp32.
-    """
-    return fmt == "onnx" and precision == "fp32"
 
 
 def example_inputs(signature: Signature) -> tuple[Tensor, ...]:

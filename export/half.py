@@ -16,6 +16,9 @@ from bundle.signature import Signature
 from export.errors import ExportError
 from export.to_onnx import check_file, strip
 
+_LOOPS = ("Loop", "Scan")
+"""What stands in their bodies, the recurrence's product with its state, stays in fp32."""
+
 
 def to_half(content: bytes, signature: Signature) -> bytes:
     """Turn everything from the first convolution on to fp16; tensors' names, types and shapes stay outside.
@@ -65,7 +68,11 @@ def _body(nodes: Iterable[NodeProto], floats: set[str]) -> list[NodeProto]:
     """Nodes that compute float32 numbers, from the first convolution on."""
     found: list[NodeProto] = []
     for node in nodes:
-        if (found or node.op_type == "Conv") and all(output in floats for output in node.output):
+        if (
+            (found or node.op_type == "Conv")
+            and node.op_type not in _LOOPS
+            and all(map(floats.__contains__, node.output))
+        ):
             found.append(node)
     return found
 

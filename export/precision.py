@@ -102,7 +102,10 @@ class _Part:
 def _attempts(shop: Workshop, precision: Precision) -> Iterator[tuple[Files, tuple[str, ...]]]:
     """Graphs to be judged, the fastest first, and the layers of them that are kept in fp32."""
     if precision == "fp16":
-        glance, focus = (to_half(to_onnx(graph), graph.signature()) for graph in served_graphs(shop.model))
+        glance, focus = (
+            to_half(content, graph.signature())
+            for content, graph in zip(shop.fp32, served_graphs(shop.model), strict=True)
+        )
         yield (glance, focus), ()
         return
     parts = _parts(shop)

@@ -22,6 +22,7 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 from bundle.signature import Signature
 from export.artefact import Artefact, Feeds, Float32, OnnxGraph
 from export.errors import ExportError, first_line
+from export.quantize_loop import products_in_loops, quantize_products
 from export.to_onnx import check_file, strip
 
 SMALL_PRODUCT = 1 << 16
@@ -45,12 +46,15 @@ class Layer:
 
 
 def layers_of(content: bytes) -> tuple[Layer, ...]:
-    """The layers of an fp32 graph that can be quantised, in the order in which they are computed."""
+    """The layers of an fp32 graph that can be quantised: those in loops, then the others in the order of the graph."""
     graph = onnx.load_from_string(content).graph
     sizes = {tensor.name: int(np.prod(tensor.dims)) for tensor in graph.initializer}
     maker = {output: node for node in graph.node for output in node.output}
     owner: dict[str, str] = {}
     found: dict[str, list[str]] = {}
+    for _, product in products_in_loops(graph):
+        if sizes.get(product.input[1], 0) >= SMALL_PRODUCT:
+            found[_layer_name(product.input[1])] = [product.name]
     for node in graph.node:
         if node.op_type in _WEIGHTED:
             weights = node.input[1]
@@ -81,12 +85,23 @@ def quantize(content: bytes, signature: Signature, feeds: Sequence[Feeds], layer
     Raises:
         ExportError: ONNX Runtime cannot quantise the graph.
     """
-    nodes = [node for layer in layers for node in layer.nodes]
+    proto = onnx.load_from_string(content)
+    nodes = {node for layer in layers for node in layer.nodes}
+    in_loops = nodes & {product.name for _, product in products_in_loops(proto.graph)}
+    if nodes - in_loops:
+        proto = _quantized_outside_loops(proto, feeds, sorted(nodes - in_loops))
+    quantize_products(proto.graph, in_loops)
+    strip(proto)
+    check_file("quantised", proto, signature)
+    return bytes(proto.SerializeToString(deterministic=True))
+
+
+def _quantized_outside_loops(proto: onnx.ModelProto, feeds: Sequence[Feeds], nodes: list[str]) -> onnx.ModelProto:
     with tempfile.TemporaryDirectory() as folder, _quiet():
         path = Path(folder) / "int8.onnx"
         try:
             quantize_static(
-                onnx.load_from_string(content),
+                proto,
                 str(path),
                 _Feeds(feeds),
                 quant_format=QuantFormat.QDQ,
@@ -100,10 +115,7 @@ def quantize(content: bytes, signature: Signature, feeds: Sequence[Feeds], layer
             )
         except Exception as error:  # ONNX Runtime has no public exception base class
             raise ExportError(f"the graph cannot be quantised: {first_line(error)}") from error
-        proto = onnx.load(path)
-    strip(proto)
-    check_file("quantised", proto, signature)
-    return bytes(proto.SerializeToString(deterministic=True))
+        return onnx.load(path)
 
 
 def sensitivity(content: bytes, signature: Signature, feeds: Sequence[Feeds], component: str) -> dict[str, float]:

@@ -47,7 +47,7 @@ def test_pixels_are_normalised_per_colour() -> None:
 
 
 def test_the_frame_graphs_step_as_the_model_does(frame_network: AdaFocus) -> None:
-    glance, focus = served_graphs(frame_network)
+    glance, focus = served_graphs(frame_network, look_ahead=False)
     frames = torch.from_numpy(texture(3, 64))
     policy_state, pooled_state = (torch.rand_like(state) for state in frame_network.initial_states(3))
     step = torch.tensor([2, 0, 3])
@@ -62,7 +62,7 @@ def test_the_frame_graphs_step_as_the_model_does(frame_network: AdaFocus) -> Non
 
 def test_frame_graphs_that_look_ahead_step_as_the_model_does(frame_network: AdaFocus) -> None:
     videos, steps = 2, 3
-    ahead = served_graphs(frame_network, look_ahead=True)
+    ahead = served_graphs(frame_network)
     frames = torch.from_numpy(texture(videos * steps, 64))
     policy_state, pooled_state = (torch.rand_like(state) for state in frame_network.initial_states(videos))
     numbers = torch.arange(steps).repeat_interleave(videos)

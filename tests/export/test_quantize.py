@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -17,6 +18,8 @@ from export.quantize import Layer, layers_of, quantize, sensitivity
 from export.to_onnx import to_onnx
 from export.verify import run_steps
 from model.adafocus import AdaFocus
+from tests.export.models import FRAME
+from tests.model.factory import frame_model
 
 ERROR = 0.1
 """Root mean square difference of an int8 output over its spread, on frames that the ranges were taken from."""
@@ -108,3 +111,23 @@ def test_what_cannot_be_quantised_is_one_line(signatures: dict[str, Signature], 
     with pytest.raises(ExportError, match="the graph cannot be quantised") as raised:
         quantize(content["focus"], signatures["focus"], [], [Layer("focus.stem", ("no such node",))])
     assert "\n" not in str(raised.value)
+
+
+def test_the_recurrences_product_is_quantised_in_its_loop() -> None:
+    """With a state wide enough to be worth it."""
+    model = frame_model(replace(FRAME, policy_hidden=192))
+    glance = served_graphs(model, by_rows=True)[0]
+    content = to_onnx(glance)
+    layer = next(layer for layer in layers_of(content) if layer.name == "policy.recurrence.from_state")
+    random = np.random.default_rng(0)
+    state = np.tanh(random.normal(size=(3, 192))).astype(np.float32)
+    feeds = [{"frames": texture(3, 64), "policy_state": state}]
+    made = quantize(content, glance.signature(), feeds, [layer])
+    assert len(made) < len(content) - 3 * 192 * 192 * 2.5  # four bytes a weight have become one
+    onnx.checker.check_model(onnx.load_from_string(made), full_check=True)
+    wanted, found = (outputs("glance", graph, feeds) for graph in (content, made))
+    for name, value in wanted.items():
+        np.testing.assert_allclose(found[name], value, atol=2e-2)
+    assert np.abs(found["next_policy_state"] - wanted["next_policy_state"]).max() > 0
+    ahead = OnnxGraph("glance", made, threads=1).run({"frames": texture(3, 64), "policy_state": state[:1]})
+    np.testing.assert_allclose(ahead["next_policy_state"][0], found["next_policy_state"][0], atol=1e-5)

@@ -81,7 +81,7 @@ def test_files_name_no_source_line(frame_export: Export) -> None:
 
 
 def test_equal_weights_make_equal_files(frame_export: Export, frame_network: AdaFocus) -> None:
-    assert to_onnx(served_graphs(frame_network, look_ahead=True)[1]) == frame_export.files["focus.onnx"]
+    assert to_onnx(served_graphs(frame_network)[1]) == frame_export.files["focus.onnx"]
 
 
 def frozen_batch(proto: onnx.ModelProto) -> None:
