@@ -156,7 +156,7 @@ def with_exit(ms: dict[int, float], manifest: Manifest) -> list[dict[str, object
     expected = {ahead: runs[ahead] * ahead * taken / steps for ahead, taken in ms.items()}
     return [
         {
-            "exit": f"{point}, if it looked beyond the exit",
+            "exit": f"as {point}" if point != MADE_UP else point,
             "ahead": ahead,
             "frames_computed": round(min(runs[ahead] * ahead, steps), 2),
             "ms_per_video": round(taken, 2),

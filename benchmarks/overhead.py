@@ -2,9 +2,10 @@
 
 A: the same clip, decoded and run in this process with the same decoder, graphs and exit rule, one after the other; at
 the number of threads that is faster here, of all processors and one. B: the same clip posted to an idle service on the
-loopback, over a bare socket, as a client's own time is not the service's. A B A B; the medians' difference is what is
-added. Beside it, what is added to the times that the answer itself reports for decoding and the graphs: less where a
-frame is decoded while another is looked at.
+loopback, over a bare socket: a client's own time is not the service's. A A B B A A B B, of which every second counts:
+either empties the processor's caches for the other, and an idle service has no such neighbour. The medians' difference
+is what is added. Beside it, what is added to the times that the answer itself reports for decoding and the graphs: less
+where a frame is decoded while another is looked at.
 
 Run ``python -m benchmarks.overhead [--rounds 100]``.
 """
@@ -116,9 +117,11 @@ def main() -> None:
             served, reported = [], []
             for _ in range(ask.rounds):
                 for threads, runner in runners.items():
+                    alone(bundle, runner, clip, point)
                     begun = time.perf_counter()
                     alone(bundle, runner, clip, point)
                     direct[threads].append(time.perf_counter() - begun)
+                client.classify(clip, point)
                 begun = time.perf_counter()
                 answer = client.classify(clip, point)
                 served.append(time.perf_counter() - begun)

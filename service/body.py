@@ -104,17 +104,24 @@ class Upload:
         Raises:
             ClientLeft: it went; the work is cancelled and has cleaned up.
         """
-        task = asyncio.create_task(work)
+        task, left = asyncio.current_task(), False
+
+        def cancel(watch: asyncio.Task[None]) -> None:
+            nonlocal left
+            if task is not None and not watch.cancelled():
+                left = task.cancel()
+
         watch = asyncio.create_task(self._client_left())
+        watch.add_done_callback(cancel)
         try:
-            await asyncio.wait({task, watch}, return_when=asyncio.FIRST_COMPLETED)
-            if task.done():
-                return task.result()
-            raise ClientLeft
+            return await work
+        except asyncio.CancelledError:
+            if left and task is not None and task.uncancel() == 0:  # nobody else wants it to end
+                raise ClientLeft from None
+            raise
         finally:
-            task.cancel()
+            watch.remove_done_callback(cancel)
             watch.cancel()
-            await asyncio.gather(task, watch, return_exceptions=True)
 
     async def send_early(self, response: Response, scope: Scope, send: Send) -> None:
         """Send a response while the client may still be sending, so that it arrives in any client."""

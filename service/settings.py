@@ -84,7 +84,7 @@ class Settings(BaseSettings):
     max_queue: int = Field(default=64, ge=0, description="requests that may wait besides those that run; then 503")
     max_batch: int = Field(default=8, ge=1, le=1024, description="rows of a batch: videos that share one graph run")
     look_ahead: int = Field(
-        default=4, ge=1, le=64, description="steps of a lone video that run at once if it needs them all; 1: one by one"
+        default=8, ge=1, le=64, description="steps of a lone video that run at once if it needs them all; 1: one by one"
     )
     upload_timeout_seconds: float = Field(
         default=20.0, gt=0, description="longest silence during an upload, and longest wait for a request's head"

@@ -32,12 +32,12 @@ def urgency(claim: Claim) -> tuple[float, float]:
 
 
 def steps_of(*, alone: bool, at_once: int) -> int:
-    """How many steps of a video run in one batch: several only if no other video waits, and then a power of two.
+    """How many steps of a video run in one batch: several only if no other video waits.
 
-    Batches are planned for powers of two, and padding would be computed for nothing. With others in the batch, a step
-    costs as little without looking ahead, and those who come meanwhile wait for one step only.
+    With others in the batch a step costs as little without looking ahead, and those who come meanwhile wait for one
+    step only.
     """
-    return 1 << (at_once.bit_length() - 1) if alone and at_once > 1 else 1
+    return max(1, at_once) if alone else 1
 
 
 def next_rows(candidates: Sequence[ClaimT], places: int) -> list[ClaimT]:

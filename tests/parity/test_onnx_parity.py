@@ -108,6 +108,24 @@ def test_every_runtime_answers_as_the_authors_code(case: Case, backend: str) -> 
     assert np.sqrt(np.mean(logits**2)) <= tolerances.LOGITS_RMS
 
 
+@pytest.mark.parametrize("backend", ["onnxruntime-cpu", "openvino"])
+def test_several_steps_of_one_video_in_a_batch_answer_as_the_authors_code(case: Case, backend: str) -> None:
+    if case.bundle.manifest.kind != "frame":
+        pytest.skip("a clip model has one step")
+    options = RunnerOptions(torch.get_num_threads(), (1, 2, 4), backend, "fp32", look_ahead=4)
+    runner = open_runner(case.bundle, options)
+    for index, (want, actions) in enumerate(zip(case.expected["cat_logits"], case.expected["actions"], strict=True)):
+        video = weights.make_video(index, 16)
+        policy, pooled = (np.zeros((1, size), np.float32) for size in (runner.widths.policy, runner.widths.pooled))
+        for step in np.arange(16).reshape(4, 4):
+            glance = runner.glance(video[step], policy)
+            focus = runner.focus(video[step], glance.patch_centre, glance.feature, pooled, step)
+            policy, pooled = glance.policy_state[-1:], focus.pooled_state[-1:]
+            assert np.abs(glance.patch_centre - actions[step]).max() <= tolerances.ACTIONS
+            assert np.abs(focus.logits - want[step]).max() <= tolerances.LOGITS_MAX
+    runner.close()
+
+
 @pytest.mark.skipif(not has_bf16(), reason="needs a processor with bf16")
 def test_bf16_reads_what_the_authors_code_reads_on_the_same_patches(case: Case) -> None:
     """On its own patches rounding would come back as another picture: these weights answer at random."""

@@ -25,8 +25,6 @@ from service.engine.runners.base import (
 )
 from service.engine.runners.memory import return_freed_memory
 
-STATES = ("policy_state", "pooled_state")
-
 COMPONENTS: tuple[Component, ...] = ("glance", "focus")
 
 Graphs = Mapping[Component, Graph]
@@ -59,7 +57,8 @@ class GraphRunner:
         precision: that the graphs are computed in.
         batch_sizes: ascending; a batch is padded with zero rows to the next of them, so that no request meets a
             shape that the runtime has not planned for.
-        look_ahead: steps of one video that a batch may hold, if the graphs can; 1: none.
+        look_ahead: steps of one video that a batch may hold, if the graphs can; 1: none. Such a batch is not padded:
+            every size up to this is planned.
     """
 
     def __init__(
@@ -120,11 +119,10 @@ class GraphRunner:
 
     def warm_up(self) -> None:
         """Run both graphs once at every planned batch size, the largest first: memory then grows only once."""
-        for size in reversed(self._batch_sizes):
+        ahead = [(size, 1) for size in range(2, self.look_ahead + 1)]
+        for size, videos in sorted([*ahead, *((size, size) for size in self._batch_sizes)], reverse=True):
             for name, graph in self._graphs.items():
-                self._run(name, example_feeds(graph, size))
-                if 1 < size <= self.look_ahead:
-                    self._run(name, example_feeds(graph, size, videos=1))
+                self._run(name, example_feeds(graph, size, videos))
         return_freed_memory()
 
     def close(self) -> None:
@@ -133,12 +131,10 @@ class GraphRunner:
 
     def _run(self, component: Component, feeds: Mapping[str, Array]) -> dict[str, Float32]:
         rows = len(feeds["frames"])
-        size = self.padded(rows)
         wanted = {key: value for key, value in feeds.items() if key in self._inputs[component]}
-        padded = {
-            key: value if key in STATES and len(value) < rows else self._whole(value, size)
-            for key, value in wanted.items()
-        }
+        ahead = any(len(value) < rows for value in wanted.values())
+        size = rows if ahead else self.padded(rows)
+        padded = wanted if ahead else {key: self._whole(value, size) for key, value in wanted.items()}
         outputs = self._executor.run(component, padded)
         cut = {key: value if rows == size else value[:rows] for key, value in outputs.items()}
         self._wholes = [(wanted[key], padded[key]) for key in wanted] + [(cut[key], outputs[key]) for key in cut]
@@ -175,9 +171,9 @@ def has_graphs(manifest: Manifest, fmt: GraphFormat, precision: Precision) -> bo
     return any(graph.format == fmt and graph.precision == precision for graph in manifest.graphs)
 
 
-def example_feeds(graph: Graph, batch: int, videos: int | None = None) -> dict[str, Array]:
-    """Zero arrays of a graph's input shapes at a batch size; of so many videos, or of one each row."""
-    free = {BATCH: batch, VIDEOS: videos or batch}
+def example_feeds(graph: Graph, batch: int, videos: int) -> dict[str, Array]:
+    """Zero arrays of a graph's input shapes at a batch size, of so many videos."""
+    free = {BATCH: batch, VIDEOS: videos}
     return {
         spec.name: np.zeros([free[size] if isinstance(size, str) else size for size in spec.shape], dtype=spec.dtype)
         for spec in graph.inputs

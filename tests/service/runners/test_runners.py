@@ -85,7 +85,7 @@ def test_steps_of_one_video_in_a_batch_answer_as_one_by_one(frame_runner: Runner
         return
     assert frame_runner.look_ahead == 4
     video, found = texture(4, 64), []
-    for turns in ((1, 1, 1, 1), (1, 3), (4,)):  # three steps are padded to four
+    for turns in ((1, 1, 1, 1), (1, 3), (4,)):
         policy = np.zeros((1, frame_runner.widths.policy), np.float32)
         pooled = np.zeros((1, frame_runner.widths.pooled), np.float32)
         logits, begin = [], 0
