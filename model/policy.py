@@ -11,9 +11,6 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-# Not public yet, and the one loop that torch exports with its length left free.
-from torch._higher_order_ops.scan import scan
-
 
 class GatedRecurrence(nn.Module):
     """A GRU cell (reset gate applied after the hidden product, as torch and cuDNN have it), one step at a time."""
@@ -33,8 +30,10 @@ class GatedRecurrence(nn.Module):
     def over(self, x: Tensor, state: Tensor) -> Tensor:
         """T steps of V videos: [T·V, inputs], step after step, and [V, hidden] -> the state after each [T·V, hidden].
 
-        Only the product with the state goes step by step.
+        Only the product with the state goes step by step. For exported graphs: torch leaves this loop's length free.
         """
+        # Not public yet: whoever trains or evaluates shall not need it.
+        from torch._higher_order_ops.scan import scan
 
         def step(state: Tensor, from_input: Tensor) -> tuple[Tensor, Tensor]:
             state = self._gate(from_input, state)
