@@ -130,7 +130,7 @@ CATALOGUE: tuple[Metric, ...] = (
         "adafocus_batch_size",
         "histogram",
         "rows",
-        "Real rows of a batch, padding not among them",
+        "Real rows of a batch, padding not among them: steps of as many videos, or of a lone one",
         {"component": _COMPONENTS},
         buckets=_ROWS,
     ),
