@@ -134,7 +134,10 @@ class GlanceGraph(nn.Module):
         self.images = _normaliser(model.config.frame_size, by_rows=by_rows)
 
     def forward(self, frames: Tensor, policy_state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """uint8 [B, H, W, 3], [B, S] -> glance feature [B, G], patch centre [B, 2], next policy state [B, S]."""
+        """uint8 [B, H, W, 3], [B, S] -> glance feature [B, G], patch centre [B, 2], next policy state [B, S].
+
+        Looking ahead, the state may be [V, S]: B = T·V rows are T steps of V videos, step after step.
+        """
         images: Tensor = self.images(frames)
         if self.look_ahead:
             return self.model.glance_steps(images, policy_state)
@@ -160,7 +163,10 @@ class FocusGraph(nn.Module):
     def forward(
         self, frames: Tensor, patch_centre: Tensor, glance_feature: Tensor, pooled_state: Tensor, step: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """uint8 [B, H, W, 3], [B, 2], [B, G], [B, F], int64 [B] -> logits [B, C], next pooled state [B, F]."""
+        """uint8 [B, H, W, 3], [B, 2], [B, G], [B, F], int64 [B] -> logits [B, C], next pooled state [B, F].
+
+        Looking ahead, the state may be [V, F], as the glance's.
+        """
         patches = self.pixels(self.cut(frames, patch_centre, self.model.config.patch_size))
         if self.look_ahead:
             return self.model.focus_patch_steps(patches, glance_feature, pooled_state, step)

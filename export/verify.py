@@ -135,8 +135,7 @@ def run_steps(glance: Artefact, focus: Artefact, videos: Sequence[UInt8], looked
         looked: whose glance features and patch centres the focus gets, in place of the glance graph's own.
     """
     count, steps = len(videos), len(videos[0])
-    policy_state = np.zeros((count, glance.width("policy_state")), np.float32)
-    pooled_state = np.zeros((count, focus.width("pooled_state")), np.float32)
+    policy_state, pooled_state = _first_states(glance, focus, count)
     found = Answers(
         *(
             np.empty((count, steps, graph.width(name)), np.float32)
@@ -174,8 +173,7 @@ def run_ahead(glance: Artefact, focus: Artefact, videos: Sequence[UInt8], looked
         looked: whose glance features and patch centres the focus gets, in place of the glance graph's own.
     """
     count, steps = len(videos), len(videos[0])
-    policy_state = np.zeros((count, glance.width("policy_state")), np.float32)
-    pooled_state = np.zeros((count, focus.width("pooled_state")), np.float32)
+    policy_state, pooled_state = _first_states(glance, focus, count)
     turns = []
     for begin, end in ((0, 1), (1, steps)):
         if begin == end:
@@ -198,6 +196,12 @@ def run_ahead(glance: Artefact, focus: Artefact, videos: Sequence[UInt8], looked
         policy_state, pooled_state = seen["next_policy_state"][-count:], read["next_pooled_state"][-count:]
         turns.append([_by_video(array, count) for array in (feature, centre, read["logits"])])
     return Answers(*(np.concatenate(parts, axis=1) for parts in zip(*turns, strict=True)))
+
+
+def _first_states(glance: Artefact, focus: Artefact, videos: int) -> tuple[Float32, Float32]:
+    """Zeros: policy state [V, S], pooled state [V, F]."""
+    policy, pooled = glance.width("policy_state"), focus.width("pooled_state")
+    return np.zeros((videos, policy), np.float32), np.zeros((videos, pooled), np.float32)
 
 
 def _by_step(array: Float32) -> Float32:

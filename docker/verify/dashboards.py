@@ -17,12 +17,13 @@ import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 SPAN_SECONDS, STEP_SECONDS = 60, 5
 VARIABLES = {"$__rate_interval": "20s"}
 
 
-def series(prometheus: str, expression: str) -> list[dict[str, object]]:
+def series(prometheus: str, expression: str) -> list[dict[str, Any]]:
     """The series of a range query over the last minute.
 
     Raises:
@@ -33,19 +34,19 @@ def series(prometheus: str, expression: str) -> list[dict[str, object]]:
     url = f"{prometheus}/api/v1/query_range?{urllib.parse.urlencode(query)}"
     try:
         with urllib.request.urlopen(url, timeout=10) as response:
-            result: list[dict[str, object]] = json.load(response)["data"]["result"]
+            result: list[dict[str, Any]] = json.load(response)["data"]["result"]
             return result
     except urllib.error.HTTPError as error:
         raise ValueError(json.load(error).get("error", "")) from error
 
 
-def findings(prometheus: str, panel: dict[str, object]) -> Iterator[str]:
+def findings(prometheus: str, panel: dict[str, Any]) -> Iterator[str]:
     """What is wrong with one panel, a sentence each."""
     if not panel.get("description"):
         yield "has no description"
-    if not panel["fieldConfig"]["defaults"].get("unit"):  # type: ignore[index]
+    if not panel["fieldConfig"]["defaults"].get("unit"):
         yield "has no unit"
-    for target in panel["targets"]:  # type: ignore[attr-defined]
+    for target in panel["targets"]:
         expression = target["expr"]
         for name, value in VARIABLES.items():
             expression = expression.replace(name, value)
@@ -54,11 +55,11 @@ def findings(prometheus: str, panel: dict[str, object]) -> Iterator[str]:
         except ValueError as error:
             yield f"{expression}: {error}"
             continue
-        values = [value for one in found for _, value in one["values"]]  # type: ignore[attr-defined]
+        values = [value for one in found for _, value in one["values"]]
         if not any(value != "NaN" for value in values):
             yield f"{expression}: no data"
         for label in re.findall(r"{{\s*(\w+)\s*}}", target.get("legendFormat", "")):
-            if found and not any(label in one["metric"] for one in found):  # type: ignore[operator]
+            if found and not any(label in one["metric"] for one in found):
                 yield f"{expression}: the legend names {label!r}, which no series has"
 
 
