@@ -9,7 +9,7 @@ import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from benchmarks.machine import newest_results
+from benchmarks.machine import newest_of_each_machine, newest_results
 from benchmarks.readme import filled_with
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -122,6 +122,17 @@ def services() -> str:
     return "\n".join(lines)
 
 
+def device_graphs() -> str:
+    """Each graph on each GPU that was measured, in the settings that serve."""
+    columns = ["GPU", "precision", "batch", "glance, ms", "focus, ms", "frames/s", "apart from fp32 on the processor"]
+    lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
+    for row in newest_of_each_machine("device-graphs"):
+        if not row["note"]:
+            cells = [row["device"], row["precision"], row["batch"], row["glance_ms"], row["focus_ms"]]
+            lines.append("| " + " | ".join([*cells, row["frames_per_s"], row["logits_rms_apart"]]) + " |")
+    return "\n".join(lines)
+
+
 def main() -> None:
     """Write the page and the picture, or say whether the page is out of date."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -134,6 +145,7 @@ def main() -> None:
         "conditions:tank-state": conditions("tank-state"),
         "table:services": services(),
         "table:precisions": precisions(),
+        "table:device-graphs": device_graphs(),
     }
     now = PAGE.read_text(encoding="utf-8")
     new = filled_with(now, sections)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import statistics
 import sys
 import time
@@ -16,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.machine import graphics_megabytes
 from benchmarks.refill import exit_steps, with_refill
 from bundle.manifest import Manifest
 from bundle.store import Bundle, load_bundle
@@ -23,6 +25,7 @@ from service.engine.runners.base import Runner
 from service.engine.runners.choose import RunnerOptions, open_runner
 
 PEAK_SIDE = 2048
+GPU_PEAK_SIDE = 8192
 PEAK_SECONDS = 0.5
 VIDEOS = 16
 PAPERS_SHARE = 9.9 / 27.0
@@ -32,9 +35,39 @@ PAPERS_SHARE = 9.9 / 27.0
 def main() -> None:
     """Say when loaded, then answer line by line."""
     what = json.loads(sys.argv[1])
-    answer = peaks(what["threads"]) if what["kind"] == "peak" else variant(what)
+    if what["kind"] == "peak":
+        answer = gpu_peaks() if what["device"] == "cuda" else peaks(what["threads"])
+    else:
+        answer = variant(what)
     for line in sys.stdin:
-        print(json.dumps(answer(json.loads(line))), flush=True)
+        ask = json.loads(line)
+        print(json.dumps(memory() if "memory" in ask else answer(ask)), flush=True)
+
+
+def memory() -> dict[str, float]:
+    """Megabytes of this process, on the processor's side and the device's."""
+    return {"rss_mb": resident_megabytes(), "device_mb": graphics_megabytes(os.getpid())}
+
+
+def gpu_peaks() -> Callable[[dict[str, Any]], dict[str, float]]:
+    """What a large matrix product reaches on the GPU, as torch has it."""
+    import torch
+
+    torch.backends.cuda.matmul.allow_tf32 = False
+    types = {"peak_fp32": torch.float32, "peak_fp16": torch.float16, "peak_bf16": torch.bfloat16}
+    shape = (GPU_PEAK_SIDE, GPU_PEAK_SIDE)
+    sides = {name: torch.randn(shape, device="cuda", dtype=dtype) for name, dtype in types.items()}
+    print(json.dumps({"startup_s": 0}), flush=True)
+
+    def product(name: str) -> None:
+        torch.mm(sides[name], sides[name])
+        torch.cuda.synchronize()
+
+    def answer(_: dict[str, Any]) -> dict[str, float]:
+        work = 2 * GPU_PEAK_SIDE**3 / 1e9
+        return {name: work / min(_times(lambda name=name: product(name), PEAK_SECONDS / 2)) for name in types}
+
+    return answer
 
 
 def peaks(threads: int) -> Callable[[dict[str, Any]], dict[str, float]]:
@@ -55,7 +88,7 @@ def peaks(threads: int) -> Callable[[dict[str, Any]], dict[str, float]]:
         name: lambda request=request: request.infer([values, values]) for name, request in requests.items()
     }
     runs["peak_int8"] = int8_product(threads)
-    print(json.dumps({"startup_s": 0, "rss_mb": 0}), flush=True)
+    print(json.dumps({"startup_s": 0}), flush=True)
 
     def answer(_: dict[str, Any]) -> dict[str, float]:
         work = 2 * PEAK_SIDE**3 / 1e9
@@ -91,7 +124,7 @@ def variant(what: dict[str, Any]) -> Callable[[dict[str, Any]], dict[str, float]
     """A backend in a precision, or the plain torch forward."""
     begun = time.perf_counter()
     measure = torch_forward(what) if what["backend"] == "torch" else runner(what)
-    print(json.dumps({"startup_s": time.perf_counter() - begun, "rss_mb": resident_megabytes()}), flush=True)
+    print(json.dumps({"startup_s": time.perf_counter() - begun}), flush=True)
     return measure
 
 
@@ -104,14 +137,16 @@ def torch_forward(what: dict[str, Any]) -> Callable[[dict[str, Any]], dict[str, 
     from tests.parity import authors
 
     torch.set_num_threads(what["threads"])
+    torch.backends.cudnn.allow_tf32 = False  # fp32 means fp32, as in the others
+    half, device = what["precision"] == "fp16", what["device"]
     with tempfile.TemporaryDirectory() as folder:
-        model = authors.load("act_mbv2_p128", authors.FRAME_CONFIGS["act_mbv2_p128"], Path(folder))
-    videos = authors.videos(1, 16)
+        model = authors.load("act_mbv2_p128", authors.FRAME_CONFIGS["act_mbv2_p128"], Path(folder)).to(device)
+    videos = authors.videos(1, 16).to(device)
 
     def answer(ask: dict[str, Any]) -> dict[str, float]:
         frames = videos.expand(ask["batch"], *videos.shape[1:]).contiguous()
-        with torch.inference_mode():
-            seconds = statistics.median(_times(lambda: model(frames), what["seconds"]))
+        with torch.inference_mode(), torch.autocast(device, torch.float16, enabled=half):
+            seconds = statistics.median(_times(lambda: model(frames).step_logits.cpu(), what["seconds"]))
         return {"video_ms": seconds * 1e3 / ask["batch"]}
 
     return answer

@@ -6,10 +6,11 @@ the weights of the parity fixtures, quantised on their videos (for speed: such w
 any other bundle, then without torch.
 
 
-A large matrix product in fp32, bf16 and int8, in the same rounds, says what the processor can do at most.
+A large matrix product in every precision, in the same rounds, says what the processor or GPU can do at most.
 
     python -m benchmarks.backends --name actnet [--bundle DIR] [--precisions fp32 bf16 int8] [--rounds 3]
     python -m benchmarks.backends --name tank-state --bundle bundles/tank-state
+    python -m benchmarks.backends --name actnet-cuda --device cuda --batches 1 8 32 --bundle DIR
 
 Without ``--bundle`` that of actnet_mbv2_p128 is made first (minutes); ``python -m benchmarks.actnet DIR`` keeps one.
 Then ``python -m benchmarks.backend_pages`` writes the tables and pictures of docs/backends.md.
@@ -19,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import statistics
 import subprocess
@@ -31,7 +33,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.backend_worker import leaving_steps
-from benchmarks.machine import processor, write_results
+from benchmarks.machine import graphics, processor, write_results
 from bundle.manifest import Manifest
 from bundle.store import read_manifest
 from service.cores import usable_cores
@@ -39,7 +41,9 @@ from service.cores import usable_cores
 ROOT = Path(__file__).resolve().parent.parent
 GIGA = 1e9
 
-VARIANTS = (
+Variant = tuple[str, str]
+
+VARIANTS: tuple[Variant, ...] = (
     ("torch", "fp32"),
     ("torchscript", "fp32"),
     ("onnxruntime-cpu", "fp32"),
@@ -48,15 +52,22 @@ VARIANTS = (
     ("onnxruntime-cpu", "int8"),
     ("openvino", "int8"),
 )
+GPU_VARIANTS: tuple[Variant, ...] = (
+    ("torch", "fp32"),
+    ("torch", "fp16"),
+    ("torchscript", "fp32"),
+    ("torchscript", "bf16"),
+    ("onnxruntime-cuda", "fp32"),
+    ("onnxruntime-cuda", "fp16"),
+)
 TORCH_BATCHES = (1, 4)
-"""Of the baseline: larger ones are slower than these, and take minutes."""
+"""Of the baseline on a processor: larger ones are slower than these, and take minutes."""
 
 DISTURBED = 0.05
 """Share of the processors that others may use while something is measured; else it is measured again."""
 
 TRIES = 4
 
-PEAKS = {"fp32": "peak_fp32", "bf16": "peak_bf16", "int8": "peak_int8"}
 POINT = "balanced"
 
 
@@ -142,14 +153,15 @@ def main() -> None:
             subprocess.run([sys.executable, "-m", "benchmarks.actnet", str(folder)], check=True, cwd=ROOT)
         rows = measure(folder, options)
     print(markdown(rows))
-    print(write_results("backends", options.name, rows))
+    print(write_results("backends", options.name, rows, graphics() if options.device == "cuda" else ""))
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--name", required=True, help="of the CSV, as actnet")
     parser.add_argument("--bundle", type=Path, help="of every format and precision that it holds; default: actnet's")
-    parser.add_argument("--precisions", nargs="+", default=["fp32", "bf16", "int8"])
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--precisions", nargs="+", default=["fp32", "fp16", "bf16", "int8"])
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 4, 8])
     parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--seconds", type=float, default=0.4, help="each graph is run for, in each round")
@@ -162,20 +174,21 @@ def measure(bundle: Path, options: argparse.Namespace) -> list[dict[str, object]
     manifest = read_manifest(bundle)
     peaks: dict[str, list[float]] = {}
     with ExitStack() as held:
-        peak = Worker(kind="peak", threads=options.threads)
+        peak = Worker(kind="peak", threads=options.threads, device=options.device)
         held.callback(peak.close)
         workers = {}
-        for backend, precision in VARIANTS:
+        for backend, precision in VARIANTS if options.device == "cpu" else GPU_VARIANTS:
             if is_held(manifest, backend, precision) and (backend == "torch" or precision in options.precisions):
                 said = {"backend": backend, "precision": precision, "bundle": str(bundle), "threads": options.threads}
-                worker = Worker(kind="variant", batches=options.batches, seconds=options.seconds, **said)
+                said |= {"batches": options.batches, "seconds": options.seconds, "device": options.device}
+                worker = Worker(kind="variant", **said)
                 held.callback(worker.close)
                 workers[backend, precision] = worker
         found = {
             (*variant, batch): Measured()
             for batch in options.batches
             for variant in workers
-            if variant[0] != "torch" or batch in TORCH_BATCHES
+            if variant[0] != "torch" or options.device == "cuda" or batch in TORCH_BATCHES
         }
         for _ in range(options.rounds):
             for name, value in peak.ask().items():
@@ -188,9 +201,11 @@ def measure(bundle: Path, options: argparse.Namespace) -> list[dict[str, object]
                     measured.add(worker.ask(batch=batch, point=POINT))
             worst = max(max(measured.others) for measured in found.values())
             print(f"a round done; others used up to {worst:.0%} of the processors", file=sys.stderr, flush=True)
-        told = {variant: worker.told for variant, worker in workers.items()}
-    machine = Machine(options.threads, {name: max(values) for name, values in peaks.items()})
-    torch = min((statistics.median(m.video_ms) for (b, *_), m in found.items() if b == "torch"), default=None)
+        told = {variant: worker.told | worker.ask(memory=True) for variant, worker in workers.items()}
+    highest = {name: max(values) for name, values in peaks.items() if name.startswith("peak_")}
+    machine = Machine(options.threads, highest, graphics() if options.device == "cuda" else processor())
+    plain = [m for (b, precision, _), m in found.items() if (b, precision) == ("torch", "fp32")]
+    torch = min((statistics.median(measured.video_ms) for measured in plain), default=None)
     return [
         _row(manifest, variant, measured, told[variant[0], variant[1]], machine, torch)
         for variant, measured in found.items()
@@ -199,10 +214,11 @@ def measure(bundle: Path, options: argparse.Namespace) -> list[dict[str, object]
 
 @dataclass(frozen=True)
 class Machine:
-    """What was measured of the machine: threads that were used, and the largest products' GFLOP/s."""
+    """The machine: threads that were used, the largest products' GFLOP/s, and the name of what did the work."""
 
     threads: int
     peaks: Mapping[str, float]
+    name: str
 
 
 def is_held(manifest: Manifest, backend: str, precision: str) -> bool:
@@ -212,7 +228,7 @@ def is_held(manifest: Manifest, backend: str, precision: str) -> bool:
         return manifest.name == "actnet_mbv2_p128"  # whose weights the fixtures' recipe makes
     if backend == "torchscript":
         return ("torchscript", "fp32") in held
-    return ("onnx", "int8" if precision == "int8" else "fp32") in held
+    return ("onnx", "fp32" if precision == "bf16" else precision) in held
 
 
 def _row(
@@ -225,7 +241,7 @@ def _row(
 ) -> dict[str, object]:
     backend, precision, batch = variant
     video_ms = statistics.median(measured.video_ms)
-    peak = machine.peaks[PEAKS[precision]]
+    peak = machine.peaks[f"peak_{precision}"]
 
     def rate(flops: float, ms: float) -> float:
         return 2 * flops / GIGA / (ms / 1e3)
@@ -253,10 +269,11 @@ def _row(
         "focus_share_of_peak": share(manifest.flops.focus, measured.focus_ms),
         "startup_s": round(told["startup_s"], 2),
         "rss_mb": round(told["rss_mb"]),
+        "device_mb": "" if math.isnan(told["device_mb"]) else round(told["device_mb"]),
         "rounds": len(measured.video_ms),
         "others_share": round(max(measured.others), 3),
         "video_ms_each": " ".join(f"{value:.1f}" for value in measured.video_ms),
-        "processor": processor(),
+        "processor": machine.name,
     }
 
 

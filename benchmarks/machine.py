@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import datetime
 import re
+import shutil
+import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -21,17 +23,46 @@ def processor() -> str:
     return found[1] if found else "unknown"
 
 
-def machine_name() -> str:
-    """Processor model and usable cores, as one word: ``amd-epyc-2c``."""
-    words = re.sub(r"\(.*?\)|CPU|Processor|@.*", " ", processor())
+def graphics() -> str:
+    """The first NVIDIA GPU's name, as its driver gives it; empty where there is none."""
+    return next(iter(_asked_of_gpu("--query-gpu=name")), "")
+
+
+def graphics_megabytes(pid: int) -> float:
+    """Device memory that a process holds; NaN where the driver does not tell."""
+    for line in _asked_of_gpu("--query-compute-apps=pid,used_memory"):
+        owner, _, mebibytes = line.partition(", ")
+        if owner == str(pid) and mebibytes.isdigit():
+            return int(mebibytes) * 1024**2 / 1e6
+    return float("nan")
+
+
+def _asked_of_gpu(query: str) -> list[str]:
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return []
+    asked = subprocess.run([program, query, "--format=csv,noheader,nounits"], capture_output=True, text=True)
+    return asked.stdout.splitlines() if asked.returncode == 0 else []
+
+
+def machine_name(device: str = "") -> str:
+    """Processor model, or that device, and usable cores, as one word: ``amd-epyc-2c``, ``nvidia-l4-8c``."""
+    words = re.sub(r"\(.*?\)|CPU|Processor|@.*", " ", device or processor())
     return "-".join([*re.findall(r"[A-Za-z0-9]+", words.lower()), f"{usable_cores()}c"])
 
 
-def write_results(benchmark: str, variant: str, rows: Sequence[Mapping[str, object]]) -> Path:
-    """Write ``<benchmark>_<machine>_<variant>_<date>.csv`` and return its path; the first row names the columns."""
+def write_results(benchmark: str, variant: str, rows: Sequence[Mapping[str, object]], device: str = "") -> Path:
+    """Write ``<benchmark>_<machine>_<variant>_<date>.csv`` and return its path; the first row names the columns.
+
+    Args:
+        benchmark: its module's name.
+        variant: of the benchmark, as a bundle's name.
+        rows: with the same columns.
+        device: what did the work, if not the processor.
+    """
     RESULTS.mkdir(exist_ok=True)
     day = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
-    path = RESULTS / f"{benchmark}_{machine_name()}_{variant}_{day}.csv"
+    path = RESULTS / f"{benchmark}_{machine_name(device)}_{variant}_{day}.csv"
     with path.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.DictWriter(stream, fieldnames=list(rows[0]), lineterminator="\n")
         writer.writeheader()
@@ -45,8 +76,23 @@ def newest_results(benchmark: str, variant: str = "*") -> list[dict[str, str]]:
     Raises:
         FileNotFoundError: it has none.
     """
-    paths = sorted(RESULTS.glob(f"{benchmark}_*_{variant}_*.csv"), key=lambda path: path.stem.rsplit("_", 1)[-1])
+    paths = _by_day(benchmark, variant)
     if not paths:
         raise FileNotFoundError(f"no results of {benchmark}; run python -m benchmarks.{benchmark}")
-    with paths[-1].open(newline="", encoding="utf-8") as stream:
+    return _rows(paths[-1])
+
+
+def newest_of_each_machine(benchmark: str) -> list[dict[str, str]]:
+    """The rows of the newest CSV of a benchmark that each machine has."""
+    newest = {path.stem.split("_")[1]: path for path in _by_day(benchmark, "*")}
+    return [row for machine in sorted(newest) for row in _rows(newest[machine])]
+
+
+def _by_day(benchmark: str, variant: str) -> list[Path]:
+    """The oldest first."""
+    return sorted(RESULTS.glob(f"{benchmark}_*_{variant}_*.csv"), key=lambda path: path.stem.rsplit("_", 1)[-1])
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as stream:
         return list(csv.DictReader(stream))

@@ -6,7 +6,8 @@ precision, and leaves by the rule that serves.
     python -m benchmarks.precisions --data ../shared/datasets/tank_state --checkpoint runs/x/last.pt --calibration FILE
 
 exports the checkpoint in every format and precision first, int8 with its ranges and thresholds from the training split,
-and then measures on the validation split. ``--bundle DIR`` measures what a bundle holds already.
+and then measures on the validation split. ``--bundle DIR`` measures what a bundle holds already. Where there is a GPU,
+``--reduced fp16`` gives it something to compute, and the results are those of ``precisions-cuda``.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.backends import VARIANTS
-from benchmarks.machine import write_results
+from benchmarks.backends import GPU_VARIANTS, VARIANTS
+from benchmarks.machine import graphics, write_results
 from benchmarks.shipped_model import BATCH, ROOT, Answers, answer_all, row
 from bundle.store import Bundle, load_bundle
 from service.cores import usable_cores
@@ -39,23 +40,25 @@ def main() -> None:
     parser.add_argument("--bundle", type=Path, default=ROOT / "bundles" / "tank-state")
     parser.add_argument("--checkpoint", type=Path, help="to export, in place of a bundle")
     parser.add_argument("--calibration", type=Path, help="of the checkpoint, from `adafocus calibrate`")
+    parser.add_argument("--reduced", choices=("int8", "fp16"), default="int8", help="precision to export beside fp32")
     options = parser.parse_args()
     with ExitStack() as held:
         folder = options.bundle
         if options.checkpoint is not None:
             folder = Path(held.enter_context(tempfile.TemporaryDirectory())) / options.checkpoint.parent.name
-            export(options.checkpoint, options.calibration, options.data, folder)
+            export(options.checkpoint, options.calibration, options.data, folder, options.reduced)
         rows = measure(load_bundle(folder), list_clips(options.data, options.split).clips)
     print(markdown(rows))
-    print(write_results("precisions", rows[0]["name"], rows))
+    cuda = any(row["backend"] == "onnxruntime-cuda" for row in rows)
+    print(write_results("precisions-cuda" if cuda else "precisions", str(rows[0]["name"]), rows, graphics()))
 
 
-def export(checkpoint: Path, calibration: Path | None, data: Path, folder: Path) -> None:
-    """Make a bundle of every format and precision that a processor computes in; its training split makes int8."""
+def export(checkpoint: Path, calibration: Path | None, data: Path, folder: Path, reduced: str) -> None:
+    """Make a bundle of every format, in fp32 and another precision; the training split makes int8."""
     program = Path(sys.executable).with_name("adafocus")
     what = ["--checkpoint", checkpoint, "--data", data, "--out", folder]
     what += ["--calibration", calibration] if calibration is not None else []
-    kinds = ["--format", "onnx,torchscript", "--precision", "fp32,int8"]
+    kinds = ["--format", "onnx,torchscript", "--precision", f"fp32,{reduced}"]
     subprocess.run([program, "export", *what, *kinds], check=True)
 
 
@@ -63,7 +66,8 @@ def measure(bundle: Bundle, clips: tuple[Clip, ...]) -> list[dict[str, object]]:
     """A row for each backend, precision and operating point that can be run here."""
     rows: list[dict[str, object]] = []
     exact: Answers | None = None
-    for backend, precision in sorted(VARIANTS, key=lambda variant: variant != ("onnxruntime-cpu", "fp32")):
+    variants = dict.fromkeys((("onnxruntime-cpu", "fp32"), *VARIANTS, *GPU_VARIANTS))
+    for backend, precision in variants:
         try:
             runner = open_runner(bundle, RunnerOptions(usable_cores(), (BATCH,), backend, precision))
         except RunnerError:

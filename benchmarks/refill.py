@@ -7,7 +7,7 @@ decoding is timed, and each leaves at a step drawn beforehand, so that both side
 With ``--threads 1`` the same is told in processor time, which is what it would take alone on a processor: a graph run
 then stays on the thread that asks for it. On a machine that others use too, only that can be compared.
 
-    python -m benchmarks.refill [--bundle DIR] [--videos 200] [--rounds 5] [--threads 2]
+    python -m benchmarks.refill [--bundle DIR] [--videos 200] [--rounds 5] [--threads 2] [--backend onnxruntime-cuda]
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.machine import write_results
+from benchmarks.machine import graphics, write_results
 from bundle.store import Bundle, load_bundle
 from service.cores import usable_cores
 from service.engine.core import Engine, running
@@ -172,11 +172,12 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--batches", type=int, nargs="+", default=[4, 8, 16])
     parser.add_argument("--threads", type=int, default=usable_cores(), help="of a graph run")
-    parser.add_argument("--precision", choices=("fp32", "int8"), help="default: the fastest of the bundle here")
+    parser.add_argument("--backend", choices=("onnxruntime-cpu", "onnxruntime-cuda"), default="onnxruntime-cpu")
+    parser.add_argument("--precision", choices=("fp32", "fp16", "int8"), help="default: the fastest of the bundle here")
     parser.add_argument("--means", type=int, nargs="+", default=[4, 6, 8, 10], help="mean exit steps, of 16")
     ask = parser.parse_args()
     bundle = load_bundle(ask.bundle)
-    steps = bundle.manifest.steps
+    steps, device = bundle.manifest.steps, graphics() if ask.backend == "onnxruntime-cuda" else ""
     rows = []
     for batch in ask.batches:
         for sixteenths in ask.means:
@@ -187,7 +188,7 @@ def main() -> None:
             for _ in range(ask.rounds):  # A B A B: both sides see the same noise
                 runner = open_runner(
                     bundle,
-                    RunnerOptions(ask.threads, batch_sizes_up_to(batch), "onnxruntime-cpu", ask.precision),
+                    RunnerOptions(ask.threads, batch_sizes_up_to(batch), ask.backend, ask.precision),
                 )
                 runner.warm_up()
                 begun = time.process_time()
@@ -224,7 +225,9 @@ def main() -> None:
                 }
             )
             print(rows[-1], flush=True)
-            written = write_results("refill", f"{bundle.manifest.name}_onnxruntime-cpu", rows)  # it may be stopped
+            # After each, as it may be stopped.
+            name = "refill-cuda" if device else "refill"
+            written = write_results(name, f"{bundle.manifest.name}_{ask.backend}", rows, device)
     print(written)
 
 

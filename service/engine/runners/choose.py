@@ -85,6 +85,7 @@ class Backend:
         format: of the graphs that it reads.
         precisions: what it can compute in, fastest first, and the precision of the graphs that it reads for it.
         on_processor: it needs no other device.
+        pads_ahead: batches of one video's steps are padded, too: a size of its own costs more than the padding.
         environment: variables that its libraries read when they are loaded; what the user has set stays.
     """
 
@@ -94,6 +95,7 @@ class Backend:
     format: GraphFormat
     precisions: Mapping[Precision, Precision]
     on_processor: bool = True
+    pads_ahead: bool = False
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -114,6 +116,7 @@ BACKENDS: Mapping[str, Backend] = {
         "onnx",
         {"fp16": "fp16", "fp32": "fp32"},
         on_processor=False,
+        pads_ahead=True,
     ),
     "openvino": Backend(
         ("openvino",),
@@ -127,7 +130,7 @@ BACKENDS: Mapping[str, Backend] = {
         "torch",
         (f"{_ROOM}.torchscript", "open_executor"),
         "torchscript",
-        {"fp32": "fp32"},
+        {"fp32": "fp32", "bf16": "fp32"},  # bf16 only when asked for: it takes a GPU
         # OpenMP's threads else spin between two graph runs, on the decoders' processors.
         environment={"OMP_WAIT_POLICY": "PASSIVE"},
     ),
@@ -234,7 +237,7 @@ def _open(bundle: Bundle, options: RunnerOptions, name: str, here: Abilities) ->
     precision = choose_precision(backend, bundle.manifest, options.precision, here) or options.precision or "fp32"
     graphs = graphs_of(bundle.manifest, backend.format, backend.precisions[precision])
     files = {component: bundle.file(graph) for component, graph in graphs.items()}
-    if backend.on_processor and precision not in here.precisions:
+    if precision == "int8" and precision not in here.precisions:
         logger.warning("slower and less exact than fp32 on this processor", extra={"fields": {"precision": precision}})
     for variable, value in backend.environment.items():
         os.environ.setdefault(variable, value)
@@ -248,6 +251,7 @@ def _open(bundle: Bundle, options: RunnerOptions, name: str, here: Abilities) ->
         precision=precision,
         batch_sizes=options.batch_sizes,
         look_ahead=options.look_ahead,
+        pad_ahead=backend.pads_ahead,
     )
 
 

@@ -57,8 +57,9 @@ class GraphRunner:
         precision: that the graphs are computed in.
         batch_sizes: ascending; a batch is padded with zero rows to the next of them, so that no request meets a
             shape that the runtime has not planned for.
-        look_ahead: steps of one video that a batch may hold, if the graphs can; 1: none. Such a batch is not padded:
-            every size up to this is planned.
+        look_ahead: steps of one video that a batch may hold, if the graphs can; 1: none.
+        pad_ahead: pad such a batch, too, with steps after the last, which none before them sees. Else every size up to
+            ``look_ahead`` is planned, and padding, which a processor would compute, is saved.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class GraphRunner:
         precision: Precision,
         batch_sizes: Sequence[int],
         look_ahead: int = 1,
+        pad_ahead: bool = False,
     ) -> None:
         self.backend = backend
         self.precision: Precision = precision
@@ -81,6 +83,7 @@ class GraphRunner:
         self._graphs = graphs
         self._inputs = {name: frozenset(spec.name for spec in graph.inputs) for name, graph in graphs.items()}
         self._batch_sizes = tuple(batch_sizes)
+        self._pad_ahead = pad_ahead
         self._wholes: list[tuple[Array, Array]] = []
 
     def padded(self, rows: int) -> int:
@@ -119,7 +122,8 @@ class GraphRunner:
 
     def warm_up(self) -> None:
         """Run both graphs once at every planned batch size, the largest first: memory then grows only once."""
-        ahead = [(size, 1) for size in range(2, self.look_ahead + 1)]
+        sizes = {self.padded(size) if self._pad_ahead else size for size in range(2, self.look_ahead + 1)}
+        ahead = [(size, 1) for size in sizes]
         for size, videos in sorted([*ahead, *((size, size) for size in self._batch_sizes)], reverse=True):
             for name, graph in self._graphs.items():
                 self._run(name, example_feeds(graph, size, videos))
@@ -133,8 +137,8 @@ class GraphRunner:
         rows = len(feeds["frames"])
         wanted = {key: value for key, value in feeds.items() if key in self._inputs[component]}
         ahead = any(len(value) < rows for value in wanted.values())
-        size = rows if ahead else self.padded(rows)
-        padded = wanted if ahead else {key: self._whole(value, size) for key, value in wanted.items()}
+        size = rows if ahead and not self._pad_ahead else self.padded(rows)
+        padded = {key: self._whole(value, size) if len(value) == rows else value for key, value in wanted.items()}
         outputs = self._executor.run(component, padded)
         cut = {key: value if rows == size else value[:rows] for key, value in outputs.items()}
         self._wholes = [(wanted[key], padded[key]) for key in wanted] + [(cut[key], outputs[key]) for key in cut]

@@ -1,4 +1,6 @@
-"""TorchScript, on CUDA where torch has it and else on the processor. The one file of the service that imports torch.
+"""TorchScript, on CUDA where torch has it and else on the processor; on CUDA in bfloat16, too.
+
+The one file of the service that imports torch.
 
 Nothing imports this module statically: `choose` loads it by name when the backend is asked for.
 """
@@ -20,11 +22,24 @@ logger = logging.getLogger("adafocus.runner")
 
 
 class TorchScriptModules:
-    """A frozen module per graph, on one device."""
+    """A frozen module per graph, on one device.
 
-    def __init__(self, files: Mapping[Component, Path], graphs: Graphs, threads: int, device: torch.device) -> None:
+    In bfloat16 torch's autocast decides: products and convolutions in it, and all that has to be exact (indices, sums,
+    the cutting of patches) in what the graph says.
+    """
+
+    def __init__(
+        self,
+        files: Mapping[Component, Path],
+        graphs: Graphs,
+        threads: int,
+        device: torch.device,
+        *,
+        bfloat16: bool = False,
+    ) -> None:
         self._graphs = graphs
         self._device = device
+        self._bfloat16 = bfloat16
         self._threads_before = torch.get_num_threads()
         torch.set_num_threads(threads)  # of the whole process, which has no other use for torch
         self._modules = {name: _load(file, device) for name, file in files.items()}
@@ -35,9 +50,13 @@ class TorchScriptModules:
         inputs = [torch.from_numpy(np.ascontiguousarray(feeds[spec.name])).to(self._device) for spec in graph.inputs]
         try:
             # Without profiling, a new batch size is not an occasion to compile again.
-            with torch.inference_mode(), torch.jit.optimized_execution(False):  # type: ignore[attr-defined]
+            with (
+                torch.inference_mode(),
+                torch.jit.optimized_execution(False),  # type: ignore[attr-defined]
+                torch.autocast(self._device.type, torch.bfloat16, enabled=self._bfloat16),
+            ):
                 outputs = self._modules[component](*inputs)
-                arrays = [output.cpu().numpy() for output in outputs]
+                arrays = [output.float().cpu().numpy() for output in outputs]
         except RuntimeError as error:
             raise RunnerError(f"the {component} graph failed") from error
         return {spec.name: array for spec, array in zip(graph.outputs, arrays, strict=True)}
@@ -54,11 +73,16 @@ def open_executor(
     """Both graphs on the first CUDA device if there is one, else on the processor.
 
     Raises:
-        RunnerError: a file cannot be loaded.
+        RunnerError: a file cannot be loaded, or bf16 was asked for and there is no CUDA device.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    bfloat16 = precision == "bf16"
+    if bfloat16 and device.type != "cuda":
+        raise RunnerError("backend torchscript computes in bf16 on CUDA only, and there is none here; openvino does it")
+    # fp32 means fp32: torch's convolutions would round their operands to 10 bits.
+    torch.backends.cudnn.allow_tf32 = False
     logger.info("torch serves", extra={"fields": {"torch": torch.__version__, "device": str(device)}})
-    return TorchScriptModules(files, graphs, threads, device)
+    return TorchScriptModules(files, graphs, threads, device, bfloat16=bfloat16)
 
 
 def _load(file: Path, device: torch.device) -> torch.jit.ScriptModule:

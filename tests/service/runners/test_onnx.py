@@ -1,8 +1,7 @@
-"""What of the CUDA path can be seen without a GPU, and with one."""
+"""What of the CUDA path can be seen without a GPU; `test_gpu` has what takes one."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,11 +13,7 @@ from bundle.store import Bundle
 from export.frames import texture
 from service.engine.runners import onnx
 from service.engine.runners.base import Array, Component, Float32, Runner, RunnerError
-from service.engine.runners.choose import RunnerOptions, open_runner
 from service.engine.runners.graphs import COMPONENTS, Executor, GraphRunner, Graphs, graphs_of
-
-CUDA_LOGITS = 1e-3
-"""Largest difference of a logit on a GPU from the processor's, both in fp32."""
 
 
 class Sent:
@@ -66,14 +61,37 @@ def two_steps(opened: Runner, rows: int) -> np.ndarray:
 def test_bound_inputs_and_outputs_change_no_answer(frame_bundle: Bundle, rows: int) -> None:
     files, graphs = parts(frame_bundle)
     options = ort.SessionOptions()
-    sessions = {name: ort.InferenceSession(str(file), options) for name, file in files.items()}
-    bound = runner(onnx.DeviceSessions(sessions, graphs, "cpu"), graphs)
+    executor = onnx.DeviceSessions(lambda name: ort.InferenceSession(str(files[name]), options), graphs, "cpu")
+    bound = runner(executor, graphs)
     plain = runner(onnx.open_cpu(files, graphs, 1, "fp32"), graphs)
     np.testing.assert_array_equal(two_steps(bound, rows), two_steps(plain, rows))
     with pytest.raises(RunnerError, match="the glance graph failed"):
         bound.glance(texture(1, 32), np.zeros((1, bound.widths.policy), np.float32))
     bound.close()
     plain.close()
+
+
+def test_no_convolution_on_a_device_meets_a_second_size(frame_bundle: Bundle) -> None:
+    """Steps of one video are padded to a planned size, and each size has a session: another would plan anew."""
+    files, graphs = parts(frame_bundle)
+    options = ort.SessionOptions()
+    executor = onnx.DeviceSessions(lambda name: ort.InferenceSession(str(files[name]), options), graphs, "cpu")
+    sizes = (1, 2, 4)
+    ahead = GraphRunner(
+        executor, graphs, backend="x", precision="fp32", batch_sizes=sizes, look_ahead=4, pad_ahead=True
+    )
+    ahead.warm_up()
+    warmed = executor.sizes
+    assert warmed == {"glance": list(sizes), "focus": list(sizes)}
+    one_by_one = two_steps(ahead, 1)[:, 0]
+    video = np.concatenate([texture(1, 64, seed=step) for step in range(2)] + [texture(1, 64, seed=2)])
+    glance = ahead.glance(video, np.zeros((1, ahead.widths.policy), np.float32))
+    start = np.zeros((1, ahead.widths.pooled), np.float32)
+    focus = ahead.focus(video, glance.patch_centre, glance.feature, start, np.arange(3))
+    assert focus.logits.shape[0] == focus.pooled_state.shape[0] == glance.policy_state.shape[0] == 3
+    np.testing.assert_allclose(focus.logits[:2], one_by_one, atol=1e-4)
+    assert executor.sizes == warmed
+    ahead.close()
 
 
 @pytest.mark.parametrize("rows", [1, 3, 4])
@@ -106,7 +124,7 @@ def test_falling_back_to_the_processor_is_an_error(frame_bundle: Bundle, monkeyp
     """As where the driver is there and the device is not: ONNX Runtime then gives a session on the processor."""
     files, graphs = parts(frame_bundle)
     monkeypatch.setattr(onnx, "_load_cuda", lambda: " (cuDNN is missing)")
-    monkeypatch.setattr(onnx, "cuda_options", dict)
+    monkeypatch.setattr(onnx, "cuda_options", lambda precision: {})
     with (
         pytest.warns(UserWarning, match="CUDAExecutionProvider"),
         pytest.raises(
@@ -114,23 +132,3 @@ def test_falling_back_to_the_processor_is_an_error(frame_bundle: Bundle, monkeyp
         ),
     ):
         onnx.open_cuda(files, graphs, 1, "fp32")
-
-
-@pytest.fixture(scope="module")
-def on_gpu(frame_bundle: Bundle) -> Runner:
-    """A runner on a GPU. Where none is, its tests are skipped, or fail if a GPU is required."""
-    try:
-        return open_runner(frame_bundle, RunnerOptions(1, (1, 2, 4), "onnxruntime-cuda", "fp32"))
-    except RunnerError as error:
-        if os.environ.get("ADAFOCUS_REQUIRE_GPU") == "1":
-            pytest.fail(f"a GPU is required here: {error}")
-        pytest.skip(f"needs a GPU: {error}")
-
-
-@pytest.mark.gpu
-@pytest.mark.parametrize("rows", [1, 3, 4])
-def test_cuda_answers_as_the_processor(on_gpu: Runner, frame_bundle: Bundle, rows: int) -> None:
-    files, graphs = parts(frame_bundle)
-    plain = runner(onnx.open_cpu(files, graphs, 1, "fp32"), graphs)
-    on_gpu.warm_up()
-    np.testing.assert_allclose(two_steps(on_gpu, rows), two_steps(plain, rows), atol=CUDA_LOGITS)

@@ -1,0 +1,81 @@
+"""What a service answers end to end: uploads, decoding, graphs and early exit together, over the clients it serves.
+
+A closed loop: so many clients each wait for their answer before they ask again. The clips are sent over loopback by a
+process of its own on the same machine.
+
+    python -m benchmarks.throughput --bundle DIR --backend onnxruntime-cuda --precision fp16 [--exits full balanced]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from benchmarks.machine import graphics, processor, write_results
+from benchmarks.service_process import ROOT, running_service
+from bundle.store import read_manifest
+from service.cores import usable_cores
+
+
+def main() -> None:
+    """Measure, print, and write the CSV."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("clips", type=Path, nargs="*", default=[ROOT / "samples"])
+    parser.add_argument("--bundle", type=Path, default=ROOT / "bundles" / "tank-state")
+    parser.add_argument("--backend", default="onnxruntime-cpu")
+    parser.add_argument("--precision", default="fp32")
+    parser.add_argument("--exits", nargs="+", default=["full", "balanced"], help="operating points")
+    parser.add_argument("--clients", type=int, nargs="+", default=[1, 4, 16, 32])
+    parser.add_argument("--requests", type=int, default=400, help="of each measurement with several clients")
+    parser.add_argument("--max-batch", type=int, default=32)
+    ask = parser.parse_args()
+    name = read_manifest(ask.bundle).name
+    device = graphics() if ask.backend == "onnxruntime-cuda" else ""
+    environment = {
+        "ADAFOCUS_PRECISION": ask.precision,
+        "ADAFOCUS_MAX_BATCH": str(ask.max_batch),
+        "ADAFOCUS_DRAIN_GRACE_SECONDS": "0",
+    }
+    rows = []
+    options = ("--bundle", str(ask.bundle), "--backend", ask.backend)
+    with running_service(*options, environment=environment) as service:
+        load(service.url, ask.clips, "full", max(ask.clients), 2 * max(ask.clients))  # every decoder has worked once
+        for point in ask.exits:
+            for clients in ask.clients:
+                requests = ask.requests if clients > 1 else max(50, ask.requests // 8)
+                said = load(service.url, ask.clips, point, clients, requests)
+                rows.append(
+                    {
+                        "bundle": name,
+                        "backend": ask.backend,
+                        "precision": ask.precision,
+                        "exit": point,
+                        "clients": clients,
+                        "answers_per_s": round(said["throughput"], 1),
+                        **{f"{key}_ms": round(value, 1) for key, value in said["latency_ms"].items()},
+                        "share_of_full": round(said["share_of_full"], 3),
+                        "statuses": " ".join(f"{status}:{count}" for status, count in said["statuses"].items()),
+                        "requests": requests,
+                        "max_batch": ask.max_batch,
+                        "cores": usable_cores(),
+                        "ready_s": round(service.seconds_to_ready, 1),
+                        "processor": device or processor(),
+                    }
+                )
+                print(rows[-1], flush=True)
+    print(write_results("throughput", f"{name}-{ask.precision}_{ask.backend}", rows, device))
+
+
+def load(url: str, clips: list[Path], point: str, clients: int, requests: int) -> dict[str, dict[str, float]]:
+    """The report of `adafocus bench`."""
+    program = Path(sys.executable).with_name("adafocus")
+    what = ["--url", url, "--exit", point, "--concurrency", str(clients), "--requests", str(requests), "--json"]
+    ran = subprocess.run([program, "bench", *what, *clips], check=True, capture_output=True, text=True)
+    return json.loads(ran.stdout)
+
+
+if __name__ == "__main__":
+    main()
