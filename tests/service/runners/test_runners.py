@@ -134,3 +134,9 @@ def test_inputs_that_do_not_fit_are_errors_of_the_runner(frame_runner: Runner) -
         frame_runner.glance(noise(1, 64), too_wide)
     with pytest.raises(RunnerError, match="5 rows do not fit the largest batch, 4"):
         frame_runner.padded(5)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+def test_torchscript_in_bf16_takes_a_gpu(frame_bundle: Bundle) -> None:
+    with pytest.raises(RunnerError, match="computes in bf16 on CUDA only, and there is none here; openvino does it"):
+        open_runner(frame_bundle, options("torchscript", "bf16"))
