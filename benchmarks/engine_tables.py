@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from benchmarks.machine import newest_results
 
 Row = Mapping[str, str]
+Cell = str | Callable[[Row], str]
+"""What a column shows of a row: one of its results as it is, or what is made of several."""
 
 
 def refill_rows(rows: Iterable[Row]) -> str:
     """Videos per second against static batching."""
     return _table(
-        ("batch", "mean exit step", "static, videos/s", "refilled, videos/s", "ratio", "time outside the graphs"),
-        (
-            (
-                row["batch"],
-                f"{row['mean_exit_step']} of {row['steps']}",
-                row["static_videos_per_s"],
-                row["refill_videos_per_s"],
-                f"{row['ratio']}×",
-                f"{float(row['share_outside_graphs']):.1%}",
-            )
-            for row in rows
-        ),
+        rows,
+        ("batch", "batch"),
+        ("mean exit step", _exit_step),
+        ("static, videos/s", "static_videos_per_s"),
+        ("refilled, videos/s", "refill_videos_per_s"),
+        ("ratio", lambda row: f"{row['ratio']}×"),
+        ("time outside the graphs", _percent("share_outside_graphs")),
     )
 
 
@@ -42,113 +39,97 @@ def refill() -> str:
 def refill_cpu() -> str:
     """The same in processor time of one thread."""
     return _table(
-        ("batch", "mean exit step", "static, ms a video", "refilled, ms a video", "ratio", "outside the graphs"),
-        (
-            (
-                row["batch"],
-                f"{row['mean_exit_step']} of {row['steps']}",
-                row["static_cpu_ms_per_video"],
-                row["refill_cpu_ms_per_video"],
-                f"{row['cpu_ratio']}×",
-                f"{float(row['cpu_share_outside_graphs']):.1%}",
-            )
-            for row in newest_results("refill-cpu")
-        ),
+        newest_results("refill-cpu"),
+        ("batch", "batch"),
+        ("mean exit step", _exit_step),
+        ("static, ms a video", "static_cpu_ms_per_video"),
+        ("refilled, ms a video", "refill_cpu_ms_per_video"),
+        ("ratio", lambda row: f"{row['cpu_ratio']}×"),
+        ("outside the graphs", _percent("cpu_share_outside_graphs")),
     )
 
 
 def overhead() -> str:
     """What the service adds."""
     return _table(
-        ("`exit`", "in one process, ms", "served, ms", "added, ms", "added to its own times, ms"),
-        (
-            (
-                f"`{row['exit']}`",
-                row["alone_ms"],
-                row["served_ms"],
-                row["added_ms"],
-                row.get("added_to_reported_ms", "–"),
-            )
-            for row in newest_results("overhead")
-        ),
+        newest_results("overhead"),
+        ("`exit`", _exit),
+        ("in one process, ms", "alone_ms"),
+        ("served, ms", "served_ms"),
+        ("added, ms", "added_ms"),
+        ("added to its own times, ms", "added_to_reported_ms"),
+    )
+
+
+def throughput() -> str:
+    """The shipped bundle's service on a processor, in a closed loop."""
+    return _table(
+        newest_results("throughput", "tank-state-fp32_onnxruntime-cpu"),
+        ("`exit`", _exit),
+        ("clients", "clients"),
+        ("answers/s", "answers_per_s"),
+        ("p50, ms", "p50_ms"),
+        ("p95, ms", "p95_ms"),
+        ("p99, ms", "p99_ms"),
+        ("of the full price", _percent("share_of_full")),
     )
 
 
 def first_step() -> str:
     """First event against the whole answer."""
     return _table(
-        ("model", "clip", "first step, ms", "whole answer, ms", "share"),
-        (
-            (row["model"], row["clip"], row["first_step_ms"], row["full_answer_ms"], row["first_step_share"])
-            for row in newest_results("first_step")
-        ),
+        newest_results("first_step"),
+        ("model", "model"),
+        ("clip", "clip"),
+        ("first step, ms", "first_step_ms"),
+        ("whole answer, ms", "full_answer_ms"),
+        ("share", "first_step_share"),
     )
 
 
 def plans() -> str:
     """Frames decoded and time, per clip."""
     return _table(
-        (
-            "clip",
-            "frames",
-            "scan, ms",
-            "first step, ms (frames)",
-            "… decoding all",
-            "16 steps, ms (frames)",
-            "… decoding all",
-        ),
-        (
-            (
-                row["clip"],
-                row["frames"],
-                row["scan_ms"],
-                *(
-                    f"{row[f'{what}_ms{way}']} ({row[f'{what}_frames{way}']})"
-                    for what in ("first_step", "all_steps")
-                    for way in ("", "_decoding_all")
-                ),
-            )
-            for row in newest_results("plans")
-        ),
+        newest_results("plans"),
+        ("clip", "clip"),
+        ("frames", "frames"),
+        ("scan, ms", "scan_ms"),
+        ("first step, ms (frames)", _ms_and_frames("first_step")),
+        ("… decoding all", _ms_and_frames("first_step", "_decoding_all")),
+        ("16 steps, ms (frames)", _ms_and_frames("all_steps")),
+        ("… decoding all", _ms_and_frames("all_steps", "_decoding_all")),
     )
 
 
 def lookahead_full() -> str:
     """What looking ahead saves where nobody leaves."""
     return _table(
-        ("model", "runtime", "steps at once", "ms per video", "of one by one", "× torch"),
-        (
-            (
-                row["model"],
-                f"{row['backend']} {row['precision']}",
-                row["ahead"],
-                row["ms_per_video"],
-                row["of_one_by_one"],
-                row["times_torch"] or "–",
-            )
-            for row in newest_results("lookahead")
-            if row["exit"] == "full"
-        ),
+        [row for row in newest_results("lookahead") if row["exit"] == "full"],
+        ("model", "model"),
+        ("runtime", _runtime),
+        ("steps at once", "ahead"),
+        ("ms per video", "ms_per_video"),
+        ("of one by one", "of_one_by_one"),
+        ("× torch", lambda row: row["times_torch"] or "–"),
     )
 
 
 def lookahead_exit() -> str:
     """What looking beyond the exit would save, and cost."""
+    kept = ("onnxruntime-cpu", "fp32")
     return _table(
-        ("model", "runtime", "exit steps", "steps at once", "steps computed", "ms per video", "of one by one"),
-        (
-            (
-                row["model"],
-                f"{row['backend']} {row['precision']}",
-                row["exit"],
-                row["ahead"],
-                row["frames_computed"],
-                row["ms_per_video"],
-                row["of_one_by_one"],
-            )
+        [
+            row
             for row in newest_results("lookahead")
-            if row["exit"] != "full" and row["backend"] == "onnxruntime-cpu" and row["precision"] == "fp32"
-        ),
+            if row["exit"] != "full" and (row["backend"], row["precision"]) == kept
+        ],
+        ("model", "model"),
+        ("runtime", _runtime),
+        ("exit steps", "exit"),
+        ("steps at once", "ahead"),
+        ("steps computed", "frames_computed"),
+        ("ms per video", "ms_per_video"),
+        ("of one by one", "of_one_by_one"),
     )
 
 
@@ -157,6 +138,7 @@ PAGES = {
         "refill_all": refill_all,
         "refill_cpu": refill_cpu,
         "overhead": overhead,
+        "throughput": throughput,
         "lookahead_full": lookahead_full,
         "first_step": first_step,
         "plans": plans,
@@ -165,7 +147,27 @@ PAGES = {
 }
 
 
-def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    columns = tuple(head)
-    lines = [columns, ("---",) * len(columns), *rows]
+def _exit(row: Row) -> str:
+    return f"`{row['exit']}`"
+
+
+def _exit_step(row: Row) -> str:
+    return f"{row['mean_exit_step']} of {row['steps']}"
+
+
+def _runtime(row: Row) -> str:
+    return f"{row['backend']} {row['precision']}"
+
+
+def _percent(name: str) -> Cell:
+    return lambda row: f"{float(row[name]):.1%}"
+
+
+def _ms_and_frames(what: str, way: str = "") -> Cell:
+    return lambda row: f"{row[f'{what}_ms{way}']} ({row[f'{what}_frames{way}']})"
+
+
+def _table(rows: Iterable[Row], *columns: tuple[str, Cell]) -> str:
+    lines = [[name for name, _ in columns], ["---"] * len(columns)]
+    lines += [[row[cell] if isinstance(cell, str) else cell(row) for _, cell in columns] for row in rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

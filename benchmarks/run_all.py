@@ -24,6 +24,7 @@ def main() -> None:
         plan: list[list[str]] = [
             ["footprint"],
             ["overhead"],
+            ["throughput", "--clients", "1", "4", "16", "--max-batch", "8"],
             ["plans"],
             ["isolation"],
             ["actnet", paper],
