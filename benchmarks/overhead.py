@@ -5,7 +5,9 @@ the number of threads that is faster here, of all processors and one. B: the sam
 loopback, over a bare socket: a client's own time is not the service's. A A B B A A B B, of which every second counts:
 either empties the processor's caches for the other, and an idle service has no such neighbour. The medians' difference
 is what is added. Beside it, what is added to the times that the answer itself reports for decoding and the graphs: less
-where a frame is decoded while another is looked at.
+where a frame is decoded while another is looked at. And what a request takes in which nothing is done, `GET /healthz`,
+right after another and after a pause: the difference is one waking of a processor that slept, of which a classification
+has half a dozen.
 
 Run ``python -m benchmarks.overhead [--rounds 100]``.
 """
@@ -33,6 +35,8 @@ from video.decoder import FrameStream
 from video.probe import open_video
 from video.sampler import wanted_frames
 from video.transform import Geometry
+
+PAUSE_SECONDS = 0.015
 
 
 def alone(bundle: Bundle, runner: Runner, clip: bytes, point: str) -> None:
@@ -75,13 +79,24 @@ class Client:
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def classify(self, clip: bytes, point: str) -> bytes:
+        """The answer's body."""
+        return self._ask(f"POST /classify?exit={point}", clip)
+
+    def health(self, pause: float) -> float:
+        """Seconds that the service takes to say that it is alive, after a pause in seconds."""
+        time.sleep(pause)
+        begun = time.perf_counter()
+        self._ask("GET /healthz", b"")
+        return time.perf_counter() - begun
+
+    def _ask(self, what: str, content: bytes) -> bytes:
         """The answer's body.
 
         Raises:
             RuntimeError: it is none of status 200.
         """
-        head = f"POST /classify?exit={point} HTTP/1.1\r\nHost: {self._host}\r\nContent-Length: {len(clip)}\r\n\r\n"
-        self._socket.sendall(head.encode() + clip)
+        head = f"{what} HTTP/1.1\r\nHost: {self._host}\r\nContent-Length: {len(content)}\r\n\r\n"
+        self._socket.sendall(head.encode() + content)
         answer = self._socket.recv(1 << 16)
         while b"\r\n\r\n" not in answer:
             answer += self._socket.recv(1 << 16)
@@ -114,7 +129,7 @@ def main() -> None:
         client = Client(service)
         for point in ("full", bundle.manifest.default_point):
             direct: dict[int, list[float]] = {threads: [] for threads in runners}
-            served, reported = [], []
+            served, reported, awake, asleep = [], [], [], []
             for _ in range(ask.rounds):
                 for threads, runner in runners.items():
                     alone(bundle, runner, clip, point)
@@ -125,6 +140,8 @@ def main() -> None:
                 begun = time.perf_counter()
                 answer = client.classify(clip, point)
                 served.append(time.perf_counter() - begun)
+                awake.append(client.health(0))
+                asleep.append(client.health(PAUSE_SECONDS))
                 timing = json.loads(answer)["timing_ms"]
                 reported.append((timing["decode"] + timing["glance"] + timing["focus"]) / 1e3)
             threads, best = min(
@@ -143,6 +160,8 @@ def main() -> None:
                         * 1e3,
                         2,
                     ),
+                    "health_ms": round(statistics.median(awake) * 1e3, 2),
+                    "health_after_pause_ms": round(statistics.median(asleep) * 1e3, 2),
                     "rounds": ask.rounds,
                 }
             )
