@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +19,6 @@ from click.testing import CliRunner
 
 from bundle.manifest import Precision
 from bundle.store import Bundle, load_bundle
-from cli.export import command as export
 from cli.inspect import command as inspect
 from service.engine.runners.choose import RunnerOptions, open_runner
 from service.engine.runners.processor import has_bf16
@@ -50,22 +53,38 @@ class Case:
     told: dict[str, Any]
 
 
+@pytest.fixture(scope="module")
+def exports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, Future[Case]]]:
+    """All of them at once, in two processes: torch's exporter keeps one processor busy for most of a minute each."""
+    root = tmp_path_factory.mktemp("exports")
+    with ThreadPoolExecutor(2) as pool:
+        yield {name: pool.submit(exported, name, root / name) for name in CASES}
+        pool.shutdown(cancel_futures=True)
+
+
 @pytest.fixture(scope="module", params=CASES)
-def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Case]:
-    """Export a file written as the authors write theirs; the folder is large and goes when its tests are done."""
-    folder = tmp_path_factory.mktemp(request.param)
-    spec = json.loads((authors.FOLDER / f"state_dict_spec_{request.param}.json").read_text())
+def case(request: pytest.FixtureRequest, exports: Mapping[str, Future[Case]]) -> Iterator[Case]:
+    """One of them; its folder is large and goes when its tests are done."""
+    found = exports[request.param].result()
+    yield found
+    shutil.rmtree(found.bundle.path.parent)
+
+
+def exported(name: str, folder: Path) -> Case:
+    """Export a file written as the authors write theirs, in a process of its own."""
+    folder.mkdir()
+    spec = json.loads((authors.FOLDER / f"state_dict_spec_{name}.json").read_text())
     state = weights.make_state(spec["entries"], keep_module=True)
     torch.save({"state_dict": {key: torch.from_numpy(value) for key, value in state.items()}}, folder / "ckpt.pth.tar")
     del state
-    published = CASES[request.param]
-    arguments = ["--checkpoint", str(folder / "ckpt.pth.tar"), "--config", published.config]
-    arguments += ["--format", "onnx,torchscript"]
-    result = CliRunner().invoke(export, [*arguments, "--out", str(folder / "bundle"), "--json"], catch_exceptions=False)
-    assert result.exit_code == 0, result.output
-    told = json.loads(result.stdout)
-    yield Case(load_bundle(folder / "bundle"), published, authors.expected(f"expected_{request.param}"), told)
-    shutil.rmtree(folder)
+    published = CASES[name]
+    arguments = ["--checkpoint", folder / "ckpt.pth.tar", "--config", published.config, "--format", "onnx,torchscript"]
+    command = [Path(sys.executable).with_name("adafocus"), "export", *arguments, "--out", folder / "bundle", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return Case(
+        load_bundle(folder / "bundle"), published, authors.expected(f"expected_{name}"), json.loads(done.stdout)
+    )
 
 
 def answers(
