@@ -2,7 +2,8 @@
 
 Run ``python -m benchmarks.run_all [--data FOLDER]``, on a machine that does nothing else. FOLDER holds the labelled
 clips of the shipped bundle; without it its accuracy table is left as it is. A bundle of the paper's full-size model
-with recipe weights, for the measurements of speed, is made on the way.
+with recipe weights, for the measurements of speed, is made on the way. ``--device cuda`` measures what a GPU does, the
+most telling first, in case that it is lent for minutes.
 """
 
 from __future__ import annotations
@@ -18,28 +19,46 @@ def main() -> None:
     """Run them all; one that fails ends the run."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, help="labelled clips of the shipped bundle")
-    data = parser.parse_args().data
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         paper = str(Path(folder) / "actnet")
-        plan: list[list[str]] = [
-            ["footprint"],
-            ["overhead"],
-            ["throughput", "--clients", "1", "4", "16", "--max-batch", "8"],
-            ["plans"],
-            ["isolation"],
-            ["actnet", paper],
-            ["backends", "--name", "actnet", "--bundle", paper],
-            ["services", "--bundle", paper, "bundles/tank-state"],
-            ["first_step"],
-            ["refill", "--bundle", paper, "--videos", "64", "--rounds", "2"],
-            ["lookahead", "--bundle", "bundles/tank-state", paper],
-            ["soak"],
-        ]
-        if data is not None:
-            plan.append(["shipped_model", "--data", str(data)])
-        for name, *options in [*plan, ["readme"], ["backend_pages"]]:
+        plan = on_processor(paper, options.data) if options.device == "cpu" else on_gpu(paper)
+        for name, *arguments in [*plan, ["readme"], ["backend_pages"]]:
             print(f"== {name}", flush=True)
-            subprocess.run([sys.executable, "-m", f"benchmarks.{name}", *options], check=True)
+            subprocess.run([sys.executable, "-m", f"benchmarks.{name}", *arguments], check=True)
+
+
+def on_processor(paper: str, data: Path | None) -> list[list[str]]:
+    """Modules and their arguments; ``paper`` is where the paper's model goes."""
+    plan = [
+        ["footprint"],
+        ["overhead"],
+        ["throughput", "--clients", "1", "4", "16", "--max-batch", "8"],
+        ["plans"],
+        ["isolation"],
+        ["actnet", paper],
+        ["backends", "--name", "actnet", "--bundle", paper],
+        ["services", "--bundle", paper, "bundles/tank-state"],
+        ["first_step"],
+        ["refill", "--bundle", paper, "--videos", "64", "--rounds", "2"],
+        ["lookahead", "--bundle", "bundles/tank-state", paper],
+        ["soak"],
+    ]
+    return plan if data is None else [*plan, ["shipped_model", "--data", str(data)]]
+
+
+def on_gpu(paper: str) -> list[list[str]]:
+    """The same on a GPU."""
+    cuda = ["--backend", "onnxruntime-cuda"]
+    return [
+        ["throughput", *cuda],
+        ["actnet", paper, "--precisions", "fp16"],
+        ["device_graphs", "--bundle", paper],
+        ["throughput", *cuda, "--bundle", paper, "--precision", "fp16", "--exits", "full"],
+        ["backends", "--name", "actnet-cuda", "--bundle", paper, "--device", "cuda", "--batches", "1", "8", "32"],
+        ["refill", *cuda, "--bundle", paper, "--precision", "fp16", "--videos", "96", "--rounds", "2"],
+    ]
 
 
 if __name__ == "__main__":
