@@ -199,9 +199,10 @@ def _json(word: BaseModel) -> Response:
 
 def _answer(call: tensors.Call, result: Classification) -> Response:
     body, head = tensors.answer(call, result)
+    headers = {"Server-Timing": result.timing_ms.server_timing()}
     if head is None:
-        return Response(body, media_type="application/json")
-    return Response(body, media_type="application/octet-stream", headers={HEADER_LENGTH: str(head)})
+        return Response(body, media_type="application/json", headers=headers)
+    return Response(body, media_type="application/octet-stream", headers={**headers, HEADER_LENGTH: str(head)})
 
 
 def _version() -> str:

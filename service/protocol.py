@@ -129,11 +129,20 @@ class RequestParameters(_Word):
     deadline_ms: StrictFloat | None = None
     binary_data_output: StrictBool = Field(default=False, description="all outputs as bytes after the JSON")
     content_type: StrictStr | None = Field(default=None, description="not needed; some clients send it")
+    timeout: Annotated[StrictInt, Field(ge=0)] | None = Field(
+        default=None,
+        description="microseconds, as Triton's clients say it: a `deadline_ms` where none is given; 0: none",
+    )
+    priority: Annotated[StrictInt, Field(ge=0)] | None = Field(
+        default=None, description="of Triton's clients; here whoever's deadline is nearest comes first"
+    )
 
     @property
     def asked(self) -> list[tuple[str, str]]:
         """Names and values as query parameters of ``/classify`` would be."""
         given = self.model_dump(include=set(ASKED), exclude_none=True)
+        if self.timeout:
+            given.setdefault("deadline_ms", self.timeout / 1e3)
         return [(name, str(value)) for name, value in given.items()]
 
 

@@ -11,7 +11,7 @@ from service.body import Answer, ClientLeft
 from service.errors import Draining, Unauthorized
 from service.lifecycle import service_of
 from service.problems import problem_response
-from service.schemas import Classification, Parameters, TimingAnswer, parse_parameters
+from service.schemas import Classification, Parameters, parse_parameters
 from service.streaming import EventStream
 from service.visit import Visit
 
@@ -94,10 +94,5 @@ def _asked(request: Request, visit: Visit) -> Parameters:
 
 def _answered(answer: Classification) -> Response:
     return Response(
-        answer.to_json(), media_type="application/json", headers={"Server-Timing": _server_timing(answer.timing_ms)}
+        answer.to_json(), media_type="application/json", headers={"Server-Timing": answer.timing_ms.server_timing()}
     )
-
-
-def _server_timing(timing: TimingAnswer) -> str:
-    stages: dict[str, float] = timing.model_dump()
-    return ", ".join(f"{stage};dur={milliseconds:g}" for stage, milliseconds in stages.items())

@@ -71,6 +71,11 @@ class TimingAnswer(_Answer):
     glance: float
     focus: float
 
+    def server_timing(self) -> str:
+        """The same as the value of a ``Server-Timing`` header."""
+        stages: dict[str, float] = self.model_dump()
+        return ", ".join(f"{stage};dur={milliseconds:g}" for stage, milliseconds in stages.items())
+
 
 class VideoAnswer(_Answer):
     """The uploaded video as it presents itself; null where it does not say."""

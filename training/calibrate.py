@@ -160,13 +160,18 @@ def exit_curve(
     return tuple(sorted(curve, key=_cheapest_first))
 
 
+def is_met(rule: PointRule, point: CurvePoint, full_accuracy: float) -> bool:
+    """Whether a budget keeps what the rule promises."""
+    return (
+        point.flops_share <= rule.flops_share
+        and point.accuracy >= full_accuracy - rule.accuracy_lost - 1e-9
+        and point.answers_changed <= rule.answers_changed
+    )
+
+
 def choose(curve: Sequence[CurvePoint], rule: PointRule, full_accuracy: float) -> CurvePoint:
     """The budget that a rule picks from a curve, which holds at least one."""
-    affordable = [point for point in curve if point.flops_share <= rule.flops_share]
-    if not affordable:
-        return min(curve, key=_cheapest_first)
-    floor = full_accuracy - rule.accuracy_lost - 1e-9
-    good = [point for point in affordable if point.accuracy >= floor and point.answers_changed <= rule.answers_changed]
+    good = [point for point in curve if is_met(rule, point, full_accuracy)]
     if good:
         cheapest = min(good, key=_cheapest_first)
         safer = [point for point in good if point.flops_share >= rule.headroom * cheapest.flops_share]
@@ -222,8 +227,16 @@ def calibrate(
     curve = exit_curve(logits, labels, criterion, temperature)
     chosen = [("full", full)]
     if steps > 1:  # a clip model takes all its frames in one step and has nowhere to leave
-        chosen += [(rule.name, choose(curve, rule, full.accuracy)) for rule in rules]
-        chosen += [(budget_name(share), best_within(curve, share)) for share in budgets]
+        budgets_and_none = (*curve, full)  # never leaving is a choice, too
+        chosen += [(rule.name, choose(budgets_and_none, rule, full.accuracy)) for rule in rules]
+        missed = [
+            name
+            for rule, (name, point) in zip(rules, chosen[1:], strict=True)
+            if not is_met(rule, point, full.accuracy)
+        ]
+        if missed:
+            notes = f"{notes}; no budget keeps the rule of {', '.join(missed)}: the best within its price was taken"
+        chosen += [(budget_name(share), best_within(budgets_and_none, share)) for share in budgets]
     points = tuple(
         Point(
             name=name,

@@ -7,9 +7,10 @@ takes exactly what a server would: the same sampler, decoder and resizer.
 from __future__ import annotations
 
 import hashlib
+import os
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, dataclass, replace
 from pathlib import Path
@@ -145,7 +146,7 @@ class Broken:
 
 @dataclass(frozen=True)
 class Crops:
-    """Decoded clips.
+    """Decoded clips, of which some may be moved to others.
 
     Attributes:
         data: the clips that could be decoded.
@@ -157,12 +158,33 @@ class Crops:
     pixels: Sequence[Pixels]
     broken: tuple[Broken, ...]
 
+    def without(self, identities: Collection[str]) -> Crops:
+        """All but these clips."""
+        kept = [number for number, clip in enumerate(self.data.clips) if clip.identity not in identities]
+        pixels = self.pixels.only(kept) if isinstance(self.pixels, _OnDisk) else [self.pixels[n] for n in kept]
+        return Crops(self.data.only(self.data.clips[number] for number in kept), pixels, self.broken)
+
+    def and_those(self, others: Crops) -> Crops:
+        """These clips, then those of others, which were kept in the same way."""
+        pixels: Sequence[Pixels] = [*self.pixels, *others.pixels]
+        if isinstance(self.pixels, _OnDisk) and isinstance(others.pixels, _OnDisk):
+            pixels = self.pixels.and_those(others.pixels)
+        return Crops(self.data.only(self.data.clips + others.data.clips), pixels, self.broken + others.broken)
+
 
 class _OnDisk(Sequence[Pixels]):
     """Crops in files, mapped when they are asked for: a data set may hold more clips than a process may map."""
 
     def __init__(self, files: Sequence[Path]) -> None:
         self._files = files
+
+    def only(self, numbers: Sequence[int]) -> _OnDisk:
+        """Some of them."""
+        return _OnDisk([self._files[number] for number in numbers])
+
+    def and_those(self, others: _OnDisk) -> _OnDisk:
+        """These, then others."""
+        return _OnDisk([*self._files, *others._files])
 
     def __len__(self) -> int:
         return len(self._files)
@@ -180,8 +202,24 @@ class _OnDisk(Sequence[Pixels]):
 
 
 def _mapped(file: Path) -> Pixels:
-    kept: Pixels = np.load(file, mmap_mode="r")
+    """Crops as they were kept.
+
+    Raises:
+        DataError: the file is gone, or not whole.
+    """
+    try:
+        kept: Pixels = np.load(file, mmap_mode="r")
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(f"{file} of the cache is gone or damaged; the same command again makes it anew") from error
     return kept
+
+
+def _is_whole(file: Path, plan: CropPlan) -> bool:
+    try:
+        kept = _mapped(file)
+    except DataError:
+        return False
+    return kept.dtype == np.uint8 and kept.ndim == 4 and kept.shape[1:] == (plan.crop, plan.crop, 3)
 
 
 def decode_all(
@@ -240,17 +278,31 @@ def decode_all(
 
 
 def _cached(clip: Clip, plan: CropPlan, cache: Path) -> Path:
-    """The file with a clip's crops, made if it is not there."""
-    key = hashlib.sha256(repr((clip.identity, astuple(plan))).encode()).hexdigest()[:32]
+    """The file with a clip's crops, made if it is not there or not whole."""
+    key = hashlib.sha256(repr((clip.identity, _source(clip), astuple(plan))).encode()).hexdigest()[:32]
     file = cache / key[:2] / f"{key}.npy"
-    if not file.is_file():
+    if not _is_whole(file, plan):
         pixels = decode_clip(clip, plan)
         file.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=file.parent, prefix=f".{key}.", delete=False) as stream:
             try:
                 np.save(stream, pixels)
+                stream.flush()
+                os.fsync(stream.fileno())
                 Path(stream.name).replace(file)
             except BaseException:
                 Path(stream.name).unlink(missing_ok=True)
                 raise
     return file
+
+
+def _source(clip: Clip) -> tuple[object, ...]:
+    """What tells a clip's pixels where its identity does not: of a listed clip, and of a folder of images."""
+    if not clip.listed and not clip.path.is_dir():
+        return ()
+    place = clip.path.resolve()
+    try:
+        seen = place.stat()
+    except OSError:
+        return (str(place),)
+    return (str(place), clip.template, seen.st_size, seen.st_mtime_ns)

@@ -26,10 +26,12 @@ class Clip:
     Attributes:
         path: of the file, or of a folder with an image per frame.
         label: class index.
-        identity: sha256 of the file: byte-identical clips are one clip when clips are parted.
+        identity: sha256 of the file, or as `digest` has it of a folder: byte-identical clips are one clip when clips
+            are parted.
         also: further classes of a clip that has several.
         template, frames: of a folder of frames: the images' names from their number, counted from 1, and how many
             there are; without a template the folder's images in the order of their names.
+        listed: the identity is of what a list says, not of any bytes.
     """
 
     path: Path
@@ -38,6 +40,7 @@ class Clip:
     also: tuple[int, ...] = ()
     template: str = ""
     frames: int = 0
+    listed: bool = False
 
     @property
     def all_labels(self) -> tuple[int, ...]:
@@ -106,12 +109,26 @@ def _folders(folder: Path) -> list[Path]:
 
 
 def digest(path: Path) -> str:
-    """sha256 of a file; of its path if it is a folder or cannot be read, which decoding will then report."""
+    """sha256 of a file, wherever it lies; of its path if it cannot be read, which decoding will then report.
+
+    Of a folder of frames: of all names and sizes, and of the first and the last one's bytes. All of them would be as
+    much to read as the whole data set.
+    """
     try:
+        if path.is_dir():
+            return _folder_digest(path)
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError:
         return hashlib.sha256(str(path).encode()).hexdigest()
+
+
+def _folder_digest(folder: Path) -> str:
+    files = sorted(file for file in folder.iterdir() if file.is_file() and not file.name.startswith("."))
+    if not files:
+        raise FileNotFoundError(folder)
+    said = [f"{file.name} {file.stat().st_size}" for file in files] + [digest(files[0]), digest(files[-1])]
+    return hashlib.sha256("\n".join(said).encode()).hexdigest()
 
 
 def fold_of(clips: Sequence[Clip], parts: int, seed: int = 0) -> list[int]:

@@ -4,6 +4,7 @@ TrainingError
 ├── RecipeError        a recipe (configuration) that cannot be used
 ├── DataError          labelled videos that cannot be listed, split or read
 ├── ResumeError        a run folder that another recipe, or nothing usable, lives in
+├── DivergedError      a loss that is no number any more
 └── CalibrationError   confidences or budgets that thresholds cannot be solved from
 """
 
@@ -24,6 +25,10 @@ class DataError(TrainingError):
 
 class ResumeError(TrainingError):
     """A run folder that cannot be continued."""
+
+
+class DivergedError(TrainingError):
+    """A training whose loss is no number any more."""
 
 
 class CalibrationError(TrainingError):

@@ -88,7 +88,7 @@ def read_lists(folder: Path, name: str, split: str | None = None) -> ClipSet:
     files = [folder / file for file in wanted if split or (folder / file).is_file()]
     if not files:
         raise DataError(f"{folder} has none of the lists {', '.join(wanted)} of {name}")
-    clips = [clip for file in files for clip in _clips(file, folder, form)]
+    clips = [clip for file in files for clip in _clips(file, folder, name)]
     return ClipSet(_class_names(folder / form.names, form.classes), tuple(clips), {"name": name}, form.metric == "map")
 
 
@@ -109,7 +109,8 @@ def _lines(path: Path) -> Sequence[str]:
         raise DataError(f"cannot read the list {path}: {error}") from error
 
 
-def _clips(path: Path, folder: Path, form: ListFormat) -> list[Clip]:
+def _clips(path: Path, folder: Path, name: str) -> list[Clip]:
+    form = PUBLISHED_LISTS[name]
     clips = []
     for number, line in enumerate(_lines(path), start=1):
         if not line.strip():
@@ -125,18 +126,19 @@ def _clips(path: Path, folder: Path, form: ListFormat) -> list[Clip]:
                 f"{path.name} line {number} is {line.strip()!r}; it should be a path, a number of frames and a class "
                 f"from 0 to {form.classes - 1}, separated by {'commas' if form.separator == ',' else 'spaces'}"
             )
-        clips.append(_clip(folder, fields[0].strip(), frames, labels, form.template))
+        clips.append(_clip(folder, name, fields[0].strip(), frames, labels))
     return clips
 
 
-def _clip(folder: Path, entry: str, frames: int, labels: tuple[int, ...], template: str) -> Clip:
+def _clip(folder: Path, name: str, entry: str, frames: int, labels: tuple[int, ...]) -> Clip:
     """A line's clip: a folder of frames, or a video if there is one of that name."""
     path = _find(folder, entry)
     # Reading whole data sets of this size to tell equal clips apart would take hours, and their authors parted them.
-    identity = hashlib.sha256(f"{entry}\0{frames}".encode()).hexdigest()
+    # Several of them number their clips, so the data set's name belongs to it.
+    identity = hashlib.sha256(f"{name}\0{entry}\0{frames}".encode()).hexdigest()
     if path.is_file():
-        return Clip(path, labels[0], identity, labels[1:])
-    return Clip(path, labels[0], identity, labels[1:], template, frames)
+        return Clip(path, labels[0], identity, labels[1:], listed=True)
+    return Clip(path, labels[0], identity, labels[1:], PUBLISHED_LISTS[name].template, frames, listed=True)
 
 
 def _find(folder: Path, entry: str) -> Path:

@@ -5,6 +5,7 @@ Deterministic on the CPU: a run that was killed and resumed ends with the weight
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -27,7 +28,7 @@ from training.census import counts_in_words, warnings
 from training.clock import Clock
 from training.crops import Broken, Crops, decode_all, serving_plan, training_plan
 from training.data import ClipSet, hold_aside
-from training.errors import DataError, RecipeError
+from training.errors import DataError, DivergedError, RecipeError
 from training.evaluate import labels_of, predict, truth_of
 from training.events import EventLog
 from training.initial import InitialWeights, Start
@@ -76,14 +77,15 @@ def train(
     Raises:
         DataError: nothing to learn from, initial weights that do not fit, or no such device.
         ResumeError: ``out`` holds another training.
+        DivergedError: the loss is no number any more; every epoch finished before is kept.
         Interrupted: SIGTERM or SIGINT; every finished epoch is kept.
     """
     if recipe.threads:
         torch.set_num_threads(recipe.threads)
     learn, aside = hold_aside(data, recipe.parts, recipe.fold) if recipe.parts else (data, data.only(()))
-    identities = sorted(clip.identity for clip in data.clips)
+    clips = sorted(f"{clip.identity} {clip.all_labels}" for clip in data.clips)
     initial = initial or InitialWeights()
-    folder = RunFolder(out, fingerprint(recipe.to_dict(), identities, initial.digests()))
+    folder = RunFolder(out, fingerprint(recipe.to_dict(), [*data.labels, *clips], initial.digests()))
     with joined(device) as place, stopping_politely() as stop:
         trainer = _Trainer((learn, aside), recipe, folder, say, place, method)
         trainer.begin(initial)
@@ -143,6 +145,7 @@ class _Trainer:
         self._aside: Crops | None = None
         if aside.clips:
             self._aside = decode_all(aside, serving_plan(self._recipe), cache, self._report, stop.check)
+        self._learn_from_the_last_of_a_class(cache)
         if cache and self._place.first:
             self._place.wait()
         self.broken = self._crops.broken + (self._aside.broken if self._aside else ())
@@ -156,6 +159,21 @@ class _Trainer:
             self._say(line)
         if len(kept.clips) < 2 * self._place.world:
             raise DataError("at least two clips that can be decoded are needed to learn from, for each process")
+
+    def _learn_from_the_last_of_a_class(self, cache: Path | None) -> None:
+        """Of a class whose clips to learn from are all broken, take one back that was held aside."""
+        if self._aside is None:
+            return
+        learned = self._crops.data.counts()
+        missing = {clip.label: clip for clip in reversed(self._aside.data.clips) if not learned[clip.label]}
+        if not missing:
+            return
+        back = [clip for clip in self._aside.data.clips if missing.get(clip.label) is clip]
+        taken = decode_all(self._aside.data.only(back), training_plan(self._recipe), cache, self._report)
+        self._crops = self._crops.and_those(taken)
+        self._aside = self._aside.without({clip.identity for clip in taken.data.clips})
+        for clip in taken.data.clips:
+            self._say(f"{clip.path} is learned from, not held aside: no other clip of its class can be decoded")
 
     def _report(self, broken: Broken) -> None:
         self._say(f"skipped {broken.path}: {broken.reason}")
@@ -196,7 +214,13 @@ class _Trainer:
             stop.check()
             factor = learning_rate_factor(epoch * len(every) + number, len(every), recipe)
             set_learning_rates(self._optimiser, recipe, self._recipe.multipliers, factor)
-            for name, value in self._step(frames, labels, objective, clock).items():
+            done = self._step(frames, labels, objective, clock)
+            if not math.isfinite(done["loss"]):
+                raise DivergedError(
+                    f"the loss is {done['loss']} in step {number + 1} of epoch {epoch + 1}; try a smaller optimiser.lr "
+                    "or optimiser.clip_gradient. Every epoch before is kept"
+                )
+            for name, value in done.items():
                 sums[name] = sums.get(name, 0.0) + value / len(every)
         seconds = time.perf_counter() - start
         with clock("evaluate"):

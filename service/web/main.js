@@ -102,11 +102,20 @@ function open(blob) {
 
 /** Another operating point: show what it made of the clip, or find out. */
 function pick(point) {
+  if (state.busy && point !== state.point) halt();
   state.point = point;
   for (const input of document.querySelectorAll("input[name=point]")) input.checked = input.value === point;
   if (!state.clip) return;
   if (state.runs.get(point)?.result) display(state.runs.get(point));
   else run(point);
+}
+
+/** Give up the run that is going on: something else is to be seen. */
+function halt() {
+  cancel.abort();
+  cancel = new AbortController();
+  state.busy = false;
+  progress(null);
 }
 
 /** Classify the clip at one operating point, and watch. */
@@ -131,12 +140,12 @@ async function run(point) {
     say(`${label(current.result.predictions[0].label)}, ${percent(current.result.predictions[0].score)}. ${why(current.result, state.model)}`);
   } catch (error) {
     if (state.runs.get(point) === current) state.runs.delete(point);
-    if (signal.aborted) {
-      if (signal.reason !== "stop") return; // another run has begun
-      say("Cancelled.");
-    } else if (error.problem?.status === 401) askForKey(() => run(point));
+    if (cancel.signal !== signal) return;
+    if (signal.aborted) say("Cancelled.");
+    else if (error.problem?.status === 401) askForKey(() => run(point));
     else complain(error.problem ?? { title: "The page failed", detail: String(error) }, () => run(point));
   }
+  if (cancel.signal !== signal) return; // what is shown by now is another run
   state.busy = false;
   progress(null);
   if (state.runs.has(point)) display(current);
@@ -145,6 +154,7 @@ async function run(point) {
 }
 
 function stepArrived(current, step) {
+  if (state.runs.get(state.point) !== current) return;
   current.steps.push(step);
   progress(`Looking: step ${step.step} of ${state.model.steps}`);
   say(`Step ${step.step}: ${label(step.label)}, ${confidence(step.confidence, state.model.exit_criterion)}`);
@@ -218,7 +228,6 @@ function stopReplay(current = null) {
 async function runTheRest() {
   for (const { name } of state.points) {
     if (state.runs.get(name)?.result) continue;
-    state.point = name;
     pick(name);
     await settled();
     if (!state.runs.get(name)?.result) return;

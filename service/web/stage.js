@@ -11,6 +11,7 @@ export class Stage {
     this.model = model;
     this.originals = null;
     this.shown = null;
+    this.turn = 0;
     byId("glance-size").textContent = `${model.geometry.crop} × ${model.geometry.crop} px`;
     byId("focus-size").textContent = `${model.patch_size} × ${model.patch_size} px`;
     new ResizeObserver(() => this.shown && this.#paint()).observe(byId("picture").parentElement);
@@ -25,6 +26,7 @@ export class Stage {
 
   /** Show no step. */
   clear() {
+    this.turn += 1;
     this.shown = null;
     byId("stage-words").textContent = "";
     for (const id of ["picture", "glance", "focus"]) {
@@ -35,7 +37,9 @@ export class Stage {
 
   /** Show a step of a run. */
   async show(step) {
+    const turn = (this.turn += 1);
     const shown = { step, seen: await loaded(step.image.data), original: null };
+    if (turn !== this.turn) return; // pictures may be ready in another order than they were asked for
     this.shown = shown;
     this.#words(step);
     this.#paint();

@@ -263,6 +263,21 @@ def test_another_operating_point_runs_the_same_clip_and_compares(visit: Visit) -
     visit.check_manners()
 
 
+def test_a_point_that_was_left_does_not_come_back(visit: Visit) -> None:
+    page = visit.start()
+    page.get_by_role("button", name="train in out").click()
+    answered(page)
+    visit.slow_down()
+    page.get_by_label("full never stops early").check()
+    expect(page.locator("#progress")).to_be_visible()
+    with page.expect_event("requestfailed", lambda request: "exit=full" in request.url):
+        page.locator("input[name=point][value=balanced]").check()
+    expect(page.locator("#progress")).to_be_hidden()
+    expect(page.locator("#compare")).not_to_contain_text("8 of 8")
+    expect(page.locator("#answer .top-label")).to_have_text("train in out")
+    visit.check_manners("ERR_ABORTED")
+
+
 def test_a_slow_replay(visit: Visit) -> None:
     page = visit.start()
     page.get_by_label("full never stops early").check()

@@ -144,6 +144,16 @@ async def test_outputs_are_those_that_were_asked_for_each_in_its_way(client: htt
     assert outputs(answer)["index"][0] == 2
 
 
+async def test_tritons_own_words_are_understood(client: httpx.AsyncClient, clip: bytes) -> None:
+    patient = {"inputs": [video(clip)], "parameters": {"timeout": 30_000_000, "priority": 1}}
+    answer = await client.post(f"{MODEL}/infer", json=patient)
+    assert answer.status_code == 200
+    assert "decode;dur=" in answer.headers["server-timing"]
+    assert protocol.RequestParameters(timeout=5000).asked == [("deadline_ms", "5.0")]
+    assert protocol.RequestParameters(timeout=5000, deadline_ms=2.0).asked == [("deadline_ms", "2.0")]
+    assert protocol.RequestParameters(timeout=0).asked == []
+
+
 async def test_the_answer_is_that_of_classify(client: httpx.AsyncClient, clip: bytes) -> None:
     body, headers = binary(clip, parameters={"exit": "accurate", "max_gflops": 0.011})
     told = json.loads(outputs(await client.post(f"{MODEL}/infer", content=body, headers=headers))["answer"][0])

@@ -196,3 +196,15 @@ def test_another_file_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "c.json").write_text(content)
     with pytest.raises(CalibrationError, match=r"c\.json is no calibration file"):
         load_calibration(tmp_path / "c.json")
+
+
+def test_never_leaving_is_a_choice_and_a_rule_that_nothing_keeps_is_named() -> None:
+    """Steps that are wrong until the last one, and sure of it."""
+    labels = np.arange(60) % 3
+    logits = np.zeros((60, 4, 3), np.float32)
+    logits[np.arange(60), :3, (labels + 1) % 3] = 9
+    logits[np.arange(60), 3, labels] = 5
+    found = calibrate(logits, labels, 0.5, notes="made", temperature=1.0)
+    points = {point.name: point for point in found.points}
+    assert points["accurate"].expected_accuracy == 1.0
+    assert found.notes == "made; no budget keeps the rule of balanced, fast: the best within its price was taken"

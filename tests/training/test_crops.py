@@ -137,3 +137,17 @@ def test_without_randomness_training_equals_the_source_square(tiny_recipe: Make)
     plan = training_plan(recipe)
     frames = Augment(plan, recipe.data, 32)([pixels], np.random.default_rng(5))
     torch.testing.assert_close(frames, serving_batch([pixels[[2 * position for position in plan.order]]]))
+
+
+def test_a_damaged_file_of_the_cache_is_made_anew(clip_folder: Path, tmp_path: Path, tiny_recipe: Make) -> None:
+    data, plan = list_clips(clip_folder), serving_plan(tiny_recipe())
+    whole = [np.array(pixels) for pixels in decode_all(data, plan, tmp_path).pixels]
+    files = sorted(tmp_path.rglob("*.npy"))
+    files[0].write_bytes(b"")
+    files[1].write_bytes(files[1].read_bytes()[:-1])
+    files[2].write_bytes(b"no array at all")
+    again = decode_all(data, plan, tmp_path).pixels
+    assert all(np.array_equal(one, other) for one, other in zip(again, whole, strict=True))
+    files[3].unlink()
+    with pytest.raises(DataError, match=r"\.npy of the cache is gone or damaged; the same command again"):
+        list(again)

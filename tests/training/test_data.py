@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.data import Clip, ClipSet, fold_of, hold_aside
+from training.data import Clip, ClipSet, digest, fold_of, hold_aside
 from training.errors import DataError
 from training.manifests import default_split, list_clips
 
@@ -138,3 +139,15 @@ def test_holding_aside_parts_the_set() -> None:
         assert one[-1] in hold_aside(ClipSet(("a", "b", "c"), one, {}), parts=5, fold=fold)[0].clips
     with pytest.raises(DataError, match="at least 2"):
         fold_of(made, 1)
+
+
+def test_a_folder_of_frames_is_known_wherever_it_lies_and_by_what_it_holds(tmp_path: Path) -> None:
+    for place in ("a", "b"):
+        (tmp_path / place).mkdir()
+        for number in range(3):
+            (tmp_path / place / f"{number}.png").write_bytes(b"pixels" * number)
+    relative = Path(os.path.relpath(tmp_path / "a"))
+    assert digest(tmp_path / "a") == digest(tmp_path / "b") == digest(relative)
+    before = digest(tmp_path / "a")
+    (tmp_path / "a" / "2.png").write_bytes(b"others" * 2)
+    assert digest(tmp_path / "a") != before

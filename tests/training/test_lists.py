@@ -88,3 +88,18 @@ def test_short_clips_are_spread_over_the_candidates_as_over_the_steps(tiny_recip
     assert plan.wanted(4) == (0, 1, 1, 2, 3, 3)
     assert plan.wanted(2) == (0, 0, 0, 1, 1, 1)
     assert plan.wanted(60) == (5, 15, 25, 35, 45, 55)
+
+
+def test_lists_that_number_their_clips_alike_share_no_pixels(tmp_path: Path, tiny_recipe: Make) -> None:
+    plan, seen = serving_plan(tiny_recipe(data={"resize": 32})), []
+    for name, template, grey in (("something", "{:05d}.jpg", 40), ("jester", "{:05d}.jpg", 200)):
+        folder = tmp_path / name
+        (folder / "34").mkdir(parents=True)
+        for number in range(1, 9):
+            Image.fromarray(np.full((40, 60, 3), grey, dtype=np.uint8)).save(folder / "34" / template.format(number))
+        (folder / "train_videofolder.txt").write_text("34 8 0\n")
+        found = list_clips(folder, "train", name)
+        crops = decode_all(found, plan, tmp_path / "cache")
+        seen.append((found.clips[0].identity, round(float(crops.pixels[0].mean()))))
+    assert [grey for _, grey in seen] == [40, 200]
+    assert seen[0][0] != seen[1][0]

@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,9 @@ import pytest
 import torch
 
 from model.checkpoint import read_checkpoint
+from tests.training.conftest import write_clip
 from training.calibrate import calibrate
-from training.errors import CalibrationError, DataError, ResumeError
+from training.errors import CalibrationError, DataError, DivergedError, ResumeError
 from training.evaluate import evaluate
 from training.manifests import list_clips
 from training.recipe import Recipe, load_recipe
@@ -173,3 +175,35 @@ def test_a_published_recipe_learns_from_the_authors_lists(clip_folder: Path, tmp
     assert any("200 classes of 0 to 5" in line for line in told)
     assert any("198 classes without a clip to learn from" in line for line in told)
     assert len(load_trained(outcome.checkpoint).labels) == 200
+
+
+def test_other_labels_are_another_training(clip_folder: Path, tmp_path: Path, tiny_recipe: Make) -> None:
+    data = list_clips(clip_folder)
+    train(data, tiny_recipe(), tmp_path / "run")
+    swapped = data.only(replace(clip, label=1 - clip.label) for clip in data.clips)
+    for other in (swapped, replace(data, labels=("blue sky", "red"))):
+        with pytest.raises(ResumeError, match="another"):
+            train(other, tiny_recipe(), tmp_path / "run")
+
+
+def test_the_last_clip_of_a_class_is_learned_from(clip_folder: Path, tmp_path: Path, tiny_recipe: Make) -> None:
+    """Whichever of the two is held aside: the other is broken."""
+    folder, told = tmp_path / "data", list[str]()
+    shutil.copytree(clip_folder, folder)
+    for number in range(6):
+        place = folder / f"rare {number}"
+        place.mkdir()
+        write_clip(place / "good.mp4", red=40 * number, seed=50 + number)
+        (place / "broken.mp4").write_bytes(bytes([number]) * 100)
+    train(list_clips(folder), tiny_recipe(held_aside=0.5), tmp_path / "run", say=told.append)
+    assert not any("without a clip to learn from" in line for line in told)
+    taken = [line for line in told if "is learned from, not held aside" in line]
+    assert taken
+    kept = read_checkpoint(tmp_path / "run" / "last.pt").metadata
+    assert not set(kept["learned_from"]) & set(kept["held_aside"])
+
+
+def test_a_loss_that_is_no_number_ends_the_run(clip_folder: Path, tmp_path: Path, tiny_recipe: Make) -> None:
+    wild = tiny_recipe(optimiser={"epochs": 60, "batch_size": 4, "lr": 100.0, "clip_gradient": 0.0})
+    with pytest.raises(DivergedError, match=r"the loss is (nan|inf) in step \d+ of epoch \d+; try a smaller"):
+        train(list_clips(clip_folder), wild, tmp_path / "run")
