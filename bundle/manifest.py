@@ -19,6 +19,9 @@ SCHEMA_VERSION = 1
 FULL = "full"
 """The operating point that never exits early. Every bundle has it."""
 
+SHARES_SUM = 1e-3
+"""How far shares that were written as decimals may be from adding up to 1."""
+
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
@@ -135,6 +138,16 @@ class OperatingPoint(_Frozen):
     expected_accuracy: float | None = Field(default=None, ge=0, le=1, description="on the calibration split")
     exit_shares: tuple[float, ...] | None = Field(default=None, description="share of calibration videos per step")
 
+    def check(self, steps: int) -> None:
+        """Raise `ValueError` unless there is one threshold a step, and one share of all videos, if there are any."""
+        if len(self.thresholds) != steps:
+            raise ValueError(f"operating point {self.name!r} needs {steps} thresholds")
+        shares = self.exit_shares
+        if shares is None:
+            return
+        if len(shares) != steps or not all(0 <= share <= 1 for share in shares) or abs(sum(shares) - 1) > SHARES_SUM:
+            raise ValueError(f"the exit_shares of operating point {self.name!r} are {steps} shares that add up to 1")
+
 
 class Reduced(_Frozen):
     """What graphs of a reduced precision trade, measured at export against fp32 on the same labelled clips."""
@@ -176,7 +189,7 @@ class Manifest(_Frozen):
     sampling: Sampling
     patch_size: int = Field(ge=1, description="side of the focus patch, pixels of the cropped frame")
     flops: Flops
-    temperature: float = Field(default=1.0, gt=0, description="logits are divided by it before the softmax")
+    temperature: float = Field(default=1.0, ge=1e-3, le=1e3, description="logits are divided by it before the softmax")
     exit_criterion: ExitCriterion = "max_softmax"
     operating_points: tuple[OperatingPoint, ...] = Field(min_length=1)
     default_point: Name = FULL
@@ -209,8 +222,7 @@ class Manifest(_Frozen):
             if needed not in names:
                 raise ValueError(f"operating point {needed!r} is missing; there are {', '.join(names)}")
         for point in self.operating_points:
-            if len(point.thresholds) != self.steps:
-                raise ValueError(f"operating point {point.name!r} needs {self.steps} thresholds")
+            point.check(self.steps)
         if any(threshold is not None for threshold in self.point(FULL).thresholds):
             raise ValueError("operating point 'full' never exits early: its thresholds are all null")
         return self
@@ -223,6 +235,8 @@ class Manifest(_Frozen):
                 raise ValueError(f"{reduced.precision} needs the operating points {', '.join(names)}, in this order")
             if any(len(point.thresholds) != self.steps for point in reduced.operating_points):
                 raise ValueError(f"the operating points of {reduced.precision} need {self.steps} thresholds")
+            for point in reduced.operating_points:
+                point.check(self.steps)
         if len({reduced.precision for reduced in self.reduced}) != len(self.reduced):
             raise ValueError("a precision is reduced once")
         return self

@@ -110,7 +110,13 @@ CATALOGUE: tuple[Metric, ...] = (
         "Multiply-adds spent on an answered request, in the paper's convention",
         buckets=_FLOPS,
     ),
-    Metric("adafocus_flops_total", "counter", "multiply-adds", "Multiply-adds spent", {"component": _COMPONENTS}),
+    Metric(
+        "adafocus_flops_total",
+        "counter",
+        "multiply-adds",
+        "Multiply-adds spent on answered requests",
+        {"component": _COMPONENTS},
+    ),
     Metric(
         "adafocus_flops_full_total", "counter", "multiply-adds", "What the same requests would have cost without exit"
     ),
@@ -145,7 +151,13 @@ CATALOGUE: tuple[Metric, ...] = (
     Metric("adafocus_queue_limit", "gauge", "requests", "Requests that may wait for a slot; then they are rejected"),
     Metric("adafocus_slots_active", "gauge", "slots", "Slots in use"),
     Metric("adafocus_slots", "gauge", "slots", "Videos that can run at once"),
-    Metric("adafocus_rejections_total", "counter", "requests", "Errors answered, by their code", {"code": _CODES}),
+    Metric(
+        "adafocus_rejections_total",
+        "counter",
+        "requests",
+        "Classifications answered with an error, by its code",
+        {"code": _CODES},
+    ),
     Metric("adafocus_decode_workers", "gauge", "processes", "Decode workers alive"),
     Metric(
         "adafocus_decode_worker_restarts_total",

@@ -16,7 +16,7 @@ import numpy as np
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from video.index import FrameIndex, index_of
+from video.frame_index import FrameIndex, index_of
 from video.limits import MediaLimits
 from video.source import Reader
 

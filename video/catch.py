@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from video.errors import FOREIGN_ERRORS
-from video.index import FrameIndex
+from video.frame_index import FrameIndex
 from video.transform import Resizer, clockwise_rotation
 
 

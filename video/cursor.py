@@ -12,7 +12,7 @@ from av.video.stream import VideoStream
 
 from video.disposable import Disposables
 from video.errors import FOREIGN_ERRORS
-from video.index import UNKNOWN_TIME, FrameIndex
+from video.frame_index import UNKNOWN_TIME, FrameIndex
 from video.source import Source
 
 # PyAV trips over the first packet of a stream that a damaged file announces midway.

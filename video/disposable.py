@@ -20,7 +20,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from video.index import FrameIndex
+from video.frame_index import FrameIndex
 from video.parameter_sets import Ordering, UnreadableError, h264_ordering, hevc_ordering
 
 Bytes = bytes | memoryview

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from video.index import FrameIndex
+from video.frame_index import FrameIndex
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ import av
 from video.announced import announced_index
 from video.cursor import Cursor, Packets
 from video.errors import TooLong, Undecodable
-from video.index import FrameIndex, read_index
+from video.frame_index import FrameIndex
+from video.index import read_index
 from video.limits import MediaLimits
 from video.source import Reader, Source
 from video.transform import clockwise_rotation

@@ -98,7 +98,7 @@ def test_graphs_are_found_by_component_format_and_precision() -> None:
         ({"operating_points": (full(4, 0.5),), "default_point": "full"}, "'full' never exits early"),
         ({"kind": "clip"}, "a clip model has one step"),
         ({"name": "../up"}, "String should match pattern"),
-        ({"temperature": 0.0}, "greater than 0"),
+        ({"temperature": 0.0}, "greater than or equal to 0.001"),
         ({"temperature": math.inf}, "finite number"),
         ({"colour": "red"}, "Extra inputs are not permitted"),
         ({"reduced": (reduced(full()),)}, "int8 needs the operating points full, balanced, in this order"),
@@ -133,3 +133,17 @@ def test_the_chance_to_go_on_is_of_those_who_got_there() -> None:
     manifest = make_manifest()
     assert manifest.continuation_row("full") == (1.0, 1.0, 1.0, 1.0)
     assert manifest.continuation_row("balanced") == pytest.approx((0.7, 4 / 7, 1.0, 0.0))
+
+
+@pytest.mark.parametrize("shares", [(0.5, 0.5), (-1.0, 2.0, 0.0, 0.0), (0.5, 0.1, 0.1, 0.1)])
+def test_exit_shares_are_shares_of_every_step(shares: tuple[float, ...]) -> None:
+    content = make_manifest().model_dump(mode="json")
+    content["operating_points"][0]["exit_shares"] = shares
+    with pytest.raises(ValidationError, match="are 4 shares that add up to 1"):
+        Manifest.model_validate(content)
+
+
+@pytest.mark.parametrize("temperature", [1e-300, 0.0, -1.0, 1e9])
+def test_a_temperature_is_one_that_float32_can_divide_by(temperature: float) -> None:
+    with pytest.raises(ValidationError, match="temperature"):
+        Manifest.model_validate(make_manifest().model_dump(mode="json") | {"temperature": temperature})

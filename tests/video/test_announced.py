@@ -16,7 +16,8 @@ from video.announced import announced_index
 from video.cursor import Packets
 from video.decoder import FrameStream
 from video.errors import TooLong, TooManyPixels, VideoError
-from video.index import FrameIndex, read_index
+from video.frame_index import FrameIndex
+from video.index import read_index
 from video.limits import MediaLimits
 from video.probe import open_video
 from video.source import Source

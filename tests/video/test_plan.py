@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.video.clips import order_16
-from video.index import FrameIndex
+from video.frame_index import FrameIndex
 from video.plan import Stretch, key_frames, plan
 
 
