@@ -15,6 +15,8 @@ from pydantic import (
     StrictStr,
 )
 
+from service.schemas import MAX_DEADLINE_MS
+
 INPUT = "video"
 ASKED = ("exit", "top_k", "max_gflops", "deadline_ms")
 """Parameters of a request that mean what they mean to ``POST /classify``."""
@@ -129,11 +131,11 @@ class RequestParameters(_Word):
     deadline_ms: StrictFloat | None = None
     binary_data_output: StrictBool = Field(default=False, description="all outputs as bytes after the JSON")
     content_type: StrictStr | None = Field(default=None, description="not needed; some clients send it")
-    timeout: Annotated[StrictInt, Field(ge=0)] | None = Field(
+    timeout: Annotated[StrictInt, BeforeValidator(_whole)] | None = Field(
         default=None,
-        description="microseconds, as Triton's clients say it: a `deadline_ms` where none is given; 0: none",
+        description="microseconds, as Triton's clients say it: a `deadline_ms` where none is given; 0 or less: none",
     )
-    priority: Annotated[StrictInt, Field(ge=0)] | None = Field(
+    priority: Annotated[StrictInt, BeforeValidator(_whole)] | None = Field(
         default=None, description="of Triton's clients; here whoever's deadline is nearest comes first"
     )
 
@@ -141,8 +143,9 @@ class RequestParameters(_Word):
     def asked(self) -> list[tuple[str, str]]:
         """Names and values as query parameters of ``/classify`` would be."""
         given = self.model_dump(include=set(ASKED), exclude_none=True)
-        if self.timeout:
-            given.setdefault("deadline_ms", self.timeout / 1e3)
+        if self.timeout is not None and self.timeout > 0:
+            longest = int(MAX_DEADLINE_MS * 1e3)
+            given.setdefault("deadline_ms", max(1.0, min(self.timeout, longest) / 1e3))
         return [(name, str(value)) for name, value in given.items()]
 
 

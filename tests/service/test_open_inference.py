@@ -151,7 +151,9 @@ async def test_tritons_own_words_are_understood(client: httpx.AsyncClient, clip:
     assert "decode;dur=" in answer.headers["server-timing"]
     assert protocol.RequestParameters(timeout=5000).asked == [("deadline_ms", "5.0")]
     assert protocol.RequestParameters(timeout=5000, deadline_ms=2.0).asked == [("deadline_ms", "2.0")]
-    assert protocol.RequestParameters(timeout=0).asked == []
+    assert protocol.RequestParameters(timeout=0, priority=-1).asked == []
+    assert protocol.RequestParameters(timeout=1).asked == [("deadline_ms", "1.0")]
+    assert protocol.RequestParameters(timeout=10**400).asked == [("deadline_ms", "86400000.0")]
 
 
 async def test_the_answer_is_that_of_classify(client: httpx.AsyncClient, clip: bytes) -> None:
