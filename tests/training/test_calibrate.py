@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bundle.exit_rule import ExitCriterion, confidence
+from bundle.exit_rule import ExitCriterion, confidence, probabilities
 from tests.fixtures.authors import weights
+from training.average_precision import mean_average_precision
 from training.calibrate import (
     POINT_RULES,
     PointRule,
@@ -24,7 +26,8 @@ from training.calibrate import (
     solve_thresholds,
 )
 from training.errors import CalibrationError
-from training.metrics import Logits, exit_steps
+from training.evaluate import multi_hot
+from training.metrics import Logits, answers, exit_steps
 from training.points import load_calibration
 
 FIXTURE = Path(__file__).parent.parent / "fixtures" / "training" / "early_exit_expected.npz"
@@ -39,55 +42,74 @@ def expected() -> dict[str, np.ndarray]:
 
 
 @pytest.fixture(scope="module")
-def training_logits() -> Logits:
-    return weights.make_logits("ee.train", 500)[0]
-
-
-@pytest.fixture(scope="module")
 def validation() -> tuple[Logits, np.ndarray]:
     logits, targets = weights.make_logits("ee.val", 400)
     return logits, targets[:, 0]
 
 
-SWEEPS: list[tuple[str, ExitCriterion, float]] = [
-    ("actnet_conf_mbv2_p128", "max_logit", 0.0),
-    ("actnet_entropy_mbv2_p128", "neg_entropy", 1e-6),
-]
+@dataclass(frozen=True)
+class Sweep:
+    """One of the authors' sweeps: what it compares, how closely it must be met, and how its logits were made."""
+
+    name: str
+    criterion: ExitCriterion
+    tolerance: float = 0.0
+    multi: bool = True
+    absent: int | None = None
+
+    def training(self) -> Logits:
+        """The logits that thresholds were solved on: every class occurs."""
+        return weights.make_logits("ee.train", 500, multi=self.multi)[0]
+
+    def validation(self) -> tuple[Logits, np.ndarray]:
+        """The logits that thresholds were applied to, and every class of each clip: bool [400, 20]."""
+        logits, padded = weights.make_logits("ee.val", 400, multi=self.multi, skip_class=self.absent)
+        return logits, multi_hot([row[row >= 0] for row in padded], logits.shape[2])
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        Sweep("actnet_conf_mbv2_p128", "max_logit"),
+        Sweep("actnet_entropy_mbv2_p128", "neg_entropy", tolerance=1e-6),
+        Sweep("minik_conf_res50_p128", "max_logit", multi=False),
+        Sweep("actnet_conf_mbv2_p96_skip7", "max_logit", absent=7),
+    ],
+    ids=lambda sweep: sweep.name,
+)
+def sweep(request: pytest.FixtureRequest) -> Sweep:
+    found: Sweep = request.param
+    return found
 
 
 @pytest.mark.parity
-@pytest.mark.parametrize(("sweep", "criterion", "tolerance"), SWEEPS)
-def test_solver_equals_the_authors(
-    sweep: str, criterion: ExitCriterion, tolerance: float, expected: dict[str, np.ndarray], training_logits: Logits
-) -> None:
-    sure = confidence(training_logits, criterion)
+def test_solver_equals_the_authors(sweep: Sweep, expected: dict[str, np.ndarray]) -> None:
+    sure = confidence(sweep.training(), sweep.criterion)
     for row, ratio in enumerate(RATIOS):
         quota = exit_quota(ratio, 16)
         wanted = np.floor(np.float32(500) * quota).astype(int)
-        np.testing.assert_array_equal(wanted, expected[f"{sweep}/want"][row])
+        np.testing.assert_array_equal(wanted, expected[f"{sweep.name}/want"][row])
         found = [NEVER if value is None else value for value in solve_thresholds(sure, quota)]
-        np.testing.assert_allclose(found[:-1], expected[f"{sweep}/T"][row][:-1], rtol=0, atol=tolerance)
+        np.testing.assert_allclose(found[:-1], expected[f"{sweep.name}/T"][row][:-1], rtol=0, atol=sweep.tolerance)
 
 
 @pytest.mark.parity
-@pytest.mark.parametrize(("sweep", "criterion", "tolerance"), SWEEPS)
-def test_exits_and_costs_equal_the_authors(
-    sweep: str,
-    criterion: ExitCriterion,
-    tolerance: float,
-    expected: dict[str, np.ndarray],
-    training_logits: Logits,
-    validation: tuple[Logits, np.ndarray],
-) -> None:
-    logits, labels = validation
-    sure = confidence(training_logits, criterion)
-    per_step = float(expected[f"{sweep}/flops_exits"][0])
+def test_exits_answers_costs_and_worth_equal_the_authors(sweep: Sweep, expected: dict[str, np.ndarray]) -> None:
+    logits, truth = sweep.validation()
+    sure = confidence(sweep.training(), sweep.criterion)
+    per_step = float(expected[f"{sweep.name}/flops_exits"][0])
     for row, ratio in enumerate(RATIOS):
         thresholds = solve_thresholds(sure, exit_quota(ratio, 16))
-        left = np.bincount(exit_steps(logits, thresholds, criterion), minlength=16)
-        np.testing.assert_array_equal(left, expected[f"{sweep}/exits"][row])
-        cost = measure(logits, labels, thresholds, criterion, 1.0, ratio).flops_share * 16 * per_step
-        assert cost == pytest.approx(expected[f"{sweep}/flops"][row], rel=5e-6)
+        steps = exit_steps(logits, thresholds, sweep.criterion)
+        np.testing.assert_array_equal(np.bincount(steps, minlength=16), expected[f"{sweep.name}/exits"][row])
+        np.testing.assert_array_equal(answers(logits, steps), expected[f"{sweep.name}/pred"][row])
+        found = measure(logits, truth, thresholds, sweep.criterion, 1.0, ratio)
+        assert found.flops_share * 16 * per_step == pytest.approx(expected[f"{sweep.name}/flops"][row], rel=5e-6)
+        worth = found.accuracy
+        if sweep.multi:
+            left = probabilities(logits[np.arange(len(logits)), steps])
+            worth = mean_average_precision(left, truth, "authors")
+        assert 100 * worth == pytest.approx(expected[f"{sweep.name}/metric"][row], rel=1e-6)
 
 
 def test_a_nan_confidence_is_refused() -> None:
