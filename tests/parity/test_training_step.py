@@ -14,6 +14,8 @@ from model import AdaFocus
 from model.names import frame_names
 from tests.parity import authors, tolerances
 from tests.parity.authors import Arrays
+from training.optimise import learning_rate_factor, make_optimiser, set_learning_rates
+from training.recipe import load_recipe
 
 pytestmark = pytest.mark.parity
 
@@ -41,11 +43,6 @@ def authors_view(model: AdaFocus, ours: Named) -> Named:
         if key in ours:
             view |= dict(zip(names, ours[key], strict=True)) if len(names) > 1 else {names[0]: ours[key]}
     return view
-
-
-def learning_rate(key: str) -> float:
-    rates = {"policy": 2e-4, "glance": 1e-3, "glance_head": 1e-3, "focus": 2e-3, "focus_head": 2e-3, "classifier": 1e-2}
-    return rates[key.split(".")[0]]
 
 
 def take_step(model: AdaFocus, frames: torch.Tensor, random_centres: torch.Tensor) -> Step:
@@ -79,13 +76,21 @@ def take_step(model: AdaFocus, frames: torch.Tensor, random_centres: torch.Tenso
 
 
 def update_norms(model: AdaFocus) -> dict[str, float]:
-    """Let the README's optimiser use the gradients, and see how far each parameter went."""
+    """Let the published recipe's optimiser use the gradients, and see how far each parameter went."""
+    recipe = load_recipe("actnet_mbv2_p128")
+    optimiser = make_optimiser(model, recipe.optimiser, recipe.multipliers)
+    factor = learning_rate_factor(0, 1000, recipe.optimiser)
+    set_learning_rates(optimiser, recipe.optimiser, recipe.multipliers, factor)
+    gradients = {key: value.grad for key, value in model.named_parameters()}
+    model.zero_grad()
     moved = {}
     for key, value in model.named_parameters():  # one at a time: the state of all of them at once takes gigabytes
         before = value.detach().clone()
-        torch.optim.SGD([value], lr=learning_rate(key), momentum=0.9, weight_decay=1e-4).step()
-        moved |= norms(authors_view(model, {key: before.sub_(value.detach())}))
+        value.grad = gradients.pop(key)
+        optimiser.step()
         value.grad = None
+        optimiser.state.clear()
+        moved |= norms(authors_view(model, {key: before.sub_(value.detach())}))
     return moved
 
 
