@@ -13,6 +13,12 @@ from training.data import Clip
 Batch = npt.NDArray[np.int64]
 
 
+def batches_in_epoch(clips: int, size: int, fewest: int = 0) -> int:
+    """How many batches `batches` makes of so many clips."""
+    size = min(size, clips)
+    return max(clips // size, math.ceil(fewest / size))
+
+
 def batches(
     labels: npt.NDArray[np.int64], size: int, balance: float, random: np.random.Generator, fewest: int = 0
 ) -> list[Batch]:
@@ -22,8 +28,8 @@ def batches(
     epoch. With it clips are drawn with a chance that grows with the rarity of
     their class, ``count**-balance``.
     """
+    number = batches_in_epoch(len(labels), size, fewest)
     size = min(size, len(labels))
-    number = max(len(labels) // size, math.ceil(fewest / size))
     if balance:
         chance = np.bincount(labels)[labels].astype(np.float64) ** -balance
         drawn = random.choice(len(labels), size=number * size, p=chance / chance.sum())

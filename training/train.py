@@ -6,7 +6,6 @@ Deterministic on the CPU: a run that was killed and resumed ends with the weight
 from __future__ import annotations
 
 import math
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,14 +15,14 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import nn
-from tqdm import tqdm
 
 from bundle.exit_rule import probabilities
 from model.checkpoint import save_checkpoint
 from training.ahead import ahead
 from training.augment import Augment
 from training.average_precision import mean_average_precision
-from training.batches import Batch, batches, drawn_labels, own_part
+from training.bar import StepBar
+from training.batches import Batch, batches, batches_in_epoch, drawn_labels, own_part
 from training.census import counts_in_words, warnings
 from training.clock import Clock
 from training.crops import Broken, Crops, decode_all, serving_plan, training_plan
@@ -187,17 +186,19 @@ class _Trainer:
         cross_entropy = CrossEntropy(recipe.label_smoothing, weights)
         objective = self._method.objective(self._model, self._recipe.remedies, cross_entropy)
         spread = self._place.spread(objective, every_part_learns=self._recipe.remedies.supervision)
-        hidden, done = not sys.stderr.isatty() or not self._place.first, self.progress.epoch
+        done, data = self.progress.epoch, self._recipe.data
+        steps = batches_in_epoch(len(self._crops.data.clips), recipe.batch_size, data.fewest_draws)
         log = EventLog(self._folder.events if self._place.first and done < recipe.epochs else None, done)
-        with log, tqdm(total=recipe.epochs, initial=done, unit="epoch", disable=hidden, leave=False) as bar:
+        with log, StepBar(recipe.epochs, steps, self.progress.history, hidden=not self._place.first) as bar:
             while self.progress.epoch < recipe.epochs:
-                row = self._epoch(self.progress.epoch, spread, stop)
+                bar.begin_epoch(self.progress.epoch + 1)
+                row = self._epoch(self.progress.epoch, spread, stop, bar.step)
                 self._keep(row)
                 log.write(row)
-                bar.update()
-                self._say("  ".join(f"{key} {value:.4g}" for key, value in row.items()))
+                bar.end_epoch(row)
+                bar.above(self._say, "  ".join(f"{key} {value:.4g}" for key, value in row.items()))
 
-    def _epoch(self, epoch: int, objective: nn.Module, stop: Stop) -> Row:
+    def _epoch(self, epoch: int, objective: nn.Module, stop: Stop, stepped: Callable[[], None]) -> Row:
         """One pass. All its random numbers come from the seed and its number, so that it can be repeated alone."""
         recipe, clock = self._recipe.optimiser, Clock()
         random = np.random.default_rng([self._recipe.seed, epoch])
@@ -222,6 +223,7 @@ class _Trainer:
                 )
             for name, value in done.items():
                 sums[name] = sums.get(name, 0.0) + value / len(every)
+            stepped()
         seconds = time.perf_counter() - start
         with clock("evaluate"):
             watched = self._watch() if self._place.first else {}
