@@ -27,6 +27,11 @@ PRECISIONS = ("fp32", "bf16", "fp16")
     "--held-aside", type=click.FloatRange(0, 0.5), help="Share of the clips kept out; instead of the recipe's."
 )
 @click.option("--fold", type=click.IntRange(min=0), help="Which of the parts is kept out; instead of the recipe's.")
+@click.option(
+    "--watch-split",
+    metavar="NAME",
+    help="Judge this split after each epoch to keep best.pt; '': what is held aside. Instead of the recipe's.",
+)
 @click.option("--cache", type=click.Path(path_type=Path), help="Keep decoded crops in this folder; default: memory.")
 @click.option("--threads", type=click.IntRange(min=0), help="Threads of torch; 0: its own choice.")
 @click.option("--epochs", type=click.IntRange(min=1), help="Instead of the recipe's.")
@@ -43,6 +48,7 @@ def command(
     seed: int | None,
     held_aside: float | None,
     fold: int | None,
+    watch_split: str | None,
     cache: Path | None,
     threads: int | None,
     epochs: int | None,
@@ -63,12 +69,14 @@ def command(
     from training.recipe import load_recipe
     from training.stopping import Interrupted
     from training.train import train
+    from training.watch import watched_clips
 
     try:
         recipe = load_recipe(config).with_options(
             seed=seed,
             held_aside=held_aside,
             fold=fold,
+            watch_split=watch_split,
             threads=threads,
             epochs=epochs,
             batch_size=batch_size,
@@ -76,7 +84,10 @@ def command(
         )
         initial = InitialWeights(glance_weights, focus_weights)
         clips = list_clips(data, split or default_split(data, recipe.lists), recipe.lists)
-        outcome = train(clips, recipe, out, cache, lambda line: click.echo(line, err=True), initial, device)
+        watched = watched_clips(data, recipe)
+        outcome = train(
+            clips, recipe, out, cache, lambda line: click.echo(line, err=True), initial, device, watched=watched
+        )
     except TrainingError as error:
         raise click.ClickException(str(error)) from error
     except Interrupted as stop:

@@ -9,7 +9,7 @@ from tensorboardX import SummaryWriter
 
 from training.run import Row
 
-GROUPS = {"aside": "held aside", "s": "seconds"}
+GROUPS = {"aside": "held aside", "watched": "watched", "s": "seconds"}
 """Heading under which a column is shown, by its first or its last word; the others are of the loss."""
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from training.crops import Crops
 from training.recipe import Recipe
 from training.run import Row
+from training.watch import ASIDE, WATCHED
 
 
 def metadata(recipe: Recipe, learned: Crops, aside: Crops | None, row: Row, frame_size: int) -> dict[str, object]:
@@ -30,7 +31,7 @@ def metadata(recipe: Recipe, learned: Crops, aside: Crops | None, row: Row, fram
             "data_licence": source.get("licence"),
             "recipe": recipe.name,
             "seed": recipe.seed,
-            "metrics": {key: value for key, value in row.items() if key.startswith("aside_")},
+            "metrics": {key: value for key, value in row.items() if key.startswith((ASIDE, WATCHED))},
             "notes": f"{len(data.clips)} clips learned from, {len(held)} held aside",
         },
         "recipe": recipe.to_dict(),

@@ -20,6 +20,8 @@ CONFIGS = Path(__file__).parent / "configs"
 
 Precision = Literal["fp32", "bf16", "fp16"]
 
+Metric = Literal["accuracy", "macro_f1", "map"]
+
 _Part = TypeVar("_Part")
 
 
@@ -134,6 +136,9 @@ class Recipe:
         threads: of torch on the CPU; 0 leaves its own choice.
         lists: which published data set's list files the data folder holds (`training.lists.PUBLISHED_LISTS`); empty
             for class folders and manifests.
+        watch_split: split whose clips are judged after each epoch to keep the best by; empty judges what is held aside.
+        best_by: which metric of them, ``accuracy``, ``macro_f1`` or ``map``; empty takes mean average precision where
+            clips may have several classes, else macro-F1.
     """
 
     name: str
@@ -147,11 +152,15 @@ class Recipe:
     fold: int = 0
     threads: int = 0
     lists: str = ""
+    watch_split: str = ""
+    best_by: Metric | Literal[""] = ""
 
     def __post_init__(self) -> None:
         _within("held_aside", self.held_aside, 0, 0.5)
         _within("fold", self.fold, 0, max(0, self.parts - 1))
         _within("threads", self.threads, 0, 1024)
+        if self.best_by not in ("", *get_args(Metric)):
+            raise RecipeError(f"best_by is {self.best_by!r}; permitted: {', '.join(get_args(Metric))}")
         config = self.model_config(2)
         if config.kind == "clip" and not self.remedies.supervision:
             raise RecipeError(

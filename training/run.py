@@ -50,7 +50,7 @@ class RunFolder:
 
     @property
     def best(self) -> Path:
-        """Checkpoint of the best epoch on the clips held aside."""
+        """Checkpoint of the best epoch on the clips that are watched."""
         return self.path / "best.pt"
 
     @property
@@ -132,6 +132,9 @@ class RunFolder:
 
 
 def fingerprint(recipe: Mapping[str, Any], identities: Sequence[str], initial: Mapping[str, str]) -> str:
-    """A digest of everything that decides the weights: recipe, clips, and the files of initial weights."""
-    kept = {key: value for key, value in recipe.items() if key not in ("threads", "name")}
+    """A digest of everything that decides the weights: recipe, clips, and the files of initial weights.
+
+    What is watched decides which epoch is the best one: those clips and that metric are among ``identities``.
+    """
+    kept = {key: value for key, value in recipe.items() if key not in ("threads", "name", "watch_split", "best_by")}
     return hashlib.sha256(json.dumps([kept, list(identities), dict(initial)], sort_keys=True).encode()).hexdigest()

@@ -16,30 +16,28 @@ import numpy as np
 import torch
 from torch import nn
 
-from bundle.exit_rule import probabilities
 from model.checkpoint import save_checkpoint
 from training.ahead import ahead
 from training.augment import Augment
-from training.average_precision import mean_average_precision
 from training.bar import StepBar
 from training.batches import Batch, batches, batches_in_epoch, drawn_labels, own_part
-from training.census import counts_in_words, warnings
 from training.clock import Clock
-from training.crops import Broken, Crops, decode_all, serving_plan, training_plan
+from training.crops import Broken, training_plan
 from training.data import ClipSet, hold_aside
 from training.errors import DataError, DivergedError, RecipeError
-from training.evaluate import labels_of, predict, truth_of
+from training.evaluate import labels_of
 from training.events import EventLog
 from training.initial import InitialWeights, Start
 from training.losses import CrossEntropy, balanced_class_weights
 from training.memory import metadata
-from training.metrics import accuracy, macro_f1, negative_log_likelihood, one_label
 from training.objective import ONE_STAGE, Method, use_half_precision
 from training.optimise import WeightAverage, learning_rate_factor, make_optimiser, set_learning_rates
 from training.parallel import Place, joined
+from training.parts import Sets, decode_parts
 from training.recipe import Recipe
 from training.run import Row, RunFolder, fingerprint
 from training.stopping import Stop, stopping_politely
+from training.watch import figures, metric_of
 
 
 @dataclass(frozen=True)
@@ -60,6 +58,7 @@ def train(
     initial: Start | None = None,
     device: str | None = None,
     method: Method = ONE_STAGE,
+    watched: ClipSet | None = None,
 ) -> Outcome:
     """Train a model, or continue one; under ``torchrun``, together with the other processes.
 
@@ -72,6 +71,7 @@ def train(
         initial: files with weights to start the networks from.
         device: ``cpu`` or ``cuda``; None takes a GPU if there is one.
         method: what is trained and by which loss; a study may put something else in the paper's place.
+        watched: clips to judge after each epoch and keep the best by (`training.watch`); None takes those held aside.
 
     Raises:
         DataError: nothing to learn from, initial weights that do not fit, or no such device.
@@ -82,16 +82,24 @@ def train(
     if recipe.threads:
         torch.set_num_threads(recipe.threads)
     learn, aside = hold_aside(data, recipe.parts, recipe.fold) if recipe.parts else (data, data.only(()))
-    clips = sorted(f"{clip.identity} {clip.all_labels}" for clip in data.clips)
+    clips = _as_lines(data)
+    if recipe.best_by:
+        clips.append(f"best by {recipe.best_by}")
+    if watched is not None:
+        clips += ["watched", *_as_lines(watched)]
     initial = initial or InitialWeights()
-    folder = RunFolder(out, fingerprint(recipe.to_dict(), [*data.labels, *clips], initial.digests()))
+    folder = RunFolder(out, fingerprint(recipe.to_dict(), clips, initial.digests()))
     with joined(device) as place, stopping_politely() as stop:
-        trainer = _Trainer((learn, aside), recipe, folder, say, place, method)
+        trainer = _Trainer(Sets(learn, aside, watched), recipe, folder, say, place, method)
         trainer.begin(initial)
         trainer.decode(cache, stop)
         trainer.run(stop)
         place.wait()
-    return Outcome(folder.last, tuple(trainer.progress.history), trainer.broken)
+    return Outcome(folder.last, tuple(trainer.progress.history), trainer.parts.broken)
+
+
+def _as_lines(data: ClipSet) -> list[str]:
+    return [*data.labels, *sorted(f"{clip.identity} {clip.all_labels}" for clip in data.clips)]
 
 
 class _Trainer:
@@ -99,7 +107,7 @@ class _Trainer:
 
     def __init__(
         self,
-        sets: tuple[ClipSet, ClipSet],
+        sets: Sets,
         recipe: Recipe,
         folder: RunFolder,
         say: Callable[[str], None],
@@ -107,14 +115,13 @@ class _Trainer:
         method: Method,
     ) -> None:
         torch.manual_seed(recipe.seed)
-        self.broken: tuple[Broken, ...] = ()
         self._folder = folder
-        self._sets = sets
+        self._sets = sets if place.first else sets._replace(watched=None)  # the first judges for all
         self._recipe = recipe
         self._say = say if place.first else lambda line: None
         self._place = place
         self._method = method
-        self._model = method.model(recipe.model_config(len(sets[0].labels)))
+        self._model = method.model(recipe.model_config(len(sets.learn.labels)))
 
     def begin(self, initial: Start) -> None:
         """Weights, optimiser and progress: from the start, or from where the run folder stands."""
@@ -138,44 +145,11 @@ class _Trainer:
         """Decode every clip that is needed, before the first epoch rather than in it."""
         if cache and not self._place.first:
             self._place.wait()  # until the first has filled the cache
-        start = time.perf_counter()
-        learn, aside = self._sets
-        self._crops = decode_all(learn, training_plan(self._recipe), cache, self._report, stop.check)
-        self._aside: Crops | None = None
-        if aside.clips:
-            self._aside = decode_all(aside, serving_plan(self._recipe), cache, self._report, stop.check)
-        self._learn_from_the_last_of_a_class(cache)
+        self.parts = decode_parts(self._sets, self._recipe, cache, self._say, stop.check)
         if cache and self._place.first:
             self._place.wait()
-        self.broken = self._crops.broken + (self._aside.broken if self._aside else ())
-        kept = self._crops.data
-        self._say(
-            f"decoded {len(kept.clips)} clips to learn from ({counts_in_words(kept)}) and "
-            f"{len(self._aside.data.clips) if self._aside else 0} held aside in {time.perf_counter() - start:.1f} s; "
-            f"{len(self.broken)} skipped as broken"
-        )
-        for line in warnings(kept, self._aside.data if self._aside else None):
-            self._say(line)
-        if len(kept.clips) < 2 * self._place.world:
+        if len(self.parts.learn.data.clips) < 2 * self._place.world:
             raise DataError("at least two clips that can be decoded are needed to learn from, for each process")
-
-    def _learn_from_the_last_of_a_class(self, cache: Path | None) -> None:
-        """Of a class whose clips to learn from are all broken, take one back that was held aside."""
-        if self._aside is None:
-            return
-        learned = self._crops.data.counts()
-        missing = {clip.label: clip for clip in reversed(self._aside.data.clips) if not learned[clip.label]}
-        if not missing:
-            return
-        back = [clip for clip in self._aside.data.clips if missing.get(clip.label) is clip]
-        taken = decode_all(self._aside.data.only(back), training_plan(self._recipe), cache, self._report)
-        self._crops = self._crops.and_those(taken)
-        self._aside = self._aside.without({clip.identity for clip in taken.data.clips})
-        for clip in taken.data.clips:
-            self._say(f"{clip.path} is learned from, not held aside: no other clip of its class can be decoded")
-
-    def _report(self, broken: Broken) -> None:
-        self._say(f"skipped {broken.path}: {broken.reason}")
 
     def run(self, stop: Stop) -> None:
         """The epochs that are left."""
@@ -187,7 +161,7 @@ class _Trainer:
         objective = self._method.objective(self._model, self._recipe.remedies, cross_entropy)
         spread = self._place.spread(objective, every_part_learns=self._recipe.remedies.supervision)
         done, data = self.progress.epoch, self._recipe.data
-        steps = batches_in_epoch(len(self._crops.data.clips), recipe.batch_size, data.fewest_draws)
+        steps = batches_in_epoch(len(self.parts.learn.data.clips), recipe.batch_size, data.fewest_draws)
         log = EventLog(self._folder.events if self._place.first and done < recipe.epochs else None, done)
         with log, StepBar(recipe.epochs, steps, self.progress.history, hidden=not self._place.first) as bar:
             while self.progress.epoch < recipe.epochs:
@@ -205,7 +179,7 @@ class _Trainer:
         seed = int(random.integers(2**62))
         torch.manual_seed(seed + self._place.rank)
         data = self._recipe.data
-        every = batches(labels_of(self._crops), recipe.batch_size, data.balance, random, data.fewest_draws)
+        every = batches(labels_of(self.parts.learn), recipe.batch_size, data.balance, random, data.fewest_draws)
         if not self._place.first:  # the batches are the same for all, what is done to their clips is not
             random = np.random.default_rng([self._recipe.seed, epoch, self._place.rank])
         self._model.train()
@@ -236,8 +210,8 @@ class _Trainer:
 
         def load(batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
             own = own_part(batch, self._place.rank, self._place.world)
-            frames = self._augment([self._crops.pixels[index] for index in own], random)
-            labels = drawn_labels([self._crops.data.clips[index] for index in own], random)
+            frames = self._augment([self.parts.learn.pixels[index] for index in own], random)
+            labels = drawn_labels([self.parts.learn.data.clips[index] for index in own], random)
             return frames, torch.tensor(labels, device=self._place.device)
 
         with ThreadPoolExecutor(1) as pool:  # one: random numbers are drawn in the order of the batches
@@ -270,22 +244,15 @@ class _Trainer:
         strength = self._recipe.optimiser.class_weights
         if not strength:
             return None
-        return balanced_class_weights(torch.tensor(self._crops.data.counts()), strength).to(self._place.device)
+        return balanced_class_weights(torch.tensor(self.parts.learn.data.counts()), strength).to(self._place.device)
 
     def _watch(self) -> dict[str, float]:
-        """How the kept weights do on the clips held aside."""
-        if self._aside is None:
+        """How the kept weights do on the clips that are watched."""
+        judged = self.parts.judged
+        if judged is None:
             return {}
-        logits, truth = predict(self._average.module, self._aside), truth_of(self._aside)
-        predicted = logits[:, -1].argmax(axis=1)
-        found = {
-            "aside_accuracy": accuracy(predicted, truth),
-            "aside_macro_f1": macro_f1(predicted, one_label(predicted, truth), logits.shape[2]),
-            "aside_nll": negative_log_likelihood(logits, truth),
-        }
-        if truth.ndim == 2:
-            found["aside_map"] = mean_average_precision(probabilities(logits[:, -1]), truth.astype(np.bool_), "present")
-        return found
+        found = figures(self._average.module, judged, metric_of(self._recipe, judged.data))
+        return {f"{self.parts.judged_as}{name}": value for name, value in found.items()}
 
     def _keep(self, row: Row) -> None:
         """Write checkpoints, then the state; a kill in between repeats the epoch and writes them again."""
@@ -293,9 +260,9 @@ class _Trainer:
         self.progress.history.append(row)
         if not self._place.first:
             return
-        kept = metadata(self._recipe, self._crops, self._aside, row, self._model.config.frame_size)
+        kept = metadata(self._recipe, self.parts.learn, self.parts.aside, row, self._model.config.frame_size)
         save_checkpoint(self._folder.last, self._average.module, **kept)
-        score = row.get("aside_map", row.get("aside_macro_f1"))
+        score = row.get(f"{self.parts.judged_as}{metric_of(self._recipe, self._sets.learn)}")
         if score is not None and score >= self.progress.best:
             self.progress.best = score
             save_checkpoint(self._folder.best, self._average.module, **kept)

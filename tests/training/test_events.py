@@ -55,7 +55,13 @@ def test_a_finished_run_and_other_processes_write_nothing(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(
     ("column", "shown"),
-    [("aside_accuracy", "held aside"), ("forward_s", "seconds"), ("loss", "training"), ("patch_spread", "training")],
+    [
+        ("aside_accuracy", "held aside"),
+        ("watched_map", "watched"),
+        ("forward_s", "seconds"),
+        ("loss", "training"),
+        ("patch_spread", "training"),
+    ],
 )
 def test_columns_are_grouped(column: str, shown: str) -> None:
     assert heading(column) == shown

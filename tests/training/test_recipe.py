@@ -81,6 +81,7 @@ def test_a_recipe_from_a_file(tmp_path: Path) -> None:
         ),
         ({"optimiser": {"precision": "int8"}}, "optimiser.precision is 'int8'; permitted: fp32, bf16, fp16"),
         ({"model": {"steps": 0}}, "model: steps is 0"),
+        ({"best_by": "loss"}, "best_by is 'loss'; permitted: accuracy, macro_f1, map"),
         ({"held_aside": 0.9}, "held_aside is 0.9"),
         ({"held_aside": 0.2, "fold": 5}, "fold is 5; permitted: 0 to 4"),
     ],

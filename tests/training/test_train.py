@@ -24,6 +24,7 @@ from training.recipe import Recipe, load_recipe
 from training.stopping import Interrupted
 from training.train import train
 from training.trained import judge, judge_held_aside, load_trained
+from training.watch import watched_clips
 
 Make = Callable[..., Recipe]
 
@@ -161,7 +162,8 @@ def test_a_published_recipe_learns_from_the_authors_lists(clip_folder: Path, tmp
     entries = [f"clip {index},12,{50 + index % 2},-1" for index in range(len(videos))]
     for index, path in enumerate(videos):
         shutil.copy(path, tmp_path / f"clip {index}.mp4")
-    (tmp_path / "actnet_train_split.txt").write_text("\n".join([*entries, "gone,12,7"]))
+    (tmp_path / "actnet_train_split.txt").write_text("\n".join([*entries[:-2], "gone,12,7"]))
+    (tmp_path / "actnet_val_split.txt").write_text("\n".join([*entries[-2:], "gone too,12,8"]))
     network = "name = 'resnet18', width = 0.125, depth = [1, 1]"
     (tmp_path / "small.toml").write_text(
         "inherits = 'actnet_mbv2_p96'\nthreads = 1\n[model]\nsteps = 2\nframe_size = 32\npatch_size = 32\n"
@@ -170,9 +172,13 @@ def test_a_published_recipe_learns_from_the_authors_lists(clip_folder: Path, tmp
     )
     recipe = load_recipe(str(tmp_path / "small.toml"))
     told: list[str] = []
-    outcome = train(list_clips(tmp_path, "train", recipe.lists), recipe, tmp_path / "run", say=told.append)
-    assert [broken.path.name for broken in outcome.broken] == ["gone"]
-    assert any("200 classes of 0 to 5" in line for line in told)
+    data, watched = list_clips(tmp_path, "train", recipe.lists), watched_clips(tmp_path, recipe)
+    outcome = train(data, recipe, tmp_path / "run", say=told.append, watched=watched)
+    assert [broken.path.name for broken in outcome.broken] == ["gone", "gone too"]
+    assert any("200 classes of 0 to 4" in line for line in told)
+    assert "2 clips of split val are judged after each epoch" in told
+    assert 0 < outcome.history[-1]["watched_map"] <= 1
+    assert (tmp_path / "run" / "best.pt").is_file()
     assert any("198 classes without a clip to learn from" in line for line in told)
     assert len(load_trained(outcome.checkpoint).labels) == 200
 
