@@ -14,7 +14,9 @@ from bundle.exit_rule import ExitCriterion
 if TYPE_CHECKING:
     from training.calibrate import CurvePoint
     from training.crops import Broken
+    from training.data import ClipSet
     from training.points import Calibration
+    from training.trained import Trained
 
 CRITERIA = ("max_softmax", "max_logit", "neg_entropy")
 
@@ -30,6 +32,7 @@ CRITERIA = ("max_softmax", "max_logit", "neg_entropy")
     type=click.Path(path_type=Path),
     help="A checkpoint of `train`; several times for the folds of one recipe, each judged on its own held-aside clips.",
 )
+@click.option("--config", metavar="NAME|FILE", help="The recipe, if the checkpoint is one of the released code.")
 @click.option("--data", required=True, type=click.Path(path_type=Path), help="Where the clips of the training are.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The calibration file to write.")
 @click.option("--split", metavar="NAME", help="Calibrate on all of this split; default: what was held aside.")
@@ -46,6 +49,7 @@ CRITERIA = ("max_softmax", "max_logit", "neg_entropy")
 @click.option("--json", "as_json", is_flag=True, help="Print the calibration as JSON instead of a table.")
 def command(
     checkpoints: tuple[Path, ...],
+    config: str | None,
     data: Path,
     out: Path,
     split: str | None,
@@ -63,15 +67,22 @@ def command(
 
     if split is not None and len(checkpoints) > 1:
         raise click.UsageError("--split takes one --checkpoint; folds are judged on what each of them held aside")
+    if config is not None and split is None:
+        raise click.UsageError("--config needs --split: a released checkpoint does not say what was held aside")
     try:
-        models = [load_trained(path) for path in checkpoints]
-        clips = list_clips(data, split, models[0].recipe.lists)
+        if config is None:
+            models, learned = [load_trained(path) for path in checkpoints], ""
+            clips = list_clips(data, split, models[0].recipe.lists)
+        else:
+            model, clips, learned = _released(checkpoints[0], config, data, split)
+            models = [model]
         if split is None:
             judged = judge_held_aside(models, clips, cache, _skipped)
         else:
             judged = judge_unseen(models[0], clips, cache, _skipped)
         fit = f"cross-fit over {len(models)} folds" if len(models) > 1 else "one model"
-        notes = f"{len(judged.labels)} clips {f'of split {split}' if split else 'held aside from training'}, {fit}"
+        source = f"of split {split}" if split else "held aside from training"
+        notes = f"{len(judged.labels)} clips {source}, {fit}{learned}"
         cost = models[0].gflops_per_step
         found = calibrate(judged.logits, judged.labels, cost, criterion, notes=notes, budgets=budgets)
     except TrainingError as error:
@@ -82,6 +93,23 @@ def command(
         _write_sweep(curve, sweep, judged.logits.shape[1] * cost)
     click.echo(out.read_text(encoding="utf-8") if as_json else table(found))
     return 0
+
+
+def _released(checkpoint: Path, config: str, data: Path, split: str | None) -> tuple[Trained, ClipSet, str]:
+    """A checkpoint of the released code, the clips to calibrate it on, and what is known of its having seen them."""
+    from training.manifests import list_clips, published_training
+    from training.recipe import load_recipe
+    from training.trained import load_released
+
+    recipe = load_recipe(config)
+    clips = list_clips(data, split, recipe.lists)
+    training = published_training(data, recipe.lists)
+    if training is None:
+        learned, known = frozenset[str](), "what it learned from is not known, so these clips may be among it"
+    else:
+        learned = frozenset(clip.identity for clip in training.clips)
+        known = f"taken to have learned from the training list of {recipe.lists}, which has none of them"
+    return load_released(checkpoint, recipe, clips.labels, learned), clips, f"; {known}"
 
 
 def _skipped(clip: Broken) -> None:

@@ -92,6 +92,11 @@ def read_lists(folder: Path, name: str, split: str | None = None) -> ClipSet:
     return ClipSet(_class_names(folder / form.names, form.classes), tuple(clips), {"name": name}, form.metric == "map")
 
 
+def has_list(folder: Path, name: str, split: str) -> bool:
+    """Whether a folder holds a published data set's list of a split."""
+    return name in PUBLISHED_LISTS and (folder / PUBLISHED_LISTS[name].splits[split]).is_file()
+
+
 def _class_names(path: Path, classes: int) -> tuple[str, ...]:
     """Class names in the order of their indices; made up where no file gives them."""
     if not path.is_file():

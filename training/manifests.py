@@ -16,7 +16,7 @@ from typing import Any
 
 from training.data import Clip, ClipSet, class_folders, digest, has_split_folders
 from training.errors import DataError
-from training.lists import read_lists
+from training.lists import has_list, read_lists
 
 MANIFESTS = ("manifest.json", "manifest.csv")
 
@@ -68,6 +68,17 @@ def default_split(data: Path, lists: str = "") -> str | None:
     if manifest is not None:
         return "train" if "train" in _splits(_read(manifest)[0]) else None
     return "train" if lists or has_split_folders(data) else None
+
+
+def published_training(data: Path, lists: str) -> ClipSet | None:
+    """What a model of a published data set has learned from by that set's own list; None where it is not at hand.
+
+    Raises:
+        DataError: the list cannot be understood.
+    """
+    if find_manifest(data) is not None or not has_list(data, lists, "train"):
+        return None
+    return read_lists(data, lists, "train")
 
 
 def _from_manifest(path: Path, split: str | None) -> ClipSet:

@@ -64,13 +64,16 @@ def load_trained(path: Path) -> Trained:
         raise DataError(f"{path} does not remember its training: it lacks {error.args[0]!r}") from error
 
 
-def load_released(path: Path, recipe: Recipe, labels: tuple[str, ...]) -> Trained:
+def load_released(
+    path: Path, recipe: Recipe, labels: tuple[str, ...], learned_from: frozenset[str] = frozenset()
+) -> Trained:
     """Read a checkpoint of the released code, which does not say what it learned from.
 
     Args:
         path: of the file.
         recipe: the published one; gives sizes and sampling.
         labels: class names, in the order of the data set's lists.
+        learned_from: identities of the clips that it is otherwise known to have learned from.
 
     Raises:
         DataError: not such a checkpoint, or one of other sizes.
@@ -79,7 +82,7 @@ def load_released(path: Path, recipe: Recipe, labels: tuple[str, ...]) -> Traine
         model = load_authors(path, recipe.model_config(len(labels)))
     except CheckpointError as error:
         raise DataError(str(error)) from error
-    return Trained(model, recipe, labels, learned_from=frozenset(), held_aside=frozenset())
+    return Trained(model, recipe, labels, learned_from, held_aside=frozenset())
 
 
 @dataclass(frozen=True)

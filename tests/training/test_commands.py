@@ -120,19 +120,53 @@ def test_options_replace_the_recipes(tiny_recipe: Callable[..., Recipe]) -> None
     assert tiny_recipe().with_options(held_aside=0.0, seed=None).held_aside == 0.0
 
 
-def test_a_released_checkpoint_is_judged_by_its_recipe(
-    tmp_path: Path, clip_folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "tiny.toml").write_text(TOML.replace('"resnet18", width = 0.125, depth = [1, 1]', '"resnet50"'))
-    model = AdaFocus(load_recipe(str(tmp_path / "tiny.toml")).model_config(2))
+def write_released(folder: Path, classes: int, lists: str = "") -> tuple[str, str]:
+    """A small checkpoint as the authors would save it, and its recipe."""
+    recipe, checkpoint = folder / "tiny.toml", folder / "ckpt.pth.tar"
+    recipe.write_text(f"lists = '{lists}'" + TOML.replace('"resnet18", width = 0.125, depth = [1, 1]', '"resnet50"'))
+    model = AdaFocus(load_recipe(str(recipe)).model_config(classes))
     state = {}
     for key, names in frame_names(model).items():
         value = model.state_dict()[key]
         for index, name in enumerate(names):
             state[f"module.{name}"] = value if len(names) == 1 else value[index]
-    torch.save({"state_dict": state}, tmp_path / "ckpt.pth.tar")
-    asked = ["evaluate", "--checkpoint", str(tmp_path / "ckpt.pth.tar"), "--data", str(clip_folder)]
-    assert main([*asked, "--config", str(tmp_path / "tiny.toml"), "--json"]) == 0
+    torch.save({"state_dict": state}, checkpoint)
+    return str(checkpoint), str(recipe)
+
+
+def test_a_released_checkpoint_is_judged_by_its_recipe(
+    tmp_path: Path, clip_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint, recipe = write_released(tmp_path, classes=2)
+    asked = ["evaluate", "--checkpoint", checkpoint, "--data", str(clip_folder)]
+    assert main([*asked, "--config", recipe, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["clips"] == 10
     assert main(asked) == 1
     assert "does not say what it is" in capsys.readouterr().err
+
+
+def test_a_released_checkpoint_is_calibrated_and_its_training_list_refused(
+    tmp_path: Path, clip_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint, recipe = write_released(tmp_path, classes=27, lists="jester")
+    lines = [f"{clip.path.with_suffix('')} 12 {clip.label}" for clip in list_clips(clip_folder).clips]
+    (tmp_path / "train_videofolder.txt").write_text("\n".join(lines[::2]), encoding="utf-8")
+    (tmp_path / "val_videofolder.txt").write_text("\n".join(lines[1::2]), encoding="utf-8")
+    points = tmp_path / "points.json"
+    asked = ["calibrate", "--checkpoint", checkpoint, "--config", recipe, "--out", str(points)]
+    assert main([*asked, "--data", str(tmp_path), "--split", "val", "--criterion", "max_logit"]) == 0
+    notes = load_calibration(points).notes
+    assert notes.startswith("5 clips of split val, one model; taken to have learned from the training list of jester")
+    assert main([*asked, "--data", str(tmp_path), "--split", "train"]) == 1
+    assert "5 of 5 clips to calibrate on were learned from" in capsys.readouterr().err
+    assert main([*asked, "--data", str(tmp_path)]) == 2
+    assert "--config needs --split" in capsys.readouterr().err
+
+
+def test_what_a_released_checkpoint_learned_from_may_not_be_known(tmp_path: Path, clip_folder: Path) -> None:
+    checkpoint, recipe = write_released(tmp_path, classes=2)
+    rows = [f"{clip.path},{clip.path.parent.name},mine" for clip in list_clips(clip_folder).clips]
+    (tmp_path / "manifest.csv").write_text("\n".join(["file,label,split", *rows]), encoding="utf-8")
+    asked = ["calibrate", "--checkpoint", checkpoint, "--config", recipe, "--data", str(tmp_path), "--split", "mine"]
+    assert main([*asked, "--out", str(tmp_path / "points.json")]) == 0
+    assert "what it learned from is not known" in load_calibration(tmp_path / "points.json").notes
