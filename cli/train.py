@@ -9,7 +9,7 @@ import click
 
 from cli.main import INTERRUPTED
 
-PRECISIONS = ("fp32", "bf16", "fp16")
+PRECISIONS = ("fp32", "bf16", "fp16", "auto")
 
 
 @click.command("train", epilog="Example: adafocus train --data clips --config tank_state --out runs/first")

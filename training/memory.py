@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from training.crops import Crops
+from training.parts import Parts
 from training.recipe import Recipe
-from training.run import Row
+from training.run import Progress
 from training.watch import ASIDE, WATCHED
 
 
-def metadata(recipe: Recipe, learned: Crops, aside: Crops | None, row: Row, frame_size: int) -> dict[str, object]:
+def metadata(recipe: Recipe, parts: Parts, progress: Progress, frame_size: int) -> dict[str, object]:
     """Plain values to keep in a checkpoint.
 
     Args:
         recipe: of the training.
-        learned: the clips learned from.
-        aside: those held aside, if any.
-        row: the log of the epoch.
+        parts: its clips.
+        progress: with the row of the epoch at the end of its history.
         frame_size: side of the model's frames, pixels.
     """
-    data = learned.data
-    held = aside.data.clips if aside else ()
+    row = progress.history[-1]
+    data = parts.learn.data
+    held = parts.aside.data.clips if parts.aside else ()
     source = data.source
     return {
         "labels": list(data.labels),
@@ -35,6 +35,7 @@ def metadata(recipe: Recipe, learned: Crops, aside: Crops | None, row: Row, fram
             "notes": f"{len(data.clips)} clips learned from, {len(held)} held aside",
         },
         "recipe": recipe.to_dict(),
+        "precision": progress.precision,
         "epoch": int(row["epoch"]),
         "learned_from": [clip.identity for clip in data.clips],
         "held_aside": [clip.identity for clip in held],

@@ -19,6 +19,7 @@ from training.losses import Remedies
 CONFIGS = Path(__file__).parent / "configs"
 
 Precision = Literal["fp32", "bf16", "fp16"]
+AskedPrecision = Literal["fp32", "bf16", "fp16", "auto"]
 
 Metric = Literal["accuracy", "macro_f1", "map"]
 
@@ -92,6 +93,7 @@ class OptimiserRecipe:
         class_weights: exponent of inverse class frequency in the loss; 0 weighs all clips alike.
         average: decay of an exponential average of the weights, which is then what is kept; 0 is off.
         precision: ``fp32``, or ``bf16`` or ``fp16`` for the networks; policy, interpolation and losses stay in float32.
+            ``auto`` takes what the machine that a run begins on multiplies fastest, and stays with it.
         sync_batch_norm: with several GPUs, batch norm sees the whole batch instead of each GPU's own part.
     """
 
@@ -105,7 +107,7 @@ class OptimiserRecipe:
     label_smoothing: float = 0.0
     class_weights: float = 0.0
     average: float = 0.0
-    precision: Precision = "fp32"
+    precision: AskedPrecision = "fp32"
     sync_batch_norm: bool = False
 
     def __post_init__(self) -> None:
@@ -119,8 +121,9 @@ class OptimiserRecipe:
         _within("optimiser.label_smoothing", self.label_smoothing, 0, 0.9)
         _within("optimiser.class_weights", self.class_weights, 0, 1)
         _within("optimiser.average", self.average, 0, 0.99999)
-        if self.precision not in get_args(Precision):
-            raise RecipeError(f"optimiser.precision is {self.precision!r}; permitted: {', '.join(get_args(Precision))}")
+        if self.precision not in get_args(AskedPrecision):
+            permitted = ", ".join(get_args(AskedPrecision))
+            raise RecipeError(f"optimiser.precision is {self.precision!r}; permitted: {permitted}")
 
 
 @dataclass(frozen=True)

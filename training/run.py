@@ -21,17 +21,23 @@ import torch
 from training.errors import ResumeError
 from training.objective import Model
 from training.optimise import WeightAverage
+from training.recipe import Precision
 
 Row = dict[str, float]
 
 
 @dataclass
 class Progress:
-    """How far a run is: epochs finished, the log so far, and the best value of the metric that is watched."""
+    """How far a run is: epochs finished, the log so far, and the best value of the metric that is watched.
+
+    ``precision`` is what the run began in, None before it has; ``scaler`` the state of the loss's scale.
+    """
 
     epoch: int = 0
     history: list[Row] = field(default_factory=list)
     best: float = -1.0
+    precision: Precision | None = None
+    scaler: dict[str, Any] = field(default_factory=dict)
 
 
 class RunFolder:
@@ -63,24 +69,18 @@ class RunFolder:
         """Folder with the log for TensorBoard."""
         return self.path / "tensorboard"
 
-    def save(
-        self,
-        progress: Progress,
-        model: Model,
-        average: WeightAverage,
-        optimiser: torch.optim.Optimizer,
-        scaler: torch.amp.GradScaler,
-    ) -> None:
+    def save(self, progress: Progress, model: Model, average: WeightAverage, optimiser: torch.optim.Optimizer) -> None:
         """Write the state to continue from, whole or not at all."""
         state = {
             "fingerprint": self._fingerprint,
             "epoch": progress.epoch,
             "history": progress.history,
             "best": progress.best,
+            "precision": progress.precision,
+            "scaler": progress.scaler,
             "model": model.state_dict(),
             "average": average.state(),
             "optimiser": optimiser.state_dict(),
-            "scaler": scaler.state_dict(),
         }
         temporary = self.path / ".state.part"
         with temporary.open("wb") as file:
@@ -90,13 +90,7 @@ class RunFolder:
         temporary.replace(self.path / "state.pt")
         self._write_log(progress.history)
 
-    def resume(
-        self,
-        model: Model,
-        average: WeightAverage,
-        optimiser: torch.optim.Optimizer,
-        scaler: torch.amp.GradScaler,
-    ) -> Progress:
+    def resume(self, model: Model, average: WeightAverage, optimiser: torch.optim.Optimizer) -> Progress:
         """Continue where the last finished epoch ended; a new folder starts at epoch 0.
 
         Raises:
@@ -114,9 +108,7 @@ class RunFolder:
         model.load_state_dict(state["model"])
         average.restore(state["average"])
         optimiser.load_state_dict(state["optimiser"])
-        if state["scaler"]:
-            scaler.load_state_dict(state["scaler"])
-        return Progress(state["epoch"], list(state["history"]), state["best"])
+        return Progress(state["epoch"], state["history"], state["best"], state.get("precision"), state["scaler"])
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
         """Write a small file beside the rest."""

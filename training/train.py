@@ -34,7 +34,8 @@ from training.objective import ONE_STAGE, Method, use_half_precision
 from training.optimise import WeightAverage, learning_rate_factor, make_optimiser, set_learning_rates
 from training.parallel import Place, joined
 from training.parts import Sets, decode_parts
-from training.recipe import Recipe
+from training.precision import fastest_precision
+from training.recipe import Precision, Recipe
 from training.run import Row, RunFolder, fingerprint
 from training.stopping import Stop, stopping_politely
 from training.watch import figures, metric_of
@@ -135,11 +136,27 @@ class _Trainer:
             self._model = nn.SyncBatchNorm.convert_sync_batchnorm(self._model)  # type: ignore[no-untyped-call]
         self._average = WeightAverage(self._model, recipe.average)
         self._optimiser = make_optimiser(self._model, recipe, self._recipe.multipliers)
-        self._scaler = torch.amp.GradScaler(place.device.type, enabled=recipe.precision == "fp16")
-        self.progress = self._folder.resume(self._model, self._average, self._optimiser, self._scaler)
-        use_half_precision(self._model, recipe.precision, place.device.type)
+        self.progress = self._folder.resume(self._model, self._average, self._optimiser)
+        precision = self._settle_precision()
+        self._scaler = torch.amp.GradScaler(place.device.type, enabled=precision == "fp16")
+        if self.progress.scaler:
+            self._scaler.load_state_dict(self.progress.scaler)
+        use_half_precision(self._model, precision, place.device.type)
         size = self._model.config.frame_size
         self._augment = Augment(training_plan(self._recipe), self._recipe.data, size, place.device)
+
+    def _settle_precision(self) -> Precision:
+        """The recipe's, or what the run began in, or for a new run what suits this machine."""
+        asked, begun = self._recipe.optimiser.precision, self.progress.precision
+        if asked == "auto":
+            fastest = fastest_precision(self._place.device)
+            asked = begun or fastest
+            why = "as the run began" if begun else "the fastest here, kept for the whole run"
+            self._say(
+                f"precision {asked}: {why}" + (f"; this machine would take {fastest}" if asked != fastest else "")
+            )
+        self.progress.precision = asked
+        return asked
 
     def decode(self, cache: Path | None, stop: Stop) -> None:
         """Decode every clip that is needed, before the first epoch rather than in it."""
@@ -260,10 +277,11 @@ class _Trainer:
         self.progress.history.append(row)
         if not self._place.first:
             return
-        kept = metadata(self._recipe, self.parts.learn, self.parts.aside, row, self._model.config.frame_size)
+        self.progress.scaler = self._scaler.state_dict()
+        kept = metadata(self._recipe, self.parts, self.progress, self._model.config.frame_size)
         save_checkpoint(self._folder.last, self._average.module, **kept)
         score = row.get(f"{self.parts.judged_as}{metric_of(self._recipe, self._sets.learn)}")
         if score is not None and score >= self.progress.best:
             self.progress.best = score
             save_checkpoint(self._folder.best, self._average.module, **kept)
-        self._folder.save(self.progress, self._model, self._average, self._optimiser, self._scaler)
+        self._folder.save(self.progress, self._model, self._average, self._optimiser)

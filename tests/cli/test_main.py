@@ -10,7 +10,7 @@ import pytest
 
 from cli import main as cli
 from cli.train import PRECISIONS
-from training.recipe import Precision
+from training.recipe import AskedPrecision
 
 
 def failing(error: BaseException) -> click.Command:
@@ -90,7 +90,7 @@ def test_a_missing_package_is_named_with_what_to_install(arguments: list[str], e
 
 
 def test_the_precisions_of_training_are_the_recipes() -> None:
-    assert get_args(Precision) == PRECISIONS
+    assert get_args(AskedPrecision) == PRECISIONS
 
 
 @pytest.mark.parametrize("arguments", [["nonsense"], ["--nonsense"], []])

@@ -11,12 +11,14 @@ import torch
 from model.adafocus import AdaFocus
 from model.backbones import build_backbone
 from model.names import backbone_names
+from tests.training.test_train import StopAfter, weights
 from training.errors import DataError, ResumeError
 from training.initial import InitialWeights
 from training.losses import CrossEntropy, Remedies
 from training.manifests import list_clips
 from training.objective import Objective, use_half_precision
 from training.recipe import Precision, Recipe
+from training.stopping import Interrupted
 from training.train import train
 
 Make = Callable[..., Recipe]
@@ -46,11 +48,18 @@ def test_half_precision_stays_inside_the_networks(precision: Precision, tiny_rec
     assert seen["glance"] == torch.float32
 
 
-def test_training_in_half_precision_learns_and_resumes(clip_folder: Path, tmp_path: Path, tiny_recipe: Make) -> None:
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_training_in_half_precision_learns_and_resumes(
+    clip_folder: Path, tmp_path: Path, tiny_recipe: Make, precision: str
+) -> None:
     data = list_clips(clip_folder)
-    recipe = tiny_recipe(optimiser={"epochs": 2, "batch_size": 4, "lr": 0.02, "precision": "bf16"})
-    assert len(train(data, recipe, tmp_path / "run").history) == 2
-    assert len(train(data, recipe, tmp_path / "run").history) == 2
+    recipe = tiny_recipe(optimiser={"epochs": 2, "batch_size": 4, "lr": 0.02, "precision": precision})
+    whole = train(data, recipe, tmp_path / "whole")
+    with pytest.raises(Interrupted):
+        train(data, recipe, tmp_path / "parts", say=StopAfter(1))
+    resumed = train(data, recipe, tmp_path / "parts")
+    ours, theirs = weights(resumed.checkpoint), weights(whole.checkpoint)
+    assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
 
 
 def test_initial_weights_are_loaded_and_are_part_of_the_run(

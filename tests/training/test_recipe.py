@@ -79,7 +79,7 @@ def test_a_recipe_from_a_file(tmp_path: Path) -> None:
             {"model": {"kind": "clip", "steps": 1}, "data": {"resize": 256}, "remedies": {"supervision": False}},
             "remedies.supervision is false",
         ),
-        ({"optimiser": {"precision": "int8"}}, "optimiser.precision is 'int8'; permitted: fp32, bf16, fp16"),
+        ({"optimiser": {"precision": "int8"}}, "optimiser.precision is 'int8'; permitted: fp32, bf16, fp16, auto"),
         ({"model": {"steps": 0}}, "model: steps is 0"),
         ({"best_by": "loss"}, "best_by is 'loss'; permitted: accuracy, macro_f1, map"),
         ({"held_aside": 0.9}, "held_aside is 0.9"),
