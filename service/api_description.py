@@ -10,7 +10,16 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from service.errors import CATALOGUE, PROBLEM_JSON, MethodNotAllowed, NotFound, Problem, Rejection, Unauthorized
+from service.errors import (
+    CATALOGUE,
+    PROBLEM_JSON,
+    MethodNotAllowed,
+    NotFound,
+    Problem,
+    Rejection,
+    Unauthorized,
+    UnsupportedEncoding,
+)
 from service.protocol import InferenceRequest, InferenceResponse
 from service.schemas import DEFAULT_TOP_K, MAX_DEADLINE_MS, MAX_GFLOPS, PARAMETERS, ProblemDocument
 
@@ -47,6 +56,7 @@ _QUOTA = {
 }
 _TIMING = {"Server-Timing": {**_TEXT_HEADER, "description": "the stages of `timing_ms`"}}
 _WAIT = {"Retry-After": {"schema": {"type": "integer", "minimum": 1}, "description": "seconds", "required": True}}
+_TAKEN = {"Accept-Encoding": {**_TEXT_HEADER, "description": "`identity`, where the body was sent encoded"}}
 _CHALLENGE = {"WWW-Authenticate": {**_TEXT_HEADER, "required": True}}
 
 
@@ -189,7 +199,8 @@ def _line(kind: type[Problem]) -> str:
 def _headers(kinds: list[type[Problem]]) -> Json:
     wait = _WAIT if all(issubclass(kind, Rejection) for kind in kinds) else {}
     challenge = _CHALLENGE if kinds == [Unauthorized] else {}
-    return {**_ALWAYS, **wait, **challenge}
+    taken = _TAKEN if UnsupportedEncoding in kinds else {}
+    return {**_ALWAYS, **wait, **challenge, **taken}
 
 
 def _example(kind: type[Problem]) -> Problem:

@@ -10,6 +10,7 @@
     ├── UploadTimeout          408 upload_timeout
     ├── TooLarge               413 too_large
     ├── UnsupportedMedia       415 unsupported_media
+    ├── UnsupportedEncoding    415 unsupported_encoding (Accept-Encoding)
     ├── Undecodable            422 undecodable
     ├── NoVideoStream          422 no_video_stream
     ├── TooManyPixels          422 too_many_pixels
@@ -139,6 +140,15 @@ class UnsupportedMedia(ClientProblem):
     status, code, title = 415, "unsupported_media", "Not a supported video"
 
 
+class UnsupportedEncoding(ClientProblem):
+    """The body was sent with a ``Content-Encoding``; it is taken as it is only."""
+
+    status, code, title = 415, "unsupported_encoding", "The body is encoded"
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail, headers={"Accept-Encoding": "identity"})
+
+
 class Undecodable(ClientProblem):
     """A video of a supported kind of which not one frame can be had."""
 
@@ -223,6 +233,7 @@ CATALOGUE: tuple[type[Problem], ...] = (
     UploadTimeout,
     TooLarge,
     UnsupportedMedia,
+    UnsupportedEncoding,
     Undecodable,
     NoVideoStream,
     TooManyPixels,

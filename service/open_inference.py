@@ -110,7 +110,7 @@ class OpenInference:
         """One video in, labels, scores and the whole answer out."""
         visit = Visit(request, service_of(request))
         try:
-            visit.service.door.enter(request)
+            visit.enter()
             _check_model(request)
             call, result = await visit.upload.unless_client_leaves(self._inferred(request, visit))
             visit.answered(result)

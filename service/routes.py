@@ -86,7 +86,7 @@ async def metrics(request: Request) -> Response:
 
 def _asked(request: Request, visit: Visit) -> Parameters:
     """Refuse what can be refused before a byte is read."""
-    visit.service.door.enter(request)
+    visit.enter()
     ask = parse_parameters(request.query_params.multi_items(), visit.service.bundle.manifest)
     visit.refuse_what_is_too_large()
     return ask

@@ -12,7 +12,7 @@ from starlette.requests import Request
 
 from service.body import Pace, Upload
 from service.classify import Body, classify
-from service.errors import Internal, Outcome, Problem, TooLarge
+from service.errors import Internal, Outcome, Problem, TooLarge, UnsupportedEncoding
 from service.lifecycle import Service
 from service.record import Record, record_of
 from service.schemas import Classification, Parameters
@@ -27,6 +27,7 @@ class Visit:
 
     def __init__(self, request: Request, service: Service) -> None:
         self.service = service
+        self._request = request
         limits = service.settings
         self.upload = Upload(
             request.receive,
@@ -50,6 +51,19 @@ class Visit:
         """The request's body; a raw one of announced length lets the decoder know where the file will end."""
         is_form = (content_type or "").strip().lower().startswith("multipart/")
         return Body(self.upload.chunks(), content_type, None if is_form else self.upload.declared)
+
+    def enter(self) -> None:
+        """Refuse whoever may not come in, and a body that is sent encoded, before a byte of it is read.
+
+        Raises:
+            Unauthorized: none or a wrong key was sent.
+            RateLimited: the caller has spent what a minute allows.
+            UnsupportedEncoding: decompressing would make a large upload of a small one, and videos hardly shrink.
+        """
+        self.service.door.enter(self._request)
+        given = ",".join(self._request.headers.getlist("content-encoding"))
+        if {coding.strip().lower() for coding in given.split(",")} - {"", "identity"}:
+            raise UnsupportedEncoding(f"Content-Encoding is {given[:40]!r}; the body is taken as it is, without one")
 
     def refuse_what_is_too_large(self, beside: int = 0) -> None:
         """Say no to a body by the size that it announces, before it is read.

@@ -52,6 +52,11 @@ def test_outputs_as_json_and_a_video_in_base64(client: InferenceServerClient) ->
     assert result.get_response()["id"] == "mine"
 
 
+def test_a_compressed_request_is_refused_and_says_why(client: InferenceServerClient) -> None:
+    with pytest.raises(InferenceServerException, match="Content-Encoding is 'gzip'"):
+        client.infer(MODEL, [tensor(b"x" * 1000)], request_compression_algorithm="gzip")
+
+
 def test_a_refusal_is_understood(client: InferenceServerClient) -> None:
     with pytest.raises(InferenceServerException, match="exit is one of"):
         client.infer(MODEL, [tensor(b"x")], parameters={"exit": "slow"})

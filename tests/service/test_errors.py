@@ -22,6 +22,7 @@ PRODUCT_TABLE = {
     "upload_timeout": 408,
     "too_large": 413,
     "unsupported_media": 415,
+    "unsupported_encoding": 415,
     "undecodable": 422,
     "no_video_stream": 422,
     "too_many_pixels": 422,

@@ -1,5 +1,6 @@
 """The HTTP API with the tiny model, over a real connection."""
 
+import gzip
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -152,6 +153,24 @@ async def test_an_unknown_parameter_is_named_and_the_known_ones_listed(client: h
     detail = (await client.post("/classify?streams=true", content=b"x")).json()["detail"]
     assert "'streams'" in detail
     assert all(name in detail for name in PARAMETERS)
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "Deflate", "identity, gzip"])
+@pytest.mark.parametrize("path", ["/classify", "/classify?stream=true", "/v2/models/toy/infer"])
+async def test_an_encoded_body_is_refused_in_the_words_of_the_route(
+    client: httpx.AsyncClient, clip: bytes, path: str, encoding: str
+) -> None:
+    answer = await client.post(path, content=gzip.compress(clip), headers={"Content-Encoding": encoding})
+    assert answer.status_code == 415
+    assert answer.headers["accept-encoding"] == "identity"
+    told = answer.json()
+    assert repr(encoding) in (told["error"] if path.startswith("/v2") else told["detail"])
+    assert told.get("code") == (None if path.startswith("/v2") else "unsupported_encoding")
+
+
+async def test_identity_is_no_encoding(client: httpx.AsyncClient, clip: bytes) -> None:
+    answer = await client.post("/classify", content=clip, headers={"Content-Encoding": "Identity"})
+    assert answer.status_code == 200
 
 
 async def test_forms_without_a_video(client: httpx.AsyncClient, clip: bytes) -> None:
