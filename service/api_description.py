@@ -20,17 +20,16 @@ from service.errors import (
     Unauthorized,
     UnsupportedEncoding,
 )
-from service.protocol import InferenceRequest, InferenceResponse
+from service.examples import REQUEST_ID, SMALLEST_VIDEO, inference_in_bytes, inference_in_json
+from service.protocol import HEADER_LENGTH, MOST_HEADER_BYTES, InferenceRequest, InferenceResponse
 from service.schemas import DEFAULT_TOP_K, MAX_DEADLINE_MS, MAX_GFLOPS, PARAMETERS, ProblemDocument
 
 ABOUT = (
     "Classifies videos with AdaFocusV2: it glances at each sampled frame, looks closely at one patch of it, and stops "
     "as soon as it is sure. Every answer says what it cost. Errors are `application/problem+json` (RFC 9457), and "
-    '`{"error": "…"}` under `/v2`; `code` is stable.'
+    '`{"error": "…"}` under `/v2`; `code` is stable. Paths that are not here are answered 404 `not_found`, and other '
+    "methods 405 `method_not_allowed`."
 )
-REQUEST_ID = "0f8c2b9e5d7a4c31b6e0a1f2d3c4b5a6"
-"""The id of every example."""
-
 COMPONENT = "#/components/schemas/{model}"
 """Where `service.openapi` puts the schema of a model."""
 
@@ -45,9 +44,8 @@ _PARAMETER_SCHEMAS: dict[str, Json] = {
     "stream": {"type": "boolean", "default": False},
     "frames": {"type": "boolean", "default": False},
 }
-_VIDEO = {"type": "string", "format": "binary"}
-_SMALLEST_VIDEO = "R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7"
-"""A GIF of one pixel, in base64."""
+_BYTES = {"type": "string", "format": "binary"}
+_CLIP = {"schema": _BYTES, "example": SMALLEST_VIDEO.decode("ascii")}
 _TEXT_HEADER = {"schema": {"type": "string"}}
 _ALWAYS = {"X-Request-ID": {**_TEXT_HEADER, "description": "the request's id, echoed or made", "required": True}}
 _QUOTA = {
@@ -55,6 +53,9 @@ _QUOTA = {
     "RateLimit": {**_TEXT_HEADER, "description": "what is left of it"},
 }
 _TIMING = {"Server-Timing": {**_TEXT_HEADER, "description": "the stages of `timing_ms`"}}
+_HEADER_LENGTH = {
+    HEADER_LENGTH: {"schema": {"type": "integer"}, "description": "length of the JSON, where bytes follow it"}
+}
 _WAIT = {"Retry-After": {"schema": {"type": "integer", "minimum": 1}, "description": "seconds", "required": True}}
 _TAKEN = {"Accept-Encoding": {**_TEXT_HEADER, "description": "`identity`, where the body was sent encoded"}}
 _CHALLENGE = {"WWW-Authenticate": {**_TEXT_HEADER, "required": True}}
@@ -72,11 +73,12 @@ def classify_request() -> Json:
             "description": "one file part named `video` (or `file`), or the bytes of the video as the whole body",
             "content": {
                 "multipart/form-data": {
-                    "schema": {"type": "object", "properties": {"video": _VIDEO}, "required": ["video"]},
+                    "schema": {"type": "object", "properties": {"video": _BYTES}, "required": ["video"]},
+                    "example": {"video": _CLIP["example"]},
                     "encoding": {"video": {"contentType": "video/mp4, application/octet-stream"}},
                 },
-                "application/octet-stream": {"schema": _VIDEO},
-                "video/mp4": {"schema": _VIDEO},
+                "application/octet-stream": _CLIP,
+                "video/mp4": _CLIP,
             },
         },
     }
@@ -90,8 +92,7 @@ def classify_answers() -> dict[int | str, Json]:
             "description": "one event: a `StepEvent`, at the end a `Classification` or a `ProblemDocument`",
             "properties": {"event": {"enum": ["step", "result", "problem"]}, "data": {"type": "string"}},
             "required": ["event", "data"],
-        },
-        "example": "event: step\ndata: {…}\n\nevent: result\ndata: {…}\n\n",
+        }
     }
     return {
         200: {
@@ -103,11 +104,17 @@ def classify_answers() -> dict[int | str, Json]:
     }
 
 
-def status() -> dict[int | str, Json]:
+def status(word: str) -> dict[int | str, Json]:
     """The good answer of a health route."""
     schema = {"type": "object", "properties": {"status": {"type": "string"}}, "required": ["status"]}
-    content = {"application/json": {"schema": schema, "example": {"status": "ready"}}}
+    content = {"application/json": {"schema": schema, "example": {"status": word}}}
     return {200: {"description": "Yes.", "headers": _ALWAYS, "content": content}}
+
+
+def good(word: BaseModel) -> dict[int | str, Json]:
+    """The good answer of a route that always gives the same."""
+    content = {"application/json": {"example": word.model_dump(mode="json")}}
+    return {200: {"description": "The answer.", "headers": _ALWAYS, "content": content}}
 
 
 def metrics() -> dict[int | str, Json]:
@@ -131,20 +138,27 @@ def only(*kinds: type[Problem]) -> dict[int | str, Json]:
 
 def protocol_request() -> Json:
     """The request of ``POST /v2/models/{name}/infer``."""
-    example = {
-        "id": "clip-1",
-        "parameters": {"top_k": 2},
-        "inputs": [{"name": "video", "shape": [1], "datatype": "BYTES", "data": [_SMALLEST_VIDEO]}],
-    }
+    in_bytes, header_bytes = inference_in_bytes()
     return {
+        "parameters": [
+            {
+                "name": HEADER_LENGTH,
+                "in": "header",
+                "required": False,
+                "description": "where the body is JSON and bytes after it: the length of the JSON",
+                "schema": {"type": "integer", "minimum": 2, "maximum": MOST_HEADER_BYTES},
+                "example": header_bytes,
+            }
+        ],
         "requestBody": {
             "required": True,
-            "description": "JSON with the video in base64; or, with the header `Inference-Header-Content-Length`, JSON "
+            "description": f"JSON with the video in base64; or, with the header `{HEADER_LENGTH}`, JSON "
             "of that length and after it the video behind its length as four bytes, little-endian",
             "content": {
-                "application/json": {"schema": _schema_of(InferenceRequest), "examples": {"json": {"value": example}}}
+                "application/json": {"schema": _schema_of(InferenceRequest), "example": inference_in_json()},
+                "application/octet-stream": {"schema": _BYTES, "example": in_bytes},
             },
-        }
+        },
     }
 
 
@@ -152,16 +166,22 @@ def protocol_answers() -> dict[int | str, Json]:
     """The responses of ``POST /v2/models/{name}/infer``."""
     content = {
         "application/json": {"schema": _schema_of(InferenceResponse)},
-        "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+        "application/octet-stream": {"schema": _BYTES},
     }
-    good = {"description": "The answer.", "headers": {**_ALWAYS, **_QUOTA}, "content": content}
-    return {200: good, **protocol_problems(*(kind for kind in CATALOGUE if kind is not MethodNotAllowed))}
+    headers = {**_ALWAYS, **_TIMING, **_QUOTA, **_HEADER_LENGTH}
+    answer = {"description": "The answer.", "headers": headers, "content": content}
+    return {200: answer, **protocol_problems(*(kind for kind in CATALOGUE if kind is not MethodNotAllowed))}
 
 
 def protocol_problems(*kinds: type[Problem]) -> dict[int | str, Json]:
     """Problems in the words of the protocol."""
     but_not = tuple(kind for kind in CATALOGUE if kind not in kinds)
     return {status: _protocol_response(kinds) for status, kinds in _by_status(but_not=but_not)}
+
+
+def elsewhere() -> dict[str, Json]:
+    """What is answered where there is nothing to describe: on paths that are not there, and to other methods."""
+    return {kind.code: _response([kind]) for kind in (NotFound, MethodNotAllowed)}
 
 
 def _by_status(but_not: tuple[type[Problem], ...]) -> list[tuple[int, list[type[Problem]]]]:

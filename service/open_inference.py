@@ -21,17 +21,23 @@ from service.errors import BadParameter, DeadlinePassed, Draining, NotFound, Ove
 from service.lifecycle import service_of
 from service.pieces import Pieces, pieces_of
 from service.problems import protocol_response
-from service.protocol import INPUTS, OUTPUTS, Live, ModelMetadata, ModelReady, Ready, ServerMetadata
+from service.protocol import (
+    EXTENSIONS,
+    HEADER_LENGTH,
+    MOST_HEADER_BYTES,
+    NAME,
+    Live,
+    ModelMetadata,
+    ModelReady,
+    Ready,
+    ServerMetadata,
+)
 from service.schemas import Classification, Parameters, parse_parameters
 from service.visit import Visit
 
-HEADER_LENGTH = "Inference-Header-Content-Length"
-MOST_HEADER_BYTES = 1 << 20
 MOST_JSON_BYTES = 1 << 26
 """A request all of JSON is held in memory, several times over; larger videos come by the binary extension."""
 MOST_JSON_AT_ONCE = 4
-NAME = "adafocus"
-EXTENSIONS = ("binary_tensor_data",)
 
 _MODEL = "/v2/models/{name}"
 _VERSION = "/v2/models/{name}/versions/{version}"
@@ -45,9 +51,22 @@ class OpenInference:
         self._in_memory = 0
         add = self.router.add_api_route
         known = described.protocol_problems
-        add("/v2", self.server, summary="The server", response_model=ServerMetadata, responses=known(Unauthorized))
-        add("/v2/health/live", self.live, summary="Alive?", response_model=Live)
-        add("/v2/health/ready", self.ready, summary="Ready?", response_model=Ready, responses=known(Draining))
+        good = described.good
+        add(
+            "/v2",
+            self.server,
+            summary="The server",
+            response_model=ServerMetadata,
+            responses=good(_server()) | known(Unauthorized),
+        )
+        add("/v2/health/live", self.live, summary="Alive?", response_model=Live, responses=good(Live(live=True)))
+        add(
+            "/v2/health/ready",
+            self.ready,
+            summary="Ready?",
+            response_model=Ready,
+            responses=good(Ready(ready=True)) | known(Draining),
+        )
         for path, which in ((_MODEL, ""), (_VERSION, ", of a version")):
             add(
                 path,
@@ -75,7 +94,7 @@ class OpenInference:
     async def server(self, request: Request) -> Response:
         """What the server is."""
         service_of(request).door.check(request)
-        return _json(ServerMetadata(name=NAME, version=_version(), extensions=EXTENSIONS))
+        return _json(_server())
 
     async def live(self) -> Response:
         """200 as long as the process answers."""
@@ -90,15 +109,7 @@ class OpenInference:
         """The tensors of the model."""
         service_of(request).door.check(request)
         manifest = _check_model(request)
-        return _json(
-            ModelMetadata(
-                name=manifest.name,
-                versions=(manifest.version,),
-                platform=NAME,
-                inputs=INPUTS,
-                outputs=OUTPUTS,
-            )
-        )
+        return _json(ModelMetadata.of(manifest))
 
     async def model_ready(self, request: Request) -> Response:
         """200 when the model answers."""
@@ -191,6 +202,10 @@ def _check_model(request: Request) -> Manifest:
 def _check_ready(request: Request) -> None:
     if not service_of(request).ready:
         raise Draining("the model is being loaded, or the service is shutting down")
+
+
+def _server() -> ServerMetadata:
+    return ServerMetadata(name=NAME, version=_version(), extensions=EXTENSIONS)
 
 
 def _json(word: BaseModel) -> Response:

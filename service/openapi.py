@@ -8,26 +8,14 @@ import warnings
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from bundle.manifest import Manifest
-from service.api_description import COMPONENT, REQUEST_ID, Json
-from service.protocol import InferenceRequest, InferenceResponse
-from service.schemas import (
-    DEFAULT_TOP_K,
-    MAX_DEADLINE_MS,
-    MAX_GFLOPS,
-    Classification,
-    ComputeAnswer,
-    ExitAnswer,
-    ModelAnswer,
-    PatchAnswer,
-    Prediction,
-    StepEvent,
-    TimingAnswer,
-    TraceEntry,
-    VideoAnswer,
-)
+from service import examples
+from service.api_description import COMPONENT, Json, elsewhere
+from service.protocol import InferenceRequest, InferenceResponse, ModelMetadata, ModelReady
+from service.schemas import DEFAULT_TOP_K, MAX_DEADLINE_MS, MAX_GFLOPS, StepEvent
 from service.settings import Settings
 from service.steps import GIGA
 
@@ -60,10 +48,14 @@ def complete(document: Json, manifest: Manifest, settings: Settings) -> Json:
     models = [(model, "validation") for model in (StepEvent, InferenceRequest, InferenceResponse)]
     _, found = models_json_schema(models, ref_template=COMPONENT)  # type: ignore[arg-type]
     components["schemas"] |= found["$defs"]
+    components["responses"] = elsewhere()
+    good_answers = _good_answers(manifest)
     for path, item in paths.items():
         for method, operation in item.items():
             operation["operationId"] = re.sub(r"\W+", "_", f"{method}{path}").strip("_")
             _name_the_model(path, operation, manifest)
+            for media_type, answer in good_answers.get(path, {}).items():
+                operation["responses"]["200"]["content"][media_type] |= answer
     bounds = {
         "exit": {"enum": [point.name for point in manifest.operating_points], "default": manifest.default_point},
         "top_k": {"minimum": 1, "maximum": len(manifest.labels)},
@@ -76,14 +68,37 @@ def complete(document: Json, manifest: Manifest, settings: Settings) -> Json:
             if parameter["name"] == "top_k":
                 parameter["schema"]["default"] = min(DEFAULT_TOP_K, len(manifest.labels))
             parameter["schema"].pop("exclusiveMinimum", None)
-        good = classify["responses"]["200"]["content"]
-        good["application/json"]["example"] = example(manifest).model_dump(mode="json")
     for name, bound in bounds.items():
         components["schemas"]["RequestParameters"]["properties"][name]["anyOf"][0] |= bound
     if settings.api_keys or settings.api_keys_file:
         components["securitySchemes"] = _KEYS
         _lock(paths, settings)
     return document
+
+
+def _good_answers(manifest: Manifest) -> dict[str, Json]:
+    """An example of each good answer that depends on the bundle, by path and media type."""
+    by_route: dict[str, Json] = {
+        "": _in_json(ModelMetadata.of(manifest)),
+        "/ready": _in_json(ModelReady(name=manifest.name, ready=True)),
+        "/infer": {
+            "application/json": {"example": examples.inferred_in_json(manifest)},
+            "application/octet-stream": {"example": examples.inferred_in_bytes(manifest)},
+        },
+    }
+    models = ("/v2/models/{name}", "/v2/models/{name}/versions/{version}")
+    return {
+        "/classify": {
+            **_in_json(examples.classification(manifest)),
+            "text/event-stream": {"examples": examples.events(manifest)},
+        },
+        "/model": _in_json(manifest),
+        **{model + route: answers for model in models for route, answers in by_route.items()},
+    }
+
+
+def _in_json(answer: BaseModel) -> Json:
+    return {"application/json": {"example": answer.model_dump(mode="json")}}
 
 
 def _name_the_model(path: str, operation: Json, manifest: Manifest) -> None:
@@ -101,46 +116,3 @@ def _lock(paths: Json, settings: Settings) -> None:
             continue
         for operation in item.values():
             operation["security"] = [{name: []} for name in _KEYS]
-
-
-def example(manifest: Manifest) -> Classification:
-    """An answer as this bundle might give it."""
-    labels = manifest.labels[:2]
-    step = min(2, manifest.steps)
-    per_step = manifest.flops.per_step / GIGA
-    confidence = 0.93
-    return Classification(
-        id=REQUEST_ID,
-        model=ModelAnswer(name=manifest.name, version=manifest.version, precision="fp32", backend="onnxruntime-cpu"),
-        predictions=[
-            Prediction(label=label, index=index, score=(confidence, 0.04)[index]) for index, label in enumerate(labels)
-        ],
-        exit=ExitAnswer(
-            point=manifest.default_point,
-            reason="confident",
-            step=step,
-            steps=manifest.steps,
-            confidence=confidence,
-            threshold=0.88,
-        ),
-        compute=ComputeAnswer(
-            gflops=step * per_step,
-            gflops_full=manifest.flops_full / GIGA,
-            glance_gflops=step * manifest.flops.glance / GIGA,
-            focus_gflops=step * manifest.flops.focus / GIGA,
-            frames_used=step,
-            frames_decoded=61,
-        ),
-        timing_ms=TimingAnswer(total=41.0, upload=2.0, queue=0.3, decode=9.1, glance=7.0, focus=21.9),
-        video=VideoAnswer(container="mp4", codec="h264", width=640, height=360, fps=25.0, duration_s=9.8, frames=245),
-        trace=[
-            TraceEntry(
-                step=1,
-                frame=122,
-                time_s=4.88,
-                patch=PatchAnswer(x=88, y=40, width=180, height=180),
-                label=labels[0],
-                confidence=0.41,
-            )
-        ],
-    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -15,7 +15,13 @@ from pydantic import (
     StrictStr,
 )
 
+from bundle.manifest import Manifest
 from service.schemas import MAX_DEADLINE_MS
+
+NAME = "adafocus"
+EXTENSIONS = ("binary_tensor_data",)
+HEADER_LENGTH = "Inference-Header-Content-Length"
+MOST_HEADER_BYTES = 1 << 20
 
 INPUT = "video"
 ASKED = ("exit", "top_k", "max_gflops", "deadline_ms")
@@ -69,6 +75,11 @@ class ModelMetadata(_Word):
     platform: str
     inputs: tuple[TensorMetadata, ...]
     outputs: tuple[TensorMetadata, ...]
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> Self:
+        """Of the model in a bundle."""
+        return cls(name=manifest.name, versions=(manifest.version,), platform=NAME, inputs=INPUTS, outputs=OUTPUTS)
 
 
 class Live(_Word):

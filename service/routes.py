@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fastapi import APIRouter, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from bundle.manifest import Manifest
 from service import api_description as described
@@ -59,13 +59,13 @@ async def model(request: Request) -> Response:
     return Response(service.bundle.manifest.model_dump_json(), media_type="application/json")
 
 
-@router.get("/healthz", summary="Alive?", responses=described.status())
+@router.get("/healthz", summary="Alive?", responses=described.status("alive"))
 async def healthz() -> Response:
     """200 as long as the process answers."""
     return JSONResponse({"status": "alive"})
 
 
-@router.get("/readyz", summary="Ready?", responses=described.status() | described.only(Draining))
+@router.get("/readyz", summary="Ready?", responses=described.status("ready") | described.only(Draining))
 async def readyz(request: Request) -> Response:
     """200 when loaded, warmed and not draining."""
     if not service_of(request).ready:
@@ -73,7 +73,7 @@ async def readyz(request: Request) -> Response:
     return JSONResponse({"status": "ready"})
 
 
-@router.get("/metrics", summary="Metrics", responses=described.metrics())
+@router.get("/metrics", summary="Metrics", response_class=PlainTextResponse, responses=described.metrics())
 async def metrics(request: Request) -> Response:
     """Prometheus text; OpenMetrics when the Accept header names it."""
     service = service_of(request)

@@ -69,12 +69,13 @@ function answer(status, response, api) {
   );
 }
 
-/** Media types with an example of each, or else their fields. */
+/** Media types with an example of each; their fields where there is none that can be read. */
 function contents(content, api) {
   return Object.entries(content).map(([type, { schema, example, examples }]) => {
     const shown = example ?? Object.values(examples ?? {})[0]?.value;
     const text = typeof shown === "string" ? shown : JSON.stringify(shown, null, 2);
-    return el("div", { class: "media" }, el("code", { class: "media-type" }, type), text ? el("pre", { tabindex: "0" }, el("code", {}, text)) : fields(schema, api));
+    const readable = text && !/\0|\\u0000/.test(text);
+    return el("div", { class: "media" }, el("code", { class: "media-type" }, type), readable ? el("pre", { tabindex: "0" }, el("code", {}, text)) : fields(schema, api));
   });
 }
 

@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 
 from service import protocol
-from service.open_inference import MOST_HEADER_BYTES
+from service.protocol import MOST_HEADER_BYTES
 from service.schemas import Classification
 from service.tensors import MOST_JSON_MARKS
 from tests.e2e.tiny import write_clip
