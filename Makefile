@@ -67,11 +67,12 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(PIP) -e '.[dev]'
 	touch $(VENV)/.serve $@
 
-$(VENV)-outside/.ready: tests/outside/requirements.txt | $(VENV)/bin/python
+$(VENV)-outside/.ready: tests/outside/requirements.txt tests/outside/requirements-bare.txt | $(VENV)/bin/python
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || { \
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	    apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core; \
 	  else echo "The page is tested in Chromium: sudo apt-get install chromium"; exit 1; fi; }
 	$(PYTHON) -m venv $(VENV)-outside
 	$(VENV)-outside/bin/python -m pip --disable-pip-version-check install --quiet -r tests/outside/requirements.txt
+	$(VENV)-outside/bin/python -m pip --disable-pip-version-check install --quiet --no-deps -r tests/outside/requirements-bare.txt
 	touch $@
