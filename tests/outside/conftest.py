@@ -30,11 +30,11 @@ Serve = Callable[..., str]
 
 
 @contextmanager
-def service(**environment: str) -> Iterator[str]:
-    """Start it, yield its address, and end it."""
+def service(*arguments: str, folder: Path = ROOT, **environment: str) -> Iterator[str]:
+    """Start it, yield its address once it is ready, and end it."""
     process = subprocess.Popen(
-        [str(COMMAND), "serve", "--port", "0"],
-        cwd=ROOT,
+        [str(COMMAND), "serve", "--port", "0", *arguments],
+        cwd=folder,
         env={**os.environ, "OMP_NUM_THREADS": "1", "ADAFOCUS_DRAIN_GRACE_SECONDS": "0", **environment},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
