@@ -7,23 +7,22 @@ const ALIKE = 16;
 
 /** The frames of one clip. */
 export class Originals {
-  /** @param {Blob} clip */
+  /** @param {Blob} clip - not played before a frame is asked for: what the service reads no frame of may be a playlist */
   constructor(clip) {
-    this.url = URL.createObjectURL(clip);
+    this.clip = clip;
     this.kept = new Map();
     this.video = document.createElement("video");
-    this.video.muted = true;
-    this.video.preload = "auto";
-    this.video.src = this.url;
-    this.busy = happened(this.video, "loadeddata").catch(() => false);
+    this.url = null;
+    this.busy = null;
   }
 
   /** Forget the clip. */
   close() {
+    this.kept.clear();
+    if (this.url === null) return;
     this.video.removeAttribute("src");
     this.video.load();
     URL.revokeObjectURL(this.url);
-    this.kept.clear();
   }
 
   /** Width and height as displayed, or null while unknown. */
@@ -39,11 +38,20 @@ export class Originals {
    */
   frame(step, seen) {
     if (!this.kept.has(step.frame)) {
+      this.busy ??= this.#open();
       const drawn = this.busy.then((fine) => (fine === false ? null : this.#draw(step, seen)));
       this.busy = drawn.then(() => true, () => true);
       this.kept.set(step.frame, drawn.catch(() => null));
     }
     return this.kept.get(step.frame);
+  }
+
+  #open() {
+    this.url = URL.createObjectURL(this.clip);
+    this.video.muted = true;
+    this.video.preload = "auto";
+    this.video.src = this.url;
+    return happened(this.video, "loadeddata").catch(() => false);
   }
 
   async #draw(step, seen) {

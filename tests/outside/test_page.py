@@ -12,9 +12,10 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-from .conftest import SAMPLES, service
+from .conftest import ROOT, SAMPLES, service
 
 CLIP = SAMPLES / "bridge_down.mp4"
+ODD = ROOT / "tests" / "fixtures" / "video"
 SLOW_BYTES_PER_SECOND = 15_000
 SERIOUS = {"serious", "critical"}
 
@@ -229,6 +230,47 @@ def test_what_is_no_video_is_refused_with_its_reason(visit: Visit, tmp_path: Pat
     answered(page)
     expect(alert).to_be_empty()
     visit.check_manners("415")
+
+
+def test_a_browser_is_not_made_to_play_what_the_service_refuses(visit: Visit, tmp_path: Path) -> None:
+    """Given a playlist, Chromium would go and fetch what that names; of an empty file it complains."""
+    page = visit.start()
+    playlist = (ODD / "hls_playlist.m3u8").read_bytes()
+    (tmp_path / "playlist.mp4").write_bytes(playlist)
+    (tmp_path / "empty.webm").touch()
+    refused = {
+        ODD / "hls_playlist.m3u8": "unsupported_media",
+        tmp_path / "playlist.mp4": "unsupported_media",
+        tmp_path / "empty.webm": "empty_body",
+        ODD / "audio_with_cover_art.m4a": "no_video_stream",
+        ODD / "cbcs_encrypted_decodes_garbage.mp4": "undecodable",
+        ODD / "bomb_8k_black_60f.mp4": "too_many_pixels",
+    }
+    for file, code in refused.items():
+        page.locator("#file").set_input_files(file)
+        expect(page.locator("#input-hint")).to_contain_text(file.name)
+        expect(page.get_by_role("alert")).to_contain_text(code, timeout=20_000)
+        expect(page.locator("#results")).to_be_hidden()
+    visit.check_manners("status of 4")
+
+
+def test_what_this_browser_plays_badly_or_not_at_all_is_shown_all_the_same(visit: Visit, tmp_path: Path) -> None:
+    page = visit.start()
+    (tmp_path / "a video.m3u8").write_bytes(CLIP.read_bytes())
+    for file in (tmp_path / "a video.m3u8", *(ODD / name for name in ("mpeg1_ps.mpg", "truncated_ts_midpacket.ts"))):
+        page.locator("#file").set_input_files(file)
+        expect(page.locator("#input-hint")).to_contain_text(file.name)
+        answered(page)
+        expect(page.locator("#stage-words")).to_contain_text("step ")
+    visit.check_manners()
+
+
+def test_a_frame_is_shown_in_the_clips_own_shape_where_the_browser_can_play_it(visit: Visit) -> None:
+    page = visit.start()
+    page.locator("#file").set_input_files(CLIP)
+    answered(page)
+    until(page, "(({ width, height }) => width > 1.2 * height)(document.getElementById('picture'))")
+    visit.check_manners()
 
 
 def test_a_service_that_is_gone_is_said_to_be(visit: Visit) -> None:
