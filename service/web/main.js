@@ -141,7 +141,7 @@ async function run(point) {
   } catch (error) {
     if (state.runs.get(point) === current) state.runs.delete(point);
     if (cancel.signal !== signal) return;
-    if (signal.aborted) say("Cancelled.");
+    if (signal.aborted) say("Cancelled. The clip is still here.");
     else if (error.problem?.status === 401) askForKey(() => run(point));
     else complain(error.problem ?? { title: "The page failed", detail: String(error) }, () => run(point));
   }
@@ -150,7 +150,8 @@ async function run(point) {
   progress(null);
   if (state.runs.has(point)) display(current);
   else if (state.runs.size) pick([...state.runs.keys()].at(-1));
-  else nothing();
+  else nothing(signal.aborted);
+  if (signal.aborted) byId(state.runs.size ? "choose" : "again").focus(); // the button that had the focus has gone
 }
 
 function stepArrived(current, step) {
@@ -167,6 +168,7 @@ function stepArrived(current, step) {
 function display(current) {
   stopReplay();
   show(byId("empty"), false);
+  show(byId("cancelled"), false);
   show(byId("results"), true);
   parts.line.clear();
   current.steps.forEach((step, index) => parts.line.add(step, index));
@@ -182,9 +184,11 @@ function bringIntoView() {
   if (top > innerHeight * 0.6 || top < 0) byId("results").scrollIntoView({ block: "start" });
 }
 
-function nothing() {
+/** Nothing to show, and whether that is as the user wished. */
+function nothing(cancelled) {
   show(byId("results"), false);
-  show(byId("empty"), true);
+  show(byId("empty"), !cancelled);
+  show(byId("cancelled"), cancelled);
 }
 
 /** Show one step of a run. */
@@ -271,10 +275,8 @@ function complain(problem, again = null) {
   );
 }
 
-byId("cancel").addEventListener("click", () => {
-  cancel.abort("stop");
-  byId("choose").focus(); // the button that had the focus disappears
-});
+byId("cancel").addEventListener("click", () => cancel.abort());
+byId("again").addEventListener("click", () => run(state.point));
 byId("previous").addEventListener("click", () => choose(state.chosen - 1));
 byId("next").addEventListener("click", () => choose(state.chosen + 1));
 byId("replay").addEventListener("click", replay);

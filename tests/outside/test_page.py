@@ -17,6 +17,7 @@ from .conftest import ROOT, SAMPLES, service
 CLIP = SAMPLES / "bridge_down.mp4"
 ODD = ROOT / "tests" / "fixtures" / "video"
 SLOW_BYTES_PER_SECOND = 15_000
+UNHINDERED = -1
 SERIOUS = {"serious", "critical"}
 
 
@@ -27,6 +28,7 @@ class Visit:
         self.url = url
         self.context = context
         self.page: Page = context.new_page()
+        self.network = context.new_cdp_session(self.page)
         self.complaints: list[str] = []
         self.hosts: set[str] = set()
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
@@ -43,10 +45,10 @@ class Visit:
         expect(page.locator(".sample").first).to_be_visible()
         return page
 
-    def slow_down(self) -> None:
-        self.context.new_cdp_session(self.page).send(
+    def slow_down(self, upload: int = SLOW_BYTES_PER_SECOND, download: int = UNHINDERED) -> None:
+        self.network.send(
             "Network.emulateNetworkConditions",
-            {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": SLOW_BYTES_PER_SECOND},
+            {"offline": False, "latency": 0, "downloadThroughput": download, "uploadThroughput": upload},
         )
 
     def check_manners(self, *expected: str) -> None:
@@ -189,9 +191,36 @@ def test_progress_and_cancel(visit: Visit) -> None:
     expect(page.locator("#progress-words")).to_contain_text("Sending the video: ")
     page.get_by_role("button", name="Cancel").click()
     expect(page.locator("#progress")).to_be_hidden()
-    expect(page.locator("#live")).to_have_text("Cancelled.")
-    expect(page.locator("#empty")).to_be_visible()
+    expect(page.locator("#live")).to_have_text("Cancelled. The clip is still here.")
+    expect(page.get_by_role("region", name="Cancelled")).to_be_visible()
     expect(page.locator("#alert")).to_be_empty()
+    assert faults(page) == []
+    visit.check_manners()
+
+
+def test_a_cancelled_clip_is_looked_at_again_with_one_key(visit: Visit) -> None:
+    page = visit.start()
+    page.get_by_label("full never stops early").check()
+    again = page.get_by_role("button", name="Try again")
+
+    def cancel_and_go_on(words: str) -> None:
+        expect(page.locator("#progress-words")).to_contain_text(words)
+        page.get_by_role("button", name="Cancel").press("Enter")
+        expect(again).to_be_focused()
+        expect(again).to_have_accessible_description(re.compile("still here"))
+        expect(page.locator("#input-hint")).to_contain_text(CLIP.name)
+
+    visit.slow_down()
+    page.locator("#file").set_input_files(CLIP)
+    cancel_and_go_on("Sending the video: ")
+    visit.slow_down(UNHINDERED, download=SLOW_BYTES_PER_SECOND)
+    page.keyboard.press("Enter")
+    cancel_and_go_on("Looking: step ")
+    visit.slow_down(UNHINDERED)
+    page.keyboard.press("Enter")
+    answered(page)
+    expect(page.locator("#answer .top-label")).to_have_text("bridge down")
+    expect(page.locator("#cancelled")).to_be_hidden()
     visit.check_manners()
 
 
@@ -459,7 +488,7 @@ def test_the_keyboards_focus_outlives_what_it_was_on(visit: Visit) -> None:
     page.get_by_role("button", name="Cancel").focus()
     page.keyboard.press("Enter")
     expect(page.locator("#progress")).to_be_hidden()
-    assert focused() == "choose"
+    assert focused() == "again"
     visit.check_manners()
 
 
