@@ -25,6 +25,12 @@ export function hasKey() {
   return sessionStorage.getItem(KEY) !== null;
 }
 
+const UNREADABLE = {
+  title: "The file cannot be read",
+  detail: "It is a folder, or was moved, changed or deleted since it was chosen. Choose it again.",
+  code: "unreadable_file",
+};
+
 function headers() {
   const key = sessionStorage.getItem(KEY);
   return key ? { Authorization: `Bearer ${key}` } : {};
@@ -64,9 +70,15 @@ export function samples() {
 
 /** A sample clip as a blob. */
 export async function sample(url) {
-  const response = await fetch(url);
-  if (!response.ok) throw new Refused({ ...UNREACHABLE, title: "The sample cannot be fetched" });
-  return response.blob();
+  let status;
+  try {
+    const response = await fetch(url);
+    if (response.ok) return await response.blob();
+    status = response.status;
+  } catch {
+    throw new Refused(UNREACHABLE);
+  }
+  throw new Refused({ title: "The sample cannot be fetched", detail: `The service answered with status ${status}.`, code: "no_sample" });
 }
 
 /**
@@ -78,7 +90,9 @@ export async function sample(url) {
  * @param {object} watch - `sent(share)`, `step(event)`, and `signal` to cancel
  * @returns the event `result`
  */
-export function classify(clip, ask, { sent, step, signal }) {
+export async function classify(clip, ask, { sent, step, signal }) {
+  if (!(await readable(clip))) throw new Refused(UNREADABLE);
+  signal.throwIfAborted();
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();
     let result = null;
@@ -103,6 +117,11 @@ export function classify(clip, ask, { sent, step, signal }) {
     signal.addEventListener("abort", () => request.abort(), { once: true });
     request.send(clip);
   });
+}
+
+/** Whether the clip is there: sending a folder, or a file that has gone, would look like a failed connection. */
+function readable(clip) {
+  return clip.slice(0, 1).arrayBuffer().then(() => true, () => false);
 }
 
 function problemOf(request) {

@@ -5,6 +5,13 @@ export function label(name) {
   return name.replaceAll("_", " ");
 }
 
+/** A file's name, without its middle if it is long: its beginning and its ending tell it from others. */
+export function shortened(name, most = 48) {
+  const letters = [...name];
+  if (letters.length <= most) return name;
+  return [...letters.slice(0, Math.ceil(most / 2) - 1), "…", ...letters.slice(-Math.floor(most / 2))].join("");
+}
+
 /** A share in 0..1 as a percentage. */
 export function percent(share) {
   const value = share * 100;

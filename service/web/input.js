@@ -3,22 +3,35 @@
 import * as api from "./api.js";
 import { cannotRecord, record } from "./camera.js";
 import { byId, el, show } from "./dom.js";
-import { bytes, label } from "./format.js";
+import { bytes, label, shortened } from "./format.js";
 
 /** @param {object} page - `open(blob)` takes a clip, `complain(problem)` says what went wrong */
 export function wireInput({ open, complain }) {
-  const take = (file) => {
-    byId("input-hint").textContent = `${file.name ?? "Clip"}, ${bytes(file.size)}`;
+  let wishes = 0; // a sample that comes after something else was asked for is not wanted any more
+  const take = (file, more = "") => {
+    wishes += 1;
+    byId("input-hint").textContent = `${shortened(file.name)}, ${bytes(file.size)}${more}`;
+    byId("input-hint").title = file.name;
     open(file);
+  };
+  const fetchSample = async (name, url) => {
+    const wish = (wishes += 1);
+    try {
+      const file = new File([await api.sample(url)], name);
+      if (wish === wishes) take(file);
+    } catch (error) {
+      if (wish === wishes) complain(error.problem, () => fetchSample(name, url));
+    }
   };
   wireFile(take);
   wireDrop(take, complain);
   wireCamera(take);
-  offerSamples(take, complain);
+  offerSamples(fetchSample);
 }
 
 function wireFile(take) {
   const input = byId("file");
+  byId("choose").disabled = false;
   byId("choose").onclick = () => input.click();
   input.onchange = () => {
     const [file] = input.files;
@@ -40,8 +53,8 @@ function wireDrop(take, complain) {
   document.ondrop = (event) => {
     event.preventDefault();
     over(0);
-    const [file] = event.dataTransfer.files;
-    if (file) take(file);
+    const [file, ...others] = event.dataTransfer.files;
+    if (file) take(file, others.length ? ` · the first of ${others.length + 1} files` : "");
     else complain({ title: "That was no file", detail: "Drop a video file from this device.", code: "no_file" });
   };
 }
@@ -58,20 +71,13 @@ function wireCamera(take) {
   };
 }
 
-async function offerSamples(take, complain) {
+async function offerSamples(choose) {
   const { clips, notice } = await api.samples().catch(() => ({ clips: [], notice: null }));
   byId("sample-list").replaceChildren(
     ...clips.map(({ name, url }) => {
       const title = label(name.replace(/\.[^.]+$/, ""));
       const poster = el("video", { src: `${url}#t=4`, preload: "metadata", muted: true, playsinline: true, tabindex: "-1", "aria-hidden": "true" });
-      const choose = async () => {
-        try {
-          take(new File([await api.sample(url)], name));
-        } catch (error) {
-          complain(error.problem);
-        }
-      };
-      return el("li", {}, el("button", { type: "button", class: "sample", onclick: choose }, poster, el("span", {}, title)));
+      return el("li", {}, el("button", { type: "button", class: "sample", onclick: () => choose(name, url) }, poster, el("span", {}, title)));
     }),
   );
   if (notice) byId("sample-notice").replaceChildren(el("a", { href: notice }, "Where the samples come from"));

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, Route, expect
 
 from .conftest import ROOT, SAMPLES, service
 
@@ -28,7 +28,7 @@ class Visit:
         self.url = url
         self.context = context
         self.page: Page = context.new_page()
-        self.network = context.new_cdp_session(self.page)
+        self.devtools = context.new_cdp_session(self.page)
         self.complaints: list[str] = []
         self.hosts: set[str] = set()
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
@@ -46,7 +46,7 @@ class Visit:
         return page
 
     def slow_down(self, upload: int = SLOW_BYTES_PER_SECOND, download: int = UNHINDERED) -> None:
-        self.network.send(
+        self.devtools.send(
             "Network.emulateNetworkConditions",
             {"offline": False, "latency": 0, "downloadThroughput": download, "uploadThroughput": upload},
         )
@@ -128,6 +128,57 @@ def test_a_dropped_file(visit: Visit) -> None:
     answered(page)
     expect(page.locator("#answer .top-label")).to_have_text("no action")
     expect(page.locator("#input-hint")).to_contain_text("dropped.mp4")
+    visit.check_manners()
+
+
+def drop(visit: Visit, *files: Path) -> None:
+    """Let go of files over the page, as a file manager does: a folder is one of them."""
+    place = visit.page.locator("#drop").bounding_box()
+    data = {"items": [], "files": [str(file) for file in files], "dragOperationsMask": 1}
+    for kind in ("dragEnter", "dragOver", "drop"):
+        visit.devtools.send("Input.dispatchDragEvent", {"type": kind, "x": place["x"], "y": place["y"], "data": data})
+
+
+def test_of_several_dropped_files_the_first_is_taken_and_said_to_be(visit: Visit) -> None:
+    visit.start()
+    drop(visit, SAMPLES / "no_action.mp4", CLIP)
+    answered(visit.page)
+    expect(visit.page.locator("#answer .top-label")).to_have_text("no action")
+    expect(visit.page.locator("#input-hint")).to_contain_text("the first of 2 files")
+    visit.check_manners()
+
+
+def test_a_folder_and_a_file_that_has_gone_are_not_called_a_failed_connection(visit: Visit, tmp_path: Path) -> None:
+    page = visit.start()
+    alert = page.get_by_role("alert")
+    drop(visit, tmp_path)
+    expect(alert).to_contain_text("It is a folder, or was moved")
+    expect(page.locator("#empty")).to_be_visible()
+    (tmp_path / "clip.mp4").write_bytes(CLIP.read_bytes())
+    page.locator("#file").set_input_files(tmp_path / "clip.mp4")
+    answered(page)
+    expect(alert).to_be_empty()
+    (tmp_path / "clip.mp4").unlink()
+    page.get_by_label("full never stops early").click()
+    expect(alert).to_contain_text("moved, changed or deleted")
+    expect(page.locator("#answer .top-label")).to_have_text("bridge down")
+    visit.check_manners()
+
+
+def test_a_name_is_shown_as_text_and_a_long_one_without_its_middle(visit: Visit, tmp_path: Path) -> None:
+    page = visit.start()
+    markup = "<img src=x onerror=alert(1)><b>bold.mp4"
+    for name, shown in ((markup, markup), ("l" * 240 + " tank.mp4", "lll… tank.mp4")):
+        (tmp_path / name).write_bytes(CLIP.read_bytes())
+        page.locator("#file").set_input_files(tmp_path / name)
+        hint = page.locator("#input-hint")
+        expect(hint).to_have_attribute("title", name)
+        beginning, _, ending = shown.partition("…")
+        expect(hint).to_contain_text(beginning)
+        expect(hint).to_contain_text(ending)
+        assert len(hint.inner_text()) < 80
+        assert hint.locator("*").count() == 0
+        answered(page)
     visit.check_manners()
 
 
@@ -244,6 +295,39 @@ def test_another_clip_while_one_is_on_its_way(visit: Visit) -> None:
     expect(page.locator("#answer .top-label")).to_have_text("no action")
     expect(page.locator("#progress")).to_be_hidden()
     visit.check_manners()
+
+
+def test_a_sample_that_comes_after_another_was_asked_for_is_not_wanted(visit: Visit) -> None:
+    page = visit.start()
+    late: list[Route] = []
+    page.route("**/samples/bridge_down.mp4", lambda route: late.append(route))
+    page.get_by_role("button", name="bridge down").dblclick()
+    page.get_by_role("button", name="no action").click()
+    answered(page)
+    for route in late:
+        with page.expect_event("requestfinished", lambda request: request.url.endswith("bridge_down.mp4")):
+            route.continue_()
+    page.get_by_role("button", name="Run full").click()
+    expect(page.locator("#compare tr.current")).to_contain_text("8 of 8", timeout=20_000)
+    expect(page.locator("#input-hint")).to_contain_text("no_action.mp4")
+    expect(page.locator("#answer .top-label")).to_have_text("no action")
+    visit.check_manners()
+
+
+def test_a_sample_that_cannot_be_fetched_is_tried_again(visit: Visit) -> None:
+    page = visit.start()
+    alert = page.get_by_role("alert")
+    page.route("**/samples/no_action.mp4", lambda route: route.abort())
+    page.get_by_role("button", name="no action").click()
+    expect(alert).to_contain_text("does not answer")
+    page.unroute("**/samples/no_action.mp4")
+    page.route("**/samples/no_action.mp4", lambda route: route.fulfill(status=404))
+    page.get_by_role("button", name="Try again").click()
+    expect(alert).to_contain_text("status 404")
+    page.unroute("**/samples/no_action.mp4")
+    page.get_by_role("button", name="Try again").click()
+    answered(page)
+    visit.check_manners("ERR_FAILED", "404")
 
 
 def test_what_is_no_video_is_refused_with_its_reason(visit: Visit, tmp_path: Path) -> None:
@@ -426,6 +510,49 @@ def test_the_error_and_the_camera_are_accessible_too(visit: Visit, tmp_path: Pat
     page.get_by_role("button", name="Record", exact=True).click()
     expect(page.locator("#camera-go")).to_be_enabled()
     assert faults(page) == []
+
+
+@pytest.mark.parametrize(
+    ("size", "zoom"), [((320, 640), 1), ((640, 400), 2)], ids=["narrow", "1280 pixels enlarged twice"]
+)
+def test_every_state_fits_a_small_window(
+    browser: Browser, url: str, size: tuple[int, int], zoom: int, tmp_path: Path
+) -> None:
+    context = browser.new_context(
+        viewport={"width": size[0], "height": size[1]}, device_scale_factor=zoom, reduced_motion="reduce"
+    )
+    visit = Visit(context, url)
+    page = visit.start()
+
+    def check_fit(*seen: Locator) -> None:
+        assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+        for place in seen:
+            expect(place).to_be_in_viewport(ratio=1)
+        assert faults(page) == []
+
+    visit.slow_down()
+    (tmp_path / f"{'long' * 50}.mp4").write_bytes(CLIP.read_bytes())
+    page.locator("#file").set_input_files(tmp_path / f"{'long' * 50}.mp4")
+    cancel = page.get_by_role("button", name="Cancel")
+    expect(cancel).to_be_visible()
+    check_fit(cancel)
+    cancel.click()
+    again = page.get_by_role("button", name="Try again")
+    expect(again).to_be_focused()
+    check_fit(again)
+    visit.slow_down(UNHINDERED)
+    again.click()
+    answered(page)
+    check_fit()
+    assert page.evaluate("document.getAnimations().length") == 0, "less motion was asked for"
+    page.locator("#file").set_input_files(ODD / "hls_playlist.m3u8")
+    expect(page.get_by_role("alert")).to_contain_text("supported")
+    check_fit()
+    page.get_by_role("button", name="Record", exact=True).click()
+    expect(page.locator("#camera-go")).to_be_enabled()
+    check_fit(page.locator("#camera"), page.locator("#camera-go"), page.locator("#camera-words"))
+    visit.check_manners("415")
+    context.close()
 
 
 @pytest.fixture(scope="module")
