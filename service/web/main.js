@@ -14,12 +14,15 @@ import { Stage } from "./stage.js";
 const REPLAY_MS = 900;
 const ASK_AGAIN_MS = 2000;
 const PATIENCE_MS = 150;
+const ABOUT_THE_CLIP = new Set([400, 413, 415, 422]);
 
 const state = { model: null, points: [], point: null, clip: null, runs: new Map(), busy: false, chosen: 0, visible: 0 };
+const KEYLESS = { title: "This service asks for a key", detail: "Without one it answers nothing.", code: "unauthorized" };
 let parts = null;
 let cancel = new AbortController();
 let replaying = null;
 let patience = null;
+let askAgain = null;
 
 start();
 
@@ -45,23 +48,16 @@ async function start() {
 
 /** Ask for the key, saying so if the one at hand was refused, and go on with it. */
 function askForKey(then) {
-  const form = byId("door-form");
+  const door = byId("door");
   byId("door-words").textContent = api.hasKey() ? "That key was not accepted." : "";
-  byId("door").showModal();
+  door.returnValue = "";
+  door.showModal();
   byId("key").select();
-  form.addEventListener(
-    "submit",
-    (event) => {
-      event.preventDefault();
-      api.keepKey(byId("key").value.trim());
-      byId("door").close();
-      then();
-    },
-    { once: true },
-  );
+  door.addEventListener("close", () => (door.returnValue === "given" ? then() : complain(KEYLESS, () => askForKey(then))), { once: true });
 }
 
 async function showReadiness() {
+  clearTimeout(askAgain);
   const ready = await api.ready();
   const { name, version, labels } = state.model;
   byId("model").replaceChildren(
@@ -70,7 +66,8 @@ async function showReadiness() {
     el("span", { class: "model-more" }, ` · ${labels.length} classes${ready ? " · ready" : ""}`),
     ready ? "" : " · not ready yet",
   );
-  if (!ready) setTimeout(showReadiness, ASK_AGAIN_MS);
+  clearTimeout(askAgain);
+  if (!ready) askAgain = setTimeout(showReadiness, ASK_AGAIN_MS);
 }
 
 function showPoints() {
@@ -125,6 +122,7 @@ async function run(point) {
   const { signal } = cancel;
   stopReplay();
   complain(null);
+  say("");
   const thresholds = state.model.operating_points.find(({ name }) => name === point).thresholds.slice();
   thresholds[thresholds.length - 1] = null;
   const current = { point, thresholds, steps: [], result: null };
@@ -230,6 +228,7 @@ function stopReplay(current = null) {
 }
 
 async function runTheRest() {
+  await settled();
   for (const { name } of state.points) {
     if (state.runs.get(name)?.result) continue;
     pick(name);
@@ -262,21 +261,34 @@ function say(words) {
   byId("live").textContent = words;
 }
 
-/** Say what went wrong, and offer to try again; null takes it back. */
+/** Say what went wrong, and offer to try again where that can help; null takes it back. */
 function complain(problem, again = null) {
   const place = byId("alert");
   if (!problem) return place.replaceChildren();
   const id = problem.instance?.split(":").at(-1);
-  const retry = again && el("button", { type: "button", onclick: () => complain(null) || again() }, "Try again");
+  if (problem.code === "unreachable" && parts) showReadiness();
+  const retry = again && !ABOUT_THE_CLIP.has(problem.status) && el("button", { type: "button", onclick: () => goOn(again) }, "Try again");
   return place.replaceChildren(
     el("h2", {}, problem.title),
     el("p", {}, problem.detail),
-    el("p", { class: "alert-foot" }, retry, el("code", {}, problem.code), id ? el("small", {}, `request ${id}`) : null),
+    el("p", { class: "alert-foot" }, retry || null, el("code", {}, problem.code), id ? el("small", {}, `request ${id}`) : null),
   );
 }
 
+/** Try again; the button that has the focus goes with the complaint. */
+function goOn(again) {
+  complain(null);
+  byId("work").focus({ preventScroll: true });
+  again();
+}
+
+byId("door-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  api.keepKey(byId("key").value.trim());
+  byId("door").close("given");
+});
 byId("cancel").addEventListener("click", () => cancel.abort());
-byId("again").addEventListener("click", () => run(state.point));
+byId("again").addEventListener("click", () => goOn(() => run(state.point)));
 byId("previous").addEventListener("click", () => choose(state.chosen - 1));
 byId("next").addEventListener("click", () => choose(state.chosen + 1));
 byId("replay").addEventListener("click", replay);

@@ -338,6 +338,7 @@ def test_what_is_no_video_is_refused_with_its_reason(visit: Visit, tmp_path: Pat
     expect(alert).to_contain_text("Not a supported video")
     expect(alert).to_contain_text("unsupported_media")
     expect(alert).to_contain_text("request ")
+    expect(page.get_by_role("button", name="Try again")).to_have_count(0)  # the same clip would be refused again
     expect(page.locator("#results")).to_be_hidden()
     page.get_by_role("button", name="no action").click()
     answered(page)
@@ -388,12 +389,15 @@ def test_a_frame_is_shown_in_the_clips_own_shape_where_the_browser_can_play_it(v
 
 def test_a_service_that_is_gone_is_said_to_be(visit: Visit) -> None:
     page = visit.start()
-    page.route("**/classify?*", lambda route: route.abort())
+    page.route(re.compile("/(classify|readyz)"), lambda route: route.abort())
     page.locator("#file").set_input_files(CLIP)
     expect(page.get_by_role("alert")).to_contain_text("does not answer")
-    page.unroute("**/classify?*")
-    page.get_by_role("button", name="Try again").click()
+    expect(page.locator("#model")).to_contain_text("not ready")
+    page.unroute_all()
+    page.get_by_role("button", name="Try again").press("Enter")
+    assert page.evaluate("document.activeElement.id") == "work", "the button has gone, the place has not"
     answered(page)
+    expect(page.locator("#model")).to_contain_text("· ready")
     visit.check_manners("ERR_FAILED")
 
 
@@ -415,6 +419,49 @@ def test_another_operating_point_runs_the_same_clip_and_compares(visit: Visit) -
     page.locator("#compare").get_by_role("button", name="full").click()
     expect(page.locator("#stage-words")).to_contain_text("step 8 of 8")
     expect(page.get_by_label("full never stops early")).to_be_checked()
+    visit.check_manners()
+
+
+def test_the_rest_is_run_once_however_often_it_is_asked_for(visit: Visit) -> None:
+    page = visit.start()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.extend(re.findall("classify.exit=([a-z]+)", request.url)))
+    visit.slow_down()
+    page.get_by_role("button", name="train in out").click()
+    expect(page.locator("#progress")).to_be_visible()
+    page.get_by_role("button", name="Run the rest").dblclick()
+    visit.slow_down(UNHINDERED)
+    expect(page.locator("#run-all")).to_be_hidden(timeout=20_000)
+    assert asked == ["balanced", "fast", "accurate", "full"]
+    visit.check_manners()
+
+
+def test_a_point_is_switched_amid_the_steps_of_another(visit: Visit) -> None:
+    page = visit.start()
+    page.get_by_label("full never stops early").check()
+    visit.slow_down(UNHINDERED, download=SLOW_BYTES_PER_SECOND // 3)
+    page.locator("#file").set_input_files(CLIP)
+    expect(page.locator("#progress-words")).to_contain_text("Looking: step ")
+    page.locator("input[name=point][value=fast]").check()
+    page.locator("input[name=point][value=accurate]").check()
+    visit.slow_down(UNHINDERED)
+    answered(page)
+    expect(page.locator("#answer .top-label")).to_have_text("bridge down")
+    expect(page.locator("#compare tr.current")).to_contain_text("accurate")
+    expect(page.locator("#compare").get_by_role("button", name="Run ")).to_have_count(3)
+    visit.check_manners()
+
+
+def test_a_page_that_is_loaded_again_amid_a_run_starts_anew(visit: Visit) -> None:
+    page = visit.start()
+    visit.slow_down()
+    page.locator("#file").set_input_files(CLIP)
+    expect(page.locator("#progress")).to_be_visible()
+    page.reload()
+    visit.slow_down(UNHINDERED)
+    expect(page.locator("#empty")).to_be_visible()
+    page.get_by_role("button", name="no action").click()
+    answered(page)
     visit.check_manners()
 
 
@@ -575,6 +622,25 @@ def test_a_key_is_asked_for_and_kept_for_the_tab(context: BrowserContext, locked
     answered(page)
     page.reload()
     expect(page.locator("#model")).to_contain_text("ready")
+    visit.check_manners("401")
+
+
+def test_a_door_that_was_closed_without_a_key_can_be_opened_again(context: BrowserContext, locked: str) -> None:
+    visit = Visit(context, locked)
+    page = visit.open()
+    for _ in range(2):
+        expect(page.get_by_label("API key")).to_be_focused()
+        page.keyboard.press("Escape")
+        expect(page.get_by_role("alert").first).to_contain_text("asks for a key")
+        expect(page.get_by_role("button", name="Choose a file")).to_be_disabled()
+        page.get_by_role("button", name="Try again").click()
+    page.get_by_label("API key").fill("sesame")
+    page.keyboard.press("Enter")
+    expect(page.locator("#model")).to_contain_text("ready")
+    expect(page.locator("#alert")).to_be_empty()
+    expect(page.get_by_role("button", name="Choose a file")).to_be_enabled()
+    page.get_by_role("button", name="no action").click()
+    answered(page)
     visit.check_manners("401")
 
 
