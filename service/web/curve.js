@@ -97,7 +97,7 @@ export class Curve {
     if (width < 1) return [];
     const box = svg("rect", { class: "unused", x: from, y: EDGE.top, width, height: axis.height - EDGE.top - EDGE.bottom });
     if (width < 90) return [box];
-    const at = { class: "tick", x: from + width / 2, y: axis.height / 2, "text-anchor": "middle" };
+    const at = { class: "tick", x: from + width / 2, y: axis.height - EDGE.bottom - 12, "text-anchor": "middle" };
     return [box, svg("text", at, "not needed")];
   }
 

@@ -21,6 +21,7 @@ def show_a_clip(page: Page, url: str, point: str) -> None:
     page.get_by_role("button", name="Run the rest").click()
     expect(page.locator("#run-all")).to_be_hidden()
     page.locator("#compare").get_by_role("button", name=point).click()
+    page.mouse.move(0, 0)  # what lies under it would look touched
     page.wait_for_timeout(1500)  # the frames in the clip's own size come after
 
 
