@@ -16,7 +16,7 @@ from pathlib import Path
 import httpx
 
 from benchmarks.machine import write_results
-from benchmarks.service_process import ROOT, running_service
+from benchmarks.service_process import ONE_KEY_FRAME, ROOT, SAMPLES, running_service
 from bundle.store import load_bundle
 
 
@@ -42,7 +42,7 @@ def main() -> None:
     rounds, model = ask.rounds, load_bundle(ask.bundle).manifest.name
     rows = []
     with running_service("--bundle", str(ask.bundle)) as service, httpx.Client(base_url=service.url) as http:
-        for path in sorted((ROOT / "samples").glob("*.mp4")):
+        for path in [*SAMPLES, ONE_KEY_FRAME]:
             clip = path.read_bytes()
             first, whole, plain, drawn = [], [], [], []
             for _ in range(rounds):

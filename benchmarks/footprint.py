@@ -18,7 +18,7 @@ import urllib.request
 from pathlib import Path
 
 from benchmarks.machine import write_results
-from benchmarks.service_process import ROOT, running_service
+from benchmarks.service_process import ROOT, SAMPLES, running_service
 
 
 def main() -> None:
@@ -52,7 +52,7 @@ def main() -> None:
 def start_and_classify(program: Path) -> dict[str, float]:
     """Start the service once: seconds to ready, then megabytes of the service and its workers after an answer."""
     with running_service("--bundle", str(ROOT / "bundles" / "tank-state"), program=program) as service:
-        clip = next((ROOT / "samples").glob("*.mp4")).read_bytes()
+        clip = SAMPLES[0].read_bytes()
         request = urllib.request.Request(f"{service.url}/classify", data=clip)  # noqa: S310
         with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
             answer.read()

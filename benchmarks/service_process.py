@@ -17,6 +17,10 @@ from pathlib import Path
 from typing import IO
 
 ROOT = Path(__file__).resolve().parent.parent
+SAMPLES = sorted((ROOT / "samples").glob("*.mp4"))
+ONE_KEY_FRAME = ROOT / "tests" / "fixtures" / "video" / "one_key_frame.mp4"
+"""One of the samples as its camera wrote it."""
+
 READY_SECONDS = 60.0
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import httpx
 
 from benchmarks.machine import write_results
-from benchmarks.service_process import ROOT, ServiceProcess, running_service
+from benchmarks.service_process import ROOT, SAMPLES, ServiceProcess, running_service
 
 EVERY = 100
 
@@ -59,7 +59,7 @@ def main() -> None:
     parser.add_argument("--concurrency", type=int, default=4)
     ask = parser.parse_args()
     paths = ask.clips or [
-        *sorted((ROOT / "samples").glob("*.mp4")),
+        *SAMPLES,
         *sorted(
             path for path in (ROOT / "tests/fixtures/video").iterdir() if path.suffix not in {".md", ".json", ".npz"}
         ),

@@ -75,7 +75,7 @@ async function offerSamples(choose) {
   const { clips, notice } = await api.samples().catch(() => ({ clips: [], notice: null }));
   byId("sample-list").replaceChildren(
     ...clips.map(({ name, url }) => {
-      const title = label(name.replace(/\.[^.]+$/, "").replaceAll("-", ", "));
+      const title = label(name.replace(/\.[^.]+$/, ""));
       const poster = el("video", { src: `${url}#t=4`, preload: "metadata", muted: true, playsinline: true, tabindex: "-1", "aria-hidden": "true" });
       return el("li", {}, el("button", { type: "button", class: "sample", onclick: () => choose(name, url) }, poster, el("span", {}, title)));
     }),

@@ -80,7 +80,7 @@ def answered(page: Page) -> None:
 def test_a_sample_with_one_click(visit: Visit) -> None:
     page = visit.start()
     expect(page.locator("#empty")).to_be_visible()
-    expect(page.get_by_role("button", name="bridge up, keyframes")).to_be_visible()
+    expect(page.get_by_role("button", name="bridge up")).to_be_visible()
     page.get_by_role("button", name="bridge down").click()
     answered(page)
     expect(page.locator("#answer .top-label")).to_have_text("bridge down")
