@@ -13,7 +13,7 @@ import click
 import httpx
 from tqdm import tqdm
 
-from cli.load import Plan, Report, Sample, report, run
+from cli.load import Plan, Report, Sample, problem_of, report, run
 from cli.videos import videos_at
 
 
@@ -45,7 +45,7 @@ def command(
     """Load a running service with videos and report throughput, latency, goodput at --slo and GFLOPs per request.
 
     Closed loop by default (one client). In an open loop latency counts from when a request was due, so that waiting
-    for a service that cannot keep up is not hidden.
+    for a service that cannot keep up is not hidden. The exit code is 1 unless most requests were answered.
     """
     if rate is not None and concurrency is not None:
         raise click.UsageError("--rate is an open loop and --concurrency a closed one; give one of them")
@@ -71,7 +71,11 @@ def command(
         asyncio.run(run(plan, done))
     summary = report(samples, slo)
     click.echo(_json(summary) if as_json else _table(summary))
-    return 0 if summary.answered else 1
+    refused = summary.requests - summary.answered
+    if refused:
+        reasons = ", ".join(f"{name} {count}" for name, count in summary.problems.items())
+        click.echo(f"{refused} of {summary.requests} requests were not answered: {reasons}", err=True)
+    return 0 if summary.answered > refused else 1
 
 
 def _check(plan: Plan) -> None:
@@ -85,10 +89,7 @@ def _check(plan: Plan) -> None:
             f"no service answers at {plan.url} ({error}); start one with 'adafocus serve'"
         ) from error
     if answer.status_code != 200:
-        try:
-            detail = answer.json()["detail"]
-        except (ValueError, KeyError, TypeError):
-            detail = "no detail was given"
+        detail = problem_of(answer).get("detail", "no detail was given")
         raise click.ClickException(f"the first request was answered {answer.status_code}: {detail}")
 
 

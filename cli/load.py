@@ -21,13 +21,17 @@ PERCENTILES = (50, 90, 95, 99)
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One request: when it was due and answered (seconds on one clock), its status (0: none came), and its price."""
+    """One request: when it was due and answered (seconds on one clock), its status (0: none came), and its price.
+
+    ``problem`` is why it has no answer: the service's own name for it, where it gave one.
+    """
 
     due: float
     answered: float
     status: int
     gflops: float = 0.0
     gflops_full: float = 0.0
+    problem: str = ""
 
     @property
     def seconds(self) -> float:
@@ -82,6 +86,7 @@ class Report:
     gflops_per_request: float
     share_of_full: float
     statuses: dict[str, int] = field(default_factory=dict)
+    problems: dict[str, int] = field(default_factory=dict)
 
 
 def percentile(ascending: Sequence[float], percent: float) -> float:
@@ -115,6 +120,7 @@ def report(samples: Sequence[Sample], slo_ms: float) -> Report:
         gflops_per_request=spent / len(good) if good else 0.0,
         share_of_full=spent / full if full else 0.0,
         statuses={str(status): count for status, count in sorted(Counter(s.status for s in samples).items())},
+        problems=dict(Counter(s.problem for s in samples if s.problem).most_common()),
     )
 
 
@@ -152,13 +158,23 @@ async def _arrivals(plan: Plan, rate: float, clock: Callable[[], float]) -> Asyn
         yield due
 
 
+def problem_of(answer: httpx.Response) -> dict[str, object]:
+    """What an answer other than 200 says of itself (RFC 9457); empty if it is no such object, as a proxy's page."""
+    try:
+        problem = answer.json()
+    except ValueError:
+        return {}
+    return problem if isinstance(problem, dict) else {}
+
+
 async def _ask(client: httpx.AsyncClient, plan: Plan, number: int, due: float, clock: Callable[[], float]) -> Sample:
     try:
         answer = await client.post("/classify", content=plan.clips[number % len(plan.clips)], params=plan.parameters)
     except httpx.HTTPError:
-        return Sample(due, clock(), 0)
+        return Sample(due, clock(), 0, problem="no answer")
     answered = clock()
     if answer.status_code != 200:
-        return Sample(due, answered, answer.status_code)
+        problem = problem_of(answer).get("code", f"status {answer.status_code}")
+        return Sample(due, answered, answer.status_code, problem=str(problem))
     compute = answer.json()["compute"]
     return Sample(due, answered, 200, float(compute["gflops"]), float(compute["gflops_full"]))

@@ -30,26 +30,29 @@ def test_without_an_answer_the_object_is_still_json() -> None:
 
 
 def test_a_report_counts_only_what_was_answered_and_in_time() -> None:
-    samples = [Sample(0.0, 0.05, 200, 1.0, 4.0), Sample(0.0, 0.5, 200, 3.0, 4.0), Sample(1.0, 2.0, 503)]
+    samples = [Sample(0.0, 0.05, 200, 1.0, 4.0), Sample(0.0, 0.5, 200, 3.0, 4.0), Sample(1.0, 2.0, 503, problem="busy")]
     summary = report(samples, slo_ms=100)
     assert (summary.requests, summary.answered, summary.seconds) == (3, 2, 2.0)
     assert (summary.throughput, summary.goodput) == (1.0, 0.5)
     assert (summary.gflops_per_request, summary.share_of_full) == (2.0, 0.5)
     assert summary.statuses == {"200": 2, "503": 1}
+    assert summary.problems == {"busy": 1}
     assert summary.latency_ms["p50"] == pytest.approx(50.0)
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers as the service does, every third time with 503."""
+    """Answers as the service does, every ``refuse_every``-th time with 503."""
 
     protocol_version = "HTTP/1.1"
+    refuse_every = 3
     seen: list[tuple[str, str | None, int]] = []  # noqa: RUF012 - one server a test
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["content-length"]))
         self.seen.append((self.path, self.headers.get("authorization"), len(body)))
-        status = 503 if len(self.seen) % 3 == 0 else 200
-        text = json.dumps({"compute": {"gflops": 0.5, "gflops_full": 2.0}}).encode()
+        status = 503 if len(self.seen) % self.refuse_every == 0 else 200
+        answer = {"compute": {"gflops": 0.5, "gflops_full": 2.0}} if status == 200 else {"code": "overloaded"}
+        text = json.dumps(answer).encode()
         self.send_response(status)
         self.send_header("content-length", str(len(text)))
         self.end_headers()
@@ -85,7 +88,18 @@ def test_a_load_is_sent_whole_and_summed_up(
     assert Handler.seen == [("/classify?exit=fast", "Bearer k", 10)] * 9, "the load, after one request to try"
     assert summary["requests"] == 8
     assert summary["statuses"] == {"200": 5, "503": 3}
+    assert summary["problems"] == {"overloaded": 3}
     assert summary["share_of_full"] == 0.25
+
+
+def test_a_load_that_is_mostly_refused_is_no_success(
+    url: str, clip: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Handler, "refuse_every", 2)
+    assert main(["bench", str(clip), "--url", url, "--requests", "9"]) == 1
+    said = capsys.readouterr()
+    assert "5 of 9 requests were not answered: overloaded 5" in said.err
+    assert "200: 4, 503: 5" in said.out
 
 
 def test_a_person_reads_a_table(url: str, clip: Path, capsys: pytest.CaptureFixture[str]) -> None:
