@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, sync_playwright
 
-ROOT = Path(__file__).resolve().parents[2]
+from .visit import ROOT, Visit
+
 COMMAND = ROOT / ".venv" / "bin" / "adafocus"
-SAMPLES = ROOT / "samples"
 START_SECONDS = 60
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or "chromium"
 QUIET = [
@@ -83,3 +83,9 @@ def context(browser: Browser) -> Iterator[BrowserContext]:
     visitor = browser.new_context(viewport={"width": 1280, "height": 900}, locale="en-GB")
     yield visitor
     visitor.close()
+
+
+@pytest.fixture
+def visit(context: BrowserContext, url: str) -> Visit:
+    """The page, not opened yet."""
+    return Visit(context, url)

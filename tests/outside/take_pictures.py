@@ -6,7 +6,8 @@ from pathlib import Path
 
 from playwright.sync_api import Page, expect, sync_playwright
 
-from .conftest import CHROMIUM, QUIET, ROOT, SAMPLES, service
+from .conftest import CHROMIUM, QUIET, service
+from .visit import ROOT, SAMPLES
 
 PICTURES = ROOT / "docs" / "pictures"
 WIDE, NARROW = {"width": 1280, "height": 800}, {"width": 390, "height": 844}

@@ -8,7 +8,7 @@ import pytest
 from tritonclient.http import InferenceServerClient, InferInput, InferRequestedOutput
 from tritonclient.utils import InferenceServerException
 
-from .conftest import ROOT, SAMPLES
+from .visit import ROOT, SAMPLES
 
 MODEL = "tank-state"
 VERSION = json.loads((ROOT / "bundles" / MODEL / "manifest.json").read_text(encoding="utf-8"))["version"]

@@ -14,7 +14,8 @@ from typing import NamedTuple
 
 import pytest
 
-from .conftest import COMMAND, ROOT, service
+from .conftest import COMMAND, service
+from .visit import ROOT
 
 FILES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 PAGES = {path.name: path.read_text(encoding="utf-8") for path in FILES}

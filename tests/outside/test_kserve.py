@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import requests
 
-from .conftest import SAMPLES
+from .visit import SAMPLES
 
 MODEL = "tank-state"
 HEADER = "Inference-Header-Content-Length"

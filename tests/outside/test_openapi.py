@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import SAMPLES, service
+from .conftest import service
+from .visit import SAMPLES
 
 HERE = Path(__file__).resolve().parent
 
