@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SAMPLES = ROOT / "samples"
 CLIP = SAMPLES / "bridge_down.mp4"
 ODD = ROOT / "tests" / "fixtures" / "video"
-SLOW_BYTES_PER_SECOND = 50_000
+SLOW_BYTES_PER_SECOND = 20_000
 UNHINDERED = -1
 SERIOUS = {"serious", "critical"}
 
