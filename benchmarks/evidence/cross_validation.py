@@ -15,18 +15,20 @@ import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from benchmarks.machine import write_results
+from model.checkpoint import read_checkpoint
 from training.crops import decode_all, serving_plan
 from training.data import ClipSet, hold_aside
 from training.evaluate import labels_of, predict
 from training.manifests import list_clips
-from training.metrics import Indices, confusion, f1_per_class, macro_f1
+from training.metrics import Indices, Logits, confusion, f1_per_class, macro_f1
+from training.objective import ONE_STAGE, Method
 from training.recipe import Recipe, load_recipe
 from training.train import train
-from training.trained import load_trained
 
 FOLDS = 5
 NORMAL_95 = 1.959964
@@ -42,13 +44,22 @@ def wilson(right: int, clips: int) -> tuple[float, float]:
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
-def fold(data: ClipSet, recipe: Recipe, number: int, out: Path, cache: Path) -> tuple[list[str], Indices, Indices]:
-    """Train without a fold: identities of its clips, what the model says of each, and what is true."""
-    outcome = train(data, recipe.with_options(fold=number), out / f"fold{number}", cache, print, device="cpu")
+class Judged(NamedTuple):
+    """A fold that was not learned from: clips' identities, logits after each step [N, T, classes], true classes [N]."""
+
+    identities: list[str]
+    logits: Logits
+    labels: Indices
+
+
+def fold(data: ClipSet, recipe: Recipe, number: int, out: Path, cache: Path, method: Method = ONE_STAGE) -> Judged:
+    """Train without a fold, and judge it."""
+    outcome = train(data, recipe.with_options(fold=number), out / f"fold{number}", cache, print, None, "cpu", method)
     _, aside = hold_aside(data, FOLDS, number)
     crops = decode_all(aside, serving_plan(recipe), cache)
-    logits = predict(load_trained(outcome.checkpoint).model, crops)
-    return [clip.identity for clip in crops.data.clips], logits[:, -1].argmax(axis=1), labels_of(crops)
+    model = method.model(recipe.model_config(len(data.labels)))
+    model.load_state_dict(read_checkpoint(outcome.checkpoint).state)
+    return Judged([clip.identity for clip in crops.data.clips], predict(model, crops), labels_of(crops))
 
 
 def cameras(data: Path) -> dict[str, str]:
@@ -94,8 +105,9 @@ def main() -> None:
     if len(parts) < FOLDS:
         return
     camera = cameras(options.data)
-    where = [camera[identity] for identities, _, _ in parts for identity in identities]
-    predicted, labels = (np.concatenate([part[index] for part in parts]) for index in (1, 2))
+    where = [camera[identity] for part in parts for identity in part.identities]
+    predicted = np.concatenate([part.logits[:, -1].argmax(axis=1) for part in parts])
+    labels = np.concatenate([part.labels for part in parts])
     found = rows(where, predicted, labels, len(data.labels))
     scores = f1_per_class(confusion(predicted, labels, len(data.labels)))
     print({name: round(float(score), 3) for name, score in zip(data.labels, scores, strict=True)})
