@@ -14,6 +14,8 @@ from service.cores import usable_cores
 
 RESULTS = Path(__file__).resolve().parent / "results"
 
+Row = Mapping[str, object]
+
 
 def processor() -> str:
     """The processor's name, as it gives it."""
@@ -51,7 +53,7 @@ def machine_name(device: str = "") -> str:
     return "-".join([*re.findall(r"[A-Za-z0-9]+", words.lower()), f"{usable_cores()}c"])
 
 
-def write_results(benchmark: str, variant: str, rows: Sequence[Mapping[str, object]], device: str = "") -> Path:
+def write_results(benchmark: str, variant: str, rows: Sequence[Row], device: str = "") -> Path:
     """Write ``<benchmark>_<machine>_<variant>_<date>.csv`` and return its path; the first row names the columns.
 
     Args:
@@ -80,6 +82,17 @@ def newest_results(benchmark: str, variant: str = "*") -> list[dict[str, str]]:
     if not paths:
         raise FileNotFoundError(f"no results of {benchmark}; run python -m benchmarks.{benchmark}")
     return _rows(paths[-1])
+
+
+def with_earlier(benchmark: str, rows: Sequence[Row], keys: Sequence[str]) -> list[Row]:
+    """These rows, after those of the newest CSV, if there is one, whose keys are none of theirs."""
+
+    def key(row: Row) -> list[str]:
+        return [str(row.get(name)) for name in keys]
+
+    made = [key(row) for row in rows]
+    earlier = newest_results(benchmark) if _by_day(benchmark, "*") else []
+    return [*(row for row in earlier if key(row) not in made), *rows]
 
 
 def newest_of_each_machine(benchmark: str) -> list[dict[str, str]]:

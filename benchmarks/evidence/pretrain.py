@@ -1,8 +1,10 @@
-"""What ImageNet is to the paper's networks, for the made set: a focus network that can read before it knows where.
+"""What ImageNet is to the paper's networks, for the made set: networks that can see before they know where to look.
 
-It learns the glyphs on patches cut around the orange plate of single frames, of no clip in the set. What is left to
-learn is where to look. From scratch, a focus on patches that rarely show the glyph learns nothing for a long time,
-whatever chooses them.
+The focus learns directions of hatching on patches cut around the orange plate; the glance learns which colours of
+plates there are in a shrunk frame. A glance that is to do without a focus learns what the focus learns, on the same
+patches, at the resolution of the frame it will see. All from single frames, of no clip in the set, and none is told
+where anything is: that is left to learn. From scratch, a focus on patches that rarely show the hatching learns
+nothing for a long time, whatever chooses them, and a glance is never told what a plate is.
 
     python -m benchmarks.evidence.pretrain FILE.pt [--steps 400]
 """
@@ -10,7 +12,10 @@ whatever chooses them.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,13 +23,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmarks.evidence import glyphs
+from benchmarks.evidence import hatching
+from benchmarks.evidence.arms import ARMS
+from benchmarks.evidence.study import arm_recipe
 from model.backbones import build_backbone, spatial_mean
+from model.config import BackboneConfig
 from model.patch import crop_patches
 from training.augment import normalise
 from training.recipe import load_recipe
 
-CONFIG = Path(__file__).with_name("glyphs.toml")
+CONFIG = Path(__file__).with_name("hatching.toml")
 SEED = 9
 CLIPS = 1200
 BATCH = 32
@@ -33,40 +41,63 @@ OFF_CENTRE = 0.3
 """Share of a patch by which the plate may lie beside its middle."""
 
 
-def frames(random: np.random.Generator) -> tuple[npt.NDArray[np.uint8], Tensor, Tensor]:
-    """Single frames that show a glyph: pixels [N, SIDE, SIDE, 3], classes [N], plates' middles [N, 2] in pixels."""
-    letters = glyphs.alphabet()
+class Frames(NamedTuple):
+    """Single frames to learn from.
+
+    Attributes:
+        pixels: uint8 [N, SIDE, SIDE, 3].
+        targets: classes [N], or which colours there are [N, colours].
+        middles: of the orange plates where they matter [N, 2], pixels.
+    """
+
+    pixels: npt.NDArray[np.uint8]
+    targets: Tensor
+    middles: Tensor
+
+
+def with_hatching(random: np.random.Generator) -> Frames:
+    """Frames in which the orange plate is hatched; its class is the target."""
     pixels, labels, middles = [], [], []
     for number in range(CLIPS):
-        label = number % glyphs.CLASSES
-        things = glyphs.plates(label, random, letters)
+        label = number % hatching.CLASSES
+        things = hatching.plates(label, random)
         frame = int(random.choice(np.flatnonzero(things[-1].shown)))
-        pixels.extend(glyphs.drawn(things, random, [frame]))
+        pixels.extend(hatching.drawn(things, random, [frame]))
         labels.append(label)
-        middles.append(np.array(things[-1].corner(frame)) + glyphs.PLATE / 2)
-    return np.stack(pixels), torch.tensor(labels), torch.from_numpy(np.stack(middles)).float()
+        middles.append(np.array(things[-1].corner(frame)) + hatching.PLATE / 2)
+    return Frames(np.stack(pixels), torch.tensor(labels), torch.from_numpy(np.stack(middles)).float())
 
 
-def pretrain(steps: int) -> dict[str, Tensor]:
-    """Weights of the focus network."""
+def with_colours(random: np.random.Generator) -> Frames:
+    """Frames with plates of some of the colours, hatched in any direction or not; which colours is the target."""
+    colours = [hatching.ORANGE, *hatching.OTHERS]
+    there = random.random((CLIPS, len(colours))) < 0.5
+    pixels: list[npt.NDArray[np.uint8]] = []
+    for row in there:
+        things = [replace(hatching.plates(0, random)[0], colour=colours[index]) for index in np.flatnonzero(row)]
+        pixels.extend(hatching.drawn(things, random, [int(random.integers(hatching.FRAMES))]))
+    return Frames(np.stack(pixels), torch.from_numpy(there).float(), torch.zeros(CLIPS, 2))
+
+
+Look = Callable[[Tensor, Tensor], Tensor]
+"""From frames and middles of plates to what a network sees."""
+
+
+def pretrain(config: BackboneConfig, examples: Frames, look: Look, steps: int) -> dict[str, Tensor]:
+    """Weights of one network."""
     torch.manual_seed(0)
-    torch.set_num_threads(1)
-    config = load_recipe(str(CONFIG)).model_config(glyphs.CLASSES)
     random = np.random.default_rng(SEED)
-    pixels, labels, middles = frames(random)
-    network = build_backbone(config.focus)
-    head = nn.Linear(network.channels, glyphs.CLASSES)
-    learning = [*network.parameters(), *head.parameters()]
-    optimiser = torch.optim.SGD(learning, lr=LEARNING_RATE, momentum=0.9, weight_decay=5e-4)
+    network = build_backbone(config)
+    several = examples.targets.ndim == 2
+    head = nn.Linear(network.channels, examples.targets.shape[1] if several else hatching.CLASSES)
+    loss_of = F.binary_cross_entropy_with_logits if several else F.cross_entropy
+    optimiser = torch.optim.SGD([*network.parameters(), *head.parameters()], LEARNING_RATE, 0.9, weight_decay=5e-4)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
-    room = glyphs.SIDE - config.patch_size
     for step in range(steps):
         rows = torch.from_numpy(random.integers(CLIPS, size=BATCH))
-        aside = torch.from_numpy(random.uniform(-OFF_CENTRE, OFF_CENTRE, (BATCH, 2))).float()
-        centres = ((middles[rows] + (aside - 0.5) * config.patch_size) / room).clamp(0, 1)
-        batch = normalise(torch.from_numpy(pixels[rows.numpy()]).permute(0, 3, 1, 2))
-        logits = head(spatial_mean(network(crop_patches(batch, centres, config.patch_size))))
-        loss = F.cross_entropy(logits, labels[rows])
+        batch = normalise(torch.from_numpy(examples.pixels[rows.numpy()]).permute(0, 3, 1, 2))
+        logits = head(spatial_mean(network(look(batch, examples.middles[rows]))))
+        loss = loss_of(logits, examples.targets[rows])
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -76,13 +107,43 @@ def pretrain(steps: int) -> dict[str, Tensor]:
     return dict(network.state_dict())
 
 
+def networks(steps: int) -> dict[str, dict[str, Tensor]]:
+    """Weights of the glance, of the focus, and of the glance that is to do without a focus, on its larger frame."""
+    torch.set_num_threads(1)
+    recipe = load_recipe(str(CONFIG))
+    config = recipe.model_config(hatching.CLASSES)
+    alone = arm_recipe(ARMS["none"], recipe, hatching.CLASSES).model_config(hatching.CLASSES)
+    random = np.random.default_rng(SEED)
+    room = hatching.SIDE - config.patch_size
+
+    def patch(batch: Tensor, middles: Tensor) -> Tensor:
+        aside = torch.from_numpy(random.uniform(-OFF_CENTRE, OFF_CENTRE, tuple(middles.shape))).float()
+        centres = ((middles + (aside - 0.5) * config.patch_size) / room).clamp(0, 1)
+        return crop_patches(batch, centres, config.patch_size)
+
+    def shrunk(batch: Tensor, size: int) -> Tensor:
+        return F.interpolate(batch, size=(size, size), mode="bilinear", align_corners=True)
+
+    def shrunk_patch(batch: Tensor, middles: Tensor) -> Tensor:
+        return shrunk(patch(batch, middles), round(config.patch_size * alone.glance_size / hatching.SIDE))
+
+    def glance(batch: Tensor, _: Tensor) -> Tensor:
+        return shrunk(batch, config.glance_size)
+
+    return {
+        "focus": pretrain(config.focus, with_hatching(random), patch, steps),
+        "alone": pretrain(alone.glance, with_hatching(random), shrunk_patch, steps),
+        "glance": pretrain(config.glance, with_colours(random), glance, steps),
+    }
+
+
 def main() -> None:
     """Write the weights."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path)
     parser.add_argument("--steps", type=int, default=400)
     options = parser.parse_args()
-    torch.save(pretrain(options.steps), options.out)
+    torch.save(networks(options.steps), options.out)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from matplotlib.figure import Figure
 
-from benchmarks.evidence import glyphs
+from benchmarks.evidence import hatching
 from benchmarks.evidence.arms import ONE_STAGE, STAGES
 from benchmarks.machine import newest_results
 
@@ -24,6 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 PAGE = ROOT / "docs" / "evidence.md"
 PICTURES = ROOT / "docs" / "pictures"
 
+SETS = ("tank_state", "hatching")
 LOOKS = ("learned", "centre", "random", "shrunk", "none", "full")
 REMEDIES = ("learned", "no-supervision", "no-diversity", "no-stability", "staged")
 WORDS = {
@@ -49,28 +50,26 @@ def main() -> None:
         pattern = re.compile(rf"(<!-- table:{name} -->\n).*?(<!-- /table:{name} -->)", re.DOTALL)
         text = pattern.sub(lambda found, content=content: f"{found[1]}{content}\n{found[2]}", text)
     PAGE.write_text(text, encoding="utf-8")
-    draw_set().savefig(PICTURES / "evidence-glyphs-set.png", dpi=96)
-    for data in _sets("evidence-curve"):
+    draw_set().savefig(PICTURES / "evidence-hatching-set.png", dpi=96)
+    for data in SETS:
         draw_curve(data).savefig(PICTURES / f"evidence-{data.replace('_', '-')}.png", dpi=110)
 
 
 def tables() -> dict[str, str]:
     """Every table of the page, by its marker."""
     rows = newest_results("evidence")
+    studies = dict.fromkeys(row["data"] for row in rows)
     return {
-        **{f"looks:{data}": looks_table(rows, data) for data in _sets("evidence")},
-        **{f"remedies:{data}": remedies_table(rows, data) for data in _sets("evidence")},
-        **{f"curve:{data}": curve_table(data) for data in _sets("evidence-curve")},
+        **{f"looks:{data}": looks_table(rows, data) for data in studies},
+        **{f"remedies:{data}": remedies_table(rows, data) for data in studies},
+        **{f"curve:{data}": curve_table(data) for data in SETS},
         "stages": stages_table(rows),
         "calibration": calibration_table(),
         "seeds": seeds_table(rows),
         "shipped": shipped_table(),
         "cross_validation": cross_validation_table(),
+        "sweep": sweep_table(),
     }
-
-
-def _sets(benchmark: str) -> list[str]:
-    return list(dict.fromkeys(row["data"] for row in newest_results(benchmark)))
 
 
 def _of(rows: Sequence[dict[str, str]], data: str, arm: str) -> list[dict[str, str]]:
@@ -173,6 +172,23 @@ def cross_validation_table() -> str:
     return "\n".join(lines)
 
 
+def sweep_table() -> str:
+    """Other configurations than the shipped one."""
+    rows = newest_results("evidence-sweep")
+    lines = [
+        "| configuration | frames | MFLOPs a video | accuracy | macro-F1 | log loss | after the first frame | seeds |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for name in dict.fromkeys(row["configuration"] for row in rows):
+        own = [row for row in rows if row["configuration"] == name]
+        lines.append(
+            f"| {name} | {own[0]['frames']} | {float(own[0]['mflops_per_video']):.1f} | {_column(own, 'accuracy')} "
+            f"| {_column(own, 'macro_f1')} | {_column(own, 'log_loss')} | {_column(own, 'accuracy_first_step')} "
+            f"| {len(own)} |"
+        )
+    return "\n".join(lines)
+
+
 def _curves(data: str) -> dict[str, dict[str, npt.NDArray[np.float64]]]:
     """By kind of exit, by seed: points [N, 2], share and accuracy, by share."""
     found: dict[str, dict[str, list[tuple[float, float]]]] = defaultdict(lambda: defaultdict(list))
@@ -211,7 +227,7 @@ def calibration_table() -> str:
         "| share promised · found | accuracy promised · found |",
         "|---|---|---|---|---|---|---|",
     ]
-    for data in dict.fromkeys(row["data"] for row in rows):
+    for data in SETS:
         for way in dict.fromkeys(row["thresholds"] for row in rows):
             own = [row for row in rows if row["data"] == data and row["thresholds"] == way]
 
@@ -251,11 +267,11 @@ def draw_curve(data: str) -> Figure:
 
 def draw_set() -> Figure:
     """Frames of two clips of the made set, whole and as the glance sees them."""
-    shown, small = range(0, glyphs.FRAMES, glyphs.FRAMES // 4), 16
+    shown, small = range(0, hatching.FRAMES, hatching.FRAMES // 4), 24
     figure = Figure(figsize=(8, 8), layout="constrained")
     axes = figure.subplots(4, len(shown))
     for clip in range(2):
-        pictures = list(glyphs.pictures(clip, np.random.default_rng(clip)))
+        pictures = list(hatching.pictures(clip, np.random.default_rng(clip)))
         for place, index in enumerate(shown):
             frame = torch.from_numpy(pictures[index]).permute(2, 0, 1)[None].float()
             glance = F.interpolate(frame, size=(small, small), mode="bilinear", align_corners=True)

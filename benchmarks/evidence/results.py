@@ -1,22 +1,23 @@
 """From what `benchmarks.evidence.study` kept to CSV.
 
-    python -m benchmarks.evidence.results runs/evidence/tank_state runs/evidence/glyphs
+    python -m benchmarks.evidence.results runs/evidence/tank_state runs/evidence/hatching
 
 ``evidence`` has a row for each training, ``evidence-curve`` one for each point of the accuracy-compute curves,
-``evidence-calibration`` one for each way to solve thresholds. `benchmarks.evidence.report` makes tables of them.
+``evidence-calibration`` one for each way to solve thresholds. `benchmarks.evidence.report` makes tables of them. A
+study need not be made again as a whole: rows of trainings that its folder lacks are taken over from the newest CSV.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.machine import write_results
+from benchmarks.machine import Row, with_earlier, write_results
 from bundle.exit_rule import confidence
 from training.calibrate import calibrate, exit_quota, fit_temperature, measure, solve_thresholds
 from training.metrics import accuracy, answers, calibration_error, exit_steps, macro_f1
@@ -26,7 +27,6 @@ MEGA, GIGA = 1e6, 1e9
 SWEEP = tuple(round(0.05 * step, 2) for step in range(1, 79))
 """Ratios of exit shares from step to step."""
 
-Row = dict[str, object]
 Judged = dict[str, npt.NDArray[np.float32]]
 
 
@@ -37,9 +37,16 @@ def main() -> None:
     folders = parser.parse_args().folders
     runs = [(folder.name, path) for folder in folders for path in sorted(folder.glob("*/judged.npz"))]
     learned = [(data, path) for data, path in runs if path.parent.name.startswith("learned-")]
-    print(write_results("evidence", "studies", [training_row(*run) for run in runs]))
-    print(write_results("evidence-curve", "studies", [row for run in learned for row in curve_rows(*run)]))
-    print(write_results("evidence-calibration", "studies", [row for run in learned for row in calibration_rows(*run)]))
+    sets = {folder.name for folder in folders}
+    write("evidence", sets, [training_row(*run) for run in runs])
+    write("evidence-curve", sets, [row for run in learned for row in curve_rows(*run)])
+    write("evidence-calibration", sets, [row for run in learned for row in calibration_rows(*run)])
+
+
+def write(benchmark: str, sets: Collection[str], rows: list[Row]) -> None:
+    """To CSV, with what an earlier one has of other trainings on these sets."""
+    merged = with_earlier(benchmark, rows, ("data", "arm", "seed"))
+    print(write_results(benchmark, "studies", [row for row in merged if row["data"] in sets]))
 
 
 def training_row(data: str, path: Path) -> Row:
@@ -50,7 +57,7 @@ def training_row(data: str, path: Path) -> Row:
     predicted = logits.argmax(axis=2)
     right = [accuracy(step, labels) for step in predicted.T]
     points = _calibration(judged, told)
-    row: Row = {
+    row: dict[str, object] = {
         "data": data,
         "arm": arm,
         "seed": seed,

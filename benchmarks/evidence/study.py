@@ -52,20 +52,23 @@ class FromRun(Start):
 
 @dataclass(frozen=True)
 class Pretrained(Start):
-    """Start the networks that are built like the focus from weights that `benchmarks.evidence.pretrain` made."""
+    """Start glance and focus from weights that `benchmarks.evidence.pretrain` made."""
 
     weights: Path
 
     def load(self, model: Model) -> None:
-        """The focus; and the glance where it is the only network."""
-        state = torch.load(self.weights, weights_only=True)
-        model.focus.load_state_dict(state)
-        if isinstance(model, OneNetwork) and model.config.glance == replace(model.config.focus, input_size=None):
-            model.glance.load_state_dict(state)
+        """Focus and glance; a network that is alone can read from the start, as a focus can."""
+        states = torch.load(self.weights, weights_only=True)
+        glance = "glance"
+        if isinstance(model, OneNetwork):
+            like_focus = model.config.glance == replace(model.config.focus, input_size=None)
+            glance = "focus" if like_focus else "alone"
+        model.focus.load_state_dict(states["focus"])
+        model.glance.load_state_dict(states[glance])
 
     def digests(self) -> dict[str, str]:
         """Of the file."""
-        return {"focus": digest(self.weights)}
+        return {"glance and focus": digest(self.weights)}
 
 
 def arm_recipe(arm: Arm, recipe: Recipe, classes: int) -> Recipe:
@@ -148,13 +151,13 @@ def main() -> None:
     parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=list(ARMS))
     parser.add_argument("--epochs", type=int, help="instead of the recipe's")
     parser.add_argument("--precision", help="instead of the recipe's")
-    parser.add_argument("--focus-weights", type=Path, help="to start the focus from")
+    parser.add_argument("--weights", type=Path, help="of benchmarks.evidence.pretrain, to start from")
     parser.add_argument("--share", default="0/1", metavar="I/N", help="the I-th of N processes that divide the work")
     options = parser.parse_args()
     mine, of = (int(number) for number in options.share.split("/"))
     data, test = list_clips(options.data, "train"), list_clips(options.data, "val")
     recipe = load_recipe(options.config).with_options(epochs=options.epochs, precision=options.precision)
-    initial = Pretrained(options.focus_weights) if options.focus_weights else None
+    initial = Pretrained(options.weights) if options.weights else None
     work = [(name, seed) for seed in options.seeds for name in options.arms]
     for name, seed in work[mine::of]:
         own = replace(recipe, seed=seed)
