@@ -18,6 +18,9 @@ PICTURE = ROOT / "docs" / "pictures" / "backends.png"
 
 Row = Mapping[str, str]
 
+PRECISION_MODELS = {"final0": "shipped", "fold0": "of a fold"}
+"""By the name of the run that made the weights: what they are."""
+
 COLOURS = {1: "#9db8d9", 4: "#4f7fb5", 8: "#1f4e79"}
 
 
@@ -96,17 +99,19 @@ def _mean_step(rows: Sequence[Row]) -> str:
 
 
 def precisions() -> str:
-    """What each backend and precision answers on labelled clips."""
-    columns = ["backend", "precision", "fp32's answer", "error of the logits, rms"]
-    rows = newest_results("precisions")
-    points = list(dict.fromkeys(row["point"] for row in rows))
+    """What each backend and precision answers on labelled clips, for two models of the shipped recipe."""
+    names = {name: newest_results("precisions", name) for name in PRECISION_MODELS}
+    points = list(dict.fromkeys(row["point"] for rows in names.values() for row in rows))
+    columns = ["weights", "backend", "precision", "fp32's answer", "error of the logits, rms"]
     columns += [f"macro-F1, `{point}`" for point in points]
     lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
-    for variant in dict.fromkeys((row["backend"], row["precision"]) for row in rows):
-        found = [row for row in rows if (row["backend"], row["precision"]) == variant]
-        agreed = round(float(found[0]["agreement_full"]) * int(found[0]["clips"]))
-        cells = [f"`{variant[0]}`", variant[1], f"{agreed} of {found[0]['clips']}", found[0]["logits_rms_error"]]
-        lines.append("| " + " | ".join([*cells, *(row["macro_f1"] for row in found)]) + " |")
+    for name, rows in names.items():
+        for variant in dict.fromkeys((row["backend"], row["precision"]) for row in rows):
+            found = [row for row in rows if (row["backend"], row["precision"]) == variant]
+            agreed = round(float(found[0]["agreement_full"]) * int(found[0]["clips"]))
+            cells = [PRECISION_MODELS[name], f"`{variant[0]}`", variant[1], f"{agreed} of {found[0]['clips']}"]
+            cells += [found[0]["logits_rms_error"], *(row["macro_f1"] for row in found)]
+            lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
