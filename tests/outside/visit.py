@@ -49,7 +49,8 @@ class Visit:
 
     def check_manners(self, *expected: str) -> None:
         """No error on the console but those expected, and nothing asked of another host."""
-        assert [text for text in self.complaints if not any(part in text for part in expected)] == []
+        unexpected = [text for text in self.complaints if not any(part in text for part in expected)]
+        assert not unexpected, unexpected
         assert self.hosts - {""} == {urlsplit(self.url).netloc}
 
 
