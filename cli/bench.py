@@ -13,8 +13,11 @@ import click
 import httpx
 from tqdm import tqdm
 
-from cli.load import Plan, Report, Sample, problem_of, report, run
+from cli.load import NO_CLASSIFICATION, Plan, Refusal, Report, Sample, price_of, problem_of, report, run
 from cli.videos import videos_at
+
+_TOO_MUCH = (429, 503, 504)
+"""Statuses of a service that could answer, if it were asked less often."""
 
 
 @click.command("bench", epilog="Example: adafocus bench --rate 20 --requests 200 --slo 100 samples/*.mp4")
@@ -45,7 +48,10 @@ def command(
     """Load a running service with videos and report throughput, latency, goodput at --slo and GFLOPs per request.
 
     Closed loop by default (one client). In an open loop latency counts from when a request was due, so that waiting
-    for a service that cannot keep up is not hidden. The exit code is 1 unless most requests were answered.
+    for a service that cannot keep up is not hidden.
+
+    Requests that are not answered with 200 are counted by status and problem code. Unless at least half are answered,
+    the exit code is 1.
     """
     if rate is not None and concurrency is not None:
         raise click.UsageError("--rate is an open loop and --concurrency a closed one; give one of them")
@@ -71,11 +77,9 @@ def command(
         asyncio.run(run(plan, done))
     summary = report(samples, slo)
     click.echo(_json(summary) if as_json else _table(summary))
-    refused = summary.requests - summary.answered
-    if refused:
-        reasons = ", ".join(f"{name} {count}" for name, count in summary.problems.items())
-        click.echo(f"{refused} of {summary.requests} requests were not answered: {reasons}", err=True)
-    return 0 if summary.answered > refused else 1
+    if summary.refusals:
+        click.echo(f"adafocus: {_refused(summary)}", err=True)
+    return 0 if summary.mostly_answered else 1
 
 
 def _check(plan: Plan) -> None:
@@ -89,8 +93,10 @@ def _check(plan: Plan) -> None:
             f"no service answers at {plan.url} ({error}); start one with 'adafocus serve'"
         ) from error
     if answer.status_code != 200:
-        detail = problem_of(answer).get("detail", "no detail was given")
-        raise click.ClickException(f"the first request was answered {answer.status_code}: {detail}")
+        refusal = Refusal(answer.status_code, *problem_of(answer), count=1)
+        raise click.ClickException(f"the first request was answered {_words(refusal)}")
+    if price_of(answer) is None:
+        raise click.ClickException(f"{plan.url}: {NO_CLASSIFICATION}; name a service of adafocus with --url")
 
 
 def _json(summary: Report) -> str:
@@ -100,9 +106,25 @@ def _json(summary: Report) -> str:
     return json.dumps(told)
 
 
+def _refused(summary: Report) -> str:
+    """How many requests were refused, and how; if most were, what to do about it."""
+    kinds = "; ".join(f"{refusal.count} × {_words(refusal)}" for refusal in summary.refusals)
+    told = f"{summary.requests - summary.answered} of {summary.requests} requests were not answered with 200: {kinds}"
+    if summary.mostly_answered:
+        return told
+    too_much = summary.refusals[0].status in _TOO_MUCH
+    return f"{told}; the figures are of less than half" + ("; ask for less with --rate" if too_much else "")
+
+
+def _words(refusal: Refusal) -> str:
+    name = f"{refusal.status} {refusal.code or ''}".rstrip() if refusal.status else "no answer"
+    return f"{name} ({refusal.detail})" if refusal.detail else name
+
+
 def _table(summary: Report) -> str:
     statuses = ", ".join(f"{status if status != '0' else 'no answer'}: {n}" for status, n in summary.statuses.items())
-    latency = " · ".join(f"{name} {value:.1f}" for name, value in summary.latency_ms.items())
+    shown = {name: f"{value:.1f}" if math.isfinite(value) else "–" for name, value in summary.latency_ms.items()}
+    latency = " · ".join(f"{name} {value}" for name, value in shown.items())
     return "\n".join(
         [
             f"requests    {summary.requests} in {summary.seconds:.1f} s ({statuses})",

@@ -17,13 +17,14 @@ from dataclasses import dataclass, field
 import httpx
 
 PERCENTILES = (50, 90, 95, 99)
+NO_CLASSIFICATION = "what answers is no adafocus: it sent 200, but no classification"
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
     """One request: when it was due and answered (seconds on one clock), its status (0: none came), and its price.
 
-    ``problem`` is why it has no answer: the service's own name for it, where it gave one.
+    ``code`` and ``detail`` are of a refusal, as far as it said them; ``detail`` also says why no answer came.
     """
 
     due: float
@@ -31,7 +32,8 @@ class Sample:
     status: int
     gflops: float = 0.0
     gflops_full: float = 0.0
-    problem: str = ""
+    code: str | None = None
+    detail: str | None = None
 
     @property
     def seconds(self) -> float:
@@ -70,10 +72,21 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
+class Refusal:
+    """Requests that were answered otherwise than with 200 (status 0: not at all), and what the first was told."""
+
+    status: int
+    code: str | None
+    detail: str | None
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """What came of a load; milliseconds are of answered requests.
 
-    ``goodput`` counts answers within the objective, per second: what a caller with that patience gets.
+    ``goodput`` counts answers within the objective, per second: what a caller with that patience gets. ``refusals``
+    begin with the most frequent.
     """
 
     requests: int
@@ -86,7 +99,12 @@ class Report:
     gflops_per_request: float
     share_of_full: float
     statuses: dict[str, int] = field(default_factory=dict)
-    problems: dict[str, int] = field(default_factory=dict)
+    refusals: list[Refusal] = field(default_factory=list)
+
+    @property
+    def mostly_answered(self) -> bool:
+        """Whether the figures are of at least half of the requests."""
+        return 2 * self.answered >= self.requests
 
 
 def percentile(ascending: Sequence[float], percent: float) -> float:
@@ -120,8 +138,15 @@ def report(samples: Sequence[Sample], slo_ms: float) -> Report:
         gflops_per_request=spent / len(good) if good else 0.0,
         share_of_full=spent / full if full else 0.0,
         statuses={str(status): count for status, count in sorted(Counter(s.status for s in samples).items())},
-        problems=dict(Counter(s.problem for s in samples if s.problem).most_common()),
+        refusals=_refusals(samples),
     )
+
+
+def _refusals(samples: Sequence[Sample]) -> list[Refusal]:
+    refused = [sample for sample in samples if sample.status != 200]
+    first = {(sample.status, sample.code): sample for sample in reversed(refused)}
+    kinds = Counter((sample.status, sample.code) for sample in refused)
+    return [Refusal(*kind, first[kind].detail, count) for kind, count in kinds.most_common()]
 
 
 async def run(plan: Plan, done: Callable[[Sample], None], clock: Callable[[], float] = time.perf_counter) -> None:
@@ -158,23 +183,35 @@ async def _arrivals(plan: Plan, rate: float, clock: Callable[[], float]) -> Asyn
         yield due
 
 
-def problem_of(answer: httpx.Response) -> dict[str, object]:
-    """What an answer other than 200 says of itself (RFC 9457); empty if it is no such object, as a proxy's page."""
-    try:
-        problem = answer.json()
-    except ValueError:
-        return {}
-    return problem if isinstance(problem, dict) else {}
-
-
 async def _ask(client: httpx.AsyncClient, plan: Plan, number: int, due: float, clock: Callable[[], float]) -> Sample:
     try:
         answer = await client.post("/classify", content=plan.clips[number % len(plan.clips)], params=plan.parameters)
-    except httpx.HTTPError:
-        return Sample(due, clock(), 0, problem="no answer")
+    except httpx.HTTPError as error:
+        return Sample(due, clock(), 0, detail=str(error) or type(error).__name__)
     answered = clock()
     if answer.status_code != 200:
-        problem = problem_of(answer).get("code", f"status {answer.status_code}")
-        return Sample(due, answered, answer.status_code, problem=str(problem))
-    compute = answer.json()["compute"]
-    return Sample(due, answered, 200, float(compute["gflops"]), float(compute["gflops_full"]))
+        code, detail = problem_of(answer)
+        return Sample(due, answered, answer.status_code, code=code, detail=detail)
+    price = price_of(answer)
+    if price is None:
+        return Sample(due, answered, 0, detail=NO_CLASSIFICATION)
+    return Sample(due, answered, 200, *price)
+
+
+def price_of(answer: httpx.Response) -> tuple[float, float] | None:
+    """GFLOPs that an answer says it cost, and those without exit; None if it is no classification."""
+    try:
+        compute = answer.json()["compute"]
+        return float(compute["gflops"]), float(compute["gflops_full"])
+    except (ValueError, LookupError, TypeError):
+        return None
+
+
+def problem_of(answer: httpx.Response) -> tuple[str | None, str | None]:
+    """Code and detail of a refusal, each None where it is not told: a proxy in between knows neither."""
+    try:
+        told = answer.json()
+    except ValueError:
+        return None, None
+    code, detail = (told.get(name) if isinstance(told, dict) else None for name in ("code", "detail"))
+    return code if isinstance(code, str) else None, detail if isinstance(detail, str) else None

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cli.bench import _json
-from cli.load import Sample, percentile, report
+from cli.load import Refusal, Sample, percentile, report
 from cli.main import main
 
 
@@ -30,29 +30,53 @@ def test_without_an_answer_the_object_is_still_json() -> None:
 
 
 def test_a_report_counts_only_what_was_answered_and_in_time() -> None:
-    samples = [Sample(0.0, 0.05, 200, 1.0, 4.0), Sample(0.0, 0.5, 200, 3.0, 4.0), Sample(1.0, 2.0, 503, problem="busy")]
+    samples = [Sample(0.0, 0.05, 200, 1.0, 4.0), Sample(0.0, 0.5, 200, 3.0, 4.0), Sample(1.0, 2.0, 503)]
     summary = report(samples, slo_ms=100)
     assert (summary.requests, summary.answered, summary.seconds) == (3, 2, 2.0)
     assert (summary.throughput, summary.goodput) == (1.0, 0.5)
     assert (summary.gflops_per_request, summary.share_of_full) == (2.0, 0.5)
     assert summary.statuses == {"200": 2, "503": 1}
-    assert summary.problems == {"busy": 1}
+    assert summary.refusals == [Refusal(503, None, None, 1)]
+    assert summary.mostly_answered
     assert summary.latency_ms["p50"] == pytest.approx(50.0)
 
 
+def test_refusals_are_counted_by_status_and_code_the_most_frequent_first() -> None:
+    samples = [
+        Sample(0.0, 1.0, 0, detail="timed out"),
+        *(
+            Sample(0.0, 1.0, 422, code=code, detail=f"{code} {n}")
+            for n, code in enumerate(["too_long", "undecodable"] * 2)
+        ),
+        Sample(0.0, 1.0, 422, code="undecodable", detail="another"),
+    ]
+    summary = report(samples, slo_ms=100)
+    assert summary.refusals == [
+        Refusal(422, "undecodable", "undecodable 1", 3),
+        Refusal(422, "too_long", "too_long 0", 2),
+        Refusal(0, None, "timed out", 1),
+    ]
+    assert not summary.mostly_answered
+
+
+OVERLOADED = {"code": "overloaded", "detail": "all 2 places are taken"}
+
+
 class Handler(BaseHTTPRequestHandler):
-    """Answers as the service does, every ``refuse_every``-th time with 503."""
+    """Answers as the service does, every third time with 503, or from the second time on as a test wants it."""
 
     protocol_version = "HTTP/1.1"
-    refuse_every = 3
     seen: list[tuple[str, str | None, int]] = []  # noqa: RUF012 - one server a test
+    later: tuple[int, bytes] | None = None
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["content-length"]))
         self.seen.append((self.path, self.headers.get("authorization"), len(body)))
-        status = 503 if len(self.seen) % self.refuse_every == 0 else 200
-        answer = {"compute": {"gflops": 0.5, "gflops_full": 2.0}} if status == 200 else {"code": "overloaded"}
-        text = json.dumps(answer).encode()
+        status, text = 200, json.dumps({"compute": {"gflops": 0.5, "gflops_full": 2.0}}).encode()
+        if self.later is not None and len(self.seen) > 1:
+            status, text = self.later
+        elif len(self.seen) % 3 == 0:
+            status, text = 503, json.dumps(OVERLOADED).encode()
         self.send_response(status)
         self.send_header("content-length", str(len(text)))
         self.end_headers()
@@ -64,7 +88,7 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def url() -> Iterator[str]:
-    Handler.seen = []
+    Handler.seen, Handler.later = [], None
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
@@ -83,29 +107,69 @@ def test_a_load_is_sent_whole_and_summed_up(
     url: str, clip: Path, loop: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     code = main(["bench", str(clip), "--url", url, "--requests", "8", "--exit", "fast", "--key", "k", "--json", *loop])
-    summary = json.loads(capsys.readouterr().out)
+    captured = capsys.readouterr()
+    summary = json.loads(captured.out)
     assert code == 0
     assert Handler.seen == [("/classify?exit=fast", "Bearer k", 10)] * 9, "the load, after one request to try"
     assert summary["requests"] == 8
     assert summary["statuses"] == {"200": 5, "503": 3}
-    assert summary["problems"] == {"overloaded": 3}
+    assert summary["refusals"] == [{"status": 503, **OVERLOADED, "count": 3}]
+    (line,) = captured.err.splitlines()
+    assert line.endswith("3 of 8 requests were not answered with 200: 3 × 503 overloaded (all 2 places are taken)")
     assert summary["share_of_full"] == 0.25
-
-
-def test_a_load_that_is_mostly_refused_is_no_success(
-    url: str, clip: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(Handler, "refuse_every", 2)
-    assert main(["bench", str(clip), "--url", url, "--requests", "9"]) == 1
-    said = capsys.readouterr()
-    assert "5 of 9 requests were not answered: overloaded 5" in said.err
-    assert "200: 4, 503: 5" in said.out
 
 
 def test_a_person_reads_a_table(url: str, clip: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", str(clip), "--url", url, "--requests", "1"]) == 0
     words = {line.split()[0] for line in capsys.readouterr().out.splitlines()}
     assert words == {"requests", "throughput", "goodput", "latency", "compute"}
+
+
+RATE_LIMITED = {"code": "rate_limited", "detail": "10 requests in 60 s are permitted"}
+BAD_PARAMETER = {"code": "bad_parameter", "detail": "top_k is from 1 to 4; got 9"}
+
+
+@pytest.mark.parametrize(
+    ("status", "answer", "said"),
+    [
+        (429, json.dumps(RATE_LIMITED), "4 × 429 rate_limited (10 requests in 60 s are permitted)"),
+        (400, json.dumps(BAD_PARAMETER), "4 × 400 bad_parameter (top_k is from 1 to 4; got 9)"),
+        (502, "<html>", "4 × 502"),
+        (503, "[]", "4 × 503"),
+        (200, "<html>", "4 × no answer (what answers is no adafocus"),
+        (200, '{"compute": {}}', "4 × no answer (what answers is no adafocus"),
+    ],
+)
+def test_a_load_that_is_refused_says_so_and_fails(
+    url: str, clip: Path, status: int, answer: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Handler.later = (status, answer.encode())
+    assert main(["bench", str(clip), "--url", url, "--requests", "4", "--json"]) == 1
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["answered"] == 0
+    (line,) = captured.err.splitlines()
+    assert f"4 of 4 requests were not answered with 200: {said}" in line
+    assert "the figures are of less than half" in line
+    assert ("--rate" in line) == (status in (429, 503))
+
+
+def test_what_is_no_adafocus_is_said_before_the_load(
+    url: str, clip: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Handler, "do_POST", _answers_with_a_page)
+    assert main(["bench", str(clip), "--url", url]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "no classification" in captured.err
+    assert "--url" in captured.err
+
+
+def _answers_with_a_page(handler: Handler) -> None:
+    handler.rfile.read(int(handler.headers["content-length"]))
+    handler.send_response(200)
+    handler.send_header("content-length", "6")
+    handler.end_headers()
+    handler.wfile.write(b"<html>")
 
 
 @pytest.mark.parametrize(
