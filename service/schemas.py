@@ -209,7 +209,7 @@ PARAMETERS: dict[str, str] = {
     "deadline_ms": "the answer is due this long after the first byte: best so far, or 504 when there is none yet",
     "trace": "true: one entry per step in the answer; default false",
     "stream": "true: answered as text/event-stream, an event `step` per step and one `result`; default false",
-    "frames": "true: each event `step` of a stream holds its frame as a small JPEG; nothing without one; default false",
+    "frames": "true: each event `step` holds its frame as a small JPEG; nothing without stream=true; default false",
 }
 """The query parameters, with what they mean."""
 

@@ -93,6 +93,21 @@ async def test_the_frame_is_shown_when_asked_for(tmp_path: Path, clip: bytes) ->
         assert (step["image"]["width"], step["image"]["height"]) == (64, 48)
 
 
+async def test_frames_without_a_stream_change_nothing_as_the_description_says(tmp_path: Path, clip: bytes) -> None:
+    async with serving(make_settings(tmp_path)) as running, running.client() as client:
+        plain, framed = [
+            await client.post("/classify", content=clip, params={"trace": "true", **more})
+            for more in ({}, {"frames": "true"})
+        ]
+        assert framed.status_code == 200
+        assert framed.headers["content-type"] == "application/json"
+        assert framed.json().keys() == plain.json().keys()
+        assert framed.json()["trace"] == plain.json()["trace"]
+        described = (await client.get("/openapi.json")).json()["paths"]["/classify"]["post"]["parameters"]
+        (text,) = [parameter["description"] for parameter in described if parameter["name"] == "frames"]
+        assert "nothing without stream=true" in text
+
+
 async def test_what_goes_wrong_before_the_first_step_is_an_ordinary_error(tmp_path: Path) -> None:
     async with serving(make_settings(tmp_path)) as running, running.client() as client:
         answer = await client.post("/classify?stream=true", content=b"no video" * 100)
