@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import re
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -14,23 +15,58 @@ import httpx
 from tqdm import tqdm
 
 from cli.load import NO_CLASSIFICATION, Plan, Refusal, Report, Sample, price_of, problem_of, report, run
-from cli.videos import videos_at
+from cli.videos import VideoPath, videos_at
+from service.keys import check_key
 
 _TOO_MUCH = (429, 503, 504)
 """Statuses of a service that could answer, if it were asked less often."""
 
 
+def _finite(ctx: click.Context, param: click.Parameter, value: float | None) -> float | None:
+    if value is not None and not math.isfinite(value):
+        raise click.BadParameter(f"{value} is no number to count with")
+    return value
+
+
+def _address(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    if not re.match(r"https?://[^/]", value):
+        raise click.BadParameter(f"an address is like http://localhost:8000; got {value!r}")
+    return value.rstrip("/")
+
+
+def _sendable(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    try:
+        return None if value is None else check_key(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+
+
 @click.command("bench", epilog="Example: adafocus bench --rate 20 --requests 200 --slo 100 samples/*.mp4")
-@click.argument("videos", metavar="VIDEO...", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--url", default="http://localhost:8000", show_default=True, help="Where the service listens.")
-@click.option("--rate", type=click.FloatRange(min=0, min_open=True), help="Open loop: requests per second (Poisson).")
+@click.argument("videos", metavar="VIDEO...", nargs=-1, required=True, type=VideoPath())
+@click.option(
+    "--url", default="http://localhost:8000", show_default=True, callback=_address, help="Where the service listens."
+)
+@click.option(
+    "--rate",
+    type=click.FloatRange(min=0, min_open=True),
+    callback=_finite,
+    help="Open loop: requests per second (Poisson).",
+)
 @click.option("--concurrency", type=click.IntRange(1, 1024), help="Closed loop: clients that wait for their answers.")
 @click.option("--requests", type=click.IntRange(1, 1_000_000), default=100, show_default=True, help="How many.")
-@click.option("--slo", type=click.FloatRange(min=0, min_open=True), default=100.0, show_default=True, metavar="MS")
+@click.option(
+    "--slo",
+    type=click.FloatRange(min=0, min_open=True),
+    callback=_finite,
+    default=100.0,
+    show_default=True,
+    metavar="MS",
+    help="Objective of a request's latency.",
+)
 @click.option("--exit", "exit_point", metavar="POINT", help="Operating point; default: the bundle's own choice.")
 @click.option("--deadline-ms", metavar="MS", help="Deadline of each request.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the arrivals of an open loop.")
-@click.option("--key", envvar="ADAFOCUS_KEY", help="API key, if the service asks for one.")
+@click.option("--key", envvar="ADAFOCUS_KEY", callback=_sendable, help="API key, if the service asks for one.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def command(
     videos: tuple[Path, ...],
@@ -57,7 +93,7 @@ def command(
         raise click.UsageError("--rate is an open loop and --concurrency a closed one; give one of them")
     asked = {"exit": exit_point, "deadline_ms": deadline_ms}
     plan = Plan(
-        url=url.rstrip("/"),
+        url=url,
         clips=[video.read_bytes() for video in videos_at(videos)],
         parameters={name: value for name, value in asked.items() if value is not None},
         requests=requests,

@@ -20,10 +20,10 @@ from cli.completion import operating_points
 from cli.configuration import settings_from
 from cli.contact_sheet import ContactSheet, Looked
 from cli.jsonlines import JsonLinesFile
-from cli.videos import videos_at
+from cli.videos import VideoPath, videos_at
 from service.classify import Body, Rooms, classify
 from service.engine.runners.base import RunnerError
-from service.errors import BadParameter, Internal, Problem
+from service.errors import BadParameter, EmptyBody, Internal, Problem
 from service.metrics import Metrics
 from service.schemas import Classification, Parameters, parse_parameters
 from service.settings import Settings
@@ -36,7 +36,7 @@ _UNBOUNDED = {"max_upload_bytes": sys.maxsize, "request_timeout_seconds": 86_400
 
 
 @click.command("classify", epilog="Example: adafocus classify samples --exit balanced --out answers.jsonl")
-@click.argument("videos", metavar="VIDEO...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("videos", metavar="VIDEO...", nargs=-1, required=True, type=VideoPath())
 @click.option("--bundle", type=click.Path(path_type=Path), help="Folder of the bundle; default: the one shipped.")
 @click.option("--backend", metavar="NAME", help="Runtime, as onnxruntime-cpu; default: the best one installed.")
 @click.option(
@@ -74,7 +74,7 @@ def command(
     asked = {"exit": exit_point, "top_k": top_k, "max_gflops": max_gflops, "trace": "true" if trace else None}
     try:
         loaded = load_bundle(settings.bundle)
-        ask = parse_parameters([(name, value) for name, value in asked.items() if value], loaded.manifest)
+        ask = parse_parameters([(name, value) for name, value in asked.items() if value is not None], loaded.manifest)
     except BundleError as error:
         raise click.ClickException(str(error)) from error
     except BadParameter as error:
@@ -176,6 +176,8 @@ async def _classify(rooms: Rooms, file: Path, ask: Parameters, drawn: bool) -> L
     try:
         body = Body(_chunks(file), expected_bytes=await asyncio.to_thread(_size, file))
         answer = await classify(rooms, body, ask, uuid.uuid4().hex, reports.append if drawn else None)
+    except EmptyBody as problem:
+        return _Failure(f"the file is empty ({problem.code})")
     except Problem as problem:
         # Over HTTP the cause of a fault is nobody's business; here it is the caller's own machine.
         why = problem.__cause__ if isinstance(problem, Internal) else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -57,6 +58,8 @@ class ContactSheet:
             raise click.UsageError(f"--draw takes at most {MOST_VIDEOS} videos; these are {files}")
         if not path.parent.is_dir():
             raise click.ClickException(f"--draw: there is no folder {path.parent}")
+        if path.is_dir() or not os.access(path.parent, os.W_OK):
+            raise click.ClickException(f"--draw: {path} cannot be written; name a file in a folder of yours")
         return cls(path, manifest)
 
     def add(self, video: Looked) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import DirectoryPath, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from bundle.manifest import Precision
@@ -39,7 +39,9 @@ class Settings(BaseSettings):
         ValidationError: a value is not acceptable; `explain` turns it into one line.
     """
 
-    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, frozen=True, extra="forbid", env_ignore_empty=True)
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX, frozen=True, extra="forbid", env_ignore_empty=True, allow_inf_nan=False
+    )
 
     bundle: Path = Field(description="folder of the bundle to serve")
     host: str = Field(
@@ -76,7 +78,7 @@ class Settings(BaseSettings):
         pattern=r"^https?://",
         description="receiver of traces (OTLP over HTTP), as http://collector:4318/v1/traces; needs the extra otel",
     )
-    samples: Path | None = Field(default=None, description="folder of sample clips that the page offers")
+    samples: DirectoryPath | None = Field(default=None, description="folder of sample clips that the page offers")
 
     max_upload_bytes: int = Field(default=200_000_000, ge=1, description="largest request body")
     max_video_seconds: float = Field(default=3600.0, gt=0, description="longest video")
@@ -137,7 +139,7 @@ class Settings(BaseSettings):
     def _are_origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
         for origin in origins:
             if origin != "*" and not _ORIGIN.fullmatch(origin):
-                raise ValueError(f"an origin is scheme://host[:port] without a path, or *; got {origin!r}")
+                raise ValueError("an origin is scheme://host[:port] without a path, or *")
         return origins
 
     @property

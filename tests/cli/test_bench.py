@@ -178,6 +178,13 @@ def _answers_with_a_page(handler: Handler) -> None:
         (["--url", "http://127.0.0.1:1"], 1, "no service answers at http://127.0.0.1:1"),
         (["--rate", "1", "--concurrency", "2"], 2, "give one of them"),
         (["--rate", "0"], 2, "0"),
+        (["--rate", "nan"], 2, "--rate"),
+        (["--rate", "inf"], 2, "--rate"),
+        (["--slo", "nan"], 2, "--slo"),
+        (["--url", "localhost:8000"], 2, "http://localhost:8000"),
+        (["--url", "ftp://localhost"], 2, "http://localhost:8000"),
+        (["--key", "clé"], 2, "printable ASCII"),
+        (["--key", "two\nlines"], 2, "printable ASCII"),
     ],
 )
 def test_what_cannot_be_done_is_said_in_one_line(

@@ -100,6 +100,9 @@ def test_a_run_is_resumed_where_it_was_torn(bundle: Path, clips: Path, capsys: p
     [
         (["--exit", "slow"], 2, "full, accurate, balanced, fast"),
         (["--top-k", "0"], 2, "from 1 to 3"),
+        (["--exit", ""], 2, "full, accurate, balanced, fast"),
+        (["--top-k", ""], 2, "from 1 to 3"),
+        (["--max-gflops", ""], 2, "price of one step"),
         (["--backend", "abacus"], 1, "onnxruntime-cpu"),
         (["--bundle", "nowhere"], 1, "manifest.json"),
     ],
@@ -117,7 +120,32 @@ def test_what_is_wrong_is_one_line(
 
 def test_a_folder_without_videos(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert classify(bundle, tmp_path) == 1
-    assert "no videos there" in capsys.readouterr().err
+    assert f"no videos in {tmp_path};" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("named", "hint"),
+    [
+        ("", "'.' means this folder"),
+        ("http://127.0.0.1/clip.mp4", "http://127.0.0.1/clip.mp4 is an address; fetch it first"),
+        ("-", "/dev/stdin"),
+    ],
+)
+@pytest.mark.parametrize("verb", ["classify", "bench"])
+def test_what_only_looks_like_a_file_is_refused(
+    verb: str, named: str, hint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([verb, named]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    (line,) = captured.err.splitlines()
+    assert hint in line
+
+
+def test_an_empty_file_is_called_one(bundle: Path, clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (clips / "empty.mp4").touch()
+    assert classify(bundle, clips / "empty.mp4") == 1
+    assert capsys.readouterr().err == f"adafocus: {clips / 'empty.mp4'}: the file is empty (empty_body)\n"
 
 
 def test_without_a_bundle_it_says_how_to_name_one(tmp_path: Path) -> None:

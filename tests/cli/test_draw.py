@@ -69,11 +69,18 @@ def test_nothing_is_left_behind_but_the_sheet(bundle: Path, clips: Path, tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("sheet", "code", "hint"), [("sheet.bmp", 2, ".png"), ("nowhere/sheet.png", 1, "no folder"), ("sheet", 2, ".png")]
+    ("sheet", "code", "hint"),
+    [
+        ("sheet.bmp", 2, ".png"),
+        ("nowhere/sheet.png", 1, "no folder"),
+        ("sheet", 2, ".png"),
+        ("folder.png", 1, "name a file"),
+    ],
 )
 def test_what_cannot_be_drawn_is_said_before_the_work(
     bundle: Path, clips: Path, tmp_path: Path, sheet: str, code: int, hint: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    (tmp_path / "folder.png").mkdir()
     assert classify(bundle, clips, "--draw", tmp_path / sheet) == code
     captured = capsys.readouterr()
     assert captured.out == ""

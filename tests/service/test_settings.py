@@ -91,6 +91,19 @@ def test_an_origin_is_not_an_address(origin: str) -> None:
     assert "scheme://host" in refusal(cors_origins=origin)
 
 
+def test_an_origin_that_is_none_is_shown_once() -> None:
+    assert refusal(cors_origins="foo").count("foo") == 1
+
+
+@pytest.mark.parametrize("name", ["request_timeout_seconds", "upload_timeout_seconds", "max_video_seconds"])
+def test_a_time_without_end_is_refused(name: str) -> None:
+    assert "finite" in refusal(**{name: "inf"})
+
+
+def test_a_folder_of_samples_that_is_none_is_refused(tmp_path: Path) -> None:
+    assert str(tmp_path / "none") in refusal(samples=tmp_path / "none")
+
+
 def test_media_limits_are_passed_on() -> None:
     settings = Settings(bundle=Path("b"), max_pixels=10, max_video_seconds=2, decode_memory_bytes=1 << 27)
     assert settings.media_limits == MediaLimits(max_pixels=10, max_seconds=2, decode_memory_bytes=1 << 27)
