@@ -8,7 +8,7 @@ from hypothesis.extra.numpy import arrays
 
 from bundle.exit_rule import leaves
 from bundle.manifest import Manifest
-from export.trade import Bound, Judged, compare, exit_steps, follow
+from export.accuracy_tradeoff import Bound, Judged, compare, exit_steps, follow
 from tests.bundle.factory import make_manifest
 
 CONFIDENCES = arrays(np.float32, (12, 4), elements=st.floats(0, 1, width=32))

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from bundle.store import load_bundle, write_bundle
-from export.compose import Export, Request, load_and_describe, stages
-from export.compose import export as export_checkpoint
 from export.errors import ExportError, UnavailableError
+from export.exporter import Export, Request, load_and_describe, stages
+from export.exporter import export as export_checkpoint
 from tests.e2e.tiny import write_clip
 
 

@@ -8,8 +8,8 @@ from onnx import numpy_helper
 from export.artefact import OnnxGraph
 from export.describe import graph_entry
 from export.errors import ExportError
+from export.fp16 import to_half
 from export.graphs import served_graphs
-from export.half import to_half
 from export.to_onnx import to_onnx
 from model.adafocus import AdaFocus
 from model.tsm import AdaFocusTSM

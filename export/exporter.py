@@ -11,10 +11,11 @@ from typing import NamedTuple, TypeVar
 import torch
 
 from bundle.manifest import Graph, GraphFormat, Manifest, Precision
+from export.accuracy_tradeoff import Bound
 from export.artefact import load_artefact
 from export.calibration import read_calibration
+from export.calibration_set import LabelledClips, read_material
 from export.choices import FORMATS, PRECISIONS
-from export.clips import LabelledClips, read_material
 from export.describe import describe, graph_entry, read_labels
 from export.errors import ExportError, UnavailableError
 from export.frames import UInt8, verification_videos
@@ -22,7 +23,6 @@ from export.graphs import ServedGraph, served_graphs
 from export.precision import Files, Workshop, reduce
 from export.to_onnx import to_onnx
 from export.to_torchscript import movable_cut, to_torchscript
-from export.trade import Bound
 from export.verify import Agreement, verify
 from model.adafocus import AdaFocus
 from model.checkpoint import Checkpoint, CheckpointError, read_checkpoint
