@@ -154,8 +154,8 @@ def _progress(total: int) -> Iterator[Callable[[str], None]]:
 
 def _labelled(data: Path, split: str | None) -> LabelledClips:
     from export.calibration_set import LabelledClips, LabelledVideo
+    from training.data.manifests import default_split, list_clips
     from training.errors import TrainingError
-    from training.manifests import default_split, list_clips
 
     try:
         split = split or default_split(data)
