@@ -60,7 +60,7 @@ class Metrics:
 
     def __init__(self, steps: int) -> None:
         # Process-wide in the client library, and idempotent: a _created series beside every counter helps nobody.
-        disable_created_metrics()  # type: ignore[no-untyped-call]
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # prometheus_client has no types here
         self._registry = CollectorRegistry(auto_describe=True)
         self._steps = steps
         self._counters: dict[tuple[str, ...], Counter] = {}
