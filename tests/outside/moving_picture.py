@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import time
 from pathlib import Path
 
@@ -73,7 +74,7 @@ def _write(path: Path, shots: list[tuple[float, Image.Image]]) -> int:
         if picture.tobytes() != kept[-1][1].tobytes():
             kept.append((moment, picture))
     moments = [moment for moment, _ in kept]
-    durations = [max(60, round(1e3 * (after - before))) for before, after in zip(moments, moments[1:], strict=False)]
+    durations = [max(60, round(1e3 * (after - before))) for before, after in itertools.pairwise(moments)]
     palette = kept[-1][1].quantize(COLOURS, method=Image.Quantize.MEDIANCUT)
     pictures = [picture.quantize(palette=palette, dither=Image.Dither.NONE) for _, picture in kept]
     pictures[0].save(
