@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.video.clips import FIXTURES, GEOMETRY, make_clip, moov_first, number_of, order_16, read_frames
+from tests.video.clips import GEOMETRY, make_clip, moov_first, named, number_of, order_16, read_frames
 from video.cursor import Packets
 from video.decoder import FrameStream
 from video.errors import TooLong, TooManyPixels, VideoError
@@ -28,7 +28,7 @@ ONE_GROUP = {
     "hevc, several key frames": {"codec": "libx265", "x265-params": "keyint=10:log-level=none"},
     "h264 in MOV": {"codec": "libx264", "container": "mov", "g": "600", "sc_threshold": "0", "bf": "2"},
 }
-FASTSTART = (FIXTURES / "mp4_faststart.mp4").read_bytes()
+FASTSTART = named("mp4_faststart.mp4")
 HEADER = range(36, 2160)
 
 
