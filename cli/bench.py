@@ -15,7 +15,7 @@ import httpx
 from tqdm import tqdm
 
 from cli.load import NO_CLASSIFICATION, Plan, Refusal, Report, Sample, price_of, problem_of, report, run
-from cli.videos import VideoPath, videos_at
+from cli.videos import VideoPath, find_videos
 from service.keys import check_key
 
 _TOO_MUCH = (429, 503, 504)
@@ -94,7 +94,7 @@ def command(
     asked = {"exit": exit_point, "deadline_ms": deadline_ms}
     plan = Plan(
         url=url,
-        clips=[video.read_bytes() for video in videos_at(videos)],
+        clips=[video.read_bytes() for video in find_videos(videos).files],
         parameters={name: value for name, value in asked.items() if value is not None},
         requests=requests,
         rate=rate,

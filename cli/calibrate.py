@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bundle.exit_rule import ExitCriterion
+from cli.videos import print_left_out
 
 if TYPE_CHECKING:
     from training.calibrate import CurvePoint
@@ -76,6 +77,7 @@ def command(
         else:
             model, clips, learned = _released(checkpoints[0], config, data, split)
             models = [model]
+        print_left_out(clips.left_out)
         if split is None:
             judged = judge_held_aside(models, clips, cache, _skipped)
         else:

@@ -11,6 +11,7 @@ import click
 
 from bundle.exit_rule import ExitCriterion
 from cli.calibrate import CRITERIA
+from cli.videos import print_left_out
 
 if TYPE_CHECKING:
     from training.evaluate import Report
@@ -62,6 +63,7 @@ def command(
             recipe = load_recipe(config)
             clips = list_clips(data, split, recipe.lists)
             trained = load_released(checkpoint, recipe, clips.labels)
+        print_left_out(clips.left_out)
         points = load_calibration(calibration) if calibration else None
         judged = judge(
             trained,

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from bundle.store import BundleError, check_replaceable, write_bundle
 from cli.inspect import describe_flops, describe_reduced
+from cli.videos import print_left_out
 from export.choices import FORMATS, PRECISIONS
 
 if TYPE_CHECKING:
@@ -160,6 +161,7 @@ def _labelled(data: Path, split: str | None) -> LabelledClips:
     try:
         split = split or default_split(data)
         found = list_clips(data, split)
+        print_left_out(found.left_out)
     except TrainingError as error:
         raise click.ClickException(str(error)) from error
     name = found.source.get("name", data.name) + (f", split {split}" if split else "")

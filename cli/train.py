@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from cli.main import INTERRUPTED
+from cli.videos import print_left_out
 
 PRECISIONS = ("fp32", "bf16", "fp16", "auto")
 
@@ -84,6 +85,7 @@ def command(
         )
         initial = InitialWeights(glance_weights, focus_weights)
         clips = list_clips(data, split or default_split(data, recipe.lists), recipe.lists)
+        print_left_out(clips.left_out)
         watched = watched_clips(data, recipe)
         outcome = train(
             clips, recipe, out, cache, lambda line: click.echo(line, err=True), initial, device, watched=watched
