@@ -1,4 +1,4 @@
-"""`adafocus classify`: the engine without HTTP, for files and folders."""
+"""`adafocus classify`: classify files and folders with the engine of the service, without HTTP."""
 
 from __future__ import annotations
 
@@ -40,22 +40,27 @@ UNREADABLE = "unreadable"
 
 @click.command("classify", epilog="Example: adafocus classify samples --exit balanced --out answers.jsonl")
 @click.argument("videos", metavar="VIDEO...", nargs=-1, required=True, type=VideoPath())
-@click.option("--bundle", type=click.Path(path_type=Path), help="Folder of the bundle; default: the one shipped.")
-@click.option("--backend", metavar="NAME", help="Runtime, as onnxruntime-cpu; default: the best one installed.")
+@click.option("--bundle", type=click.Path(path_type=Path), help="Folder of the bundle; default: the shipped bundle.")
+@click.option("--backend", metavar="NAME", help="Runtime, such as onnxruntime-cpu; default: the best one installed.")
 @click.option(
     "--exit",
     "exit_point",
     metavar="POINT",
     shell_complete=operating_points,
-    help="Operating point; default: the bundle's own choice.",
+    help="Operating point; default: the default point of the bundle.",
 )
-@click.option("--top-k", metavar="N", help="How many predictions; default 5, or all if there are fewer.")
-@click.option("--max-gflops", metavar="X", help="Hard cap on the compute of each video.")
-@click.option("--trace", is_flag=True, help="With --json or --out: one entry per step.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per video.")
-@click.option("--out", type=click.Path(path_type=Path), help="Add answers to this JSON Lines file; skip what it has.")
+@click.option("--top-k", metavar="N", help="Number of predictions; default: 5, or all classes if there are fewer.")
+@click.option("--max-gflops", metavar="X", help="Maximum compute for each video, in GFLOPs.")
+@click.option("--trace", is_flag=True, help="With --json or --out: add an entry for each step.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object for each video.")
 @click.option(
-    "--draw", metavar="FILE.png", type=click.Path(path_type=Path), help="Draw what was looked at, as a sheet."
+    "--out", type=click.Path(path_type=Path), help="Append results to this JSON Lines file; skip videos that it has."
+)
+@click.option(
+    "--draw",
+    metavar="FILE.png",
+    type=click.Path(path_type=Path),
+    help="Draw the frames used and their patches as a contact sheet.",
 )
 def command(
     videos: tuple[Path, ...],

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from training.errors import DataError
-from video.folders import FolderListing, folders_in, shown
+from video.folders import FolderListing, LeftOut, folders_in, shown
 
 NOT_VIDEOS = frozenset({".json", ".txt", ".csv", ".md", ".html", ".xml", ".ini", ".db", ".zip", ".py"})
 
@@ -93,7 +93,8 @@ def class_folders(folder: Path, split: str | None = None) -> ClipSet:
         DataError: there is no such split, or the name of a class is not text.
         OSError: the folder cannot be read.
     """
-    roots, left_out = [folder], []
+    roots = [folder]
+    left_out: list[LeftOut] = []
     if has_split_folders(folder) or split is not None:
         roots, left_out = folders_in(folder)
     found = {root: folders_in(root) for root in roots}

@@ -61,7 +61,7 @@ def test_calibrate_then_evaluate(run_folder: Path, clip_folder: Path, capsys: py
     points = run_folder / "points.json"
     both = [option for fold in ("0", "1") for option in ("--checkpoint", str(run_folder / fold / "last.pt"))]
     assert main(["calibrate", *both, "--data", str(clip_folder), "--out", str(points)]) == 0
-    assert "10 clips held aside from training, cross-fit over 2 folds" in capsys.readouterr().out
+    assert "10 clips held out from training, cross-fit over 2 folds" in capsys.readouterr().out
     assert load_calibration(points).default == "balanced"
     report = run_folder / "report.json"
     asked = ["--data", str(clip_folder), "--calibration", str(points), "--out", str(report)]
@@ -156,7 +156,7 @@ def test_a_released_checkpoint_is_calibrated_and_its_training_list_refused(
     asked = ["calibrate", "--checkpoint", checkpoint, "--config", recipe, "--out", str(points)]
     assert main([*asked, "--data", str(tmp_path), "--split", "val", "--criterion", "max_logit"]) == 0
     notes = load_calibration(points).notes
-    assert notes.startswith("5 clips of split val, one model; taken to have learned from the training list of jester")
+    assert notes.startswith("5 clips of split val, one model; assumed to be trained on the training list of jester")
     assert main([*asked, "--data", str(tmp_path), "--split", "train"]) == 1
     assert "5 of 5 clips to calibrate on were learned from" in capsys.readouterr().err
     assert main([*asked, "--data", str(tmp_path)]) == 2
@@ -169,4 +169,4 @@ def test_what_a_released_checkpoint_learned_from_may_not_be_known(tmp_path: Path
     (tmp_path / "manifest.csv").write_text("\n".join(["file,label,split", *rows]), encoding="utf-8")
     asked = ["calibrate", "--checkpoint", checkpoint, "--config", recipe, "--data", str(tmp_path), "--split", "mine"]
     assert main([*asked, "--out", str(tmp_path / "points.json")]) == 0
-    assert "what it learned from is not known" in load_calibration(tmp_path / "points.json").notes
+    assert "its training clips are not known" in load_calibration(tmp_path / "points.json").notes
