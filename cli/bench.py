@@ -17,7 +17,7 @@ from tqdm import tqdm
 from cli.completion import served_operating_points
 from cli.load import NO_CLASSIFICATION, Plan, Refusal, Report, Sample, price_of, problem_of, report, run
 from cli.videos import VideoPath, find_videos
-from service.keys import check_key
+from service.settings import check_key
 
 _TOO_MUCH = (429, 503, 504)
 """Statuses of a service that would answer if it got fewer requests."""

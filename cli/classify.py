@@ -21,14 +21,14 @@ from cli.configuration import settings_from
 from cli.contact_sheet import ContactSheet, Looked
 from cli.jsonlines import JsonLinesFile
 from cli.videos import VideoPath, find_videos
-from service.classify import Body, Rooms, classify
+from service.classify import Body, classify
 from service.engine.runners.base import RunnerError
 from service.errors import BadParameter, EmptyBody, Internal, Problem
-from service.metrics import Metrics
-from service.schemas import Classification, Parameters, parse_parameters
+from service.progress import StepReport
+from service.runtime import Runtime, make_runner, open_runtime
+from service.schemas.classify import Classification, Parameters, parse_parameters
 from service.settings import Settings
-from service.steps import StepReport
-from service.wiring import make_runner, open_rooms
+from service.telemetry.metrics import Metrics
 
 _CHUNK_BYTES = 1 << 20
 _UNBOUNDED = {"max_upload_bytes": sys.maxsize, "request_timeout_seconds": 86_400.0}
@@ -179,16 +179,16 @@ async def _classify_all(
     """Classify as many videos at once as the engine has slots, and report each as soon as it is done."""
     waiting = iter(files)
     running: dict[asyncio.Task[Looked | _Failure], Path] = {}
-    async with open_rooms(bundle, settings, Metrics(bundle.manifest.steps), make_runner) as rooms:
+    async with open_runtime(bundle, settings, Metrics(bundle.manifest.steps), make_runner) as runtime:
         try:
             while True:
-                for file in islice(waiting, rooms.engine.admission.slots - len(running)):
-                    running[asyncio.create_task(_classify(rooms, file, ask, steps=steps))] = file
+                for file in islice(waiting, runtime.engine.admission.slots - len(running)):
+                    running[asyncio.create_task(_classify(runtime, file, ask, steps=steps))] = file
                 if not running:
                     break
                 done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
                 for task in [task for task in running if task in done]:
-                    _check_engine(rooms, task.result())
+                    _check_engine(runtime, task.result())
                     report.add(running[task], task.result())
                     del running[task]
         finally:
@@ -197,22 +197,22 @@ async def _classify_all(
             await asyncio.gather(*running, return_exceptions=True)
 
 
-def _check_engine(rooms: Rooms, result: Looked | _Failure) -> None:
+def _check_engine(runtime: Runtime, result: Looked | _Failure) -> None:
     """Tell a video that failed from an engine that did: then every further video would get an error row.
 
     Raises:
         click.ClickException: the engine has stopped.
     """
-    if isinstance(result, _Failure) and not rooms.engine.alive:
+    if isinstance(result, _Failure) and not runtime.engine.alive:
         raise click.ClickException(f"the engine stopped: {result.detail}; run the command again to continue")
 
 
-async def _classify(rooms: Rooms, file: Path, ask: Parameters, *, steps: bool) -> Looked | _Failure:
+async def _classify(runtime: Runtime, file: Path, ask: Parameters, *, steps: bool) -> Looked | _Failure:
     """Classify one file; with ``steps``, keep what was seen at each step, to be drawn."""
     reports: list[StepReport] = []
     try:
         body = Body(_chunks(file), expected_bytes=await asyncio.to_thread(_size, file))
-        answer = await classify(rooms, body, ask, uuid.uuid4().hex, reports.append if steps else None)
+        answer = await classify(runtime, body, ask, uuid.uuid4().hex, reports.append if steps else None)
     except EmptyBody as problem:
         return _Failure(problem.code, "the file is empty")
     except Problem as problem:

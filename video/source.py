@@ -16,9 +16,9 @@ from av.video.stream import VideoStream
 
 from video.errors import FOREIGN_ERRORS, NoVideoStream, Undecodable, UnsupportedMedia
 from video.formats import decoder_of
-from video.guard import PictureGuard
 from video.limits import MediaLimits
-from video.signature import HEAD_BYTES, demuxer_of, sniff
+from video.memory_limits import PictureGuard
+from video.sniff import HEAD_BYTES, demuxer_of, sniff
 
 _NOT_MOVING = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
 

@@ -12,7 +12,7 @@ from cli.jsonlines import JsonLinesFile
 from cli.main import main
 from cli.videos import print_left_out
 from service.errors import Internal
-from service.schemas import Classification
+from service.schemas.classify import Classification
 from tests.e2e.tiny import write_clip, write_tiny_bundle
 
 
