@@ -100,8 +100,9 @@ def command(
         )
         initial = InitialWeights(glance_weights, focus_weights)
         clips = list_clips(data, split or default_split(data, recipe.lists), recipe.lists)
-        print_left_out(clips.left_out)
         watched = watched_clips(data, recipe)
+        if _prints():
+            print_left_out(list(dict.fromkeys(clips.left_out + (watched.left_out if watched else ()))))
         outcome = train(
             clips, recipe, out, cache, lambda line: click.echo(line, err=True), initial, device, watched=watched
         )
@@ -110,6 +111,11 @@ def command(
     except Interrupted as stop:
         click.echo(f"adafocus: {stop}", err=True)
         return INTERRUPTED
-    if os.environ.get("RANK", "0") == "0":  # of several processes, only one prints
+    if _prints():
         click.echo(outcome.checkpoint)
     return 0
+
+
+def _prints() -> bool:
+    """Whether this process prints; of several processes, only the first one does."""
+    return os.environ.get("RANK", "0") == "0"

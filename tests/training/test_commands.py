@@ -13,6 +13,7 @@ from cli.main import main
 from model.adafocus import AdaFocus
 from model.names import frame_names
 from training.data.manifests import list_clips
+from training.errors import TrainingError
 from training.evaluate.inference import load_trained
 from training.evaluate.operating_points import load_calibration
 from training.recipe import Recipe, load_recipe
@@ -170,3 +171,28 @@ def test_what_a_released_checkpoint_learned_from_may_not_be_known(tmp_path: Path
     asked = ["calibrate", "--checkpoint", checkpoint, "--config", recipe, "--data", str(tmp_path), "--split", "mine"]
     assert main([*asked, "--out", str(tmp_path / "points.json")]) == 0
     assert "its training clips are not known" in load_calibration(tmp_path / "points.json").notes
+
+
+def test_what_is_left_out_of_the_folders_is_named_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("train/a/1.mp4", "train/b/2.mp4", "val/a/3.mp4", "val/b/4.mp4", "train/a/.old/1.mp4"):
+        (tmp_path / "clips" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "clips" / name).write_text(name)
+    for name in ("also", "train/a/up", "val/b/up"):
+        (tmp_path / "clips" / name).symlink_to(tmp_path / "clips")
+
+    def train(*_: object, **__: object) -> None:
+        raise TrainingError("far enough")
+
+    monkeypatch.setattr("training.run.train.train", train)
+    arguments = ["--data", str(tmp_path / "clips"), "--config", "small", "--out", str(tmp_path / "run")]
+    assert main(["train", *arguments, "--validation-split", "val"]) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == [
+        *(
+            f"left out: {tmp_path / 'clips' / name} is a link to a folder that holds it"
+            for name in ("also", "train/a/up", "val/b/up")
+        ),
+        "adafocus: far enough",
+    ]
