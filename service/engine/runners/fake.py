@@ -23,6 +23,11 @@ class FakeRunner:
         fails_on: called with the frames of one row; True makes the batch that holds it fail.
         gate: if given, every glance waits for it: tests hold the device with it.
         look_ahead: steps of one video that a batch may hold.
+
+    Attributes:
+        started: set when the first glance begins, before it waits for the gate.
+        tried: rows of every glance that began.
+        batches: rows of every glance that did not fail.
     """
 
     backend = "fake"
@@ -43,6 +48,8 @@ class FakeRunner:
         self.fails_on = fails_on
         self.gate = gate
         self.look_ahead = look_ahead
+        self.started = threading.Event()
+        self.tried: list[int] = []
         self.batches: list[int] = []
 
     def padded(self, rows: int) -> int:
@@ -51,6 +58,8 @@ class FakeRunner:
 
     def glance(self, frames: UInt8, policy_state: Float32) -> GlanceOutput:
         """Feature: the mean brightness of each row; patch centre: the middle."""
+        self.tried.append(len(frames))
+        self.started.set()
         if self.gate is not None and not self.gate.wait(timeout=30):
             raise RunnerError("the test never opened the gate")
         if self.fails_on is not None and any(self.fails_on(row) for row in frames):

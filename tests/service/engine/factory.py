@@ -21,6 +21,8 @@ from video.decoder import Frame
 NEVER = float("inf")
 ALWAYS = -float("inf")
 CROP = 8
+TURNS_TO_REST = 200
+"""Turns of the event loop in which every source has handed out all the frames that anybody asks for."""
 
 
 def make_frame(position: int, brightness: int) -> Frame:
@@ -81,6 +83,14 @@ async def make_engine(
     engine = Engine(model, runner or FakeRunner(len(model.labels)), **options)
     async with running(engine):
         yield engine, recorder
+
+
+async def first_step_is_held(device: FakeRunner) -> None:
+    """Wait until the first batch is held at the device's gate and everything else has come to rest."""
+    while not device.started.is_set():
+        await asyncio.sleep(0)
+    for _ in range(TURNS_TO_REST):
+        await asyncio.sleep(0)
 
 
 def never_leave(steps: int = 4, **changes: Any) -> EngineRequest:

@@ -12,7 +12,7 @@ from service.engine.request import EngineRequest, Outcome
 from service.engine.runners.fake import FakeRunner
 from service.errors import DeadlinePassed, Internal, Undecodable
 from tests.bundle.factory import make_clip_manifest, make_manifest
-from tests.service.engine.factory import ALWAYS, NEVER, Frames, make_engine, never_leave
+from tests.service.engine.factory import ALWAYS, NEVER, Frames, first_step_is_held, make_engine, never_leave
 
 DARK, GREY, BRIGHT = 10, 120, 250  # of classes 0, 1 and 2 of three
 
@@ -45,9 +45,10 @@ async def test_leaves_as_soon_as_it_is_sure_and_pulls_no_further_frame_than_its_
 async def test_a_frame_is_pulled_ahead_only_for_a_video_that_probably_goes_on(chance: float, pulled: int) -> None:
     gate, frames = threading.Event(), Frames([GREY] * 4)
     request = EngineRequest(thresholds=(ALWAYS,) * 4, continues=(chance,) * 4)
-    async with make_engine(FakeRunner(3, gate=gate)) as (engine, _):
+    device = FakeRunner(3, gate=gate)
+    async with make_engine(device) as (engine, _):
         task = asyncio.create_task(engine.classify(request, frames))
-        await asyncio.sleep(0.01)  # the first step runs, held at the gate, for as long as it likes
+        await first_step_is_held(device)
         gate.set()
         outcome = await task
     assert (outcome.reason, len(outcome.steps)) == ("confident", 1)
@@ -95,12 +96,13 @@ async def test_a_row_that_fails_costs_its_batch_mates_nothing() -> None:
         tasks = [
             asyncio.create_task(engine.classify(never_leave(), Frames([shade] * 4))) for shade in (DARK, 77, BRIGHT)
         ]
-        await asyncio.sleep(0.01)
+        await first_step_is_held(runner)
         gate.set()
         dark, failed, bright = await asyncio.gather(*tasks, return_exceptions=True)
     assert isinstance(failed, Internal)
     assert isinstance(dark, Outcome)
     assert isinstance(bright, Outcome)
+    assert max(runner.tried) >= 2, "rows shared a batch"
     assert (label(dark), label(bright)) == (0, 2)
     assert dark.glance_flops == 4 * engine.manifest.flops.glance
 
@@ -196,7 +198,9 @@ def test_an_answer_does_not_depend_on_batch_mates_or_arrival(
     plans: list[tuple[list[int], float, int]], max_batch: int
 ) -> None:
     async def answers(together: bool) -> list[Outcome]:
-        async with make_engine(max_batch=max_batch) as (engine, _):
+        gate = threading.Event()
+        device = FakeRunner(3, gate=gate)
+        async with make_engine(device, max_batch=max_batch) as (engine, _):
 
             async def one(plan: tuple[list[int], float, int]) -> Outcome:
                 shades, threshold, turns = plan
@@ -205,7 +209,14 @@ def test_an_answer_does_not_depend_on_batch_mates_or_arrival(
                     return await engine.classify(request, Frames(shades, turns))
 
             if together:
-                return list(await asyncio.gather(*(one(plan) for plan in plans)))
+                everyone = asyncio.gather(*(one(plan) for plan in plans))
+                await first_step_is_held(device)
+                gate.set()
+                outcomes = list(await everyone)
+                if len(plans) > 2:  # all but the first had their frames when the first batch was over
+                    assert max(device.tried) >= min(max_batch, len(plans) - 1), "rows shared a batch"
+                return outcomes
+            gate.set()
             return [await one(plan) for plan in plans]
 
     for shared, alone in zip(asyncio.run(answers(True)), asyncio.run(answers(False)), strict=True):

@@ -15,7 +15,7 @@ from service.engine.request import EngineRequest, Outcome
 from service.engine.runners.fake import FakeRunner
 from service.errors import Internal
 from tests.bundle.factory import make_manifest
-from tests.service.engine.factory import ALWAYS, NEVER, Frames, make_engine, never_leave
+from tests.service.engine.factory import ALWAYS, NEVER, Frames, first_step_is_held, make_engine, never_leave
 
 STEPS = 8
 
@@ -37,7 +37,7 @@ async def held_until_decoded(
     device = FakeRunner(3, gate=gate, **runner)
     async with make_engine(device, manifest_of(STEPS)) as (engine, _):
         task = asyncio.create_task(engine.classify(request, frames))
-        await asyncio.sleep(0.02)
+        await first_step_is_held(device)
         gate.set()
         return await task, device.batches, frames
 
@@ -55,7 +55,7 @@ async def test_frames_are_decoded_for_the_batch_that_runs_and_the_next_and_no_fu
     device = FakeRunner(3, gate=gate, look_ahead=4)
     async with make_engine(device, manifest_of(32)) as (engine, _):
         task = asyncio.create_task(engine.classify(never_leave(32), frames))
-        await asyncio.sleep(0.02)
+        await first_step_is_held(device)
         assert frames.taken == 8
         gate.set()
         await task
@@ -103,7 +103,7 @@ async def test_with_another_video_in_the_batch_nobody_looks_ahead() -> None:
     async with make_engine(device, manifest_of(STEPS)) as (engine, _):
         videos = [engine.classify(never_leave(STEPS), Frames([120] * STEPS)) for _ in range(2)]
         task = asyncio.gather(*videos)
-        await asyncio.sleep(0.02)
+        await first_step_is_held(device)
         gate.set()
         outcomes = await task
     assert {outcome.reason for outcome in outcomes} == {"all_steps"}
@@ -122,7 +122,7 @@ async def test_a_client_that_leaves_while_several_steps_run_is_gone_with_them() 
     device = FakeRunner(3, gate=gate, look_ahead=4)
     async with make_engine(device, manifest_of(STEPS)) as (engine, _):
         task = asyncio.create_task(engine.classify(never_leave(STEPS), Frames([120] * STEPS)))
-        await asyncio.sleep(0.02)
+        await first_step_is_held(device)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
