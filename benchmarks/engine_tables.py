@@ -75,6 +75,18 @@ def throughput() -> str:
     )
 
 
+def load_generator() -> str:
+    """The load generator's own processor time."""
+    return _table(
+        newest_results("load-generator"),
+        ("clients", "clients"),
+        ("generator", "generator"),
+        ("processor time per request, ms", "cpu_ms_per_request"),
+        ("of it in the system, ms", "system_ms_per_request"),
+        ("requests/s", "requests_per_s"),
+    )
+
+
 def first_step() -> str:
     """First event against the whole answer."""
     return _table(
@@ -139,6 +151,7 @@ PAGES = {
         "refill_cpu": refill_cpu,
         "overhead": overhead,
         "throughput": throughput,
+        "load_generator": load_generator,
         "lookahead_full": lookahead_full,
         "first_step": first_step,
         "plans": plans,
