@@ -18,7 +18,7 @@ from cli.load.plan import Plan, arrivals
 from cli.load.report import LATE_MS, NO_CLASSIFICATION, Refusal, Report, Sample, report
 from cli.load.run import run
 from cli.videos import VideoPath, videos_at
-from service.keys import check_key
+from service.settings import check_key
 
 _TOO_MUCH = (429, 503, 504)
 """Statuses of a service that could answer, if it were asked less often."""
