@@ -2,9 +2,9 @@
 
 Plain PyAV opens the file, seeks to the key frame before the wanted one, decodes up to it and resizes it; where all
 frames are wanted it reads the file once from its start to the last of them. It is told beforehand at which times the
-frames are. It uses the same resizer settings, one thread, and checks nothing. The worker's path is what a worker process runs
-for a job: `service.decode.task`, with the spool, the shared memory and the messages to the service, but without the
-sandbox, in which nothing costs more.
+frames are. It uses the same resizer settings, one thread, and checks nothing. The worker's path is what a worker
+process runs for a job: `service.decode.worker.task`, with the spool, the shared memory and the messages to the
+service, but without the sandbox, in which nothing costs more.
 
 One frame is what `exit=balanced` mostly needs of the shipped model, all of them are what `exit=full` needs. Both ways
 take turns on each clip in one process; medians of processor time (user and system) count, which a busy machine
@@ -35,11 +35,11 @@ from benchmarks.machine import write_results
 from benchmarks.service_process import ONE_KEY_FRAME, ROOT, SAMPLES
 from bundle.manifest import FrameGeometry, Manifest
 from bundle.store import load_bundle
-from service.decode.control import ClosedError, Control, Job
+from service.decode.ipc import MAX_MESSAGE_BYTES, encode, socket_pair
 from service.decode.job import DecodeJob
-from service.decode.protocol import MAX_MESSAGE_BYTES, encode, socket_pair
 from service.decode.shared_frames import SharedFrames
-from service.decode.task import Task
+from service.decode.worker.control import ClosedError, Control, Job
+from service.decode.worker.task import Task
 from video.limits import MediaLimits
 from video.probe import open_video
 from video.sampler import wanted_frames

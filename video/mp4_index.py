@@ -16,11 +16,14 @@ import numpy as np
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
+from video import h264_key_frames
 from video.frame_index import FrameIndex, index_of
 from video.limits import MediaLimits
 from video.source import Reader
 
 _MAX_HEADER_BYTES = 8 * 1024**2
+_KEY_FRAME, _DISCARDED = 1, 2  # flags of the demuxer's list
+_PIECE_BYTES = 4 * 1024**2
 _MAX_OFFSET = 2**28  # the demuxer takes offsets beyond this for garbage
 # Encrypted, in fragments, or compressed: with any of these a packet may not be what the table says.
 _BARRED = (b"encv", b"sinf", b"tenc", b"senc", b"saiz", b"saio", b"pssh", b"mvex", b"moof", b"cmov", b"uuid")
@@ -49,19 +52,22 @@ def announced_index(
 ) -> FrameIndex | None:
     """The index that reading all packets would give, from the header alone; ``None`` where that is not certain.
 
-    The reader is left where it stood. H.264 is taken with a single key frame only: more of them would have to be
-    trusted to be such, whereas FFmpeg looks into the packets.
+    The reader is left where it stood. Where the header names several key frames of H.264, each packet's head is looked
+    at, as FFmpeg does; that takes the whole file.
     """
     stood = reader.tell()
     try:
         tables = read_tables(reader, limits.max_frames)
         if tables is None or reader.seek(0, os.SEEK_END) != tables.media[1]:
             return None
+        made = _index(tables, stream, time_base)
+        if made is None:
+            return None
+        index, places = made
+        if codec != "hevc" and len(index.keys) > 1 and not _are_key_frames(reader, stream, index, places):
+            return None
     finally:
         reader.seek(stood)
-    index = _index(tables, stream, time_base)
-    if index is None or (codec != "hevc" and len(index.keys) > 1):
-        return None
     # The refusal is left to the reading of packets, which words it.
     span = int(index.pts.max()) - int(index.pts.min())
     return index if span <= int(limits.max_seconds / time_base) else None
@@ -97,29 +103,30 @@ def parse_header(header: bytes, media: tuple[int, int], max_frames: int) -> Tabl
     films = [track for track in tracks if (_only(track, b"mdia", b"hdlr") or b"")[8:12] == b"vide"]
     if len(films) != 1 or any(films[0].count(name) > 1 for name in _TABLES) or not _plays_straight(films[0]):
         return None
-    path = (b"mdia", b"minf", b"stbl")
-    described, sized = _only(films[0], *path, b"stsd") or b"", _only(films[0], *path, b"stsz") or b""
+    tables = _only(films[0], b"mdia", b"minf", b"stbl") or b""
+    described, sized = _only(tables, b"stsd") or b"", _only(tables, b"stsz") or b""
     packets = int.from_bytes(sized[8:12])
-    synchronous = _only(films[0], *path, b"stss")
+    synchronous = _only(tables, b"stss")
     if synchronous is not None and not int.from_bytes(synchronous[4:8]):
         return None  # the demuxer then looks for key frames in the packets
     if described[4:8] != b"\0\0\0\1" or described[12:16] not in _FORMATS or not 0 < packets <= max_frames:
         return None
-    durations = _runs(_only(films[0], *path, b"stts"), packets)
+    durations = _runs(_only(tables, b"stts"), packets)
     shifted = b"ctts" in films[0]
-    offsets = _runs(_only(films[0], *path, b"ctts"), packets) if shifted else np.zeros(packets, dtype=np.int64)
+    offsets = _runs(_only(tables, b"ctts"), packets) if shifted else np.zeros(packets, dtype=np.int64)
     if durations is None or offsets is None or durations.min() <= 0 or not 0 <= offsets.min() <= offsets.max():
         return None
     return Tables(durations, offsets, media) if offsets.max() < _MAX_OFFSET else None
 
 
-def _index(tables: Tables, stream: VideoStream, time_base: Fraction) -> FrameIndex | None:
-    """The tables and the demuxer's own list of packets as one, if they agree."""
+def _index(tables: Tables, stream: VideoStream, time_base: Fraction) -> tuple[FrameIndex, NDArray[np.int64]] | None:
+    """The tables and the demuxer's own list of packets as one, if they agree; and where in the file each packet is."""
     entries, count = stream.index_entries, len(tables.durations)
     if len(entries) != count:
         return None
-    rows = ((e.timestamp, e.size, e.pos, e.is_keyframe, e.is_discard) for e in entries)
-    dts, sizes, places, key, dropped = np.fromiter(rows, dtype=np.dtype((np.int64, 5)), count=count).T
+    rows = [(entry.timestamp, entry.size, entry.pos, entry.flags) for entry in entries]
+    dts, sizes, places, flags = np.array(rows, dtype=np.int64).T.copy()
+    key, dropped = flags & _KEY_FRAME, flags & _DISCARDED
     keys = np.flatnonzero(key)
     start, stop = tables.media
     pts = dts + tables.offsets
@@ -134,7 +141,29 @@ def _index(tables: Tables, stream: VideoStream, time_base: Fraction) -> FrameInd
     )
     last = int(tables.durations[np.argmax(pts)])
     index = index_of(pts, dts, sizes, keys, np.arange(count), last, time_base)
-    return index if certain and index.timed else None
+    return (index, places) if certain and index.timed else None
+
+
+def _are_key_frames(reader: Reader, stream: VideoStream, index: FrameIndex, places: NDArray[np.int64]) -> bool:
+    """Whether the packets themselves say the same of which are key frames; reads them piece by piece."""
+    length_bytes = h264_key_frames.length_bytes(bytes(stream.codec_context.extradata or b""))
+    if length_bytes is None or (np.diff(places) < 0).any():
+        return False
+    expected = np.zeros(index.packets, dtype=np.bool_)
+    expected[index.keys] = True
+    ends = places + index.sizes
+    first = 0
+    while first < index.packets:
+        start = int(places[first])
+        stop = max(first + 1, int(np.searchsorted(ends, start + _PIECE_BYTES, side="right")))
+        data = np.frombuffer(_read_at(reader, start, int(ends[stop - 1]) - start), dtype=np.uint8)
+        if len(data) != ends[stop - 1] - start:
+            return False
+        found = h264_key_frames.key_frames(data, places[first:stop] - start, index.sizes[first:stop], length_bytes)
+        if found is None or not np.array_equal(found, expected[first:stop]):
+            return False
+        first = stop
+    return True
 
 
 def _plays_straight(track: bytes) -> bool:
