@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
 
 from video.errors import Undecodable
 from video.frame_collector import Catch
-from video.plan import PacketRange, plan
+from video.plan import PacketRange, ranges
 from video.probe import OpenVideo
 from video.transform import Geometry, Resizer
 
@@ -79,7 +80,8 @@ class FrameStream:
         self._uses = Counter(self._wanted)
         self._position = 0
         self._given = 0
-        self._stretches = list(plan(video.index, self._wanted, self._cursor.at))
+        self._planned = ranges(video.index, self._wanted, self._cursor.at)
+        self._stretches: list[PacketRange] = []  # the next one, once it has been asked for
         self._running = False
         self._rescanned = False
         self._sparing = True
@@ -132,6 +134,7 @@ class FrameStream:
 
     def _advance(self, index: int) -> bool:
         """Decodes one packet towards frame ``index``, or drains the decoder; false if that frame cannot be had."""
+        self._stretches = self._stretches or list(islice(self._planned, 1))
         following = self._stretches[0] if self._stretches else None
         if following is not None and following.position <= self._position:
             self._run(following)
@@ -175,6 +178,7 @@ class FrameStream:
         left = self._video.index.packets - self._cursor.decoded
         last = max(self._catch.packet(index) for index in self._catch.needed)
         stop = min(last + 1, left)
+        self._planned = iter(())
         self._stretches = [PacketRange(0, stop, self._position)] if stop > 0 else []
         return stop > 0
 

@@ -10,7 +10,7 @@ within one scan. Within it the next frame comes as early as possible, because th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,22 +67,29 @@ def plan(index: FrameIndex, wanted: Sequence[int], decoded: int = 0) -> tuple[Pa
         not exceed ``index.packets``. If the file's times cannot be believed, or its first key frame is the only one,
         that is one scan forward.
     """
+    return tuple(ranges(index, wanted, decoded))
+
+
+def ranges(index: FrameIndex, wanted: Sequence[int], decoded: int = 0) -> Iterator[PacketRange]:
+    """Make the ranges of `plan` as they are asked for: a video left after its first frame needs only the first."""
     if not index.timed:
-        return (PacketRange(decoded, index.packets, 0),) if decoded < index.packets else ()
+        if decoded < index.packets:
+            yield PacketRange(decoded, index.packets, 0)
+        return
     packets = [int(packet) for packet in index.order[list(wanted)]]
     targets = dict(zip(wanted, map(_Target, key_frames(index, packets), packets), strict=True))
     missing = tuple(sorted(target for target in set(targets.values()) if target.packet >= decoded))
     stand = _Stand(begun=0, at=decoded, spent=decoded, missing=missing)
-    stretches: list[PacketRange] = []
     for position, frame in enumerate(wanted):
+        of_position: list[PacketRange] = []
         while targets[frame] in stand.missing:
             for target in _route(stand, targets[frame], budget=index.packets):
                 if target not in stand.missing:
                     continue
                 start = stand.at if stand.goes_on_to(target) else target.key
-                _append(stretches, PacketRange(start, target.packet + 1, position))
+                _append(of_position, PacketRange(start, target.packet + 1, position))
                 stand = stand.after(target)
-    return tuple(stretches)
+        yield from of_position
 
 
 def _append(stretches: list[PacketRange], new: PacketRange) -> None:
