@@ -1,4 +1,4 @@
-"""`adafocus bench`: how much load a running service takes, how fast, and at what price."""
+"""`adafocus bench`: measure throughput, latency and compute of a running service under load."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ from pathlib import Path
 import click
 from tqdm import tqdm
 
+from cli.completion import served_operating_points
 from cli.load.connection import Endpoint
 from cli.load.plan import Plan, arrivals
 from cli.load.report import LATE_MS, NO_CLASSIFICATION, Refusal, Report, Sample, report
 from cli.load.run import run
-from cli.videos import VideoPath, videos_at
+from cli.videos import VideoPath, find_videos
 from service.settings import check_key
 
 _TOO_MUCH = (429, 503, 504)
-"""Statuses of a service that could answer, if it were asked less often."""
+"""Statuses of a service that would answer if it got fewer requests."""
 
 _MAX_REQUESTS = 1_000_000
 _STEP_SECONDS = 10.0
@@ -35,19 +36,19 @@ def _rates(ctx: click.Context, param: click.Parameter, value: str | None) -> tup
     except ValueError:
         rates = ()
     if not rates or not all(math.isfinite(rate) and rate > 0 for rate in rates):
-        raise click.BadParameter(f"must be a number above 0, or several such as 10,20,40; got {value!r}")
+        raise click.BadParameter(f"must be a number above 0, or several such as 10,20,40, got {value!r}")
     return rates
 
 
 def _finite(ctx: click.Context, param: click.Parameter, value: float | None) -> float | None:
     if value is not None and not math.isfinite(value):
-        raise click.BadParameter(f"must be a finite number; got {value}")
+        raise click.BadParameter(f"must be a finite number, got {value}")
     return value
 
 
 def _address(ctx: click.Context, param: click.Parameter, value: str) -> str:
     if not re.match(r"https?://[^/]", value):
-        raise click.BadParameter(f"an address is like http://localhost:8000; got {value!r}")
+        raise click.BadParameter(f"must be a URL such as http://localhost:8000, got {value!r}")
     return value.rstrip("/")
 
 
@@ -61,14 +62,14 @@ def _sendable(ctx: click.Context, param: click.Parameter, value: str | None) -> 
 @click.command("bench", epilog="Example: adafocus bench --rate 20 --requests 200 --slo 100 samples/*.mp4")
 @click.argument("videos", metavar="VIDEO...", nargs=-1, required=True, type=VideoPath())
 @click.option(
-    "--url", default="http://localhost:8000", show_default=True, callback=_address, help="Where the service listens."
+    "--url", default="http://localhost:8000", show_default=True, callback=_address, help="URL of the service."
 )
 @click.option(
     "--rate",
     "rates",
     callback=_rates,
     metavar="R[,R...]",
-    help="Open loop: requests per second (Poisson). Several rates make a step load, one after the other.",
+    help="Open loop: send this many requests per second on average (Poisson arrivals); several rates: a step load.",
 )
 @click.option(
     "--step-seconds",
@@ -77,8 +78,12 @@ def _sendable(ctx: click.Context, param: click.Parameter, value: str | None) -> 
     metavar="S",
     help=f"How long each rate lasts, instead of --requests. Default with several rates: {_STEP_SECONDS:g}.",
 )
-@click.option("--concurrency", type=click.IntRange(1, 1024), help="Closed loop: clients that wait for their answers.")
-@click.option("--requests", type=click.IntRange(1, _MAX_REQUESTS), help="How many; default: 100.")
+@click.option(
+    "--concurrency",
+    type=click.IntRange(1, 1024),
+    help="Closed loop: number of clients; each sends a request when the last one is answered. Default: 1.",
+)
+@click.option("--requests", type=click.IntRange(1, _MAX_REQUESTS), help="Number of requests; default: 100.")
 @click.option(
     "--slo",
     type=click.FloatRange(min=0, min_open=True),
@@ -86,12 +91,23 @@ def _sendable(ctx: click.Context, param: click.Parameter, value: str | None) -> 
     default=100.0,
     show_default=True,
     metavar="MS",
-    help="Objective of a request's latency.",
+    help="Latency objective in milliseconds; goodput counts the answers within it.",
 )
-@click.option("--exit", "exit_point", metavar="POINT", help="Operating point; default: the bundle's own choice.")
-@click.option("--deadline-ms", metavar="MS", help="Deadline of each request.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Random seed of the arrivals of an open loop.")
-@click.option("--key", envvar="ADAFOCUS_KEY", callback=_sendable, help="API key, if the service asks for one.")
+@click.option(
+    "--exit",
+    "exit_point",
+    metavar="POINT",
+    shell_complete=served_operating_points,
+    help="Operating point; default: the default point of the bundle.",
+)
+@click.option("--deadline-ms", metavar="MS", help="Deadline of each request in milliseconds.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Random seed of the arrivals in an open loop.")
+@click.option(
+    "--key",
+    envvar="ADAFOCUS_KEY",
+    callback=_sendable,
+    help="API key, if the service requires one; also read from ADAFOCUS_KEY.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def command(
     videos: tuple[Path, ...],
@@ -107,19 +123,19 @@ def command(
     key: str | None,
     as_json: bool,
 ) -> int:
-    """Load a running service with videos and report throughput, latency, goodput at --slo and GFLOPs per request.
+    """Send videos to a running service and report throughput, latency, goodput within --slo and GFLOPs per request.
 
-    Closed loop by default (one client). In an open loop latency counts from when a request was due, so that waiting
-    for a service that cannot keep up is not hidden.
+    Without --rate the loop is closed. In an open loop, latency is measured from the moment at which a request was due,
+    so that it includes the time that a request waits for a service that cannot keep up.
 
-    Requests that are not answered with 200 are counted by status and problem code. Unless at least half are answered,
-    the exit code is 1.
+    Requests without a 200 answer are counted by status and problem code. If fewer than half of the requests are
+    answered, the exit code is 1.
     """
     step_seconds = _step_seconds(rates, step_seconds, concurrency, requests)
     asked = {"exit": exit_point, "deadline_ms": deadline_ms}
     plan = Plan(
         url=url,
-        clips=[video.read_bytes() for video in videos_at(videos)],
+        clips=[video.read_bytes() for video in find_videos(videos).files],
         parameters={name: value for name, value in asked.items() if value is not None},
         requests=requests or 100,
         rates=rates,
@@ -148,7 +164,7 @@ def _step_seconds(
             raise click.UsageError("--step-seconds needs --rate")
         return None
     if concurrency is not None:
-        raise click.UsageError("--rate is an open loop and --concurrency a closed one; give one of them")
+        raise click.UsageError("--rate (open loop) and --concurrency (closed loop) exclude each other; use one of them")
     seconds = _STEP_SECONDS if given is None and len(rates) > 1 else given
     if seconds is not None and requests is not None:
         raise click.UsageError("--step-seconds and several rates say how long the load lasts; omit --requests")
@@ -196,7 +212,7 @@ def _endpoint(plan: Plan) -> Endpoint:
 
 
 def _check(plan: Plan, endpoint: Endpoint) -> None:
-    """Send one request before the load, so that what is wrong with all of them is said once."""
+    """Send one request before the load, so that an error that all would get is reported once."""
     samples: list[Sample] = []
     one = replace(plan, clips=plan.clips[:1], requests=1, rates=(), step_seconds=None, concurrency=1)
     run(one, endpoint, samples.append)
@@ -207,11 +223,13 @@ def _check(plan: Plan, endpoint: Endpoint) -> None:
         raise _nobody(plan, sample.detail or "")
     if sample.status != 200:
         refusal = Refusal(sample.status, sample.code, sample.detail, count=1)
-        raise click.ClickException(f"the first request was answered {_words(refusal)}")
+        raise click.ClickException(f"the first request was refused: {_words(refusal)}")
 
 
 def _nobody(plan: Plan, why: str) -> click.ClickException:
-    return click.ClickException(f"no service answers at {plan.url} ({why}); start one with 'adafocus serve'")
+    return click.ClickException(
+        f"no service answers at {plan.url} ({why}); start one with 'adafocus serve', or check --url"
+    )
 
 
 def _json(summary: Report) -> str:
@@ -242,7 +260,7 @@ def _refused(summary: Report) -> str:
     if summary.mostly_answered:
         return told
     too_much = summary.refusals[0].status in _TOO_MUCH
-    return f"{told}; the figures are of less than half" + ("; ask for less with --rate" if too_much else "")
+    return f"{told}; the figures cover fewer than half" + ("; use a lower --rate" if too_much else "")
 
 
 def _words(refusal: Refusal) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from cli.load.plan import Plan
 
 PERCENTILES = (50, 90, 95, 99)
-NO_CLASSIFICATION = "the server answered 200, but not with a classification"
+NO_CLASSIFICATION = "the server returned 200 but not a classification"
 LATE_MS = 10.0
 """A request of an open loop that is sent later than this after it was due counts as late."""
 
