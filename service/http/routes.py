@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fastapi import APIRouter, Request
+from fastapi.routing import APIRoute
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from bundle.manifest import Manifest
@@ -82,6 +83,11 @@ async def metrics(request: Request) -> Response:
     service.metrics.ready(service.ready)
     text, media_type = service.metrics.render(request.headers.get("accept", ""))
     return Response(text, headers={"content-type": media_type})
+
+
+def classify_route() -> APIRoute:
+    """The route of `classify_video`, which needs nothing of FastAPI but its place in the description."""
+    return next(route for route in router.routes if isinstance(route, APIRoute) and route.path == "/classify")
 
 
 def _asked(request: Request, visit: Visit) -> Parameters:

@@ -27,7 +27,12 @@ class JsonLines(logging.Formatter):
 
 
 def configure(level: int = logging.INFO) -> None:
-    """Send every log of this process to standard error as JSON lines. For a program's entry, not for a library."""
+    """Send every log of this process to standard error as JSON lines. For a program's entry, not for a library.
+
+    Nothing is gathered for a record that no line shows: https://docs.python.org/3/howto/logging.html#optimization.
+    """
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+    logging._srcfile = None
     handler = logging.StreamHandler()
     handler.setFormatter(JsonLines())
     logging.basicConfig(level=level, handlers=[handler], force=True)
