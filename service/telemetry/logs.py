@@ -6,6 +6,8 @@ import json
 import logging
 from datetime import UTC, datetime
 
+_ENCODER = json.JSONEncoder(ensure_ascii=False, default=str)
+
 
 class JsonLines(logging.Formatter):
     """A log record as one line of JSON; ``extra={"fields": {…}}`` adds members."""
@@ -23,7 +25,7 @@ class JsonLines(logging.Formatter):
             line |= fields
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False, default=str)
+        return _ENCODER.encode(line)
 
 
 def configure(level: int = logging.INFO) -> None:
