@@ -19,8 +19,10 @@ from video.source import Source
 _DEMUX_ERRORS = (*FOREIGN_ERRORS, IndexError)
 # A demuxer that fails this often in a row has nothing more to give.
 _DEMUX_RETRIES = 16
-# After a seek so many packets may come that the index does not know, before the seek counts as failed.
+# So many unknown packets in a row may come after a seek before it counts as failed.
 _STRANGERS = 16
+# Among so many packets with one time, none is told from the others.
+_MOST_ALIKE = 8
 
 
 class Packets:
@@ -74,7 +76,8 @@ class Cursor:
         """Before the first packet, wherever the container stands."""
         self._source = source
         self._index = index
-        self._by_time = index.pts[index.order]
+        self._by_time = np.argsort(index.pts, kind="stable")
+        self._times = index.pts[self._by_time]
         context = source.stream.codec_context
         self._disposables = Disposables(source.codec, bytes(context.extradata or b""), index)
         self._pending: av.Packet[VideoStream] | None = None
@@ -102,6 +105,8 @@ class Cursor:
         if self._disposables.may_leave_out(memoryview(packet)) and spare and not packet.is_keyframe:
             return Step(left_out=True)
         self.decoded += 1
+        # Decoders hand a packet's time on to its frame: with its number in that place, a frame tells its packet.
+        packet.pts = packet.dts = self.at - 1
         return self._decode(packet)
 
     def drain(self) -> Step:
@@ -119,7 +124,7 @@ class Cursor:
         Where the container's seek fails, errs or lands too late, the file is opened again and read up to there.
         """
         self.at, self.drained, self._pending = number, False, None
-        if self._index.timed and any(self._seek(number, time) for time in self._times(number)):
+        if self._is_recognisable(number) and any(self._seek(number, time) for time in self._seek_times(number)):
             return
         self._source.restart()
         self._packets = Packets(self._source.container, self._source.stream)
@@ -127,7 +132,7 @@ class Cursor:
             if next(self._packets, None) is None:
                 return
 
-    def _times(self, number: int) -> list[int]:
+    def _seek_times(self, number: int) -> list[int]:
         """Where to seek for a packet, one after the other: demuxers differ in which time they look for."""
         index = self._index
         before = int(index.keys[max(int(np.searchsorted(index.keys, number)) - 1, 0)])
@@ -147,21 +152,33 @@ class Cursor:
             if found == number:
                 self._pending = packet
                 return True
-            if found is None:
-                strangers += 1
+            strangers = strangers + 1 if found is None else 0
             if strangers > _STRANGERS or (found is not None and found > number):
                 return False
         return False
 
+    def _is_recognisable(self, number: int) -> bool:
+        """Whether the packet can be told from every other one after a seek."""
+        if not self._index.ordered:
+            return False
+        return self._only_packet(int(self._index.pts[number]), int(self._index.sizes[number])) == number
+
     def _number(self, packet: av.Packet[VideoStream]) -> int | None:
         """Its number in decode order, if the index knows it: a demuxer that lands amid packets may make up another."""
-        if packet.pts is None:
+        return None if packet.pts is None else self._only_packet(packet.pts, packet.size)
+
+    def _only_packet(self, pts: int, size: int) -> int | None:
+        """The only packet with this time and size; ``None`` if there is none, or several."""
+        if pts == UNKNOWN_TIME:
             return None
-        place = int(np.searchsorted(self._by_time, packet.pts))
-        if place == len(self._by_time) or self._by_time[place] != packet.pts:
-            return None
-        number = int(self._index.order[place])
-        return number if self._index.sizes[number] == packet.size else None
+        start = int(np.searchsorted(self._times, pts))
+        found = []
+        for place in range(start, min(start + _MOST_ALIKE, len(self._times))):
+            if self._times[place] != pts:
+                return found[0] if len(found) == 1 else None
+            if self._index.sizes[self._by_time[place]] == size:
+                found.append(int(self._by_time[place]))
+        return found[0] if len(found) == 1 and start + _MOST_ALIKE >= len(self._times) else None
 
     def _decode(self, packet: av.Packet[VideoStream] | None) -> Step:
         try:

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from video.catch import Catch
 from video.errors import Undecodable
-from video.plan import Stretch, plan
+from video.frame_collector import FrameCollector
+from video.plan import PacketRange, plan
 from video.probe import OpenVideo
 from video.transform import Geometry, Resizer
 
@@ -79,16 +79,16 @@ class FrameStream:
         self._uses = Counter(self._wanted)
         self._position = 0
         self._given = 0
-        self._stretches = list(plan(video.index, self._wanted, self._cursor.at))
+        self._ranges = list(plan(video.index, self._wanted, self._cursor.at))
         self._running = False
         self._rescanned = False
         self._sparing = True
-        self._catch = Catch(video.index, self._wanted, Resizer(geometry.resize, geometry.crop))
-        self._catch.take(video.ahead, self._cursor.at)
+        self._collector = FrameCollector(video.index, self._wanted, Resizer(geometry.resize, geometry.crop))
+        self._collector.take(video.ahead, self._cursor.at)
         video.ahead = []
         # A picture that is stored but never shown on its own is stood in for by the one before it.
         shown = {max(index - 1, 0) for index in self._wanted} | set(self._wanted)
-        self._needed_packets = {self._catch.packet(index) for index in shown}
+        self._needed_packets = {self._collector.packet(index) for index in shown}
 
     @property
     def frames_decoded(self) -> int:
@@ -105,10 +105,10 @@ class FrameStream:
         """
         while self._position < len(self._wanted):
             index = self._wanted[self._position]
-            while index not in self._catch.kept and self._advance(index):
+            while index not in self._collector.kept and self._advance(index):
                 self._between()
             position, self._position = self._position, self._position + 1
-            if index in self._catch.kept:
+            if index in self._collector.kept:
                 return self._give(position, index)
         if not self._given:
             raise Undecodable("none of the wanted frames of the video can be decoded")
@@ -118,68 +118,66 @@ class FrameStream:
         """Decodes nothing more; ``next`` returns ``None`` from now on."""
         self._given = max(self._given, 1)
         self._position = len(self._wanted)
-        self._catch.kept.clear()
+        self._collector.kept.clear()
 
     def _give(self, position: int, index: int) -> Frame:
-        shown, corrupt = self._catch.shown, self._catch.corrupt
+        shown, corrupt = self._collector.shown, self._collector.corrupt
         if not self._given and shown >= _ENOUGH_TO_JUDGE and 2 * corrupt > shown:
             raise Undecodable(f"{corrupt} of the first {shown} frames are garbage; the video may be encrypted")
         self._given += 1
         self._uses[index] -= 1
-        kept = self._catch.kept
+        kept = self._collector.kept
         pixels = kept[index] if self._uses[index] else kept.pop(index)
         return Frame(position, index, self._time(index), pixels)
 
     def _advance(self, index: int) -> bool:
         """Decodes one packet towards frame ``index``, or drains the decoder; false if that frame cannot be had."""
-        following = self._stretches[0] if self._stretches else None
+        following = self._ranges[0] if self._ranges else None
         if following is not None and following.position <= self._position:
             self._run(following)
             return True
         # All that was planned for this frame has been decoded. The decoder may still hold it back.
-        if self._catch.expects(index, self._cursor.at) and not self._cursor.drained:
+        if self._collector.expects(index, self._cursor.at) and not self._cursor.drained:
             if following is not None and (self._running or following.start == self._cursor.at):
                 self._run(following)
             else:
-                self._catch.take(self._cursor.drain().frames, self._cursor.at)
+                self._collector.take(self._cursor.drain().frames, self._cursor.at)
             return True
-        return self._rescan()
+        return self._rescan(index)
 
-    def _run(self, stretch: Stretch) -> None:
+    def _run(self, stretch: PacketRange) -> None:
         """Decodes the next packet of a stretch, after going to its start if need be."""
         if not self._running and (self._cursor.drained or self._cursor.at != stretch.start):
             if not self._cursor.drained:
-                self._catch.take(self._cursor.drain().frames, self._cursor.at)
+                self._collector.take(self._cursor.drain().frames, self._cursor.at)
             self._cursor.goto(stretch.start)
-            self._catch.begin(stretch.start)
+            self._collector.begin(stretch.start)
         packet = self._cursor.at
         step = self._cursor.step(spare=self._sparing and packet not in self._needed_packets)
         if step.failed:
-            self._catch.failed.add(packet)
+            self._collector.failed.add(packet)
         if step.left_out:
-            self._catch.left_out.add(packet)
-        self._catch.take(step.frames, self._cursor.at)
+            self._collector.left_out.add(packet)
+        self._collector.take(step.frames, self._cursor.at)
         # How a decoder conceals damage is nobody's promise: from now on it gets all that a scan would give it.
-        self._sparing = self._sparing and not step.failed and not self._catch.corrupt
+        self._sparing = self._sparing and not step.failed and not self._collector.corrupt
         # The decoder drains on its own where the file ends before its index does.
         self._running = self._cursor.at < stretch.stop and not self._cursor.drained
         if not self._running:
-            del self._stretches[0]
+            del self._ranges[0]
 
-    def _rescan(self) -> bool:
+    def _rescan(self, index: int) -> bool:
         """Scans from the start for what is missing, once, if the present visit began at a key frame that is none."""
-        if self._rescanned or not self._catch.barren:
+        if self._rescanned or not self._collector.began_too_late(index):
             return False
         self._rescanned = True
         self._sparing = False
         left = self._video.index.packets - self._cursor.decoded
-        last = max(self._catch.packet(index) for index in self._catch.needed)
+        last = max(self._collector.packet(index) for index in self._collector.needed)
         stop = min(last + 1, left)
-        self._stretches = [Stretch(0, stop, self._position)] if stop > 0 else []
+        self._ranges = [PacketRange(0, stop, self._position)] if stop > 0 else []
         return stop > 0
 
     def _time(self, index: int) -> float | None:
-        order, pts = self._video.index.order, self._video.index.pts
-        if not self._video.index.timed:
-            return None
-        return float((int(pts[order[index]]) - int(pts[order[0]])) * self._video.time_base)
+        times = self._video.index.times_s
+        return None if times is None else float(times[index])

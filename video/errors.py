@@ -4,6 +4,7 @@
     ├── UnsupportedMedia   not a video, or a container or codec that is not on the list
     ├── NoVideoStream      a media file of a known kind without a moving picture in it
     ├── Undecodable        the right kind of file, but no frame can be had from it
+    │   └── EmptyStream    a stream that is announced and never sent
     ├── TooManyPixels      a picture larger than the limits allow
     └── TooLong            more seconds or frames than the limits allow
 
@@ -40,6 +41,10 @@ class Undecodable(VideoError):  # noqa: N818 - named for what is wrong, as PRODU
     """A video of the right kind from which not one frame can be decoded."""
 
     code = "undecodable"
+
+
+class EmptyStream(Undecodable):
+    """The video stream is announced, and the file holds no packet of it that shows a frame."""
 
 
 class TooManyPixels(VideoError):  # noqa: N818 - named for what is wrong, as PRODUCT names its codes

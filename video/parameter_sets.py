@@ -12,6 +12,8 @@ _HIGH_PROFILES = frozenset({44, 83, 86, 100, 110, 118, 122, 128, 134, 135, 138, 
 _EXTENDED_SAR = 255
 _MAX_POC_CYCLE, _MAX_CPB_COUNT = 255, 32
 _LONGEST_CODE = 32
+_MAX_SEQUENCE_ID = 31
+_LEAST_NUMBER_BITS, _MAX_NUMBER_BITS = 4, 12
 
 
 class UnreadableError(Exception):
@@ -32,6 +34,25 @@ class Ordering:
     whole_frames: bool
     reordered: int | None
     top_layer: int = 0
+
+
+@dataclass(frozen=True)
+class H264Sequence:
+    """What the headers of H.264 slices need of their sequence parameter set.
+
+    Attributes:
+        identifier: seq_parameter_set_id.
+        number_bits: length of frame_num.
+        planes: separate_colour_plane_flag.
+        gaps: gaps_in_frame_num_value_allowed_flag.
+        frames_only: frame_mbs_only_flag; if not set, pictures may be fields.
+    """
+
+    identifier: int
+    number_bits: int
+    planes: bool
+    gaps: bool
+    frames_only: bool
 
 
 class Bits:
@@ -79,18 +100,38 @@ class Bits:
 
 
 def h264_ordering(payload: bytes) -> Ordering:
-    """Of a sequence parameter set, without its NAL unit header.
+    """Parses a sequence parameter set, without its NAL unit header.
 
     Raises:
-        UnreadableError: it is none, or permits gaps in the numbering of frames.
+        UnreadableError: it cannot be parsed, or permits gaps in the numbering of frames.
     """
     bits = Bits(payload)
+    sequence = _h264_sequence(bits)
+    if sequence.gaps:  # a gap is filled with pictures that were never sent
+        raise UnreadableError
+    if not sequence.frames_only:
+        return Ordering(whole_frames=False, reordered=None)
+    bits.take(1)
+    if bits.take(1):
+        bits.numbers(4)
+    return Ordering(whole_frames=True, reordered=_h264_reordered(bits) if bits.take(1) else None)
+
+
+def h264_sequence(payload: bytes) -> H264Sequence:
+    """Parses the first part of a sequence parameter set, without its NAL unit header.
+
+    Raises:
+        UnreadableError: it cannot be parsed.
+    """
+    return _h264_sequence(Bits(payload))
+
+
+def _h264_sequence(bits: Bits) -> H264Sequence:
     profile = bits.take(8)
     bits.take(16)
-    bits.number()
-    if profile in _HIGH_PROFILES:
-        _pass_high_profile(bits)
-    bits.number()
+    identifier = _at_most(bits.number(), _MAX_SEQUENCE_ID)
+    planes = profile in _HIGH_PROFILES and _pass_high_profile(bits)
+    number_bits = _at_most(bits.number(), _MAX_NUMBER_BITS) + _LEAST_NUMBER_BITS
     counting = bits.number()
     if counting == 0:
         bits.number()
@@ -99,15 +140,9 @@ def h264_ordering(payload: bytes) -> Ordering:
         bits.numbers(2)
         bits.numbers(_at_most(bits.number(), _MAX_POC_CYCLE))
     bits.number()
-    if bits.take(1):  # a gap is filled with pictures that were never sent
-        raise UnreadableError
+    gaps = bool(bits.take(1))
     bits.numbers(2)
-    if not bits.take(1):
-        return Ordering(whole_frames=False, reordered=None)
-    bits.take(1)
-    if bits.take(1):
-        bits.numbers(4)
-    return Ordering(whole_frames=True, reordered=_h264_reordered(bits) if bits.take(1) else None)
+    return H264Sequence(identifier, number_bits, planes, gaps, frames_only=bool(bits.take(1)))
 
 
 def hevc_ordering(payload: bytes) -> Ordering:
@@ -136,16 +171,17 @@ def hevc_ordering(payload: bytes) -> Ordering:
     return Ordering(whole_frames=True, reordered=reordered, top_layer=top)
 
 
-def _pass_high_profile(bits: Bits) -> None:
+def _pass_high_profile(bits: Bits) -> bool:
+    """Returns whether colours are coded as pictures of their own."""
     chroma = bits.number()
-    if chroma == 3:
-        bits.take(1)
+    planes = chroma == 3 and bool(bits.take(1))
     bits.numbers(2)
     bits.take(1)
     if bits.take(1):
         for each in range(12 if chroma == 3 else 8):
             if bits.take(1):
                 _pass_scaling_list(bits, 16 if each < 6 else 64)
+    return planes
 
 
 def _pass_scaling_list(bits: Bits, size: int) -> None:

@@ -19,7 +19,7 @@ from video.frame_index import FrameIndex
 
 
 @dataclass(frozen=True)
-class Stretch:
+class PacketRange:
     """Packets ``start``..``stop - 1``, in decode order, to be decoded before the frame at ``position`` can be had.
 
     A stretch that starts where the one before stopped goes on with it; any other is reached by seeking to its start,
@@ -48,13 +48,13 @@ def key_frames(index: FrameIndex, packets: Sequence[int]) -> list[int]:
     found = []
     for packet in packets:
         place = int(np.searchsorted(index.keys, packet, side="right")) - 1
-        while place > 0 and index.pts[index.keys[place]] > index.pts[packet]:
+        while place > 0 and index.frame_of[index.keys[place]] > index.frame_of[packet]:
             place -= 1
         found.append(int(index.keys[place]))
     return found
 
 
-def plan(index: FrameIndex, wanted: Sequence[int], decoded: int = 0) -> tuple[Stretch, ...]:
+def plan(index: FrameIndex, wanted: Sequence[int], decoded: int = 0) -> tuple[PacketRange, ...]:
     """What to decode, and when.
 
     Args:
@@ -64,31 +64,31 @@ def plan(index: FrameIndex, wanted: Sequence[int], decoded: int = 0) -> tuple[St
 
     Returns:
         Stretches in the order of execution, ``position`` never decreasing. Their lengths and ``decoded`` together do
-        not exceed ``index.packets``. If the file's times cannot be believed, or its first key frame is the only one,
-        that is one scan forward.
+        not exceed ``index.packets``. If the order of frames is not known, or the first key frame is the only one, that
+        is one scan forward.
     """
-    if not index.timed:
-        return (Stretch(decoded, index.packets, 0),) if decoded < index.packets else ()
+    if not index.ordered:
+        return (PacketRange(decoded, index.packets, 0),) if decoded < index.packets else ()
     packets = [int(packet) for packet in index.order[list(wanted)]]
     targets = dict(zip(wanted, map(_Target, key_frames(index, packets), packets), strict=True))
     missing = tuple(sorted(target for target in set(targets.values()) if target.packet >= decoded))
     stand = _Stand(begun=0, at=decoded, spent=decoded, missing=missing)
-    stretches: list[Stretch] = []
+    stretches: list[PacketRange] = []
     for position, frame in enumerate(wanted):
         while targets[frame] in stand.missing:
             for target in _route(stand, targets[frame], budget=index.packets):
                 if target not in stand.missing:
                     continue
                 start = stand.at if stand.goes_on_to(target) else target.key
-                _append(stretches, Stretch(start, target.packet + 1, position))
+                _append(stretches, PacketRange(start, target.packet + 1, position))
                 stand = stand.after(target)
     return tuple(stretches)
 
 
-def _append(stretches: list[Stretch], new: Stretch) -> None:
+def _append(stretches: list[PacketRange], new: PacketRange) -> None:
     last = stretches[-1] if stretches else None
     if last is not None and (last.stop, last.position) == (new.start, new.position):
-        stretches[-1] = Stretch(last.start, new.stop, last.position)
+        stretches[-1] = PacketRange(last.start, new.stop, last.position)
     else:
         stretches.append(new)
 

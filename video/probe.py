@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from fractions import Fraction
 
 import av
 
-from video.announced import announced_index
 from video.cursor import Cursor, Packets
-from video.errors import TooLong, Undecodable
+from video.errors import EmptyStream, TooLong, Undecodable
 from video.frame_index import FrameIndex
 from video.index import read_index
 from video.limits import MediaLimits
+from video.mp4_index import announced_index
 from video.source import Reader, Source
-from video.transform import clockwise_rotation
+from video.transform import orientation
 
 _RATE_TOLERANCE = 0.1
 
@@ -55,17 +54,13 @@ class OpenVideo:
         index: its packets and frames.
         cursor: the decoder, past the first frame.
         ahead: the frames that came out on the way there.
-        time_base: seconds per unit of the index's times.
     """
 
-    def __init__(
-        self, info: VideoInfo, index: FrameIndex, cursor: Cursor, ahead: list[av.VideoFrame], time_base: Fraction
-    ) -> None:
+    def __init__(self, info: VideoInfo, index: FrameIndex, cursor: Cursor, ahead: list[av.VideoFrame]) -> None:
         self.info = info
         self.index = index
         self.cursor = cursor
         self.ahead = ahead
-        self.time_base = time_base
 
 
 @contextmanager
@@ -94,31 +89,39 @@ def open_video(reader: Reader, limits: MediaLimits | None = None) -> Iterator[Op
 
 
 def _probe(source: Source, reader: Reader, limits: MediaLimits) -> OpenVideo:
-    time_base = source.stream.time_base
-    if time_base is None:
-        raise Undecodable("the video has no time base")
-    index = announced_index(reader, source.stream, time_base, source.codec, limits)
-    if index is None:
-        index = read_index(Packets(source.container, source.stream), time_base, source.codec, limits)
+    index = _index(source, reader, limits)
     fps, seconds = _rate_and_duration(source, index)
     if seconds is not None and seconds > limits.max_seconds:
         raise TooLong(f"the video is {seconds:g} s long; at most {limits.max_seconds:g} s are permitted")
     cursor = Cursor(source, index)
     ahead = _first_frames(cursor, limits)
     first = ahead[0]
-    rotation = clockwise_rotation(first)
-    turned = rotation in (90, 270)
+    turn = orientation(first)
     info = VideoInfo(
         container=source.kind,
         codec=source.codec,
-        width=first.height if turned else first.width,
-        height=first.width if turned else first.height,
+        width=first.height if turn.swaps_sides else first.width,
+        height=first.width if turn.swaps_sides else first.height,
         fps=fps,
         duration_s=seconds,
         frames=index.frames,
-        rotation=rotation,
+        rotation=turn.rotation,
     )
-    return OpenVideo(info, index, cursor, ahead, time_base)
+    return OpenVideo(info, index, cursor, ahead)
+
+
+def _index(source: Source, reader: Reader, limits: MediaLimits) -> FrameIndex:
+    """The index of the first stream that holds frames."""
+    while True:
+        traits = source.traits
+        index = announced_index(reader, source.stream, traits, limits)
+        if index is not None:
+            return index
+        try:
+            return read_index(Packets(source.container, source.stream), traits, limits)
+        except EmptyStream:
+            if not source.next_stream():
+                raise
 
 
 def _first_frames(cursor: Cursor, limits: MediaLimits) -> list[av.VideoFrame]:
@@ -136,14 +139,16 @@ def _first_frames(cursor: Cursor, limits: MediaLimits) -> list[av.VideoFrame]:
 def _rate_and_duration(source: Source, index: FrameIndex) -> tuple[float | None, float | None]:
     """Frames per second and seconds, from the index where it is timed, else as the container declares them."""
     stream = source.stream
-    declared = stream.average_rate or stream.guessed_rate
-    fps = float(declared) if declared and declared > 0 else None
+    average, guessed = (
+        float(rate) if rate and rate > 0 else None for rate in (stream.average_rate, stream.guessed_rate)
+    )
+    declared = average or guessed
     if index.seconds:
         measured = index.frames / index.seconds
         # The declared rate is the rounder number, where it is not a lie.
-        honest = fps is not None and abs(fps - measured) <= _RATE_TOLERANCE * measured
-        return fps if honest else measured, index.seconds
-    if fps:
-        return fps, index.frames / fps
+        honest = declared is not None and abs(declared - measured) <= _RATE_TOLERANCE * measured
+        return declared if honest else measured, index.seconds
     duration = source.container.duration
-    return None, duration / av.time_base if duration and duration > 0 else None
+    if not average and duration and duration > 0:
+        return index.frames * av.time_base / duration, duration / av.time_base
+    return (declared, index.frames / declared) if declared else (None, None)

@@ -12,15 +12,22 @@ import av
 from av.codec.context import ThreadType
 from av.container import InputContainer
 from av.stream import Discard, Disposition
+from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from video.errors import FOREIGN_ERRORS, NoVideoStream, Undecodable, UnsupportedMedia
-from video.guard import PictureGuard
+from video.frame_index import StreamTraits
 from video.limits import MediaLimits
-from video.signature import HEAD_BYTES, demuxer_of, sniff
+from video.memory_limits import PictureGuard
+from video.sniff import HEAD_BYTES, demuxer_of, sniff
 
 # FFmpeg's own whitelist asks for the decoder's name, which is not always the codec's.
 _DECODERS = {"av1": "libdav1d", "flv1": "flv"}
+# Containers of broadcasts and recorders, in which another clock may begin midway.
+_CLOCKS_LEAP = frozenset({"mpegts", "mpeg", "flv", "ogg"})
+# Containers without presentation times, and one that embeds them.
+_DECODING_TIMES_ONLY = frozenset({"avi", "asf"})
+_NO_TAG = "\0\0\0\0"
 _NOT_MOVING = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
 
 
@@ -45,7 +52,8 @@ class Source:
 
     Attributes:
         container: open, until ``close``.
-        stream: the default video stream, or the first; cover art and thumbnails are none.
+        stream: the video stream that is read: at first the default one, or the first; cover art and thumbnails are
+            none.
         codec: FFmpeg's name of its format.
         kind: short name of the container.
         guard: the limits on its pictures.
@@ -66,6 +74,7 @@ class Source:
         self._sniffed = sniff(reader.read(HEAD_BYTES))
         if self._sniffed == "still":
             raise UnsupportedMedia("this is a still image; only videos are read")
+        self._silent: set[int] = set()
         self.container = self._open()
         try:
             self._choose()
@@ -77,11 +86,46 @@ class Source:
         """Frees what FFmpeg holds; the reader stays open."""
         self.container.close()
 
+    @property
+    def traits(self) -> StreamTraits:
+        """What is known of the stream before a packet of it is read.
+
+        Raises:
+            Undecodable: it has no time base.
+        """
+        if self.stream.time_base is None:
+            raise Undecodable("the video has no time base")
+        context = self.stream.codec_context
+        demuxer = self.container.format.name.split(",")[0]
+        embeds_avi = demuxer == "matroska" and context.codec_tag != _NO_TAG
+        return StreamTraits(
+            time_base=self.stream.time_base,
+            codec=self.codec,
+            extradata=bytes(context.extradata or b""),
+            reorders=context.reorder_depth > 0,
+            guesses_pts=demuxer in _DECODING_TIMES_ONLY or embeds_avi,
+            clock_may_leap=demuxer in _CLOCKS_LEAP,
+        )
+
     def restart(self) -> None:
         """Opens the same bytes again from their start, for containers that cannot be rewound."""
         self.close()
         self.container = self._open()
         self._choose()
+
+    def next_stream(self) -> bool:
+        """Goes on to the next video stream, from the start of the file; false if there is none.
+
+        For files whose first stream is announced and never sent, as a camera that is not connected.
+
+        Raises:
+            VideoError: as on opening.
+        """
+        self._silent.add(self.stream.index)
+        if len(self._silent) == len(self._moving()):
+            return False
+        self.restart()
+        return True
 
     def _open(self) -> InputContainer:
         limits = self._limits
@@ -106,18 +150,36 @@ class Source:
             ) from error
 
     def _choose(self) -> None:
-        streams = [s for s in self.container.streams.video if not s.disposition & _NOT_MOVING]
+        streams = [stream for stream in self._moving() if stream.index not in self._silent]
         if not streams:
             raise NoVideoStream("the file holds no video stream")
         self.stream: VideoStream = next((s for s in streams if s.disposition & Disposition.default), streams[0])
         context = self.stream.codec_context
         self.codec = "unknown" if context is None else context.codec.canonical_name
         if self.codec not in self._limits.codecs:
+            if len(streams) > 1 and self._is_silent(self.stream):
+                self._silent.add(self.stream.index)
+                return self.restart()
             raise UnsupportedMedia(
                 f"the codec {self.codec} is not permitted; permitted are {', '.join(self._limits.codecs)}"
             )
         self.kind = self._kind()
-        self.guard = PictureGuard(self.codec, context.codec.intra_only, self._limits)
+        self._limit(context)
+
+    def _moving(self) -> list[VideoStream]:
+        """All video streams with moving pictures."""
+        return [stream for stream in self.container.streams.video if not stream.disposition & _NOT_MOVING]
+
+    def _is_silent(self, stream: VideoStream) -> bool:
+        """Whether the file holds no packet of a stream; reads up to the first one."""
+        try:
+            return not any(packet.size for packet in self.container.demux(stream))
+        except FOREIGN_ERRORS:
+            return False
+
+    def _limit(self, context: VideoCodecContext) -> None:
+        """Applies the limits to the chosen stream, and reads no other."""
+        self.guard = PictureGuard(self.codec, context.codec.intra_only, bytes(context.extradata or b""), self._limits)
         if self.stream.width and self.stream.height:
             self.guard.check(self.stream.width, self.stream.height, self.stream.pix_fmt)
         context.options = {"max_pixels": str(self._limits.max_pixels)}

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final, Literal
 
 import av
 import numpy as np
@@ -18,6 +21,7 @@ _KNOWN_MATRICES = frozenset({0, 1, 2, 4, 5, 6, 7, 9})
 _UNSPECIFIED_MATRIX = 2
 # A frame longer than this many times its shorter side is cut before it is scaled.
 _LONGEST = 16
+_TURNS: Final = (0, 90, 180, 270)
 
 
 @dataclass(frozen=True)
@@ -54,9 +58,55 @@ def crop_offset(size: int, crop: int) -> int:
     return round((size - crop) / 2)
 
 
-def clockwise_rotation(frame: av.VideoFrame) -> int:
-    """Degrees clockwise by which a frame must be turned to be displayed, by its display matrix: 0, 90, 180 or 270."""
-    return round(-frame.rotation / 90) * 90 % 360
+@dataclass(frozen=True)
+class Orientation:
+    """How a stored picture becomes the displayed one: turned first, then mirrored.
+
+    Attributes:
+        rotation: degrees clockwise: 0, 90, 180 or 270.
+        mirrored: left and right change places.
+    """
+
+    rotation: Literal[0, 90, 180, 270] = 0
+    mirrored: bool = False
+
+    @property
+    def swaps_sides(self) -> bool:
+        """Whether width and height change places."""
+        return self.rotation in (90, 270)
+
+    def apply(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Returns a view of ``uint8 [H, W, C]`` as it is displayed."""
+        turned = np.rot90(pixels, k=-self.rotation // 90)
+        return turned[:, ::-1] if self.mirrored else turned
+
+
+def orientation_of(matrix: Sequence[int]) -> Orientation:
+    """The orientation nearest to a display matrix (ISO/IEC 14496-12 8.3.2).
+
+    Args:
+        matrix: nine numbers, row by row: a stored pixel (x, y) is displayed at (a·x + c·y, b·x + d·y), with a, b the
+            first two numbers, and c, d the fourth and fifth. A matrix that flattens the picture turns nothing.
+    """
+    a, b, _, c, d, *_ = matrix
+    size = a * d - b * c
+    if not size:
+        return Orientation()
+    # A mirrored picture is displayed by its turn and then with x negated: undo that first.
+    across, down = (-a, b) if size < 0 else (a, b)
+    quarters = round(math.atan2(down, across) / (math.pi / 2)) % 4
+    return Orientation(_TURNS[quarters], mirrored=size < 0)
+
+
+def orientation(frame: av.VideoFrame) -> Orientation:
+    """How a decoded frame must be displayed, by its display matrix; upright if it has none."""
+    data = frame.side_data.get("DISPLAYMATRIX")
+    if data is None:
+        return Orientation()
+    return orientation_of(np.frombuffer(bytes(data), dtype=np.int32, count=9).tolist())
+
+
+_UPRIGHT = Orientation()
 
 
 class Resizer:
@@ -77,12 +127,12 @@ class Resizer:
         self._geometry = Geometry(resize, crop)
         self._reformatter = VideoReformatter()
 
-    def __call__(self, frame: av.VideoFrame, rotation: int = 0) -> NDArray[np.uint8]:
+    def __call__(self, frame: av.VideoFrame, orientation: Orientation = _UPRIGHT) -> NDArray[np.uint8]:
         """The centre square of the frame as displayed.
 
         Args:
             frame: as decoded, of any size and pixel format.
-            rotation: degrees clockwise by which it is turned to be displayed: 0, 90, 180 or 270.
+            orientation: how it is displayed.
 
         Returns:
             ``uint8 [crop, crop, 3]``, RGB, contiguous.
@@ -94,7 +144,7 @@ class Resizer:
             frame.colorspace = _UNSPECIFIED_MATRIX
         scaled = self._scaled(frame)
         crop = self._geometry.crop
-        pixels = np.rot90(scaled, k=-rotation // 90)
+        pixels = orientation.apply(scaled)
         top, left = (crop_offset(side, crop) for side in pixels.shape[:2])
         return np.ascontiguousarray(pixels[top : top + crop, left : left + crop])
 

@@ -270,7 +270,7 @@ def test_a_parameter_set_that_does_not_permit_it_ends_it_for_good(unfit: dict[st
 
 def test_nothing_is_left_out_without_a_parameter_set_or_believable_times() -> None:
     assert not disposables(b"").may_leave_out(packet(NON_REFERENCE))
-    untimed = Disposables("h264", packet(sps()), make_index([(12, 0)], timed=False))
+    untimed = Disposables("h264", packet(sps()), make_index([(12, 0)], ordered=False))
     assert not untimed.may_leave_out(packet(NON_REFERENCE))
     assert not Disposables("vp8", packet(sps()), make_index([(12, 0)])).may_leave_out(packet(NON_REFERENCE))
 

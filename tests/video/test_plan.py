@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from tests.video.clips import order_16
 from video.frame_index import FrameIndex
-from video.plan import Stretch, key_frames, plan
+from video.plan import PacketRange, key_frames, plan
 
 
-def make_index(groups: Sequence[tuple[int, int]], *, timed: bool = True) -> FrameIndex:
+def make_index(groups: Sequence[tuple[int, int]], *, ordered: bool = True) -> FrameIndex:
     """A file of groups of pictures, each given as (frames, how many of them are stored after its key frame but shown
     before it)."""
     pts: list[int] = []
@@ -30,13 +30,15 @@ def make_index(groups: Sequence[tuple[int, int]], *, timed: bool = True) -> Fram
         start += size
     times = np.array(pts, dtype=np.int64)
     return FrameIndex(
-        timed=timed,
+        ordered=ordered,
         pts=times,
         dts=np.arange(len(pts), dtype=np.int64),
         sizes=np.ones(len(pts), dtype=np.int64),
         keys=np.array(keys, dtype=np.int64),
         order=np.argsort(times, kind="stable"),
-        seconds=1.0 if timed else None,
+        frame_of=times,
+        times_s=times / 25,
+        seconds=len(pts) / 25,
     )
 
 
@@ -52,7 +54,7 @@ class CountingDecoder:
         self.has = set(range(self.decoded))
         self.jumps = 0
 
-    def run(self, stretch: Stretch) -> None:
+    def run(self, stretch: PacketRange) -> None:
         if stretch.start != self.at:
             assert stretch.start in self.index.keys, "a jump must end at a key frame"
             self.begun, self.at = stretch.start, stretch.start
@@ -129,8 +131,8 @@ def test_pictures_shown_before_their_key_frame_need_the_group_before() -> None:
 
 
 def test_without_believable_times_there_is_one_scan() -> None:
-    index = make_index([(5, 0), (5, 0)], timed=False)
-    assert plan(index, (7, 2), decoded=1) == (Stretch(1, 10, 0),)
+    index = make_index([(5, 0), (5, 0)], ordered=False)
+    assert plan(index, (7, 2), decoded=1) == (PacketRange(1, 10, 0),)
 
 
 def test_nothing_is_planned_for_what_was_decoded_already() -> None:

@@ -14,7 +14,7 @@ from PIL import Image
 
 from tests.fixtures.authors.weights import make_image
 from tests.video.clips import FIXTURES
-from video.transform import Geometry, PatchBox, Resizer, crop_offset, patch_box, resized_size
+from video.transform import Geometry, Orientation, PatchBox, Resizer, crop_offset, patch_box, resized_size
 
 EXPECTED = json.loads((FIXTURES / "transforms_expected.json").read_text())["images"]
 MEAN_GREY_LEVELS = 0.25
@@ -56,7 +56,7 @@ def test_a_frame_is_resized_and_cropped_as_in_training(expected: dict[str, Any])
 def test_a_rotated_frame_equals_the_rotated_picture(rotation: int) -> None:
     image = make_image("image320x240", 320, 240)
     upright = np.rot90(image, k=-rotation // 90)
-    assert difference(Resizer(256, 224)(as_frame(image), rotation), pillow_crop(upright)) <= MEAN_GREY_LEVELS
+    assert difference(Resizer(256, 224)(as_frame(image), Orientation(rotation)), pillow_crop(upright)) <= MEAN_GREY_LEVELS
 
 
 @pytest.mark.parametrize("size", [(8192, 16), (16, 8192), (1280, 64), (40, 1001)])

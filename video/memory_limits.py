@@ -31,7 +31,7 @@ _UNKNOWN_BITS = 24
 class PictureGuard:
     """The limits on a picture of one stream, checked before decoding and again on every frame."""
 
-    def __init__(self, codec: str, intra_only: bool, limits: MediaLimits) -> None:
+    def __init__(self, codec: str, intra_only: bool, extradata: bytes, limits: MediaLimits) -> None:
         self._limits = limits
         self._held = _HELD_BY_INTRA if intra_only else _HELD_FRAMES.get(codec, _HELD_BY_OTHERS)
         self._tables = 0.0 if intra_only else _TABLE_BYTES

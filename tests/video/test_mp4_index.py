@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.video.clips import FIXTURES, GEOMETRY, make_clip, moov_first, number_of, order_16, read_frames
-from video.announced import announced_index
+from video.mp4_index import announced_index
 from video.cursor import Packets
 from video.decoder import FrameStream
 from video.errors import TooLong, TooManyPixels, VideoError
@@ -49,10 +49,8 @@ def both(data: bytes, limits: MediaLimits | None = None) -> tuple[FrameIndex | N
     limits, opened = limits or MediaLimits(), io.BytesIO(data)
     source = Source(opened, limits)
     try:
-        stream, time_base = source.stream, source.stream.time_base
-        assert time_base is not None
-        announced = announced_index(opened, stream, time_base, source.codec, limits)
-        return announced, read_index(Packets(source.container, stream), time_base, source.codec, limits)
+        announced = announced_index(opened, source.stream, source.traits, limits)
+        return announced, read_index(Packets(source.container, source.stream), source.traits, limits)
     finally:
         source.close()
 

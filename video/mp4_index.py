@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from fractions import Fraction
 
 import numpy as np
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from video.frame_index import FrameIndex, index_of
+from video.frame_index import FrameIndex, PacketTable, StreamTraits, build_index
+from video.h264_pictures import H264Pictures
 from video.limits import MediaLimits
 from video.source import Reader
 
@@ -45,7 +45,7 @@ class Tables:
 
 
 def announced_index(
-    reader: Reader, stream: VideoStream, time_base: Fraction, codec: str, limits: MediaLimits
+    reader: Reader, stream: VideoStream, traits: StreamTraits, limits: MediaLimits
 ) -> FrameIndex | None:
     """The index that reading all packets would give, from the header alone; ``None`` where that is not certain.
 
@@ -59,12 +59,14 @@ def announced_index(
             return None
     finally:
         reader.seek(stood)
-    index = _index(tables, stream, time_base)
-    if index is None or (codec != "hevc" and len(index.keys) > 1):
+    index = _index(tables, stream, traits)
+    if index is None or (traits.codec != "hevc" and len(index.keys) > 1):
         return None
+    if traits.codec == "h264" and H264Pictures(traits.extradata).may_be_fields:
+        return None  # two packets may hold one frame
     # The refusal is left to the reading of packets, which words it.
     span = int(index.pts.max()) - int(index.pts.min())
-    return index if span <= int(limits.max_seconds / time_base) else None
+    return index if span <= int(limits.max_seconds / traits.time_base) else None
 
 
 def read_tables(reader: Reader, max_frames: int) -> Tables | None:
@@ -113,7 +115,7 @@ def parse_header(header: bytes, media: tuple[int, int], max_frames: int) -> Tabl
     return Tables(durations, offsets, media) if offsets.max() < _MAX_OFFSET else None
 
 
-def _index(tables: Tables, stream: VideoStream, time_base: Fraction) -> FrameIndex | None:
+def _index(tables: Tables, stream: VideoStream, traits: StreamTraits) -> FrameIndex | None:
     """The tables and the demuxer's own list of packets as one, if they agree."""
     entries, count = stream.index_entries, len(tables.durations)
     if len(entries) != count:
@@ -132,9 +134,8 @@ def _index(tables: Tables, stream: VideoStream, time_base: Fraction) -> FrameInd
         and keys[:1].tolist() == [0]
         and stream.start_time == pts.min()
     )
-    last = int(tables.durations[np.argmax(pts)])
-    index = index_of(pts, dts, sizes, keys, np.arange(count), last, time_base)
-    return index if certain and index.timed else None
+    index = build_index(PacketTable(pts, dts, sizes, tables.durations, keys, np.arange(count)), traits)
+    return index if certain and index.ordered else None
 
 
 def _plays_straight(track: bytes) -> bool:

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from video.errors import FOREIGN_ERRORS
 from video.frame_index import FrameIndex
-from video.transform import Resizer, clockwise_rotation
+from video.transform import Resizer, orientation
 
 
-class Catch:
+class FrameCollector:
     """The wanted frames had so far, as squares of pixels; only wanted frames are ever converted.
 
     Attributes:
@@ -33,20 +33,26 @@ class Catch:
         self.shown = 0
         self.corrupt = 0
         self._index = index
-        self._times = index.pts[index.order]
         self._resizer = resizer
         self.begin(0)
 
-    @property
-    def barren(self) -> bool:
-        """Whether the present visit began after a seek and has given no good frame."""
-        return self._begun > 0 and self._good == 0
+    def began_too_late(self, frame: int) -> bool:
+        """Whether the present visit should have given this frame, and gave good ones only after it, or none at all.
+
+        Then the key frame at which it began is none. A key frame that was rejected is damaged, which is another matter
+        as soon as others follow.
+        """
+        if not self._begun:
+            return False
+        if self._first_good is None:
+            return True
+        return frame < self._first_good and self.packet(frame) >= self._begun and self._begun not in self.failed
 
     def begin(self, packet: int) -> None:
         """A visit begins at this key frame."""
         self._begun = packet
         self.left_out.clear()
-        self._good = 0
+        self._first_good: int | None = None
         self._passed = -1
         self._last: av.VideoFrame | None = None
 
@@ -73,7 +79,8 @@ class Catch:
                     self._keep(between, self._last)
             self._passed = max(self._passed, number)
             self._last = None if frame.is_corrupt else frame
-            self._good += self._last is not None
+            if self._first_good is None and self._last is not None:
+                self._first_good = number
             self._keep(number, self._last)
 
     def _follows_the_last(self, frame: int) -> bool:
@@ -82,22 +89,21 @@ class Catch:
 
     def _number(self, frame: av.VideoFrame) -> int | None:
         """Its index in the video; ``None`` if unknown, or shown before the key frame of this visit."""
-        if not self._index.timed:
+        if not self._index.ordered:
             return self._passed + 1
-        if frame.pts is None:
+        packet = frame.pts  # the cursor has put the packet's number there
+        if packet is None or not 0 <= packet < self._index.packets:
             return None
-        place = int(np.searchsorted(self._times, frame.pts))
-        if place == len(self._times) or self._times[place] != frame.pts:
+        number = int(self._index.frame_of[packet])
+        if number < 0 or (self._begun and number < self._index.frame_of[self._begun]):
             return None
-        if self._begun and frame.pts < self._index.pts[self._begun]:
-            return None
-        return place
+        return number
 
     def _keep(self, number: int, frame: av.VideoFrame | None) -> None:
         if frame is None or number not in self.needed:
             return
         try:
-            self.kept[number] = self._resizer(frame, clockwise_rotation(frame))
+            self.kept[number] = self._resizer(frame, orientation(frame))
         except MemoryError:
             raise
         except FOREIGN_ERRORS:
