@@ -104,6 +104,7 @@ class Cursor:
         self.at += 1
         if self._disposables.may_leave_out(memoryview(packet)) and spare and not packet.is_keyframe:
             return Step(left_out=True)
+        self._source.guard.check_packet(memoryview(packet))
         self.decoded += 1
         # Decoders hand a packet's time on to its frame: with its number in that place, a frame tells its packet.
         packet.pts = packet.dts = self.at - 1

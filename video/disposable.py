@@ -20,9 +20,10 @@ from typing import Protocol
 
 import numpy as np
 
+from video.bits import UnreadableError
 from video.frame_index import FrameIndex
 from video.nal_units import Bytes, H264Units, HevcUnits, NalUnits
-from video.parameter_sets import Ordering, UnreadableError, h264_ordering, hevc_ordering
+from video.parameter_sets import Ordering, h264_ordering, hevc_ordering
 
 # More pictures than this no decoder holds back.
 _MOST_REORDERED = 16

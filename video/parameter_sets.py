@@ -7,17 +7,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from video.bits import Bits, UnreadableError, at_most
+
 # Profiles of H.264 whose parameter set tells the chroma format and may hold scaling lists.
 _HIGH_PROFILES = frozenset({44, 83, 86, 100, 110, 118, 122, 128, 134, 135, 138, 139, 244})
 _EXTENDED_SAR = 255
 _MAX_POC_CYCLE, _MAX_CPB_COUNT = 255, 32
-_LONGEST_CODE = 32
 _MAX_SEQUENCE_ID = 31
 _LEAST_NUMBER_BITS, _MAX_NUMBER_BITS = 4, 12
-
-
-class UnreadableError(Exception):
-    """The bytes end too early, or hold a value that the format does not permit."""
+_MAX_BUFFERED = 16
 
 
 @dataclass(frozen=True)
@@ -55,48 +53,25 @@ class H264Sequence:
     frames_only: bool
 
 
-class Bits:
-    """Bits of a NAL unit's payload, most significant first."""
+@dataclass(frozen=True)
+class HevcSequence:
+    """What the headers of HEVC slices need of their sequence parameter set, and its promises.
 
-    def __init__(self, payload: bytes) -> None:
-        """Of a payload from which the emulation prevention bytes have not been removed yet."""
-        plain = payload.replace(b"\0\0\3", b"\0\0")
-        self._value = int.from_bytes(plain)
-        self._left = 8 * len(plain)
+    Attributes:
+        identifier: sps_seq_parameter_set_id.
+        planes: separate_colour_plane_flag.
+        count_bits: length of the picture order count in slice headers.
+        buffered: pictures that the decoder keeps, the one being decoded included, at most.
+        reordered: pictures that may precede another one in decoding and follow it in display, at most.
+        top_layer: TemporalId of the highest sub-layer.
+    """
 
-    def take(self, count: int) -> int:
-        """The next bits as a number, the format's u(n).
-
-        Raises:
-            UnreadableError: there are fewer.
-        """
-        if count > self._left:
-            raise UnreadableError
-        self._left -= count
-        return self._value >> self._left & (1 << count) - 1
-
-    def number(self) -> int:
-        """The format's ue(v), an Exp-Golomb code.
-
-        Raises:
-            UnreadableError: there is none.
-        """
-        zeros = 0
-        while not self.take(1):
-            zeros += 1
-            if zeros > _LONGEST_CODE:
-                raise UnreadableError
-        return (1 << zeros) - 1 + self.take(zeros)
-
-    def numbers(self, count: int) -> None:
-        """Passes over so many ue(v) or se(v), which are equally long."""
-        for _ in range(count):
-            self.number()
-
-    def signed(self) -> int:
-        """The format's se(v)."""
-        code = self.number()
-        return (code + 1) // 2 if code % 2 else -(code // 2)
+    identifier: int
+    planes: bool
+    count_bits: int
+    buffered: int
+    reordered: int
+    top_layer: int
 
 
 def h264_ordering(payload: bytes) -> Ordering:
@@ -129,16 +104,16 @@ def h264_sequence(payload: bytes) -> H264Sequence:
 def _h264_sequence(bits: Bits) -> H264Sequence:
     profile = bits.take(8)
     bits.take(16)
-    identifier = _at_most(bits.number(), _MAX_SEQUENCE_ID)
+    identifier = at_most(bits.number(), _MAX_SEQUENCE_ID)
     planes = profile in _HIGH_PROFILES and _pass_high_profile(bits)
-    number_bits = _at_most(bits.number(), _MAX_NUMBER_BITS) + _LEAST_NUMBER_BITS
+    number_bits = at_most(bits.number(), _MAX_NUMBER_BITS) + _LEAST_NUMBER_BITS
     counting = bits.number()
     if counting == 0:
         bits.number()
     elif counting == 1:
         bits.take(1)
         bits.numbers(2)
-        bits.numbers(_at_most(bits.number(), _MAX_POC_CYCLE))
+        bits.numbers(at_most(bits.number(), _MAX_POC_CYCLE))
     bits.number()
     gaps = bool(bits.take(1))
     bits.numbers(2)
@@ -146,29 +121,38 @@ def _h264_sequence(bits: Bits) -> H264Sequence:
 
 
 def hevc_ordering(payload: bytes) -> Ordering:
-    """Of a sequence parameter set, without its NAL unit header.
+    """Parses a sequence parameter set, without its NAL unit header.
 
     Raises:
-        UnreadableError: it is none.
+        UnreadableError: it cannot be parsed.
     """
-    bits = Bits(payload)
+    sequence = hevc_sequence(Bits(payload))
+    return Ordering(whole_frames=True, reordered=sequence.reordered, top_layer=sequence.top_layer)
+
+
+def hevc_sequence(bits: Bits) -> HevcSequence:
+    """Parses the first part of a sequence parameter set, up to what it says of buffers.
+
+    Raises:
+        UnreadableError: it cannot be parsed.
+    """
     bits.take(4)
     top = bits.take(3)
     bits.take(1)
     _pass_profile_tier_level(bits, top)
-    bits.number()
-    if bits.number() == 3:
-        bits.take(1)
+    identifier = bits.number()
+    planes = bits.number() == 3 and bool(bits.take(1))
     bits.numbers(2)
     if bits.take(1):
         bits.numbers(4)
-    bits.numbers(3)
-    reordered = 0
+    bits.numbers(2)
+    count_bits = at_most(bits.number(), _MAX_NUMBER_BITS) + _LEAST_NUMBER_BITS
+    reordered = buffered = 0
     for _ in range(top + 1 if bits.take(1) else 1):
-        bits.number()
+        buffered = max(buffered, bits.number() + 1)
         reordered = bits.number()
         bits.number()
-    return Ordering(whole_frames=True, reordered=reordered, top_layer=top)
+    return HevcSequence(identifier, planes, count_bits, at_most(buffered, _MAX_BUFFERED), reordered, top)
 
 
 def _pass_high_profile(bits: Bits) -> bool:
@@ -223,7 +207,7 @@ def _h264_reordered(bits: Bits) -> int | None:
 
 def _pass_buffering(bits: Bits) -> None:
     """Hypothetical reference decoder parameters (H.264 E.1.2)."""
-    count = _at_most(bits.number() + 1, _MAX_CPB_COUNT)
+    count = at_most(bits.number() + 1, _MAX_CPB_COUNT)
     bits.take(8)
     for _ in range(count):
         bits.numbers(2)
@@ -239,9 +223,3 @@ def _pass_profile_tier_level(bits: Bits, top: int) -> None:
         bits.take(2 * (8 - top))
     for profile, level in present:
         bits.take(88 * profile + 8 * level)
-
-
-def _at_most(value: int, most: int) -> int:
-    if value > most:
-        raise UnreadableError
-    return value

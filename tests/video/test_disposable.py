@@ -15,7 +15,8 @@ from tests.video.test_plan import make_index
 from video.decoder import Frame
 from video.disposable import Disposables, reordered
 from video.errors import VideoError
-from video.parameter_sets import UnreadableError, h264_ordering, hevc_ordering
+from video.bits import UnreadableError
+from video.parameter_sets import h264_ordering, hevc_ordering
 
 SPARED = {
     "h264": {"codec": "libx264", "x264-params": "keyint=600:bframes=3"},
