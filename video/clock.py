@@ -39,9 +39,40 @@ class Clock:
         return int(seconds / self.time_base)
 
 
+@dataclass(frozen=True)
+class OneClock:
+    """Times of pictures on one clock.
+
+    Attributes:
+        times: in decode order, units of the time base.
+        broken: they were on several clocks.
+        at_starts: each further clock began with a picture that decoding can start with: the order across the break is
+            certain.
+    """
+
+    times: NDArray[np.int64]
+    broken: bool = False
+    at_starts: bool = True
+
+
+def is_known(times: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Tells which times are there, and small enough to be computed with."""
+    return (times > -_FARTHEST) & (times < _FARTHEST)
+
+
+def without_strays(pts: NDArray[np.int64], dts: NDArray[np.int64], clock: Clock) -> NDArray[np.int64]:
+    """Marks times as unknown that lie farther from the decoding time than a clock's leap.
+
+    Where one clock follows another, a demuxer may give a picture the time of the next one.
+    """
+    known = is_known(pts) & is_known(dts)
+    stray = known & (np.abs(np.where(known, pts - dts, 0)) > clock.ticks(LEAST_LEAP_S))
+    return np.where(stray & clock.may_leap, UNKNOWN_TIME, pts)
+
+
 def continuous(
     pts: NDArray[np.int64], dts: NDArray[np.int64], starts: NDArray[np.bool_], clock: Clock
-) -> NDArray[np.int64]:
+) -> OneClock:
     """Puts the presentation times of a stream on one clock.
 
     Args:
@@ -54,10 +85,10 @@ def continuous(
         The same times, shifted from each restart or leap of the clock on so that they follow those before. Missing
         times are filled in from their neighbours, or stay unknown if all are missing.
     """
-    known = np.abs(pts) < _FARTHEST
+    known = is_known(pts)
     if not known.any():
-        return np.full_like(pts, UNKNOWN_TIME)
-    by_dts = bool((np.abs(dts[known]) < _FARTHEST).all())
+        return OneClock(np.full_like(pts, UNKNOWN_TIME))
+    by_dts = bool(is_known(dts[known]).all())
     stamps = (dts if by_dts else pts)[known]
     cuts = _cuts(stamps, starts[known], by_dts, clock)
     fixed = pts.copy()
@@ -65,7 +96,7 @@ def continuous(
         fixed[known] = _joined(pts[known], stamps, starts[known], cuts)
     if not known.all():
         fixed = _filled(fixed, known)
-    return fixed
+    return OneClock(fixed, broken=len(cuts) > 0, at_starts=bool(starts[known][cuts].all()))
 
 
 def _cuts(

@@ -13,6 +13,7 @@ from av.video.stream import VideoStream
 from video.disposable import Disposables
 from video.errors import FOREIGN_ERRORS
 from video.frame_index import UNKNOWN_TIME, FrameIndex
+from video.picture_headers import header_reader
 from video.source import Source
 
 # PyAV trips over the first packet of a stream that a damaged file announces midway.
@@ -81,6 +82,7 @@ class Cursor:
         context = source.stream.codec_context
         self._disposables = Disposables(source.codec, bytes(context.extradata or b""), index)
         self._pending: av.Packet[VideoStream] | None = None
+        self._headers = header_reader(source.codec, bytes(context.extradata or b""))
         self.at = 0
         self.decoded = 0
         self.drained = False
@@ -133,6 +135,13 @@ class Cursor:
             if next(self._packets, None) is None:
                 return
 
+    def is_at_start(self) -> bool:
+        """Whether decoding can start with the packet that comes next. A container's index may promise it wrongly."""
+        if self._pending is None:
+            self._pending = next(self._packets, None)
+        packet = self._pending
+        return packet is None or not self.at or self._headers.read(memoryview(packet), marked=True).starts
+
     def _seek_times(self, number: int) -> list[int]:
         """Where to seek for a packet, one after the other: demuxers differ in which time they look for."""
         index = self._index
@@ -160,7 +169,7 @@ class Cursor:
 
     def _is_recognisable(self, number: int) -> bool:
         """Whether the packet can be told from every other one after a seek."""
-        if not self._index.ordered:
+        if not self._index.seekable:
             return False
         return self._only_packet(int(self._index.pts[number]), int(self._index.sizes[number])) == number
 

@@ -152,6 +152,9 @@ class FrameStream:
                 self._collector.take(self._cursor.drain().frames, self._cursor.at)
             self._cursor.goto(stretch.start)
             self._collector.begin(stretch.start)
+            if not self._rescanned and not self._cursor.is_at_start():
+                self._scan_from_start()
+                return
         packet = self._cursor.at
         step = self._cursor.step(spare=self._sparing and packet not in self._needed_packets)
         if step.failed:
@@ -170,6 +173,10 @@ class FrameStream:
         """Scans from the start for what is missing, once, if the present visit began at a key frame that is none."""
         if self._rescanned or not self._collector.began_too_late(index):
             return False
+        return self._scan_from_start()
+
+    def _scan_from_start(self) -> bool:
+        """Replaces the plan by a scan for all that is missing; false if not one packet more may be decoded."""
         self._rescanned = True
         self._sparing = False
         left = self._video.index.packets - self._cursor.decoded

@@ -11,7 +11,7 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
-from video.clock import UNKNOWN_TIME, Clock, continuous, display_times
+from video.clock import UNKNOWN_TIME, Clock, OneClock, continuous, display_times, is_known, without_strays
 
 __all__ = ["UNKNOWN_TIME", "FrameIndex", "PacketTable", "StreamTraits", "build_index"]
 
@@ -26,6 +26,8 @@ class FrameIndex:
     Attributes:
         ordered: whether it is known which packet shows which frame. If not, frames can only be counted as they come
             out of the decoder, and ``order`` and ``frame_of`` are in decode order.
+        seekable: whether the container can be asked for a time. It cannot where one clock follows another and the
+            demuxer does not expect that; then the file is read up to the packet.
         pts: presentation time of each packet as the container gives it, units of the stream's time base; or
             ``UNKNOWN_TIME``. Not necessarily unique, nor on one clock.
         dts: decoding time, likewise.
@@ -40,6 +42,7 @@ class FrameIndex:
     """
 
     ordered: bool
+    seekable: bool
     pts: NDArray[np.int64]
     dts: NDArray[np.int64]
     sizes: NDArray[np.int64]
@@ -70,6 +73,7 @@ class StreamTraits:
         extradata: the decoder's configuration, from the container; may be empty.
         reorders: the decoder announces that it gives pictures in another order than that of the packets.
         guesses_pts: the container stores decoding times only; FFmpeg guesses the others.
+        guesses_dts: the container stores presentation times only; FFmpeg guesses the others.
         clock_may_leap: in this container a leap of the clock means another clock, not a pause.
     """
 
@@ -78,6 +82,7 @@ class StreamTraits:
     extradata: bytes = b""
     reorders: bool = False
     guesses_pts: bool = False
+    guesses_dts: bool = False
     clock_may_leap: bool = False
 
     @property
@@ -118,13 +123,17 @@ def build_index(table: PacketTable, traits: StreamTraits) -> FrameIndex:
     last = shown[len(pictures) - 1 - np.unique(pictures[::-1], return_index=True)[1]]
     starts = np.isin(first, table.keys)
     clock = Clock(traits.time_base, traits.clock_may_leap)
-    pts = continuous(_of_pictures(table.pts, first, last), _of_pictures(table.dts, first, last), starts, clock)
-    rank = _ranks(table, first, pts, traits)
-    times = pts
-    if (pts == UNKNOWN_TIME).all() or (table.anchors is not None and rank is not None and _contradicts(rank, pts)):
+    dts = _of_pictures(table.dts, first, last)
+    given = without_strays(_of_pictures(table.pts, first, last), dts, clock)
+    guessed = traits.guesses_dts and traits.reorders
+    shown_at = continuous(given, np.full_like(dts, UNKNOWN_TIME) if guessed else dts, starts, clock)
+    rank = _ranks(given, dts, shown_at, table.anchors, traits)
+    seekable = rank is not None and (traits.clock_may_leap or not shown_at.broken)
+    times = shown_at.times
+    if not is_known(times).any() or (table.anchors is not None and rank is not None and _contradicts(rank, times)):
         # The container tells decoding times only; presentation times are guessed from them, or are not there.
-        times = continuous(table.dts[first], table.dts[first], starts, clock)
-    return _assemble(table, last, rank, display_times(times), traits.time_base)
+        times = continuous(dts, dts, starts, clock).times
+    return _assemble(table, last, rank, display_times(times), traits.time_base, seekable)
 
 
 def _assemble(
@@ -133,6 +142,7 @@ def _assemble(
     rank: NDArray[np.int64] | None,
     ticks: NDArray[np.float64] | None,
     time_base: Fraction,
+    seekable: bool,
 ) -> FrameIndex:
     ranks = np.arange(len(last)) if rank is None else rank
     order = np.empty(len(last), dtype=np.int64)
@@ -142,11 +152,13 @@ def _assemble(
     if ticks is not None:
         times_s = (ticks - ticks[0]) * time_base.numerator / time_base.denominator
         span = float(ticks[-1] - ticks[0])
-        final = int(table.durations[frame_of == len(last) - 1].sum())
-        stay = final or (round(span / (len(ticks) - 1)) if len(ticks) > 1 else 0)
+        final = table.durations[frame_of == len(last) - 1]
+        # Fields are given half a frame's duration, or all of it.
+        stay = (int(final[0]) if len(final) == 1 else 0) or (round(span / (len(ticks) - 1)) if len(ticks) > 1 else 0)
         seconds = float((Fraction(span) + stay) * time_base)
     return FrameIndex(
         ordered=rank is not None,
+        seekable=seekable,
         pts=table.pts,
         dts=table.dts,
         sizes=table.sizes,
@@ -166,20 +178,34 @@ def _of_pictures(
 
 
 def _ranks(
-    table: PacketTable, first: NDArray[np.int64], pts: NDArray[np.int64], traits: StreamTraits
+    given: NDArray[np.int64],
+    dts: NDArray[np.int64],
+    shown_at: OneClock,
+    anchors: NDArray[np.bool_] | None,
+    traits: StreamTraits,
 ) -> NDArray[np.int64] | None:
-    """The place of each picture in presentation order; ``None`` if it cannot be told without decoding."""
-    given = table.pts[first]
-    complete = bool((given != UNKNOWN_TIME).all())
+    """The place of each picture in presentation order; ``None`` if it cannot be told without decoding.
+
+    Args:
+        given: presentation times as the container gives them.
+        dts: decoding times, likewise.
+        shown_at: presentation times on one clock.
+        anchors: as `PacketTable` has them.
+        traits: of the stream.
+    """
+    pts = shown_at.times
+    complete = bool(is_known(given).all())
     distinct = complete and len(np.unique(pts)) == len(pts)
-    backwards = bool((np.diff(pts[given != UNKNOWN_TIME]) < 0).any())
-    if table.anchors is not None and (traits.reorders or backwards or not complete):
-        return _by_anchors(table.anchors)
+    backwards = bool((np.diff(pts[is_known(given)]) < 0).any())
+    if anchors is not None and (traits.reorders or backwards or not complete):
+        return _by_anchors(anchors)
+    if traits.reorders and not shown_at.at_starts:
+        return None
     if backwards:
         return np.argsort(np.argsort(pts, kind="stable"), kind="stable") if distinct else None
-    # Where the times never differ, the container may not be able to tell them apart.
-    one_time = bool((given == table.dts[first]).all())
-    ambiguous = not distinct or (len(pts) > 2 and (one_time or traits.guesses_pts))
+    # Where one time is all that the container tells, it may be that of decoding, whatever it is called.
+    one_time = traits.guesses_pts or traits.guesses_dts or bool((given == dts).all())
+    ambiguous = not distinct or (len(pts) > 2 and one_time)
     if (traits.reorders and ambiguous) or (traits.may_reorder and not complete):
         return None
     return np.arange(len(pts))

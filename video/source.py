@@ -104,6 +104,7 @@ class Source:
             extradata=bytes(context.extradata or b""),
             reorders=context.reorder_depth > 0,
             guesses_pts=demuxer in _DECODING_TIMES_ONLY or embeds_avi,
+            guesses_dts=demuxer == "matroska" and not embeds_avi,
             clock_may_leap=demuxer in _CLOCKS_LEAP,
         )
 

@@ -31,6 +31,7 @@ def make_index(groups: Sequence[tuple[int, int]], *, ordered: bool = True) -> Fr
     times = np.array(pts, dtype=np.int64)
     return FrameIndex(
         ordered=ordered,
+        seekable=ordered,
         pts=times,
         dts=np.arange(len(pts), dtype=np.int64),
         sizes=np.ones(len(pts), dtype=np.int64),
