@@ -70,9 +70,7 @@ def without_strays(pts: NDArray[np.int64], dts: NDArray[np.int64], clock: Clock)
     return np.where(stray & clock.may_leap, UNKNOWN_TIME, pts)
 
 
-def continuous(
-    pts: NDArray[np.int64], dts: NDArray[np.int64], starts: NDArray[np.bool_], clock: Clock
-) -> OneClock:
+def continuous(pts: NDArray[np.int64], dts: NDArray[np.int64], starts: NDArray[np.bool_], clock: Clock) -> OneClock:
     """Puts the presentation times of a stream on one clock.
 
     Args:
@@ -99,9 +97,7 @@ def continuous(
     return OneClock(fixed, broken=len(cuts) > 0, at_starts=bool(starts[known][cuts].all()))
 
 
-def _cuts(
-    stamps: NDArray[np.int64], starts: NDArray[np.bool_], by_dts: bool, clock: Clock
-) -> NDArray[np.int64]:
+def _cuts(stamps: NDArray[np.int64], starts: NDArray[np.bool_], by_dts: bool, clock: Clock) -> NDArray[np.int64]:
     """Pictures with which another clock begins."""
     steps = np.diff(stamps)
     step = median_step(steps)
@@ -127,11 +123,8 @@ def _joined(
     latest, stamp = int(pts[: cuts[0]].max()), int(stamps[cuts[0] - 1])
     for begin, end in zip(cuts, [*cuts[1:], len(pts)], strict=True):
         piece = pts[begin:end]
-        if starts[begin]:
-            # No picture of this piece is shown before one of the pieces before.
-            shift = latest + step - int(piece.min())
-        else:
-            shift = stamp + step - int(stamps[begin])
+        # No picture of a piece that decoding can start with is shown before one of the pieces before.
+        shift = step + (latest - int(piece.min()) if starts[begin] else stamp - int(stamps[begin]))
         if abs(shift) > _FARTHEST or abs(int(piece.max()) + shift) > _FARTHEST:
             return pts
         fixed[begin:end] = piece + shift
@@ -181,4 +174,4 @@ def display_times(times: NDArray[np.int64]) -> NDArray[np.float64] | None:
     begins = np.cumsum(counts) - counts
     pace = np.minimum(gaps / counts, step)
     within = np.arange(len(ordered)) - np.repeat(begins, counts)
-    return ticks + within * np.repeat(pace, counts)
+    return np.asarray(ticks + within * np.repeat(pace, counts), dtype=np.float64)

@@ -182,7 +182,7 @@ class Cursor:
         if pts == UNKNOWN_TIME:
             return None
         start = int(np.searchsorted(self._times, pts))
-        found = []
+        found: list[int] = []
         for place in range(start, min(start + _MOST_ALIKE, len(self._times))):
             if self._times[place] != pts:
                 return found[0] if len(found) == 1 else None

@@ -71,6 +71,7 @@ class StreamTraits:
         time_base: seconds per unit of its times.
         codec: FFmpeg's name of the format.
         extradata: the decoder's configuration, from the container; may be empty.
+        may_be_encrypted: the container can say so of a packet.
         reorders: the decoder announces that it gives pictures in another order than that of the packets.
         guesses_pts: the container stores decoding times only; FFmpeg guesses the others.
         guesses_dts: the container stores presentation times only; FFmpeg guesses the others.
@@ -80,6 +81,7 @@ class StreamTraits:
     time_base: Fraction
     codec: str = ""
     extradata: bytes = b""
+    may_be_encrypted: bool = True
     reorders: bool = False
     guesses_pts: bool = False
     guesses_dts: bool = False
@@ -170,9 +172,7 @@ def _assemble(
     )
 
 
-def _of_pictures(
-    times: NDArray[np.int64], first: NDArray[np.int64], last: NDArray[np.int64]
-) -> NDArray[np.int64]:
+def _of_pictures(times: NDArray[np.int64], first: NDArray[np.int64], last: NDArray[np.int64]) -> NDArray[np.int64]:
     """The time of each picture's first packet, or of its last one where the first has none."""
     return np.where(times[first] == UNKNOWN_TIME, times[last], times[first])
 

@@ -5,6 +5,7 @@ ITU-T H.264: slice headers 7.3.3, recovery points D.2.8, complementary field pai
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -64,10 +65,8 @@ class H264Pictures:
         self._sequences: dict[int, H264Sequence] = {}
         self._sequence_of: dict[int, int] = {}
         self._open: _Field | None = None
-        try:
+        with contextlib.suppress(IndexError):
             self._learn(self._units.configure(extradata))
-        except IndexError:
-            pass
 
     def read(self, packet: Bytes) -> H264Packet:
         """Reads a packet. Where it cannot be parsed, the container's mark is taken for granted."""

@@ -6,6 +6,7 @@ slice header lists, and makes up those that are missing. The promise bounds memo
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 
 from video.bits import Bits, UnreadableError, at_most
@@ -49,11 +50,9 @@ class HevcReferences:
         self._units = HevcUnits()
         self._sequences: dict[int, _Sequence] = {}
         self._pictures: dict[int, _Picture] = {}
-        try:
+        with contextlib.suppress(IndexError, UnreadableError, KeyError):
             for unit in self._units.configure(extradata):
                 self._read(unit)
-        except (IndexError, UnreadableError, KeyError):
-            pass
 
     def read(self, packet: Bytes) -> int:
         """Returns the most pictures that a slice of the packet refers to, now or later; the packet's own not counted.
@@ -148,9 +147,7 @@ def _sequence(bits: Bits) -> _Sequence:
     return _Sequence(head, sets, long_term, known)
 
 
-def _reference_set(
-    bits: Bits, sets: tuple[tuple[int, ...], ...], number: int, *, last: bool = True
-) -> tuple[int, ...]:
+def _reference_set(bits: Bits, sets: tuple[tuple[int, ...], ...], number: int, *, last: bool = True) -> tuple[int, ...]:
     """A short-term reference picture set, as distances in picture order count: the nearest before, then after.
 
     Args:
@@ -163,13 +160,10 @@ def _reference_set(
         back = at_most(bits.number(), number - 1) + 1 if last else 1
         sign = bits.take(1)
         shift = (1 - 2 * sign) * (bits.number() + 1)
-        distances = []
-        for distance in (*sets[number - back], 0):
-            if bits.take(1) or bits.take(1):
-                distances.append(distance + shift)
-        return _sorted(distances)
+        # used_by_curr_pic_flag, or else use_delta_flag
+        return _sorted([each + shift for each in (*sets[number - back], 0) if bits.take(1) or bits.take(1)])
     before, after = at_most(bits.number(), _MAX_REFERENCES), at_most(bits.number(), _MAX_REFERENCES)
-    distances = []
+    distances: list[int] = []
     for count, direction in ((before, -1), (after, 1)):
         distance = 0
         for _ in range(count):

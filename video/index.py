@@ -81,9 +81,7 @@ class _Stopwatch:
             self.elapsed += step
 
 
-def read_index(
-    packets: Iterable[av.Packet[VideoStream]], traits: StreamTraits, limits: MediaLimits
-) -> FrameIndex:
+def read_index(packets: Iterable[av.Packet[VideoStream]], traits: StreamTraits, limits: MediaLimits) -> FrameIndex:
     """Reads all packets of a stream, from its start, and keeps only what describes them.
 
     Raises:
@@ -99,7 +97,7 @@ def read_index(
     for number, packet in enumerate(packets):
         if number >= limits.max_frames:
             raise TooLong(f"the video has more than {limits.max_frames} frames, the most permitted")
-        if packet.has_sidedata("encryption_info"):
+        if traits.may_be_encrypted and packet.has_sidedata("encryption_info"):
             raise Undecodable("the video is encrypted; only videos without encryption can be read")
         columns.add(packet, headers.read(memoryview(packet), packet.is_keyframe))
         stopwatch.see(packet)

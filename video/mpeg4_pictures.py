@@ -15,7 +15,7 @@ from video.bits import Bits, UnreadableError
 _PICTURE = b"\x00\x00\x01\xb6"
 _LAYER = re.compile(rb"\x00\x00\x01[\x20-\x2f]")
 _PACKED = re.compile(rb"DivX\d+(?:Build|b)\d+p")
-_I, _P, _B, _SPRITE = 0, 1, 2, 3
+_I, _B = 0, 2
 # An empty picture takes a few bytes; FFmpeg takes none for empty that is longer than this.
 _MOST_BYTES_OF_EMPTY = 19
 _HEAD_BYTES = 64
@@ -37,6 +37,10 @@ class Mpeg4Picture:
     coded: bool
 
 
+_CODED = tuple(Mpeg4Picture(intra=kind == _I, bidirectional=kind == _B, coded=True) for kind in range(4))
+_EMPTY = Mpeg4Picture(intra=False, bidirectional=False, coded=False)
+
+
 class Mpeg4Pictures:
     """Reads the packets of one stream in decode order."""
 
@@ -55,14 +59,14 @@ class Mpeg4Pictures:
         kept, self._kept = self._kept, None
         if kept is not None:
             self._keep(packet, at)
-            return Mpeg4Picture(intra=kept == _I, bidirectional=kept == _B, coded=True)
+            return _CODED[kept]
         if not 0 <= at < len(packet) - len(_PICTURE):
             return None
         kind = packet[at + 4] >> 6
         if self._packed:
             self._keep(packet, packet.find(_PICTURE, at + 4))
         empty = len(packet) - at <= _MOST_BYTES_OF_EMPTY and self._is_empty(packet[at + 4 :])
-        return Mpeg4Picture(intra=kind == _I, bidirectional=kind == _B, coded=not empty)
+        return _EMPTY if empty else _CODED[kind]
 
     def _keep(self, packet: bytes, at: int) -> None:
         """The picture at this place is decoded in place of the next packet, unless it is empty."""

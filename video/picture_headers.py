@@ -7,6 +7,7 @@ of the pictures tell better. Only the first bytes of a packet are looked at, and
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -38,6 +39,11 @@ class PictureHeader:
 
 _PLAIN = PictureHeader(starts=False)
 _START = PictureHeader(starts=True)
+_SECOND_FIELD = PictureHeader(starts=False, second_field=True)
+_HIDDEN = PictureHeader(starts=False, shown=False)
+_ANCHOR = PictureHeader(starts=False, anchor=True)
+_STARTING_ANCHOR = PictureHeader(starts=True, anchor=True)
+_B_PICTURE = PictureHeader(starts=False, anchor=False)
 
 
 class HeaderReader(Protocol):
@@ -80,7 +86,7 @@ class _H264:
             return _PLAIN
         seen = self._pictures.read(packet)
         if seen.second_field:
-            return PictureHeader(starts=False, second_field=True)
+            return _SECOND_FIELD
         return _START if marked and seen.starts else _PLAIN
 
 
@@ -89,10 +95,8 @@ class _Hevc:
 
     def __init__(self, extradata: bytes) -> None:
         self._units = HevcUnits()
-        try:
+        with contextlib.suppress(IndexError):
             self._units.configure(extradata)
-        except IndexError:
-            pass
 
     def read(self, packet: Bytes, marked: bool) -> PictureHeader:
         if not marked:
@@ -111,7 +115,9 @@ class _Mpeg12:
         if not 0 <= at < len(data) - 5:
             return _START if marked else _PLAIN
         kind = data[at + 5] >> 3 & 7
-        return PictureHeader(starts=marked and kind == _MPEG_I, anchor=kind != _MPEG_B)
+        if kind == _MPEG_B:
+            return _B_PICTURE
+        return _STARTING_ANCHOR if marked and kind == _MPEG_I else _ANCHOR
 
 
 class _Mpeg4:
@@ -122,14 +128,20 @@ class _Mpeg4:
         picture = self._pictures.read(bytes(packet))
         if picture is None:
             return _START if marked else _PLAIN
-        return PictureHeader(starts=marked and picture.intra, shown=picture.coded, anchor=not picture.bidirectional)
+        if not picture.coded:
+            return _HIDDEN
+        if picture.bidirectional:
+            return _B_PICTURE
+        return _STARTING_ANCHOR if marked and picture.intra else _ANCHOR
 
 
 class _Vp8:
     """The frame tag (RFC 6386 9.1). Matroska stores pictures that are only referred to as packets of their own."""
 
     def read(self, packet: Bytes, marked: bool) -> PictureHeader:
-        return PictureHeader(starts=marked and not packet[0] & 1, shown=bool(packet[0] >> 4 & 1))
+        if not packet[0] >> 4 & 1:
+            return _HIDDEN
+        return _START if marked and not packet[0] & 1 else _PLAIN
 
 
 class _Vp9:

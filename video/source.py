@@ -25,6 +25,7 @@ from video.sniff import HEAD_BYTES, demuxer_of, sniff
 _DECODERS = {"av1": "libdav1d", "flv1": "flv"}
 # Containers of broadcasts and recorders, in which another clock may begin midway.
 _CLOCKS_LEAP = frozenset({"mpegts", "mpeg", "flv", "ogg"})
+_TELL_ENCRYPTION = frozenset({"mov", "matroska"})
 # Containers without presentation times, and one that embeds them.
 _DECODING_TIMES_ONLY = frozenset({"avi", "asf"})
 _NO_TAG = "\0\0\0\0"
@@ -102,6 +103,7 @@ class Source:
             time_base=self.stream.time_base,
             codec=self.codec,
             extradata=bytes(context.extradata or b""),
+            may_be_encrypted=demuxer in _TELL_ENCRYPTION,
             reorders=context.reorder_depth > 0,
             guesses_pts=demuxer in _DECODING_TIMES_ONLY or embeds_avi,
             guesses_dts=demuxer == "matroska" and not embeds_avi,
@@ -160,7 +162,8 @@ class Source:
         if self.codec not in self._limits.codecs:
             if len(streams) > 1 and self._is_silent(self.stream):
                 self._silent.add(self.stream.index)
-                return self.restart()
+                self.restart()
+                return
             raise UnsupportedMedia(
                 f"the codec {self.codec} is not permitted; permitted are {', '.join(self._limits.codecs)}"
             )

@@ -9,6 +9,7 @@ from typing import Final, Literal
 
 import av
 import numpy as np
+from av.sidedata.sidedata import SideData
 from av.video.reformatter import Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
@@ -101,7 +102,7 @@ def orientation_of(matrix: Sequence[int]) -> Orientation:
 def orientation(frame: av.VideoFrame) -> Orientation:
     """How a decoded frame must be displayed, by its display matrix; upright if it has none."""
     data = frame.side_data.get("DISPLAYMATRIX")
-    if data is None:
+    if not isinstance(data, SideData):
         return Orientation()
     return orientation_of(np.frombuffer(bytes(data), dtype=np.int32, count=9).tolist())
 

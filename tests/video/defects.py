@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -83,3 +84,12 @@ def joined(parts: Sequence[bytes], container: str) -> bytes:
     """Files written one behind the other, as recorders and ``cat`` do."""
     head = FLV_HEADER_BYTES if container == "flv" else 0
     return b"".join([parts[0], *(part[head:] for part in parts[1:])])
+
+
+def with_display_matrix(clip: bytes, matrix: Sequence[int]) -> bytes:
+    """An MP4 or MOV file whose only track is displayed by this matrix: a, b, c, d of it, whole numbers."""
+    a, b, c, d = matrix
+    rows = (a << 16, b << 16, 0, c << 16, d << 16, 0, 0, 0, 1 << 30)
+    head = clip.index(b"tkhd")
+    at = head + (56 if clip[head + 4] else 44)
+    return clip[:at] + struct.pack(">9i", *rows) + clip[at + 36 :]

@@ -101,9 +101,7 @@ def field_stream(
     return pictures
 
 
-def mux_fields(
-    pictures: Sequence[Picture], container: str, *, together: bool = False
-) -> bytes:
+def mux_fields(pictures: Sequence[Picture], container: str, *, together: bool = False) -> bytes:
     """Stores coded pictures in a container.
 
     Args:

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from tests.conftest import ROOT
 from tests.video.clips import FIXTURES, claim_key_frames, make_clip, number_of, order_16, read_frames
 from tests.video.test_plan import make_index
+from video.bits import UnreadableError
 from video.decoder import Frame
 from video.disposable import Disposables, reordered
 from video.errors import VideoError
-from video.bits import UnreadableError
 from video.parameter_sets import h264_ordering, hevc_ordering
 
 SPARED = {

@@ -12,13 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.video.clips import FIXTURES, GEOMETRY, make_clip, moov_first, number_of, order_16, read_frames
-from video.mp4_index import announced_index
 from video.cursor import Packets
 from video.decoder import FrameStream
 from video.errors import TooLong, TooManyPixels, VideoError
 from video.frame_index import FrameIndex
 from video.index import read_index
 from video.limits import MediaLimits
+from video.mp4_index import announced_index
 from video.probe import open_video
 from video.source import Source
 

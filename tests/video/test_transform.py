@@ -56,7 +56,9 @@ def test_a_frame_is_resized_and_cropped_as_in_training(expected: dict[str, Any])
 def test_a_rotated_frame_equals_the_rotated_picture(rotation: int) -> None:
     image = make_image("image320x240", 320, 240)
     upright = np.rot90(image, k=-rotation // 90)
-    assert difference(Resizer(256, 224)(as_frame(image), Orientation(rotation)), pillow_crop(upright)) <= MEAN_GREY_LEVELS
+    assert (
+        difference(Resizer(256, 224)(as_frame(image), Orientation(rotation)), pillow_crop(upright)) <= MEAN_GREY_LEVELS
+    )
 
 
 @pytest.mark.parametrize("size", [(8192, 16), (16, 8192), (1280, 64), (40, 1001)])
