@@ -120,11 +120,13 @@ def _joined(
     """The pieces between the cuts, one after the other."""
     fixed = pts.copy()
     step = median_step(np.concatenate([np.diff(np.sort(piece)) for piece in np.split(pts, cuts)]))
+    pace = median_step(np.diff(stamps))
     latest, stamp = int(pts[: cuts[0]].max()), int(stamps[cuts[0] - 1])
     for begin, end in zip(cuts, [*cuts[1:], len(pts)], strict=True):
         piece = pts[begin:end]
         # No picture of a piece that decoding can start with is shown before one of the pieces before.
-        shift = step + (latest - int(piece.min()) if starts[begin] else stamp - int(stamps[begin]))
+        due, found = (latest + step, piece.min()) if starts[begin] else (stamp + pace, stamps[begin])
+        shift = due - int(found)
         if abs(shift) > _FARTHEST or abs(int(piece.max()) + shift) > _FARTHEST:
             return pts
         fixed[begin:end] = piece + shift

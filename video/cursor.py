@@ -82,7 +82,7 @@ class Cursor:
         context = source.stream.codec_context
         self._disposables = Disposables(source.codec, bytes(context.extradata or b""), index)
         self._pending: av.Packet[VideoStream] | None = None
-        self._headers = header_reader(source.codec, bytes(context.extradata or b""))
+        self._extradata = bytes(context.extradata or b"")
         self.at = 0
         self.decoded = 0
         self.drained = False
@@ -140,7 +140,9 @@ class Cursor:
         if self._pending is None:
             self._pending = next(self._packets, None)
         packet = self._pending
-        return packet is None or not self.at or self._headers.read(memoryview(packet), marked=True).starts
+        if packet is None or not self.at:
+            return True
+        return header_reader(self._source.codec, self._extradata).read(memoryview(packet), marked=True).starts
 
     def _seek_times(self, number: int) -> list[int]:
         """Where to seek for a packet, one after the other: demuxers differ in which time they look for."""

@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.video.clips import FIXTURES, GEOMETRY, claim_key_frames, make_clip, number_of, order_16, read_frames
+from tests.video.defects import with_display_matrix
 from video.cursor import Cursor
 from video.decoder import FrameStream
 from video.errors import TooManyPixels, Undecodable
@@ -102,6 +103,17 @@ def test_frames_are_turned_as_they_are_displayed(rotation: int) -> None:
     assert video.info.rotation == (360 - rotation) % 360
     assert (video.info.width, video.info.height) == ((128, 64) if rotation == 180 else (64, 128))
     assert np.array_equal(frames[0].pixels, np.rot90(upright, k=rotation // 90))
+
+
+@pytest.mark.parametrize("rotation", [0, 90, 180, 270])
+@pytest.mark.parametrize("container", ["mp4", "mov"])
+def test_frames_are_mirrored_as_they_are_displayed(container: str, rotation: int) -> None:
+    upright = read_frames(make_clip(1, size=(128, 64)), geometry=Geometry(64, 64))[0][0].pixels
+    a, b = {0: (1, 0), 90: (0, 1), 180: (-1, 0), 270: (0, -1)}[rotation]
+    clip = with_display_matrix(make_clip(1, container=container, size=(128, 64)), (-a, b, b, a))
+    frames, _, video = read_frames(clip, geometry=Geometry(64, 64))
+    assert video.info.rotation == rotation
+    assert np.array_equal(frames[0].pixels, np.rot90(upright, k=-rotation // 90)[:, ::-1])
 
 
 def test_a_rotated_file_equals_its_upright_twin_turned() -> None:
