@@ -15,8 +15,8 @@ from pydantic import DirectoryPath, Field, SecretStr, ValidationError, field_val
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from bundle.manifest import Precision
-from service.cores import usable_cores
-from service.keys import check_key
+from service.cpu import usable_cores
+from video.formats import check_codecs, check_containers
 from video.limits import CODECS, CONTAINERS, MediaLimits
 
 ENV_PREFIX = "ADAFOCUS_"
@@ -25,6 +25,17 @@ _ORIGIN = re.compile(r"https?://[A-Za-z0-9.\-\[\]:]+")
 
 Names = Annotated[tuple[str, ...], NoDecode]
 Keys = Annotated[tuple[SecretStr, ...], NoDecode]
+
+
+def check_key(key: str) -> str:
+    """The key, if it can be sent in a header.
+
+    Raises:
+        ValueError: it cannot.
+    """
+    if not key or not key.isascii() or not key.isprintable() or key != key.strip():
+        raise ValueError("a key is printable ASCII without spaces at its ends")
+    return key
 
 
 def default_decode_workers() -> int:
@@ -126,6 +137,18 @@ class Settings(BaseSettings):
         if not parts:  # a key list that holds nothing must not open the door
             raise ValueError("a list that is set names at least one")
         return parts
+
+    @field_validator("codecs")
+    @classmethod
+    def _are_codecs(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        check_codecs(names)
+        return names
+
+    @field_validator("containers")
+    @classmethod
+    def _are_containers(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        check_containers(names)
+        return names
 
     @field_validator("api_keys")
     @classmethod
