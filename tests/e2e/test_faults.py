@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cli.main import main
-from service.schemas import Classification
+from service.schemas.classify import Classification
 from tests.service.server import make_settings, serving
 from tests.video.clips import FIXTURES, make_clip
 from tests.video.defects import joined, remux, shifted, with_display_matrix, with_equal_times, with_streams
