@@ -10,19 +10,19 @@ class UnreadableError(Exception):
 
 
 class Bits:
-    """Bits of a NAL unit's payload, most significant first."""
+    """Reads the bits of a payload, most significant first."""
 
     def __init__(self, payload: bytes) -> None:
-        """Of a payload from which the emulation prevention bytes have not been removed yet."""
+        """Prepares for a payload that still holds its emulation prevention bytes."""
         plain = payload.replace(b"\0\0\3", b"\0\0")
         self._value = int.from_bytes(plain)
         self._left = 8 * len(plain)
 
     def take(self, count: int) -> int:
-        """The next bits as a number, the format's u(n).
+        """Reads u(n): the next bits as a number.
 
         Raises:
-            UnreadableError: there are fewer.
+            UnreadableError: fewer bits are left.
         """
         if count > self._left:
             raise UnreadableError
@@ -30,10 +30,10 @@ class Bits:
         return self._value >> self._left & (1 << count) - 1
 
     def number(self) -> int:
-        """The format's ue(v), an Exp-Golomb code.
+        """Reads ue(v): an Exp-Golomb code.
 
         Raises:
-            UnreadableError: there is none.
+            UnreadableError: the code is too long, or cut.
         """
         zeros = 0
         while not self.take(1):
@@ -43,12 +43,12 @@ class Bits:
         return (1 << zeros) - 1 + self.take(zeros)
 
     def numbers(self, count: int) -> None:
-        """Passes over so many ue(v) or se(v), which are equally long."""
+        """Skips so many codes, either ue(v) or se(v)."""
         for _ in range(count):
             self.number()
 
     def signed(self) -> int:
-        """The format's se(v)."""
+        """Reads se(v)."""
         code = self.number()
         return (code + 1) // 2 if code % 2 else -(code // 2)
 

@@ -1,14 +1,14 @@
-"""Which packets hold pictures that no other picture needs: they may stay undecoded, if nobody wants to see them.
+"""Finds packets whose pictures no other picture refers to: they need not be decoded if nobody wants them.
 
 H.264 marks such pictures in each of their NAL units (nal_ref_idc 0), HEVC by their type (sub-layer non-reference, in
-the highest sub-layer). The mark is believed only where leaving the picture out cannot show in any other one that
-comes out of the decoder:
+the highest sub-layer). The mark is used only if omitting the picture cannot change any other one that the decoder
+returns:
 
 - the packet holds nothing else: no parameter set, no message to the decoder;
-- every sequence parameter set seen so far is understood, knows frames only (two fields may share a frame, and a
-  packet), permits no gaps in its numbering, and promises how far pictures are reordered; and
-- by the times in the container's index the promise is kept. A decoder that finds it broken waits longer before it
-  shows a picture, and which pictures it then loses depends on all that it was given.
+- every sequence parameter set so far can be parsed, permits frames only (two fields may share a frame, and a packet),
+  permits no gaps in the numbering of frames, and promises how far pictures are reordered; and
+- the times in the container's index keep that promise. A decoder that finds it broken delays its output, and which
+  pictures it then loses depends on all that it decoded.
 
 Everything else is decoded.
 """
@@ -25,20 +25,20 @@ from video.frame_index import FrameIndex
 from video.nal_units import Bytes, H264Units, HevcUnits, NalUnits
 from video.parameter_sets import Ordering, h264_ordering, hevc_ordering
 
-# More pictures than this no decoder holds back.
+# No decoder delays its output by more pictures.
 _MOST_REORDERED = 16
 
 
 class Disposables:
-    """Tells of each packet, given in the order in which they are read, whether it may be left out."""
+    """Tells of each packet, in the order in which they are read, whether it may be left out."""
 
     def __init__(self, codec: str, extradata: bytes, index: FrameIndex) -> None:
-        """For a stream.
+        """Prepares for a stream.
 
         Args:
             codec: FFmpeg's name of the format.
             extradata: the decoder's configuration, from the container; may be empty.
-            index: of its packets.
+            index: its packets.
         """
         formats: dict[str, type[_H264] | type[_Hevc]] = {"h264": _H264, "hevc": _Hevc}
         self._format: _Format | None = formats[codec]() if codec in formats else None
@@ -50,7 +50,7 @@ class Disposables:
             self._configure(extradata)
 
     def may_leave_out(self, packet: Bytes) -> bool:
-        """Whether the packet's pictures are needed by no other; what else it tells is learnt from it."""
+        """Tells whether no other picture refers to the packet's; also learns from its parameter sets."""
         format_ = self._format
         if format_ is None:
             return False
@@ -72,7 +72,7 @@ class Disposables:
             self._format = None
 
     def _learn(self, unit: bytes) -> None:
-        """Takes in a sequence parameter set; one that does not permit it ends all leaving out for good."""
+        """Reads a sequence parameter set; after one that does not permit it, no packet is left out any more."""
         format_, kept = self._format, self._reordered
         if format_ is None or kept is None:
             return
@@ -87,13 +87,13 @@ class Disposables:
 
 
 def reordered(index: FrameIndex) -> int | None:
-    """How many packets precede another one in decoding and follow it in display, at most; None if unknown. Pure."""
+    """Returns how many packets at most precede another one in decoding and follow it in display; None if unknown."""
     count = index.packets
     if not index.ordered or index.frames != count:
         return None
     rank = np.empty(count, dtype=np.int64)
     rank[index.order] = np.arange(count)
-    # No packet may precede by more than so many places one that is displayed earlier: the count below is then whole.
+    # If no packet precedes one that is displayed earlier by more places than this, the count below is complete.
     reach = _MOST_REORDERED + 1
     if count > reach and (np.maximum.accumulate(rank)[:-reach] > rank[reach:]).any():
         return None

@@ -128,7 +128,7 @@ def _sequence(bits: Bits) -> _Sequence:
     head = hevc_sequence(bits)
     bits.numbers(6)
     if bits.take(1) and bits.take(1):
-        _pass_scaling_lists(bits)
+        _skip_scaling_lists(bits)
     bits.take(2)
     if bits.take(1):
         bits.take(8)
@@ -178,7 +178,7 @@ def _sorted(distances: list[int]) -> tuple[int, ...]:
     return (*before, *sorted(each for each in distances if each > 0))
 
 
-def _pass_scaling_lists(bits: Bits) -> None:
+def _skip_scaling_lists(bits: Bits) -> None:
     """H.265 7.3.4."""
     for size in range(4):
         for _ in range(0, 6, 3 if size == 3 else 1):

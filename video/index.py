@@ -1,8 +1,8 @@
 """Indexes every frame of a file by reading its packets, without decoding one.
 
-The container's own index is not asked here: in MP4 it holds decoding times only, in Matroska only key frames, in
-MPEG-TS nothing, and where a file was cut it speaks of frames that are gone. Reading all packets costs some 3 µs a
-frame, and needs the whole file; `mp4_index.py` is for the files that need not be waited for.
+The container's own index is not used here: in MP4 it holds decoding times only, in Matroska only key frames, MPEG-TS
+has none, and if a file was cut, it lists frames that are gone. Reading all packets takes some microseconds a frame and
+needs the whole file; `mp4_index.py` is for files that need not have arrived completely.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _UNKNOWN_ANCHOR = 2
 
 @dataclass
 class _Columns:
-    """What is gathered of each packet while reading."""
+    """What is collected of each packet."""
 
     pts: array[int] = field(default_factory=lambda: array("q"))
     dts: array[int] = field(default_factory=lambda: array("q"))
@@ -37,7 +37,7 @@ class _Columns:
     anchors: array[int] = field(default_factory=lambda: array("b"))
 
     def add(self, packet: av.Packet[VideoStream], header: PictureHeader) -> None:
-        """Takes in a packet."""
+        """Adds a packet."""
         self.pts.append(UNKNOWN_TIME if packet.pts is None else packet.pts)
         self.dts.append(UNKNOWN_TIME if packet.dts is None else packet.dts)
         self.sizes.append(packet.size)
@@ -52,7 +52,7 @@ class _Columns:
         self.pictures.append(len(self.anchors) - 1)
 
     def table(self) -> PacketTable:
-        """All of it as arrays."""
+        """Returns all columns as arrays."""
         pts, dts, sizes, durations, keys, pictures = (
             np.frombuffer(column, dtype=np.int64)
             for column in (self.pts, self.dts, self.sizes, self.durations, self.keys, self.pictures)
@@ -71,7 +71,7 @@ class _Stopwatch:
         self.elapsed = 0
 
     def see(self, packet: av.Packet[VideoStream]) -> None:
-        """Takes in a packet."""
+        """Adds a packet."""
         time = packet.pts if packet.dts is None else packet.dts
         if time is None:
             return
@@ -82,12 +82,12 @@ class _Stopwatch:
 
 
 def read_index(packets: Iterable[av.Packet[VideoStream]], traits: StreamTraits, limits: MediaLimits) -> FrameIndex:
-    """Reads all packets of a stream, from its start, and keeps only what describes them.
+    """Reads all packets of a stream from its start; keeps only their properties.
 
     Raises:
-        TooLong: the times span more than ``limits.max_seconds``, or there are more than ``limits.max_frames``; as soon
-            as it is found, not at the end.
-        EmptyStream: there is no packet that shows a frame.
+        TooLong: the packets last longer than ``limits.max_seconds``, or are more than ``limits.max_frames``; raised as
+            soon as that is found, not at the end.
+        EmptyStream: no packet shows a frame.
         Undecodable: a packet is encrypted.
     """
     longest = int(limits.max_seconds / traits.time_base)

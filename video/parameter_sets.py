@@ -1,6 +1,6 @@
-"""What an H.264 or HEVC sequence parameter set says of the order of pictures. Pure; ITU-T H.264 7.3.2.1, H.265 7.3.2.2.
+"""Parses sequence parameter sets of H.264 and HEVC. Pure; ITU-T H.264 7.3.2.1, H.265 7.3.2.2.
 
-Only what decides whether a picture may be left undecoded is read; anything unexpected counts as not knowing.
+Only what this project needs is read. Anything unexpected raises `UnreadableError`.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ _MAX_BUFFERED = 16
 
 @dataclass(frozen=True)
 class Ordering:
-    """What is known of a sequence.
+    """What a sequence parameter set says about the order of pictures.
 
     Attributes:
-        whole_frames: every picture is a frame; none is a field.
-        reordered: pictures that may precede another one in decoding and follow it in display, at most; None if the
-            stream does not promise it.
+        whole_frames: every picture is a frame, none a field.
+        reordered: most pictures that may precede another one in decoding and follow it in display; None if that is
+            not said.
         top_layer: TemporalId of the highest sub-layer; 0 for H.264.
     """
 
@@ -105,7 +105,7 @@ def _h264_sequence(bits: Bits) -> H264Sequence:
     profile = bits.take(8)
     bits.take(16)
     identifier = at_most(bits.number(), _MAX_SEQUENCE_ID)
-    planes = profile in _HIGH_PROFILES and _pass_high_profile(bits)
+    planes = profile in _HIGH_PROFILES and _skip_high_profile(bits)
     number_bits = at_most(bits.number(), _MAX_NUMBER_BITS) + _LEAST_NUMBER_BITS
     counting = bits.number()
     if counting == 0:
@@ -139,7 +139,7 @@ def hevc_sequence(bits: Bits) -> HevcSequence:
     bits.take(4)
     top = bits.take(3)
     bits.take(1)
-    _pass_profile_tier_level(bits, top)
+    _skip_profile_tier_level(bits, top)
     identifier = bits.number()
     planes = bits.number() == 3 and bool(bits.take(1))
     bits.numbers(2)
@@ -155,7 +155,7 @@ def hevc_sequence(bits: Bits) -> HevcSequence:
     return HevcSequence(identifier, planes, count_bits, at_most(buffered, _MAX_BUFFERED), reordered, top)
 
 
-def _pass_high_profile(bits: Bits) -> bool:
+def _skip_high_profile(bits: Bits) -> bool:
     """Returns whether colours are coded as pictures of their own."""
     chroma = bits.number()
     planes = chroma == 3 and bool(bits.take(1))
@@ -164,11 +164,11 @@ def _pass_high_profile(bits: Bits) -> bool:
     if bits.take(1):
         for each in range(12 if chroma == 3 else 8):
             if bits.take(1):
-                _pass_scaling_list(bits, 16 if each < 6 else 64)
+                _skip_scaling_list(bits, 16 if each < 6 else 64)
     return planes
 
 
-def _pass_scaling_list(bits: Bits, size: int) -> None:
+def _skip_scaling_list(bits: Bits, size: int) -> None:
     last = following = 8
     for _ in range(size):
         if following:
@@ -177,7 +177,7 @@ def _pass_scaling_list(bits: Bits, size: int) -> None:
 
 
 def _h264_reordered(bits: Bits) -> int | None:
-    """The promise at the end of the usability information (H.264 E.1.1), if it is given."""
+    """Reads the number of reordered frames at the end of the usability information (H.264 E.1.1), if it is there."""
     if bits.take(1) and bits.take(8) == _EXTENDED_SAR:
         bits.take(32)
     if bits.take(1):
@@ -194,7 +194,7 @@ def _h264_reordered(bits: Bits) -> int | None:
     for _ in range(2):
         if bits.take(1):
             buffered += 1
-            _pass_buffering(bits)
+            _skip_buffering(bits)
     if buffered:
         bits.take(1)
     bits.take(1)
@@ -205,8 +205,8 @@ def _h264_reordered(bits: Bits) -> int | None:
     return bits.number()
 
 
-def _pass_buffering(bits: Bits) -> None:
-    """Hypothetical reference decoder parameters (H.264 E.1.2)."""
+def _skip_buffering(bits: Bits) -> None:
+    """Skips the parameters of the hypothetical reference decoder (H.264 E.1.2)."""
     count = at_most(bits.number() + 1, _MAX_CPB_COUNT)
     bits.take(8)
     for _ in range(count):
@@ -215,8 +215,8 @@ def _pass_buffering(bits: Bits) -> None:
     bits.take(20)
 
 
-def _pass_profile_tier_level(bits: Bits, top: int) -> None:
-    """H.265 7.3.3."""
+def _skip_profile_tier_level(bits: Bits, top: int) -> None:
+    """Skips a profile_tier_level (H.265 7.3.3)."""
     bits.take(96)
     present = [(bits.take(1), bits.take(1)) for _ in range(top)]
     if top:
