@@ -25,6 +25,8 @@ _LEAST_RESTART_BY_PTS_STEPS = 16
 _LEAST_LEAP_STEPS = 20
 # Times farther from 0 are not computed with: differences of them would not fit 64 bits.
 _FARTHEST = 2**60
+# With more clocks than this, the times tell nothing.
+_MOST_CLOCKS = 1000
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ def continuous(pts: NDArray[np.int64], dts: NDArray[np.int64], starts: NDArray[n
 
     Returns:
         The same times, shifted from each restart or leap of the clock on so that they follow those before. Missing
-        times are filled in from their neighbours, or stay unknown if all are missing.
+        times are filled in from their neighbours. All are unknown if none is known, or if the clocks are too many.
     """
     known = is_known(pts)
     if not known.any():
@@ -89,6 +91,8 @@ def continuous(pts: NDArray[np.int64], dts: NDArray[np.int64], starts: NDArray[n
     by_dts = bool(is_known(dts[known]).all())
     stamps = (dts if by_dts else pts)[known]
     cuts = _cuts(stamps, starts[known], by_dts, clock)
+    if len(cuts) > _MOST_CLOCKS:
+        return OneClock(np.full_like(pts, UNKNOWN_TIME))
     fixed = pts.copy()
     if len(cuts):
         fixed[known] = _joined(pts[known], stamps, starts[known], cuts)

@@ -27,6 +27,7 @@ from video.parameter_sets import Ordering, h264_ordering, hevc_ordering
 
 # No decoder delays its output by more pictures.
 _MOST_REORDERED = 16
+_SET_BYTES = 4096
 
 
 class Disposables:
@@ -57,7 +58,7 @@ class Disposables:
         units = format_.units.split(packet)
         for unit in units:
             if format_.is_parameter_set(unit):
-                self._learn(bytes(unit))
+                self._learn(bytes(unit[:_SET_BYTES]))
         return self._known and self._format is not None and format_.are_disposable(units)
 
     def _configure(self, extradata: bytes) -> None:

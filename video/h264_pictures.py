@@ -88,7 +88,7 @@ class H264Pictures:
             kind = unit[0] & 31
             try:
                 if kind == _SPS:
-                    sequence = h264_sequence(bytes(unit[1:]))
+                    sequence = h264_sequence(bytes(unit[1:_HEAD_BYTES]))
                     self._sequences[sequence.identifier] = sequence
                     self.may_be_fields = self.may_be_fields or not sequence.frames_only
                 elif kind == _PPS:

@@ -18,7 +18,7 @@ _IDR = (19, 20)
 _IRAP = range(16, 24)
 _SLICES = range(32)
 _MAX_SETS, _MAX_LONG_TERM, _MAX_REFERENCES = 64, 32, 16
-_SLICE_BYTES = 512
+_SLICE_BYTES, _SET_BYTES = 512, 4096
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class HevcReferences:
         if layer:
             return 0
         if kind == _SPS:
-            sequence = _sequence(Bits(bytes(unit[2:])))
+            sequence = _sequence(Bits(bytes(unit[2:_SET_BYTES])))
             self._sequences[sequence.head.identifier] = sequence
             self.buffered = max(self.buffered or 0, sequence.head.buffered)
         elif kind == _PPS:

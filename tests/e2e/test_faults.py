@@ -14,7 +14,6 @@ from tests.service.server import make_settings, serving
 from tests.video.clips import FIXTURES, make_clip
 from tests.video.defects import joined, remux, shifted, with_display_matrix, with_equal_times, with_streams
 
-FAULTS = FIXTURES / "faults"
 STEPS = 4
 
 
@@ -30,13 +29,13 @@ FILES: dict[str, tuple[Callable[[], bytes], int, float]] = {
     "clock that restarts": (lambda: restarted("mpegts"), 120, 4.8),
     "clock that restarts in FLV": (lambda: restarted("flv"), 120, 4.8),
     "clock that leaps": (lambda: remux(clip(), "mpegts", shifted(7200, 30)), 60, 2.4),
-    "field pairs": (lambda: (FAULTS / "field_pairs.ts").read_bytes(), 40, 1.6),
+    "field pairs": (lambda: (FIXTURES / "field_pairs.ts").read_bytes(), 40, 1.6),
     "mirrored": (lambda: with_display_matrix(clip(), (-1, 0, 0, 1)), 60, 2.4),
     "equal times": (lambda: remux(clip(bf="0"), "matroska", with_equal_times((30, 31))), 60, 2.4),
     "gradual refresh": (lambda: clip(bf="0", g="20", **{"intra-refresh": "1"}), 60, 2.4),
     "silent first stream": (lambda: with_streams([clip(), clip()], [False, True], "mpegts"), 60, 2.4),
-    "5K with ten bits": (lambda: (FAULTS / "hevc_5k_10bit.mp4").read_bytes(), 15, 0.5),
-    "packed stream": (lambda: (FAULTS / "divx_packed.avi").read_bytes(), 60, 2.4),
+    "5K with ten bits": (lambda: (FIXTURES / "hevc_5k_10bit.mp4").read_bytes(), 15, 0.5),
+    "packed stream": (lambda: (FIXTURES / "divx_packed.avi").read_bytes(), 60, 2.4),
 }
 
 

@@ -57,6 +57,10 @@ def test_several_restarts_follow_each_other() -> None:
     assert joined([0, 40, HOUR, HOUR + 40, 0, 40], starts=(2, 4)) == [0, 40, 80, 120, 160, 200]
 
 
+def test_a_clock_that_restarts_all_the_time_tells_nothing() -> None:
+    assert set(joined([5000, 0] * 2000)) == {UNKNOWN_TIME}
+
+
 def test_a_single_stray_time_costs_no_duration() -> None:
     assert joined([0, 40, HOUR, 120, 160], STEADY) == [0, 40, 80, 120, 160]
 

@@ -38,7 +38,6 @@ from video.errors import UnsupportedMedia
 from video.limits import MediaLimits
 from video.transform import Geometry
 
-FAULTS = FIXTURES / "faults"
 RATE = 25
 ENCODERS = {
     "h264": {"codec": "libx264", "g": "10", "bf": "0"},
@@ -189,7 +188,7 @@ def test_fields_of_reordered_frames(container: str) -> None:
 
 
 def test_one_time_stamp_for_two_fields() -> None:
-    path = FAULTS / "field_pairs.ts"
+    path = FIXTURES / "field_pairs.ts"
     wanted = (2, 7, 12, 17, 22, 27, 32, 37)
     frames, _, video = read_frames(path, wanted, Geometry(64, 64))
     assert (video.info.frames, video.info.fps, video.info.duration_s) == (40, 25.0, pytest.approx(1.6))
@@ -254,7 +253,7 @@ def test_open_groups_are_still_reached_by_their_key_frames() -> None:
 
 def test_a_packed_stream_of_xvid() -> None:
     wanted = (6, 13, 20, 27, 34, 41, 48, 55)
-    frames, _, video = read_frames(FAULTS / "divx_packed.avi", wanted, Geometry(240, 240))
+    frames, _, video = read_frames(FIXTURES / "divx_packed.avi", wanted, Geometry(240, 240))
     assert [read_band(frame.pixels) for frame in frames] == list(wanted)
     assert [frame.time_s for frame in frames] == pytest.approx([number / RATE for number in wanted])
     assert video.info.duration_s == pytest.approx(2.4)

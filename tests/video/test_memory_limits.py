@@ -14,7 +14,7 @@ from video.limits import MediaLimits
 from video.memory_limits import PictureGuard
 from video.nal_units import HevcUnits
 
-FIVE_K = FIXTURES / "faults" / "hevc_5k_10bit.mp4"
+FIVE_K = FIXTURES / "hevc_5k_10bit.mp4"
 FIVE_K_SIZE = (5312, 2988)
 TIGHT = MediaLimits(decode_memory_bytes=72 * 1024**2)
 """Enough for eight pictures of 640 × 640, and not for eighteen."""
