@@ -46,6 +46,7 @@ NOT_SPARED = {
     "mpeg2": {"codec": "mpeg2video", "container": "vob", "g": "20", "bf": "2"},
     "vp9": {"codec": "libvpx-vp9", "container": "webm", "g": "20"},
 }  # fmt: skip
+LARGE = {"hevc_5k_10bit.mp4"}
 DAMAGED = ("zeroed_middle.mp4", "corrupted_midstream_720p.mp4")
 
 
@@ -118,7 +119,7 @@ def test_over_the_samples() -> None:
 
 def over(path: Path) -> int:
     """Checks one file, of whatever kind; how many frames were left out of its sixteen."""
-    if path.suffix == ".json" or path.name in DAMAGED:
+    if path.suffix == ".json" or path.name in DAMAGED | LARGE:
         return 0
     try:
         count = len(read_frames(path)[2].index.order)
