@@ -19,7 +19,7 @@ from video.clock import LEAST_LEAP_S
 from video.errors import EmptyStream, TooLong, Undecodable
 from video.frame_index import UNKNOWN_TIME, FrameIndex, PacketTable, StreamTraits, build_index
 from video.limits import MediaLimits
-from video.picture_headers import PictureHeader, header_reader
+from video.picture_headers import PLAIN, PictureHeader, header_reader
 
 _UNKNOWN_ANCHOR = 2
 
@@ -36,10 +36,10 @@ class _Columns:
     pictures: array[int] = field(default_factory=lambda: array("q"))
     anchors: array[int] = field(default_factory=lambda: array("b"))
 
-    def add(self, packet: av.Packet[VideoStream], header: PictureHeader) -> None:
-        """Adds a packet."""
-        self.pts.append(UNKNOWN_TIME if packet.pts is None else packet.pts)
-        self.dts.append(UNKNOWN_TIME if packet.dts is None else packet.dts)
+    def add(self, packet: av.Packet[VideoStream], pts: int | None, dts: int | None, header: PictureHeader) -> None:
+        """Adds a packet, whose times are passed because reading them takes time."""
+        self.pts.append(UNKNOWN_TIME if pts is None else pts)
+        self.dts.append(UNKNOWN_TIME if dts is None else dts)
         self.sizes.append(packet.size)
         self.durations.append(packet.duration or 0)
         if header.starts and len(self.pts) > 1:
@@ -70,9 +70,8 @@ class _Stopwatch:
         self._last: int | None = None
         self.elapsed = 0
 
-    def see(self, packet: av.Packet[VideoStream]) -> None:
-        """Adds a packet."""
-        time = packet.pts if packet.dts is None else packet.dts
+    def see(self, time: int | None) -> None:
+        """Adds a packet with this time."""
         if time is None:
             return
         step = 0 if self._last is None else time - self._last
@@ -99,8 +98,10 @@ def read_index(packets: Iterable[av.Packet[VideoStream]], traits: StreamTraits, 
             raise TooLong(f"the video has more than {limits.max_frames} frames, the most permitted")
         if traits.may_be_encrypted and packet.has_sidedata("encryption_info"):
             raise Undecodable("the video is encrypted; only videos without encryption can be read")
-        columns.add(packet, headers.read(memoryview(packet), packet.is_keyframe))
-        stopwatch.see(packet)
+        pts, dts, marked = packet.pts, packet.dts, packet.is_keyframe
+        header = headers.read(memoryview(packet), marked) if marked or headers.reads_all else PLAIN
+        columns.add(packet, pts, dts, header)
+        stopwatch.see(pts if dts is None else dts)
         if stopwatch.elapsed > longest:
             raise TooLong(f"the video is longer than {limits.max_seconds:g} s, the most permitted")
     if not columns.anchors:

@@ -37,7 +37,9 @@ class PictureHeader:
     anchor: bool | None = None
 
 
-_PLAIN = PictureHeader(starts=False)
+PLAIN = PictureHeader(starts=False)
+"""That of most packets: a picture with which decoding cannot start."""
+
 _START = PictureHeader(starts=True)
 _SECOND_FIELD = PictureHeader(starts=False, second_field=True)
 _HIDDEN = PictureHeader(starts=False, shown=False)
@@ -47,7 +49,17 @@ _B_PICTURE = PictureHeader(starts=False, anchor=False)
 
 
 class HeaderReader(Protocol):
-    """Reads the headers of one stream, packet by packet in decode order."""
+    """Reads the headers of one stream, packet by packet in decode order.
+
+    Attributes:
+        reads_all: every packet must be read; otherwise those that are marked as key frames, and the header of any other
+            is `PLAIN`.
+    """
+
+    @property
+    def reads_all(self) -> bool:
+        """See the class."""
+        ...
 
     def read(self, packet: Bytes, marked: bool) -> PictureHeader:
         """Reads a packet; ``marked``: its container says that it is a key frame."""
@@ -73,25 +85,33 @@ def header_reader(codec: str, extradata: bytes) -> HeaderReader:
 
 
 class _Trusting:
+    reads_all = False
+
     def read(self, packet: Bytes, marked: bool) -> PictureHeader:
-        return _START if marked else _PLAIN
+        return _START if marked else PLAIN
 
 
 class _H264:
     def __init__(self, extradata: bytes) -> None:
         self._pictures = H264Pictures(extradata)
 
+    @property
+    def reads_all(self) -> bool:
+        return self._pictures.may_be_fields
+
     def read(self, packet: Bytes, marked: bool) -> PictureHeader:
         if not marked and not self._pictures.may_be_fields:
-            return _PLAIN
+            return PLAIN
         seen = self._pictures.read(packet)
         if seen.second_field:
             return _SECOND_FIELD
-        return _START if marked and seen.starts else _PLAIN
+        return _START if marked and seen.starts else PLAIN
 
 
 class _Hevc:
     """A key frame is an IRAP picture (H.265 7.4.2.2)."""
+
+    reads_all = False
 
     def __init__(self, extradata: bytes) -> None:
         self._units = HevcUnits()
@@ -100,20 +120,22 @@ class _Hevc:
 
     def read(self, packet: Bytes, marked: bool) -> PictureHeader:
         if not marked:
-            return _PLAIN
+            return PLAIN
         kinds = (unit[0] >> 1 & 63 for unit in self._units.split_head(packet, _HEAD_BYTES))
         picture = next((kind for kind in kinds if kind < 32), None)
-        return _START if picture is None or 16 <= picture <= 23 else _PLAIN
+        return _START if picture is None or 16 <= picture <= 23 else PLAIN
 
 
 class _Mpeg12:
     """The picture header's type (ISO/IEC 13818-2 6.2.3)."""
 
+    reads_all = True
+
     def read(self, packet: Bytes, marked: bool) -> PictureHeader:
         data = bytes(packet[:_HEAD_BYTES])
         at = data.find(_MPEG_PICTURE)
         if not 0 <= at < len(data) - 5:
-            return _START if marked else _PLAIN
+            return _START if marked else PLAIN
         kind = data[at + 5] >> 3 & 7
         if kind == _MPEG_B:
             return _B_PICTURE
@@ -121,13 +143,15 @@ class _Mpeg12:
 
 
 class _Mpeg4:
+    reads_all = True
+
     def __init__(self, extradata: bytes) -> None:
         self._pictures = Mpeg4Pictures(extradata)
 
     def read(self, packet: Bytes, marked: bool) -> PictureHeader:
         picture = self._pictures.read(bytes(packet))
         if picture is None:
-            return _START if marked else _PLAIN
+            return _START if marked else PLAIN
         if not picture.coded:
             return _HIDDEN
         if picture.bidirectional:
@@ -138,18 +162,22 @@ class _Mpeg4:
 class _Vp8:
     """The frame tag (RFC 6386 9.1). Matroska stores pictures that are only referred to as packets of their own."""
 
+    reads_all = True
+
     def read(self, packet: Bytes, marked: bool) -> PictureHeader:
         if not packet[0] >> 4 & 1:
             return _HIDDEN
-        return _START if marked and not packet[0] & 1 else _PLAIN
+        return _START if marked and not packet[0] & 1 else PLAIN
 
 
 class _Vp9:
     """The uncompressed header of the first frame: marker, profile, show_existing_frame, frame_type."""
 
+    reads_all = False
+
     def read(self, packet: Bytes, marked: bool) -> PictureHeader:
         if not marked:
-            return _PLAIN
+            return PLAIN
         head = packet[0]
         bits = head << 1 if head >> 4 & 3 == 3 else head  # profile 3 has one more, reserved
-        return _PLAIN if bits & 0b1100 else _START
+        return PLAIN if bits & 0b1100 else _START

@@ -119,7 +119,7 @@ def test_over_the_samples() -> None:
 
 def over(path: Path) -> int:
     """Checks one file, of whatever kind; how many frames were left out of its sixteen."""
-    if path.suffix == ".json" or path.name in DAMAGED | LARGE:
+    if path.suffix == ".json" or path.name in (*DAMAGED, *LARGE):
         return 0
     try:
         count = len(read_frames(path)[2].index.order)
