@@ -53,25 +53,20 @@ class ServeCommand(click.Command):
 
 
 class DrainingServer(uvicorn.Server):
-    """uvicorn closes its listener at once on SIGTERM; this one first says that it is unready, and keeps accepting."""
+    """Drains before it exits; uvicorn alone closes its listener at once on SIGTERM."""
 
-    def __init__(self, config: uvicorn.Config, service: ServerState) -> None:
+    def __init__(self, config: uvicorn.Config, state: ServerState) -> None:
         super().__init__(config)
-        self._service = service
+        self._state = state
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Drain on the first SIGTERM; on a second one, or on Ctrl-C, stop accepting now."""
-        if sig != signal.SIGTERM or self._service.draining:
+        """Drain on the first SIGTERM; exit now on a second one, or on Ctrl-C."""
+        if sig != signal.SIGTERM or self._state.draining:
             super().handle_exit(sig, frame)
-            return
-        self._service.begin_drain()
-        logger.info("draining")
-        loop = asyncio.get_running_loop()
-        loop.call_soon_threadsafe(loop.call_later, self._service.settings.drain_grace_seconds, self._stop)
+        else:
+            self._state.drain(asyncio.get_running_loop(), self._exit)
 
-    def _stop(self) -> None:
-        logger.info("closing the door")
-        self._service.stop_admitting()
+    def _exit(self) -> None:
         self.should_exit = True
 
 

@@ -10,7 +10,7 @@ import asyncio
 import math
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bundle.manifest import Manifest
 from service.decode.pool import DecodeJob
@@ -19,7 +19,7 @@ from service.engine.intake import LOOK_AHEAD_CHANCE
 from service.engine.request import EngineRequest
 from service.errors import DeadlinePassed, Internal
 from service.progress import GIGA, Observer, StepReporter
-from service.results import Decoded, Seconds, to_metrics, to_response
+from service.results import Decoded, to_metrics, to_response
 from service.runtime import Runtime
 from service.schemas.classify import Classification, Parameters
 from service.settings import Settings
@@ -39,7 +39,7 @@ class Body:
 async def classify(
     runtime: Runtime,
     body: Body,
-    ask: Parameters,
+    parameters: Parameters,
     request_id: str,
     observer: Observer | None = None,
     timeline: Timeline | None = None,
@@ -56,8 +56,8 @@ async def classify(
     line = timeline or Timeline(clock)
     settings, manifest, engine = runtime.settings, runtime.manifest, runtime.engine
     started = clock()
-    due = started + min(settings.request_timeout_seconds, (ask.deadline_ms or math.inf) / 1e3)
-    thresholds = manifest.threshold_row(ask.exit)
+    due = started + min(settings.request_timeout_seconds, (parameters.deadline_ms or math.inf) / 1e3)
+    thresholds = manifest.threshold_row(parameters.exit)
     async with AsyncExitStack() as held:
         async with _in_time(due):
             held.enter_context(engine.admission.place())
@@ -67,41 +67,42 @@ async def classify(
             early = held.enter_context(engine.admission.early_start())
             await (upload.begun if early else upload.ended)()
             with line.stage("queue"):
-                waited = await held.enter_async_context(engine.admission.slot(due))
-            job = DecodeJob(manifest.sampling, manifest.geometry, settings.media_limits, slots_for(manifest, ask))
+                waited_seconds = await held.enter_async_context(engine.admission.slot(due))
+            job = DecodeJob(
+                manifest.sampling, manifest.geometry, settings.media_limits, slots_for(manifest, parameters)
+            )
             with line.stage("decode"):
                 frames = await held.enter_async_context(runtime.decoder.open(spool, job))
         telling = StepReporter(manifest, thresholds, frames.info, observer, clock, started) if observer else None
         request = EngineRequest(
             thresholds=thresholds,
-            max_flops=None if ask.max_gflops is None else round(ask.max_gflops * GIGA),
+            max_flops=None if parameters.max_gflops is None else round(parameters.max_gflops * GIGA),
             deadline=due,
-            continues=manifest.continuation_row(ask.exit),
-            look_ahead=ask.deadline_ms is None and observer is None,
+            continues=manifest.continuation_row(parameters.exit),
+            look_ahead=parameters.deadline_ms is None and observer is None,
             on_step=line.noting(telling),
         )
         outcome = await engine.classify(request, frames)
-    seconds = Seconds(
+    times = replace(
+        outcome.stage_times,
         total=clock() - started,
         upload=upload.seconds,
-        queue=waited + outcome.queue_seconds,
+        queue=waited_seconds + outcome.queue_seconds,
         decode=frames.decode_seconds,
-        glance=outcome.glance_seconds,
-        focus=outcome.focus_seconds,
     )
     decoded = Decoded(frames.info, frames.frames_decoded)
-    runtime.metrics.video_answered(to_metrics(manifest, ask, outcome, seconds, decoded))
-    return to_response(manifest, engine.runner, ask, request_id, outcome, seconds, decoded)
+    runtime.metrics.video_answered(to_metrics(manifest, parameters, outcome, times, decoded))
+    return to_response(manifest, engine.runner, parameters, request_id, outcome, times, decoded)
 
 
-def slots_for(manifest: Manifest, ask: Parameters) -> int | None:
+def slots_for(manifest: Manifest, parameters: Parameters) -> int | None:
     """Frames that the decoder may have ready before they are asked for: as many as it likes, or one at a time.
 
     A video that will probably need all of its frames has them sooner so. For any other, the engine asks early where it
     is likely enough that it goes on: what is decoded for a video that has left is lost.
     """
-    goes_through = math.prod(manifest.continuation_row(ask.exit)[:-1]) >= LOOK_AHEAD_CHANCE
-    return None if goes_through and ask.max_gflops is None else 1
+    goes_through = math.prod(manifest.continuation_row(parameters.exit)[:-1]) >= LOOK_AHEAD_CHANCE
+    return None if goes_through and parameters.max_gflops is None else 1
 
 
 @dataclass(slots=True)
@@ -139,7 +140,6 @@ async def _uploading(
         body.chunks,
         content_type=body.content_type,
         max_bytes=settings.max_upload_bytes,
-        stall_seconds=settings.upload_timeout_seconds,
         spool=spool,
     )
     upload = _Upload(asyncio.create_task(receiving), asyncio.Event(), clock, clock())

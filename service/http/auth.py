@@ -30,7 +30,7 @@ class AccessControl:
         self._keyring = Keyring(keys, settings.api_keys_file, clock)
         self._limit = RateLimit(settings.rate_limit_per_minute, clock) if settings.rate_limit_per_minute else None
 
-    def check(self, request: Request) -> str:
+    def authenticate(self, request: Request) -> str:
         """Let in whoever has a key, if keys are asked for; returns a name for the caller.
 
         Raises:
@@ -45,14 +45,14 @@ class AccessControl:
         context_of(request.scope["state"]).fields["key"] = holder
         return holder
 
-    def enter(self, request: Request) -> None:
-        """`check`, and count the request; its answer will say how many more may come.
+    def admit(self, request: Request) -> None:
+        """`authenticate`, and count the request; its answer will say how many more may come.
 
         Raises:
             Unauthorized: none or a wrong key was sent.
             RateLimited: the caller has spent what a minute allows.
         """
-        caller = self.check(request)
+        caller = self.authenticate(request)
         if self._limit is None:
             return
         standing = self._limit.take(caller)

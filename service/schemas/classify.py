@@ -1,14 +1,14 @@
-"""The words of the HTTP API: what may be asked of a classification and what is answered (PRODUCT section 3)."""
+"""The words of the HTTP API: what may be asked of a classification and what is answered ."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from bundle.exit_rule import ExitReason
 from bundle.manifest import Manifest
 from service.errors import BadParameter
 
@@ -43,7 +43,7 @@ class ExitAnswer(_Answer):
     """Where the model stopped looking, and why."""
 
     point: str = Field(description="operating point")
-    reason: Literal["confident", "all_steps", "max_gflops", "deadline", "end_of_video"]
+    reason: ExitReason
     step: int = Field(description="the step that answered, from 1")
     steps: int = Field(description="steps of the model")
     confidence: float = Field(description="what the exit rule compared with the threshold")
@@ -73,8 +73,7 @@ class TimingAnswer(_Answer):
 
     def server_timing(self) -> str:
         """The same as the value of a ``Server-Timing`` header."""
-        stages: dict[str, float] = self.model_dump()
-        return ", ".join(f"{stage};dur={milliseconds:g}" for stage, milliseconds in stages.items())
+        return ", ".join(f"{stage};dur={milliseconds:g}" for stage, milliseconds in self)
 
 
 class VideoAnswer(_Answer):

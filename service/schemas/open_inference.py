@@ -21,10 +21,10 @@ from service.schemas.classify import MAX_DEADLINE_MS
 NAME = "adafocus"
 EXTENSIONS = ("binary_tensor_data",)
 HEADER_LENGTH = "Inference-Header-Content-Length"
-MOST_HEADER_BYTES = 1 << 20
+MAX_HEADER_BYTES = 1 << 20
 
 INPUT = "video"
-ASKED = ("exit", "top_k", "max_gflops", "deadline_ms")
+PARAMETER_NAMES = ("exit", "top_k", "max_gflops", "deadline_ms")
 """Parameters of a request that mean what they mean to ``POST /classify``."""
 
 
@@ -151,9 +151,9 @@ class RequestParameters(_Word):
     )
 
     @property
-    def asked(self) -> list[tuple[str, str]]:
+    def as_pairs(self) -> list[tuple[str, str]]:
         """Names and values as query parameters of ``/classify`` would be."""
-        given = self.model_dump(include=set(ASKED), exclude_none=True)
+        given = self.model_dump(include=set(PARAMETER_NAMES), exclude_none=True)
         if self.timeout is not None and self.timeout > 0:
             longest = int(MAX_DEADLINE_MS * 1e3)
             given.setdefault("deadline_ms", max(1.0, min(self.timeout, longest) / 1e3))

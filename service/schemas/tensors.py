@@ -20,7 +20,7 @@ from pydantic import (
 from service.errors import BadParameter
 from service.schemas.classify import Classification
 from service.schemas.open_inference import (
-    ASKED,
+    PARAMETER_NAMES,
     Datatype,
     InferenceRequest,
     InferenceResponse,
@@ -31,7 +31,7 @@ from service.schemas.open_inference import (
 
 LENGTH_PREFIX_BYTES = 4
 
-MOST_JSON_MARKS = 1000
+MAX_JSON_SYNTAX = 1000
 """Commas and opening brackets of a request. Base64 holds none, so a request has a few dozen, however large its video.
 Parsing holds the interpreter's lock and makes an object of every value: 60 MB of them stood the service still for 44 s
 and took 4 GB."""
@@ -52,10 +52,10 @@ class Call:
     video_bytes: int
 
     @property
-    def asked(self) -> list[tuple[str, str]]:
+    def parameters(self) -> list[tuple[str, str]]:
         """Names and values as query parameters of ``/classify`` would be."""
         given = self.request.parameters
-        return [] if given is None else given.asked
+        return [] if given is None else given.as_pairs
 
 
 def parse_call(text: bytes, *, binary: bool) -> Call:
@@ -68,8 +68,8 @@ def parse_call(text: bytes, *, binary: bool) -> Call:
     Raises:
         BadParameter: says what is wrong and what would be right.
     """
-    if sum(text.count(mark) for mark in (b",", b"[", b"{")) > MOST_JSON_MARKS:
-        raise BadParameter(f"the request's JSON may hold {MOST_JSON_MARKS} commas and opening brackets, and holds more")
+    if sum(text.count(mark) for mark in (b",", b"[", b"{")) > MAX_JSON_SYNTAX:
+        raise BadParameter(f"the request's JSON may hold {MAX_JSON_SYNTAX} commas and opening brackets, and holds more")
     try:
         request = InferenceRequest.model_validate_json(text)
     except ValidationError as error:
@@ -89,7 +89,7 @@ def _explained(error: ValidationError) -> str:
     first = error.errors(include_url=False, include_input=False)[0]
     *where, name = (str(part)[:40] for part in first["loc"] or ("the request",))
     if first["type"] == "extra_forbidden":
-        return f"unknown parameter {name!r}; there are {', '.join((*ASKED, 'binary_data_output'))}"
+        return f"unknown parameter {name!r}; there are {', '.join((*PARAMETER_NAMES, 'binary_data_output'))}"
     return f"{'.'.join([*where, name])}: {first['msg']}"
 
 

@@ -11,16 +11,14 @@ from dataclasses import dataclass, field
 from itertools import product
 from typing import Literal, get_args
 
+from bundle.exit_rule import ExitReason
 from service.decode.pool_settings import RestartReason
+from service.engine.runners.base import Component
+from service.engine.stage_times import STAGES
 from service.errors import CATALOGUE as PROBLEMS
 from service.errors import MethodNotAllowed, Outcome
 
 Kind = Literal["counter", "gauge", "histogram"]
-Stage = Literal["upload", "queue", "decode", "glance", "focus"]
-Component = Literal["glance", "focus"]
-Reason = Literal["confident", "all_steps", "max_gflops", "deadline", "end_of_video"]
-
-STAGES: tuple[Stage, ...] = get_args(Stage)
 
 _VERBS = ("", "/ready", "/infer")
 ROUTES = (
@@ -33,7 +31,7 @@ ROUTES = (
 
 STATUSES = ("2xx", "3xx", "4xx", "5xx")
 
-CALIBRATED: tuple[Reason, ...] = ("confident", "all_steps")
+CALIBRATED: tuple[ExitReason, ...] = ("confident", "all_steps")
 """Exits that are the model's own doing: the ones that its calibration has something to say about."""
 
 _COMPONENTS = get_args(Component)
@@ -121,7 +119,11 @@ CATALOGUE: tuple[Metric, ...] = (
         "adafocus_flops_full_total", "counter", "multiply-adds", "What the same requests would have cost without exit"
     ),
     Metric(
-        "adafocus_exit_step", "histogram", "steps", "Step that answered, counted from 1", {"reason": get_args(Reason)}
+        "adafocus_exit_step",
+        "histogram",
+        "steps",
+        "Step that answered, counted from 1",
+        {"reason": get_args(ExitReason)},
     ),
     Metric(
         "adafocus_exits_expected_total",

@@ -13,17 +13,17 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.openmetrics import exposition as openmetrics
 
+from bundle.exit_rule import ExitReason
 from service.decode.pool_settings import RestartReason
+from service.engine.runners.base import Component
+from service.engine.stage_times import STAGES, StageTimes
 from service.errors import Outcome
 from service.telemetry.definitions import (
     CALIBRATED,
     CATALOGUE,
     PROCESS_NAMESPACE,
     ROUTES,
-    Component,
     Metric,
-    Reason,
-    Stage,
 )
 
 __all__ = ["CATALOGUE", "Answered", "Metrics"]
@@ -31,21 +31,20 @@ __all__ = ["CATALOGUE", "Answered", "Metrics"]
 
 @dataclass(frozen=True)
 class Answered:
-    """The numbers of one answered request: seconds per stage, multiply-adds, frames, and where it left.
+    """The numbers of one answered request: time per stage, multiply-adds, frames, and where it exited.
 
-    ``processing_seconds`` go from the end of the upload to the answer. ``exit_shares`` are what the calibration of the
-    operating point says of every step; None if it says nothing.
+    ``exit_shares`` are the shares of videos that exit at each step by the calibration of the operating point; None if
+    it has none.
     """
 
-    stage_seconds: Mapping[Stage, float]
+    times: StageTimes
     glance_flops: int
     focus_flops: int
     flops_full: int
     step: int
-    reason: Reason
+    reason: ExitReason
     frames_decoded: int
     frames_used: int
-    processing_seconds: float
     exit_shares: Sequence[float] | None
 
 
@@ -98,9 +97,9 @@ class Metrics:
 
     def video_answered(self, numbers: Answered) -> None:
         """Count what a successful answer cost."""
-        for stage, seconds in numbers.stage_seconds.items():
-            self._histograms["adafocus_stage_duration_seconds", stage].observe(seconds)
-        self._histograms[("adafocus_processing_duration_seconds",)].observe(numbers.processing_seconds)
+        for stage in STAGES:
+            self._histograms["adafocus_stage_duration_seconds", stage].observe(getattr(numbers.times, stage))
+        self._histograms[("adafocus_processing_duration_seconds",)].observe(numbers.times.processing)
         self._histograms[("adafocus_request_flops",)].observe(numbers.glance_flops + numbers.focus_flops)
         self._counters["adafocus_flops_total", "glance"].inc(numbers.glance_flops)
         self._counters["adafocus_flops_total", "focus"].inc(numbers.focus_flops)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from service.engine.request import Step, StepCallback
-from service.telemetry.definitions import Stage
+from service.engine.stage_times import Stage
 from video.decoder import Frame
 
 

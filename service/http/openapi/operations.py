@@ -22,7 +22,7 @@ from service.errors import (
 )
 from service.http.openapi.examples import REQUEST_ID, SMALLEST_VIDEO, inference_in_bytes, inference_in_json
 from service.schemas.classify import DEFAULT_TOP_K, MAX_DEADLINE_MS, MAX_GFLOPS, PARAMETERS, ProblemDocument
-from service.schemas.open_inference import HEADER_LENGTH, MOST_HEADER_BYTES, InferenceRequest, InferenceResponse
+from service.schemas.open_inference import HEADER_LENGTH, MAX_HEADER_BYTES, InferenceRequest, InferenceResponse
 
 ABOUT = (
     "Classifies videos with AdaFocusV2: it glances at each sampled frame, looks closely at one patch of it, and stops "
@@ -146,7 +146,7 @@ def protocol_request() -> Json:
                 "in": "header",
                 "required": False,
                 "description": "where the body is JSON and bytes after it: the length of the JSON",
-                "schema": {"type": "integer", "minimum": 2, "maximum": MOST_HEADER_BYTES},
+                "schema": {"type": "integer", "minimum": 2, "maximum": MAX_HEADER_BYTES},
                 "example": header_bytes,
             }
         ],
