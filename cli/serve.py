@@ -35,19 +35,19 @@ logger = logging.getLogger("adafocus.serve")
 OBJECTS_BETWEEN_COLLECTIONS = 10_000
 
 
-def spare_the_collector() -> None:
-    """Let the garbage collector look at what requests leave, and no more at all that was loaded for them."""
+def tune_garbage_collection() -> None:
+    """Exclude everything loaded so far from garbage collection, and collect less often."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS)
 
 
 class ServeCommand(click.Command):
-    """Ends its help with every setting and its default."""
+    """A command whose help ends with all settings and their defaults."""
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the settings, then the example."""
-        with formatter.section("Settings, from the environment (options go first)"):
+        with formatter.section("Settings (environment variables; options take precedence)"):
             formatter.write_dl(list(describe()))
         super().format_epilog(ctx, formatter)
 
@@ -75,19 +75,21 @@ class DrainingServer(uvicorn.Server):
     cls=ServeCommand,
     epilog="Example: adafocus serve --bundle bundles/tank-state --port 8000",
 )
-@click.option("--bundle", type=click.Path(path_type=Path), help="Folder of the bundle; default: the one shipped.")
+@click.option("--bundle", type=click.Path(path_type=Path), help="Folder of the bundle; default: the shipped one.")
 @click.option("--host", help="Address to listen on; default 127.0.0.1.")
 @click.option("--port", type=int, help="Port to listen on; default 8000, 0 for any free one.")
-@click.option("--backend", metavar="NAME", help="Runtime, as onnxruntime-cpu; default: the best one installed.")
+@click.option(
+    "--backend", metavar="NAME", help="Inference backend, such as onnxruntime-cpu; default: the fastest one installed."
+)
 def command(bundle: Path | None, host: str | None, port: int | None, backend: str | None) -> None:
-    """Serve a bundle over HTTP, until SIGTERM or Ctrl-C."""
+    """Serve a bundle over HTTP until SIGTERM or Ctrl-C."""
     settings = settings_from(
         {"bundle": bundle, "host": host, "port": port, "backend": backend, "samples": shipped_samples()}
     )
     logs.configure()
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     for name, meant in misspelt(os.environ):
-        logger.warning("%s is no setting; did you mean %s?", name, meant)
+        logger.warning("%s is not a setting; did you mean %s?", name, meant)
     failures: list[Exception] = []
 
     def stop(error: Exception) -> None:
@@ -95,7 +97,7 @@ def command(bundle: Path | None, host: str | None, port: int | None, backend: st
         server.should_exit = True
 
     try:
-        app = create_app(settings, on_failure=stop, on_ready=spare_the_collector)
+        app = create_app(settings, on_failure=stop, on_ready=tune_garbage_collection)
     except (BundleError, KeyFileError, TracingError) as error:
         raise click.ClickException(str(error)) from error
     listener = _listen(settings.host, settings.port)
@@ -120,7 +122,7 @@ def _config(app: FastAPI, settings: Settings) -> uvicorn.Config:
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """A bound socket, so that a port that is taken is known before the model is loaded."""
+    """Bind the socket, so that a port in use is reported before the model is loaded."""
     try:
         family, kind, proto, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listener = socket.socket(family, kind, proto)

@@ -72,21 +72,21 @@ async def _receive(chunks: AsyncIterator[bytes], content_type: str | None, max_b
     async for chunk in chunks:
         received += len(chunk)
         if received > max_bytes:
-            raise TooLarge(f"the body is larger than {max_bytes} bytes, the most permitted")
+            raise TooLarge(f"the body is larger than the limit of {max_bytes} bytes")
         try:
             feed(chunk)
         except OSError as error:
             raise _not_stored(error) from error
     if not received:
-        raise EmptyBody("the body holds no bytes; send a video as the body, or as the form's part 'video'")
+        raise EmptyBody("the body is empty; send a video as the whole body, or as a form part named 'video'")
     if form is not None:
         form.finish()
     if not spool.size:
-        raise EmptyBody("the form's video part holds no bytes")
+        raise EmptyBody("the video part of the form is empty")
     spool.finish()
 
 
 def _not_stored(error: OSError) -> Problem:
     if error.errno in _NO_ROOM:
-        return Overloaded("there is no room for the upload at present")
+        return Overloaded("there is no space to store the upload at the moment")
     return Internal()

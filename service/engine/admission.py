@@ -60,7 +60,7 @@ class Admission:
         """
         places = self.slots + self.max_queue
         if self.places_taken >= places:
-            raise Overloaded(f"all {places} places are taken", retry_after=self.retry_after_seconds())
+            raise Overloaded(f"all {places} slots and queue places are taken", retry_after=self.retry_after_seconds())
         self.places_taken += 1
         try:
             yield

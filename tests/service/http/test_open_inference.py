@@ -186,7 +186,7 @@ def wrong(**changes: Any) -> dict[str, Any]:
         (wrong(ignored=[1] * MAX_JSON_SYNTAX), "commas and opening brackets"),
         (wrong(ignored=[{"a": []}] * (MAX_JSON_SYNTAX // 3)), "commas and opening brackets"),
         (wrong(parameters={"speed": 3}), "unknown parameter 'speed'"),
-        (wrong(parameters={"exit": "slow"}), "exit is one of"),
+        (wrong(parameters={"exit": "slow"}), "exit must be one of"),
         (wrong(parameters={"top_k": 2.5}), "top_k"),
         (wrong(parameters={"top_k": True}), "top_k"),
     ],
