@@ -50,7 +50,7 @@ class Timeline:
         self.spans.append(Span(stage, start, end))
 
     def noting(self, then: StepCallback | None) -> StepCallback:
-        """What the engine calls after each step: it is noted, and then told to whoever else wants to know."""
+        """A step callback for the engine that records the step and then calls ``then``."""
 
         def stepped(step: Step, frame: Frame) -> None:
             self.step(step)
