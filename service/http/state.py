@@ -72,7 +72,7 @@ class ServerState:
 
         def end_grace_period() -> None:
             self.stop_admitting()
-            logger.info("drained: new requests are rejected")
+            logger.info("rejecting new requests")
             on_drained()
 
         loop.call_soon_threadsafe(loop.call_later, self.settings.drain_grace_seconds, end_grace_period)

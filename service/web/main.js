@@ -17,7 +17,7 @@ const PATIENCE_MS = 150;
 const ABOUT_THE_CLIP = new Set([400, 413, 415, 422]);
 
 const state = { model: null, points: [], point: null, clip: null, runs: new Map(), busy: false, chosen: 0, visible: 0 };
-const KEYLESS = { title: "This service requires an API key", detail: "Enter a key to classify videos.", code: "unauthorized" };
+const KEYLESS = { title: "This service requires a key", detail: "Enter a key to classify videos.", code: "unauthorized" };
 let parts = null;
 let cancel = new AbortController();
 let replaying = null;

@@ -40,7 +40,7 @@ def test_a_key_dialog_that_was_closed_without_a_key_can_be_opened_again(context:
     for _ in range(2):
         expect(page.get_by_label("API key")).to_be_focused()
         page.keyboard.press("Escape")
-        expect(page.get_by_role("alert").first).to_contain_text("requires an API key")
+        expect(page.get_by_role("alert").first).to_contain_text("requires a key")
         expect(page.get_by_role("button", name="Choose a file")).to_be_disabled()
         page.get_by_role("button", name="Try again").click()
     page.get_by_label("API key").fill("sesame")
