@@ -1,4 +1,4 @@
-"""`adafocus serve`: the HTTP service."""
+"""`adafocus serve`: run the HTTP service."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from fastapi import FastAPI
 
 from bundle.store import BundleError
 from cli.configuration import settings_from, shipped_samples
-from cli.patience import patient_for
+from cli.header_timeout import protocol_with_timeout
 from service.app import create_app
 from service.engine.runners.base import RunnerError
 from service.http.keys import KeyFileError
@@ -35,32 +35,35 @@ logger = logging.getLogger("adafocus.serve")
 OBJECTS_BETWEEN_COLLECTIONS = 10_000
 
 
-def tune_garbage_collection() -> None:
-    """Exclude everything loaded so far from garbage collection, and collect less often."""
+def spare_the_collector() -> None:
+    """Exempt everything that is loaded so far from garbage collection, and collect less often."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS)
 
 
 class ServeCommand(click.Command):
-    """A command whose help ends with all settings and their defaults."""
+    """A command whose help ends with every setting and its default."""
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the settings, then the example."""
-        with formatter.section("Settings (environment variables; options take precedence)"):
+        """Write the settings and the example."""
+        with formatter.section("Settings, read from the environment (options override them)"):
             formatter.write_dl(list(describe()))
         super().format_epilog(ctx, formatter)
 
 
 class DrainingServer(uvicorn.Server):
-    """Drains before it exits; uvicorn alone closes its listener at once on SIGTERM."""
+    """A server that reports itself as not ready on SIGTERM and still accepts requests for a while.
+
+    uvicorn closes its listener at once.
+    """
 
     def __init__(self, config: uvicorn.Config, state: ServerState) -> None:
         super().__init__(config)
         self._state = state
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Drain on the first SIGTERM; exit now on a second one, or on Ctrl-C."""
+        """Start to drain on the first SIGTERM; stop accepting at once on a second one or on Ctrl-C."""
         if sig != signal.SIGTERM or self._state.draining:
             super().handle_exit(sig, frame)
         else:
@@ -75,12 +78,10 @@ class DrainingServer(uvicorn.Server):
     cls=ServeCommand,
     epilog="Example: adafocus serve --bundle bundles/tank-state --port 8000",
 )
-@click.option("--bundle", type=click.Path(path_type=Path), help="Folder of the bundle; default: the shipped one.")
-@click.option("--host", help="Address to listen on; default 127.0.0.1.")
-@click.option("--port", type=int, help="Port to listen on; default 8000, 0 for any free one.")
-@click.option(
-    "--backend", metavar="NAME", help="Inference backend, such as onnxruntime-cpu; default: the fastest one installed."
-)
+@click.option("--bundle", type=click.Path(path_type=Path), help="Folder of the bundle; default: the shipped bundle.")
+@click.option("--host", help="Address to listen on; default: 127.0.0.1.")
+@click.option("--port", type=int, help="Port to listen on; default: 8000; 0: any free port.")
+@click.option("--backend", metavar="NAME", help="Runtime, such as onnxruntime-cpu; default: the best one installed.")
 def command(bundle: Path | None, host: str | None, port: int | None, backend: str | None) -> None:
     """Serve a bundle over HTTP until SIGTERM or Ctrl-C."""
     settings = settings_from(
@@ -97,7 +98,7 @@ def command(bundle: Path | None, host: str | None, port: int | None, backend: st
         server.should_exit = True
 
     try:
-        app = create_app(settings, on_failure=stop, on_ready=tune_garbage_collection)
+        app = create_app(settings, on_failure=stop, on_ready=spare_the_collector)
     except (BundleError, KeyFileError, TracingError) as error:
         raise click.ClickException(str(error)) from error
     listener = _listen(settings.host, settings.port)
@@ -110,7 +111,7 @@ def command(bundle: Path | None, host: str | None, port: int | None, backend: st
 def _config(app: FastAPI, settings: Settings) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        http=patient_for(settings.upload_timeout_seconds),
+        http=protocol_with_timeout(settings.upload_timeout_seconds),
         ws="none",
         lifespan="on",
         log_config=None,
@@ -122,7 +123,7 @@ def _config(app: FastAPI, settings: Settings) -> uvicorn.Config:
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """Bind the socket, so that a port in use is reported before the model is loaded."""
+    """Bind a socket before the model is loaded, so that a port in use is reported at once."""
     try:
         family, kind, proto, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listener = socket.socket(family, kind, proto)

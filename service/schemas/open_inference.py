@@ -13,6 +13,7 @@ from pydantic import (
     StrictFloat,
     StrictInt,
     StrictStr,
+    ValidationInfo,
 )
 
 from bundle.manifest import Manifest
@@ -105,9 +106,34 @@ def _require_data(schema: dict[str, Any]) -> None:
     """Describe ``data`` as required: a request in JSON needs it, and only the binary extension omits it."""
     schema["required"].append("data")
     element = {"type": "string", "format": "byte"}
-    description = schema["properties"]["data"]["description"]
-    array = {"type": "array", "items": element, "minItems": 1, "maxItems": 1, "description": description}
-    schema["properties"]["data"] = array
+    nested = {"type": "array", "minItems": 1, "maxItems": 1}
+    description = schema["properties"]["data"]["description"] + " Flat, or nested as the shape says."
+    schema["properties"]["data"] = nested | {"items": {"anyOf": [element, nested]}, "description": description}
+
+
+def _one_dimension_of_one(shape: object) -> object:
+    """Reject any other number of elements, with a message about the whole shape instead of one of its sizes."""
+    if isinstance(shape, list) and shape and not all(type(size) is int and size == 1 for size in shape):
+        raise ValueError(f"a request holds one video, so the shape must be [1] or [1, 1], got {str(shape)[:80]}")
+    return shape
+
+
+def _flat(data: object, info: ValidationInfo) -> object:
+    """Flatten the elements of a tensor, which may be nested as its shape says (KServe's V2 protocol).
+
+    Raises:
+        ValueError: the nesting does not match the shape.
+    """
+    shape = info.data.get("shape")
+    depth, inner = 0, data
+    while isinstance(inner, list):
+        if len(inner) != 1:
+            raise ValueError(f"a request holds one video, so data must have one element, got {len(inner)}")
+        depth, inner = depth + 1, inner[0]
+    if shape is not None and depth > 1 and depth != len(shape):
+        dimensions = f"{len(shape)} dimension{'s' if len(shape) > 1 else ''}"
+        raise ValueError(f"data is nested {depth} deep but the shape has {dimensions}; nest it as deep, or not at all")
+    return data if depth == 0 else (inner,)
 
 
 class InputTensor(_Schema):
@@ -117,11 +143,15 @@ class InputTensor(_Schema):
 
     name: Literal["video"]
     datatype: Literal["BYTES"]
-    shape: Annotated[tuple[Literal[1], ...], Field(min_length=1, max_length=8, description="One element: [1].")]
+    shape: Annotated[
+        tuple[Literal[1], ...],
+        BeforeValidator(_one_dimension_of_one),
+        Field(min_length=1, max_length=8, description="One element: [1], or [1, 1]."),
+    ]
     parameters: dict[str, Parameter] | None = Field(
         default=None, description="`binary_data_size`: how many of the bytes after the JSON belong to this tensor."
     )
-    data: tuple[StrictStr] | None = Field(
+    data: Annotated[tuple[StrictStr], BeforeValidator(_flat)] | None = Field(
         default=None, description="The video in base64; omitted if it follows the JSON as bytes."
     )
 

@@ -93,7 +93,7 @@ def _explain(error: ValidationError) -> str:
     *where, name = (str(part)[:40] for part in first["loc"] or ("the request",))
     if first["type"] == "extra_forbidden":
         return f"unknown parameter {name!r}; allowed: {', '.join((*PARAMETER_NAMES, 'binary_data_output'))}"
-    return f"{'.'.join([*where, name])}: {first['msg']}"
+    return f"{'.'.join([*where, name])}: {first['msg'].removeprefix('Value error, ')}"
 
 
 def _declared_size(tensor: InputTensor) -> int:
