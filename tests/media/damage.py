@@ -50,11 +50,6 @@ def zeroed(data: bytes, begin: float, end: float) -> bytes:
     return data[:first] + bytes(last - first) + data[last:]
 
 
-def joined(*parts: bytes) -> bytes:
-    """Files one after the other, as recorders that restart write transport streams."""
-    return b"".join(parts)
-
-
 def remuxed(
     data: bytes, container: str, change: Callable[[int, Any], None] | None = None, keep: Iterable[int] | None = None
 ) -> bytes:
@@ -126,16 +121,3 @@ def with_media_of(data: bytes, other: bytes) -> bytes:
     if size != length:
         raise ValueError(f"the media of both files must have the same length, got {size} and {length} bytes")
     return data[:place] + other[source : source + length] + data[place + size :]
-
-
-def with_display_matrix(data: bytes, a: int, b: int, c: int, d: int) -> bytes:
-    """An MP4 or MOV file whose first track is displayed through a matrix: (1, 0, 0, 1) is upright.
-
-    (-1, 0, 0, 1) mirrors left and right, (0, 1, -1, 0) turns by 90 degrees clockwise, and so on.
-    """
-    one, unit = 1 << 16, 1 << 30
-    values = (a * one, b * one, 0, c * one, d * one, 0, 0, 0, unit)
-    matrix = b"".join(value.to_bytes(4, signed=True) for value in values)
-    header = data.index(b"tkhd") + 4
-    at = header + (52 if data[header] == 1 else 40)
-    return data[:at] + matrix + data[at + len(matrix) :]

@@ -7,7 +7,8 @@ from functools import cache
 from pathlib import Path
 
 from tests.media.clips import AudioTrack, VideoTrack, make_clip, make_file
-from tests.media.damage import cut_within_packets, joined, moov_first, with_media_of, zeroed
+from tests.media.damage import cut_within_packets, moov_first, with_media_of, zeroed
+from tests.video.defects import joined
 
 FRAMES = 109
 """Of the clips of full length."""
@@ -21,6 +22,10 @@ def _one_key_frame(rotation: int = 0) -> bytes:
 
 def _transport_stream(frames: int, size: tuple[int, int]) -> bytes:
     return make_clip(frames, container="mpegts", size=size, rate=30, g="20", bf="2")
+
+
+def _size_change() -> bytes:
+    return joined([_transport_stream(55, (320, 240)), _transport_stream(54, (480, 270))], "mpegts")
 
 
 def _open_groups() -> bytes:
@@ -55,7 +60,9 @@ _MADE: dict[str, Callable[[], bytes]] = {
     ),
     "zeroed_middle.mp4": lambda: zeroed(named("mp4_faststart.mp4"), 1 / 3, 2 / 3),
     "truncated_ts_midpacket.ts": lambda: cut_within_packets(_transport_stream(FRAMES, (320, 240)), 0.1, 0.9),
-    "ts_size_change_midstream.ts": lambda: joined(_transport_stream(55, (320, 240)), _transport_stream(54, (480, 270))),
+    "ts_size_change_midstream.ts": lambda: joined(
+        [_transport_stream(55, (320, 240)), _transport_stream(54, (480, 270))], "mpegts"
+    ),
     "two_video_streams.mkv": _two_streams,
     "audio_with_cover_art.m4a": _cover_art,
     "encrypted.mp4": _encrypted,

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.media.clips import AudioTrack, VideoTrack, make_clip, make_file
-from tests.media.damage import boxes, cut, moov_first, remuxed, with_display_matrix, zeroed
+from tests.media.damage import boxes, cut, moov_first, remuxed, zeroed
 from tests.media.named import NAMES, named
 from tests.media.pictures import BITS, CORNERS, SMALLEST, numbered_picture, read_corners, read_number
 
@@ -91,13 +91,6 @@ def test_a_file_can_have_several_streams() -> None:
     with av.open(io.BytesIO(data)) as opened:
         assert [stream.type for stream in opened.streams] == ["video", "audio", "video"]
         assert read_number(next(opened.decode(video=1)).to_ndarray(format="rgb24")) == 9
-
-
-def test_a_display_matrix_can_be_set() -> None:
-    clip = make_clip(1)
-    for values, rotation in (((1, 0, 0, 1), 0), ((0, 1, -1, 0), -90), ((-1, 0, 0, -1), 180)):
-        with av.open(io.BytesIO(with_display_matrix(clip, *values))) as opened:
-            assert abs(next(opened.decode(video=0)).rotation) == abs(rotation)
 
 
 def test_damage_changes_only_what_it_says() -> None:
