@@ -32,7 +32,7 @@ from model.tsm import AdaFocusTSM
 from video.sampler import visiting_order
 
 PAPER_RESIZE = 256 / 224
-"""Shorter side over crop in the published models (PAPER section 1)."""
+"""Shorter side over crop in the published models (arXiv 2112.14238, section 3)."""
 
 _TO_BE_MADE = b"?"
 

@@ -1,4 +1,4 @@
-"""The graphs of a bundle as torch modules: uint8 frames and states in, states out (PRODUCT section 5).
+"""The graphs of a bundle as torch modules: uint8 frames and states in, states out (docs/bundle-format.md).
 
 Normalisation and patch cropping are inside. The modules hold no weights of their own; they call the model's step
 functions, so that what is exported is what was trained. The arguments of ``forward`` are named as the file's tensors.

@@ -1,4 +1,4 @@
-"""AdaFocusV2, the frame model (PAPER section 1): glance at a frame, look closely at one patch of it, pool, classify.
+"""AdaFocusV2, the frame model (arXiv 2112.14238, section 3): glance at a frame, focus on one patch, pool, classify.
 
 ``forward`` takes a whole clip, as training does; ``glance_step`` and ``focus_step`` take one frame per row, as serving
 does. Both run the same modules and agree.
@@ -90,7 +90,7 @@ class AdaFocus(nn.Module):
         """Glance and policy over a clip [B, T, 3, H, W].
 
         With ``detach_policy`` the policy's gradient stops before the glance network, which is what makes one-stage
-        training stable (PAPER section 2, remedy 3).
+        training stable (arXiv 2112.14238, section 3, remedy 3).
         """
         B, T = frames.shape[:2]
         feature_maps = self._feature_map(frames.flatten(0, 1))  # (B·T, G, h, w)

@@ -1,4 +1,7 @@
-"""The classifier: one feature per frame, pooled over the frames seen so far, one head per step (PAPER section 1)."""
+"""The classifier: one feature per frame, pooled over the frames seen so far, and one head per step.
+
+Source: arXiv 2112.14238, section 3.
+"""
 
 from __future__ import annotations
 

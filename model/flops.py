@@ -1,4 +1,4 @@
-"""What one step costs, counted from the modules as they run: one multiply-add is one FLOP (PAPER section 6).
+"""The cost of one step, counted from the modules. One multiply-add is one FLOP (arXiv 2112.14238, section 4).
 
 Counted: convolutions, linear layers, and the two linear halves of the recurrence (6·H² together). Two totals come out:
 what is *served* (without the auxiliary heads), and the *paper's* counting, which reproduces the published per-frame

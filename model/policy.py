@@ -1,4 +1,4 @@
-"""The policy: where to look closely (PAPER sections 1 and 4).
+"""The policy: where to look closely (arXiv 2112.14238, sections 3 and 4).
 
 Both variants read the glance network's feature map and answer the patch centre (y, x), each in [0, 1]: 0 puts the patch
 flush with the top or left edge, 1 with the bottom or right one.

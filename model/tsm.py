@@ -1,4 +1,4 @@
-"""The clip model (PAPER section 4): temporal shift in both networks, one patch centre for the whole clip.
+"""The clip model (arXiv 2112.14238, section 4): temporal shift in both networks, one patch centre for the whole clip.
 
 The temporal shift is Lin et al.'s, ICCV 2019: some channels of every frame are taken from the frame after, some from
 the frame before, in front of the first convolution of each residual block.

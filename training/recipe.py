@@ -74,7 +74,7 @@ class DataRecipe:
 
 @dataclass(frozen=True)
 class Multipliers:
-    """Learning rate of each part as a multiple of the base rate (PAPER section 2)."""
+    """Learning rate of each part as a multiple of the base rate (arXiv 2112.14238, section 3)."""
 
     policy: float = 0.1
     glance: float = 0.5
@@ -84,7 +84,7 @@ class Multipliers:
 
 @dataclass(frozen=True)
 class OptimiserRecipe:
-    """Stochastic gradient descent with momentum on a cosine (PAPER section 2 gives the defaults).
+    """Stochastic gradient descent with momentum on a cosine (arXiv 2112.14238, section 3 gives the defaults).
 
     Attributes:
         lr: base rate at the top of the cosine; warm-up is linear.

@@ -94,9 +94,9 @@ def test_graphs_are_found_by_component_format_and_precision() -> None:
         ({"steps": 5}, "a frame model has one step per sampled frame: 5 != 4"),
         ({"default_point": "fast"}, "operating point 'fast' is missing; there are full, balanced"),
         ({"operating_points": (full(), full()), "default_point": "full"}, "distinct names"),
-        ({"operating_points": (full(3),), "default_point": "full"}, "'full' needs 4 thresholds"),
-        ({"operating_points": (full(4, 0.5),), "default_point": "full"}, "'full' never exits early"),
-        ({"kind": "clip"}, "a clip model has one step"),
+        ({"operating_points": (full(3),), "default_point": "full"}, "'full' needs 4 thresholds, got 3"),
+        ({"operating_points": (full(4, 0.5),), "default_point": "full"}, "'full' must be null"),
+        ({"kind": "clip"}, "a clip model must have one step"),
         ({"name": "../up"}, "String should match pattern"),
         ({"temperature": 0.0}, "greater than or equal to 0.001"),
         ({"temperature": math.inf}, "finite number"),
@@ -104,11 +104,11 @@ def test_graphs_are_found_by_component_format_and_precision() -> None:
         ({"reduced": (reduced(full()),)}, "int8 needs the operating points full, balanced, in this order"),
         (
             {"operating_points": (full(),), "default_point": "full", "reduced": (reduced(full(3)),)},
-            "operating points of int8 need 4 thresholds",
+            "operating point of int8 needs 4 thresholds",
         ),
         (
             {"operating_points": (full(),), "default_point": "full", "reduced": (reduced(full()),) * 2},
-            "a precision is reduced once",
+            "each precision only once",
         ),
     ],
 )
@@ -139,7 +139,7 @@ def test_the_chance_to_go_on_is_of_those_who_got_there() -> None:
 def test_exit_shares_are_shares_of_every_step(shares: tuple[float, ...]) -> None:
     content = make_manifest().model_dump(mode="json")
     content["operating_points"][0]["exit_shares"] = shares
-    with pytest.raises(ValidationError, match="are 4 shares that add up to 1"):
+    with pytest.raises(ValidationError, match="must be 4 shares that add up to 1"):
         Manifest.model_validate(content)
 
 

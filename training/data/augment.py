@@ -20,7 +20,7 @@ TINT = 1 / 3
 
 
 def normalise(frames: Tensor) -> Tensor:
-    """[..., 3, H, W] in 0..255 -> normalised by ImageNet's mean and deviation (PAPER section 1)."""
+    """[..., 3, H, W] in 0..255 -> normalised by ImageNet's mean and deviation (arXiv 2112.14238, section 3)."""
     mean = torch.tensor(IMAGENET_MEAN, device=frames.device).view(3, 1, 1) * 255
     std = torch.tensor(IMAGENET_STD, device=frames.device).view(3, 1, 1) * 255
     return (frames.float() - mean) / std

@@ -1,4 +1,4 @@
-"""The list files in which the six published data sets come (PAPER section 5), frames or videos.
+"""The list files in which the six published data sets come (arXiv 2112.14238, section 4), frames or videos.
 
 A line names a video's folder (or file), its number of frames, and its class; where a video may have several, further
 classes follow, and -1 stands for none. Folders are looked for beside the lists and in the sub-folders that the released

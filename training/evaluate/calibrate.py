@@ -1,4 +1,4 @@
-"""Solving the conditional exit on held-aside clips (PAPER section 3): temperature, thresholds, operating points.
+"""Solves temperature, exit thresholds and operating points on held-out clips (arXiv 2112.14238, section 3).
 
 Nothing is trained here. Input are the logits ``[N, T, C]`` of clips that the model has not learned from; output are
 numbers that the service applies with the same `bundle.exit_rule` that solves them.

@@ -66,7 +66,7 @@ def macro_f1(predicted: Indices, labels: Indices, classes: int) -> float:
 def exit_steps(
     logits: Logits, thresholds: Thresholds, criterion: ExitCriterion = "max_softmax", temperature: float = 1.0
 ) -> Indices:
-    """The 0-based step at which each clip leaves ``[N]``, by the rule that the service applies (PAPER section 3)."""
+    """The 0-based step at which each clip exits, ``[N]``, by the service's rule (arXiv 2112.14238, section 3)."""
     sure = confidence(logits, criterion, temperature)  # (N, T)
     out = leaves(sure, as_row(thresholds)[None, :])
     out[:, -1] = True

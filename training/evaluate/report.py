@@ -1,4 +1,4 @@
-"""What a trained model is worth on labelled clips, and what it costs: the numbers of PRODUCT's ``evaluate``."""
+"""Accuracy and cost of a trained model on labelled clips, as ``adafocus evaluate`` reports them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one-stage loss with its three remedies (PAPER section 2), each of which can be switched off.
+"""The one-stage loss with its three remedies (arXiv 2112.14238, section 3), each of which can be switched off.
 
 All parts learn together from cross-entropies; the gradient reaches the policy only through the interpolation of the
 patches it chose. What makes that work are the remedies of `Remedies`.
@@ -197,7 +197,7 @@ def clip_loss(
     remedies: Remedies = Remedies(),
     cross_entropy: CrossEntropy = CrossEntropy(),
 ) -> OneStageLoss:
-    """The clip model's loss (PAPER section 4): half the sum over random and policy patches of L'.
+    """The clip model's loss (arXiv 2112.14238, section 4): half the sum over random and policy patches of L'.
 
     L' = CE(prediction) + CE(glance auxiliary) + CE(focus auxiliary); the prediction's heads read detached features, so
     the networks and the policy learn through the auxiliary heads alone.

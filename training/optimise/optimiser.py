@@ -1,4 +1,4 @@
-"""Optimiser, schedule and averaging: how weights move (PAPER section 2)."""
+"""Optimiser, schedule and averaging: how weights move (arXiv 2112.14238, section 3)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One-stage training end to end: from labelled videos to checkpoints (PAPER sections 2 and 4).
+"""One-stage training end to end: from labelled videos to checkpoints (arXiv 2112.14238, sections 3 and 4).
 
 Deterministic on the CPU: a run that was killed and resumed ends with the weights of one that was not.
 """
