@@ -121,9 +121,9 @@ def test_a_damaged_bundle_and_an_empty_folder_may_be_replaced(folder: Path) -> N
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("holiday.jpg", "x", "is not empty and not a bundle"),
-        ("manifest.json", '{"name": "some web app"}', "is not empty and not a bundle"),
-        ("manifest.json", '{"graphs": 3}', "is not empty and not a bundle"),
+        ("holiday.jpg", "x", "is not empty and is not a bundle"),
+        ("manifest.json", '{"name": "some web app"}', "is not empty and is not a bundle"),
+        ("manifest.json", '{"graphs": 3}', "is not empty and is not a bundle"),
     ],
 )
 def test_a_folder_that_is_no_bundle_is_left_alone(folder: Path, name: str, content: str, message: str) -> None:
