@@ -10,7 +10,8 @@ ENV PYTHONUNBUFFERED=1 \
     PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PIP_NO_CACHE_DIR=1
 
-# --- Lists of requirements: dependencies are rebuilt only if these lists change, not for other changes of pyproject.toml.
+# --- Lists of requirements: dependencies are rebuilt only if these lists change, not if other parts of pyproject.toml
+# do.
 # EXTRAS adds extras of the project to the serving images, separated by commas: --build-arg EXTRAS=otel
 FROM base AS wanted
 ARG EXTRAS=
