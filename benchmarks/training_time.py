@@ -1,9 +1,9 @@
-"""Where the time of a training goes: decoding with and without a cache, and an epoch stage by stage.
+"""Measures where the time of a training goes: decoding with and without a cache, and the stages of an epoch.
 
     python -m benchmarks.training_time ../shared/datasets/tank_state --config tank_state [--rounds 3]
 
 Epochs in one stage, in both precisions and on one and two threads, and in each of the four stages of the study
-(`benchmarks.evidence.arms`) take turns; medians over rounds. The docs' tables are written from the CSV.
+(`benchmarks.evidence.arms`) take turns; medians over rounds are reported. The docs' tables are written from the CSV.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ VARIANTS = (
 
 
 def epochs(data: ClipSet, recipe: Recipe, cache: Path, rounds: int) -> Iterator[dict[str, object]]:
-    """Seconds of the second epoch of each variant: the first warms up."""
+    """Seconds of the second epoch of each variant; the first is a warm-up."""
     found: dict[Variant, list[dict[str, float]]] = {variant: [] for variant in VARIANTS}
     with tempfile.TemporaryDirectory() as folder:
         for number in range(rounds):
@@ -63,7 +63,7 @@ def epochs(data: ClipSet, recipe: Recipe, cache: Path, rounds: int) -> Iterator[
 
 
 def decoding(data: ClipSet, recipe: Recipe) -> Iterator[dict[str, object]]:
-    """Seconds to decode every clip: one at a time, as many at a time as processors, and from the cache."""
+    """Seconds to decode every clip: one at a time, one per processor at a time, and from the cache."""
     plan = training_plan(recipe)
     with tempfile.TemporaryDirectory() as folder:
         cache = Path(folder)
@@ -81,7 +81,7 @@ def decoding(data: ClipSet, recipe: Recipe) -> Iterator[dict[str, object]]:
 
 
 def table() -> str:
-    """For docs/training.md."""
+    """The table of docs/training.md."""
     lines = ["| | seconds |", "|---|---|"]
     for row in newest_results("training-time"):
         if row["what"].startswith("decode"):

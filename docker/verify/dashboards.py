@@ -65,16 +65,16 @@ def findings(prometheus: str, panel: dict[str, Any]) -> Iterator[str]:
 
 def main(prometheus: str, files: list[str]) -> int:
     """Check every file, print the findings, and return the exit code."""
-    wrong = asked = 0
+    wrong = queries = 0
     for file in files:
         board = json.loads(Path(file).read_text(encoding="utf-8"))
         for panel in board["panels"]:
             if panel["type"] != "row":
-                asked += len(panel["targets"])
+                queries += len(panel["targets"])
                 for finding in findings(prometheus, panel):
                     wrong += 1
                     print(f"dashboards: {Path(file).name}, {panel['title']!r}: {finding}")
-    print(f"dashboards: {len(files)} files, {asked} queries, {wrong} findings")
+    print(f"dashboards: {len(files)} files, {queries} queries, {wrong} findings")
     return 1 if wrong else 0
 
 

@@ -71,7 +71,7 @@ def client(url: str, clips: list[bytes], first: int, until: float, tally: Tally)
         tally.add(status, answer)
 
 
-def ask(prometheus: str, expression: str) -> float:
+def instant_value(prometheus: str, expression: str) -> float:
     """The single value of an instant query.
 
     Raises:
@@ -100,7 +100,9 @@ def main(service: str, prometheus: str, seconds: float, clips: list[bytes]) -> i
     lasted = time.monotonic() - began
     time.sleep(SETTLE_SECONDS)
     window = f"[{int(lasted) + 2 * SETTLE_SECONDS}s]"
-    counted = ask(prometheus, f"sum(rate(adafocus_flops_total{window})) / sum(rate(adafocus_flops_full_total{window}))")
+    counted = instant_value(
+        prometheus, f"sum(rate(adafocus_flops_total{window})) / sum(rate(adafocus_flops_full_total{window}))"
+    )
     reported = tally.spent / tally.full
     print(f"load: {sum(tally.statuses.values())} requests in {lasted:.0f} s, statuses {dict(tally.statuses)}")
     print(f"load: labels {dict(tally.labels)}")
