@@ -15,11 +15,11 @@ HEAD = """# Metrics
 
 <!-- Generated from service/telemetry/definitions.py: edit that, then run `python docs/generate_metrics.py`. -->
 
-`GET /metrics` returns Prometheus' text format, or OpenMetrics if the `Accept` header names it. Only in OpenMetrics do the
-buckets of `adafocus_request_duration_seconds` carry exemplars with the request's id, which is also in the log and in the
-response's `X-Request-ID`. Base units are seconds, bytes, multiply-adds (the paper's FLOPs: one multiply-add is one) and
-frames. Label values come from fixed sets. Every series exists from the first scrape with the value 0, except those whose
-labels depend on the loaded bundle. No metric is a ratio: divide the rates of two counters.
+`GET /metrics` returns Prometheus' text format, or OpenMetrics if the `Accept` header names it. Only in OpenMetrics do
+the buckets of `adafocus_request_duration_seconds` carry exemplars with the request's id, which is also in the log and
+in the response's `X-Request-ID`. Base units are seconds, bytes, multiply-adds (the paper's FLOPs: one multiply-add is
+one) and frames. Label values come from fixed sets. Every series exists from the first scrape with the value 0, except
+those whose labels depend on the loaded bundle. No metric is a ratio: divide the rates of two counters.
 
 | metric | type | unit | labels | what it counts |
 |---|---|---|---|---|

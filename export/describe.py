@@ -100,7 +100,7 @@ def describe(
 
 
 def class_names(count: int) -> tuple[str, ...]:
-    """Names for classes that nobody has named: ``class_000``, ``class_001`` and so on."""
+    """Names for classes without names: ``class_000``, ``class_001`` and so on."""
     digits = max(3, len(str(count - 1)))
     return tuple(f"class_{index:0{digits}d}" for index in range(count))
 

@@ -176,7 +176,7 @@ class Loaded(NamedTuple):
 
 
 def load_and_describe(request: Request) -> Loaded:
-    """Read the checkpoint and whatever else says what the model is.
+    """Read the checkpoint and the other files that describe the model.
 
     Raises:
         ExportError: the checkpoint, the labels or the calibration cannot be used.

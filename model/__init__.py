@@ -1,4 +1,4 @@
-"""The torch wing's networks: AdaFocusV2 for frames, and its clip variant."""
+"""The networks in torch: AdaFocusV2 for frames, and its clip variant."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The convolutional networks behind the glance and the focus: MobileNetV2 and ResNet, at any width and depth.
 
-Sandler et al., CVPR 2018, and He et al., CVPR 2016 (the variant that strides in the 3×3 convolution). Only the
-features: a backbone maps images to a feature map, and whoever uses it pools and classifies.
+Sandler et al., CVPR 2018, and He et al., CVPR 2016 (the variant that strides in the 3×3 convolution). A backbone maps
+images to a feature map; pooling and classification are left to its users.
 """
 
 from __future__ import annotations

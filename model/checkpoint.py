@@ -1,7 +1,7 @@
 """Checkpoints: the authors' released files, ImageNet weights, and our own format.
 
-Files are read with ``weights_only=True``: tensors and plain values, never code. Whatever does not fit is an error that
-names the key as the file spells it; nothing is skipped silently except the dead weights listed in ``model.names``.
+Files are read with ``weights_only=True``: tensors and plain values, never code. A key that does not fit is an error
+that names the key as in the file; nothing is skipped silently except the unused weights listed in ``model.names``.
 
 Our format is ``{"format": "adafocus", "version": 1, "config": ..., "state_dict": ..., "metadata": {...}}``.
 """
@@ -180,7 +180,7 @@ def _load(path: Path) -> dict[str, Any]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from error
-    except Exception as error:  # the reader raises whatever the bytes make it stumble over
+    except Exception as error:  # damaged files make the reader raise many kinds of errors
         raise CheckpointError(f"{path.name} is not a checkpoint of plain tensors; nothing else is ever read") from error
     if not isinstance(content, dict):
         raise CheckpointError(f"{path.name} holds a {type(content).__name__}; a checkpoint is a dictionary")

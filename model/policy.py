@@ -32,7 +32,7 @@ class GatedRecurrence(nn.Module):
 
         Only the product with the state goes step by step. For exported graphs: torch leaves this loop's length free.
         """
-        # Not public yet: whoever trains or evaluates shall not need it.
+        # The operator is not public yet, so training and evaluation must not depend on it.
         from torch._higher_order_ops.scan import scan
 
         def step(state: Tensor, from_input: Tensor) -> tuple[Tensor, Tensor]:

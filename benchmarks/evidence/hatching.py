@@ -68,8 +68,8 @@ class Plate:
 
     def corner(self, frame: int) -> tuple[int, int]:
         """Row and column of its corner: it bounces off the edges."""
-        room = SIDE - PLATE
-        there = np.abs((self.start + self.drift * frame + room) % (2 * room) - room)
+        span = SIDE - PLATE
+        there = np.abs((self.start + self.drift * frame + span) % (2 * span) - span)
         return int(there[0]), int(there[1])
 
 

@@ -114,11 +114,11 @@ def networks(steps: int) -> dict[str, dict[str, Tensor]]:
     config = recipe.model_config(hatching.CLASSES)
     alone = arm_recipe(ARMS["none"], recipe, hatching.CLASSES).model_config(hatching.CLASSES)
     random = np.random.default_rng(SEED)
-    room = hatching.SIDE - config.patch_size
+    span = hatching.SIDE - config.patch_size
 
     def patch(batch: Tensor, middles: Tensor) -> Tensor:
         aside = torch.from_numpy(random.uniform(-OFF_CENTRE, OFF_CENTRE, tuple(middles.shape))).float()
-        centres = ((middles + (aside - 0.5) * config.patch_size) / room).clamp(0, 1)
+        centres = ((middles + (aside - 0.5) * config.patch_size) / span).clamp(0, 1)
         return crop_patches(batch, centres, config.patch_size)
 
     def shrunk(batch: Tensor, size: int) -> Tensor:

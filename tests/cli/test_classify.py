@@ -127,8 +127,8 @@ def test_a_slow_video_holds_up_no_other(bundle: Path, clips: Path, monkeypatch: 
 def test_an_engine_that_stops_ends_the_run_without_a_row_for_every_video(
     bundle: Path, clips: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    async def stopped(rooms: Any, *_: object) -> None:
-        monkeypatch.setattr(type(rooms.engine), "alive", property(lambda engine: False))
+    async def stopped(runtime: Any, *_: object) -> None:
+        monkeypatch.setattr(type(runtime.engine), "alive", property(lambda engine: False))
         raise Internal
 
     monkeypatch.setattr("cli.classify.classify", stopped)

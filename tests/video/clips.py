@@ -73,7 +73,7 @@ def make_clip(
 
 
 def claim_key_frames(clip: bytes, container: str, every: int) -> bytes:
-    """The same packets, of which every so many is marked as a key frame, whatever it is."""
+    """The same packets, with every n-th one marked as a key frame even if it is none."""
     buffer = io.BytesIO()
     with av.open(io.BytesIO(clip)) as source, av.open(buffer, "w", format=container) as output:
         stream = output.add_stream_from_template(source.streams.video[0])

@@ -1,4 +1,4 @@
-"""Pictures that are left undecoded: only such as nobody can miss, so that every wanted frame is what a scan gives."""
+"""Only pictures that cannot affect a wanted frame are left undecoded, so every wanted frame equals that of a scan."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def test_over_the_samples() -> None:
 
 
 def over(path: Path) -> int:
-    """Checks one file, of whatever kind; how many frames were left out of its sixteen."""
+    """Check one file of any kind, and return how many of its sixteen frames were left out."""
     if path.suffix == ".json" or path.name in (*DAMAGED, *LARGE):
         return 0
     try:

@@ -1,7 +1,7 @@
-"""From clips to squares of pixels: decoded once through the well that serves, then kept.
+"""Turns clips into squares of pixels, which are decoded once, as in the service, and then kept.
 
-Training keeps several candidate frames per step in a larger square, so that crops and moments can vary; evaluation
-takes exactly what a server would: the same sampler, decoder and resizer.
+Training keeps several candidate frames per step in a larger square, so that crops and moments can vary. Evaluation uses
+exactly the service's frames: the same sampler, decoder and resizer.
 """
 
 from __future__ import annotations

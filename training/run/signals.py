@@ -36,7 +36,7 @@ def stopping_politely() -> Iterator[Stop]:
     stop = Stop()
     try:
         before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
-    except ValueError:  # not the main thread: somebody else answers for signals
+    except ValueError:  # not the main thread, so signals are handled elsewhere
         yield stop
         return
     try:
