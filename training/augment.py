@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -17,6 +18,15 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 TINT = 1 / 3
 """Strength of the random tint relative to that of brightness and contrast."""
+
+
+Jitter = Callable[[np.random.Generator, int, int], npt.NDArray[np.int64]]
+"""Draws which of its candidates each segment shows: generator, segments, candidates -> int64 [segments]."""
+
+
+def jitter_per_segment(random: np.random.Generator, segments: int, candidates: int) -> npt.NDArray[np.int64]:
+    """Draw a candidate for each segment, independently of the others, as the released code does."""
+    return random.integers(candidates, size=segments)
 
 
 def normalise(frames: Tensor) -> Tensor:
@@ -32,10 +42,21 @@ def serving_batch(pixels: Sequence[Pixels]) -> Tensor:
 
 
 class Augment:
-    """Random moments, crops, mirroring and colour; one draw per clip, the same for all its frames."""
+    """Random moments, crops, mirroring and colour.
 
-    def __init__(self, plan: CropPlan, recipe: DataRecipe, frame_size: int, device: torch.device | None = None) -> None:
+    Moments are drawn for each segment by itself; crop, mirroring and colour once for all frames of a clip.
+    """
+
+    def __init__(
+        self,
+        plan: CropPlan,
+        recipe: DataRecipe,
+        frame_size: int,
+        device: torch.device | None = None,
+        jitter: Jitter = jitter_per_segment,
+    ) -> None:
         self._plan = plan
+        self._jitter = jitter
         self._device = device
         self._recipe = recipe
         self._size = frame_size
@@ -46,9 +67,8 @@ class Augment:
 
     def _clip(self, pixels: Pixels, random: np.random.Generator) -> Tensor:
         plan, recipe = self._plan, self._recipe
-        offset = random.integers(plan.candidates)
-        positions = [*plan.order, *range(plan.steps, plan.steps + plan.focus_steps)]
-        chosen = pixels[[position * plan.candidates + offset for position in positions]]
+        positions = np.array([*plan.order, *range(plan.steps, plan.steps + plan.focus_steps)])
+        chosen = pixels[positions * plan.candidates + self._jitter(random, len(positions), plan.candidates)]
         top, left, height, width = self._box(plan.crop, random)
         cut = np.ascontiguousarray(chosen[:, top : top + height, left : left + width])
         frames = torch.from_numpy(cut).to(self._device).permute(0, 3, 1, 2).float()

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from training.errors import DataError
+from training.groups import assign_parts, has_groups, units_of
 
 NOT_VIDEOS = frozenset({".json", ".txt", ".csv", ".md", ".html", ".xml", ".ini", ".db", ".zip", ".py"})
 
@@ -32,6 +33,8 @@ class Clip:
         template, frames: of a folder of frames: the images' names from their number, counted from 1, and how many
             there are; without a template the folder's images in the order of their names.
         listed: the identity is of what a list says, not of any bytes.
+        group: name of the clip's source, such as a recording or a camera; empty if unknown. A split never divides the
+            clips of one group.
     """
 
     path: Path
@@ -41,6 +44,7 @@ class Clip:
     template: str = ""
     frames: int = 0
     listed: bool = False
+    group: str = ""
 
     @property
     def all_labels(self) -> tuple[int, ...]:
@@ -132,39 +136,63 @@ def _folder_digest(folder: Path) -> str:
 
 
 def fold_of(clips: Sequence[Clip], parts: int, seed: int = 0) -> list[int]:
-    """A part 0..parts-1 for every clip: each class spread evenly, byte-identical clips together.
+    """Return a part 0..parts-1 for every clip: each class is spread evenly, clips of one unit stay together.
 
-    Depends on the clips' identities and the seed alone, not on their order or their folder.
+    A unit is a group of clips, or byte-identical clips (`training.groups`). The result depends on the clips' identities
+    and groups and on the seed alone, not on their order or their folder.
 
     Raises:
-        DataError: ``parts`` is less than 2.
+        DataError: ``parts`` is less than 2, or clips have groups and there are fewer units than parts.
     """
     if parts < 2:
-        raise DataError(f"clips are parted in at least 2, got {parts}")
-    by_class: defaultdict[int, set[str]] = defaultdict(set)
+        raise DataError(f"clips can be split into at least 2 parts, got {parts}")
+    units = units_of(clips)
+    if has_groups(clips):
+        if len(set(units)) < parts:
+            raise DataError(
+                f"{len(clips)} clips form {len(set(units))} group(s), too few to split them into {parts} parts; use a "
+                "larger holdout, or finer groups"
+            )
+        part = assign_parts(units, [clip.label for clip in clips], parts, seed)
+    else:
+        part = _dealt(clips, parts, seed)
+    return [part[unit] for unit in units]
+
+
+def _dealt(clips: Sequence[Clip], parts: int, seed: int) -> dict[str, int]:
+    """The part of each identity: those of one class are dealt in turn, like cards."""
+    label: dict[str, int] = {}
     for clip in sorted(clips, key=lambda clip: (clip.identity, clip.label)):
-        if not any(clip.identity in group for group in by_class.values()):
-            by_class[clip.label].add(clip.identity)
+        label.setdefault(clip.identity, clip.label)
+    by_class: defaultdict[int, list[str]] = defaultdict(list)
+    for identity in sorted(label):
+        by_class[label[identity]].append(identity)
     part: dict[str, int] = {}
-    dealt = 0
-    for label in sorted(by_class):
-        identities = sorted(by_class[label])
-        for index in np.random.default_rng([seed, label]).permutation(len(identities)):
-            part[identities[index]] = dealt % parts  # dealt on over the classes, so that parts stay of one size
-            dealt += 1
-    return [part[clip.identity] for clip in clips]
+    for index in sorted(by_class):
+        identities = by_class[index]
+        for place in np.random.default_rng([seed, index]).permutation(len(identities)):
+            part[identities[place]] = len(part) % parts  # dealt on over the classes, so that parts stay of one size
+    return part
 
 
 def hold_aside(data: ClipSet, parts: int, fold: int, seed: int = 0) -> tuple[ClipSet, ClipSet]:
-    """Part the clips: what to learn from, and the ``fold``-th of ``parts`` parts kept out of it.
+    """Split the clips into those to learn from and the ``fold``-th of ``parts`` parts, which is kept out.
 
-    The only clip of a class is never kept out.
+    Of a class that would have no clip left to learn from, a unit (`training.groups`) stays with the training clips.
+
+    Raises:
+        DataError: as `fold_of`.
     """
-    distinct = Counter(label for label, _ in {(clip.label, clip.identity) for clip in data.clips})
-    aside = [
-        part == fold and distinct[clip.label] > 1
-        for clip, part in zip(data.clips, fold_of(data.clips, parts, seed), strict=True)
-    ]
+    units = units_of(data.clips)
+    held = {
+        unit for unit, part in zip(units, fold_of(data.clips, parts, seed), strict=True) if part == fold
+    }
+    learned = {clip.label for clip, unit in zip(data.clips, units, strict=True) if unit not in held}
+    for clip, unit in sorted(zip(data.clips, units, strict=True), key=lambda pair: pair[1]):
+        if clip.label not in learned:
+            held.discard(unit)
+            learned |= {other.label for other, its in zip(data.clips, units, strict=True) if its == unit}
+    aside = [unit in held for unit in units]
     return (
         data.only(clip for clip, out in zip(data.clips, aside, strict=True) if not out),
         data.only(clip for clip, out in zip(data.clips, aside, strict=True) if out),

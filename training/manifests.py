@@ -1,7 +1,8 @@
 """Finding the labelled clips of a folder: by a manifest, as JSON or CSV, or else by its class folders.
 
 ``manifest.json`` holds ``items`` that name ``file``, ``label`` (or ``labels``, a list), and if known ``split`` and
-``sha256``; ``manifest.csv`` has those as columns, several ``labels`` separated by semicolons. A ``file`` may be a video
+``sha256`` and ``group``; ``manifest.csv`` has those as columns, several ``labels`` separated by semicolons. Clips of one
+``group`` come from one source, such as a recording or a camera, and stay together wherever clips are split. A ``file`` may be a video
 or a folder of images, one per frame, and is looked for beside the manifest.
 """
 
@@ -27,6 +28,7 @@ class _Row:
     labels: tuple[str, ...]
     split: str | None = None
     sha256: str | None = None
+    group: str = ""
 
 
 def find_manifest(data: Path) -> Path | None:
@@ -93,7 +95,7 @@ def _from_manifest(path: Path, split: str | None) -> ClipSet:
         if split is None or row.split == split:
             file = path.parent / row.file
             first, *also = (index[label] for label in row.labels)
-            clips.append(Clip(file, first, row.sha256 or digest(file), tuple(also)))
+            clips.append(Clip(file, first, row.sha256 or digest(file), tuple(also), group=row.group))
     return ClipSet(names, tuple(clips), source, any(len(row.labels) > 1 for row in rows))
 
 
@@ -123,4 +125,5 @@ def _row(item: Mapping[str, Any], separator: str | None) -> _Row:
         labels = (str(item["label"]),)
     if not item["file"] or not all(labels):
         raise ValueError(f"an item without a file or a label: {dict(item)}")
-    return _Row(str(item["file"]), labels, item.get("split") or None, item.get("sha256") or None)
+    group = "" if item.get("group") is None else str(item["group"]).strip()
+    return _Row(str(item["file"]), labels, item.get("split") or None, item.get("sha256") or None, group)

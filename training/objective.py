@@ -14,6 +14,7 @@ from model import build
 from model.adafocus import AdaFocus
 from model.config import ModelConfig
 from model.tsm import AdaFocusTSM
+from training.augment import Jitter, jitter_per_segment
 from training.losses import CrossEntropy, OneStageLoss, Remedies, clip_loss, one_stage_loss
 from training.recipe import Precision
 
@@ -54,10 +55,12 @@ class Method:
     Attributes:
         model: makes the model of a configuration.
         objective: makes the module that is differentiated, called as `Objective` is.
+        jitter: draws which moment of each segment a clip shows.
     """
 
     model: Callable[[ModelConfig], Model] = build
     objective: Callable[[Model, Remedies, CrossEntropy], nn.Module] = Objective
+    jitter: Jitter = jitter_per_segment
 
 
 ONE_STAGE = Method()

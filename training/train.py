@@ -100,7 +100,7 @@ def train(
 
 
 def _as_lines(data: ClipSet) -> list[str]:
-    return [*data.labels, *sorted(f"{clip.identity} {clip.all_labels}" for clip in data.clips)]
+    return [*data.labels, *sorted(f"{clip.identity} {clip.all_labels}{clip.group and f' {clip.group}'}" for clip in data.clips)]
 
 
 class _Trainer:
@@ -143,7 +143,8 @@ class _Trainer:
             self._scaler.load_state_dict(self.progress.scaler)
         use_half_precision(self._model, precision, place.device.type)
         size = self._model.config.frame_size
-        self._augment = Augment(training_plan(self._recipe), self._recipe.data, size, place.device)
+        plan = training_plan(self._recipe)
+        self._augment = Augment(plan, self._recipe.data, size, place.device, self._method.jitter)
 
     def _settle_precision(self) -> Precision:
         """The recipe's, or what the run began in, or for a new run what suits this machine."""

@@ -1,7 +1,8 @@
 """Five-fold cross-validation over all clips of a data set: each is judged by the model that has not learned from it.
 
 A validation split of a few clips per class says little about a model; this says more, and for each camera. Classes are
-spread evenly over the folds, and byte-identical clips stay together.
+spread evenly over the folds, and byte-identical clips stay together, as do clips of one `group` of the manifest or, with
+`--group-by location camera_id`, those that agree in such fields.
 
     python -m benchmarks.evidence.cross_validation ../shared/datasets/tank_state --config tank_state --out runs/cv
 
@@ -14,6 +15,7 @@ import argparse
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -68,6 +70,13 @@ def cameras(data: Path) -> dict[str, str]:
     return {item["sha256"]: f"{item['location']} {item['camera_id']}" for item in items}
 
 
+def grouped(data: ClipSet, folder: Path, fields: Sequence[str]) -> ClipSet:
+    """The clips with a group made of these fields of the manifest's items, such as place and camera."""
+    items = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["items"]
+    group = {item["sha256"]: " ".join(str(item[field]) for field in fields) for item in items}
+    return data.only(replace(clip, group=group[clip.identity]) for clip in data.clips)
+
+
 def rows(where: Sequence[str], predicted: Indices, labels: Indices, classes: int) -> list[dict[str, object]]:
     """Accuracy and macro-F1 over all clips, then camera by camera."""
     found = []
@@ -98,8 +107,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--folds", type=int, nargs="+", default=list(range(FOLDS)))
     parser.add_argument("--epochs", type=int, help="instead of the recipe's")
+    parser.add_argument("--group-by", nargs="+", metavar="FIELD", help="keep clips together that agree in these fields")
     options = parser.parse_args()
     data = list_clips(options.data)
+    if options.group_by:
+        data = grouped(data, options.data, options.group_by)
     recipe = load_recipe(options.config).with_options(held_aside=1 / FOLDS, epochs=options.epochs)
     parts = [fold(data, recipe, number, options.out, options.out / "cache") for number in options.folds]
     if len(parts) < FOLDS:

@@ -1,0 +1,107 @@
+"""What the temporal jitter is worth: one offset for the whole clip, as it was, against one for each segment.
+
+    python -m benchmarks.evidence.temporal_jitter ../shared/datasets/tank_state --out runs/jitter
+
+The clips of the training split are cut into three folds by camera (`--group-by`): no camera is both learned from and
+judged. Every clip is judged by the model that has not seen its camera; the three arms take turns, fold by fold and seed
+by seed. What is done is kept, in the folder and in the CSV. `benchmarks.evidence.report` makes the table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from benchmarks.evidence.cross_validation import Judged, grouped
+from benchmarks.machine import Row, with_earlier, write_results
+from model.checkpoint import read_checkpoint
+from training.augment import Jitter, jitter_per_segment
+from training.crops import decode_all, serving_plan
+from training.data import ClipSet, hold_aside
+from training.evaluate import labels_of, predict
+from training.manifests import list_clips
+from training.metrics import accuracy, macro_f1, negative_log_likelihood
+from training.objective import Method
+from training.recipe import Recipe, load_recipe
+from training.train import train
+
+FOLDS = 3
+
+
+def one_offset(random: np.random.Generator, segments: int, candidates: int) -> npt.NDArray[np.int64]:
+    """The jitter as it was: every segment shows the same one of its candidates."""
+    return np.full(segments, random.integers(candidates))
+
+
+ARMS: dict[str, tuple[Jitter, int]] = {
+    "one offset, 3 moments": (one_offset, 3),
+    "per segment, 3 moments": (jitter_per_segment, 3),
+    "per segment, 31 moments": (jitter_per_segment, 31),  # nearly every frame of a segment of these clips
+}
+"""How moments are drawn, and how many of each segment are kept."""
+
+
+def judge(name: str, data: ClipSet, recipe: Recipe, out: Path) -> Row:
+    """Train and judge all folds of one arm."""
+    jitter, candidates = ARMS[name]
+    own = replace(recipe, data=replace(recipe.data, candidates=candidates))
+    folder = out / f"{name.replace(' ', '-').replace(',', '')}-{recipe.seed}"
+    parts = [_fold(number, data, own, folder, out / "cache", Method(jitter=jitter)) for number in range(FOLDS)]
+    logits, labels = (np.concatenate([getattr(part, field) for part in parts]) for field in Judged._fields[1:])
+    predicted = logits[:, -1].argmax(axis=1)
+    return {
+        "data": data.source.get("name", "clips"),
+        "jitter": name,
+        "seed": recipe.seed,
+        "folds": FOLDS,
+        "groups": len({clip.group for clip in data.clips}),
+        "epochs": own.optimiser.epochs,
+        "clips": len(labels),
+        "accuracy": round(accuracy(predicted, labels), 4),
+        "macro_f1": round(macro_f1(predicted, labels, len(data.labels)), 4),
+        "log_loss": round(negative_log_likelihood(logits[:, -1:], labels), 4),
+    }
+
+
+def _fold(number: int, data: ClipSet, recipe: Recipe, folder: Path, cache: Path, method: Method) -> Judged:
+    """Train without a fold, and judge it."""
+    own = replace(recipe, fold=number)
+    done = train(data, own, folder / f"fold{number}", cache, print, device="cpu", method=method)
+    _, aside = hold_aside(data, FOLDS, number)
+    crops = decode_all(aside, serving_plan(own), cache)
+    model = method.model(own.model_config(len(data.labels)))
+    model.load_state_dict(read_checkpoint(done.checkpoint).state)
+    return Judged([clip.identity for clip in crops.data.clips], predict(model, crops), labels_of(crops))
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Work off the list."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--config", default="tank_state")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--precision", help="instead of the recipe's")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--group-by", nargs="+", default=["location", "camera_id"], metavar="FIELD")
+    options = parser.parse_args(arguments)
+    data = grouped(list_clips(options.data, "train"), options.data, options.group_by)
+    base = load_recipe(options.config).with_options(
+        held_aside=1 / FOLDS, epochs=options.epochs, precision=options.precision
+    )
+    for seed in options.seeds:
+        for name in ARMS:
+            row = judge(name, data, replace(base, seed=seed), options.out)
+            print(json.dumps(row))
+            rows = with_earlier("evidence-jitter", [row], ("data", "jitter", "seed"))
+            print(write_results("evidence-jitter", str(row["data"]), rows))
+
+
+if __name__ == "__main__":
+    main()
