@@ -19,7 +19,8 @@ from pathlib import Path
 
 from benchmarks.evidence.arms import ONE_STAGE, STAGES, Arm, Phase
 from benchmarks.machine import newest_results, write_results
-from training.crops import decode_all, decode_clip, training_plan
+from training.crop_plan import training_plan
+from training.crops import decode_all, decode_clip
 from training.data import ClipSet
 from training.manifests import list_clips
 from training.recipe import Recipe, load_recipe

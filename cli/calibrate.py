@@ -117,15 +117,20 @@ def _skipped(clip: Broken) -> None:
 
 
 def _write_sweep(path: Path, sweep: Sequence[CurvePoint], gflops_full: float) -> None:
-    """One row per budget: ratio of exit shares, cost, accuracy, and the threshold of each step."""
+    """Write a row per budget: ratio of exit shares, cost, accuracy, and the threshold of each step.
+
+    Where clips may have several classes, mean average precision follows accuracy, in the column ``map``.
+    """
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         steps = range(1, len(sweep[0].thresholds) + 1)
-        fixed = ("ratio", "gflops", "flops_share", "accuracy", "answers_changed")
+        several = sweep[0].mean_average_precision is not None
+        fixed = ("ratio", "gflops", "flops_share", "accuracy", *(["map"] if several else []), "answers_changed")
         writer.writerow([*fixed, *(f"threshold_{step}" for step in steps), *(f"exits_{step}" for step in steps)])
         for point in sweep:
             cost = (point.ratio, point.flops_share * gflops_full, point.flops_share, point.accuracy)
-            writer.writerow([*cost, point.answers_changed, *point.thresholds, *point.exit_shares])
+            precision = [point.mean_average_precision] if several else []
+            writer.writerow([*cost, *precision, point.answers_changed, *point.thresholds, *point.exit_shares])
 
 
 def table(found: Calibration) -> str:

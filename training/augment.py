@@ -1,4 +1,4 @@
-"""From kept squares to the model's input: random in training, exactly the server's arithmetic otherwise."""
+"""From decoded squares to the model's input: random in training, exactly the server's arithmetic otherwise."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from training.crops import CropPlan, Pixels
+from training.frame_store import Pixels
 from training.recipe import DataRecipe
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -42,35 +42,18 @@ def serving_batch(pixels: Sequence[Pixels]) -> Tensor:
 
 
 class Augment:
-    """Random moments, crops, mirroring and colour.
+    """Random crop, mirroring and colour, drawn once for all frames of a clip."""
 
-    Moments are drawn for each segment by itself; crop, mirroring and colour once for all frames of a clip.
-    """
-
-    def __init__(
-        self,
-        plan: CropPlan,
-        recipe: DataRecipe,
-        frame_size: int,
-        device: torch.device | None = None,
-        jitter: Jitter = jitter_per_segment,
-    ) -> None:
-        self._plan = plan
-        self._jitter = jitter
+    def __init__(self, recipe: DataRecipe, frame_size: int, device: torch.device | None = None) -> None:
         self._device = device
         self._recipe = recipe
         self._size = frame_size
 
-    def __call__(self, pixels: Sequence[Pixels], random: np.random.Generator) -> Tensor:
-        """Clips ``uint8 [K·candidates, S, S, 3]`` in time order -> [B, K, 3, frame_size, frame_size], normalised."""
-        return normalise(torch.stack([self._clip(clip, random) for clip in pixels]))
-
-    def _clip(self, pixels: Pixels, random: np.random.Generator) -> Tensor:
-        plan, recipe = self._plan, self._recipe
-        positions = np.array([*plan.order, *range(plan.steps, plan.steps + plan.focus_steps)])
-        chosen = pixels[positions * plan.candidates + self._jitter(random, len(positions), plan.candidates)]
-        top, left, height, width = self._box(plan.crop, random)
-        cut = np.ascontiguousarray(chosen[:, top : top + height, left : left + width])
+    def __call__(self, pixels: Pixels, random: np.random.Generator) -> Tensor:
+        """Frames ``uint8 [K, S, S, 3]`` of a clip -> float [K, 3, frame_size, frame_size] in 0..255."""
+        recipe = self._recipe
+        top, left, height, width = self._box(pixels.shape[1], random)
+        cut = np.ascontiguousarray(pixels[:, top : top + height, left : left + width])
         frames = torch.from_numpy(cut).to(self._device).permute(0, 3, 1, 2).float()
         if frames.shape[2:] != (self._size, self._size):  # else it would only be copied, slowly
             frames = F.interpolate(frames, size=(self._size, self._size), mode="bilinear", antialias=True)

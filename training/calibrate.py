@@ -12,9 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from bundle.exit_rule import ExitCriterion, confidence
+from bundle.exit_rule import ExitCriterion, confidence, probabilities
+from training.average_precision import mean_average_precision
 from training.errors import CalibrationError
-from training.metrics import Logits, Truth, accuracy, answers, exit_steps, negative_log_likelihood
+from training.metrics import Indices, Logits, Truth, accuracy, answers, exit_steps, negative_log_likelihood
 from training.points import Calibration, Point, Thresholds
 
 Confidences = npt.NDArray[np.float32]
@@ -29,10 +30,11 @@ TEMPERATURES = np.geomspace(0.2, 5.0, 161)
 class PointRule:
     """How an operating point is chosen from the curve of the calibration clips.
 
-    The cheapest budget that costs at most ``flops_share`` of full compute, loses at most ``accuracy_lost`` of the full
-    model's accuracy and changes at most the share ``answers_changed`` of its answers; then the cheapest such one that
+    Budgets are compared by accuracy or, where clips may have several classes, by mean average precision. The rule picks
+    the cheapest budget that costs at most ``flops_share`` of full compute, loses at most ``accuracy_lost`` of the full
+    model's score and changes at most the share ``answers_changed`` of its answers; then the cheapest such one that
     costs at least ``headroom`` times as much, if there is one: of many budgets tried on few clips the cheapest that
-    passes has been lucky, and does worse on others. If none passes, the most accurate one within ``flops_share``; with
+    passes has been lucky, and does worse on others. If none passes, it picks the best one within ``flops_share``; with
     none within it, the cheapest.
     """
 
@@ -58,6 +60,8 @@ class CurvePoint:
     """One budget of the sweep as measured: ``flops_share`` of full compute, accuracy, and where clips left.
 
     ``answers_changed`` is the share of clips that get another answer than from the full model.
+    ``mean_average_precision`` is over the classes that occur, of what each clip is given where it leaves; None where
+    clips have one class each.
     """
 
     ratio: float
@@ -66,6 +70,12 @@ class CurvePoint:
     accuracy: float
     answers_changed: float
     exit_shares: tuple[float, ...]
+    mean_average_precision: float | None = None
+
+    @property
+    def score(self) -> float:
+        """What budgets are compared by: mean average precision where clips may have several classes, else accuracy."""
+        return self.accuracy if self.mean_average_precision is None else self.mean_average_precision
 
 
 def exit_quota(ratio: float, steps: int) -> npt.NDArray[np.float32]:
@@ -144,7 +154,14 @@ def measure(
         accuracy=accuracy(given, labels),
         answers_changed=float(np.mean(given != logits[:, -1].argmax(axis=1))),
         exit_shares=tuple(float(share) for share in shares),
+        mean_average_precision=_map_at(logits, labels, steps) if labels.ndim == 2 else None,
     )
+
+
+def _map_at(logits: Logits, truth: Truth, steps: Indices) -> float:
+    """Mean average precision, over the classes that occur, of what clips are given that leave at these steps."""
+    left = logits[np.arange(len(logits)), steps]
+    return mean_average_precision(probabilities(left), truth.astype(np.bool_), "present")
 
 
 def exit_curve(
@@ -160,18 +177,18 @@ def exit_curve(
     return tuple(sorted(curve, key=_cheapest_first))
 
 
-def is_met(rule: PointRule, point: CurvePoint, full_accuracy: float) -> bool:
+def is_met(rule: PointRule, point: CurvePoint, full_score: float) -> bool:
     """Whether a budget keeps what the rule promises."""
     return (
         point.flops_share <= rule.flops_share
-        and point.accuracy >= full_accuracy - rule.accuracy_lost - 1e-9
+        and point.score >= full_score - rule.accuracy_lost - 1e-9
         and point.answers_changed <= rule.answers_changed
     )
 
 
-def choose(curve: Sequence[CurvePoint], rule: PointRule, full_accuracy: float) -> CurvePoint:
+def choose(curve: Sequence[CurvePoint], rule: PointRule, full_score: float) -> CurvePoint:
     """The budget that a rule picks from a curve, which holds at least one."""
-    good = [point for point in curve if is_met(rule, point, full_accuracy)]
+    good = [point for point in curve if is_met(rule, point, full_score)]
     if good:
         cheapest = min(good, key=_cheapest_first)
         safer = [point for point in good if point.flops_share >= rule.headroom * cheapest.flops_share]
@@ -180,15 +197,15 @@ def choose(curve: Sequence[CurvePoint], rule: PointRule, full_accuracy: float) -
 
 
 def best_within(curve: Sequence[CurvePoint], flops_share: float) -> CurvePoint:
-    """The most accurate budget that costs at most this share of full compute; the cheapest if none does."""
+    """Return the best budget that costs at most this share of full compute; the cheapest if none does."""
     affordable = [point for point in curve if point.flops_share <= flops_share]
     if not affordable:
         return min(curve, key=_cheapest_first)
-    return max(affordable, key=lambda point: (point.accuracy, -point.flops_share))
+    return max(affordable, key=lambda point: (point.score, -point.flops_share))
 
 
 def _cheapest_first(point: CurvePoint) -> tuple[float, float]:
-    return point.flops_share, -point.accuracy
+    return point.flops_share, -point.score
 
 
 def budget_name(share: float) -> str:
@@ -215,7 +232,7 @@ def calibrate(
         criterion: what the service will compare with the thresholds.
         rules: the points besides ``full``; the one named ``balanced`` becomes the default.
         notes: which clips these were; travels into the bundle.
-        budgets: shares of full compute; each adds a point (``at-30`` for 0.3), the most accurate one within it.
+        budgets: shares of full compute; each adds a point (``at-30`` for 0.3), the best one within it.
         temperature: None fits it.
 
     Raises:
@@ -228,15 +245,16 @@ def calibrate(
     chosen = [("full", full)]
     if steps > 1:  # a clip model takes all its frames in one step and has nowhere to leave
         budgets_and_none = (*curve, full)  # never leaving is a choice, too
-        chosen += [(rule.name, choose(budgets_and_none, rule, full.accuracy)) for rule in rules]
+        chosen += [(rule.name, choose(budgets_and_none, rule, full.score)) for rule in rules]
         missed = [
-            name
-            for rule, (name, point) in zip(rules, chosen[1:], strict=True)
-            if not is_met(rule, point, full.accuracy)
+            name for rule, (name, point) in zip(rules, chosen[1:], strict=True) if not is_met(rule, point, full.score)
         ]
         if missed:
             notes = f"{notes}; no budget keeps the rule of {', '.join(missed)}: the best within its price was taken"
         chosen += [(budget_name(share), best_within(budgets_and_none, share)) for share in budgets]
+    if labels.ndim == 2:
+        found = ", ".join(f"{name} {point.score:.4f}" for name, point in chosen)
+        notes = f"{notes}; chosen by mean average precision: {found}"
     points = tuple(
         Point(
             name=name,

@@ -32,6 +32,11 @@ def warnings(learned: ClipSet, aside: ClipSet | None, watched: ClipSet | None = 
         if both:
             of_all = f"{len(both)} of {len(watched.clips)} clips that are watched"
             yield f"warning: {of_all} are learned from, too, first {both[0]}"
+        groups = {clip.group for clip in learned.clips if clip.group}
+        related = [clip.path for clip in watched.clips if clip.group in groups and clip.identity not in known]
+        if related:
+            of_all = f"{len(related)} of {len(watched.clips)} clips that are watched"
+            yield f"warning: {of_all} are of a group that is learned from, first {related[0]}"
 
 
 def _line(names: Sequence[str], what: str) -> Iterator[str]:

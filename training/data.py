@@ -184,9 +184,7 @@ def hold_aside(data: ClipSet, parts: int, fold: int, seed: int = 0) -> tuple[Cli
         DataError: as `fold_of`.
     """
     units = units_of(data.clips)
-    held = {
-        unit for unit, part in zip(units, fold_of(data.clips, parts, seed), strict=True) if part == fold
-    }
+    held = {unit for unit, part in zip(units, fold_of(data.clips, parts, seed), strict=True) if part == fold}
     learned = {clip.label for clip, unit in zip(data.clips, units, strict=True) if unit not in held}
     for clip, unit in sorted(zip(data.clips, units, strict=True), key=lambda pair: pair[1]):
         if clip.label not in learned:

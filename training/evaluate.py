@@ -15,6 +15,8 @@ from training.augment import serving_batch
 from training.average_precision import AVERAGES, mean_average_precision
 from training.calibrate import CurvePoint, exit_curve, measure
 from training.crops import Crops
+from training.data import ClipSet
+from training.frame_store import Pixels
 from training.metrics import (
     Indices,
     Logits,
@@ -33,10 +35,16 @@ from training.metrics import (
 from training.objective import Model, answer
 from training.points import Calibration
 
+BATCH = 16
+"""Clips that are judged at a time."""
+
 
 @dataclass(frozen=True)
 class PointReport:
-    """An operating point on these clips."""
+    """An operating point on these clips.
+
+    ``mean_average_precision`` is over the classes that occur; None where clips have one class each.
+    """
 
     name: str
     accuracy: float
@@ -44,6 +52,7 @@ class PointReport:
     gflops: float
     flops_share: float
     exit_shares: tuple[float, ...]
+    mean_average_precision: float | None = None
 
 
 @dataclass(frozen=True)
@@ -79,29 +88,33 @@ class Report:
 
 
 @torch.no_grad()
-def predict(model: Model, crops: Crops, batch_size: int = 16) -> Logits:
-    """Step logits of every clip as served: float32 [N, T, C]; a clip model has one step."""
+def step_logits(model: Model, pixels: Sequence[Pixels]) -> Logits:
+    """Return the step logits of one batch of clips as served: float32 [N, T, C]; a clip model has one step."""
     was_training = model.training
     model.eval()
     device = next(model.parameters()).device
-    rows = []
-    for start in range(0, len(crops.pixels), batch_size):
-        frames = serving_batch(crops.pixels[start : start + batch_size]).to(device)
-        rows.append(answer(model, frames).float().cpu().numpy())
+    logits = answer(model, serving_batch(pixels).to(device)).float().cpu().numpy()
     model.train(was_training)
-    return np.concatenate(rows).astype(np.float32)
+    return logits.astype(np.float32, copy=False)
 
 
-def labels_of(crops: Crops) -> Indices:
-    """The class index of every clip, the first one where it has several: int64 [N]."""
-    return np.array([clip.label for clip in crops.data.clips], dtype=np.int64)
+def predict(model: Model, crops: Crops, batch_size: int = BATCH) -> Logits:
+    """Return the step logits of every clip as served: float32 [N, T, C]."""
+    starts = range(0, len(crops.pixels), batch_size)
+    batches = ([kept[np.arange(len(kept))] for kept in crops.pixels[start : start + batch_size]] for start in starts)
+    return np.concatenate([step_logits(model, batch) for batch in batches])
 
 
-def truth_of(crops: Crops) -> Truth:
-    """What is true of every clip: int64 [N], or bool [N, C] where clips may have several classes."""
-    if not crops.data.multi_label:
-        return labels_of(crops)
-    return multi_hot([clip.all_labels for clip in crops.data.clips], len(crops.data.labels))
+def labels_of(data: ClipSet) -> Indices:
+    """Return the class index of every clip, the first one where it has several: int64 [N]."""
+    return np.array([clip.label for clip in data.clips], dtype=np.int64)
+
+
+def truth_of(data: ClipSet) -> Truth:
+    """Return the true classes of every clip: int64 [N], or bool [N, C] where clips may have several."""
+    if not data.multi_label:
+        return labels_of(data)
+    return multi_hot([clip.all_labels for clip in data.clips], len(data.labels))
 
 
 def multi_hot(labels: Sequence[Sequence[int]], classes: int) -> npt.NDArray[np.bool_]:
@@ -132,6 +145,7 @@ def point_report(
         gflops=found.flops_share * logits.shape[1] * gflops_per_step,
         flops_share=found.flops_share,
         exit_shares=found.exit_shares,
+        mean_average_precision=found.mean_average_precision,
     )
 
 

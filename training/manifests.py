@@ -1,9 +1,9 @@
 """Finding the labelled clips of a folder: by a manifest, as JSON or CSV, or else by its class folders.
 
-``manifest.json`` holds ``items`` that name ``file``, ``label`` (or ``labels``, a list), and if known ``split`` and
-``sha256`` and ``group``; ``manifest.csv`` has those as columns, several ``labels`` separated by semicolons. Clips of one
-``group`` come from one source, such as a recording or a camera, and stay together wherever clips are split. A ``file`` may be a video
-or a folder of images, one per frame, and is looked for beside the manifest.
+``manifest.json`` holds ``items`` that name ``file``, ``label`` (or ``labels``, a list), and where they are known
+``split``, ``group`` and ``sha256``; ``manifest.csv`` has those as columns, several ``labels`` separated by semicolons.
+A ``file`` may be a video or a folder of images, one per frame, and is looked for beside the manifest. Clips of one
+``group`` come from one source, such as a recording or a camera, and stay together wherever clips are split.
 """
 
 from __future__ import annotations

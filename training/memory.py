@@ -38,5 +38,6 @@ def metadata(recipe: Recipe, parts: Parts, progress: Progress, frame_size: int) 
         "precision": progress.precision,
         "epoch": int(row["epoch"]),
         "learned_from": [clip.identity for clip in data.clips],
+        "learned_groups": sorted({clip.group for clip in data.clips if clip.group}),
         "held_aside": [clip.identity for clip in held],
     }

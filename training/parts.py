@@ -5,22 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import NamedTuple
 
 from training.census import counts_in_words, warnings
-from training.crops import Broken, Crops, decode_all, serving_plan, training_plan
+from training.crop_plan import serving_plan, training_plan
+from training.crops import Broken, Crops, decode_all
 from training.data import ClipSet
+from training.groups import units_of
 from training.recipe import Recipe
+from training.storage import Sets, Storage
 from training.watch import ASIDE, WATCHED
-
-
-class Sets(NamedTuple):
-    """The clips as they are listed; ``watched`` where others than those held aside are."""
-
-    learn: ClipSet
-    aside: ClipSet
-    watched: ClipSet | None
 
 
 @dataclass(frozen=True)
@@ -49,14 +42,14 @@ class Parts:
 
 
 def decode_parts(
-    sets: Sets, recipe: Recipe, cache: Path | None, say: Callable[[str], None], check: Callable[[], None]
+    sets: Sets, recipe: Recipe, storage: Storage, say: Callable[[str], None], check: Callable[[], None]
 ) -> Parts:
     """Decode every clip of a training.
 
     Args:
         sets: the clips.
         recipe: says which of their frames are kept, and how large.
-        cache: folder for decoded crops; None keeps them in memory.
+        storage: what is kept of them, and where.
         say: told a line for each clip that is broken, one about all, and warnings.
         check: called after each clip; may raise to stop.
 
@@ -68,26 +61,30 @@ def decode_parts(
     def report(broken: Broken) -> None:
         say(f"skipped {broken.path}: {broken.reason}")
 
-    learn = decode_all(sets.learn, training_plan(recipe), cache, report, check)
-    aside = decode_all(sets.aside, serving_plan(recipe), cache, report, check) if sets.aside.clips else None
-    watched = decode_all(sets.watched, serving_plan(recipe), cache, report, check) if sets.watched else None
-    parts = Parts(learn, aside, watched)
+    def judged(data: ClipSet) -> Crops:
+        return decode_all(data, serving_plan(recipe), storage.cache, report, check, keep=storage.evaluation)
+
+    learn = decode_all(sets.learn, training_plan(recipe), storage.cache, report, check, keep=storage.training)
+    aside = judged(sets.aside) if sets.aside.clips else None
+    parts = Parts(learn, aside, judged(sets.watched) if sets.watched else None)
     if aside is not None:
-        parts = _with_the_last_of_a_class(parts, aside, recipe, cache, say)
+        parts = _with_the_last_of_a_class(parts, aside, recipe, storage, say)
     _say_what_there_is(parts, recipe, time.perf_counter() - start, say)
     return parts
 
 
 def _with_the_last_of_a_class(
-    parts: Parts, aside: Crops, recipe: Recipe, cache: Path | None, say: Callable[[str], None]
+    parts: Parts, aside: Crops, recipe: Recipe, storage: Storage, say: Callable[[str], None]
 ) -> Parts:
-    """Of a class whose clips to learn from are all broken, take one back that was held aside."""
+    """Of a class whose clips to learn from are all broken, take one back that was held aside, with all of its unit."""
     learned = parts.learn.data.counts()
     missing = {clip.label: clip for clip in reversed(aside.data.clips) if not learned[clip.label]}
     if not missing:
         return parts
-    back = [clip for clip in aside.data.clips if missing.get(clip.label) is clip]
-    taken = decode_all(aside.data.only(back), training_plan(recipe), cache)
+    units = units_of(aside.data.clips)
+    wanted = {unit for clip, unit in zip(aside.data.clips, units, strict=True) if missing.get(clip.label) is clip}
+    back = [clip for clip, unit in zip(aside.data.clips, units, strict=True) if unit in wanted]
+    taken = decode_all(aside.data.only(back), training_plan(recipe), storage.cache, keep=storage.training)
     for clip in taken.data.clips:
         say(f"{clip.path} is learned from, not held aside: no other clip of its class can be decoded")
     kept = aside.without({clip.identity for clip in taken.data.clips})

@@ -33,8 +33,11 @@ class DataRecipe:
     Attributes:
         first_frame: frames before this index are never sampled, neither here nor in serving.
         resize: shorter side after resizing as served, pixels; the centre crop is the model's ``frame_size``.
-        source_size: side of the cached square that training crops are cut from, pixels; 0 takes ``resize``.
-        candidates: frames kept per step, one of which is drawn each time a clip is used (temporal jitter).
+        source_size: side of the square that training crops are cut from, pixels; 0 takes ``resize``.
+        candidates: frames kept of each segment of a clip, one of which is drawn, segment by segment, each time the clip
+            is used (temporal jitter); 1 takes those that serving takes; 0 keeps none, draws from all frames of the
+            segment and decodes them anew each time.
+        jpeg_quality: kept frames are JPEG of this quality, 1 to 100; 0 keeps raw pixels.
         scales: multi-scale crop: side of the crop as a share of the source square.
         flip: probability of mirroring a clip; 0 where left and right mean something.
         colour: strength of random brightness, contrast and tint of a clip; 0 is off.
@@ -45,7 +48,8 @@ class DataRecipe:
     first_frame: int = 0
     resize: int = 256
     source_size: int = 0
-    candidates: int = 1
+    candidates: int = 4
+    jpeg_quality: int = 95
     scales: tuple[float, ...] = (1.0, 0.875, 0.75, 0.66)
     flip: float = 0.5
     colour: float = 0.0
@@ -56,7 +60,8 @@ class DataRecipe:
         _within("data.first_frame", self.first_frame, 0, 1_000_000)
         _within("data.resize", self.resize, 8, 4096)
         _within("data.source_size", self.source_size, 0, 4096)
-        _within("data.candidates", self.candidates, 1, 64)
+        _within("data.candidates", self.candidates, 0, 64)
+        _within("data.jpeg_quality", self.jpeg_quality, 0, 100)
         _within("data.flip", self.flip, 0, 1)
         _within("data.colour", self.colour, 0, 0.9)
         _within("data.fewest_draws", self.fewest_draws, 0, 10_000_000)

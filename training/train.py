@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,27 +16,29 @@ import torch
 from torch import nn
 
 from model.checkpoint import save_checkpoint
-from training.ahead import ahead
 from training.augment import Augment
 from training.bar import StepBar
-from training.batches import Batch, batches, batches_in_epoch, drawn_labels, own_part
+from training.batches import batches, batches_in_epoch, own_part
 from training.clock import Clock
-from training.crops import Broken, training_plan
+from training.crop_plan import training_plan
+from training.crops import Broken
 from training.data import ClipSet, hold_aside
 from training.errors import DataError, DivergedError, RecipeError
 from training.evaluate import labels_of
 from training.events import EventLog
 from training.initial import InitialWeights, Start
+from training.loading import AnyMoment, KeptMoments, Loader
 from training.losses import CrossEntropy, balanced_class_weights
 from training.memory import metadata
 from training.objective import ONE_STAGE, Method, use_half_precision
 from training.optimise import WeightAverage, learning_rate_factor, make_optimiser, set_learning_rates
 from training.parallel import Place, joined
-from training.parts import Sets, decode_parts
+from training.parts import decode_parts
 from training.precision import fastest_precision
 from training.recipe import Precision, Recipe
 from training.run import Row, RunFolder, fingerprint
 from training.stopping import Stop, stopping_politely
+from training.storage import Sets, plan_storage
 from training.watch import figures, metric_of
 
 
@@ -100,7 +101,9 @@ def train(
 
 
 def _as_lines(data: ClipSet) -> list[str]:
-    return [*data.labels, *sorted(f"{clip.identity} {clip.all_labels}{clip.group and f' {clip.group}'}" for clip in data.clips)]
+    """The class names and the clips, as a run's fingerprint has them."""
+    lines = (f"{clip.identity} {clip.all_labels} {clip.group}".rstrip() for clip in data.clips)
+    return [*data.labels, *sorted(lines)]
 
 
 class _Trainer:
@@ -143,8 +146,7 @@ class _Trainer:
             self._scaler.load_state_dict(self.progress.scaler)
         use_half_precision(self._model, precision, place.device.type)
         size = self._model.config.frame_size
-        plan = training_plan(self._recipe)
-        self._augment = Augment(plan, self._recipe.data, size, place.device, self._method.jitter)
+        self._augment = Augment(self._recipe.data, size, place.device)
 
     def _settle_precision(self) -> Precision:
         """The recipe's, or what the run began in, or for a new run what suits this machine."""
@@ -161,13 +163,19 @@ class _Trainer:
 
     def decode(self, cache: Path | None, stop: Stop) -> None:
         """Decode every clip that is needed, before the first epoch rather than in it."""
+        storage = plan_storage(self._sets, self._recipe, cache, self._say)
         if cache and not self._place.first:
             self._place.wait()  # until the first has filled the cache
-        self.parts = decode_parts(self._sets, self._recipe, cache, self._say, stop.check)
+        self.parts = decode_parts(self._sets, self._recipe, storage, self._say, stop.check)
         if cache and self._place.first:
             self._place.wait()
         if len(self.parts.learn.data.clips) < 2 * self._place.world:
             raise DataError("at least two clips that can be decoded are needed to learn from, for each process")
+
+        plan, learn = training_plan(self._recipe), self.parts.learn
+        kept = storage.training
+        moments = KeptMoments(learn, plan, self._method.jitter) if kept else AnyMoment(learn, plan, self._say)
+        self._load = Loader(learn, moments, self._augment, self._place.device)
 
     def run(self, stop: Stop) -> None:
         """The epochs that are left."""
@@ -197,13 +205,14 @@ class _Trainer:
         seed = int(random.integers(2**62))
         torch.manual_seed(seed + self._place.rank)
         data = self._recipe.data
-        every = batches(labels_of(self.parts.learn), recipe.batch_size, data.balance, random, data.fewest_draws)
+        every = batches(labels_of(self.parts.learn.data), recipe.batch_size, data.balance, random, data.fewest_draws)
         if not self._place.first:  # the batches are the same for all, what is done to their clips is not
             random = np.random.default_rng([self._recipe.seed, epoch, self._place.rank])
+        own = [own_part(batch, self._place.rank, self._place.world) for batch in every]
         self._model.train()
         sums: dict[str, float] = {}
         start = time.perf_counter()
-        for number, (frames, labels) in enumerate(self._loaded(every, random, clock)):
+        for number, (frames, labels) in enumerate(self._load(own, random, clock)):
             stop.check()
             factor = learning_rate_factor(epoch * len(every) + number, len(every), recipe)
             set_learning_rates(self._optimiser, recipe, self._recipe.multipliers, factor)
@@ -220,26 +229,6 @@ class _Trainer:
         with clock("evaluate"):
             watched = self._watch() if self._place.first else {}
         return {"epoch": epoch + 1, **sums, **watched, "train_s": round(seconds, 3), **clock.row()}
-
-    def _loaded(
-        self, every: Sequence[Batch], random: np.random.Generator, clock: Clock
-    ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """This process's part of each batch, made while the one before it is learned from."""
-
-        def load(batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-            own = own_part(batch, self._place.rank, self._place.world)
-            frames = self._augment([self.parts.learn.pixels[index] for index in own], random)
-            labels = drawn_labels([self.parts.learn.data.clips[index] for index in own], random)
-            return frames, torch.tensor(labels, device=self._place.device)
-
-        with ThreadPoolExecutor(1) as pool:  # one: random numbers are drawn in the order of the batches
-            coming = ahead(pool, load, every, depth=1)
-            while True:
-                with clock("load"):
-                    ready = next(coming, None)
-                if ready is None:
-                    return
-                yield ready
 
     def _step(self, frames: torch.Tensor, labels: torch.Tensor, objective: nn.Module, clock: Clock) -> dict[str, float]:
         with clock("forward"):

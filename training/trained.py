@@ -1,4 +1,4 @@
-"""A trained checkpoint together with what it remembers of its training, and the clips it may be judged on."""
+"""A trained checkpoint with its memory of the training, and the clips it may be judged on."""
 
 from __future__ import annotations
 
@@ -10,10 +10,14 @@ import numpy as np
 
 from model.checkpoint import CheckpointError, load_authors, load_checkpoint
 from model.flops import step_flops
-from training.crops import Broken, decode_all, serving_plan
-from training.data import ClipSet
+from training.capacity import bytes_to_keep, require_disk
+from training.crop_plan import serving_plan
+from training.crops import Broken, decode_each
+from training.data import Clip, ClipSet
 from training.errors import CalibrationError, DataError
-from training.evaluate import predict, truth_of
+from training.evaluate import BATCH, step_logits, truth_of
+from training.frame_store import Pixels, load_pixels
+from training.groups import units_of
 from training.metrics import Logits, Truth
 from training.objective import Model
 from training.recipe import Recipe, parse_recipe
@@ -29,6 +33,7 @@ class Trained:
         model: in evaluation mode.
         recipe: it was trained with. labels: class names.
         learned_from, held_aside: identities (sha256) of the clips that it learned from and that were kept out.
+        learned_groups: groups (`Clip.group`) of the clips that it learned from.
     """
 
     model: Model
@@ -36,6 +41,11 @@ class Trained:
     labels: tuple[str, ...]
     learned_from: frozenset[str]
     held_aside: frozenset[str]
+    learned_groups: frozenset[str] = frozenset()
+
+    def has_learned_from(self, clip: Clip) -> bool:
+        """Whether the clip, a byte-identical one, or one of the same group was learned from."""
+        return clip.identity in self.learned_from or (bool(clip.group) and clip.group in self.learned_groups)
 
     @property
     def gflops_per_step(self) -> float:
@@ -57,6 +67,7 @@ def load_trained(path: Path) -> Trained:
             labels=tuple(metadata["labels"]),
             learned_from=frozenset(metadata["learned_from"]),
             held_aside=frozenset(metadata["held_aside"]),
+            learned_groups=frozenset(metadata.get("learned_groups", ())),
         )
     except CheckpointError as error:
         raise DataError(str(error)) from error
@@ -100,13 +111,38 @@ def judge(
 ) -> Judged:
     """Run a model on clips exactly as a server would.
 
+    Frames are kept no longer than it takes to run the model on them, or in files if there is a ``cache``.
+
     Raises:
-        DataError: the clips have other classes than the model, or none can be decoded.
+        DataError: the clips have other classes than the model, none can be decoded, or the cache has no room.
     """
     if data.labels != trained.labels:
         raise DataError(f"the clips have the classes {', '.join(data.labels)}; the model {', '.join(trained.labels)}")
-    crops = decode_all(data, serving_plan(trained.recipe), cache, report)
-    return Judged(predict(trained.model, crops), truth_of(crops), crops.data, crops.broken)
+    plan = serving_plan(trained.recipe)
+    if cache is not None:
+        needed = bytes_to_keep(data.clips, plan, cache)
+        require_disk(needed, cache, f"{len(data.clips)} clips", "give --cache a folder with more room, or leave it out")
+    good: list[Clip] = []
+    broken: list[Broken] = []
+    rows: list[Logits] = []
+    waiting: list[Pixels] = []
+    for clip, made in decode_each(data, plan, cache, work="judging"):
+        if isinstance(made, Broken):
+            broken.append(made)
+            if report is not None:
+                report(made)
+            continue
+        good.append(clip)
+        waiting.append(load_pixels(made) if isinstance(made, Path) else made)
+        if len(waiting) == BATCH:
+            rows.append(step_logits(trained.model, waiting))
+            waiting = []
+    if not good:
+        raise DataError(f"none of {len(data.clips)} clips can be decoded; the first: {broken[0].reason}")
+    if waiting:
+        rows.append(step_logits(trained.model, waiting))
+    judged = data.only(good)
+    return Judged(np.concatenate(rows), truth_of(judged), judged, tuple(broken))
 
 
 def judge_held_aside(
@@ -127,6 +163,7 @@ def judge_held_aside(
     if any(other.model.config != first.model.config or other.labels != first.labels for other in models):
         raise CalibrationError("the checkpoints differ in their model or their labels; give the folds of one recipe")
     judged, seen = [], set[str]()
+    unit = dict(zip((clip.identity for clip in data.clips), units_of(data.clips), strict=True))
     for trained in models:
         mine = [clip for clip in data.clips if clip.identity in trained.held_aside]
         identities = {clip.identity for clip in mine}
@@ -134,6 +171,13 @@ def judge_held_aside(
             raise CalibrationError("a checkpoint kept none of these clips aside: it learned from all, or from others")
         if identities & trained.learned_from or identities & seen:
             raise CalibrationError("a clip to calibrate on was learned from, or is held aside by two checkpoints")
+        learned = {unit[clip.identity] for clip in data.clips if clip.identity in trained.learned_from}
+        shared = [clip for clip in mine if unit[clip.identity] in learned or trained.has_learned_from(clip)]
+        if shared:
+            raise CalibrationError(
+                f"{len(shared)} of {len(mine)} clips to calibrate on are of a group that was learned from, first "
+                f"{shared[0].path}; train again with the groups of the manifest"
+            )
         seen |= identities
         judged.append(judge(trained, data.only(mine), cache, report))
     return Judged(
@@ -147,10 +191,11 @@ def judge_held_aside(
 def judge_unseen(
     trained: Trained, data: ClipSet, cache: Path | None = None, report: Callable[[Broken], None] | None = None
 ) -> Judged:
-    """All of these clips, of which the model must not have learned from one.
+    """Run a model on clips none of which it may have learned from.
 
     Raises:
-        CalibrationError: it has, or from a byte-identical one; the message says from how many.
+        CalibrationError: it has learned from a clip, a byte-identical one, or one of the same group; the message says
+            from how many.
         DataError: as `judge`.
     """
     learned = [clip for clip in data.clips if clip.identity in trained.learned_from]
@@ -158,5 +203,11 @@ def judge_unseen(
         raise CalibrationError(
             f"{len(learned)} of {len(data.clips)} clips to calibrate on were learned from, first {learned[0].path}; "
             "give a split that training did not see"
+        )
+    related = [clip for clip in data.clips if trained.has_learned_from(clip)]
+    if related:
+        raise CalibrationError(
+            f"{len(related)} of {len(data.clips)} clips to calibrate on are of a group that was learned from, first "
+            f"{related[0].path}; give a split of other groups"
         )
     return judge(trained, data, cache, report)

@@ -45,7 +45,7 @@ def figures(model: Model, crops: Crops, metric: Metric) -> dict[str, float]:
     Mean average precision, over the classes that occur, is among them where clips may have several, or if it is
     ``metric``.
     """
-    logits, truth = predict(model, crops), truth_of(crops)
+    logits, truth = predict(model, crops), truth_of(crops.data)
     classes = logits.shape[2]
     predicted = logits[:, -1].argmax(axis=1)
     found = {

@@ -1,8 +1,8 @@
 """Five-fold cross-validation over all clips of a data set: each is judged by the model that has not learned from it.
 
 A validation split of a few clips per class says little about a model; this says more, and for each camera. Classes are
-spread evenly over the folds, and byte-identical clips stay together, as do clips of one `group` of the manifest or, with
-`--group-by location camera_id`, those that agree in such fields.
+spread evenly over the folds. Byte-identical clips stay together, and so do clips of one `group` of the manifest or,
+with `--group-by location camera_id`, clips that agree in these fields.
 
     python -m benchmarks.evidence.cross_validation ../shared/datasets/tank_state --config tank_state --out runs/cv
 
@@ -23,7 +23,8 @@ import numpy as np
 
 from benchmarks.machine import write_results
 from model.checkpoint import read_checkpoint
-from training.crops import decode_all, serving_plan
+from training.crop_plan import serving_plan
+from training.crops import decode_all
 from training.data import ClipSet, hold_aside
 from training.evaluate import labels_of, predict
 from training.manifests import list_clips
@@ -61,7 +62,7 @@ def fold(data: ClipSet, recipe: Recipe, number: int, out: Path, cache: Path, met
     crops = decode_all(aside, serving_plan(recipe), cache)
     model = method.model(recipe.model_config(len(data.labels)))
     model.load_state_dict(read_checkpoint(outcome.checkpoint).state)
-    return Judged([clip.identity for clip in crops.data.clips], predict(model, crops), labels_of(crops))
+    return Judged([clip.identity for clip in crops.data.clips], predict(model, crops), labels_of(crops.data))
 
 
 def cameras(data: Path) -> dict[str, str]:

@@ -22,7 +22,8 @@ from benchmarks.evidence.arms import ARMS, Arm, OneNetwork, multiply_adds
 from model import AdaFocus
 from model.checkpoint import read_checkpoint
 from training.augment import serving_batch
-from training.crops import Crops, decode_all, serving_plan
+from training.crop_plan import serving_plan
+from training.crops import Crops, decode_all
 from training.data import ClipSet, digest, hold_aside
 from training.evaluate import labels_of, predict
 from training.initial import InitialWeights, Start
@@ -122,7 +123,7 @@ def run(
     for name, clips in (("aside", aside), ("val", test)):
         crops = decode_all(clips, serving_plan(recipe), cache)
         torch.manual_seed(recipe.seed)
-        found[f"{name}_logits"], found[f"{name}_labels"] = predict(model, crops), labels_of(crops)
+        found[f"{name}_logits"], found[f"{name}_labels"] = predict(model, crops), labels_of(crops.data)
         found[f"{name}_centres"] = centres(model, crops)
     told = {"flops_per_step": multiply_adds(model), "steps": recipe.model["steps"], "epochs": epochs, "cpu_s": seconds}
     (out / "told.json").write_text(json.dumps(told), encoding="utf-8")

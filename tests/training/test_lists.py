@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from tests.training.conftest import write_clip
-from training.crops import decode_all, decode_clip, serving_plan, training_plan
+from training.crop_plan import serving_plan, training_plan
+from training.crops import decode_all, decode_clip
 from training.data import Clip
 from training.errors import DataError
 from training.manifests import default_split, list_clips

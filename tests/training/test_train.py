@@ -93,7 +93,7 @@ def test_broken_clips_and_a_class_of_one_do_not_stop_training(
     assert sum("ødelagt" in line for line in told) == 2
     assert any("2 skipped as broken" in line and "only one 1" in line for line in told)
     assert "warning: 1 class with a single clip to learn from: 'only one'" in told
-    assert "warning: 1 class without a clip held aside to measure on: 'only one'" in told
+    assert any("without a clip held aside to measure on: 'only one'" in line for line in told)
 
 
 def test_what_training_leaves_can_be_judged_and_calibrated(
