@@ -21,16 +21,16 @@ import numpy.typing as npt
 from benchmarks.evidence.cross_validation import Judged, grouped
 from benchmarks.machine import Row, with_earlier, write_results
 from model.checkpoint import read_checkpoint
-from training.augment import Jitter, jitter_per_segment
-from training.crop_plan import serving_plan
-from training.crops import decode_all
-from training.data import ClipSet, hold_aside
-from training.evaluate import labels_of, predict
-from training.manifests import list_clips
-from training.metrics import accuracy, macro_f1, negative_log_likelihood
-from training.objective import Method
+from training.data.augment import Jitter, jitter_per_segment
+from training.data.clips import ClipSet, hold_aside
+from training.data.crop_plan import serving_plan
+from training.data.crops import decode_all
+from training.data.manifests import list_clips
+from training.evaluate.metrics import accuracy, macro_f1, negative_log_likelihood
+from training.evaluate.report import labels_of, predict
+from training.optimise.objective import Method
 from training.recipe import Recipe, load_recipe
-from training.train import train
+from training.run.train import train
 
 FOLDS = 3
 
@@ -62,6 +62,7 @@ def judge(name: str, data: ClipSet, recipe: Recipe, out: Path) -> Row:
         "seed": recipe.seed,
         "folds": FOLDS,
         "groups": len({clip.group for clip in data.clips}),
+        "frames": own.model["steps"],
         "epochs": own.optimiser.epochs,
         "clips": len(labels),
         "accuracy": round(accuracy(predicted, labels), 4),
@@ -88,6 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--config", default="tank_state")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--steps", type=int, default=4, help="frames of each clip, instead of the recipe's")
     parser.add_argument("--precision", help="instead of the recipe's")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--only", nargs="+", default=list(ARMS), choices=ARMS)
@@ -97,6 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     base = load_recipe(options.config).with_options(
         held_aside=1 / FOLDS, epochs=options.epochs, precision=options.precision
     )
+    base = replace(base, model={**base.model, "steps": options.steps})
     for name in options.only:
         for seed in options.seeds:
             row = judge(name, data, replace(base, seed=seed), options.out)
