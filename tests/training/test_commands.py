@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -95,6 +96,24 @@ def test_calibrate_on_a_split_refuses_what_was_learned(
     assert main([*asked, "--split", "calibrate", "--budget", "0.5", "--curve", str(curve)]) == 0
     assert "at-50" in capsys.readouterr().out
     assert curve.read_text().startswith("ratio,gflops,flops_share,accuracy,answers_changed,threshold_1,threshold_2")
+
+
+def test_the_curve_of_clips_with_several_labels_has_average_precision(
+    clip_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [f"{clip.path},moving;{clip.path.parent.name}" for clip in list_clips(clip_folder).clips]
+    (tmp_path / "manifest.csv").write_text("\n".join(["file,labels", *rows]), encoding="utf-8")
+    (tmp_path / "tiny.toml").write_text(TOML)
+    data, run, curve = ["--data", str(tmp_path)], tmp_path / "run", tmp_path / "curve.csv"
+    assert main(["train", *data, "--config", str(tmp_path / "tiny.toml"), "--out", str(run)]) == 0
+    asked = ["--checkpoint", str(run / "last.pt"), *data]
+    assert main(["calibrate", *asked, "--out", str(tmp_path / "points.json"), "--curve", str(curve)]) == 0
+    assert "chosen by mean average precision" in capsys.readouterr().out
+    head, *lines = csv.reader(curve.read_text().splitlines())
+    assert head[:6] == ["ratio", "gflops", "flops_share", "accuracy", "map", "answers_changed"]
+    assert all(0 < float(line[4]) <= 1 for line in lines)
+    assert main(["evaluate", *asked, "--calibration", str(tmp_path / "points.json")]) == 0
+    assert "mAP" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
