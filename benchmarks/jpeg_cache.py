@@ -3,8 +3,8 @@
     python -m benchmarks.jpeg_cache ../shared/datasets/tank_state --side 128 --clips 12
     python -m benchmarks.jpeg_cache ../shared/datasets/asl20_demo --side 360 --clips 12
 
-Frames are decoded and cropped as for training. ``shrunk`` is the error that is left once the smallest crop of a published
-recipe is shrunk to the model's size, which is what the model sees. Processor time, not wall time.
+Frames are decoded and cropped as for training. ``shrunk`` is the error that is left once the smallest crop of a
+published recipe is shrunk to the model's size, which is what the model sees. Processor time, not wall time.
 """
 
 from __future__ import annotations

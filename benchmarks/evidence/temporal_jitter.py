@@ -3,14 +3,13 @@
     python -m benchmarks.evidence.temporal_jitter ../shared/datasets/tank_state --out runs/jitter
 
 The clips of the training split are cut into three folds by camera (`--group-by`): no camera is both learned from and
-judged. Every clip is judged by the model that has not seen its camera. What is done is kept, in the folder and in the
-CSV. `benchmarks.evidence.report` makes the table.
+judged. Arms take turns, seed by seed and fold by fold. What is done is kept, in the folder and in the CSV, and what a
+CSV lacks is added to it. `benchmarks.evidence.report` makes the table.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.evidence.cross_validation import Judged, grouped
+from benchmarks.evidence.cross_validation import grouped
 from benchmarks.machine import Row, with_earlier, write_results
 from model.checkpoint import read_checkpoint
 from training.data.augment import Jitter, jitter_per_segment
@@ -48,38 +47,32 @@ ARMS: dict[str, tuple[Jitter, int]] = {
 """How moments are drawn, and how many of each segment are kept."""
 
 
-def judge(name: str, data: ClipSet, recipe: Recipe, out: Path) -> Row:
-    """Train and judge all folds of one arm."""
+def judge(name: str, number: int, data: ClipSet, recipe: Recipe, out: Path) -> Row:
+    """Train one arm without a fold, and judge it on that fold."""
     jitter, candidates = ARMS[name]
-    own = replace(recipe, data=replace(recipe.data, candidates=candidates))
-    folder = out / f"{name.replace(' ', '-').replace(',', '')}-{recipe.seed}"
-    parts = [_fold(number, data, own, folder, out / "cache", Method(jitter=jitter)) for number in range(FOLDS)]
-    logits, labels = (np.concatenate([getattr(part, field) for part in parts]) for field in Judged._fields[1:])
+    own = replace(recipe, fold=number, data=replace(recipe.data, candidates=candidates))
+    folder, method = out / f"{name.replace(' ', '-').replace(',', '')}-{recipe.seed}", Method(jitter=jitter)
+    done = train(data, own, folder / f"fold{number}", out / "cache", print, device="cpu", method=method)
+    _, aside = hold_aside(data, FOLDS, number)
+    crops = decode_all(aside, serving_plan(own), out / "cache")
+    model = method.model(own.model_config(len(data.labels)))
+    model.load_state_dict(read_checkpoint(done.checkpoint).state)
+    logits, labels = predict(model, crops), labels_of(crops.data)
     predicted = logits[:, -1].argmax(axis=1)
     return {
         "data": data.source.get("name", "clips"),
         "jitter": name,
         "seed": recipe.seed,
-        "folds": FOLDS,
-        "groups": len({clip.group for clip in data.clips}),
+        "fold": number,
+        "groups": len({clip.group for clip in aside.clips}),
         "frames": own.model["steps"],
         "epochs": own.optimiser.epochs,
         "clips": len(labels),
         "accuracy": round(accuracy(predicted, labels), 4),
         "macro_f1": round(macro_f1(predicted, labels, len(data.labels)), 4),
         "log_loss": round(negative_log_likelihood(logits[:, -1:], labels), 4),
+        "training_loss": round(done.history[-1]["loss"], 4),
     }
-
-
-def _fold(number: int, data: ClipSet, recipe: Recipe, folder: Path, cache: Path, method: Method) -> Judged:
-    """Train without a fold, and judge it."""
-    own = replace(recipe, fold=number)
-    done = train(data, own, folder / f"fold{number}", cache, print, device="cpu", method=method)
-    _, aside = hold_aside(data, FOLDS, number)
-    crops = decode_all(aside, serving_plan(own), cache)
-    model = method.model(own.model_config(len(data.labels)))
-    model.load_state_dict(read_checkpoint(done.checkpoint).state)
-    return Judged([clip.identity for clip in crops.data.clips], predict(model, crops), labels_of(crops.data))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -92,6 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, default=4, help="frames of each clip, instead of the recipe's")
     parser.add_argument("--precision", help="instead of the recipe's")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--folds", type=int, nargs="+", default=list(range(FOLDS)))
     parser.add_argument("--only", nargs="+", default=list(ARMS), choices=ARMS)
     parser.add_argument("--group-by", nargs="+", default=["location", "camera_id"], metavar="FIELD")
     options = parser.parse_args(arguments)
@@ -100,12 +94,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         held_aside=1 / FOLDS, epochs=options.epochs, precision=options.precision
     )
     base = replace(base, model={**base.model, "steps": options.steps})
-    for name in options.only:
+    for fold in options.folds:
         for seed in options.seeds:
-            row = judge(name, data, replace(base, seed=seed), options.out)
-            print(json.dumps(row))
-            rows = with_earlier("evidence-jitter", [row], ("data", "jitter", "seed"))
-            print(write_results("evidence-jitter", str(row["data"]), rows))
+            for name in options.only:
+                row = judge(name, fold, data, replace(base, seed=seed), options.out)
+                rows = with_earlier("evidence-jitter", [row], ("data", "jitter", "seed", "fold"))
+                print(write_results("evidence-jitter", str(row["data"]), rows))
 
 
 if __name__ == "__main__":
