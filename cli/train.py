@@ -81,7 +81,7 @@ def command(
     """
     from training.data.manifests import default_split, list_clips
     from training.errors import TrainingError
-    from training.evaluate.monitor import watched_clips
+    from training.evaluate.monitor import validation_clips
     from training.optimise.initial_weights import InitialWeights
     from training.recipe import load_recipe
     from training.run.signals import Interrupted
@@ -100,11 +100,11 @@ def command(
         )
         initial = InitialWeights(glance_weights, focus_weights)
         clips = list_clips(data, split or default_split(data, recipe.lists), recipe.lists)
-        watched = watched_clips(data, recipe)
+        watched = validation_clips(data, recipe)
         if _prints():
             print_left_out(list(dict.fromkeys(clips.left_out + (watched.left_out if watched else ()))))
         outcome = train(
-            clips, recipe, out, cache, lambda line: click.echo(line, err=True), initial, device, watched=watched
+            clips, recipe, out, cache, lambda line: click.echo(line, err=True), initial, device, validation=watched
         )
     except TrainingError as error:
         raise click.ClickException(str(error)) from error

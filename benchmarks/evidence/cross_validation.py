@@ -23,7 +23,7 @@ import numpy as np
 
 from benchmarks.machine import write_results
 from model.checkpoint import read_checkpoint
-from training.data.clips import ClipSet, hold_aside
+from training.data.clips import ClipSet, hold_out
 from training.data.crop_plan import serving_plan
 from training.data.crops import decode_all
 from training.data.manifests import list_clips
@@ -58,7 +58,7 @@ class Judged(NamedTuple):
 def fold(data: ClipSet, recipe: Recipe, number: int, out: Path, cache: Path, method: Method = ONE_STAGE) -> Judged:
     """Train without a fold, and judge it."""
     outcome = train(data, recipe.with_options(fold=number), out / f"fold{number}", cache, print, None, "cpu", method)
-    _, aside = hold_aside(data, FOLDS, number)
+    _, aside = hold_out(data, FOLDS, number)
     crops = decode_all(aside, serving_plan(recipe), cache)
     model = method.model(recipe.model_config(len(data.labels)))
     model.load_state_dict(read_checkpoint(outcome.checkpoint).state)

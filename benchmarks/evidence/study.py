@@ -22,7 +22,7 @@ from benchmarks.evidence.arms import ARMS, Arm, OneNetwork, multiply_adds
 from model import AdaFocus
 from model.checkpoint import read_checkpoint
 from training.data.augment import serving_batch
-from training.data.clips import ClipSet, digest, hold_aside
+from training.data.clips import ClipSet, digest, hold_out
 from training.data.crop_plan import serving_plan
 from training.data.crops import Crops, decode_all
 from training.data.manifests import list_clips
@@ -118,7 +118,7 @@ def run(
         initial = FromRun(checkpoint)
     model = arm.build(recipe.model_config(len(data.labels)))
     model.load_state_dict(read_checkpoint(checkpoint).state)
-    _, aside = hold_aside(data, recipe.parts, recipe.fold)
+    _, aside = hold_out(data, recipe.parts, recipe.fold)
     found = {}
     for name, clips in (("aside", aside), ("val", test)):
         crops = decode_all(clips, serving_plan(recipe), cache)

@@ -21,7 +21,7 @@ from benchmarks.evidence.cross_validation import grouped
 from benchmarks.machine import Row, with_earlier, write_results
 from model.checkpoint import read_checkpoint
 from training.data.augment import Jitter, jitter_per_segment
-from training.data.clips import ClipSet, hold_aside
+from training.data.clips import ClipSet, hold_out
 from training.data.crop_plan import serving_plan
 from training.data.crops import decode_all
 from training.data.manifests import list_clips
@@ -53,7 +53,7 @@ def judge(name: str, number: int, data: ClipSet, recipe: Recipe, out: Path) -> R
     own = replace(recipe, fold=number, data=replace(recipe.data, candidates=candidates))
     folder, method = out / f"{name.replace(' ', '-').replace(',', '')}-{recipe.seed}", Method(jitter=jitter)
     done = train(data, own, folder / f"fold{number}", out / "cache", print, device="cpu", method=method)
-    _, aside = hold_aside(data, FOLDS, number)
+    _, aside = hold_out(data, FOLDS, number)
     crops = decode_all(aside, serving_plan(own), out / "cache")
     model = method.model(own.model_config(len(data.labels)))
     model.load_state_dict(read_checkpoint(done.checkpoint).state)

@@ -92,7 +92,7 @@ def test_calibrate_on_a_split_refuses_what_was_learned(
     (tmp_path / "manifest.csv").write_text("\n".join(["file,label,split", *lines]), encoding="utf-8")
     asked = ["calibrate", "--checkpoint", checkpoint, "--data", str(tmp_path), "--out", str(tmp_path / "c.json")]
     assert main([*asked, "--split", "train"]) == 1
-    assert "5 of 5 clips to calibrate on were learned from" in capsys.readouterr().err
+    assert "5 of 5 calibration clips are training clips" in capsys.readouterr().err
     curve = tmp_path / "curve.csv"
     assert main([*asked, "--split", "calibrate", "--budget", "0.5", "--curve", str(curve)]) == 0
     assert "at-50" in capsys.readouterr().out
@@ -178,7 +178,7 @@ def test_a_released_checkpoint_is_calibrated_and_its_training_list_refused(
     notes = load_calibration(points).notes
     assert notes.startswith("5 clips of split val, one model; assumed to be trained on the training list of jester")
     assert main([*asked, "--data", str(tmp_path), "--split", "train"]) == 1
-    assert "5 of 5 clips to calibrate on were learned from" in capsys.readouterr().err
+    assert "5 of 5 calibration clips are training clips" in capsys.readouterr().err
     assert main([*asked, "--data", str(tmp_path)]) == 2
     assert "--config needs --split" in capsys.readouterr().err
 

@@ -30,14 +30,14 @@ def jitter_per_segment(random: np.random.Generator, segments: int, candidates: i
 
 
 def normalise(frames: Tensor) -> Tensor:
-    """[..., 3, H, W] in 0..255 -> normalised by ImageNet's mean and deviation (PAPER section 1)."""
+    """Normalise [..., 3, H, W] in 0..255 by ImageNet's mean and deviation."""
     mean = torch.tensor(IMAGENET_MEAN, device=frames.device).view(3, 1, 1) * 255
     std = torch.tensor(IMAGENET_STD, device=frames.device).view(3, 1, 1) * 255
     return (frames.float() - mean) / std
 
 
 def serving_batch(pixels: Sequence[Pixels]) -> Tensor:
-    """Clips as served, ``uint8 [T, S, S, 3]`` each in visiting order -> [B, T, 3, S, S], normalised."""
+    """Return clips as served, ``uint8 [T, S, S, 3]`` each in visiting order, as [B, T, 3, S, S], normalised."""
     return normalise(torch.from_numpy(np.stack(pixels)).permute(0, 1, 4, 2, 3))
 
 
@@ -50,7 +50,7 @@ class Augment:
         self._size = frame_size
 
     def __call__(self, pixels: Pixels, random: np.random.Generator) -> Tensor:
-        """Frames ``uint8 [K, S, S, 3]`` of a clip -> float [K, 3, frame_size, frame_size] in 0..255."""
+        """Return frames ``uint8 [K, S, S, 3]`` of a clip as float [K, 3, frame_size, frame_size] in 0..255."""
         recipe = self._recipe
         top, left, height, width = self._box(pixels.shape[1], random)
         cut = np.ascontiguousarray(pixels[:, top : top + height, left : left + width])
@@ -62,7 +62,7 @@ class Augment:
         return _recolour(frames, recipe.colour, random) if recipe.colour else frames
 
     def _box(self, side: int, random: np.random.Generator) -> tuple[int, int, int, int]:
-        """Top, left, height and width of a crop: one of the scales for each side, not more than one scale apart."""
+        """Return top, left, height and width of a crop; the scales of its sides are at most one apart."""
         scales = sorted(self._recipe.scales)
         first = int(random.integers(len(scales)))
         second = int(np.clip(first + random.integers(-1, 2), 0, len(scales) - 1))
@@ -72,7 +72,7 @@ class Augment:
 
 
 def _recolour(frames: Tensor, strength: float, random: np.random.Generator) -> Tensor:
-    """Random contrast about the clip's mean, brightness, and tint: [T, 3, H, W] in 0..255, kept there."""
+    """Change contrast about the clip's mean, brightness and tint at random: [T, 3, H, W], clamped to 0..255."""
     contrast, brightness = random.uniform(1 - strength, 1 + strength, 2)
     tint = torch.from_numpy(random.uniform(1 - strength * TINT, 1 + strength * TINT, (1, 3, 1, 1))).float()
     mean = frames.mean()

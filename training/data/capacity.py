@@ -18,7 +18,7 @@ from training.errors import DataError
 
 QUALITIES = (1, 50, 75, 85, 90, 95, 98, 100)
 BYTES_PER_PIXEL = (0.06, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0, 1.6)
-"""Bytes of a JPEG per pixel at each of these qualities, as `benchmarks.jpeg_cache` measured on small, detailed frames."""
+"""Bytes of a JPEG per pixel at these qualities, measured on small, detailed frames by `benchmarks.jpeg_cache`."""
 SIDES = (128, 360)
 SHARES = (1.0, 0.55)
 """What frames of these sides take of that: larger ones are smoother. Measured were 0.4, on quiet indoor scenes."""

@@ -26,14 +26,13 @@ class Clip:
     """One labelled video.
 
     Attributes:
-        path: of the file, or of a folder with an image per frame.
+        path: path of the file, or of a folder with an image per frame.
         label: class index.
-        identity: sha256 of the file, or as `digest` has it of a folder: byte-identical clips are one clip when clips
-            are parted.
+        identity: sha256 of the file, or `digest` of a folder; byte-identical clips stay together in every split.
         also: further classes of a clip that has several.
-        template, frames: of a folder of frames: the images' names from their number, counted from 1, and how many
-            there are; without a template the folder's images in the order of their names.
-        listed: the identity is of what a list says, not of any bytes.
+        template, frames: format of the names of a folder's images, counted from 1, and the number of frames; without
+            a template, a folder's images are taken in the order of their names.
+        listed: whether the identity was made from a line of a list rather than from the file's bytes.
         group: name of the clip's source, such as a recording or a camera; empty if unknown. A split never divides the
             clips of one group.
     """
@@ -60,7 +59,7 @@ class ClipSet:
     Attributes:
         labels: class names; a clip's ``label`` counts them.
         clips: in the order of their paths, or of their list.
-        source: what the data set says of itself (``name``, ``source``, ``licence``), for the checkpoint.
+        source: the data set's own description (``name``, ``source``, ``licence``), for the checkpoint.
         multi_label: a clip may have several classes; the metric is then mean average precision.
         left_out: of a folder, what was not listed although it is not hidden, and why: a line each.
     """
@@ -72,12 +71,12 @@ class ClipSet:
     left_out: tuple[str, ...] = ()
 
     def counts(self) -> tuple[int, ...]:
-        """Clips per class."""
+        """Return the number of clips of each class."""
         seen = Counter(clip.label for clip in self.clips)
         return tuple(seen[index] for index in range(len(self.labels)))
 
     def only(self, clips: Iterable[Clip]) -> ClipSet:
-        """The same classes with other clips."""
+        """Return the same classes with these clips."""
         return replace(self, clips=tuple(clips))
 
 
@@ -87,7 +86,7 @@ def has_split_folders(folder: Path) -> bool:
 
 
 def class_folders(folder: Path, split: str | None = None) -> ClipSet:
-    """The clips of a folder per class, or of a folder per split with those in it.
+    """Return the clips of class folders, or of split folders with class folders in them.
 
     Classes are those of all splits, so that each split counts them alike. Hidden files and folders are left out and
     links are followed, as `video.folders` says.
@@ -127,10 +126,10 @@ def _check_class_names(names: Iterable[str]) -> None:
 
 
 def digest(path: Path) -> str:
-    """sha256 of a file, wherever it lies; of its path if it cannot be read, which decoding will then report.
+    """Return the sha256 of a file; of its path if it cannot be read, which decoding then reports.
 
-    Of a folder of frames: of all names and sizes, and of the first and the last one's bytes. All of them would be as
-    much to read as the whole data set.
+    The digest of a folder of frames covers all names and sizes, and the bytes of the first and the last frame. To read
+    all of them would take as long as to read the data set.
     """
     try:
         if path.is_dir():
@@ -174,7 +173,7 @@ def fold_of(clips: Sequence[Clip], parts: int, seed: int = 0) -> list[int]:
 
 
 def _dealt(clips: Sequence[Clip], parts: int, seed: int) -> dict[str, int]:
-    """The part of each identity: those of one class are dealt in turn, like cards."""
+    """Return the part of each identity; those of one class are dealt to the parts in turn."""
     label: dict[str, int] = {}
     for clip in sorted(clips, key=lambda clip: (clip.identity, clip.label)):
         label.setdefault(clip.identity, clip.label)
@@ -189,24 +188,23 @@ def _dealt(clips: Sequence[Clip], parts: int, seed: int) -> dict[str, int]:
     return part
 
 
-def hold_aside(data: ClipSet, parts: int, fold: int, seed: int = 0) -> tuple[ClipSet, ClipSet]:
-    """Split the clips into those to learn from and the ``fold``-th of ``parts`` parts, which is kept out.
+def hold_out(data: ClipSet, parts: int, fold: int, seed: int = 0) -> tuple[ClipSet, ClipSet]:
+    """Split the clips into training clips and the holdout, which is the ``fold``-th of ``parts`` parts.
 
-    Of a class that would have no clip left to learn from, a unit (`training.data.groups`) stays with the training
-    clips.
+    If a class would have no training clip, one of its units (`training.data.groups`) stays with the training clips.
 
     Raises:
         DataError: as `fold_of`.
     """
     units = units_of(data.clips)
     held = {unit for unit, part in zip(units, fold_of(data.clips, parts, seed), strict=True) if part == fold}
-    learned = {clip.label for clip, unit in zip(data.clips, units, strict=True) if unit not in held}
+    trained = {clip.label for clip, unit in zip(data.clips, units, strict=True) if unit not in held}
     for clip, unit in sorted(zip(data.clips, units, strict=True), key=lambda pair: pair[1]):
-        if clip.label not in learned:
+        if clip.label not in trained:
             held.discard(unit)
-            learned |= {other.label for other, its in zip(data.clips, units, strict=True) if its == unit}
-    aside = [unit in held for unit in units]
+            trained |= {other.label for other, its in zip(data.clips, units, strict=True) if its == unit}
+    out = [unit in held for unit in units]
     return (
-        data.only(clip for clip, out in zip(data.clips, aside, strict=True) if not out),
-        data.only(clip for clip, out in zip(data.clips, aside, strict=True) if out),
+        data.only(clip for clip, is_out in zip(data.clips, out, strict=True) if not is_out),
+        data.only(clip for clip, is_out in zip(data.clips, out, strict=True) if is_out),
     )

@@ -1,4 +1,4 @@
-"""What is kept of the clips of a training, and where: decided, said and refused before anything is decoded."""
+"""Which frames of a training's clips are kept, and where: decided, reported and refused before anything is decoded."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from training.recipe import Recipe
 
 
 class Sets(NamedTuple):
-    """The clips as they are listed; ``watched`` where others than those held aside are."""
+    """The clips of a training as they are listed; ``validation`` is None if the recipe names no such split."""
 
-    learn: ClipSet
-    aside: ClipSet
-    watched: ClipSet | None
+    train: ClipSet
+    holdout: ClipSet
+    validation: ClipSet | None
 
     @property
-    def judged(self) -> tuple[Clip, ...]:
-        """All that are not learned from."""
-        return self.aside.clips + (self.watched.clips if self.watched else ())
+    def evaluated(self) -> tuple[Clip, ...]:
+        """All clips that are not trained on."""
+        return self.holdout.clips + (self.validation.clips if self.validation else ())
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,8 @@ class Storage:
     """Whether frames are kept or decoded each time they are needed.
 
     Attributes:
-        training: of the clips that are learned from.
-        evaluation: of the clips that are judged after each epoch.
+        training: of the clips that are trained on.
+        evaluation: of the clips that are evaluated after each epoch.
         cache: folder in which frames are kept; None keeps them in memory.
     """
 
@@ -62,28 +62,28 @@ def plan_storage(
     say: Callable[[str], None],
     memory: Callable[[], int | None] = free_memory,
 ) -> Storage:
-    """Decide what is kept, and say how much room it needs.
+    """Decide what is kept, and report how much room it needs.
 
     Args:
         sets: the clips.
-        recipe: ``data.candidates`` of 0 keeps no frames of the clips that are learned from.
+        recipe: ``data.candidates`` of 0 keeps no frames of the clips that are trained on.
         cache: folder for frames; None keeps them in memory.
-        say: told one line.
-        memory: tells how much memory is available, in bytes.
+        say: called with one line.
+        memory: returns the available memory, in bytes.
 
     Raises:
         DataError: it does not fit; the message says what would help.
     """
     train, serve = training_plan(recipe), serving_plan(recipe)
     keeps = train.candidates > 0
-    learned = bytes_to_keep(sets.learn.clips, train, cache) if keeps else 0
-    judged = bytes_to_keep(sets.judged, serve, cache)
+    trained = bytes_to_keep(sets.train.clips, train, cache) if keeps else 0
+    judged = bytes_to_keep(sets.evaluated, serve, cache)
     keeps_judged = keeps or (cache is not None and judged <= free_disk(cache))
-    kept = learned + (judged if keeps_judged else 0)
+    kept = trained + (judged if keeps_judged else 0)
     here = processes_here()
     batches = bytes_of_batches(train, max(1, recipe.optimiser.batch_size // here), serve.crop) * here
     needed = batches + (0 if cache else kept * here)
-    what = f"{len(sets.learn.clips)} clips to learn from and {len(sets.judged)} to judge"
+    what = f"{len(sets.train.clips)} training clips and {len(sets.evaluated)} to evaluate"
     rooms = []
     if cache is not None and (keeps or keeps_judged):
         rooms.append(require_disk(kept, cache, what, f"give --cache a folder with more room, or {_less(recipe)}"))
@@ -91,7 +91,7 @@ def plan_storage(
     if kept and cache is None:
         help_ = f"give --cache a folder with {in_words(kept)} of room, or {_less(recipe)}"
     rooms.append(require_memory(needed, what, help_, memory))
-    anew = "" if keeps else "; frames are decoded anew each time they are learned from"
+    anew = "" if keeps else "; training frames are decoded anew in every epoch"
     say(f"{what} need {' and '.join(rooms)}{anew}")
     return Storage(keeps, keeps_judged, cache)
 
@@ -103,4 +103,4 @@ def _less(recipe: Recipe) -> str:
         smaller += f" or data.jpeg_quality (now {data.jpeg_quality})"
     else:
         smaller += " or data.jpeg_quality = 95 (now 0, raw pixels)"
-    return f"keep less with {smaller}; data.candidates = 0 keeps nothing and decodes anew each time"
+    return f"keep less with {smaller}; data.candidates = 0 keeps nothing and decodes anew in every epoch"

@@ -1,7 +1,7 @@
-"""Solving the conditional exit on held-aside clips (PAPER section 3): temperature, thresholds, operating points.
+"""Solve the conditional exit on held-out clips: temperature, thresholds, operating points.
 
-Nothing is trained here. Input are the logits ``[N, T, C]`` of clips that the model has not learned from; output are
-numbers that the service applies with the same `bundle.exit_rule` that solves them.
+Nothing is trained here. The input are the logits ``[N, T, C]`` of clips that the model was not trained on. The service
+applies the results with the same `bundle.exit_rule` that solves them.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from training.evaluate.operating_points import Calibration, Point, Thresholds
 Confidences = npt.NDArray[np.float32]
 
 RATIOS = tuple(round(0.02 * step, 2) for step in range(5, 45)) + tuple(round(0.1 * step, 1) for step in range(9, 40))
-"""The sweep of q: exit shares fall (q < 1) or rise (q > 1) from step to step by this factor."""
+"""The values of q that are tried: from step to step, exit shares fall (q < 1) or rise (q > 1) by this factor."""
 
 TEMPERATURES = np.geomspace(0.2, 5.0, 161)
 
 
 @dataclass(frozen=True)
 class PointRule:
-    """How an operating point is chosen from the curve of the calibration clips.
+    """A rule that chooses an operating point from the curve of the calibration clips.
 
     Budgets are compared by accuracy or, where clips may have several classes, by mean average precision. The rule picks
     the cheapest budget that costs at most ``flops_share`` of full compute, loses at most ``accuracy_lost`` of the full
@@ -74,12 +74,12 @@ class CurvePoint:
 
     @property
     def score(self) -> float:
-        """What budgets are compared by: mean average precision where clips may have several classes, else accuracy."""
+        """The number that budgets are compared by: mean average precision for several classes a clip, else accuracy."""
         return self.accuracy if self.mean_average_precision is None else self.mean_average_precision
 
 
 def exit_quota(ratio: float, steps: int) -> npt.NDArray[np.float32]:
-    """Share of the clips that is to leave at each step, proportional to ``ratio**t``: float32 [steps], sums to one.
+    """Return the share of clips to leave at each step, proportional to ``ratio**t``: float32 [steps], sums to one.
 
     Computed in float32 as the released code does it: the solver floors multiples of these numbers.
 
@@ -96,7 +96,7 @@ def exit_quota(ratio: float, steps: int) -> npt.NDArray[np.float32]:
 
 
 def solve_thresholds(confidences: Confidences, quota: npt.NDArray[np.float32]) -> tuple[float | None, ...]:
-    """The confidence at each step that lets the wanted number of the remaining clips out there.
+    """Return the confidence at each step at which the wanted number of the remaining clips leaves.
 
     Args:
         confidences: float32 [N, T], higher is surer.
@@ -134,7 +134,7 @@ def _checked(confidences: Confidences, quota: npt.NDArray[np.float32]) -> tuple[
 
 
 def fit_temperature(logits: Logits, labels: Truth) -> float:
-    """The temperature of least negative log-likelihood over all clips and steps, to about two per cent."""
+    """Return the temperature of least negative log-likelihood over all clips and steps, to about two per cent."""
     losses = [negative_log_likelihood(logits, labels, float(value)) for value in TEMPERATURES]
     return float(np.round(TEMPERATURES[int(np.argmin(losses))], 4))
 
@@ -142,7 +142,7 @@ def fit_temperature(logits: Logits, labels: Truth) -> float:
 def measure(
     logits: Logits, labels: Truth, thresholds: Thresholds, criterion: ExitCriterion, temperature: float, ratio: float
 ) -> CurvePoint:
-    """What a row of thresholds does to these clips. Leaving at step t costs t of T equal steps."""
+    """Apply thresholds to clips. Leaving at step t costs t of T equal steps."""
     steps = exit_steps(logits, thresholds, criterion, temperature)
     total = logits.shape[1]
     shares = np.bincount(steps, minlength=total) / len(steps)
@@ -167,7 +167,7 @@ def _map_at(logits: Logits, truth: Truth, steps: Indices) -> float:
 def exit_curve(
     logits: Logits, labels: Truth, criterion: ExitCriterion, temperature: float, ratios: Sequence[float] = RATIOS
 ) -> tuple[CurvePoint, ...]:
-    """The sweep of budgets, cheapest first, solved and measured on the same clips."""
+    """Return the sweep of budgets, cheapest first, solved and measured on the same clips."""
     sure = confidence(logits, criterion, temperature)
     steps = logits.shape[1]
     curve = [
@@ -178,7 +178,7 @@ def exit_curve(
 
 
 def is_met(rule: PointRule, point: CurvePoint, full_score: float) -> bool:
-    """Whether a budget keeps what the rule promises."""
+    """Whether a budget meets the rule."""
     return (
         point.flops_share <= rule.flops_share
         and point.score >= full_score - rule.accuracy_lost - 1e-9
@@ -187,7 +187,7 @@ def is_met(rule: PointRule, point: CurvePoint, full_score: float) -> bool:
 
 
 def choose(curve: Sequence[CurvePoint], rule: PointRule, full_score: float) -> CurvePoint:
-    """The budget that a rule picks from a curve, which holds at least one."""
+    """Return the budget that a rule picks from a curve, which has at least one."""
     good = [point for point in curve if is_met(rule, point, full_score)]
     if good:
         cheapest = min(good, key=_cheapest_first)
@@ -209,7 +209,7 @@ def _cheapest_first(point: CurvePoint) -> tuple[float, float]:
 
 
 def budget_name(share: float) -> str:
-    """Name of the operating point for a share of full compute: ``at-30`` for 0.3."""
+    """Return the name of the operating point for a share of full compute: ``at-30`` for 0.3."""
     return f"at-{100 * share:g}"
 
 
@@ -266,6 +266,6 @@ def calibrate(
         for name, point in chosen
     )
     if len({point.name for point in points}) < len(points):
-        raise CalibrationError(f"budgets repeat themselves: {', '.join(point.name for point in points)}")
+        raise CalibrationError(f"two operating points have the same name: {', '.join(point.name for point in points)}")
     default = DEFAULT_POINT if DEFAULT_POINT in {point.name for point in points} else "full"
     return Calibration(temperature, criterion, points, default, clips=len(logits), notes=notes)

@@ -30,10 +30,11 @@ class Trained:
     """A model and what its checkpoint says of it.
 
     Attributes:
-        model: in evaluation mode.
-        recipe: it was trained with. labels: class names.
-        learned_from, held_aside: identities (sha256) of the clips that it learned from and that were kept out.
-        learned_groups: groups (`Clip.group`) of the clips that it learned from.
+        model: the model, in evaluation mode.
+        recipe: the recipe that it was trained with.
+        labels: class names.
+        learned_from, held_aside: identities (sha256) of the clips that it was trained on, and of the holdout.
+        learned_groups: groups (`Clip.group`) of the clips that it was trained on.
     """
 
     model: Model
@@ -44,12 +45,12 @@ class Trained:
     learned_groups: frozenset[str] = frozenset()
 
     def has_learned_from(self, clip: Clip) -> bool:
-        """Whether the clip, a byte-identical one, or one of the same group was learned from."""
+        """Whether the model was trained on the clip, a byte-identical one, or one of the same group."""
         return clip.identity in self.learned_from or (bool(clip.group) and clip.group in self.learned_groups)
 
     @property
     def gflops_per_step(self) -> float:
-        """Cost of one served step."""
+        """The cost of one served step."""
         return step_flops(self.model).per_step / GIGA
 
 
@@ -57,7 +58,7 @@ def load_trained(path: Path) -> Trained:
     """Read a checkpoint that `training.run.train` wrote.
 
     Raises:
-        DataError: not such a checkpoint.
+        DataError: the file is not such a checkpoint.
     """
     try:
         model, metadata = load_checkpoint(path)
@@ -72,22 +73,22 @@ def load_trained(path: Path) -> Trained:
     except CheckpointError as error:
         raise DataError(str(error)) from error
     except KeyError as error:
-        raise DataError(f"{path} does not remember its training: it lacks {error.args[0]!r}") from error
+        raise DataError(f"{path} does not describe its training: it lacks {error.args[0]!r}") from error
 
 
 def load_released(
     path: Path, recipe: Recipe, labels: tuple[str, ...], learned_from: frozenset[str] = frozenset()
 ) -> Trained:
-    """Read a checkpoint of the released code, which does not say what it learned from.
+    """Read a checkpoint of the released code, which does not name its training clips.
 
     Args:
-        path: of the file.
-        recipe: the published one; gives sizes and sampling.
+        path: path of the file.
+        recipe: the published recipe, which gives sizes and sampling.
         labels: class names, in the order of the data set's lists.
-        learned_from: identities of the clips that it is otherwise known to have learned from.
+        learned_from: identities of the clips that it is otherwise known to have been trained on.
 
     Raises:
-        DataError: not such a checkpoint, or one of other sizes.
+        DataError: the file is not such a checkpoint, or its sizes differ.
     """
     try:
         model = load_authors(path, recipe.model_config(len(labels)))
@@ -98,7 +99,7 @@ def load_released(
 
 @dataclass(frozen=True)
 class Judged:
-    """Step logits [N, T, C] and labels [N], or [N, C], of clips, and the clips that could not be decoded."""
+    """Step logits [N, T, C] and labels [N], or [N, C], of clips, and the clips that cannot be decoded."""
 
     logits: Logits
     labels: Truth
@@ -151,13 +152,13 @@ def judge_held_aside(
     cache: Path | None = None,
     report: Callable[[Broken], None] | None = None,
 ) -> Judged:
-    """Every clip of ``data`` that a model kept aside, judged by that model: the material of a calibration.
+    """Run each model on the clips of its holdout, which a calibration is solved on.
 
-    With the models of several folds every clip is judged by the one model that has not learned from it (a cross-fit).
+    With the models of several folds, every clip is judged by the one model that was not trained on it (a cross-fit).
 
     Raises:
-        CalibrationError: the models differ in configuration or labels, no clip was held aside, a clip was by several
-            models, or a model learned from a clip that it is to judge.
+        CalibrationError: the models differ in configuration or labels, a model has no holdout clip, a clip is in two
+            holdouts, or a model was trained on a holdout clip or one of its group.
     """
     first = models[0]
     if any(other.model.config != first.model.config or other.labels != first.labels for other in models):
@@ -168,14 +169,14 @@ def judge_held_aside(
         mine = [clip for clip in data.clips if clip.identity in trained.held_aside]
         identities = {clip.identity for clip in mine}
         if not mine:
-            raise CalibrationError("a checkpoint kept none of these clips aside: it learned from all, or from others")
+            raise CalibrationError("a checkpoint has no holdout among these clips: it was trained on all, or on others")
         if identities & trained.learned_from or identities & seen:
-            raise CalibrationError("a clip to calibrate on was learned from, or is held aside by two checkpoints")
+            raise CalibrationError("a calibration clip is a training clip, or is in the holdout of two checkpoints")
         learned = {unit[clip.identity] for clip in data.clips if clip.identity in trained.learned_from}
         shared = [clip for clip in mine if unit[clip.identity] in learned or trained.has_learned_from(clip)]
         if shared:
             raise CalibrationError(
-                f"{len(shared)} of {len(mine)} clips to calibrate on are of a group that was learned from, first "
+                f"{len(shared)} of {len(mine)} calibration clips share a group with training clips, first "
                 f"{shared[0].path}; train again with the groups of the manifest"
             )
         seen |= identities
@@ -191,23 +192,23 @@ def judge_held_aside(
 def judge_unseen(
     trained: Trained, data: ClipSet, cache: Path | None = None, report: Callable[[Broken], None] | None = None
 ) -> Judged:
-    """Run a model on clips none of which it may have learned from.
+    """Run a model on clips that it must not have been trained on.
 
     Raises:
-        CalibrationError: it has learned from a clip, a byte-identical one, or one of the same group; the message says
-            from how many.
+        CalibrationError: it was trained on a clip, a byte-identical one, or one of the same group; the message says
+            on how many.
         DataError: as `judge`.
     """
     learned = [clip for clip in data.clips if clip.identity in trained.learned_from]
     if learned:
         raise CalibrationError(
-            f"{len(learned)} of {len(data.clips)} clips to calibrate on were learned from, first {learned[0].path}; "
-            "give a split that training did not see"
+            f"{len(learned)} of {len(data.clips)} calibration clips are training clips, first {learned[0].path}; "
+            "give a split that training did not use"
         )
     related = [clip for clip in data.clips if trained.has_learned_from(clip)]
     if related:
         raise CalibrationError(
-            f"{len(related)} of {len(data.clips)} clips to calibrate on are of a group that was learned from, first "
+            f"{len(related)} of {len(data.clips)} calibration clips share a group with training clips, first "
             f"{related[0].path}; give a split of other groups"
         )
     return judge(trained, data, cache, report)

@@ -1,4 +1,4 @@
-"""Operating points on their way from calibration to a bundle: plain values and the JSON they travel in."""
+"""Operating points between calibration and export: plain values, and the JSON file that holds them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Thresholds = Sequence[float | None]
 
 
 def as_row(thresholds: Thresholds) -> npt.NDArray[np.float64]:
-    """Thresholds as numbers ``[T]``: infinity where a step never lets a clip leave, minus infinity at the last."""
+    """Return thresholds as numbers ``[T]``: infinity where no clip leaves, minus infinity at the last step."""
     row = np.array([math.inf if value is None else value for value in thresholds], dtype=np.float64)
     row[-1] = -math.inf
     return row
@@ -41,7 +41,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Calibration:
-    """What calibration found: the file that ``adafocus export --calibration`` reads."""
+    """The result of a calibration: the file that ``adafocus export --calibration`` reads."""
 
     temperature: float
     criterion: ExitCriterion
@@ -83,4 +83,4 @@ def load_calibration(path: Path) -> Calibration:
             notes=str(data["notes"]),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CalibrationError(f"{path} is no calibration file: {error}") from error
+        raise CalibrationError(f"{path} is not a calibration file: {error}") from error

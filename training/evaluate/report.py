@@ -1,4 +1,4 @@
-"""What a trained model is worth on labelled clips, and what it costs: the numbers of PRODUCT's ``evaluate``."""
+"""Evaluate a model on labelled clips: accuracy, cost, and the curve between them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from training.evaluate.operating_points import Calibration
 from training.optimise.objective import Model, answer
 
 BATCH = 16
-"""Clips that are judged at a time."""
+"""Clips that are evaluated at a time."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class Report:
     broken: tuple[str, ...] = field(default=())
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data, for JSON."""
+        """Return plain data for JSON."""
         return asdict(self)
 
 
@@ -118,7 +118,7 @@ def truth_of(data: ClipSet) -> Truth:
 
 
 def multi_hot(labels: Sequence[Sequence[int]], classes: int) -> npt.NDArray[np.bool_]:
-    """Rows of class indices -> bool [N, classes]."""
+    """Return rows of class indices as bool [N, classes]."""
     table = np.zeros((len(labels), classes), dtype=np.bool_)
     for row, own in zip(table, labels, strict=True):
         row[list(own)] = True
@@ -134,7 +134,7 @@ def point_report(
     criterion: ExitCriterion,
     temperature: float,
 ) -> PointReport:
-    """What an operating point does to clips whose logits are known."""
+    """Apply an operating point to the logits of clips."""
     steps = exit_steps(logits, thresholds, criterion, temperature)
     found = measure(logits, labels, thresholds, criterion, temperature, ratio=0.0)
     given = answers(logits, steps)
@@ -158,10 +158,10 @@ def evaluate(
     broken: Sequence[str] = (),
     criterion: ExitCriterion = "max_softmax",
 ) -> Report:
-    """Every number from step logits [N, T, C] and labels [N], or [N, C] where a clip may have several.
+    """Return every metric of step logits [N, T, C] and labels [N], or [N, C] where a clip may have several.
 
-    The curve's thresholds are solved on these very clips, so it shows what is possible; the points of ``calibration``
-    were solved elsewhere, with their own criterion, and show what is.
+    The curve's thresholds are solved on these clips, so it is optimistic; the points of ``calibration`` were solved on
+    others, with their own criterion.
     """
     criterion = calibration.criterion if calibration else criterion
     temperature = calibration.temperature if calibration else 1.0
@@ -200,7 +200,7 @@ def evaluate(
 def _map_at(
     logits: Logits, targets: npt.NDArray[np.bool_], point: CurvePoint, criterion: ExitCriterion, temperature: float
 ) -> float:
-    """Mean average precision of what the clips are given where they leave."""
+    """Return the mean average precision of the scores of the steps at which the clips leave."""
     left = logits[np.arange(len(logits)), exit_steps(logits, point.thresholds, criterion, temperature)]
     return mean_average_precision(probabilities(left, 1.0), targets)
 

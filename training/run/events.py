@@ -9,7 +9,7 @@ from tensorboardX import SummaryWriter
 
 from training.run.folder import Row
 
-GROUPS = {"aside": "held aside", "watched": "watched", "s": "seconds"}
+GROUPS = {"holdout": "holdout", "validation": "validation", "s": "seconds"}
 """Heading under which a column is shown, by its first or its last word; the others are of the loss."""
 
 

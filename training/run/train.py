@@ -18,11 +18,11 @@ from torch import nn
 from model.checkpoint import save_checkpoint
 from training.data.augment import Augment
 from training.data.batches import batches, batches_in_epoch, own_part
-from training.data.clips import ClipSet, hold_aside
+from training.data.clips import ClipSet, hold_out
 from training.data.crop_plan import training_plan
 from training.data.crops import Broken
 from training.data.loading import AnyMoment, KeptMoments, Loader
-from training.data.splits import decode_parts
+from training.data.splits import decode_splits
 from training.data.storage import Sets, plan_storage
 from training.errors import DataError, DivergedError, RecipeError
 from training.evaluate.monitor import figures, metric_of
@@ -60,12 +60,12 @@ def train(
     initial: Start | None = None,
     device: str | None = None,
     method: Method = ONE_STAGE,
-    watched: ClipSet | None = None,
+    validation: ClipSet | None = None,
 ) -> Outcome:
     """Train a model, or continue one; under ``torchrun``, together with the other processes.
 
     Args:
-        data: the clips to learn from; a share of them is held aside if the recipe says so.
+        data: the clips to train on; a share of them is held out if the recipe says so.
         recipe: everything else that decides the weights.
         out: run folder; an unfinished run of the same recipe and clips in it is continued.
         cache: folder for decoded crops; None keeps them in memory.
@@ -73,8 +73,8 @@ def train(
         initial: files with weights to start the networks from.
         device: ``cpu`` or ``cuda``; None takes a GPU if there is one.
         method: what is trained and by which loss; a study may put something else in the paper's place.
-        watched: clips to judge after each epoch and keep the best by (see `training.evaluate.monitor`); None takes
-            those held aside.
+        validation: clips to evaluate after each epoch, to keep the best (see `training.evaluate.monitor`); None takes
+            the holdout.
 
     Raises:
         DataError: nothing to learn from, initial weights that do not fit, or no such device.
@@ -84,21 +84,21 @@ def train(
     """
     if recipe.threads:
         torch.set_num_threads(recipe.threads)
-    learn, aside = hold_aside(data, recipe.parts, recipe.fold) if recipe.parts else (data, data.only(()))
+    trained, holdout = hold_out(data, recipe.parts, recipe.fold) if recipe.parts else (data, data.only(()))
     clips = _as_lines(data)
     if recipe.best_by:
         clips.append(f"best by {recipe.best_by}")
-    if watched is not None:
-        clips += ["watched", *_as_lines(watched)]
+    if validation is not None:
+        clips += ["validation", *_as_lines(validation)]
     initial = initial or InitialWeights()
     folder = RunFolder(out, fingerprint(recipe.to_dict(), clips, initial.digests()))
     with joined(device) as place, stopping_politely() as stop:
-        trainer = _Trainer(Sets(learn, aside, watched), recipe, folder, say, place, method)
+        trainer = _Trainer(Sets(trained, holdout, validation), recipe, folder, say, place, method)
         trainer.begin(initial)
         trainer.decode(cache, stop)
         trainer.run(stop)
         place.wait()
-    return Outcome(folder.last, tuple(trainer.progress.history), trainer.parts.broken)
+    return Outcome(folder.last, tuple(trainer.progress.history), trainer.splits.broken)
 
 
 def _as_lines(data: ClipSet) -> list[str]:
@@ -121,12 +121,12 @@ class _Trainer:
     ) -> None:
         torch.manual_seed(recipe.seed)
         self._folder = folder
-        self._sets = sets if place.first else sets._replace(watched=None)  # the first judges for all
+        self._sets = sets if place.first else sets._replace(validation=None)  # the first judges for all
         self._recipe = recipe
         self._say = say if place.first else lambda line: None
         self._place = place
         self._method = method
-        self._model = method.model(recipe.model_config(len(sets.learn.labels)))
+        self._model = method.model(recipe.model_config(len(sets.train.labels)))
 
     def begin(self, initial: Start) -> None:
         """Weights, optimiser and progress: from the start, or from where the run folder stands."""
@@ -167,13 +167,13 @@ class _Trainer:
         storage = plan_storage(self._sets, self._recipe, cache, self._say)
         if cache and not self._place.first:
             self._place.wait()  # until the first has filled the cache
-        self.parts = decode_parts(self._sets, self._recipe, storage, self._say, stop.check)
+        self.splits = decode_splits(self._sets, self._recipe, storage, self._say, stop.check)
         if cache and self._place.first:
             self._place.wait()
-        if len(self.parts.learn.data.clips) < 2 * self._place.world:
+        if len(self.splits.train.data.clips) < 2 * self._place.world:
             raise DataError("at least two clips that can be decoded are needed to learn from, for each process")
 
-        plan, learn = training_plan(self._recipe), self.parts.learn
+        plan, learn = training_plan(self._recipe), self.splits.train
         kept = storage.training
         moments = KeptMoments(learn, plan, self._method.jitter) if kept else AnyMoment(learn, plan, self._say)
         self._load = Loader(learn, moments, self._augment, self._place.device)
@@ -188,7 +188,7 @@ class _Trainer:
         objective = self._method.objective(self._model, self._recipe.remedies, cross_entropy)
         spread = self._place.spread(objective, every_part_learns=self._recipe.remedies.supervision)
         done, data = self.progress.epoch, self._recipe.data
-        steps = batches_in_epoch(len(self.parts.learn.data.clips), recipe.batch_size, data.fewest_draws)
+        steps = batches_in_epoch(len(self.splits.train.data.clips), recipe.batch_size, data.fewest_draws)
         log = EventLog(self._folder.events if self._place.first and done < recipe.epochs else None, done)
         with log, StepBar(recipe.epochs, steps, self.progress.history, hidden=not self._place.first) as bar:
             while self.progress.epoch < recipe.epochs:
@@ -206,7 +206,7 @@ class _Trainer:
         seed = int(random.integers(2**62))
         torch.manual_seed(seed + self._place.rank)
         data = self._recipe.data
-        every = batches(labels_of(self.parts.learn.data), recipe.batch_size, data.balance, random, data.fewest_draws)
+        every = batches(labels_of(self.splits.train.data), recipe.batch_size, data.balance, random, data.fewest_draws)
         if not self._place.first:  # the batches are the same for all, what is done to their clips is not
             random = np.random.default_rng([self._recipe.seed, epoch, self._place.rank])
         own = [own_part(batch, self._place.rank, self._place.world) for batch in every]
@@ -228,8 +228,8 @@ class _Trainer:
             stepped()
         seconds = time.perf_counter() - start
         with clock("evaluate"):
-            watched = self._watch() if self._place.first else {}
-        return {"epoch": epoch + 1, **sums, **watched, "train_s": round(seconds, 3), **clock.row()}
+            evaluated = self._evaluate() if self._place.first else {}
+        return {"epoch": epoch + 1, **sums, **evaluated, "train_s": round(seconds, 3), **clock.row()}
 
     def _step(self, frames: torch.Tensor, labels: torch.Tensor, objective: nn.Module, clock: Clock) -> dict[str, float]:
         with clock("forward"):
@@ -252,15 +252,15 @@ class _Trainer:
         strength = self._recipe.optimiser.class_weights
         if not strength:
             return None
-        return balanced_class_weights(torch.tensor(self.parts.learn.data.counts()), strength).to(self._place.device)
+        return balanced_class_weights(torch.tensor(self.splits.train.data.counts()), strength).to(self._place.device)
 
-    def _watch(self) -> dict[str, float]:
-        """How the kept weights do on the clips that are watched."""
-        judged = self.parts.judged
-        if judged is None:
+    def _evaluate(self) -> dict[str, float]:
+        """Return the metrics of the kept weights on the clips that are evaluated after each epoch."""
+        evaluated = self.splits.evaluated
+        if evaluated is None:
             return {}
-        found = figures(self._average.module, judged, metric_of(self._recipe, judged.data))
-        return {f"{self.parts.judged_as}{name}": value for name, value in found.items()}
+        found = figures(self._average.module, evaluated, metric_of(self._recipe, evaluated.data))
+        return {f"{self.splits.column_prefix}{name}": value for name, value in found.items()}
 
     def _keep(self, row: Row) -> None:
         """Write checkpoints, then the state; a kill in between repeats the epoch and writes them again."""
@@ -269,9 +269,9 @@ class _Trainer:
         if not self._place.first:
             return
         self.progress.scaler = self._scaler.state_dict()
-        kept = metadata(self._recipe, self.parts, self.progress, self._model.config.frame_size)
+        kept = metadata(self._recipe, self.splits, self.progress, self._model.config.frame_size)
         save_checkpoint(self._folder.last, self._average.module, **kept)
-        score = row.get(f"{self.parts.judged_as}{metric_of(self._recipe, self._sets.learn)}")
+        score = row.get(f"{self.splits.column_prefix}{metric_of(self._recipe, self._sets.train)}")
         if score is not None and score >= self.progress.best:
             self.progress.best = score
             save_checkpoint(self._folder.best, self._average.module, **kept)

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cli.main import main
-from training.data.clips import Clip, ClipSet, fold_of, hold_aside
+from training.data.clips import Clip, ClipSet, fold_of, hold_out
 from training.data.groups import units_of
 from training.data.manifests import list_clips
 from training.errors import CalibrationError, DataError, ResumeError
@@ -45,7 +45,7 @@ def test_no_split_divides_a_group_or_identical_clips(found: list[tuple[int, int,
     assert fold_of(clips[::-1], parts, seed) == which[::-1]
     data = ClipSet(("a", "b", "c", "d"), tuple(clips), {})
     for fold in range(parts):
-        learned, aside = hold_aside(data, parts, fold, seed)
+        learned, aside = hold_out(data, parts, fold, seed)
         assert sorted(clip.path for clip in learned.clips + aside.clips) == sorted(clip.path for clip in clips)
         assert not {clip.identity for clip in learned.clips} & {clip.identity for clip in aside.clips}
         assert not {clip.group for clip in learned.clips if clip.group} & {clip.group for clip in aside.clips}
@@ -117,11 +117,11 @@ def test_calibration_refuses_clips_of_a_group_that_was_learned_from(
     told: list[str] = []
     validation = list_clips(folder, "val")
     done = train(
-        list_clips(folder, "train"), tiny_recipe(held_aside=0), tmp_path / "run", say=told.append, watched=validation
+        list_clips(folder, "train"), tiny_recipe(held_aside=0), tmp_path / "run", say=told.append, validation=validation
     )
-    assert any("2 of 4 clips that are watched are of a group that is learned from" in line for line in told)
+    assert any("2 of 4 validation clips share a group with training clips" in line for line in told)
     trained = load_trained(done.checkpoint)
-    with pytest.raises(CalibrationError, match="2 of 4 clips to calibrate on are of a group that was learned from"):
+    with pytest.raises(CalibrationError, match="2 of 4 calibration clips share a group with training clips"):
         judge_unseen(trained, validation)
     unseen = validation.only(clip for clip in validation.clips if clip.group == "east")
     assert len(judge_unseen(trained, unseen).labels) == 2
@@ -135,7 +135,7 @@ def test_groups_named_after_training_are_noticed_by_calibration(
     clips = list_clips(clip_folder)
     trained = load_trained(train(clips, tiny_recipe(held_aside=0.5), tmp_path / "run").checkpoint)
     grouped = list_clips(manifest(tmp_path / "data", clips, ["all"] * 10))
-    with pytest.raises(CalibrationError, match="are of a group that was learned from"):
+    with pytest.raises(CalibrationError, match="share a group with training clips"):
         judge_held_aside([trained], grouped)
 
 

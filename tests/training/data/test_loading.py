@@ -108,7 +108,7 @@ def test_training_that_keeps_nothing_resumes_to_the_same_weights(
     recipe = tiny_recipe(data={"resize": 32, "candidates": 0}, optimiser={"epochs": 1, "batch_size": 4})
     losses = [train(data, recipe, tmp_path / name, say=told.append).history[-1]["loss"] for name in ("a", "b")]
     assert losses[0] == losses[1]
-    assert any("frames are decoded anew each time" in line for line in told)
+    assert any("training frames are decoded anew in every epoch" in line for line in told)
     cached = train(data, recipe, tmp_path / "c", cache=tmp_path / "cache").history[-1]
     assert cached["loss"] == losses[0]
     assert len(list((tmp_path / "cache").rglob("*.npy"))) == 2  # those held aside, which are the same every time

@@ -50,7 +50,7 @@ def test_the_published_numbers(tiny_recipe: Make) -> None:
 def test_what_is_needed_is_said_first(clip_folder: Path, tmp_path: Path, tiny_recipe: Make) -> None:
     told: list[str] = []
     train(list_clips(clip_folder), tiny_recipe(), tmp_path / "a", say=told.append)
-    assert told[0].startswith("8 clips to learn from and 2 to judge need about ")
+    assert told[0].startswith("8 training clips and 2 to evaluate need about ")
     assert "of memory" in told[0]
     told.clear()
     train(list_clips(clip_folder), tiny_recipe(), tmp_path / "b", tmp_path / "cache", told.append)
@@ -65,7 +65,7 @@ def test_what_cannot_fit_in_memory_is_refused_with_what_helps(clip_folder: Path,
     with pytest.raises(DataError) as caught:
         plan_storage(sets, recipe, None, print, lambda: 1000)
     message = str(caught.value)
-    assert "8 clips to learn from and 2 to judge need about" in message
+    assert "8 training clips and 2 to evaluate need about" in message
     assert "of memory, of which 1 MB are available" in message
     assert "--cache" in message
     assert "data.candidates (now 2)" in message
@@ -90,7 +90,7 @@ def test_keeping_nothing_needs_room_for_batches_only(
     told: list[str] = []
     found = plan_storage(sets, recipe, None, told.append, plenty)
     assert (found.training, found.evaluation) == (False, False)
-    assert told[0].endswith("frames are decoded anew each time they are learned from")
+    assert told[0].endswith("training frames are decoded anew in every epoch")
     assert plan_storage(sets, recipe, tmp_path, told.append, plenty).evaluation
     monkeypatch.setattr(storage, "free_disk", lambda folder: 0)
     assert not plan_storage(sets, recipe, tmp_path, told.append, plenty).evaluation
