@@ -86,14 +86,14 @@ class _Stage(nn.Module):
         self.model = model
         self.cross_entropy = cross_entropy
         for name, parameter in model.named_parameters():
-            parameter.requires_grad_(name.split(".")[0] in self.splits)
+            parameter.requires_grad_(name.split(".")[0] in self.parts)
 
     def forward(self, frames: Tensor, labels: Tensor, random_centres: Tensor) -> OneStageLoss:
         """As `training.optimise.objective.Objective`."""
         glance = self.model.glance_clip(frames)
         nothing = glance.features.new_zeros(())
         centres = glance.patch_centres
-        if "glance" in self.splits:
+        if "glance" in self.parts:
             term = self.cross_entropy(glance.logits, labels)
             return OneStageLoss(term, nothing, nothing, term.detach(), nothing, centres.detach())
         chosen = random_centres if self.at_random else centres

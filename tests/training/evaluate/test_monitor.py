@@ -79,7 +79,7 @@ def test_watching_what_is_learned_from_is_warned_of(parted: Path, tmp_path: Path
     recipe, told = tiny_recipe(held_aside=0.0, watch_split="train"), list[str]()
     data = list_clips(parted, "train")
     train(data, recipe, tmp_path, say=told.append, validation=validation_clips(parted, recipe))
-    assert "6 clips of split train are judged after each epoch" in told
+    assert "6 clips of split train are evaluated after each epoch" in told
     assert any("6 of 6 validation clips are training clips, too, first" in line for line in told)
 
 
