@@ -2,9 +2,10 @@
 
     python -m benchmarks.evidence.temporal_jitter ../shared/datasets/tank_state --out runs/jitter
 
-The clips of the training split are cut into three folds by camera (`--group-by`): no camera is both learned from and
-judged. Arms take turns, seed by seed and fold by fold. What is done is kept, in the folder and in the CSV, and what a
-CSV lacks is added to it. `benchmarks.evidence.report` makes the table.
+The clips of the training split are cut into three folds by camera (`--group-by`): no camera is both trained on and
+judged. Clips of the validation split that show a camera of the training clips are judged, too. Arms take turns, seed by
+seed and fold by fold. What is done is kept, in the folder and in the CSV, and what a CSV lacks is added to it.
+`benchmarks.evidence.report` makes the table.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from training.recipe import Recipe, load_recipe
 from training.run.train import train
 
 FOLDS = 3
+SPLITS = ("train", "val")
 
 
 def one_offset(random: np.random.Generator, segments: int, candidates: int) -> npt.NDArray[np.int64]:
@@ -47,18 +49,28 @@ ARMS: dict[str, tuple[Jitter, int]] = {
 """How moments are drawn, and how many of each segment are kept."""
 
 
-def judge(name: str, number: int, data: ClipSet, recipe: Recipe, out: Path) -> Row:
-    """Train one arm without a fold, and judge it on that fold."""
+def judge(name: str, number: int, data: ClipSet, other: ClipSet, recipe: Recipe, out: Path) -> Row:
+    """Train one arm without a fold, and judge it on that fold, and on other clips of the cameras that it has seen."""
     jitter, candidates = ARMS[name]
     own = replace(recipe, fold=number, data=replace(recipe.data, candidates=candidates))
     folder, method = out / f"{name.replace(' ', '-').replace(',', '')}-{recipe.seed}", Method(jitter=jitter)
     done = train(data, own, folder / f"fold{number}", out / "cache", print, device="cpu", method=method)
-    _, aside = hold_out(data, FOLDS, number)
-    crops = decode_all(aside, serving_plan(own), out / "cache")
+    trained, aside = hold_out(data, FOLDS, number)
+    groups, seen = {clip.group for clip in trained.clips}, {clip.identity for clip in trained.clips}
+    known = other.only(clip for clip in other.clips if clip.group in groups and clip.identity not in seen)
     model = method.model(own.model_config(len(data.labels)))
     model.load_state_dict(read_checkpoint(done.checkpoint).state)
-    logits, labels = predict(model, crops), labels_of(crops.data)
-    predicted = logits[:, -1].argmax(axis=1)
+    found: dict[str, object] = {}
+    for prefix, clips in (("", aside), ("known_", known)):
+        crops = decode_all(clips, serving_plan(own), out / "cache")
+        logits, labels = predict(model, crops), labels_of(crops.data)
+        predicted = logits[:, -1].argmax(axis=1)
+        found |= {
+            f"{prefix}clips": len(labels),
+            f"{prefix}accuracy": round(accuracy(predicted, labels), 4),
+            f"{prefix}macro_f1": round(macro_f1(predicted, labels, len(data.labels)), 4),
+            f"{prefix}log_loss": round(negative_log_likelihood(logits[:, -1:], labels), 4),
+        }
     return {
         "data": data.source.get("name", "clips"),
         "jitter": name,
@@ -67,10 +79,7 @@ def judge(name: str, number: int, data: ClipSet, recipe: Recipe, out: Path) -> R
         "groups": len({clip.group for clip in aside.clips}),
         "frames": own.model["steps"],
         "epochs": own.optimiser.epochs,
-        "clips": len(labels),
-        "accuracy": round(accuracy(predicted, labels), 4),
-        "macro_f1": round(macro_f1(predicted, labels, len(data.labels)), 4),
-        "log_loss": round(negative_log_likelihood(logits[:, -1:], labels), 4),
+        **found,
         "training_loss": round(done.history[-1]["loss"], 4),
     }
 
@@ -89,7 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--only", nargs="+", default=list(ARMS), choices=ARMS)
     parser.add_argument("--group-by", nargs="+", default=["location", "camera_id"], metavar="FIELD")
     options = parser.parse_args(arguments)
-    data = grouped(list_clips(options.data, "train"), options.data, options.group_by)
+    data, other = (grouped(list_clips(options.data, split), options.data, options.group_by) for split in SPLITS)
     base = load_recipe(options.config).with_options(
         held_aside=1 / FOLDS, epochs=options.epochs, precision=options.precision
     )
@@ -97,7 +106,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for fold in options.folds:
         for seed in options.seeds:
             for name in options.only:
-                row = judge(name, fold, data, replace(base, seed=seed), options.out)
+                row = judge(name, fold, data, other, replace(base, seed=seed), options.out)
                 rows = with_earlier("evidence-jitter", [row], ("data", "jitter", "seed", "fold"))
                 print(write_results("evidence-jitter", str(row["data"]), rows))
 
