@@ -26,6 +26,10 @@ from model.patch import crop_patches
 from model.policy import ClipPolicy
 
 
+HEAD_DEVIATION = 0.001
+"""Standard deviation of the heads' initial weights, as in TSM and in the released AdaFocusV2; their bias starts at 0."""
+
+
 class TemporalShift(nn.Module):
     """Moves 1/fraction of the channels one frame back in time and as many one frame on; zeros come in at the ends."""
 
@@ -113,6 +117,9 @@ class AdaFocusTSM(nn.Module):
         self.focus_head = nn.Linear(L, config.num_classes)
         self.glance_auxiliary = nn.Linear(G, config.num_classes)  # training only
         self.focus_auxiliary = nn.Linear(L, config.num_classes)  # training only
+        for head in (self.glance_head, self.focus_head, self.glance_auxiliary, self.focus_auxiliary):
+            nn.init.normal_(head.weight, std=HEAD_DEVIATION)
+            nn.init.zeros_(head.bias)
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(

@@ -35,6 +35,15 @@ def test_which_blocks_are_shifted() -> None:
     assert len(shiftable_blocks(resnet)) == 16
 
 
+def test_the_heads_start_small_and_without_bias() -> None:
+    torch.manual_seed(0)
+    model = AdaFocusTSM(replace(SMALL_CLIP, num_classes=400))
+    for head in (model.glance_head, model.focus_head, model.glance_auxiliary, model.focus_auxiliary):
+        assert head.weight.std().item() == pytest.approx(0.001, rel=0.05)
+        assert head.weight.mean().abs().item() < 1e-4
+        assert not head.bias.any()
+
+
 @torch.no_grad()
 def test_glance_then_focus_is_the_whole() -> None:
     model = clip_model()

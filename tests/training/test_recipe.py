@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,57 @@ def test_published_recipes_build_the_published_models_at_their_price(name: str) 
     expected = CLIP_GFLOPS[size] if glance == "tsm" else FRAME_GFLOPS[glance][size]
     # The paper's table prints one decimal; its numbers for Jester are those of 174 classes.
     assert step_flops(model).paper_per_step * config.steps / 1e9 == pytest.approx(expected, abs=0.06)
+
+
+FRAME_OPTIMISER = {"epochs": 50, "batch_size": 32, "lr": 0.002, "momentum": 0.9, "weight_decay": 1e-4, "clip": 0.0}
+FRAME_TRAINING = {
+    **FRAME_OPTIMISER,
+    "dropout": 0.2,
+    "flip": 0.5,
+    "policy": 0.1,
+    "glance": 0.5,
+    "focus": 1.0,
+    "classifier": 5.0,
+}
+CLIP_TRAINING = {
+    **FRAME_OPTIMISER,
+    "lr": 0.01,
+    "weight_decay": 5e-4,
+    "clip": 20.0,
+    "dropout": 0.5,
+    "flip": 0.0,
+    "policy": 0.01,
+    "glance": 0.5,
+    "focus": 1.0,
+}
+TRAINING = {
+    "actnet": FRAME_TRAINING,
+    "fcvid": FRAME_TRAINING,
+    "minik": {**FRAME_TRAINING, "batch_size": 48, "lr": 0.003},
+    "sthv1": CLIP_TRAINING,
+    "sthv2": CLIP_TRAINING,
+    "jester": CLIP_TRAINING,
+}
+"""What the released training scripts and the paper (arXiv 2112.14238, section 4) say, by data set."""
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_recipes_train_with_the_published_settings(name: str) -> None:
+    recipe = load_recipe(name)
+    wanted = TRAINING[name.partition("_")[0]]
+    optimiser, rates = recipe.optimiser, asdict(recipe.multipliers)
+    found = {
+        **asdict(optimiser),
+        **{part: rates[part] for part in rates if part in wanted},
+        "clip": optimiser.clip_gradient,
+        "dropout": recipe.model_config(2).dropout,
+        "flip": recipe.data.flip,
+    }
+    assert {key: found[key] for key in wanted} == wanted
+    untouched = (optimiser.warmup_epochs, optimiser.label_smoothing, optimiser.class_weights, optimiser.average)
+    assert untouched == (0, 0, 0, 0)
+    assert recipe.data.scales == (1.0, 0.875, 0.75, 0.66)
+    assert (recipe.data.colour, recipe.data.balance, recipe.data.fewest_draws) == (0, 0, 0)
 
 
 def test_a_file_inherits_key_by_key(tmp_path: Path) -> None:
