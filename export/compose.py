@@ -25,9 +25,10 @@ from export.to_torchscript import movable_cut, to_torchscript
 from export.trade import Bound
 from export.verify import Agreement, verify
 from model.adafocus import AdaFocus
-from model.checkpoint import Checkpoint, CheckpointError, read_checkpoint
+from model.checkpoint import Checkpoint, read_checkpoint
 from model.config import PUBLISHED, ModelConfig
 from model.tsm import AdaFocusTSM
+from model.weight_files import CheckpointError
 
 BOUND = Bound()
 """What a reduced precision may lose."""
@@ -99,7 +100,7 @@ def export(request: Request, on_stage: Callable[[str], None] = lambda stage: Non
     Raises:
         UnavailableError: there is no such format or precision, or none of the two together.
         LossError: a precision loses more than its bound.
-        ExportError: it cannot be made, or does not reproduce the torch model; `model.checkpoint.CheckpointError`
+        ExportError: it cannot be made, or does not reproduce the torch model; `model.weight_files.CheckpointError`
             becomes one.
     """
     wanted = _wanted(request)

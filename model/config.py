@@ -12,10 +12,11 @@ from typing import Any, Literal, get_args
 
 Kind = Literal["frame", "clip"]
 FrameOrder = Literal["coarse_to_fine", "sequential"]
-BackboneName = Literal["mobilenet_v2", "resnet50", "resnet18"]
+BackboneName = Literal["mobilenet_v2", "efficientnet_lite0", "resnet50", "resnet18"]
 
 DEFAULT_DEPTH: Mapping[str, tuple[int, ...]] = {
     "mobilenet_v2": (1, 2, 3, 4, 3, 3, 1),
+    "efficientnet_lite0": (1, 2, 2, 3, 3, 4, 1),
     "resnet50": (3, 4, 6, 3),
     "resnet18": (2, 2, 2, 2),
 }
@@ -66,7 +67,7 @@ class BackboneConfig:
     """One of the two convolutional networks.
 
     Attributes:
-        name: ``mobilenet_v2``, ``resnet50`` (bottleneck blocks) or ``resnet18`` (basic blocks).
+        name: ``mobilenet_v2``, ``efficientnet_lite0``, ``resnet50`` (bottleneck blocks) or ``resnet18`` (basic blocks).
         width: channels are multiplied by this and rounded to multiples of 8; 1.0 is the published network.
         depth: blocks per stage; None is the published depth. A ResNet may have 2 to 4 stages.
         input_size: glance only: side in pixels that the frame is resized to; None takes the frame as it is.
@@ -82,7 +83,8 @@ class BackboneConfig:
         _real("backbone width", self.width, 0.05, 4.0)
         if self.depth is not None:
             most = len(DEFAULT_DEPTH[self.name])
-            _row(f"{self.name} depth", self.depth, (most if self.name == "mobilenet_v2" else 2, most), 64)
+            fewest = 2 if self.name.startswith("resnet") else most
+            _row(f"{self.name} depth", self.depth, (fewest, most), 64)
         if self.input_size is not None:
             _whole("backbone input_size", self.input_size, 8, 4096)
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from model.backbones import (
     Backbone,
     InvertedResidual,
-    MobileNetV2,
+    InvertedResidualNetwork,
     build_backbone,
     by_clip,
     feature_map_size,
@@ -25,9 +25,8 @@ from model.config import BackboneConfig, ModelConfig
 from model.patch import crop_patches
 from model.policy import ClipPolicy
 
-
 HEAD_DEVIATION = 0.001
-"""Standard deviation of the heads' initial weights, as in TSM and in the released AdaFocusV2; their bias starts at 0."""
+"""Standard deviation of the heads' initial weights, as in the released AdaFocusV2 and in TSM; biases start at 0."""
 
 
 class TemporalShift(nn.Module):
@@ -49,8 +48,8 @@ class TemporalShift(nn.Module):
 
 
 def shiftable_blocks(backbone: Backbone) -> list[nn.Module]:
-    """The blocks that get a temporal shift: all of a ResNet's, and MobileNetV2's expanding ones with a residual."""
-    if isinstance(backbone, MobileNetV2):
+    """The blocks that get a temporal shift: all of a ResNet's, else the expanding ones with a residual."""
+    if isinstance(backbone, InvertedResidualNetwork):
         return [
             block
             for block in backbone.blocks

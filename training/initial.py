@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from model.checkpoint import CheckpointError, load_backbone_imagenet
+from model.imagenet import load_backbone_imagenet
+from model.weight_files import CheckpointError
 from training.data import digest
 from training.errors import DataError
 from training.objective import Model

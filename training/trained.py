@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from model.checkpoint import CheckpointError, load_authors, load_checkpoint
+from model.checkpoint import load_authors, load_checkpoint
 from model.flops import step_flops
+from model.weight_files import CheckpointError
 from training.crops import Broken, decode_all, serving_plan
 from training.data import ClipSet
 from training.errors import CalibrationError, DataError
