@@ -19,12 +19,12 @@ import torch
 
 from bundle.manifest import Precision
 from bundle.store import write_bundle
-from export.clips import Material
-from export.compose import Request, export, load_and_describe
+from export.accuracy_tradeoff import Bound
+from export.calibration_set import Material
 from export.describe import graph_entry
+from export.exporter import Request, export, load_and_describe
 from export.graphs import served_graphs
 from export.precision import Workshop, reduce
-from export.trade import Bound
 from tests.fixtures.authors import weights
 from tests.parity import authors
 

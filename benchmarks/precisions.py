@@ -28,8 +28,8 @@ from bundle.store import Bundle, load_bundle
 from service.cores import usable_cores
 from service.engine.runners.base import RunnerError
 from service.engine.runners.choose import RunnerOptions, open_runner
-from training.data import Clip
-from training.manifests import list_clips
+from training.data.clips import Clip
+from training.data.manifests import list_clips
 
 
 def main() -> None:

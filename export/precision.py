@@ -6,14 +6,14 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from bundle.manifest import Manifest, Precision, Reduced
+from export.accuracy_tradeoff import Bound, Judged, compare
 from export.artefact import Feeds, OnnxGraph
-from export.clips import Material, Recorder, step_logits
+from export.calibration_set import Material, Recorder, step_logits
 from export.errors import LossError
+from export.fp16 import to_half
 from export.graphs import ServedGraph, served_graphs
-from export.half import to_half
 from export.quantize import layers_of, quantize, sensitivity
 from export.to_onnx import to_onnx
-from export.trade import Bound, Judged, compare
 from model.adafocus import AdaFocus
 from model.tsm import AdaFocusTSM
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from video.catch import Catch
 from video.errors import Undecodable
+from video.frame_collector import Catch
 from video.plan import Stretch, plan
 from video.probe import OpenVideo
 from video.transform import Geometry, Resizer

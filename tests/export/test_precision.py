@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from bundle.store import load_bundle, write_bundle
-from export.clips import FEWEST_CLIPS, LabelledClips, LabelledVideo, Material, read_material
-from export.compose import Export, Request, export
+from export.accuracy_tradeoff import Bound
+from export.calibration_set import FEWEST_CLIPS, LabelledClips, LabelledVideo, Material, read_material
 from export.errors import ExportError, LossError, UnavailableError
+from export.exporter import Export, Request, export
 from export.frames import texture
 from export.precision import Workshop, reduce
-from export.trade import Bound
 from model.adafocus import AdaFocus
 from model.tsm import AdaFocusTSM
 from tests.e2e.tiny import write_clip

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from bundle.store import Bundle, write_bundle
-from export.clips import Material
-from export.compose import Request, export, load_and_describe
+from export.accuracy_tradeoff import Bound
+from export.calibration_set import Material
 from export.describe import graph_entry
+from export.exporter import Request, export, load_and_describe
 from export.frames import frames_per_video, texture
 from export.graphs import served_graphs
 from export.precision import Workshop, reduce
-from export.trade import Bound
 from model.checkpoint import save_checkpoint
 from tests.export.models import CLIP, FRAME
 from tests.model.factory import clip_model, frame_model

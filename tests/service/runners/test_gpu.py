@@ -11,9 +11,9 @@ import pytest
 from bundle.manifest import Precision
 from bundle.store import Bundle, write_bundle
 from export.describe import graph_entry
+from export.fp16 import to_half
 from export.frames import texture
 from export.graphs import served_graphs
-from export.half import to_half
 from service.engine.runners.base import Runner, RunnerError
 from service.engine.runners.choose import RunnerOptions, open_runner
 from tests.export.models import FRAME
