@@ -99,7 +99,7 @@ def _released(checkpoint: Path, config: str, data: Path, split: str | None) -> t
     """A checkpoint of the released code, the clips to calibrate it on, and what is known of its having seen them."""
     from training.data.manifests import list_clips, published_training
     from training.evaluate.inference import load_released
-    from training.recipe import load_recipe
+    from training.recipe_files import load_recipe
 
     recipe = load_recipe(config)
     clips = list_clips(data, split, recipe.lists)

@@ -9,6 +9,7 @@ import click
 
 from cli.main import INTERRUPTED
 
+WEIGHTS = "Start the {} network from this file: torchvision's or timm's ImageNet weights, .pth or .safetensors."
 PRECISIONS = ("fp32", "bf16", "fp16", "auto")
 
 
@@ -22,33 +23,43 @@ PRECISIONS = ("fp32", "bf16", "fp16", "auto")
 @click.option("--config", required=True, metavar="NAME|FILE", help="A recipe: one that comes along, or a .toml file.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Run folder; an unfinished run continues.")
 @click.option("--split", metavar="NAME", help="Split to learn from; default: 'train' where a manifest names splits.")
-@click.option("--seed", type=click.IntRange(min=0), help="Instead of the recipe's.")
+@click.option("--seed", type=click.IntRange(min=0), help="Random seed; overrides the recipe's.")
 @click.option(
-    "--held-aside", type=click.FloatRange(0, 0.5), help="Share of the clips kept out; instead of the recipe's."
+    "--holdout",
+    "--held-aside",
+    "holdout",
+    type=click.FloatRange(0, 0.5),
+    help="Share of the clips that is kept out to judge epochs and to calibrate on; overrides the recipe's.",
 )
-@click.option("--fold", type=click.IntRange(min=0), help="Which of the parts is kept out; instead of the recipe's.")
 @click.option(
+    "--fold", type=click.IntRange(min=0), help="Which fold of the clips is the holdout; overrides the recipe's."
+)
+@click.option(
+    "--validation-split",
     "--watch-split",
+    "validation_split",
     metavar="NAME",
-    help="Judge this split after each epoch to keep best.pt; '': what is held aside. Instead of the recipe's.",
+    help="Split to judge after each epoch and keep best.pt by; '' judges the holdout. Overrides the recipe's.",
 )
 @click.option("--cache", type=click.Path(path_type=Path), help="Keep decoded crops in this folder; default: memory.")
 @click.option("--threads", type=click.IntRange(min=0), help="Threads of torch; 0: its own choice.")
-@click.option("--epochs", type=click.IntRange(min=1), help="Instead of the recipe's.")
-@click.option("--batch-size", type=click.IntRange(min=2), help="Over all processes; instead of the recipe's.")
-@click.option("--precision", type=click.Choice(PRECISIONS), help="Of the networks; instead of the recipe's.")
+@click.option("--epochs", type=click.IntRange(min=1), help="Number of epochs; overrides the recipe's.")
+@click.option(
+    "--batch-size", type=click.IntRange(min=2), help="Clips a step, over all processes; overrides the recipe's."
+)
+@click.option("--precision", type=click.Choice(PRECISIONS), help="Of the networks; overrides the recipe's.")
 @click.option("--device", metavar="NAME", help="cpu, cuda or cuda:N; default: a GPU if there is one.")
-@click.option("--glance-weights", type=click.Path(path_type=Path), help="Start the glance from ImageNet weights.")
-@click.option("--focus-weights", type=click.Path(path_type=Path), help="Start the focus from ImageNet weights.")
+@click.option("--glance-weights", type=click.Path(path_type=Path), help=WEIGHTS.format("glance"))
+@click.option("--focus-weights", type=click.Path(path_type=Path), help=WEIGHTS.format("focus"))
 def command(
     data: Path,
     config: str,
     out: Path,
     split: str | None,
     seed: int | None,
-    held_aside: float | None,
+    holdout: float | None,
     fold: int | None,
-    watch_split: str | None,
+    validation_split: str | None,
     cache: Path | None,
     threads: int | None,
     epochs: int | None,
@@ -66,23 +77,23 @@ def command(
     from training.data.manifests import default_split, list_clips
     from training.errors import TrainingError
     from training.evaluate.monitor import watched_clips
-    from training.optimise.initial_weights import InitialWeights
-    from training.recipe import load_recipe
+    from training.optimise.initial_weights import initial_weights
+    from training.recipe_files import load_recipe
     from training.run.signals import Interrupted
     from training.run.train import train
 
     try:
         recipe = load_recipe(config).with_options(
             seed=seed,
-            held_aside=held_aside,
+            holdout=holdout,
             fold=fold,
-            watch_split=watch_split,
+            validation_split=validation_split,
             threads=threads,
             epochs=epochs,
             batch_size=batch_size,
             precision=precision,
         )
-        initial = InitialWeights(glance_weights, focus_weights)
+        initial = initial_weights(recipe, glance_weights, focus_weights)
         clips = list_clips(data, split or default_split(data, recipe.lists), recipe.lists)
         watched = watched_clips(data, recipe)
         outcome = train(

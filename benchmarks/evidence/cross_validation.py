@@ -27,7 +27,8 @@ from training.data.manifests import list_clips
 from training.evaluate.metrics import Indices, Logits, confusion, f1_per_class, macro_f1
 from training.evaluate.report import labels_of, predict
 from training.optimise.objective import ONE_STAGE, Method
-from training.recipe import Recipe, load_recipe
+from training.recipe import Recipe
+from training.recipe_files import load_recipe
 from training.run.train import train
 
 FOLDS = 5
@@ -100,7 +101,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, help="instead of the recipe's")
     options = parser.parse_args()
     data = list_clips(options.data)
-    recipe = load_recipe(options.config).with_options(held_aside=1 / FOLDS, epochs=options.epochs)
+    recipe = load_recipe(options.config).with_options(holdout=1 / FOLDS, epochs=options.epochs)
     parts = [fold(data, recipe, number, options.out, options.out / "cache") for number in options.folds]
     if len(parts) < FOLDS:
         return

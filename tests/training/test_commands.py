@@ -15,10 +15,11 @@ from model.names import frame_names
 from training.data.manifests import list_clips
 from training.evaluate.inference import load_trained
 from training.evaluate.operating_points import load_calibration
-from training.recipe import Recipe, load_recipe
+from training.recipe import Recipe
+from training.recipe_files import load_recipe
 
 TOML = """
-held_aside = 0.5
+holdout = 0.5
 threads = 1
 [model]
 steps = 2
@@ -117,7 +118,7 @@ def test_failures_are_one_line(
 
 
 def test_options_replace_the_recipes(tiny_recipe: Callable[..., Recipe]) -> None:
-    assert tiny_recipe().with_options(held_aside=0.0, seed=None).held_aside == 0.0
+    assert tiny_recipe().with_options(holdout=0.0, seed=None).holdout == 0.0
 
 
 def write_released(folder: Path, classes: int, lists: str = "") -> tuple[str, str]:

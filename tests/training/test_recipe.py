@@ -12,9 +12,11 @@ from model import PUBLISHED, build
 from model.flops import step_flops
 from training.data.lists import PUBLISHED_LISTS
 from training.errors import RecipeError
-from training.recipe import known_recipes, load_recipe, parse_recipe
+from training.recipe import parse_recipe
+from training.recipe_files import known_recipes, load_recipe
 
 MODEL = {"steps": 4, "frame_size": 64, "patch_size": 32}
+DATA = {"resize": 64}
 
 
 FRAME_GFLOPS = {"mbv2": {96: 17.6, 128: 27.0, 160: 39.0}, "res50": {96: 24.8, 128: 34.1, 160: 46.1}}
@@ -23,7 +25,7 @@ CLASSES = {"actnet": 200, "fcvid": 239, "minik": 200, "sthv1": 174, "sthv2": 174
 
 
 def test_every_published_model_has_a_recipe() -> None:
-    assert set(known_recipes()) - {"tank_state", "small"} == set(PUBLISHED)
+    assert set(known_recipes()) - {"tank_state", "small", "small_pretrained", "small_scratch"} == set(PUBLISHED)
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -103,6 +105,16 @@ def test_a_file_inherits_key_by_key(tmp_path: Path) -> None:
         load_recipe(str(tmp_path / "ring.toml"))
 
 
+def test_keys_of_earlier_versions_keep_working(tmp_path: Path) -> None:
+    old = parse_recipe({"name": "x", "model": MODEL, "data": DATA, "held_aside": 0.25, "watch_split": "val"})
+    assert (old.holdout, old.validation_split, old.parts) == (0.25, "val", 4)
+    assert parse_recipe({"name": "x", "model": MODEL, "data": DATA, "best_by": "map"}).monitor == "map"
+    assert not {"held_aside", "watch_split", "best_by"} & old.to_dict().keys()
+    (tmp_path / "mine.toml").write_text('inherits = "actnet_mbv2_p96"\nheld_aside = 0.1\nbest_by = "accuracy"\n')
+    recipe = load_recipe(str(tmp_path / "mine.toml"))  # they replace what is inherited under the names of today
+    assert (recipe.holdout, recipe.monitor, recipe.validation_split) == (0.1, "accuracy", "val")
+
+
 @pytest.mark.parametrize("name", known_recipes())
 def test_shipped_recipes_parse_and_come_back(name: str) -> None:
     recipe = load_recipe(name)
@@ -133,9 +145,12 @@ def test_a_recipe_from_a_file(tmp_path: Path) -> None:
         ),
         ({"optimiser": {"precision": "int8"}}, "optimiser.precision is 'int8'; permitted: fp32, bf16, fp16, auto"),
         ({"model": {"steps": 0}}, "model: steps is 0"),
-        ({"best_by": "loss"}, "best_by is 'loss'; permitted: accuracy, macro_f1, map"),
-        ({"held_aside": 0.9}, "held_aside is 0.9"),
-        ({"held_aside": 0.2, "fold": 5}, "fold is 5; permitted: 0 to 4"),
+        ({"monitor": "loss"}, "monitor is 'loss'; permitted: accuracy, macro_f1, map"),
+        ({"best_by": "loss"}, "monitor is 'loss'"),
+        ({"holdout": 0.9}, "holdout is 0.9"),
+        ({"holdout": 0.2, "fold": 5}, "fold is 5; permitted: 0 to 4"),
+        ({"holdout": 0.2, "held_aside": 0.2}, "both 'holdout' and 'held_aside', its earlier name; keep 'holdout'"),
+        ({"pretrained": "yes"}, "pretrained is 'yes'; permitted: true or false"),
     ],
 )
 def test_what_is_wrong_is_named(change: dict[str, object], message: str) -> None:

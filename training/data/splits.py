@@ -102,6 +102,6 @@ def _say_what_there_is(parts: Parts, recipe: Recipe, seconds: float, say: Callab
         f"{len(aside.clips) if aside else 0} held aside in {seconds:.1f} s; {len(parts.broken)} skipped as broken"
     )
     if watched:
-        say(f"{len(watched.clips)} clips of split {recipe.watch_split} are judged after each epoch")
+        say(f"{len(watched.clips)} clips of split {recipe.validation_split} are judged after each epoch")
     for line in warnings(learn, aside, watched):
         say(line)

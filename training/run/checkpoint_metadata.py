@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from training.data.splits import Parts
 from training.evaluate.monitor import ASIDE, WATCHED
 from training.recipe import Recipe
 from training.run.folder import Progress
 
 
-def metadata(recipe: Recipe, parts: Parts, progress: Progress, frame_size: int) -> dict[str, object]:
+def metadata(
+    recipe: Recipe, parts: Parts, progress: Progress, frame_size: int, started_from: Sequence[str] = ()
+) -> dict[str, object]:
     """Plain values to keep in a checkpoint.
 
     Args:
@@ -16,6 +20,7 @@ def metadata(recipe: Recipe, parts: Parts, progress: Progress, frame_size: int) 
         parts: its clips.
         progress: with the row of the epoch at the end of its history.
         frame_size: side of the model's frames, pixels.
+        started_from: where its weights came from before the first step, in words.
     """
     row = progress.history[-1]
     data = parts.learn.data
@@ -32,7 +37,7 @@ def metadata(recipe: Recipe, parts: Parts, progress: Progress, frame_size: int) 
             "recipe": recipe.name,
             "seed": recipe.seed,
             "metrics": {key: value for key, value in row.items() if key.startswith((ASIDE, WATCHED))},
-            "notes": f"{len(data.clips)} clips learned from, {len(held)} held aside",
+            "notes": "; ".join([f"{len(data.clips)} clips learned from, {len(held)} held aside", *started_from]),
         },
         "recipe": recipe.to_dict(),
         "precision": progress.precision,

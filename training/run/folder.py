@@ -128,5 +128,6 @@ def fingerprint(recipe: Mapping[str, Any], identities: Sequence[str], initial: M
 
     What is watched decides which epoch is the best one: those clips and that metric are among ``identities``.
     """
-    kept = {key: value for key, value in recipe.items() if key not in ("threads", "name", "watch_split", "best_by")}
+    aside = ("threads", "name", "validation_split", "monitor")
+    kept = {key: value for key, value in recipe.items() if key not in aside}
     return hashlib.sha256(json.dumps([kept, list(identities), dict(initial)], sort_keys=True).encode()).hexdigest()

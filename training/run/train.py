@@ -26,7 +26,7 @@ from training.data.splits import Sets, decode_parts
 from training.errors import DataError, DivergedError, RecipeError
 from training.evaluate.monitor import figures, metric_of
 from training.evaluate.report import labels_of
-from training.optimise.initial_weights import InitialWeights, Start
+from training.optimise.initial_weights import Start, initial_weights
 from training.optimise.losses import CrossEntropy, balanced_class_weights
 from training.optimise.objective import ONE_STAGE, Method, use_half_precision
 from training.optimise.optimiser import WeightAverage, learning_rate_factor, make_optimiser, set_learning_rates
@@ -69,7 +69,7 @@ def train(
         out: run folder; an unfinished run of the same recipe and clips in it is continued.
         cache: folder for decoded crops; None keeps them in memory.
         say: told one line at a time what happens.
-        initial: files with weights to start the networks from.
+        initial: where the weights come from before the first step; None as the recipe says.
         device: ``cpu`` or ``cuda``; None takes a GPU if there is one.
         method: what is trained and by which loss; a study may put something else in the paper's place.
         watched: clips to judge after each epoch and keep the best by (see `training.evaluate.monitor`); None takes
@@ -85,11 +85,11 @@ def train(
         torch.set_num_threads(recipe.threads)
     learn, aside = hold_aside(data, recipe.parts, recipe.fold) if recipe.parts else (data, data.only(()))
     clips = _as_lines(data)
-    if recipe.best_by:
-        clips.append(f"best by {recipe.best_by}")
+    if recipe.monitor:
+        clips.append(f"best by {recipe.monitor}")
     if watched is not None:
         clips += ["watched", *_as_lines(watched)]
-    initial = initial or InitialWeights()
+    initial = initial or initial_weights(recipe)
     folder = RunFolder(out, fingerprint(recipe.to_dict(), clips, initial.digests()))
     with joined(device) as place, stopping_politely() as stop:
         trainer = _Trainer(Sets(learn, aside, watched), recipe, folder, say, place, method)
@@ -138,6 +138,9 @@ class _Trainer:
         self._average = WeightAverage(self._model, recipe.average)
         self._optimiser = make_optimiser(self._model, recipe, self._recipe.multipliers)
         self.progress = self._folder.resume(self._model, self._average, self._optimiser)
+        self._started_from = initial.describe(self._recipe)
+        for line in () if self.progress.epoch else (*self._started_from, *initial.warnings(self._recipe)):
+            self._say(line)
         precision = self._settle_precision()
         self._scaler = torch.amp.GradScaler(place.device.type, enabled=precision == "fp16")
         if self.progress.scaler:
@@ -279,7 +282,8 @@ class _Trainer:
         if not self._place.first:
             return
         self.progress.scaler = self._scaler.state_dict()
-        kept = metadata(self._recipe, self.parts, self.progress, self._model.config.frame_size)
+        size = self._model.config.frame_size
+        kept = metadata(self._recipe, self.parts, self.progress, size, self._started_from)
         save_checkpoint(self._folder.last, self._average.module, **kept)
         score = row.get(f"{self.parts.judged_as}{metric_of(self._recipe, self._sets.learn)}")
         if score is not None and score >= self.progress.best:
