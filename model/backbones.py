@@ -92,15 +92,15 @@ class SamePaddedConvNorm(ConvNorm):
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> None:
         super().__init__(inputs, outputs, kernel, stride, groups)
         self.norm.eps = TENSORFLOW_EPSILON
-        if stride > 1:
+        if stride == 2:
             self.conv.padding = (0, 0)
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, inputs, h, w] -> [N, outputs, h / stride, w / stride], rounded up."""
-        stride, kernel = self.conv.stride[0], self.conv.kernel_size[0]
-        if stride > 1:
-            missing = [max((-(-side // stride) - 1) * stride + kernel - side, 0) for side in x.shape[2:]]
-            x = F.pad(x, (missing[1] // 2, -(-missing[1] // 2), missing[0] // 2, -(-missing[0] // 2)))
+        kernel = self.conv.kernel_size[0]
+        if self.conv.stride[0] == 2:
+            below, right = (((side + 1) // 2 - 1) * 2 + kernel - side for side in x.shape[2:])  # never negative
+            x = F.pad(x, (right // 2, (right + 1) // 2, below // 2, (below + 1) // 2))
         return super().forward(x)
 
 
