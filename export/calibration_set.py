@@ -59,7 +59,7 @@ class LabelledClips:
 
 
 @dataclass(frozen=True)
-class Material:
+class CalibrationSet:
     """Frames, ``uint8 [n, H, W, 3]`` a clip in visiting order: some for the ranges, others with labels to judge on."""
 
     name: str
@@ -68,7 +68,7 @@ class Material:
     labels: Indices
 
 
-def read_material(clips: LabelledClips, manifest: Manifest, learned_from: Collection[str] = ()) -> Material:
+def read_material(clips: LabelledClips, manifest: Manifest, learned_from: Collection[str] = ()) -> CalibrationSet:
     """Read the clips that a precision is made from and judged on, spread evenly over all. Broken ones are left out.
 
     Args:
@@ -98,7 +98,7 @@ def read_material(clips: LabelledClips, manifest: Manifest, learned_from: Collec
     known = sum(video.identity in learned_from for _, video in judged)
     name = f"{clips.name} ({known} of them learned from)" if known else clips.name
     labels = np.array([manifest.labels.index(clips.labels[video.label]) for _, video in judged], dtype=np.int64)
-    return Material(name, tuple(ranges), tuple(frames for frames, _ in judged), labels)
+    return CalibrationSet(name, tuple(ranges), tuple(frames for frames, _ in judged), labels)
 
 
 def _read(videos: Iterable[LabelledVideo], manifest: Manifest) -> Iterator[tuple[UInt8, LabelledVideo]]:

@@ -20,7 +20,7 @@ from export.describe import describe, graph_entry, read_labels
 from export.errors import ExportError, UnavailableError
 from export.frames import UInt8, verification_videos
 from export.graphs import ServedGraph, served_graphs
-from export.precision import Files, Workshop, reduce
+from export.precision import Files, QuantizationContext, reduce
 from export.to_onnx import to_onnx
 from export.to_torchscript import movable_cut, to_torchscript
 from export.verify import Agreement, verify
@@ -116,7 +116,7 @@ def export(request: Request, on_stage: Callable[[str], None] = lambda stage: Non
     if request.clips is not None and any(precision != "fp32" for _, precision in wanted):
         on_stage("clips")
         material = read_material(request.clips, manifest, learned_from)
-        shop = Workshop(model, manifest, made["onnx", "fp32"], material, torch.get_num_threads())
+        shop = QuantizationContext(model, manifest, made["onnx", "fp32"], material, torch.get_num_threads())
         for kind in wanted:
             if kind[1] != "fp32":
                 on_stage(kind[1])

@@ -82,9 +82,9 @@ class WeightAverage:
 
     def restore(self, state: dict[str, object]) -> None:
         """Continue from a saved state."""
-        self._updates = int(state["updates"])  # type: ignore[call-overload]
+        self._updates = int(state["updates"])  # type: ignore[call-overload]  # a state's values are of any type
         if self._decay:
-            self.module.load_state_dict(state["weights"])  # type: ignore[arg-type]
+            self.module.load_state_dict(state["weights"])  # type: ignore[arg-type]  # a state's values are of any type
 
 
 def _tensors(module: nn.Module) -> list[torch.Tensor]:

@@ -30,7 +30,7 @@ from training.evaluate.metrics import Logits, answers, exit_steps
 from training.evaluate.operating_points import load_calibration
 from training.evaluate.report import multi_hot
 
-FIXTURE = Path(__file__).parent.parent / "fixtures" / "training" / "early_exit_expected.npz"
+FIXTURE = Path(__file__).parents[2] / "fixtures" / "training" / "early_exit_expected.npz"
 RATIOS = [budget / 10 for budget in range(5, 40)]
 NEVER = 1e8
 

@@ -28,7 +28,7 @@ from training.evaluate.metrics import (
 )
 from training.evaluate.report import evaluate, multi_hot
 
-FIXTURE = Path(__file__).parent.parent / "fixtures" / "training" / "early_exit_expected.npz"
+FIXTURE = Path(__file__).parents[2] / "fixtures" / "training" / "early_exit_expected.npz"
 
 pairs = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=40)
 
