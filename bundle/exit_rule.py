@@ -11,6 +11,9 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+CalibrationProtocol = Literal["holdout", "paper"]
+"""Clips that exit thresholds are solved on: unseen in training, or the training clips, as AdaFocusV2 published it."""
+
 ExitCriterion = Literal["max_softmax", "max_logit", "neg_entropy"]
 
 Float32 = npt.NDArray[np.float32]

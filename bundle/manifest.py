@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from bundle.exit_rule import CalibrationProtocol
 from bundle.exit_rule import ExitCriterion as ExitCriterion
 
 SCHEMA_VERSION = 1
@@ -194,6 +195,11 @@ class Manifest(_Frozen):
     operating_points: tuple[OperatingPoint, ...] = Field(min_length=1)
     default_point: Name = FULL
     graphs: tuple[Graph, ...] = Field(min_length=2)
+    calibration_protocol: CalibrationProtocol | None = Field(
+        default=None,
+        description="clips that the exit thresholds were solved on: holdout, unseen in training; paper, the training "
+        "clips, as published; null: not stated",
+    )
     reduced: tuple[Reduced, ...] = Field(default=(), description="one for each precision of the graphs besides fp32")
     provenance: Provenance
 

@@ -144,6 +144,8 @@ def _stages(flops: Flops) -> Iterator[tuple[str, str, str]]:
 def _operating_points(manifest: Manifest) -> Iterator[str]:
     points = manifest.operating_points
     yield f"Operating points (default: {manifest.default_point})"
+    if manifest.calibration_protocol == "paper":
+        yield "  thresholds were solved on the training clips, as published: the accuracies are optimistic"
     yield from _table(
         ("name", "GFLOPs per video", "of full", "accuracy"),
         [

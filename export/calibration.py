@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from bundle.exit_rule import CalibrationProtocol
 from bundle.manifest import FULL, ExitCriterion, OperatingPoint
 from export.errors import ExportError, reason
 
@@ -21,6 +22,7 @@ class Calibration(BaseModel):
     default: str
     clips: int | None = Field(default=None, ge=1, description="how many videos it was solved on")
     notes: str | None = None
+    protocol: CalibrationProtocol = Field(default="holdout", description="which clips it was solved on")
 
     def operating_points(self, full: OperatingPoint) -> tuple[OperatingPoint, ...]:
         """The points of a bundle: the file's, with ``full`` in front if the file does not state it."""

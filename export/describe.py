@@ -92,6 +92,7 @@ def describe(
             exit_criterion=calibration.criterion if calibration else "max_softmax",
             operating_points=calibration.operating_points(full) if calibration else (full,),
             default_point=calibration.default if calibration else FULL,
+            calibration_protocol=calibration.protocol if calibration else None,
             graphs=tuple(graph_entry(graph, "onnx", "fp32", _TO_BE_MADE) for graph in served_graphs(model)),
             provenance=_provenance(metadata, calibration),
         )

@@ -11,7 +11,7 @@ from export.exporter import Request, export
 from export.precision import reduce
 from model.checkpoint import save_checkpoint
 from model.config import BackboneConfig
-from tests.export.test_precision import GENEROUS, workshop
+from tests.export.test_precision import GENEROUS, quantization_context
 from tests.model.factory import SMALL_CLIP, SMALL_FRAME, clip_model, frame_model
 
 LITE0 = BackboneConfig("efficientnet_lite0", width=0.125, depth=(1, 1, 1, 1, 1, 2, 1))
@@ -26,7 +26,7 @@ def test_a_frame_model_of_efficientnet_lite0_is_exported_verified_and_quantised(
     assert set(made.agreements) == {"onnx", "torchscript"}
     for name in ("glance.onnx", "focus.onnx"):  # the padding is the convolutions' own
         assert not any(node.op_type == "Pad" for node in onnx.load_from_string(made.files[name]).graph.node)
-    files, _ = reduce(workshop(made, model, FRAME.steps), "int8", GENEROUS)
+    files, _ = reduce(quantization_context(made, model, FRAME.steps), "int8", GENEROUS)
     assert len(files[0]) < len(made.files["glance.onnx"])
 
 
