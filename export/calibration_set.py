@@ -13,7 +13,7 @@ from bundle.manifest import Manifest
 from export.artefact import Artefact, Feeds, Float32
 from export.errors import ExportError
 from export.frames import real
-from export.verify import run_clips, run_steps
+from export.graph_runs import run_videos
 
 UInt8 = npt.NDArray[np.uint8]
 Indices = npt.NDArray[np.int64]
@@ -118,10 +118,7 @@ def step_logits(glance: Artefact, focus: Artefact, videos: Sequence[UInt8], mani
     found = []
     for start in range(0, len(videos), CHUNK):
         chunk = videos[start : start + CHUNK]
-        if manifest.kind == "frame":
-            found.append(run_steps(glance, focus, chunk).logits)
-        else:
-            found.append(run_clips(glance, focus, chunk, manifest.sampling.frames).logits)
+        found.append(run_videos(manifest.kind, glance, focus, chunk, manifest.sampling.frames).logits)
     return np.concatenate(found)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -26,9 +26,8 @@ from bundle.store import graph_file_name
 from export.calibration import Calibration, first_problem
 from export.errors import ExportError, reason
 from export.graphs import ServedGraph, served_graphs
-from model.adafocus import AdaFocus
 from model.flops import StepFlops, step_flops
-from model.tsm import AdaFocusTSM
+from model.video_model import VideoModel
 from video.sampler import visiting_order
 
 PAPER_RESIZE = 256 / 224
@@ -36,20 +35,9 @@ PAPER_RESIZE = 256 / 224
 
 _TO_BE_MADE = b"?"
 
-SERVED_PARTS: Mapping[str, Literal["glance", "focus"]] = {
-    "glance network": "glance",
-    "policy": "glance",
-    "glance head": "glance",
-    "focus network": "focus",
-    "classifier MLP": "focus",
-    "step head": "focus",
-    "focus head": "focus",
-}
-"""Which graph runs each part of the FLOPs; parts that are not here are in the paper's counting only."""
-
 
 def describe(
-    model: AdaFocus | AdaFocusTSM,
+    model: VideoModel,
     *,
     name: str,
     version: str,
@@ -142,16 +130,14 @@ def _geometry(metadata: Mapping[str, Any], frame_size: int) -> FrameGeometry:
     return geometry
 
 
-def _sampling(model: AdaFocus | AdaFocusTSM, metadata: Mapping[str, Any]) -> Sampling:
-    config = model.config
-    first_frame = (metadata.get("sampling") or {}).get("first_frame", 0)
-    if config.kind == "clip":
-        order = tuple(range(config.glance_frames))
-        return Sampling(
-            frames=config.glance_frames, focus_frames=config.focus_frames, first_frame=first_frame, order=order
-        )
-    order = visiting_order(config.steps, config.frame_order)
-    return Sampling(frames=config.steps, first_frame=first_frame, order=order)
+def _sampling(model: VideoModel, metadata: Mapping[str, Any]) -> Sampling:
+    sampling = model.config.sampling
+    return Sampling(
+        frames=sampling.frames,
+        focus_frames=sampling.focus_frames,
+        first_frame=(metadata.get("sampling") or {}).get("first_frame", 0),
+        order=visiting_order(sampling.frames, sampling.order),
+    )
 
 
 def _flops(count: StepFlops) -> Flops:
@@ -160,10 +146,7 @@ def _flops(count: StepFlops) -> Flops:
         focus=count.focus,
         paper_per_step=count.paper_per_step,
         convention=count.convention,
-        parts=tuple(
-            FlopsPart(name=name, flops=flops, component=SERVED_PARTS.get(name))
-            for name, flops in count.breakdown.items()
-        ),
+        parts=tuple(FlopsPart(name=part.name, flops=part.flops, component=part.component) for part in count.parts),
     )
 
 

@@ -24,10 +24,9 @@ from export.precision import Files, QuantizationContext, reduce
 from export.to_onnx import to_onnx
 from export.to_torchscript import movable_cut, to_torchscript
 from export.verify import Agreement, verify
-from model.adafocus import AdaFocus
 from model.checkpoint import Checkpoint, read_checkpoint
 from model.config import PUBLISHED, ModelConfig
-from model.tsm import AdaFocusTSM
+from model.video_model import VideoModel
 from model.weight_files import CheckpointError
 
 BOUND = Bound()
@@ -145,7 +144,7 @@ def _wanted(request: Request) -> list[_Kind]:
 
 
 def _verified(
-    model: AdaFocus | AdaFocusTSM, fmt: GraphFormat, videos: Sequence[UInt8], on_stage: Callable[[str], None]
+    model: VideoModel, fmt: GraphFormat, videos: Sequence[UInt8], on_stage: Callable[[str], None]
 ) -> tuple[Files, Agreement]:
     """Both graphs in fp32, compared with torch."""
     graphs = _graphs(model, fmt)
@@ -158,12 +157,12 @@ def _verified(
     return (contents[0], contents[1]), verify(model, artefacts[0], artefacts[1], videos)
 
 
-def _graphs(model: AdaFocus | AdaFocusTSM, fmt: GraphFormat) -> tuple[ServedGraph, ServedGraph]:
+def _graphs(model: VideoModel, fmt: GraphFormat) -> tuple[ServedGraph, ServedGraph]:
     """A trace has no loop of a free length, and remembers devices."""
     return served_graphs(model, movable_cut(), look_ahead=False) if fmt == "torchscript" else served_graphs(model)
 
 
-def _entries(model: AdaFocus | AdaFocusTSM, kind: _Kind, files: Files) -> Iterator[tuple[Graph, bytes]]:
+def _entries(model: VideoModel, kind: _Kind, files: Files) -> Iterator[tuple[Graph, bytes]]:
     for graph, content in zip(_graphs(model, kind[0]), files, strict=True):
         yield graph_entry(graph, *kind, content), content
 
@@ -171,7 +170,7 @@ def _entries(model: AdaFocus | AdaFocusTSM, kind: _Kind, files: Files) -> Iterat
 class Loaded(NamedTuple):
     """The model of a checkpoint, the manifest its bundle will have but for its graphs, and the clips it knows."""
 
-    model: AdaFocus | AdaFocusTSM
+    model: VideoModel
     manifest: Manifest
     learned_from: frozenset[str]
 

@@ -14,8 +14,7 @@ from export.fp16 import to_half
 from export.graphs import ServedGraph, served_graphs
 from export.quantize import layers_of, quantize, sensitivity
 from export.to_onnx import to_onnx
-from model.adafocus import AdaFocus
-from model.tsm import AdaFocusTSM
+from model.video_model import VideoModel
 
 SENSITIVITY_FEEDS = 4
 """Calls that a layer's sensitivity is measured on."""
@@ -36,7 +35,7 @@ class QuantizationContext:
         threads: of a graph run.
     """
 
-    model: AdaFocus | AdaFocusTSM
+    model: VideoModel
     manifest: Manifest
     fp32: Files
     material: CalibrationSet

@@ -271,3 +271,14 @@ def feature_map_size(backbone: Backbone, side: int) -> int:
         elif isinstance(module, nn.MaxPool2d):
             side = -(-side // 2)
     return side
+
+
+def shiftable_blocks(backbone: Backbone) -> list[nn.Module]:
+    """The blocks that get a temporal shift: all of a ResNet's, else the expanding ones with a residual."""
+    if isinstance(backbone, InvertedResidualNetwork):
+        return [
+            block
+            for block in backbone.blocks
+            if isinstance(block, InvertedResidual) and block.residual and block.expand is not None
+        ]
+    return [block for stage in backbone.stages if isinstance(stage, nn.Sequential) for block in stage]

@@ -18,11 +18,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from model import build
-from model.adafocus import AdaFocus
+from model import VideoModel, build
 from model.config import ModelConfig
-from model.names import DEAD_AUTHORS, clip_names, frame_names
-from model.tsm import AdaFocusTSM
 from model.weight_files import CheckpointError, fit, read_plain, tensors_of
 
 FORMAT = "adafocus"
@@ -47,7 +44,7 @@ class Checkpoint:
     config: ModelConfig | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
-    def build(self, config: ModelConfig | None = None) -> AdaFocus | AdaFocusTSM:
+    def build(self, config: ModelConfig | None = None) -> VideoModel:
         """The model with these weights, in evaluation mode.
 
         Args:
@@ -68,10 +65,10 @@ class Checkpoint:
             dead: tuple[str, ...] = ()
         else:
             try:
-                names = frame_names(model) if isinstance(model, AdaFocus) else clip_names(model)
+                names = dict(model.released_names())
             except ValueError as error:
                 raise CheckpointError(f"{self.path.name} cannot hold this model: {error}") from error
-            dead = DEAD_AUTHORS if isinstance(model, AdaFocus) else ()
+            dead = model.unused_in_released
         state = fit(self.path, model, self.state, names, dead)
         model.load_state_dict(state, strict=True, assign=True)
         return model.eval()
@@ -99,7 +96,7 @@ def read_checkpoint(path: Path | str) -> Checkpoint:
     return Checkpoint(path, "authors", tensors_of(path, content.get("state_dict", content)))
 
 
-def load_authors(path: Path | str, config: ModelConfig) -> AdaFocus | AdaFocusTSM:
+def load_authors(path: Path | str, config: ModelConfig) -> VideoModel:
     """The model of a released file, unchanged as the authors wrote it, in evaluation mode.
 
     Raises:
@@ -111,7 +108,7 @@ def load_authors(path: Path | str, config: ModelConfig) -> AdaFocus | AdaFocusTS
     return checkpoint.build(config)
 
 
-def load_checkpoint(path: Path | str) -> tuple[AdaFocus | AdaFocusTSM, Mapping[str, Any]]:
+def load_checkpoint(path: Path | str) -> tuple[VideoModel, Mapping[str, Any]]:
     """The model and the metadata of one of our own files, in evaluation mode.
 
     Raises:
@@ -121,7 +118,7 @@ def load_checkpoint(path: Path | str) -> tuple[AdaFocus | AdaFocusTSM, Mapping[s
     return checkpoint.build(), checkpoint.metadata
 
 
-def save_checkpoint(path: Path | str, model: AdaFocus | AdaFocusTSM, **metadata: Any) -> None:
+def save_checkpoint(path: Path | str, model: VideoModel, **metadata: Any) -> None:
     """Write a model in our format: to a temporary sibling first, so that the file is whole or not there.
 
     Args:

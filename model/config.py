@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, Field, asdict, dataclass, field, fields
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 Kind = Literal["frame", "clip"]
 FrameOrder = Literal["coarse_to_fine", "sequential"]
@@ -103,6 +103,25 @@ class BackboneConfig:
         return cls(**_checked("backbone", fields(cls), data))
 
 
+class FrameSampling(NamedTuple):
+    """Frames that a model samples from a video.
+
+    Attributes:
+        frames: steps of a frame model, glance frames of a clip model.
+        order: in which they are visited.
+        focus_frames: of a clip model, sampled besides; None for a frame model.
+    """
+
+    frames: int
+    order: FrameOrder
+    focus_frames: int | None = None
+
+    @property
+    def per_step(self) -> int:
+        """Frames that one step takes."""
+        return 1 if self.focus_frames is None else self.frames + self.focus_frames
+
+
 @dataclass(frozen=True)
 class ModelConfig:
     """All sizes of a model; the defaults are ActivityNet's (PAPER sections 1 and 4).
@@ -158,6 +177,18 @@ class ModelConfig:
     def glance_size(self) -> int:
         """Side in pixels of what the glance network sees."""
         return self.frame_size if self.glance.input_size is None else self.glance.input_size
+
+    @property
+    def learns_through_auxiliary_heads(self) -> bool:
+        """Whether the answer's heads read detached features, so that the networks need the auxiliary losses."""
+        return self.kind == "clip"
+
+    @property
+    def sampling(self) -> FrameSampling:
+        """Which frames of a video the model sees."""
+        if self.kind == "clip":
+            return FrameSampling(self.glance_frames, "sequential", self.focus_frames)
+        return FrameSampling(self.steps, self.frame_order)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data (numbers, strings, lists, dicts) that ``from_dict`` turns back into an equal value."""

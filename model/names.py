@@ -8,11 +8,10 @@ not. Every function returns a dictionary from our ``state_dict`` key to theirs.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from torch import nn
 
-from model.adafocus import AdaFocus
 from model.backbones import (
     Backbone,
     Bottleneck,
@@ -21,8 +20,12 @@ from model.backbones import (
     InvertedResidual,
     InvertedResidualNetwork,
     ResNet,
+    shiftable_blocks,
 )
-from model.tsm import AdaFocusTSM, shiftable_blocks
+
+if TYPE_CHECKING:
+    from model.adafocus import AdaFocus
+    from model.tsm import AdaFocusTSM
 
 Dialect = Literal["authors", "torchvision", "timm", "lite"]
 

@@ -173,7 +173,7 @@ class Recipe:
         if not isinstance(self.pretrained, bool):
             raise RecipeError(f"pretrained is {self.pretrained!r}; permitted: true or false")
         config = self.model_config(2)
-        if config.kind == "clip" and not self.remedies.supervision:
+        if config.learns_through_auxiliary_heads and not self.remedies.supervision:
             raise RecipeError(
                 "remedies.supervision is false; permitted: true for a clip model, whose networks learn through the "
                 "auxiliary heads alone"

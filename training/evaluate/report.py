@@ -31,7 +31,7 @@ from training.evaluate.metrics import (
     top_k_accuracy,
 )
 from training.evaluate.operating_points import Calibration
-from training.optimise.objective import Model, answer
+from training.optimise.objective import Model
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def predict(model: Model, crops: Crops, batch_size: int = 16) -> Logits:
     rows = []
     for start in range(0, len(crops.pixels), batch_size):
         frames = serving_batch(crops.pixels[start : start + batch_size]).to(device)
-        rows.append(answer(model, frames).float().cpu().numpy())
+        rows.append(model.answer(frames).float().cpu().numpy())
     model.train(was_training)
     return np.concatenate(rows).astype(np.float32)
 

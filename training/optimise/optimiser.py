@@ -8,28 +8,19 @@ import math
 import torch
 from torch import nn
 
-from model.adafocus import AdaFocus
 from training.optimise.objective import Model
 from training.recipe import Multipliers, OptimiserRecipe
 
 
 def parameter_groups(model: Model, lr: float, multipliers: Multipliers) -> list[dict[str, object]]:
     """One group per part with its own learning rate; each network's heads go with it."""
-    parts: dict[str, tuple[nn.Module, ...]] = {"policy": (model.policy,)}
-    if isinstance(model, AdaFocus):
-        parts["glance"] = (model.glance, model.glance_head)
-        parts["focus"] = (model.focus, model.focus_head)
-        parts["classifier"] = (model.classifier,)
-    else:
-        parts["glance"] = (model.glance, model.glance_head, model.glance_auxiliary)
-        parts["focus"] = (model.focus, model.focus_head, model.focus_auxiliary)
     return [
         {
             "name": name,
             "lr": lr * getattr(multipliers, name),
             "params": [p for module in modules for p in module.parameters()],
         }
-        for name, modules in parts.items()
+        for name, modules in model.learning_parts().items()
     ]
 
 
