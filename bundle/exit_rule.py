@@ -1,7 +1,7 @@
 """What an exit threshold means: from logits to a confidence, and from a confidence to "enough".
 
 Pure, and shared: calibration solves thresholds with these functions and the engine applies them with the same ones, so
-a threshold cannot mean one thing when it is solved and another when it is served (PAPER section 3).
+a threshold cannot mean one thing when it is solved and another when it is served.
 """
 
 from __future__ import annotations

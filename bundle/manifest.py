@@ -79,7 +79,7 @@ class FrameGeometry(_Frozen):
 
 
 class Sampling(_Frozen):
-    """Which frames of a video the model sees, and in which order it visits them (PAPER section 1)."""
+    """Which frames of a video the model sees, and in which order it visits them."""
 
     frames: int = Field(ge=1, le=1024, description="frames sampled uniformly; a clip model's glance frames")
     focus_frames: int | None = Field(default=None, ge=1, le=1024, description="clip models: frames of the focus")
@@ -178,7 +178,7 @@ class Provenance(_Frozen):
 
 
 class Manifest(_Frozen):
-    """Everything the service must know of a model (PRODUCT section 5)."""
+    """Everything the service must know of a model."""
 
     schema_version: int = SCHEMA_VERSION
     name: Name

@@ -1,4 +1,4 @@
-"""The graphs' signatures: tensor names, types and shapes, the same for every format (PRODUCT section 5).
+"""The graphs' signatures: tensor names, types and shapes, the same for every format.
 
 Written once here: the exporter builds its graphs' specifications from it, and loading checks a manifest against it.
 """

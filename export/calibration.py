@@ -12,7 +12,7 @@ from export.errors import ExportError, reason
 
 
 class Calibration(BaseModel):
-    """What was solved on held-aside videos; the points are the manifest's own."""
+    """The content of a calibration file; its points have the manifest's form."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 

@@ -1,4 +1,4 @@
-"""The manifest of a model that is about to be exported: everything but the graph files' checksums."""
+"""Builds the manifest of a model that is about to be exported, except for the graph files' checksums."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from model.video_model import VideoModel
 from video.sampler import visiting_order
 
 PAPER_RESIZE = 256 / 224
-"""Shorter side over crop in the published models (PAPER section 1)."""
+"""Shorter side over crop in the published models."""
 
 _TO_BE_MADE = b"?"
 
@@ -46,7 +46,7 @@ def describe(
     labels: Sequence[str] | None = None,
     calibration: Calibration | None = None,
 ) -> Manifest:
-    """Everything the service must know of a model, with entries for graphs that are still to be made.
+    """The manifest of a model, with placeholder entries for graphs that are still to be made.
 
     Args:
         model: its weights may be on the meta device.
@@ -89,7 +89,7 @@ def describe(
 
 
 def class_names(count: int) -> tuple[str, ...]:
-    """Names for classes that nobody has named: ``class_000``, ``class_001`` and so on."""
+    """Default names of classes: ``class_000``, ``class_001`` and so on."""
     digits = max(3, len(str(count - 1)))
     return tuple(f"class_{index:0{digits}d}" for index in range(count))
 
@@ -151,7 +151,7 @@ def _flops(count: StepFlops) -> Flops:
 
 
 def graph_entry(graph: ServedGraph, fmt: GraphFormat, precision: Precision, content: bytes) -> Graph:
-    """What the manifest says of a graph file with that content."""
+    """The manifest's entry for a graph file with that content."""
     signature = graph.signature()
     unnamed = Graph(
         component=graph.component,

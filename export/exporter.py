@@ -1,4 +1,4 @@
-"""From a checkpoint file to a verified, ready-to-write bundle. Writing it is ``bundle.store.write_bundle``'s."""
+"""Makes a verified bundle in memory from a checkpoint file; ``bundle.store.write_bundle`` writes it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from model.video_model import VideoModel
 from model.weight_files import CheckpointError
 
 BOUND = Bound()
-"""What a reduced precision may lose."""
+"""Accuracy and agreement that a reduced precision may lose."""
 
 _Kind = tuple[GraphFormat, Precision]
 _Name = TypeVar("_Name", bound=str)
@@ -47,7 +47,7 @@ DATA_SETS: Mapping[str, str] = {
 
 
 def stages(formats: Sequence[str], precisions: Sequence[str] = ("fp32",)) -> tuple[str, ...]:
-    """What ``export`` reports as it begins each of them."""
+    """Names of the stages that ``export`` reports, in their order."""
     reduced = [precision for precision in precisions if precision != "fp32"]
     made = [f"{fmt} {part}" for fmt in formats for part in ("glance", "focus", "verification")]
     return ("checkpoint", *made, *(["clips"] if reduced else []), *reduced)
@@ -55,7 +55,7 @@ def stages(formats: Sequence[str], precisions: Sequence[str] = ("fp32",)) -> tup
 
 @dataclass(frozen=True)
 class Request:
-    """What to export, and as what.
+    """A request to export a checkpoint.
 
     Attributes:
         checkpoint: ours, or one of the authors' released files.
@@ -128,7 +128,7 @@ def export(request: Request, on_stage: Callable[[str], None] = lambda stage: Non
 
 
 def _wanted(request: Request) -> list[_Kind]:
-    """Which graphs to write, in the manifest's order."""
+    """The graphs to write, in the manifest's order."""
     formats = _available("format", request.formats, FORMATS)
     precisions = _available("precision", request.precisions, PRECISIONS)
     kinds = [(fmt, precision) for fmt in formats for precision in precisions if fmt == "onnx" or precision == "fp32"]
@@ -176,7 +176,7 @@ class Loaded(NamedTuple):
 
 
 def load_and_describe(request: Request) -> Loaded:
-    """Read the checkpoint and whatever else says what the model is.
+    """Read the checkpoint and the files that describe the model.
 
     Raises:
         ExportError: the checkpoint, the labels or the calibration cannot be used.
@@ -216,7 +216,7 @@ def _config(name: str | None) -> ModelConfig | None:
 
 
 def _authors(config: str | None) -> dict[str, str]:
-    """What is known of a released file."""
+    """Provenance of a file that the authors released."""
     data_set = (config or "").partition("_")[0]
     return {
         "data": DATA_SETS.get(data_set, "not stated by the checkpoint"),

@@ -1,4 +1,4 @@
-"""The graphs of a bundle as torch modules: uint8 frames and states in, states out (PRODUCT section 5).
+"""The graphs of a bundle as torch modules: uint8 frames and states in, states out.
 
 Normalisation and patch cropping are inside. The modules hold no weights of their own; they call the model's step
 functions, so that what is exported is what was trained. The arguments of ``forward`` are named as the file's tensors.
@@ -23,7 +23,7 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 EXAMPLE_SIZES = {BATCH: 4, VIDEOS: 2}
-"""Of the inputs that a graph is exported with: a dimension of 1 would be frozen silently, equal ones tied together."""
+"""Sizes of the example inputs. A dimension of 1 would be frozen silently, and equal ones would be tied together."""
 
 Cut = Callable[[Tensor, Tensor, int], Tensor]
 """`cut_patches`, or the same in another form."""
@@ -50,7 +50,7 @@ class PlaneNorm(PixelNorm):
     """Colours become planes, then `PixelNorm`: [N, H, W, 3] of any type -> [N, 3, H, W] float32."""
 
     def forward(self, images: Tensor) -> Tensor:
-        """Turn the bytes, which are a quarter of the numbers that they become."""
+        """Permute before converting, while a value is one byte rather than four."""
         return super().forward(images.permute(0, 3, 1, 2))
 
 

@@ -1,4 +1,4 @@
-"""Graphs in a reduced precision, within a bound that is measured on labelled clips, or not at all."""
+"""Makes graphs in a reduced precision, if they stay within a bound that is measured on labelled clips."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Files = tuple[bytes, bytes]
 
 @dataclass(frozen=True)
 class QuantizationContext:
-    """What graphs of a reduced precision are made from and measured against.
+    """Everything needed to make graphs of a reduced precision and to measure them.
 
     Attributes:
         model: in evaluation mode.

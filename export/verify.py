@@ -1,11 +1,11 @@
-"""Does the artefact compute what the torch model computes? Both are run over whole videos and compared.
+"""Verifies that an exported artefact computes what the torch model computes, over whole videos.
 
 The torch model sees each video at once, in float32; the artefact is run as the service runs it: one step at a time with
-carried states, rows at different steps sharing a batch. Every tolerance stands here.
+carried states, rows at different steps sharing a batch. All tolerances are defined here.
 
-The focus is compared on the patches that the torch model looked at. Otherwise a difference of 1e-5 in a patch centre,
-which is rounding, would come back as a different picture wherever a frame has sharp edges, and no tolerance could tell
-that from a mistake. How far the answers are apart end to end is reported beside it.
+The focus is compared on the patches that the torch model looked at. Otherwise a rounding difference of 1e-5 in a patch
+centre would give a different picture wherever a frame has sharp edges, and no tolerance could tell that from a mistake.
+The end-to-end difference is reported besides.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ Float32 = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far artefact and torch model were apart, over all steps of some videos.
+    """Largest differences between artefact and torch model, over all steps of some videos.
 
     Attributes:
         videos, steps: what was compared.

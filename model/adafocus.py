@@ -1,4 +1,4 @@
-"""AdaFocusV2, the frame model (PAPER section 1): glance at a frame, look closely at one patch of it, pool, classify.
+"""The frame model of AdaFocusV2 (arXiv 2112.14238): glance at a frame, focus on one patch of it, pool, classify.
 
 ``forward`` takes a whole clip, as training does; ``glance_step`` and ``focus_step`` take one frame per row, as serving
 does. Both run the same modules and agree.
@@ -23,7 +23,7 @@ from model.video_model import FocusClip, GlanceClip, VideoModel
 
 
 class ClipOutput(NamedTuple):
-    """Everything that the loss or an evaluation needs of a clip."""
+    """All outputs of a forward pass over a clip."""
 
     step_logits: Tensor
     """[B, T, C], after each step; the last is the answer over all frames."""

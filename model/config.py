@@ -1,7 +1,7 @@
-"""What a model is made of: every size in one frozen, validated value.
+"""The configuration of a model: all its sizes in one frozen, validated value.
 
 A configuration is plain data (``to_dict`` and ``from_dict`` are exact inverses), travels inside our checkpoints, and is
-the only argument of ``model.build``. ``PUBLISHED`` holds one entry per model of the paper's tables (PAPER section 6).
+the only argument of ``model.build``. ``PUBLISHED`` holds one entry per model in the tables of arXiv 2112.14238.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ class FrameSampling(NamedTuple):
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """All sizes of a model; the defaults are ActivityNet's (PAPER sections 1 and 4).
+    """All sizes of a model; the defaults are those of the paper's ActivityNet model.
 
     Attributes:
         kind: ``frame`` sees one frame a step; ``clip`` (the TSM variant) sees all its frames in one step.
@@ -239,4 +239,4 @@ def _clip_rows() -> dict[str, ModelConfig]:
 
 
 PUBLISHED: Mapping[str, ModelConfig] = {**_frame_rows(), **_clip_rows()}
-"""The models of PAPER section 6 by name: data set, glance network (or ``tsm``), patch size."""
+"""The published models by name: data set, glance network (or ``tsm``), patch size."""

@@ -1,8 +1,8 @@
-"""What one step costs, counted from the modules as they run: one multiply-add is one FLOP (PAPER section 6).
+"""Counts the cost of one step from the modules as they run; one multiply-add is one FLOP.
 
-Counted: convolutions, linear layers, and the two linear halves of the recurrence (6·H² together). Two totals come out:
-what is *served* (without the auxiliary heads), and the *paper's* counting, which reproduces the published per-frame
-numbers to the unit.
+The count covers convolutions, linear layers, and the two linear halves of the recurrence (6·H² together). There are two
+totals: the cost as *served*, without the auxiliary heads, and the *paper's* counting, which reproduces the published
+numbers per frame exactly.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ class StepFlops:
 
 @dataclass(frozen=True)
 class _Counting:
-    """What is counted of a kind of model.
+    """The parts of one kind of model that are counted.
 
     Attributes:
         parts: name of each part, the module that it is, and the graph that runs it; None is training only.

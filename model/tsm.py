@@ -1,4 +1,4 @@
-"""The clip model (PAPER section 4): temporal shift in both networks, one patch centre for the whole clip.
+"""The clip model of AdaFocusV2 (arXiv 2112.14238): temporal shift in both networks, one patch centre a clip.
 
 The temporal shift is Lin et al.'s, ICCV 2019: some channels of every frame are taken from the frame after, some from
 the frame before, in front of the first convolution of each residual block.
@@ -58,7 +58,7 @@ def build_shifted(config: BackboneConfig, frames: int, fraction: int) -> Backbon
 
 
 class GlanceClipTSM(NamedTuple):
-    """What the glance and the policy say of a clip."""
+    """Outputs of the glance and the policy for a clip."""
 
     logits: Tensor
     """[B, C], mean over the frames of the glance head; part of the answer."""
@@ -69,7 +69,7 @@ class GlanceClipTSM(NamedTuple):
 
 
 class FocusClipTSM(NamedTuple):
-    """What the focus says of a clip, given a patch centre."""
+    """Outputs of the focus for a clip, given a patch centre."""
 
     logits: Tensor
     """[B, C], mean over the frames of the focus head; part of the answer."""
@@ -78,7 +78,7 @@ class FocusClipTSM(NamedTuple):
 
 
 class ClipModelOutput(NamedTuple):
-    """Everything that the loss or an evaluation needs of a clip."""
+    """All outputs of a forward pass over a clip."""
 
     logits: Tensor
     """[B, C], the answer: glance's plus focus's."""

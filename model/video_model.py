@@ -1,4 +1,4 @@
-"""What training, evaluation and export use of a model, whichever kind it is.
+"""The interface of both kinds of model, which training, evaluation and export use.
 
 `model.adafocus.AdaFocus` (kind ``frame``) and `model.tsm.AdaFocusTSM` (kind ``clip``) implement it. A clip is given as
 one tensor of frames [B, K, 3, H, W], normalised: the steps of a frame model in visiting order, or a clip model's glance
@@ -18,7 +18,7 @@ from model.config import Kind, ModelConfig
 
 
 class GlanceClip(NamedTuple):
-    """What the glance and the policy say of a clip."""
+    """Outputs of the glance and the policy for a clip."""
 
     features: Tensor
     """[B, T, G], what the focus needs of the glance: its pooled feature; a clip model's share of the logits."""
@@ -29,7 +29,7 @@ class GlanceClip(NamedTuple):
 
 
 class FocusClip(NamedTuple):
-    """What the focus and the classifier say of a clip, given patch centres."""
+    """Outputs of the focus and the classifier for a clip, given patch centres."""
 
     step_logits: Tensor
     """[B, T, C], after each step."""
@@ -42,7 +42,7 @@ class VideoModel(nn.Module, ABC):
 
     kind: ClassVar[Kind]
     unused_in_released: ClassVar[tuple[str, ...]] = ()
-    """How keys of the authors' checkpoints begin that the model has no use for."""
+    """Prefixes of the keys in the authors' checkpoints that the model does not use."""
 
     config: ModelConfig
     glance: Backbone

@@ -31,7 +31,7 @@ _Part = TypeVar("_Part")
 
 @dataclass(frozen=True)
 class DataRecipe:
-    """What becomes of a video before the model sees it.
+    """How frames are sampled, cropped and augmented.
 
     Attributes:
         first_frame: frames before this index are never sampled, neither here nor in serving.
@@ -77,7 +77,7 @@ class DataRecipe:
 
 @dataclass(frozen=True)
 class Multipliers:
-    """Learning rate of each part as a multiple of the base rate (PAPER section 2)."""
+    """Learning rate of each part as a multiple of the base rate; the defaults are the paper's."""
 
     policy: float = 0.1
     glance: float = 0.5
@@ -87,7 +87,7 @@ class Multipliers:
 
 @dataclass(frozen=True)
 class OptimiserRecipe:
-    """Stochastic gradient descent with momentum on a cosine (PAPER section 2 gives the defaults).
+    """Stochastic gradient descent with momentum on a cosine schedule; the defaults are the paper's.
 
     Attributes:
         lr: base rate at the top of the cosine; warm-up is linear.

@@ -18,7 +18,7 @@ from model.video_model import VideoModel
 
 @dataclass(frozen=True)
 class Remedies:
-    """The paper's three measures against a policy that does not learn; all on is the method.
+    """The paper's three measures that make the policy learn; the published method uses all of them.
 
     Attributes:
         supervision: two auxiliary frame-wise losses, on the glance's and on the focus's own logits.

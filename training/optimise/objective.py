@@ -22,7 +22,7 @@ DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Objective(nn.Module):
-    """What is differentiated: frames and labels in, the loss and its parts out."""
+    """The module that is differentiated: frames and labels in, the loss and its parts out."""
 
     def __init__(self, model: Model, remedies: Remedies, cross_entropy: CrossEntropy) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class Objective(nn.Module):
 
 @dataclass(frozen=True)
 class Method:
-    """What is trained, and by which loss: the paper's, unless a study puts something else in its place.
+    """A model and its loss: the paper's, unless a study replaces them.
 
     Attributes:
         model: makes the model of a configuration.

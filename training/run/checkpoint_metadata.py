@@ -1,4 +1,4 @@
-"""What a checkpoint remembers of its training: all that evaluation, calibration and export need beside the weights."""
+"""Metadata of a checkpoint: what evaluation, calibration and export need besides the weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One-stage training end to end: from labelled videos to checkpoints (PAPER sections 2 and 4).
+"""One-stage training end to end: from labelled videos to checkpoints (arXiv 2112.14238).
 
 Deterministic on the CPU: a run that was killed and resumed ends with the weights of one that was not.
 """
@@ -43,7 +43,7 @@ from training.run.stage_timer import Clock
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a finished training leaves: the checkpoint to use, its log, and the clips that could not be used."""
+    """Result of a finished training: the checkpoint to use, its log, and the clips that could not be used."""
 
     checkpoint: Path
     history: tuple[Row, ...]
@@ -68,17 +68,17 @@ def train(
         recipe: everything else that decides the weights.
         out: run folder; an unfinished run of the same recipe and clips in it is continued.
         cache: folder for decoded crops; None keeps them in memory.
-        say: told one line at a time what happens.
+        say: called with one line at a time about the progress.
         initial: where the weights come from before the first step; None as the recipe says.
         device: ``cpu`` or ``cuda``; None takes a GPU if there is one.
-        method: what is trained and by which loss; a study may put something else in the paper's place.
+        method: the model and the loss; a study may replace the paper's.
         watched: clips to judge after each epoch and keep the best by (see `training.evaluate.monitor`); None takes
             those held aside.
 
     Raises:
         DataError: nothing to learn from, initial weights that do not fit, or no such device.
         ResumeError: ``out`` holds another training.
-        DivergedError: the loss is no number any more; every epoch finished before is kept.
+        DivergedError: the loss is not finite; every epoch that finished before is kept.
         Interrupted: SIGTERM or SIGINT; every finished epoch is kept.
     """
     if recipe.threads:
@@ -150,7 +150,7 @@ class _Trainer:
         self._augment = Augment(training_plan(self._recipe), self._recipe.data, size, place.device)
 
     def _settle_precision(self) -> Precision:
-        """The recipe's, or what the run began in, or for a new run what suits this machine."""
+        """The recipe's precision, or the run's own, or for a new run the fastest on this machine."""
         asked, begun = self._recipe.optimiser.precision, self.progress.precision
         if asked == "auto":
             fastest = fastest_precision(self._place.device)
@@ -163,17 +163,17 @@ class _Trainer:
         return asked
 
     def decode(self, cache: Path | None, stop: Stop) -> None:
-        """Decode every clip that is needed, before the first epoch rather than in it."""
+        """Decode every clip before the first epoch."""
         if cache and not self._place.first:
             self._place.wait()  # until the first has filled the cache
         self.parts = decode_parts(self._sets, self._recipe, cache, self._say, stop.check)
         if cache and self._place.first:
             self._place.wait()
         if len(self.parts.learn.data.clips) < 2 * self._place.world:
-            raise DataError("at least two clips that can be decoded are needed to learn from, for each process")
+            raise DataError("training needs at least two clips that can be decoded for each process")
 
     def run(self, stop: Stop) -> None:
-        """The epochs that are left."""
+        """Train the remaining epochs."""
         recipe = self._recipe.optimiser
         if self.progress.epoch:
             self._say(f"continuing after epoch {self.progress.epoch} of {recipe.epochs}")
@@ -194,7 +194,7 @@ class _Trainer:
                 bar.above(self._say, "  ".join(f"{key} {value:.4g}" for key, value in row.items()))
 
     def _epoch(self, epoch: int, objective: nn.Module, stop: Stop, stepped: Callable[[], None]) -> Row:
-        """One pass. All its random numbers come from the seed and its number, so that it can be repeated alone."""
+        """Train one epoch. Its random numbers depend only on the seed and its number, so that it can be repeated."""
         recipe, clock = self._recipe.optimiser, Clock()
         random = np.random.default_rng([self._recipe.seed, epoch])
         seed = int(random.integers(2**62))
@@ -268,7 +268,7 @@ class _Trainer:
         return balanced_class_weights(torch.tensor(self.parts.learn.data.counts()), strength).to(self._place.device)
 
     def _watch(self) -> dict[str, float]:
-        """How the kept weights do on the clips that are watched."""
+        """Metrics of the kept weights on the validation clips."""
         judged = self.parts.judged
         if judged is None:
             return {}
