@@ -25,7 +25,7 @@ from training.data.crop_plan import training_plan
 from training.data.crops import decode_clip
 from training.data.frame_store import Pixels
 from training.data.manifests import list_clips
-from training.recipe import load_recipe
+from training.recipe_files import load_recipe
 
 QUALITIES = (75, 85, 90, 95, 98)
 SUBSAMPLING = {"4:4:4": 0, "4:2:0": 2}

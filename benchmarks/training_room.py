@@ -26,7 +26,7 @@ from training.data.crop_plan import CropPlan, training_plan
 from training.data.crops import decode_all, decode_clip
 from training.data.loading import AnyMoment, KeptMoments
 from training.data.manifests import list_clips
-from training.recipe import load_recipe
+from training.recipe_files import load_recipe
 
 SETS = {"actnet_mbv2_p128": 10_024, "minik_mbv2_p128": 121_215, "sthv2_tsm_p128": 168_913}
 """Clips of the training lists, as their authors count them."""

@@ -23,7 +23,8 @@ from training.data.clips import ClipSet
 from training.data.crop_plan import training_plan
 from training.data.crops import decode_all, decode_clip
 from training.data.manifests import list_clips
-from training.recipe import Recipe, load_recipe
+from training.recipe import Recipe
+from training.recipe_files import load_recipe
 from training.run.train import train
 
 
@@ -85,7 +86,7 @@ def main() -> None:
     parser.add_argument("--config", default="tank_state")
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
-    data, recipe = list_clips(options.data, "train"), replace(load_recipe(options.config), held_aside=0.2)
+    data, recipe = list_clips(options.data, "train"), replace(load_recipe(options.config), holdout=0.2)
     with tempfile.TemporaryDirectory() as cache:
         rows = [*epochs(data, recipe, Path(cache), options.rounds), *decoding(data, recipe)]
     columns = dict.fromkeys(name for row in rows for name in row)

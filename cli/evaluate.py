@@ -65,7 +65,7 @@ def command(
     from training.evaluate.inference import judge, load_released, load_trained
     from training.evaluate.operating_points import load_calibration
     from training.evaluate.report import evaluate
-    from training.recipe import load_recipe
+    from training.recipe_files import load_recipe
 
     if criterion and calibration:
         raise click.UsageError(

@@ -30,7 +30,8 @@ from training.data.manifests import list_clips
 from training.evaluate.metrics import Indices, Logits, confusion, f1_per_class, macro_f1
 from training.evaluate.report import labels_of, predict
 from training.optimise.objective import ONE_STAGE, Method
-from training.recipe import Recipe, load_recipe
+from training.recipe import Recipe
+from training.recipe_files import load_recipe
 from training.run.train import train
 
 FOLDS = 5
@@ -113,7 +114,7 @@ def main() -> None:
     data = list_clips(options.data)
     if options.group_by:
         data = grouped(data, options.data, options.group_by)
-    recipe = load_recipe(options.config).with_options(held_aside=1 / FOLDS, epochs=options.epochs)
+    recipe = load_recipe(options.config).with_options(holdout=1 / FOLDS, epochs=options.epochs)
     parts = [fold(data, recipe, number, options.out, options.out / "cache") for number in options.folds]
     if len(parts) < FOLDS:
         return

@@ -29,7 +29,8 @@ from training.data.manifests import list_clips
 from training.evaluate.report import labels_of, predict
 from training.optimise.initial_weights import InitialWeights, Start
 from training.optimise.objective import Model
-from training.recipe import Recipe, load_recipe, parse_recipe
+from training.recipe import Recipe, parse_recipe
+from training.recipe_files import load_recipe
 from training.run.train import train
 
 SIZE_STEP = 8

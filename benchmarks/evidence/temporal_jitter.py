@@ -29,7 +29,8 @@ from training.data.manifests import list_clips
 from training.evaluate.metrics import accuracy, macro_f1, negative_log_likelihood
 from training.evaluate.report import labels_of, predict
 from training.optimise.objective import Method
-from training.recipe import Recipe, load_recipe
+from training.recipe import Recipe
+from training.recipe_files import load_recipe
 from training.run.train import train
 
 FOLDS = 3
@@ -100,7 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     data, other = (grouped(list_clips(options.data, split), options.data, options.group_by) for split in SPLITS)
     base = load_recipe(options.config).with_options(
-        held_aside=1 / FOLDS, epochs=options.epochs, precision=options.precision
+        holdout=1 / FOLDS, epochs=options.epochs, precision=options.precision
     )
     base = replace(base, model={**base.model, "steps": options.steps})
     for fold in options.folds:

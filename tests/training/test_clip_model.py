@@ -17,7 +17,7 @@ from training.data.manifests import list_clips
 from training.errors import RecipeError
 from training.evaluate.inference import judge, load_trained
 from training.evaluate.report import evaluate
-from training.optimise.losses import CrossEntropy, Remedies, clip_loss
+from training.optimise.losses import CrossEntropy, Remedies, one_stage_loss
 from training.optimise.objective import Objective
 from training.optimise.optimiser import make_optimiser
 from training.recipe import Recipe
@@ -54,11 +54,10 @@ def test_the_loss_is_half_the_sum_over_policy_and_random_patches(
 
 def test_where_the_gradient_goes(model: AdaFocusTSM, batch: tuple[torch.Tensor, torch.Tensor, torch.Tensor]) -> None:
     frames, labels, centres = batch
-    parted = frames[:, :2], frames[:, 2:]
 
     def gradient(remedies: Remedies) -> torch.Tensor | None:
         model.zero_grad(set_to_none=True)
-        clip_loss(model, parted, labels, centres[:, 0], remedies).total.backward()
+        one_stage_loss(model, frames, labels, centres, remedies).total.backward()
         assert next(model.policy.parameters()).grad is not None
         grad = next(model.glance.parameters()).grad
         return None if grad is None else grad.clone()

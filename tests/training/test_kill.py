@@ -14,7 +14,7 @@ import torch
 from model.checkpoint import read_checkpoint
 from tests.conftest import ROOT
 from training.data.manifests import list_clips
-from training.recipe import load_recipe
+from training.recipe_files import load_recipe
 from training.run.train import train
 
 CLIPS = 16  # two epochs of two batches of four
@@ -26,7 +26,7 @@ from pathlib import Path
 import torch
 from training.data import augment
 from training.data.manifests import list_clips
-from training.recipe import load_recipe
+from training.recipe_files import load_recipe
 from training.run.train import train
 
 left = int(sys.argv[4])

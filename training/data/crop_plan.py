@@ -101,15 +101,14 @@ class CropPlan:
 def serving_plan(recipe: Recipe) -> CropPlan:
     """Return what a server would see."""
     config = recipe.model_config(2)
-    clip = config.kind == "clip"
-    steps = config.glance_frames if clip else config.steps
+    sampling = config.sampling
     return CropPlan(
-        steps=steps,
-        order=visiting_order(steps, "sequential" if clip else config.frame_order),
+        steps=sampling.frames,
+        order=visiting_order(sampling.frames, sampling.order),
         first_frame=recipe.data.first_frame,
         resize=recipe.data.resize,
         crop=config.frame_size,
-        focus_steps=config.focus_frames if clip else 0,
+        focus_steps=sampling.focus_frames or 0,
     )
 
 

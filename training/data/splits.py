@@ -106,6 +106,6 @@ def _summarise(splits: Splits, recipe: Recipe, seconds: float, say: Callable[[st
         f"skipped {len(splits.broken)} that cannot be decoded"
     )
     if validation:
-        say(f"{len(validation.clips)} clips of split {recipe.watch_split} are evaluated after each epoch")
+        say(f"{len(validation.clips)} clips of split {recipe.validation_split} are evaluated after each epoch")
     for line in warnings(train, holdout, validation):
         say(line)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from bundle.exit_rule import ExitCriterion, confidence, probabilities
+from bundle.exit_rule import CalibrationProtocol, ExitCriterion, confidence, probabilities
 from training.errors import CalibrationError
 from training.evaluate.average_precision import mean_average_precision
 from training.evaluate.metrics import Indices, Logits, Truth, accuracy, answers, exit_steps, negative_log_likelihood
@@ -222,11 +222,12 @@ def calibrate(
     notes: str = "",
     budgets: Sequence[float] = (),
     temperature: float | None = None,
+    protocol: CalibrationProtocol = "holdout",
 ) -> Calibration:
-    """Temperature and operating points from held-aside clips.
+    """Temperature and operating points from the logits of clips.
 
     Args:
-        logits: float32 [N, T, C] of clips that the model has not learned from.
+        logits: float32 [N, T, C] of clips that the model was not trained on, unless ``protocol`` says so.
         labels: int64 [N], or bool [N, C] where a clip may have several.
         gflops_per_step: cost of one served step.
         criterion: what the service will compare with the thresholds.
@@ -234,6 +235,7 @@ def calibrate(
         notes: which clips these were; travels into the bundle.
         budgets: shares of full compute; each adds a point (``at-30`` for 0.3), the best one within it.
         temperature: None fits it.
+        protocol: which clips these are; a label that travels into the bundle.
 
     Raises:
         CalibrationError: nothing to solve from.
@@ -268,4 +270,4 @@ def calibrate(
     if len({point.name for point in points}) < len(points):
         raise CalibrationError(f"two operating points have the same name: {', '.join(point.name for point in points)}")
     default = DEFAULT_POINT if DEFAULT_POINT in {point.name for point in points} else "full"
-    return Calibration(temperature, criterion, points, default, clips=len(logits), notes=notes)
+    return Calibration(temperature, criterion, points, default, len(logits), notes, protocol)

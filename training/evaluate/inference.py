@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from model.checkpoint import CheckpointError, load_authors, load_checkpoint
+from model.checkpoint import load_authors, load_checkpoint
 from model.flops import step_flops
+from model.weight_files import CheckpointError
 from training.data.capacity import bytes_to_keep, require_disk
 from training.data.clips import Clip, ClipSet
 from training.data.crop_plan import serving_plan
@@ -212,3 +213,23 @@ def judge_unseen(
             f"{related[0].path}; give a split of other groups"
         )
     return judge(trained, data, cache, report)
+
+
+def judge_training(
+    trained: Trained, data: ClipSet, cache: Path | None = None, report: Callable[[Broken], None] | None = None
+) -> Judged:
+    """The clips of ``data`` that a model was trained on: what the published protocol solves thresholds on.
+
+    They are read as served, in full and without augmentation; the released code augments them and drops the remainder
+    of the last batch.
+
+    Raises:
+        CalibrationError: it was trained on none of them.
+        DataError: as `judge`.
+    """
+    mine = [clip for clip in data.clips if clip.identity in trained.learned_from]
+    if not mine:
+        raise CalibrationError(
+            f"the model was trained on none of these {len(data.clips)} clips; give the data that it was trained on"
+        )
+    return judge(trained, data.only(mine), cache, report)

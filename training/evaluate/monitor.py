@@ -25,18 +25,18 @@ def validation_clips(data: Path, recipe: Recipe) -> ClipSet | None:
     Raises:
         DataError: there is no such split, or no clip in it; the message says how to do without.
     """
-    if not recipe.watch_split:
+    if not recipe.validation_split:
         return None
     try:
-        return list_clips(data, recipe.watch_split, recipe.lists)
+        return list_clips(data, recipe.validation_split, recipe.lists)
     except DataError as error:
-        how = f"the recipe watches split {recipe.watch_split!r}; --watch-split '' does without"
+        how = f"the recipe validates on split {recipe.validation_split!r}; --validation-split '' does without"
         raise DataError(f"{error} ({how})") from error
 
 
 def metric_of(recipe: Recipe, data: ClipSet) -> Metric:
     """Return the metric that the best epoch is chosen by: the recipe's, else the one that suits the clips."""
-    return recipe.best_by or ("map" if data.multi_label else "macro_f1")
+    return recipe.monitor or ("map" if data.multi_label else "macro_f1")
 
 
 def figures(model: Model, crops: Crops, metric: Metric) -> dict[str, float]:

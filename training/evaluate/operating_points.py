@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from bundle.exit_rule import ExitCriterion
+from bundle.exit_rule import CalibrationProtocol, ExitCriterion
 from training.errors import CalibrationError
 
 Thresholds = Sequence[float | None]
@@ -41,7 +41,10 @@ class Point:
 
 @dataclass(frozen=True)
 class Calibration:
-    """The result of a calibration: the file that ``adafocus export --calibration`` reads."""
+    """The result of a calibration: the file that ``adafocus export --calibration`` reads.
+
+    ``protocol`` is ``holdout`` if the clips were unseen in training, ``paper`` if they were the training clips.
+    """
 
     temperature: float
     criterion: ExitCriterion
@@ -49,6 +52,7 @@ class Calibration:
     default: str
     clips: int
     notes: str
+    protocol: CalibrationProtocol = "holdout"
 
     def save(self, path: Path) -> None:
         """Write it as JSON."""
@@ -81,6 +85,7 @@ def load_calibration(path: Path) -> Calibration:
             default=str(data["default"]),
             clips=int(data["clips"]),
             notes=str(data["notes"]),
+            protocol=data.get("protocol", "holdout"),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CalibrationError(f"{path} is not a calibration file: {error}") from error

@@ -33,7 +33,7 @@ from training.evaluate.metrics import (
     top_k_accuracy,
 )
 from training.evaluate.operating_points import Calibration
-from training.optimise.objective import Model, answer
+from training.optimise.objective import Model
 
 BATCH = 16
 """Clips that are evaluated at a time."""
@@ -93,7 +93,7 @@ def step_logits(model: Model, pixels: Sequence[Pixels]) -> Logits:
     was_training = model.training
     model.eval()
     device = next(model.parameters()).device
-    logits = answer(model, serving_batch(pixels).to(device)).float().cpu().numpy()
+    logits = model.answer(serving_batch(pixels).to(device)).float().cpu().numpy()
     model.train(was_training)
     return logits.astype(np.float32, copy=False)
 

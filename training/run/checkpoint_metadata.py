@@ -1,6 +1,8 @@
-"""What a checkpoint remembers of its training: all that evaluation, calibration and export need beside the weights."""
+"""Metadata of a checkpoint: what evaluation, calibration and export need besides the weights."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from training.data.splits import Splits
 from training.evaluate.monitor import HOLDOUT, VALIDATION
@@ -8,7 +10,9 @@ from training.recipe import Recipe
 from training.run.folder import Progress
 
 
-def metadata(recipe: Recipe, splits: Splits, progress: Progress, frame_size: int) -> dict[str, object]:
+def metadata(
+    recipe: Recipe, splits: Splits, progress: Progress, frame_size: int, started_from: Sequence[str] = ()
+) -> dict[str, object]:
     """Plain values to keep in a checkpoint.
 
     Args:
@@ -16,6 +20,7 @@ def metadata(recipe: Recipe, splits: Splits, progress: Progress, frame_size: int
         splits: its clips.
         progress: with the row of the epoch at the end of its history.
         frame_size: side of the model's frames, pixels.
+        started_from: where its weights came from before the first step, in words.
     """
     row = progress.history[-1]
     data = splits.train.data
@@ -32,7 +37,7 @@ def metadata(recipe: Recipe, splits: Splits, progress: Progress, frame_size: int
             "recipe": recipe.name,
             "seed": recipe.seed,
             "metrics": {key: value for key, value in row.items() if key.startswith((HOLDOUT, VALIDATION))},
-            "notes": f"{len(data.clips)} clips trained on, {len(held)} held out",
+            "notes": "; ".join([f"{len(data.clips)} clips trained on, {len(held)} held out", *started_from]),
         },
         "recipe": recipe.to_dict(),
         "precision": progress.precision,

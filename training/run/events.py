@@ -48,6 +48,6 @@ class EventLog:
 
 
 def heading(column: str) -> str:
-    """Where a column of the log is shown."""
+    """The group under which TensorBoard shows a column of the log."""
     words = column.split("_")
     return GROUPS.get(words[0]) or GROUPS.get(words[-1]) or "training"

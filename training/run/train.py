@@ -1,4 +1,4 @@
-"""One-stage training end to end: from labelled videos to checkpoints (PAPER sections 2 and 4).
+"""One-stage training end to end: from labelled videos to checkpoints (arXiv 2112.14238).
 
 Deterministic on the CPU: a run that was killed and resumed ends with the weights of one that was not.
 """
@@ -27,7 +27,7 @@ from training.data.storage import Sets, plan_storage
 from training.errors import DataError, DivergedError, RecipeError
 from training.evaluate.monitor import figures, metric_of
 from training.evaluate.report import labels_of
-from training.optimise.initial_weights import InitialWeights, Start
+from training.optimise.initial_weights import Start, initial_weights
 from training.optimise.losses import CrossEntropy, balanced_class_weights
 from training.optimise.objective import ONE_STAGE, Method, use_half_precision
 from training.optimise.optimiser import WeightAverage, learning_rate_factor, make_optimiser, set_learning_rates
@@ -44,7 +44,7 @@ from training.run.stage_timer import Clock
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a finished training leaves: the checkpoint to use, its log, and the clips that could not be used."""
+    """Result of a finished training: the checkpoint to use, its log, and the clips that could not be used."""
 
     checkpoint: Path
     history: tuple[Row, ...]
@@ -69,28 +69,28 @@ def train(
         recipe: everything else that decides the weights.
         out: run folder; an unfinished run of the same recipe and clips in it is continued.
         cache: folder for decoded crops; None keeps them in memory.
-        say: told one line at a time what happens.
-        initial: files with weights to start the networks from.
+        say: called with one line at a time about the progress.
+        initial: where the weights come from before the first step; None as the recipe says.
         device: ``cpu`` or ``cuda``; None takes a GPU if there is one.
-        method: what is trained and by which loss; a study may put something else in the paper's place.
+        method: the model and the loss; a study may replace the paper's.
         validation: clips to evaluate after each epoch, to keep the best (see `training.evaluate.monitor`); None takes
             the holdout.
 
     Raises:
         DataError: nothing to learn from, initial weights that do not fit, or no such device.
         ResumeError: ``out`` holds another training.
-        DivergedError: the loss is no number any more; every epoch finished before is kept.
+        DivergedError: the loss is not finite; every epoch that finished before is kept.
         Interrupted: SIGTERM or SIGINT; every finished epoch is kept.
     """
     if recipe.threads:
         torch.set_num_threads(recipe.threads)
     trained, holdout = hold_out(data, recipe.parts, recipe.fold) if recipe.parts else (data, data.only(()))
     clips = _as_lines(data)
-    if recipe.best_by:
-        clips.append(f"best by {recipe.best_by}")
+    if recipe.monitor:
+        clips.append(f"best by {recipe.monitor}")
     if validation is not None:
         clips += ["validation", *_as_lines(validation)]
-    initial = initial or InitialWeights()
+    initial = initial or initial_weights(recipe)
     folder = RunFolder(out, fingerprint(recipe.to_dict(), clips, initial.digests()))
     with joined(device) as place, stopping_politely() as stop:
         trainer = _Trainer(Sets(trained, holdout, validation), recipe, folder, say, place, method)
@@ -141,6 +141,9 @@ class _Trainer:
         self._average = WeightAverage(self._model, recipe.average)
         self._optimiser = make_optimiser(self._model, recipe, self._recipe.multipliers)
         self.progress = self._folder.resume(self._model, self._average, self._optimiser)
+        self._started_from = initial.describe(self._recipe)
+        for line in () if self.progress.epoch else (*self._started_from, *initial.warnings(self._recipe)):
+            self._say(line)
         precision = self._settle_precision()
         self._scaler = torch.amp.GradScaler(place.device.type, enabled=precision == "fp16")
         if self.progress.scaler:
@@ -150,7 +153,7 @@ class _Trainer:
         self._augment = Augment(self._recipe.data, size, place.device)
 
     def _settle_precision(self) -> Precision:
-        """The recipe's, or what the run began in, or for a new run what suits this machine."""
+        """The recipe's precision, or the run's own, or for a new run the fastest on this machine."""
         asked, begun = self._recipe.optimiser.precision, self.progress.precision
         if asked == "auto":
             fastest = fastest_precision(self._place.device)
@@ -163,7 +166,7 @@ class _Trainer:
         return asked
 
     def decode(self, cache: Path | None, stop: Stop) -> None:
-        """Decode every clip that is needed, before the first epoch rather than in it."""
+        """Decode every clip before the first epoch."""
         storage = plan_storage(self._sets, self._recipe, cache, self._say)
         if cache and not self._place.first:
             self._place.wait()  # until the first has filled the cache
@@ -171,7 +174,7 @@ class _Trainer:
         if cache and self._place.first:
             self._place.wait()
         if len(self.splits.train.data.clips) < 2 * self._place.world:
-            raise DataError("at least two clips that can be decoded are needed to learn from, for each process")
+            raise DataError("training needs at least two clips that can be decoded for each process")
 
         plan, learn = training_plan(self._recipe), self.splits.train
         kept = storage.training
@@ -179,7 +182,7 @@ class _Trainer:
         self._load = Loader(learn, moments, self._augment, self._place.device)
 
     def run(self, stop: Stop) -> None:
-        """The epochs that are left."""
+        """Train the remaining epochs."""
         recipe = self._recipe.optimiser
         if self.progress.epoch:
             self._say(f"continuing after epoch {self.progress.epoch} of {recipe.epochs}")
@@ -200,7 +203,7 @@ class _Trainer:
                 bar.above(self._say, "  ".join(f"{key} {value:.4g}" for key, value in row.items()))
 
     def _epoch(self, epoch: int, objective: nn.Module, stop: Stop, stepped: Callable[[], None]) -> Row:
-        """One pass. All its random numbers come from the seed and its number, so that it can be repeated alone."""
+        """Train one epoch. Its random numbers depend only on the seed and its number, so that it can be repeated."""
         recipe, clock = self._recipe.optimiser, Clock()
         random = np.random.default_rng([self._recipe.seed, epoch])
         seed = int(random.integers(2**62))
@@ -269,7 +272,8 @@ class _Trainer:
         if not self._place.first:
             return
         self.progress.scaler = self._scaler.state_dict()
-        kept = metadata(self._recipe, self.splits, self.progress, self._model.config.frame_size)
+        size = self._model.config.frame_size
+        kept = metadata(self._recipe, self.splits, self.progress, size, self._started_from)
         save_checkpoint(self._folder.last, self._average.module, **kept)
         score = row.get(f"{self.splits.column_prefix}{metric_of(self._recipe, self._sets.train)}")
         if score is not None and score >= self.progress.best:

@@ -98,14 +98,14 @@ def test_manifests_name_groups_and_training_keeps_them_apart(
     (tmp_path / "data" / "other.csv").write_text("\n".join(["file,label,group", *lines]))
     assert list_clips(tmp_path / "data" / "other.csv").clips == data.clips
     group = {clip.identity: clip.group for clip in data.clips}
-    runs = [train(data, tiny_recipe(held_aside=0.34, fold=f), tmp_path / str(f)).checkpoint for f in range(3)]
+    runs = [train(data, tiny_recipe(holdout=0.34, fold=f), tmp_path / str(f)).checkpoint for f in range(3)]
     models = [load_trained(run) for run in runs]
     for model in models:
         assert {group[one] for one in model.learned_from} == model.learned_groups
         assert not {group[one] for one in model.held_aside} & model.learned_groups
     assert len(judge_held_aside(models, data).labels) == 10
     with pytest.raises(ResumeError, match="other clips"):
-        train(data.only(replace(clip, group="") for clip in data.clips), tiny_recipe(held_aside=0.34), tmp_path / "0")
+        train(data.only(replace(clip, group="") for clip in data.clips), tiny_recipe(holdout=0.34), tmp_path / "0")
 
 
 def test_calibration_refuses_clips_of_a_group_that_was_learned_from(
@@ -117,7 +117,7 @@ def test_calibration_refuses_clips_of_a_group_that_was_learned_from(
     told: list[str] = []
     validation = list_clips(folder, "val")
     done = train(
-        list_clips(folder, "train"), tiny_recipe(held_aside=0), tmp_path / "run", say=told.append, validation=validation
+        list_clips(folder, "train"), tiny_recipe(holdout=0), tmp_path / "run", say=told.append, validation=validation
     )
     assert any("2 of 4 validation clips share a group with training clips" in line for line in told)
     trained = load_trained(done.checkpoint)
@@ -133,7 +133,7 @@ def test_groups_named_after_training_are_noticed_by_calibration(
     clip_folder: Path, tmp_path: Path, tiny_recipe: Make
 ) -> None:
     clips = list_clips(clip_folder)
-    trained = load_trained(train(clips, tiny_recipe(held_aside=0.5), tmp_path / "run").checkpoint)
+    trained = load_trained(train(clips, tiny_recipe(holdout=0.5), tmp_path / "run").checkpoint)
     grouped = list_clips(manifest(tmp_path / "data", clips, ["all"] * 10))
     with pytest.raises(CalibrationError, match="share a group with training clips"):
         judge_held_aside([trained], grouped)

@@ -16,7 +16,8 @@ from training.data.crops import decode_all
 from training.data.manifests import list_clips
 from training.data.storage import Sets, plan_storage
 from training.errors import DataError
-from training.recipe import Recipe, load_recipe
+from training.recipe import Recipe
+from training.recipe_files import load_recipe
 from training.run.train import train
 
 Make = Callable[..., Recipe]

@@ -22,7 +22,8 @@ from training.evaluate.calibrate import calibrate
 from training.evaluate.inference import judge, judge_held_aside, load_trained
 from training.evaluate.monitor import validation_clips
 from training.evaluate.report import evaluate
-from training.recipe import Recipe, load_recipe
+from training.recipe import Recipe
+from training.recipe_files import load_recipe
 from training.run.signals import Interrupted
 from training.run.train import train
 
@@ -100,7 +101,7 @@ def test_what_training_leaves_can_be_judged_and_calibrated(
     clip_folder: Path, tmp_path: Path, tiny_recipe: Make
 ) -> None:
     data = list_clips(clip_folder)
-    paths = [train(data, tiny_recipe(held_aside=0.5, fold=f), tmp_path / str(f)).checkpoint for f in (0, 1)]
+    paths = [train(data, tiny_recipe(holdout=0.5, fold=f), tmp_path / str(f)).checkpoint for f in (0, 1)]
     models = [load_trained(path) for path in paths]
     assert models[0].learned_from == models[1].held_aside
     judged = judge_held_aside(models, data)
@@ -118,7 +119,7 @@ def test_what_training_leaves_can_be_judged_and_calibrated(
     assert metadata["provenance"]["seed"] == 0
     with pytest.raises(CalibrationError, match="two checkpoints"):
         judge_held_aside([models[0], models[0]], data)
-    other = load_trained(train(data, tiny_recipe(held_aside=0.0), tmp_path / "all").checkpoint)
+    other = load_trained(train(data, tiny_recipe(holdout=0.0), tmp_path / "all").checkpoint)
     with pytest.raises(CalibrationError, match="has no holdout among these clips"):
         judge_held_aside([other], data)
 
@@ -147,7 +148,7 @@ def test_clips_with_several_labels_learn_and_are_judged_by_average_precision(
     ]
     (tmp_path / "manifest.csv").write_text("\n".join(["file,labels", *rows]), encoding="utf-8")
     data = list_clips(tmp_path)
-    outcome = train(data, tiny_recipe(held_aside=0.5), tmp_path / "run")
+    outcome = train(data, tiny_recipe(holdout=0.5), tmp_path / "run")
     assert 0 < outcome.history[-1]["holdout_map"] <= 1
     trained = load_trained(outcome.checkpoint)
     judged = judge_held_aside([trained], data)
@@ -201,7 +202,7 @@ def test_the_last_clip_of_a_class_is_learned_from(clip_folder: Path, tmp_path: P
         place.mkdir()
         write_clip(place / "good.mp4", red=40 * number, seed=50 + number)
         (place / "broken.mp4").write_bytes(bytes([number]) * 100)
-    train(list_clips(folder), tiny_recipe(held_aside=0.5), tmp_path / "run", say=told.append)
+    train(list_clips(folder), tiny_recipe(holdout=0.5), tmp_path / "run", say=told.append)
     assert not any("no training clip" in line for line in told)
     taken = [line for line in told if "which was held out: its class has no other training clip" in line]
     assert taken
