@@ -48,17 +48,19 @@ def test_the_published_numbers(tiny_recipe: Make) -> None:
     assert training_plan(recipe).candidates == 0
 
 
-def test_what_is_needed_is_said_first(clip_folder: Path, tmp_path: Path, tiny_recipe: Make) -> None:
-    told: list[str] = []
-    train(list_clips(clip_folder), tiny_recipe(), tmp_path / "a", say=told.append)
-    assert told[0].startswith("8 training clips and 2 to evaluate need about ")
-    assert "of memory" in told[0]
-    told.clear()
-    train(list_clips(clip_folder), tiny_recipe(), tmp_path / "b", tmp_path / "cache", told.append)
-    assert f" in {tmp_path / 'cache'} (" in told[0]
-    told.clear()
-    train(list_clips(clip_folder), tiny_recipe(seed=1), tmp_path / "c", tmp_path / "cache", told.append)
-    assert f"need nothing more in {tmp_path / 'cache'}" in told[0]
+def test_what_is_needed_is_said_before_anything_is_decoded(
+    clip_folder: Path, tmp_path: Path, tiny_recipe: Make
+) -> None:
+    def said(name: str, cache: Path | None, **changes: object) -> str:
+        told: list[str] = []
+        train(list_clips(clip_folder), tiny_recipe(**changes), tmp_path / name, cache, told.append)
+        need = next(line for line in told if " need " in line)
+        assert told.index(need) < next(place for place, line in enumerate(told) if line.startswith("decoded "))
+        return need
+
+    assert said("a", None).startswith("8 training clips and 2 to evaluate need about ")
+    assert f" in {tmp_path / 'cache'} (" in said("b", tmp_path / "cache")
+    assert f"need nothing more in {tmp_path / 'cache'}" in said("c", tmp_path / "cache", seed=1)
 
 
 def test_what_cannot_fit_in_memory_is_refused_with_what_helps(clip_folder: Path, tiny_recipe: Make) -> None:
