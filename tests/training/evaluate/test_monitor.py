@@ -93,7 +93,7 @@ def test_published_recipes_watch_val_by_the_metric_of_their_data_set() -> None:
 
 def test_a_published_recipe_asks_for_the_list_to_watch_or_to_be_told_not_to(clip_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "actnet_train_split.txt").write_text("")
-    with pytest.raises(DataError, match=r"actnet_val_split\.txt.*--watch-split '' does without"):
+    with pytest.raises(DataError, match=r"actnet_val_split\.txt.*--validation-split '' does without"):
         watched_clips(tmp_path, load_recipe("actnet_mbv2_p128"))
     assert watched_clips(tmp_path, load_recipe("tank_state")) is None
 
@@ -107,4 +107,4 @@ def test_as_typed(parted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert (tmp_path / "val" / "best.pt").exists()
     assert "watched_macro_f1" in capsys.readouterr().err
     assert main([*asked, str(tmp_path / "other"), "--watch-split", "test"]) == 1
-    assert "no such split (the recipe watches split 'test'" in capsys.readouterr().err
+    assert "no such split (the recipe validates on split 'test'" in capsys.readouterr().err
