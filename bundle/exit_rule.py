@@ -15,6 +15,8 @@ CalibrationProtocol = Literal["holdout", "paper"]
 """Clips that exit thresholds are solved on: unseen in training, or the training clips, as AdaFocusV2 published it."""
 
 ExitCriterion = Literal["max_softmax", "max_logit", "neg_entropy"]
+ExitReason = Literal["confident", "all_steps", "max_gflops", "deadline", "end_of_video"]
+"""Why a video's answer is final: it was sure enough, had run every step, or ran out of budget, time or frames."""
 
 Float32 = npt.NDArray[np.float32]
 Bool = npt.NDArray[np.bool_]
