@@ -107,4 +107,4 @@ def test_as_typed(parted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert (tmp_path / "val" / "best.pt").exists()
     assert "validation_macro_f1" in capsys.readouterr().err
     assert main([*asked, str(tmp_path / "other"), "--watch-split", "test"]) == 1
-    assert "no such split (the recipe watches split 'test'" in capsys.readouterr().err
+    assert "no such split (the recipe validates on split 'test'" in capsys.readouterr().err
