@@ -12,7 +12,10 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from bundle.exit_rule import CalibrationProtocol
 from bundle.exit_rule import ExitCriterion as ExitCriterion
+from bundle.kinds import KINDS
+from bundle.kinds import ModelKind as ModelKind
 
 SCHEMA_VERSION = 1
 """Raised when an older reader could misread a newer manifest; docs/bundle-format.md lists what changed."""
@@ -28,7 +31,6 @@ Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
 GraphFormat = Literal["onnx", "torchscript"]
-ModelKind = Literal["frame", "clip"]
 
 
 class _Frozen(BaseModel):
@@ -199,6 +201,11 @@ class Manifest(_Frozen):
     operating_points: tuple[OperatingPoint, ...] = Field(min_length=1)
     default_point: Name = FULL
     graphs: tuple[Graph, ...] = Field(min_length=2)
+    calibration_protocol: CalibrationProtocol | None = Field(
+        default=None,
+        description="clips that the exit thresholds were solved on: holdout, unseen in training; paper, the training "
+        "clips, as published; null: not stated",
+    )
     reduced: tuple[Reduced, ...] = Field(default=(), description="one for each precision of the graphs besides fp32")
     provenance: Provenance
 
@@ -216,10 +223,7 @@ class Manifest(_Frozen):
             raise ValueError("labels must be distinct")
         if self.patch_size > self.geometry.crop:
             raise ValueError(f"patch_size {self.patch_size} must not exceed crop {self.geometry.crop}")
-        if self.kind == "frame" and self.steps != self.sampling.frames:
-            raise ValueError(f"a frame model has one step per sampled frame: {self.steps} != {self.sampling.frames}")
-        if self.kind == "clip" and (self.steps != 1 or self.sampling.focus_frames is None):
-            raise ValueError("a clip model must have one step and give focus_frames")
+        KINDS[self.kind].check(self.steps, self.sampling)
         names = [point.name for point in self.operating_points]
         if len(set(names)) != len(names):
             raise ValueError("operating points must have distinct names")

@@ -1,4 +1,4 @@
-"""The formats and precisions of a bundle's graphs. Needs no torch, so `adafocus export --help` works without it."""
+"""The formats and precisions of a bundle's graphs, importable without torch so that `export --help` works."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The classifier: one feature per frame, pooled over the frames seen so far, and one head per step.
-
-Source: arXiv 2112.14238, section 3.
-"""
+"""The classifier: one feature per frame, pooled over the frames seen so far, one head per step."""
 
 from __future__ import annotations
 

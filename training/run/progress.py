@@ -1,4 +1,4 @@
-"""The progress bar of a training on a terminal: completed steps, remaining time and the last figures."""
+"""The progress bar of a training: steps done and left, remaining time, the last epoch's figures."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SHOWN = ("loss", "_accuracy", "_macro_f1", "_map")
 
 
 class StepBar:
-    """A bar over all optimiser steps of a training, including those of earlier starts. Shown only on a terminal.
+    """A bar over all optimiser steps of a training, including those of earlier starts.
 
     The remaining time is computed from the mean over this start, so it includes the evaluation between epochs.
 
