@@ -1,8 +1,8 @@
 """Five-fold cross-validation over all clips of a data set. The model that was not trained on a clip evaluates it.
 
-A validation split of a few clips per class says little about a model; this says more, and for each camera. Classes are
-spread evenly over the folds. Byte-identical clips stay together, and so do clips of one `group` of the manifest or,
-with `--group-by location camera_id`, clips that agree in these fields.
+A validation split with a few clips per class is not very informative about a model. This is more informative, and
+reports each camera. Classes are spread evenly over the folds. Byte-identical clips stay together, and so do clips of
+one `group` of the manifest or, with `--group-by location camera_id`, clips that agree in these fields.
 
     python -m benchmarks.evidence.cross_validation ../shared/datasets/tank_state --config tank_state --out runs/cv
 

@@ -1,4 +1,4 @@
-"""The room that clips need is said before anything is decoded, and what cannot fit is refused."""
+"""The space that clips need is reported before anything is decoded, and what cannot fit is refused."""
 
 from __future__ import annotations
 
