@@ -123,7 +123,8 @@ def judge(
     plan = serving_plan(trained.recipe)
     if cache is not None:
         needed = bytes_to_keep(data.clips, plan, cache)
-        require_disk(needed, cache, f"{len(data.clips)} clips", "give --cache a larger folder, or leave it out")
+        what = f"{len(data.clips)} clips"
+        require_disk(needed, cache, what, "give --cache a folder with more space, or leave it out")
     good: list[Clip] = []
     broken: list[Broken] = []
     rows: list[Logits] = []
