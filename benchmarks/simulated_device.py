@@ -20,6 +20,7 @@ import math
 import statistics
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -28,9 +29,11 @@ from benchmarks.machine import write_results
 from benchmarks.simulated_runner import DEVICES, SimulatedRunner
 from bundle.manifest import FrameGeometry, Manifest, Sampling
 from bundle.store import load_bundle
-from service.engine.core import Engine, running
+from service.engine.engine import Engine, running
+from service.engine.frames import FrameSegment, SharedFrame
 from service.engine.request import EngineRequest
 from service.engine.runners.base import Component
+from service.engine.transport import InProcess
 from video.decoder import Frame
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -73,19 +76,39 @@ class Progress:
             self.full_rows = self.rows_run
 
 
+class Arena:
+    """Frames of noise in shared memory, as decoders would have written them.
+
+    Args:
+        places: frames that lie there at once.
+    """
+
+    def __init__(self, places: int) -> None:
+        self.segment = FrameSegment.create(places, CROP)
+        noise = np.random.default_rng(0)
+        for place in range(places):
+            self.segment.pixels[place] = noise.integers(0, 256, (CROP, CROP, 3), dtype=np.uint8)
+        self.free = list(range(places))
+
+
 @dataclass
 class Frames:
-    """A video whose frames lie in memory already."""
+    """A video whose frames lie in the arena as soon as they are wanted."""
 
-    pixels: list[np.ndarray]
-    first: int
+    arena: Arena
     taken: int = 0
 
     async def next(self) -> Frame | None:
         """The next frame, at once."""
-        position = self.taken
+        return self.next_ready()
+
+    def next_ready(self) -> Frame | None:
+        """See `next`."""
+        position, arena = self.taken, self.arena
         self.taken += 1
-        return Frame(position, position, None, self.pixels[(self.first + position) % len(self.pixels)])
+        place = arena.free.pop()
+        pixels = arena.segment.pixels[place]
+        return SharedFrame(position, position, None, pixels, arena.segment, place, partial(arena.free.append, place))
 
 
 def simulated_manifest() -> Manifest:
@@ -101,24 +124,19 @@ def simulated_manifest() -> Manifest:
     )
 
 
-def frames_in_memory(count: int) -> list[np.ndarray]:
-    """Frames of noise, more of them than the processor's caches hold if the count is large enough."""
-    noise = np.random.default_rng(0)
-    return [noise.integers(0, 256, (CROP, CROP, 3), dtype=np.uint8) for _ in range(count)]
-
-
 async def run_engine(device: str, batch: int, rows: int, videos: int) -> dict[str, float]:
     """One run of all videos through an engine, so many of them at once."""
     manifest, progress = simulated_manifest(), Progress(videos)
     runner = SimulatedRunner(DEVICES[device], batch, CLASSES)
-    engine = Engine(manifest, runner, slots=rows, max_batch=batch, max_queue=videos, observer=progress)
-    pixels = frames_in_memory(2 * rows)
+    transport = InProcess(manifest, runner, slots=rows + 2 * batch, max_batch=batch)
+    engine = Engine(manifest, transport, slots=rows, max_queue=videos, observer=progress)
+    arena = Arena(4 * rows)
     request = EngineRequest(thresholds=(math.inf,) * (STEPS - 1) + (-math.inf,))
 
     async def video(number: int) -> None:
         async with engine.admission.slot(None):
             progress.video_started()
-            outcome = await engine.classify(request, Frames(pixels, 2 * number))
+            outcome = await engine.classify(request, Frames(arena))
         if len(outcome.steps) != STEPS:
             raise RuntimeError(f"a video ran {len(outcome.steps)} steps of {STEPS}")
 

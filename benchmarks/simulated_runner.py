@@ -9,7 +9,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from bundle.manifest import Precision
-from service.engine.runners.base import Float32, FocusOutput, GlanceOutput, Int64, StateWidths, UInt8
+from service.engine.runners.base import (
+    BatchInputs,
+    BatchOutputs,
+    Float32,
+    FocusOutput,
+    GlanceOutput,
+    Int64,
+    StateWidths,
+    UInt8,
+)
 from service.engine.runners.graphs import batch_sizes_up_to
 
 MEASURED_SIZES = (1, 8, 32, 128, 256)
@@ -47,6 +56,16 @@ WIDTHS = StateWidths(policy=1024, pooled=2048)
 FEATURES = 1280
 
 
+@dataclass(frozen=True, slots=True)
+class _Ticket:
+    """A batch at the device, and when it will be done."""
+
+    rows: int
+    done_at: float
+    glance: float
+    focus: float
+
+
 class SimulatedRunner:
     """Sleeps for as long as the device would compute.
 
@@ -65,6 +84,9 @@ class SimulatedRunner:
         self._times = times
         self._sizes = batch_sizes_up_to(max_batch)
         self._classes = classes
+        self._free_at = 0.0
+        widths = (2, classes, self.widths.policy, self.widths.pooled)
+        self._outputs = [_zeros(self._sizes[-1], width) for width in widths]
 
     def padded(self, rows: int) -> int:
         """The smallest planned batch size that holds the rows."""
@@ -83,6 +105,19 @@ class SimulatedRunner:
         rows = len(frames)
         time.sleep(self._times.of(self.padded(rows))[1])
         return FocusOutput(_zeros(rows, self._classes), _zeros(rows, self.widths.pooled))
+
+    def submit(self, inputs: BatchInputs) -> _Ticket:
+        """Queue a batch behind the one that runs."""
+        glance, focus = self._times.of(len(inputs.step))
+        self._free_at = max(self._free_at, time.monotonic()) + glance + focus
+        return _Ticket(len(inputs.step), self._free_at, glance, focus)
+
+    def wait(self, ticket: object) -> BatchOutputs:
+        """Zeros, when the device would have them."""
+        if not isinstance(ticket, _Ticket):
+            raise TypeError(f"a ticket comes from submit, got {type(ticket).__name__}")
+        time.sleep(max(0.0, ticket.done_at - time.monotonic()))
+        return BatchOutputs(*(array[: ticket.rows] for array in self._outputs), ticket.glance, ticket.focus)
 
     def warm_up(self) -> None:
         """Nothing to warm."""

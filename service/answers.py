@@ -10,7 +10,7 @@ import numpy as np
 from bundle.exit_rule import probabilities
 from bundle.manifest import Manifest
 from service.engine.request import Outcome, Step
-from service.engine.runners.base import Runner
+from service.engine.transport import RunnerInfo
 from service.metrics import Answered
 from service.schemas import (
     Classification,
@@ -70,7 +70,7 @@ def counted(manifest: Manifest, ask: Parameters, outcome: Outcome, seconds: Seco
 
 def answered(
     manifest: Manifest,
-    runner: Runner,
+    runner: RunnerInfo,
     ask: Parameters,
     request_id: str,
     outcome: Outcome,

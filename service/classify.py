@@ -16,9 +16,9 @@ from bundle.manifest import Manifest
 from service.answers import Decoded, Seconds, answered, counted
 from service.decode.pool import DecodeJob, DecodePool
 from service.decode.upload import Spool, open_spool, receive
-from service.engine.core import Engine
-from service.engine.intake import LOOK_AHEAD_CHANCE
+from service.engine.engine import Engine
 from service.engine.request import EngineRequest
+from service.engine.step_plan import PREFETCH_PROBABILITY
 from service.errors import DeadlinePassed, Internal
 from service.metrics import Metrics
 from service.schemas import Classification, Parameters
@@ -92,11 +92,13 @@ async def classify(
             thresholds=thresholds,
             max_flops=None if ask.max_gflops is None else round(ask.max_gflops * GIGA),
             deadline=due,
-            continues=manifest.continuation_row(ask.exit),
+            continue_probability=manifest.continuation_row(ask.exit),
             look_ahead=ask.deadline_ms is None and observer is None,
-            on_step=line.noting(telling),
+            on_step=telling,
         )
         outcome = await engine.classify(request, frames)
+    for step in outcome.steps:
+        line.step(step)
     seconds = Seconds(
         total=clock() - started,
         upload=upload.seconds,
@@ -116,7 +118,7 @@ def slots_for(manifest: Manifest, ask: Parameters) -> int | None:
     A video that will probably need all of its frames has them sooner so. For any other, the engine asks early where it
     is likely enough that it goes on: what is decoded for a video that has left is lost.
     """
-    goes_through = math.prod(manifest.continuation_row(ask.exit)[:-1]) >= LOOK_AHEAD_CHANCE
+    goes_through = math.prod(manifest.continuation_row(ask.exit)[:-1]) >= PREFETCH_PROBABILITY
     return None if goes_through and ask.max_gflops is None else 1
 
 

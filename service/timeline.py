@@ -8,8 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from service.catalogue import Stage
-from service.engine.request import Step, StepCallback
-from video.decoder import Frame
+from service.engine.request import Step
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,20 +48,10 @@ class Timeline:
         """Note a span that was measured elsewhere."""
         self.spans.append(Span(stage, start, end))
 
-    def noting(self, then: StepCallback | None) -> StepCallback:
-        """What the engine calls after each step: it is noted, and then told to whoever else wants to know."""
-
-        def stepped(step: Step, frame: Frame) -> None:
-            self.step(step)
-            if then is not None:
-                then(step, frame)
-
-        return stepped
-
     def step(self, step: Step) -> None:
-        """Note a step that has just finished: its focus, its glance, its wait for the device, its wait for a frame."""
+        """Note a step that has finished: its focus, its glance, its wait for the device, its wait for a frame."""
         self._steps += 1
-        end = self.clock()
+        end = step.finished_at
         parts: tuple[tuple[Stage, float], ...] = (
             ("focus", step.focus_seconds),
             ("glance", step.glance_seconds),

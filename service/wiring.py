@@ -10,10 +10,11 @@ from bundle.store import Bundle
 from service.classify import Rooms
 from service.cores import usable_cores
 from service.decode.pool import DecodePool, PoolSettings
-from service.engine.core import Engine, running
+from service.engine.engine import Engine, running
 from service.engine.runners.base import Runner
 from service.engine.runners.choose import RunnerOptions, graph_threads, open_runner
 from service.engine.runners.graphs import batch_sizes_up_to
+from service.engine.transport import InProcess
 from service.metrics import Metrics
 from service.settings import Settings
 
@@ -44,11 +45,12 @@ async def open_rooms(bundle: Bundle, settings: Settings, metrics: Metrics, make:
         slots = settings.decode_workers
         metrics.slots(slots)
         metrics.queue_limit(settings.max_queue)
+        # A video that has left keeps its place in the core until its batch is done.
+        transport = InProcess(manifest, runner, slots=slots + 2 * settings.max_batch, max_batch=settings.max_batch)
         engine = Engine(
             manifest,
-            runner,
+            transport,
             slots=slots,
-            max_batch=settings.max_batch,
             max_queue=settings.max_queue,
             observer=metrics,
         )

@@ -1,0 +1,117 @@
+"""The state of all videos in flight, as arrays with one row a slot: what a batch changes is changed at once."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+from bundle.manifest import Manifest
+from service.engine.huge_pages import zeros
+from service.engine.messages import StepTable, Submit
+from service.engine.runners.base import Float32, Int64, StateWidths
+from service.engine.scheduler import due_times
+
+QUEUE, GLANCE, FOCUS, FINISHED = range(4)
+"""Columns of `VideoStates.seconds`."""
+
+
+class Status(IntEnum):
+    """Where a slot stands: FREE → WAITING for a frame → READY → RUNNING → WAITING or READY …, and FREE again.
+
+    LEAVING: the video has ended while its batch runs; the slot is free when that is done.
+    """
+
+    FREE = 0
+    WAITING = 1
+    READY = 2
+    RUNNING = 3
+    LEAVING = 4
+
+
+class VideoStates:
+    """Arrays whose first dimension is the slot. Recurrent states are zeros when a video starts.
+
+    Letters: N slots, K steps, P frames of a video, C classes, S and F widths of the two states.
+
+    Args:
+        slots: N.
+        manifest: of the model.
+        widths: of the states.
+    """
+
+    def __init__(self, slots: int, manifest: Manifest, widths: StateWidths) -> None:
+        steps, classes = manifest.steps, len(manifest.labels)
+        planned = manifest.sampling.frames + (manifest.sampling.focus_frames or 0)
+        self.status = np.full(slots, Status.FREE, dtype=np.int8)
+        self.step = np.zeros(slots, dtype=np.int64)
+        """Steps finished, which is the index of the next one."""
+        self.started = np.zeros(slots, dtype=np.int64)
+        """Steps started, finished or not."""
+        self.delivered = np.zeros(slots, dtype=np.int64)
+        """Frames that have arrived."""
+        self.drained = np.zeros(slots, dtype=np.bool_)
+        """No further frame will come."""
+        self.watched = np.zeros(slots, dtype=np.bool_)
+        self.frame_segment = np.zeros((slots, planned), dtype=np.int64)
+        self.frame_place = np.zeros((slots, planned), dtype=np.int64)
+        self.frame_position = np.zeros((slots, planned), dtype=np.int64)
+        self.thresholds = np.zeros((slots, steps), dtype=np.float32)
+        self.certain = np.ones((slots, steps), dtype=np.int64)
+        self.affordable = np.zeros(slots, dtype=np.int64)
+        self.arrived = np.zeros(slots, dtype=np.float64)
+        self.deadline = np.full(slots, np.inf, dtype=np.float64)
+        self.due = np.zeros(slots, dtype=np.float64)
+        self.ready_since = np.zeros(slots, dtype=np.float64)
+        self.queue_seconds = np.zeros(slots, dtype=np.float64)
+        self.step_queue_seconds = np.zeros(slots, dtype=np.float64)
+        self.policy: Float32 = zeros((slots, widths.policy), np.float32)
+        self.pooled: Float32 = zeros((slots, widths.pooled), np.float32)
+        self.patch_centres = np.zeros((slots, steps, 2), dtype=np.float32)
+        self.logits = np.zeros((slots, steps, classes), dtype=np.float32)
+        self.confidences = np.zeros((slots, steps), dtype=np.float32)
+        self.seconds = np.zeros((slots, steps, 4), dtype=np.float64)
+
+    def start(self, request: Submit) -> None:
+        """Put a video into its slot, which is free: nothing of the one before stays."""
+        slot, steps = request.slot, self.thresholds.shape[1]
+        self.status[slot] = Status.WAITING
+        self.step[slot] = self.started[slot] = self.delivered[slot] = 0
+        self.drained[slot] = False
+        self.watched[slot] = request.watched
+        self.thresholds[slot] = _floats(request.thresholds)
+        self.certain[slot] = _integers(request.certain or (1,) * steps)
+        self.affordable[slot] = request.affordable
+        self.arrived[slot] = request.arrived
+        self.deadline[slot] = request.deadline
+        self.due[slot] = due_times(self.arrived[slot], self.deadline[slot])
+        self.queue_seconds[slot] = self.step_queue_seconds[slot] = 0.0
+        self.policy[slot] = 0.0
+        self.pooled[slot] = 0.0
+
+    def free(self, slots: Int64) -> None:
+        """Let slots be used again."""
+        self.status[slots] = Status.FREE
+        self.deadline[slots] = np.inf
+
+    def step_table(self, slot: int, first: int = 0) -> StepTable:
+        """Copies of what the finished steps of a video left, from one of them on."""
+        steps = slice(first, int(self.step[slot]))
+        return StepTable(
+            self.patch_centres[slot, steps].copy(),
+            self.logits[slot, steps].copy(),
+            self.confidences[slot, steps].copy(),
+            self.seconds[slot, steps].copy(),
+        )
+
+
+@lru_cache(maxsize=256)
+def _floats(row: tuple[float, ...]) -> npt.NDArray[np.float32]:
+    return np.array(row, dtype=np.float32)
+
+
+@lru_cache(maxsize=256)
+def _integers(row: tuple[int, ...]) -> Int64:
+    return np.array(row, dtype=np.int64)
