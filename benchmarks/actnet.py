@@ -19,12 +19,12 @@ import torch
 
 from bundle.manifest import Precision
 from bundle.store import write_bundle
-from export.clips import Material
-from export.compose import Request, export, load_and_describe
+from export.accuracy_tradeoff import Bound
+from export.calibration_set import CalibrationSet
 from export.describe import graph_entry
+from export.exporter import Request, export, load_and_describe
 from export.graphs import served_graphs
-from export.precision import Workshop, reduce
-from export.trade import Bound
+from export.precision import QuantizationContext, reduce
 from tests.fixtures.authors import weights
 from tests.parity import authors
 
@@ -48,9 +48,9 @@ def write(folder: Path, precisions: Sequence[Precision]) -> None:
         made = export(request)
         model, manifest, _ = load_and_describe(request)
     videos = tuple(weights.make_video(index, manifest.steps) for index in range(4))
-    material = Material("the fixtures' videos", videos[:2], videos[2:], np.zeros(2, np.int64))
+    material = CalibrationSet("the fixtures' videos", videos[:2], videos[2:], np.zeros(2, np.int64))
     fp32 = made.files["glance.onnx"], made.files["focus.onnx"]
-    shop = Workshop(model, manifest, fp32, material, torch.get_num_threads())
+    shop = QuantizationContext(model, manifest, fp32, material, torch.get_num_threads())
     contents, graphs, traded = dict(made.files), list(made.manifest.graphs), []
     for precision in precisions:
         files, lost = reduce(shop, precision, ANY_LOSS)

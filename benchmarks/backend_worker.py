@@ -22,7 +22,7 @@ from benchmarks.refill import exit_steps, with_refill
 from bundle.manifest import Manifest
 from bundle.store import Bundle, load_bundle
 from service.engine.runners.base import Runner
-from service.engine.runners.choose import RunnerOptions, open_runner
+from service.engine.runners.selection import RunnerOptions, open_runner
 
 PEAK_SIDE = 2048
 GPU_PEAK_SIDE = 8192

@@ -36,7 +36,7 @@ from benchmarks.backend_worker import leaving_steps
 from benchmarks.machine import graphics, processor, write_results
 from bundle.manifest import Manifest
 from bundle.store import read_manifest
-from service.cores import usable_cores
+from service.cpu import usable_cores
 
 ROOT = Path(__file__).resolve().parent.parent
 GIGA = 1e9

@@ -21,9 +21,9 @@ from benchmarks.machine import graphics, processor, write_results
 from benchmarks.shipped_model import all_steps
 from bundle.store import Bundle, load_bundle
 from export.frames import texture
-from service.cores import usable_cores
+from service.cpu import usable_cores
 from service.engine.runners.base import Runner
-from service.engine.runners.choose import RunnerOptions, open_runner
+from service.engine.runners.selection import RunnerOptions, open_runner
 
 COMPARED = (8, 4)
 """Videos, and steps of each, that are compared."""

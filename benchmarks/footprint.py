@@ -14,8 +14,9 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import urllib.request
 from pathlib import Path
+
+import httpx
 
 from benchmarks.machine import write_results
 from benchmarks.service_process import ROOT, SAMPLES, running_service
@@ -53,9 +54,7 @@ def start_and_classify(program: Path) -> dict[str, float]:
     """Start the service once: seconds to ready, then megabytes of the service and its workers after an answer."""
     with running_service("--bundle", str(ROOT / "bundles" / "tank-state"), program=program) as service:
         clip = SAMPLES[0].read_bytes()
-        request = urllib.request.Request(f"{service.url}/classify", data=clip)  # noqa: S310
-        with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
-            answer.read()
+        httpx.post(f"{service.url}/classify", content=clip, timeout=30).raise_for_status()
         own, workers = service.memory_mb()
         count = float(len(service.workers()))
         return {"ready": service.seconds_to_ready, "service": own, "workers": workers, "count": count}

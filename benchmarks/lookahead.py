@@ -27,12 +27,11 @@ from benchmarks.refill import Clock, Frames, exit_steps, make_frames
 from benchmarks.service_process import ROOT
 from bundle.manifest import Manifest, Precision
 from bundle.store import Bundle, load_bundle
-from service.cores import usable_cores
+from service.cpu import has_bf16, usable_cores
 from service.engine.engine import Engine, running
 from service.engine.request import EngineRequest
 from service.engine.runners.base import Runner
-from service.engine.runners.choose import RunnerOptions, graph_threads, open_runner
-from service.engine.runners.processor import has_bf16
+from service.engine.runners.selection import RunnerOptions, graph_threads, open_runner
 from service.engine.transport import InProcess
 
 AHEAD = (1, 2, 4, 8)

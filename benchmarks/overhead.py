@@ -28,9 +28,9 @@ from benchmarks.machine import write_results
 from benchmarks.service_process import ONE_KEY_FRAME, ROOT, ServiceProcess, running_service
 from bundle.exit_rule import confidence, leaves
 from bundle.store import Bundle, load_bundle
-from service.cores import usable_cores
+from service.cpu import usable_cores
 from service.engine.runners.base import Runner
-from service.engine.runners.choose import RunnerOptions, open_runner
+from service.engine.runners.selection import RunnerOptions, open_runner
 from video.decoder import FrameStream
 from video.probe import open_video
 from video.sampler import wanted_frames

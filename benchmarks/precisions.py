@@ -25,11 +25,11 @@ from benchmarks.backends import GPU_VARIANTS, VARIANTS
 from benchmarks.machine import graphics, write_results
 from benchmarks.shipped_model import BATCH, ROOT, Answers, answer_all, row
 from bundle.store import Bundle, load_bundle
-from service.cores import usable_cores
+from service.cpu import usable_cores
 from service.engine.runners.base import RunnerError
-from service.engine.runners.choose import RunnerOptions, open_runner
-from training.data import Clip
-from training.manifests import list_clips
+from service.engine.runners.selection import RunnerOptions, open_runner
+from training.data.clips import Clip
+from training.data.manifests import list_clips
 
 
 def main() -> None:

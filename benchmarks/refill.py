@@ -25,12 +25,12 @@ import numpy as np
 
 from benchmarks.machine import graphics, write_results
 from bundle.store import Bundle, load_bundle
-from service.cores import usable_cores
+from service.cpu import usable_cores
 from service.engine.engine import Engine, running
 from service.engine.request import EngineRequest
 from service.engine.runners.base import Component, Runner
-from service.engine.runners.choose import RunnerOptions, open_runner
 from service.engine.runners.graphs import batch_sizes_up_to
+from service.engine.runners.selection import RunnerOptions, open_runner
 from service.engine.transport import InProcess
 from video.decoder import Frame
 

@@ -19,12 +19,12 @@ from benchmarks.machine import write_results
 from bundle.exit_rule import confidence, leaves
 from bundle.manifest import Manifest
 from bundle.store import load_bundle
-from service.cores import usable_cores
+from service.cpu import usable_cores
 from service.engine.runners.base import Runner
-from service.engine.runners.choose import RunnerOptions, open_runner
-from training.data import Clip
-from training.manifests import list_clips
-from training.metrics import confusion, f1_per_class, macro_f1
+from service.engine.runners.selection import RunnerOptions, open_runner
+from training.data.clips import Clip
+from training.data.manifests import list_clips
+from training.evaluate.metrics import confusion, f1_per_class, macro_f1
 from video.decoder import FrameStream
 from video.probe import open_video
 from video.sampler import wanted_frames

@@ -17,7 +17,7 @@ from pathlib import Path
 from benchmarks.machine import graphics, processor, write_results
 from benchmarks.service_process import ROOT, running_service
 from bundle.store import read_manifest
-from service.cores import usable_cores
+from service.cpu import usable_cores
 
 
 def main() -> None:

@@ -19,11 +19,11 @@ from pathlib import Path
 
 from benchmarks.evidence.arms import ONE_STAGE, STAGES, Arm, Phase
 from benchmarks.machine import newest_results, write_results
-from training.crops import decode_all, decode_clip, training_plan
-from training.data import ClipSet
-from training.manifests import list_clips
+from training.data.clips import ClipSet
+from training.data.crops import decode_all, decode_clip, training_plan
+from training.data.manifests import list_clips
 from training.recipe import Recipe, load_recipe
-from training.train import train
+from training.run.train import train
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "training.md"
 PARTS = ("load_s", "forward_s", "backward_s", "evaluate_s")

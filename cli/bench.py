@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from cli.load import NO_CLASSIFICATION, Plan, Refusal, Report, Sample, price_of, problem_of, report, run
 from cli.videos import VideoPath, videos_at
-from service.keys import check_key
+from service.settings import check_key
 
 _TOO_MUCH = (429, 503, 504)
 """Statuses of a service that could answer, if it were asked less often."""

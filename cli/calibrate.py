@@ -12,11 +12,11 @@ import click
 from bundle.exit_rule import ExitCriterion
 
 if TYPE_CHECKING:
-    from training.calibrate import CurvePoint
-    from training.crops import Broken
-    from training.data import ClipSet
-    from training.points import Calibration
-    from training.trained import Trained
+    from training.data.clips import ClipSet
+    from training.data.crops import Broken
+    from training.evaluate.calibrate import CurvePoint
+    from training.evaluate.inference import Trained
+    from training.evaluate.operating_points import Calibration
 
 CRITERIA = ("max_softmax", "max_logit", "neg_entropy")
 
@@ -60,10 +60,10 @@ def command(
     as_json: bool,
 ) -> int:
     """Solve the conditional exit on the clips that training held aside; nothing is trained."""
-    from training.calibrate import calibrate, exit_curve
+    from training.data.manifests import list_clips
     from training.errors import TrainingError
-    from training.manifests import list_clips
-    from training.trained import judge_held_aside, judge_unseen, load_trained
+    from training.evaluate.calibrate import calibrate, exit_curve
+    from training.evaluate.inference import judge_held_aside, judge_unseen, load_trained
 
     if split is not None and len(checkpoints) > 1:
         raise click.UsageError("--split takes one --checkpoint; folds are judged on what each of them held aside")
@@ -97,9 +97,9 @@ def command(
 
 def _released(checkpoint: Path, config: str, data: Path, split: str | None) -> tuple[Trained, ClipSet, str]:
     """A checkpoint of the released code, the clips to calibrate it on, and what is known of its having seen them."""
-    from training.manifests import list_clips, published_training
+    from training.data.manifests import list_clips, published_training
+    from training.evaluate.inference import load_released
     from training.recipe import load_recipe
-    from training.trained import load_released
 
     recipe = load_recipe(config)
     clips = list_clips(data, split, recipe.lists)

@@ -21,14 +21,14 @@ from cli.configuration import settings_from
 from cli.contact_sheet import ContactSheet, Looked
 from cli.jsonlines import JsonLinesFile
 from cli.videos import VideoPath, videos_at
-from service.classify import Body, Rooms, classify
+from service.classify import Body, classify
 from service.engine.runners.base import RunnerError
 from service.errors import BadParameter, EmptyBody, Internal, Problem
-from service.metrics import Metrics
-from service.schemas import Classification, Parameters, parse_parameters
+from service.progress import StepReport
+from service.runtime import Runtime, make_runner, open_runtime
+from service.schemas.classify import Classification, Parameters, parse_parameters
 from service.settings import Settings
-from service.steps import StepReport
-from service.wiring import make_runner, open_rooms
+from service.telemetry.metrics import Metrics
 
 _CHUNK_BYTES = 1 << 20
 _UNBOUNDED = {"max_upload_bytes": sys.maxsize, "request_timeout_seconds": 86_400.0}
@@ -151,12 +151,12 @@ async def _classify_all(
 ) -> None:
     """Classify as many at once as the engine has slots, and report in order."""
     running: deque[tuple[Path, asyncio.Task[Looked | _Failure]]] = deque()
-    async with open_rooms(bundle, settings, Metrics(bundle.manifest.steps), make_runner) as rooms:
+    async with open_runtime(bundle, settings, Metrics(bundle.manifest.steps), make_runner) as runtime:
         try:
             for file in files:
-                if len(running) == rooms.engine.admission.slots:
+                if len(running) == runtime.engine.admission.slots:
                     await _report_first(running, report)
-                running.append((file, asyncio.create_task(_classify(rooms, file, ask, report.drawn))))
+                running.append((file, asyncio.create_task(_classify(runtime, file, ask, report.drawn))))
             while running:
                 await _report_first(running, report)
         finally:
@@ -171,11 +171,11 @@ async def _report_first(running: deque[tuple[Path, asyncio.Task[Looked | _Failur
     running.popleft()
 
 
-async def _classify(rooms: Rooms, file: Path, ask: Parameters, drawn: bool) -> Looked | _Failure:
+async def _classify(runtime: Runtime, file: Path, ask: Parameters, drawn: bool) -> Looked | _Failure:
     reports: list[StepReport] = []
     try:
         body = Body(_chunks(file), expected_bytes=await asyncio.to_thread(_size, file))
-        answer = await classify(rooms, body, ask, uuid.uuid4().hex, reports.append if drawn else None)
+        answer = await classify(runtime, body, ask, uuid.uuid4().hex, reports.append if drawn else None)
     except EmptyBody as problem:
         return _Failure(f"the file is empty ({problem.code})")
     except Problem as problem:

@@ -23,7 +23,7 @@ def settings_from(options: dict[str, object]) -> Settings:
     if "bundle" not in given and not os.environ.get(f"{ENV_PREFIX}BUNDLE"):
         given["bundle"] = shipped_bundle(CHECKOUT / "bundles")
     try:
-        return Settings(**given)  # type: ignore[arg-type]
+        return Settings(**given)  # type: ignore[arg-type]  # pydantic converts and checks them
     except ValidationError as error:
         raise click.ClickException(explain(error)) from error
 

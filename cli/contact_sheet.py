@@ -11,8 +11,8 @@ from pathlib import Path
 import click
 
 from bundle.manifest import Manifest
-from service.schemas import Classification
-from service.steps import StepReport
+from service.progress import StepReport
+from service.schemas.classify import Classification
 
 MOST_VIDEOS = 64
 """Beyond this the picture would be too tall for those who show pictures."""

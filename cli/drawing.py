@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from bundle.manifest import Manifest
 from cli.contact_sheet import Looked
-from service.steps import StepReport
+from service.progress import StepReport
 
 _TILE, _GAP, _EDGE, _PER_ROW = 168, 14, 28, 8
 _HEAD, _UNDER = 74, 46

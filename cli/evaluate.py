@@ -13,7 +13,7 @@ from bundle.exit_rule import ExitCriterion
 from cli.calibrate import CRITERIA
 
 if TYPE_CHECKING:
-    from training.evaluate import Report
+    from training.evaluate.report import Report
 
 
 @click.command("evaluate", epilog="Example: adafocus evaluate --checkpoint runs/first/last.pt --data clips --split val")
@@ -45,12 +45,12 @@ def command(
     as_json: bool,
 ) -> int:
     """Judge a checkpoint on labelled clips, decoded and cropped as the service does."""
+    from training.data.manifests import list_clips
     from training.errors import TrainingError
-    from training.evaluate import evaluate
-    from training.manifests import list_clips
-    from training.points import load_calibration
+    from training.evaluate.inference import judge, load_released, load_trained
+    from training.evaluate.operating_points import load_calibration
+    from training.evaluate.report import evaluate
     from training.recipe import load_recipe
-    from training.trained import judge, load_released, load_trained
 
     if criterion and calibration:
         raise click.UsageError("--criterion cannot be given with --calibration, which has its own")
@@ -82,7 +82,7 @@ def command(
     except TrainingError as error:
         raise click.ClickException(str(error)) from error
     if plots is not None:
-        from training.plots import save_plots  # only here, so that everything else does without matplotlib
+        from training.evaluate.plots import save_plots  # only here, so that everything else does without matplotlib
 
         save_plots(report, plots)
     text = json.dumps(report.to_dict(), indent=1)

@@ -19,8 +19,8 @@ from cli.inspect import describe_flops, describe_reduced
 from export.choices import FORMATS, PRECISIONS
 
 if TYPE_CHECKING:
-    from export.clips import LabelledClips
-    from export.compose import Export
+    from export.calibration_set import LabelledClips
+    from export.exporter import Export
 
 _SAMPLES = Path(__file__).resolve().parent.parent / "samples"
 _SAMPLES_USED = 1
@@ -104,8 +104,8 @@ def command(
     The exported graphs must reproduce the torch model on noise, on texture and on a real video, step by step, or
     nothing is written. For other precisions than fp32 it is measured on labelled clips what they lose.
     """
-    from export.compose import Request, export, stages
     from export.errors import ExportError
+    from export.exporter import Request, export, stages
 
     request = Request(
         checkpoint=checkpoint,
@@ -153,9 +153,9 @@ def _progress(total: int) -> Iterator[Callable[[str], None]]:
 
 
 def _labelled(data: Path, split: str | None) -> LabelledClips:
-    from export.clips import LabelledClips, LabelledVideo
+    from export.calibration_set import LabelledClips, LabelledVideo
+    from training.data.manifests import default_split, list_clips
     from training.errors import TrainingError
-    from training.manifests import default_split, list_clips
 
     try:
         split = split or default_split(data)

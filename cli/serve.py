@@ -19,13 +19,13 @@ from fastapi import FastAPI
 from bundle.store import BundleError
 from cli.configuration import settings_from, shipped_samples
 from cli.patience import patient_for
-from service import logs
 from service.app import create_app
 from service.engine.runners.base import RunnerError
-from service.keys import KeyFileError
-from service.lifecycle import Service
+from service.http.keys import KeyFileError
+from service.http.state import ServerState
 from service.settings import Settings, describe, misspelt
-from service.tracing import TracingError
+from service.telemetry import logs
+from service.telemetry.tracing import TracingError
 
 BACKLOG = 2048
 
@@ -55,7 +55,7 @@ class ServeCommand(click.Command):
 class DrainingServer(uvicorn.Server):
     """uvicorn closes its listener at once on SIGTERM; this one first says that it is unready, and keeps accepting."""
 
-    def __init__(self, config: uvicorn.Config, service: Service) -> None:
+    def __init__(self, config: uvicorn.Config, service: ServerState) -> None:
         super().__init__(config)
         self._service = service
 

@@ -63,13 +63,13 @@ def command(
     A clip that cannot be decoded is reported and skipped. The same command again continues a run that was stopped.
     Several GPUs: `torchrun --nproc-per-node N -m cli.main train ...`.
     """
+    from training.data.manifests import default_split, list_clips
     from training.errors import TrainingError
-    from training.initial import InitialWeights
-    from training.manifests import default_split, list_clips
+    from training.evaluate.monitor import watched_clips
+    from training.optimise.initial_weights import InitialWeights
     from training.recipe import load_recipe
-    from training.stopping import Interrupted
-    from training.train import train
-    from training.watch import watched_clips
+    from training.run.signals import Interrupted
+    from training.run.train import train
 
     try:
         recipe = load_recipe(config).with_options(

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from service.catalogue import CATALOGUE, Metric
+from service.telemetry.definitions import CATALOGUE, Metric
 
 PAGE = Path(__file__).resolve().parent / "metrics.md"
 
 HEAD = """# Metrics
 
-<!-- Generated from service/catalogue.py: edit that, then run `python docs/generate_metrics.py`. -->
+<!-- Generated from service/telemetry/definitions.py: edit that, then run `python docs/generate_metrics.py`. -->
 
 `GET /metrics` answers in Prometheus' text format, and in OpenMetrics when the `Accept` header names it; only there the
 buckets of `adafocus_request_duration_seconds` carry exemplars with the request's id, which is also in the log and in

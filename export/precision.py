@@ -6,14 +6,14 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from bundle.manifest import Manifest, Precision, Reduced
+from export.accuracy_tradeoff import Bound, Judged, compare
 from export.artefact import Feeds, OnnxGraph
-from export.clips import Material, Recorder, step_logits
+from export.calibration_set import CalibrationSet, Recorder, step_logits
 from export.errors import LossError
+from export.fp16 import to_half
 from export.graphs import ServedGraph, served_graphs
-from export.half import to_half
 from export.quantize import layers_of, quantize, sensitivity
 from export.to_onnx import to_onnx
-from export.trade import Bound, Judged, compare
 from model.adafocus import AdaFocus
 from model.tsm import AdaFocusTSM
 
@@ -25,7 +25,7 @@ Files = tuple[bytes, bytes]
 
 
 @dataclass(frozen=True)
-class Workshop:
+class QuantizationContext:
     """What graphs of a reduced precision are made from and measured against.
 
     Attributes:
@@ -39,7 +39,7 @@ class Workshop:
     model: AdaFocus | AdaFocusTSM
     manifest: Manifest
     fp32: Files
-    material: Material
+    material: CalibrationSet
     threads: int
 
     def load(self, files: Files) -> tuple[OnnxGraph, OnnxGraph]:
@@ -52,7 +52,9 @@ class Workshop:
         return Judged(logits, self.material.labels, self.material.name)
 
 
-def reduce(shop: Workshop, precision: Precision, bound: Bound, *, allow_loss: bool = False) -> tuple[Files, Reduced]:
+def reduce(
+    shop: QuantizationContext, precision: Precision, bound: Bound, *, allow_loss: bool = False
+) -> tuple[Files, Reduced]:
     """Make both graphs in a reduced precision and measure what it trades.
 
     Layers of an int8 graph are kept in fp32 if it is not within the bound without: the one that suffers most, then the
@@ -99,7 +101,7 @@ class _Part:
         return sensitivity(self.content, self.graph.signature(), self.feeds[::every], self.graph.component)
 
 
-def _attempts(shop: Workshop, precision: Precision) -> Iterator[tuple[Files, tuple[str, ...]]]:
+def _attempts(shop: QuantizationContext, precision: Precision) -> Iterator[tuple[Files, tuple[str, ...]]]:
     """Graphs to be judged, the fastest first, and the layers of them that are kept in fp32."""
     if precision == "fp16":
         glance, focus = (
@@ -119,7 +121,7 @@ def _attempts(shop: Workshop, precision: Precision) -> Iterator[tuple[Files, tup
         count *= 2
 
 
-def _parts(shop: Workshop) -> tuple[_Part, _Part]:
+def _parts(shop: QuantizationContext) -> tuple[_Part, _Part]:
     recorders = [Recorder(graph) for graph in shop.load(shop.fp32)]
     step_logits(recorders[0], recorders[1], shop.material.ranges, shop.manifest)
     glance, focus = (

@@ -144,7 +144,7 @@ def _layer_name(weights: str) -> str:
     return weights.removeprefix("model.").removesuffix(".weight").removesuffix(".conv")
 
 
-class _Feeds(CalibrationDataReader):  # type: ignore[misc]
+class _Feeds(CalibrationDataReader):  # type: ignore[misc]  # ONNX Runtime's tools have no types
     """ONNX Runtime's way to ask for inputs, one call after the other."""
 
     def __init__(self, feeds: Sequence[Feeds]) -> None:

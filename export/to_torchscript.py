@@ -27,7 +27,7 @@ def to_torchscript(graph: ServedGraph) -> bytes:
     """
     try:
         with torch.no_grad():
-            traced: nn.Module = torch.jit.trace(  # type: ignore[no-untyped-call]
+            traced: nn.Module = torch.jit.trace(  # type: ignore[no-untyped-call]  # torch.jit has no types
                 graph.eval(), example_inputs(graph.signature()), check_trace=False
             )
             frozen = torch.jit.freeze(traced)

@@ -13,16 +13,17 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
 from bundle.store import load_bundle
-from service import openapi, page, problems, routes
-from service.api_description import ABOUT
-from service.door import Door
-from service.lifecycle import Service
-from service.metrics import Metrics
-from service.middleware import HeadLikeGet, RequestScope
-from service.open_inference import OpenInference
+from service.http import page, problems, routes
+from service.http.auth import AccessControl
+from service.http.middleware import HeadLikeGet, RequestScope
+from service.http.open_inference import OpenInference
+from service.http.openapi import document as openapi
+from service.http.openapi.operations import ABOUT
+from service.http.state import ServerState
+from service.runtime import MakeRunner, make_runner, open_runtime
 from service.settings import Settings
-from service.tracing import make_tracer
-from service.wiring import MakeRunner, make_runner, open_rooms
+from service.telemetry.metrics import Metrics
+from service.telemetry.tracing import make_tracer
 
 logger = logging.getLogger("adafocus.app")
 
@@ -56,7 +57,9 @@ def create_app(
         TracingError: traces are asked for, and the extra that sends them is not installed.
     """
     bundle = load_bundle(settings.bundle)
-    service = Service(settings, bundle, Metrics(bundle.manifest.steps), Door(settings), make_tracer(settings))
+    service = ServerState(
+        settings, bundle, Metrics(bundle.manifest.steps), AccessControl(settings), make_tracer(settings)
+    )
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -67,7 +70,7 @@ def create_app(
         finally:
             service.stop_admitting()
             stop.set()
-            if service.rooms is None:  # still loading: nobody waits for it any more
+            if service.runtime is None:  # still loading: nobody waits for it any more
                 serving.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await serving
@@ -110,7 +113,7 @@ def _let_pages_of_others_in(app: FastAPI, origins: Sequence[str]) -> None:
 
 
 async def _serve(
-    service: Service,
+    service: ServerState,
     runner: MakeRunner,
     on_failure: Callable[[Exception], None],
     on_ready: Callable[[], None],
@@ -119,10 +122,10 @@ async def _serve(
     """Keep the rooms open until told to stop."""
     began = time.perf_counter()
     try:
-        async with open_rooms(service.bundle, service.settings, service.metrics, runner) as rooms:
+        async with open_runtime(service.bundle, service.settings, service.metrics, runner) as runtime:
             on_ready()
-            service.rooms = rooms
-            running = rooms.engine.runner
+            service.runtime = runtime
+            running = runtime.engine.runner
             fields: dict[str, object] = {"backend": running.backend, "precision": running.precision}
             fields["load_seconds"] = round(time.perf_counter() - began, 2)
             logger.info("ready", extra={"fields": fields})
@@ -130,7 +133,7 @@ async def _serve(
     except Exception as error:  # noqa: BLE001 - whatever it is, somebody must be told that this never becomes ready
         on_failure(error)
     finally:
-        service.rooms = None
+        service.runtime = None
 
 
 def _version() -> str:

@@ -13,33 +13,17 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from bundle.manifest import Manifest
-from service.answers import Decoded, Seconds, answered, counted
-from service.decode.pool import DecodeJob, DecodePool
+from service.decode.pool import DecodeJob
 from service.decode.upload import Spool, open_spool, receive
-from service.engine.engine import Engine
 from service.engine.request import EngineRequest
 from service.engine.step_plan import PREFETCH_PROBABILITY
 from service.errors import DeadlinePassed, Internal
-from service.metrics import Metrics
-from service.schemas import Classification, Parameters
+from service.progress import GIGA, Observer, StepReporter
+from service.results import Decoded, Seconds, to_metrics, to_response
+from service.runtime import Runtime
+from service.schemas.classify import Classification, Parameters
 from service.settings import Settings
-from service.steps import GIGA, Observer, Telling
-from service.timeline import Timeline
-
-
-@dataclass(frozen=True, slots=True)
-class Rooms:
-    """What a request passes through, wired once by the composition root."""
-
-    engine: Engine
-    decoder: DecodePool
-    metrics: Metrics
-    settings: Settings
-
-    @property
-    def manifest(self) -> Manifest:
-        """Of the bundle being served."""
-        return self.engine.manifest
+from service.telemetry.timeline import Timeline
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +37,7 @@ class Body:
 
 
 async def classify(
-    rooms: Rooms,
+    runtime: Runtime,
     body: Body,
     ask: Parameters,
     request_id: str,
@@ -70,7 +54,7 @@ async def classify(
     """
     clock = asyncio.get_running_loop().time
     line = timeline or Timeline(clock)
-    settings, manifest, engine = rooms.settings, rooms.manifest, rooms.engine
+    settings, manifest, engine = runtime.settings, runtime.manifest, runtime.engine
     started = clock()
     due = started + min(settings.request_timeout_seconds, (ask.deadline_ms or math.inf) / 1e3)
     thresholds = manifest.threshold_row(ask.exit)
@@ -86,8 +70,8 @@ async def classify(
                 waited = await held.enter_async_context(engine.admission.slot(due))
             job = DecodeJob(manifest.sampling, manifest.geometry, settings.media_limits, slots_for(manifest, ask))
             with line.stage("decode"):
-                frames = await held.enter_async_context(rooms.decoder.open(spool, job))
-        telling = Telling(manifest, thresholds, frames.info, observer, clock, started) if observer else None
+                frames = await held.enter_async_context(runtime.decoder.open(spool, job))
+        telling = StepReporter(manifest, thresholds, frames.info, observer, clock, started) if observer else None
         request = EngineRequest(
             thresholds=thresholds,
             max_flops=None if ask.max_gflops is None else round(ask.max_gflops * GIGA),
@@ -108,8 +92,8 @@ async def classify(
         focus=outcome.focus_seconds,
     )
     decoded = Decoded(frames.info, frames.frames_decoded)
-    rooms.metrics.video_answered(counted(manifest, ask, outcome, seconds, decoded))
-    return answered(manifest, engine.runner, ask, request_id, outcome, seconds, decoded)
+    runtime.metrics.video_answered(to_metrics(manifest, ask, outcome, seconds, decoded))
+    return to_response(manifest, engine.runner, ask, request_id, outcome, seconds, decoded)
 
 
 def slots_for(manifest: Manifest, ask: Parameters) -> int | None:

@@ -21,7 +21,7 @@
     ├── Draining               503 draining     (Retry-After; also while starting)
     └── DeadlinePassed         504 deadline
 
-Rooms below HTTP raise these directly. Errors of the video room are mapped by their ``code`` at one seam,
+Runtime below HTTP raise these directly. Errors of the video room are mapped by their ``code`` at one seam,
 `problem_from_video_error`. What is not a `Problem` is a fault of ours and leaves as `Internal`, with nothing inside.
 """
 

@@ -15,8 +15,7 @@ from pydantic import DirectoryPath, Field, SecretStr, ValidationError, field_val
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from bundle.manifest import Precision
-from service.cores import usable_cores
-from service.keys import check_key
+from service.cpu import usable_cores
 from video.limits import CODECS, CONTAINERS, MediaLimits
 
 ENV_PREFIX = "ADAFOCUS_"
@@ -25,6 +24,17 @@ _ORIGIN = re.compile(r"https?://[A-Za-z0-9.\-\[\]:]+")
 
 Names = Annotated[tuple[str, ...], NoDecode]
 Keys = Annotated[tuple[SecretStr, ...], NoDecode]
+
+
+def check_key(key: str) -> str:
+    """The key, if it can be sent in a header.
+
+    Raises:
+        ValueError: it cannot.
+    """
+    if not key or not key.isascii() or not key.isprintable() or key != key.strip():
+        raise ValueError("a key is printable ASCII without spaces at its ends")
+    return key
 
 
 def default_decode_workers() -> int:

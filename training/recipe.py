@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeVar, get_args
 
 from model.config import ModelConfig
 from training.errors import RecipeError
-from training.losses import Remedies
+from training.optimise.losses import Remedies
 
 CONFIGS = Path(__file__).parent / "configs"
 
@@ -137,8 +137,8 @@ class Recipe:
         held_aside: share of the training clips kept out to watch and calibrate on; 0 learns from all.
         fold: which of ``1 / held_aside`` parts is kept out.
         threads: of torch on the CPU; 0 leaves its own choice.
-        lists: which published data set's list files the data folder holds (`training.lists.PUBLISHED_LISTS`); empty
-            for class folders and manifests.
+        lists: which published data set's list files the data folder holds, one of
+            `training.data.lists.PUBLISHED_LISTS`; empty for class folders and manifests.
         watch_split: split whose clips are judged after each epoch to keep the best by; empty judges what is held aside.
         best_by: which metric of them, ``accuracy``, ``macro_f1`` or ``map``; empty takes mean average precision where
             clips may have several classes, else macro-F1.

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from video.catch import Catch
 from video.errors import Undecodable
-from video.plan import Stretch, plan
+from video.frame_collector import Catch
+from video.plan import PacketRange, plan
 from video.probe import OpenVideo
 from video.transform import Geometry, Resizer
 
@@ -145,7 +145,7 @@ class FrameStream:
             return True
         return self._rescan()
 
-    def _run(self, stretch: Stretch) -> None:
+    def _run(self, stretch: PacketRange) -> None:
         """Decodes the next packet of a stretch, after going to its start if need be."""
         if not self._running and (self._cursor.drained or self._cursor.at != stretch.start):
             if not self._cursor.drained:
@@ -175,7 +175,7 @@ class FrameStream:
         left = self._video.index.packets - self._cursor.decoded
         last = max(self._catch.packet(index) for index in self._catch.needed)
         stop = min(last + 1, left)
-        self._stretches = [Stretch(0, stop, self._position)] if stop > 0 else []
+        self._stretches = [PacketRange(0, stop, self._position)] if stop > 0 else []
         return stop > 0
 
     def _time(self, index: int) -> float | None:

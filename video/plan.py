@@ -19,7 +19,7 @@ from video.frame_index import FrameIndex
 
 
 @dataclass(frozen=True)
-class Stretch:
+class PacketRange:
     """Packets ``start``..``stop - 1``, in decode order, to be decoded before the frame at ``position`` can be had.
 
     A stretch that starts where the one before stopped goes on with it; any other is reached by seeking to its start,
@@ -54,7 +54,7 @@ def key_frames(index: FrameIndex, packets: Sequence[int]) -> list[int]:
     return found
 
 
-def plan(index: FrameIndex, wanted: Sequence[int], decoded: int = 0) -> tuple[Stretch, ...]:
+def plan(index: FrameIndex, wanted: Sequence[int], decoded: int = 0) -> tuple[PacketRange, ...]:
     """What to decode, and when.
 
     Args:
@@ -68,27 +68,27 @@ def plan(index: FrameIndex, wanted: Sequence[int], decoded: int = 0) -> tuple[St
         that is one scan forward.
     """
     if not index.timed:
-        return (Stretch(decoded, index.packets, 0),) if decoded < index.packets else ()
+        return (PacketRange(decoded, index.packets, 0),) if decoded < index.packets else ()
     packets = [int(packet) for packet in index.order[list(wanted)]]
     targets = dict(zip(wanted, map(_Target, key_frames(index, packets), packets), strict=True))
     missing = tuple(sorted(target for target in set(targets.values()) if target.packet >= decoded))
     stand = _Stand(begun=0, at=decoded, spent=decoded, missing=missing)
-    stretches: list[Stretch] = []
+    stretches: list[PacketRange] = []
     for position, frame in enumerate(wanted):
         while targets[frame] in stand.missing:
             for target in _route(stand, targets[frame], budget=index.packets):
                 if target not in stand.missing:
                     continue
                 start = stand.at if stand.goes_on_to(target) else target.key
-                _append(stretches, Stretch(start, target.packet + 1, position))
+                _append(stretches, PacketRange(start, target.packet + 1, position))
                 stand = stand.after(target)
     return tuple(stretches)
 
 
-def _append(stretches: list[Stretch], new: Stretch) -> None:
+def _append(stretches: list[PacketRange], new: PacketRange) -> None:
     last = stretches[-1] if stretches else None
     if last is not None and (last.stop, last.position) == (new.start, new.position):
-        stretches[-1] = Stretch(last.start, new.stop, last.position)
+        stretches[-1] = PacketRange(last.start, new.stop, last.position)
     else:
         stretches.append(new)
 

@@ -9,12 +9,12 @@ from fractions import Fraction
 
 import av
 
-from video.announced import announced_index
 from video.cursor import Cursor, Packets
 from video.errors import TooLong, Undecodable
 from video.frame_index import FrameIndex
 from video.index import read_index
 from video.limits import MediaLimits
+from video.mp4_index import announced_index
 from video.source import Reader, Source
 from video.transform import clockwise_rotation
 

@@ -15,9 +15,9 @@ from av.stream import Discard, Disposition
 from av.video.stream import VideoStream
 
 from video.errors import FOREIGN_ERRORS, NoVideoStream, Undecodable, UnsupportedMedia
-from video.guard import PictureGuard
 from video.limits import MediaLimits
-from video.signature import HEAD_BYTES, demuxer_of, sniff
+from video.memory_limits import PictureGuard
+from video.sniff import HEAD_BYTES, demuxer_of, sniff
 
 # FFmpeg's own whitelist asks for the decoder's name, which is not always the codec's.
 _DECODERS = {"av1": "libdav1d", "flv1": "flv"}

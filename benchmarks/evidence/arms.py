@@ -17,8 +17,8 @@ from model.adafocus import AdaFocus, FocusClip, GlanceClip
 from model.backbones import by_clip, spatial_mean
 from model.config import ModelConfig
 from model.flops import step_flops
-from training.losses import CrossEntropy, OneStageLoss, Remedies
-from training.objective import Method, Model, Objective
+from training.optimise.losses import CrossEntropy, OneStageLoss, Remedies
+from training.optimise.objective import Method, Model, Objective
 
 Loss = Callable[[Model, Remedies, CrossEntropy], nn.Module]
 
@@ -89,7 +89,7 @@ class _Stage(nn.Module):
             parameter.requires_grad_(name.split(".")[0] in self.parts)
 
     def forward(self, frames: Tensor, labels: Tensor, random_centres: Tensor) -> OneStageLoss:
-        """As `training.objective.Objective`."""
+        """As `training.optimise.objective.Objective`."""
         glance = self.model.glance_clip(frames)
         nothing = glance.features.new_zeros(())
         centres = glance.patch_centres
@@ -165,7 +165,7 @@ class Arm:
     compute: str = "same"
 
     def method(self, phase: Phase) -> Method:
-        """For `training.train.train`."""
+        """For `training.run.train.train`."""
         return Method(self.build, phase.objective)
 
     def build(self, config: ModelConfig) -> AdaFocus:

@@ -21,14 +21,14 @@ import numpy as np
 
 from benchmarks.machine import write_results
 from model.checkpoint import read_checkpoint
-from training.crops import decode_all, serving_plan
-from training.data import ClipSet, hold_aside
-from training.evaluate import labels_of, predict
-from training.manifests import list_clips
-from training.metrics import Indices, Logits, confusion, f1_per_class, macro_f1
-from training.objective import ONE_STAGE, Method
+from training.data.clips import ClipSet, hold_aside
+from training.data.crops import decode_all, serving_plan
+from training.data.manifests import list_clips
+from training.evaluate.metrics import Indices, Logits, confusion, f1_per_class, macro_f1
+from training.evaluate.report import labels_of, predict
+from training.optimise.objective import ONE_STAGE, Method
 from training.recipe import Recipe, load_recipe
-from training.train import train
+from training.run.train import train
 
 FOLDS = 5
 NORMAL_95 = 1.959964

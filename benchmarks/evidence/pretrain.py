@@ -29,7 +29,7 @@ from benchmarks.evidence.study import arm_recipe
 from model.backbones import build_backbone, spatial_mean
 from model.config import BackboneConfig
 from model.patch import crop_patches
-from training.augment import normalise
+from training.data.augment import normalise
 from training.recipe import load_recipe
 
 CONFIG = Path(__file__).with_name("hatching.toml")

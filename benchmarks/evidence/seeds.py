@@ -9,10 +9,10 @@ import argparse
 from pathlib import Path
 
 from benchmarks.machine import write_results
-from training.evaluate import evaluate
-from training.manifests import list_clips
-from training.points import load_calibration
-from training.trained import judge_unseen, load_trained
+from training.data.manifests import list_clips
+from training.evaluate.inference import judge_unseen, load_trained
+from training.evaluate.operating_points import load_calibration
+from training.evaluate.report import evaluate
 
 
 def main() -> None:

@@ -21,15 +21,15 @@ import torch
 from benchmarks.evidence.arms import ARMS, Arm, OneNetwork, multiply_adds
 from model import AdaFocus
 from model.checkpoint import read_checkpoint
-from training.augment import serving_batch
-from training.crops import Crops, decode_all, serving_plan
-from training.data import ClipSet, digest, hold_aside
-from training.evaluate import labels_of, predict
-from training.initial import InitialWeights, Start
-from training.manifests import list_clips
-from training.objective import Model
+from training.data.augment import serving_batch
+from training.data.clips import ClipSet, digest, hold_aside
+from training.data.crops import Crops, decode_all, serving_plan
+from training.data.manifests import list_clips
+from training.evaluate.report import labels_of, predict
+from training.optimise.initial_weights import InitialWeights, Start
+from training.optimise.objective import Model
 from training.recipe import Recipe, load_recipe, parse_recipe
-from training.train import train
+from training.run.train import train
 
 SIZE_STEP = 8
 """A glance that has the focus's compute, too, sees a larger frame: by so many pixels at a time."""

@@ -22,9 +22,9 @@ from benchmarks.evidence.cross_validation import FOLDS, Judged, fold
 from benchmarks.evidence.results import MEGA
 from benchmarks.evidence.study import arm_recipe
 from benchmarks.machine import Row, with_earlier, write_results
-from training.data import ClipSet
-from training.manifests import list_clips
-from training.metrics import accuracy, macro_f1, negative_log_likelihood
+from training.data.clips import ClipSet
+from training.data.manifests import list_clips
+from training.evaluate.metrics import accuracy, macro_f1, negative_log_likelihood
 from training.recipe import Recipe, load_recipe, parse_recipe
 
 CONFIGURATIONS: dict[str, dict[str, Any]] = {

@@ -26,20 +26,27 @@ from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from typing import Self
 
+from service.decode.idle_queue import IdleQueue
+from service.decode.ipc import FAULT, OUT_OF_MEMORY
 from service.decode.job import DecodeJob
-from service.decode.line import Line
-from service.decode.pool_settings import PoolObserver, PoolSettings, Unobserved
+from service.decode.messages import Done, ProtocolError, Reply, printable
+from service.decode.pool_settings import PoolObserver, PoolSettings, RestartReason, Unobserved
 from service.decode.process import WorkerGoneError, WorkerProcess, WorkerStartError
-from service.decode.protocol import FAULT, OUT_OF_MEMORY
-from service.decode.replies import Done, ProtocolError, Reply, printable
-from service.decode.sandbox import SandboxReport
 from service.decode.session import DecodeSession
 from service.decode.spool import Spool
-from service.decode.watchdog import Patience, Verdict
+from service.decode.watchdog import Verdict, WorkerTimeouts
+from service.decode.worker.sandbox import SandboxReport
 from service.errors import Draining, Internal, Problem, Undecodable
-from service.metrics import RestartReason
 
-__all__ = ["DecodeJob", "DecodePool", "DecodeSession", "Patience", "PoolObserver", "PoolSettings", "WorkerStartError"]
+__all__ = [
+    "DecodeJob",
+    "DecodePool",
+    "DecodeSession",
+    "PoolObserver",
+    "PoolSettings",
+    "WorkerStartError",
+    "WorkerTimeouts",
+]
 
 # Signals that a process brings upon itself; any other comes from outside.
 _OWN_DOING = frozenset(
@@ -61,7 +68,7 @@ class DecodePool:
     def __init__(self, settings: PoolSettings, observer: PoolObserver | None = None) -> None:
         self.settings = settings
         self._observer = observer or Unobserved()
-        self._line: Line[WorkerProcess] = Line()
+        self._line: IdleQueue[WorkerProcess] = IdleQueue()
         self._workers: dict[WorkerProcess, DecodeSession | None] = {}
         self._burials: set[asyncio.Task[None]] = set()
         self._refilling: set[asyncio.Task[None]] = set()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Literal, Protocol
 
-from service.decode.watchdog import Patience
-from service.metrics import RestartReason
+from service.decode.watchdog import WorkerTimeouts
+
+RestartReason = Literal["crashed", "timeout", "memory", "protocol"]
+"""Why a worker was replaced."""
 
 
 class PoolObserver(Protocol):
@@ -46,7 +48,7 @@ class PoolSettings:
     crop: int
     memory_bytes: int = 1 << 30
     slots: int = 3
-    patience: Patience = field(default_factory=Patience)
+    patience: WorkerTimeouts = field(default_factory=WorkerTimeouts)
     start_seconds: float = 60.0
 
     def __post_init__(self) -> None:

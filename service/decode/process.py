@@ -11,12 +11,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import service
-from service.decode import worker
-from service.decode.protocol import MAX_MESSAGE_BYTES, encode, socket_pair
-from service.decode.replies import ProtocolError, Ready, Reply, parse
-from service.decode.sandbox import SandboxReport
+from service.decode.ipc import MAX_MESSAGE_BYTES, encode, socket_pair
+from service.decode.messages import ProtocolError, Ready, Reply, parse
 from service.decode.shared_frames import SharedFrames
 from service.decode.watchdog import process_cpu_seconds
+from service.decode.worker import main as worker
+from service.decode.worker.sandbox import SandboxReport
 
 # What a worker inherits of the environment: where Python finds its own libraries. No key, no password.
 _KEPT_VARIABLES = ("PATH", "LD_LIBRARY_PATH", "PYTHONHOME")

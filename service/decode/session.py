@@ -9,13 +9,13 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Protocol
 
+from service.decode.ipc import FAULT, OUT_OF_MEMORY
 from service.decode.job import DecodeJob
+from service.decode.messages import Done, FrameReady, Need, Opened, ProtocolError, Ready, Reply, printable
 from service.decode.process import WorkerGoneError
-from service.decode.protocol import FAULT, OUT_OF_MEMORY
-from service.decode.replies import Done, FrameReady, Need, Opened, ProtocolError, Ready, Reply, printable
 from service.decode.shared_frames import SharedFrames
 from service.decode.spool import Spool
-from service.decode.watchdog import Patience, Verdict, Watchdog
+from service.decode.watchdog import Verdict, Watchdog, WorkerTimeouts
 from service.errors import Internal, Problem, Undecodable, problem_from_code
 from video.decoder import Frame
 from video.probe import VideoInfo
@@ -54,7 +54,7 @@ class DecodeSession:
         worker: Worker,
         spool: Spool,
         job: DecodeJob,
-        patience: Patience,
+        patience: WorkerTimeouts,
         *,
         on_end: Callable[[Done], None],
         on_hang: Callable[[Verdict], None],

@@ -16,7 +16,7 @@ _WORKING_SHARE = 0.01
 
 
 @dataclass(frozen=True)
-class Patience:
+class WorkerTimeouts:
     """How long a worker may take.
 
     Attributes:
@@ -54,7 +54,7 @@ class Signs:
     closing: float | None = None
 
 
-def judge(signs: Signs, patience: Patience, now: float, cpu: float) -> Verdict | None:
+def judge(signs: Signs, patience: WorkerTimeouts, now: float, cpu: float) -> Verdict | None:
     """Whether to give up now. A worker that uses the processor is alive, within its budget. Pure."""
     if cpu - signs.cpu_start >= patience.cpu_seconds:
         return "busy"
@@ -70,7 +70,7 @@ def works(signs: Signs, now: float, cpu: float) -> bool:
     return cpu - signs.cpu_heard > _WORKING_SHARE * (now - signs.heard)
 
 
-def nap(signs: Signs, patience: Patience, now: float, cpu: float) -> float:
+def nap(signs: Signs, patience: WorkerTimeouts, now: float, cpu: float) -> float:
     """Seconds after which to judge again: not before one of the limits can be met. Pure."""
     waits = [patience.cpu_seconds - (cpu - signs.cpu_start), patience.stall_seconds]
     if signs.owes:
@@ -90,7 +90,7 @@ class Watchdog:
     """
 
     def __init__(
-        self, patience: Patience, cpu_seconds: Callable[[], float], give_up: Callable[[Verdict], None]
+        self, patience: WorkerTimeouts, cpu_seconds: Callable[[], float], give_up: Callable[[Verdict], None]
     ) -> None:
         self._patience = patience
         self._cpu_seconds = cpu_seconds

@@ -17,7 +17,7 @@ from benchmarks.evidence.study import arm_recipe
 from benchmarks.evidence.sweep import changed
 from model import AdaFocus
 from tests.conftest import ROOT
-from training.losses import CrossEntropy, Remedies
+from training.optimise.losses import CrossEntropy, Remedies
 from training.recipe import Recipe, load_recipe
 from video.probe import open_video
 

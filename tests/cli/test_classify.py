@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cli.main import main
-from service.schemas import Classification
+from service.schemas.classify import Classification
 from tests.e2e.tiny import write_clip, write_tiny_bundle
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from service.catalogue import CATALOGUE, Metric
+from service.telemetry.definitions import CATALOGUE, Metric
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 DOCKER = ROOT / "docker"

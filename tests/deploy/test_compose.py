@@ -113,8 +113,8 @@ def test_images_hold_every_room_that_they_need_and_no_other(project_root: Path) 
     assert set(re.findall(r"^COPY (\w+) \./", stage, flags=re.MULTILINE)) == {"bundle", "video", "service", "cli"}
     whole = dockerfile.split("FROM builder AS whole-code")[1].split("FROM ")[0]
     packages = tomllib.loads((project_root / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
-    rooms = {name.rstrip("*") for name in packages["packages"]["find"]["include"]}
-    assert set(re.findall(r"^COPY (\w+) \./", whole, flags=re.MULTILINE)) == rooms
+    packages_found = {name.rstrip("*") for name in packages["packages"]["find"]["include"]}
+    assert set(re.findall(r"^COPY (\w+) \./", whole, flags=re.MULTILINE)) == packages_found
 
 
 def test_nothing_reaches_an_image_that_is_not_named(project_root: Path) -> None:

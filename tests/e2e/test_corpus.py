@@ -9,7 +9,7 @@ import pytest
 
 from bundle.store import load_bundle
 from cli.configuration import shipped_bundle
-from service.schemas import Classification
+from service.schemas.classify import Classification
 from service.settings import Settings
 from tests.service.server import serving
 from tests.video.clips import read_frames

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from export.compose import Export, Request, export
+from export.exporter import Export, Request, export
 from model.adafocus import AdaFocus
 from model.checkpoint import save_checkpoint
 from model.tsm import AdaFocusTSM

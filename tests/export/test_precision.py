@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from bundle.store import load_bundle, write_bundle
-from export.clips import FEWEST_CLIPS, LabelledClips, LabelledVideo, Material, read_material
-from export.compose import Export, Request, export
+from export.accuracy_tradeoff import Bound
+from export.calibration_set import FEWEST_CLIPS, CalibrationSet, LabelledClips, LabelledVideo, read_material
 from export.errors import ExportError, LossError, UnavailableError
+from export.exporter import Export, Request, export
 from export.frames import texture
-from export.precision import Workshop, reduce
-from export.trade import Bound
+from export.precision import QuantizationContext, reduce
 from model.adafocus import AdaFocus
 from model.tsm import AdaFocusTSM
 from tests.e2e.tiny import write_clip
@@ -22,24 +22,28 @@ GENEROUS = Bound(agreement=0.5, accuracy_lost=1.0)
 IMPOSSIBLE = Bound(agreement=1.1)
 
 
-def workshop(made: Export, model: AdaFocus | AdaFocusTSM, frames: int) -> Workshop:
+def workshop(made: Export, model: AdaFocus | AdaFocusTSM, frames: int) -> QuantizationContext:
     clips = tuple(texture(frames, 64, seed) for seed in range(8))
-    material = Material("textures", clips[:3], clips[3:], np.zeros(5, np.int64))
-    return Workshop(model, made.manifest, (made.files["glance.onnx"], made.files["focus.onnx"]), material, threads=1)
+    material = CalibrationSet("textures", clips[:3], clips[3:], np.zeros(5, np.int64))
+    return QuantizationContext(
+        model, made.manifest, (made.files["glance.onnx"], made.files["focus.onnx"]), material, threads=1
+    )
 
 
 @pytest.fixture(scope="module")
-def frame_shop(frame_export: Export, frame_network: AdaFocus) -> Workshop:
+def frame_shop(frame_export: Export, frame_network: AdaFocus) -> QuantizationContext:
     return workshop(frame_export, frame_network, 4)
 
 
 @pytest.fixture(scope="module")
-def clip_shop(clip_export: Export, clip_network: AdaFocusTSM) -> Workshop:
+def clip_shop(clip_export: Export, clip_network: AdaFocusTSM) -> QuantizationContext:
     return workshop(clip_export, clip_network, 7)
 
 
 @pytest.mark.parametrize("precision", ["fp16", "int8"])
-def test_a_precision_within_its_bound(frame_shop: Workshop, clip_shop: Workshop, precision: str) -> None:
+def test_a_precision_within_its_bound(
+    frame_shop: QuantizationContext, clip_shop: QuantizationContext, precision: str
+) -> None:
     for shop in (frame_shop, clip_shop):
         files, reduced = reduce(shop, precision, GENEROUS)  # type: ignore[arg-type]
         assert (reduced.precision, reduced.data, reduced.clips, reduced.kept) == (precision, "textures", 5, ())
@@ -47,7 +51,7 @@ def test_a_precision_within_its_bound(frame_shop: Workshop, clip_shop: Workshop,
         assert list(reduced.exit_step_shift) == [point.name for point in shop.manifest.operating_points]
 
 
-def test_layers_are_kept_before_a_precision_is_given_up(frame_shop: Workshop) -> None:
+def test_layers_are_kept_before_a_precision_is_given_up(frame_shop: QuantizationContext) -> None:
     with pytest.raises(
         LossError, match=r"int8 loses too much: on 5 clips of textures it gives fp32's answer for .*loss"
     ):

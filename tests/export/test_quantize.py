@@ -9,9 +9,9 @@ import pytest
 
 from bundle.signature import Signature
 from export.artefact import Feeds, OnnxGraph
-from export.clips import Recorder
-from export.compose import Export
+from export.calibration_set import Recorder
 from export.errors import ExportError
+from export.exporter import Export
 from export.frames import texture
 from export.graphs import served_graphs
 from export.quantize import Layer, layers_of, quantize, sensitivity

@@ -10,8 +10,8 @@ import pytest
 from bundle.manifest import Graph
 from bundle.signature import Signature, looks_ahead
 from export.artefact import OnnxGraph
-from export.compose import Export
 from export.errors import ExportError
+from export.exporter import Export
 from export.graphs import served_graphs
 from export.to_onnx import check_file, to_onnx
 from model.adafocus import AdaFocus

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from export.artefact import Artefact, Feeds, Float32, OnnxGraph, load_artefact
-from export.compose import Export
 from export.errors import ExportError, NotReproducedError
+from export.exporter import Export
 from export.frames import noise, texture
 from export.verify import LOGITS_MAX, verify
 from model.adafocus import AdaFocus

@@ -7,6 +7,7 @@ from pathlib import Path
 from playwright.sync_api import Page, expect, sync_playwright
 
 from .conftest import CHROMIUM, QUIET, service
+from .moving_picture import record
 from .visit import ROOT, SAMPLES
 
 PICTURES = ROOT / "docs" / "pictures"
@@ -48,6 +49,7 @@ def take(url: str, folder: Path) -> None:
                 path=folder / f"{name}.jpg", type="jpeg", quality=76, full_page=name != "page-narrow", scale="device"
             )
             context.close()
+        record(browser, url, folder / "page.gif")
         browser.close()
 
 

@@ -20,8 +20,8 @@ from click.testing import CliRunner
 from bundle.manifest import Precision
 from bundle.store import Bundle, load_bundle
 from cli.inspect import command as inspect
-from service.engine.runners.choose import RunnerOptions, open_runner
-from service.engine.runners.processor import has_bf16
+from service.cpu import has_bf16
+from service.engine.runners.selection import RunnerOptions, open_runner
 from tests.fixtures.authors import weights
 from tests.parity import authors, tolerances
 

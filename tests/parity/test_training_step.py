@@ -14,7 +14,7 @@ from model import AdaFocus
 from model.names import frame_names
 from tests.parity import authors, tolerances
 from tests.parity.authors import Arrays
-from training.optimise import learning_rate_factor, make_optimiser, set_learning_rates
+from training.optimise.optimiser import learning_rate_factor, make_optimiser, set_learning_rates
 from training.recipe import load_recipe
 
 pytestmark = pytest.mark.parity

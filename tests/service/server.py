@@ -16,9 +16,9 @@ from fastapi import FastAPI
 from prometheus_client.parser import text_string_to_metric_families
 
 from service.app import create_app
-from service.lifecycle import Service
+from service.http.state import ServerState
+from service.runtime import MakeRunner, make_runner
 from service.settings import Settings
-from service.wiring import MakeRunner, make_runner
 from tests.e2e.tiny import write_tiny_bundle
 
 PATIENCE_TURNS = 2000
@@ -43,8 +43,8 @@ class Running:
     port: int
 
     @property
-    def service(self) -> Service:
-        service: Service = self.app.state.service
+    def service(self) -> ServerState:
+        service: ServerState = self.app.state.service
         return service
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from service.classify import slots_for
-from service.schemas import Parameters
+from service.schemas.classify import Parameters
 from tests.bundle.factory import make_manifest
 
 

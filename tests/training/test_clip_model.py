@@ -10,16 +10,16 @@ import torch
 import torch.nn.functional as F
 
 from model.tsm import AdaFocusTSM
-from training.crops import decode_all, serving_plan, training_plan
+from training.data.crops import decode_all, serving_plan, training_plan
+from training.data.manifests import list_clips
 from training.errors import RecipeError
-from training.evaluate import evaluate
-from training.losses import CrossEntropy, Remedies, clip_loss
-from training.manifests import list_clips
-from training.objective import Objective
-from training.optimise import make_optimiser
+from training.evaluate.inference import judge, load_trained
+from training.evaluate.report import evaluate
+from training.optimise.losses import CrossEntropy, Remedies, clip_loss
+from training.optimise.objective import Objective
+from training.optimise.optimiser import make_optimiser
 from training.recipe import Recipe
-from training.train import train
-from training.trained import judge, load_trained
+from training.run.train import train
 
 Make = Callable[..., Recipe]
 

@@ -12,10 +12,10 @@ import torch
 from cli.main import main
 from model.adafocus import AdaFocus
 from model.names import frame_names
-from training.manifests import list_clips
-from training.points import load_calibration
+from training.data.manifests import list_clips
+from training.evaluate.inference import load_trained
+from training.evaluate.operating_points import load_calibration
 from training.recipe import Recipe, load_recipe
-from training.trained import load_trained
 
 TOML = """
 held_aside = 0.5

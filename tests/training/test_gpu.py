@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from tests.training.test_train import StopAfter
-from training.manifests import list_clips
+from tests.training.run.test_train import StopAfter
+from training.data.manifests import list_clips
+from training.evaluate.inference import judge, load_trained
 from training.recipe import Recipe
-from training.stopping import Interrupted
-from training.train import train
-from training.trained import judge, load_trained
+from training.run.signals import Interrupted
+from training.run.train import train
 
 pytestmark = pytest.mark.gpu
 

@@ -13,9 +13,9 @@ import torch
 
 from model.checkpoint import read_checkpoint
 from tests.conftest import ROOT
-from training.manifests import list_clips
+from training.data.manifests import list_clips
 from training.recipe import load_recipe
-from training.train import train
+from training.run.train import train
 
 STEPS = 4  # two epochs of two
 SAVES = 5  # the first epoch keeps last, best and state, the second one last and state at least
@@ -25,9 +25,9 @@ import os, signal, sys
 from pathlib import Path
 import torch
 from training import augment
-from training.manifests import list_clips
+from training.data.manifests import list_clips
 from training.recipe import load_recipe
-from training.train import train
+from training.run.train import train
 
 left = int(sys.argv[4])
 def dying(function):

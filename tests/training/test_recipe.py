@@ -9,8 +9,8 @@ import torch
 
 from model import PUBLISHED, build
 from model.flops import step_flops
+from training.data.lists import PUBLISHED_LISTS
 from training.errors import RecipeError
-from training.lists import PUBLISHED_LISTS
 from training.recipe import known_recipes, load_recipe, parse_recipe
 
 MODEL = {"steps": 4, "frame_size": 64, "patch_size": 32}

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.video.clips import order_16
 from video.frame_index import FrameIndex
-from video.plan import Stretch, key_frames, plan
+from video.plan import PacketRange, key_frames, plan
 
 
 def make_index(groups: Sequence[tuple[int, int]], *, timed: bool = True) -> FrameIndex:
@@ -52,7 +52,7 @@ class CountingDecoder:
         self.has = set(range(self.decoded))
         self.jumps = 0
 
-    def run(self, stretch: Stretch) -> None:
+    def run(self, stretch: PacketRange) -> None:
         if stretch.start != self.at:
             assert stretch.start in self.index.keys, "a jump must end at a key frame"
             self.begun, self.at = stretch.start, stretch.start
@@ -130,7 +130,7 @@ def test_pictures_shown_before_their_key_frame_need_the_group_before() -> None:
 
 def test_without_believable_times_there_is_one_scan() -> None:
     index = make_index([(5, 0), (5, 0)], timed=False)
-    assert plan(index, (7, 2), decoded=1) == (Stretch(1, 10, 0),)
+    assert plan(index, (7, 2), decoded=1) == (PacketRange(1, 10, 0),)
 
 
 def test_nothing_is_planned_for_what_was_decoded_already() -> None:

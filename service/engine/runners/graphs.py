@@ -23,7 +23,7 @@ from service.engine.runners.base import (
     StateWidths,
     UInt8,
 )
-from service.engine.runners.memory import return_freed_memory
+from service.engine.runners.malloc import return_freed_memory
 
 COMPONENTS: tuple[Component, ...] = ("glance", "focus")
 

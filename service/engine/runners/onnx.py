@@ -13,9 +13,8 @@ import onnxruntime as ort
 
 from bundle.manifest import Graph, Precision
 from service.engine.runners.base import Array, Component, Float32, RunnerError, first_line
-from service.engine.runners.cache import check_cache
 from service.engine.runners.graphs import Executor, Graphs
-from service.engine.runners.kept import kept_model
+from service.engine.runners.model_cache import check_cache, kept_model
 
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"

@@ -17,8 +17,8 @@ import openvino as ov  # noqa: E402
 
 from bundle.manifest import Precision  # noqa: E402
 from service.engine.runners.base import Array, Component, Float32, RunnerError, first_line  # noqa: E402
-from service.engine.runners.cache import check_cache  # noqa: E402
 from service.engine.runners.graphs import Executor, Graphs  # noqa: E402
+from service.engine.runners.model_cache import check_cache  # noqa: E402
 
 DEVICE = "CPU"
 PATCHES = "patches"

@@ -52,7 +52,7 @@ class TorchScriptModules:
             # Without profiling, a new batch size is not an occasion to compile again.
             with (
                 torch.inference_mode(),
-                torch.jit.optimized_execution(False),  # type: ignore[attr-defined]
+                torch.jit.optimized_execution(False),  # type: ignore[attr-defined]  # torch.jit has no types
                 torch.autocast(self._device.type, torch.bfloat16, enabled=self._bfloat16),
             ):
                 outputs = self._modules[component](*inputs)

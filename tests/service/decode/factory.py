@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bundle.manifest import FrameGeometry, Sampling
-from service.decode.control import ClosedError
-from service.decode.pool import DecodeJob, DecodePool, DecodeSession, Patience, PoolSettings
+from service.decode.pool import DecodeJob, DecodePool, DecodeSession, PoolSettings, WorkerTimeouts
 from service.decode.upload import Spool
-from service.metrics import RestartReason
+from service.decode.worker.control import ClosedError
+from service.telemetry.metrics import RestartReason
 from tests.video.clips import GEOMETRY, make_clip
 from video.decoder import Frame
 from video.limits import MediaLimits
@@ -108,12 +108,16 @@ async def pool_of(
     *,
     watcher: Watcher | None = None,
     memory_bytes: int = MEMORY_BYTES,
-    patience: Patience | None = None,
+    patience: WorkerTimeouts | None = None,
     slots: int = 2,
 ) -> AsyncIterator[DecodePool]:
     """A running pool."""
     settings = PoolSettings(
-        workers=workers, crop=GEOMETRY.crop, memory_bytes=memory_bytes, patience=patience or Patience(), slots=slots
+        workers=workers,
+        crop=GEOMETRY.crop,
+        memory_bytes=memory_bytes,
+        patience=patience or WorkerTimeouts(),
+        slots=slots,
     )
     async with DecodePool(settings, watcher) as pool:
         yield pool

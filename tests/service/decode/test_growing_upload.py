@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from service.decode.pool import DecodePool, Patience
-from service.decode.spool_reader import SpoolReader
+from service.decode.pool import DecodePool, WorkerTimeouts
 from service.decode.upload import Spool
+from service.decode.worker.spool_reader import SpoolReader
 from service.errors import TooLarge
 from tests.service.decode.factory import (
     Uploading,
@@ -75,7 +75,7 @@ class TestGrowingUpload:
     async def test_an_upload_that_stands_still_is_not_the_workers_fault(self) -> None:
         watcher = Watcher()
         data = clip()
-        async with pool_of(watcher=watcher, patience=Patience(stall_seconds=0.05)) as pool:
+        async with pool_of(watcher=watcher, patience=WorkerTimeouts(stall_seconds=0.05)) as pool:
             with Spool() as spool:
                 spool.write(data[:100])
                 opening = asyncio.create_task(frames_of(pool, spool))

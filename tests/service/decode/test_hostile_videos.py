@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from service.decode.pool import Patience
+from service.decode.pool import WorkerTimeouts
 from service.errors import Internal, NoVideoStream, Problem, TooLong, Undecodable, UnsupportedMedia
 from tests.service.decode.factory import (
     Watcher,
@@ -76,7 +76,7 @@ async def test_limits_are_those_of_the_job() -> None:
             await decode(pool, clip(), job(limits=MediaLimits(codecs=("vp9",))))
 
 
-async def killed_mid_request(by: signal.Signals, patience: Patience | None = None) -> tuple[Problem, Watcher]:
+async def killed_mid_request(by: signal.Signals, patience: WorkerTimeouts | None = None) -> tuple[Problem, Watcher]:
     """Two requests run, one worker gets the signal: the problem of its request, once all else has been seen right."""
     watcher = Watcher()
     async with pool_of(2, watcher=watcher, patience=patience) as pool:
@@ -111,7 +111,7 @@ async def test_a_worker_that_crashes_by_itself_makes_the_video_undecodable() -> 
 
 
 async def test_a_worker_that_hangs_is_stopped() -> None:
-    problem, watcher = await killed_mid_request(signal.SIGSTOP, Patience(stall_seconds=0.2))
+    problem, watcher = await killed_mid_request(signal.SIGSTOP, WorkerTimeouts(stall_seconds=0.2))
     assert isinstance(problem, Undecodable)
     assert watcher.restarts == ["timeout"]
 
@@ -131,7 +131,7 @@ async def test_a_worker_that_dies_idle_costs_nobody() -> None:
 
 async def test_a_video_that_takes_too_much_processor_time_is_undecodable() -> None:
     watcher = Watcher()
-    async with pool_of(watcher=watcher, patience=Patience(cpu_seconds=1e-6)) as pool:
+    async with pool_of(watcher=watcher, patience=WorkerTimeouts(cpu_seconds=1e-6)) as pool:
         with pytest.raises(Undecodable, match="processor time"):
             await decode(pool, clip())
     assert watcher.restarts == ["timeout"]

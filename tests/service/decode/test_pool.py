@@ -7,7 +7,7 @@ import asyncio
 import numpy as np
 import pytest
 
-from service.decode.pool import DecodePool, Patience, PoolSettings
+from service.decode.pool import DecodePool, PoolSettings, WorkerTimeouts
 from service.decode.upload import Spool
 from tests.service.decode.factory import (
     clip,
@@ -97,7 +97,7 @@ async def test_closing_early_frees_the_worker_and_decodes_no_more() -> None:
 
 async def test_a_request_that_is_closed_during_a_long_scan_stops_within_it() -> None:
     one_key_frame = clip(250, g="250", keyint_min="250", width=320, height=240)
-    async with pool_of(patience=Patience(close_seconds=60)) as pool:
+    async with pool_of(patience=WorkerTimeouts(close_seconds=60)) as pool:
         pids = pool.pids
         with filled(one_key_frame) as spool:
             async with pool.open(spool, job(order=reversed(range(16)))) as session:

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from service.decode.pool import DecodeSession, Patience
+from service.decode.messages import Done, Failure, FrameReady, Info, Need, Opened, ProtocolError, Ready, Reply, Sandbox
+from service.decode.pool import DecodeSession, WorkerTimeouts
 from service.decode.process import WorkerGoneError
-from service.decode.replies import Done, Failure, FrameReady, Info, Need, Opened, ProtocolError, Ready, Reply, Sandbox
 from service.decode.shared_frames import SharedFrames
 from service.decode.spool import Spool
 from service.decode.watchdog import Verdict
@@ -84,7 +84,7 @@ async def scene() -> Iterator[Scene]:  # type: ignore[misc]  # an async generato
     with Spool() as spool:
         spool.write(b"0123456789")
         session = DecodeSession(
-            worker, spool, job(), Patience(stall_seconds=30), on_end=ends.append, on_hang=hangs.append
+            worker, spool, job(), WorkerTimeouts(stall_seconds=30), on_end=ends.append, on_hang=hangs.append
         )
         session.start()
         yield Scene(session, worker, spool, ends, hangs)  # type: ignore[misc]
@@ -243,7 +243,7 @@ async def test_an_upload_that_fails_ends_the_session_with_its_error(scene: Scene
 async def test_a_worker_that_was_gone_already_is_told_of(scene: Scene) -> None:
     scene.worker.gone = True
     other = DecodeSession(
-        scene.worker, scene.spool, job(), Patience(), on_end=scene.ends.append, on_hang=scene.hangs.append
+        scene.worker, scene.spool, job(), WorkerTimeouts(), on_end=scene.ends.append, on_hang=scene.hangs.append
     )
     with pytest.raises(WorkerGoneError):
         other.start()
@@ -258,7 +258,7 @@ class TestPatience:
             scene.worker,
             scene.spool,
             job(),
-            Patience(stall_seconds=0.01, close_seconds=0.02),
+            WorkerTimeouts(stall_seconds=0.01, close_seconds=0.02),
             on_end=scene.ends.append,
             on_hang=scene.hangs.append,
         )

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.decode.watchdog import Patience, Signs, Verdict, Watchdog, judge, nap, process_cpu_seconds
+from service.decode.watchdog import Signs, Verdict, Watchdog, WorkerTimeouts, judge, nap, process_cpu_seconds
 
-PATIENCE = Patience(stall_seconds=10, cpu_seconds=60, close_seconds=5)
+PATIENCE = WorkerTimeouts(stall_seconds=10, cpu_seconds=60, close_seconds=5)
 
 
 def signs(*, heard: float = 100, cpu: float = 1, owes: bool = True, closing: float | None = None) -> Signs:
@@ -53,7 +53,7 @@ def test_the_next_look_is_neither_frantic_nor_late(
 
 async def test_it_gives_up_once_and_can_be_called_off() -> None:
     given_up: asyncio.Queue[Verdict] = asyncio.Queue()
-    dog = Watchdog(Patience(stall_seconds=0.01), lambda: 0.0, given_up.put_nowait)
+    dog = Watchdog(WorkerTimeouts(stall_seconds=0.01), lambda: 0.0, given_up.put_nowait)
     assert await asyncio.wait_for(given_up.get(), 30) == "silent"
     assert given_up.empty()
     dog.stop()
@@ -63,7 +63,7 @@ async def test_it_gives_up_once_and_can_be_called_off() -> None:
 async def test_a_request_that_is_not_let_go_is_noticed_even_if_the_worker_works() -> None:
     given_up: asyncio.Queue[Verdict] = asyncio.Queue()
     clock = iter(range(1, 1000))
-    dog = Watchdog(Patience(cpu_seconds=1e6, close_seconds=0.01), lambda: float(next(clock)), given_up.put_nowait)
+    dog = Watchdog(WorkerTimeouts(cpu_seconds=1e6, close_seconds=0.01), lambda: float(next(clock)), given_up.put_nowait)
     dog.heard(owes=False)
     dog.closing()
     assert await asyncio.wait_for(given_up.get(), 30) == "unclosed"
@@ -72,7 +72,7 @@ async def test_a_request_that_is_not_let_go_is_noticed_even_if_the_worker_works(
 @pytest.mark.parametrize("name", ["stall_seconds", "cpu_seconds", "close_seconds"])
 def test_patience_must_be_some(name: str) -> None:
     with pytest.raises(ValueError, match=name):
-        Patience(**{name: 0})
+        WorkerTimeouts(**{name: 0})
 
 
 def test_processor_time_of_another_process_is_read() -> None:

@@ -1,0 +1,133 @@
+"""What a worker may say, parsed strictly: nothing of it is believed before it has this shape and is in range."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
+
+from service.decode.ipc import MAX_MESSAGE_BYTES
+from service.decode.worker.sandbox import SandboxReport
+from video.probe import VideoInfo
+
+Word = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.,-]{1,64}$")]
+Count = Annotated[int, Field(ge=0, lt=1 << 40)]
+Seconds = Annotated[float, Field(ge=0, le=1e9)]
+Side = Annotated[int, Field(ge=1, le=1 << 16)]
+
+
+class ProtocolError(Exception):
+    """A worker said something that it may not say, or not now."""
+
+
+class _Reply(BaseModel):
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Sandbox(_Reply):
+    """`SandboxReport` on the wire; said before the worker has seen a foreign byte."""
+
+    no_new_privileges: bool
+    landlock: int = Field(ge=0, le=1000)
+    seccomp: bool
+    memory_limit_bytes: Annotated[int, Field(ge=0)] | None
+    missing: list[Annotated[str, StringConstraints(max_length=200)]] = Field(max_length=16)
+
+    def report(self) -> SandboxReport:
+        """The report itself."""
+        return SandboxReport(
+            self.no_new_privileges, self.landlock, self.seccomp, self.memory_limit_bytes, tuple(self.missing)
+        )
+
+
+class Ready(_Reply):
+    """The worker is in its sandbox and waits for its first job."""
+
+    type: Literal["ready"]
+    sandbox: Sandbox
+
+
+class Info(_Reply):
+    """`VideoInfo` on the wire."""
+
+    container: Word
+    codec: Word
+    width: Side
+    height: Side
+    fps: Annotated[float, Field(gt=0, le=1e9)] | None
+    duration_s: Seconds | None
+    frames: Count | None
+    rotation: Literal[0, 90, 180, 270]
+
+
+class Opened(_Reply):
+    """The video passed its checks."""
+
+    type: Literal["opened"]
+    info: Info
+    frames_decoded: Count
+    seconds: Seconds
+
+    def video(self) -> VideoInfo:
+        """What the video is."""
+        return VideoInfo(**self.info.model_dump())
+
+
+class FrameReady(_Reply):
+    """A slot of the shared memory holds a wanted frame."""
+
+    type: Literal["frame"]
+    slot: Count
+    position: Count
+    index: Count
+    time_s: Annotated[float, Field(ge=-1e9, le=1e9)] | None
+    frames_decoded: Count
+    seconds: Seconds
+
+
+class Need(_Reply):
+    """The worker waits until the spool holds ``size`` bytes, or is complete; None: until it is complete."""
+
+    type: Literal["need"]
+    size: Count | None
+
+
+class Failure(_Reply):
+    """Why a job could not be done: a code of the video room, or one of `protocol`'s."""
+
+    code: Word
+    detail: str = Field(max_length=4000)
+
+
+class Done(_Reply):
+    """The job has ended."""
+
+    type: Literal["done"]
+    frames_decoded: Count
+    seconds: Seconds
+    error: Failure | None
+
+
+Reply = Ready | Opened | FrameReady | Need | Done
+_ADAPTER: TypeAdapter[Reply] = TypeAdapter(Annotated[Reply, Field(discriminator="type")])
+
+
+def parse(data: bytes) -> Reply:
+    """What a worker said.
+
+    Raises:
+        ProtocolError: it is no such message.
+    """
+    if len(data) > MAX_MESSAGE_BYTES:
+        raise ProtocolError("a message that is too long")
+    try:
+        return _ADAPTER.validate_json(data)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        where = ".".join(str(part)[:40] for part in first["loc"][:3])
+        raise ProtocolError(f"a message that is none: {where}: {first['msg'][:100]}") from None
+
+
+def printable(text: str, *, most: int = 300) -> str:
+    """A worker's words made fit for one line of an answer or a log."""
+    return "".join(letter if letter.isprintable() else " " for letter in text[:most])

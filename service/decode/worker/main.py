@@ -1,0 +1,132 @@
+"""An unprivileged process that decodes one untrusted video at a time.
+
+It is started as ``python -m service.decode.worker.main`` with the numbers of the descriptors that it inherits. It
+imports what decoding needs, enters its sandbox, and serves jobs until the control socket is closed (see `ipc`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import importlib
+import io
+import os
+import pkgutil
+import signal
+import socket
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+
+import av
+
+from service.decode.shared_frames import SharedFrames
+from service.decode.worker import sandbox
+from service.decode.worker.control import Control
+from service.decode.worker.task import Task
+from video.decoder import FrameStream
+from video.limits import MediaLimits
+from video.probe import open_video
+from video.transform import Geometry
+
+_KEPT_FREE_BYTES = 16 << 20
+_REHEARSAL = bytes.fromhex(
+    "47494638396102000200800000000000ffffff"  # a GIF of two pixels squared, black and white
+    "21f90400040000002c000000000200020000020284510021f90400040000002c0000000002000200000202848f003b"  # and two frames
+)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Serve jobs until the service ends the conversation.
+
+    Args:
+        arguments: as `arguments` makes them.
+    """
+    parser = argparse.ArgumentParser(prog="adafocus decode worker")
+    for name in ("control", "frames", "slots", "crop", "memory-bytes", "parent"):
+        parser.add_argument(f"--{name}", type=int, required=True)
+    given = parser.parse_args(arguments)
+    # A terminal's Ctrl-C and a supervisor's SIGTERM reach the whole group; when this process ends is the service's
+    # decision, which may still be draining.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    frames = SharedFrames.attach(given.frames, given.slots, given.crop)
+    control = Control(socket.socket(fileno=given.control), slots=given.slots)
+    _import_everything()
+    _fall_silent()
+    report = sandbox.enter(given.memory_bytes, parent=given.parent)
+    control.send({"type": "ready", "sandbox": asdict(report)})
+    give_memory_back = _memory_returner()
+    while (job := control.next_job()) is not None:
+        done = Task(job, control, frames).run()
+        control.send(done.message())
+        give_memory_back()
+        if done.out_of_memory:  # the heap is full or in pieces: the next video deserves a fresh one
+            break
+    return 0
+
+
+def arguments(*, control: int, frames: SharedFrames, memory_bytes: int, parent: int) -> list[str]:
+    """The command line of a worker."""
+    numbers = {
+        "control": control,
+        "frames": frames.fd,
+        "slots": frames.slots,
+        "crop": frames.crop,
+        "memory-bytes": memory_bytes,
+        "parent": parent,
+    }
+    return ["-m", __name__, *(f"--{name}={number}" for name, number in numbers.items())]
+
+
+def _import_everything() -> None:
+    """PyAV and numpy import parts of themselves when first called for; in the sandbox they no longer could.
+
+    So all of PyAV is imported, and a video of our own is decoded as any other will be.
+    """
+    for module in pkgutil.walk_packages(av.__path__, "av."):
+        if module.name not in ("av.__main__", "av.datasets"):  # a program, and a downloader
+            importlib.import_module(module.name)
+    with open_video(io.BytesIO(_REHEARSAL), MediaLimits()) as video:
+        stream = FrameStream(video, range(video.index.frames), Geometry(resize=8, crop=8))
+        while stream.next() is not None:
+            pass
+
+
+class _Mallinfo2(ctypes.Structure):
+    """What the GNU libc says of its heap, in bytes; ``fordblks`` is what lies free in it."""
+
+    _fields_ = (
+        *((name, ctypes.c_size_t) for name in ("arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks")),
+        *((name, ctypes.c_size_t) for name in ("uordblks", "fordblks", "keepcost")),
+    )
+
+
+def _memory_returner() -> Callable[[], None]:
+    """What returns freed memory to the system: a large video would otherwise be kept paid for, by every worker.
+
+    A little is kept: given back, it would have to be asked for again, page by page, by the next small video.
+    """
+    libc = ctypes.CDLL(None)
+    trim, ask = getattr(libc, "malloc_trim", None), getattr(libc, "mallinfo2", None)  # the GNU libc has them
+    if trim is None or ask is None:
+        return lambda: None
+    ask.restype = _Mallinfo2
+
+    def give_back() -> None:
+        if ask().fordblks > _KEPT_FREE_BYTES:
+            trim(0)
+
+    return give_back
+
+
+def _fall_silent() -> None:
+    """Until here an error belongs on the service's stderr; from here on a hostile file would write there."""
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for fd in (0, 1, 2):
+        os.dup2(nothing, fd)
+    os.close(nothing)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

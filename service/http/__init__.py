@@ -1,0 +1,1 @@
+"""ASGI: routes, the request lifecycle, access control, problems, and the page."""

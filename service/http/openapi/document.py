@@ -1,0 +1,118 @@
+"""The OpenAPI document of one service: what its routes say, and what only its bundle and its settings know."""
+
+from __future__ import annotations
+
+import copy
+import re
+import warnings
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from bundle.manifest import Manifest
+from service.http.openapi import examples
+from service.http.openapi.operations import COMPONENT, Json, elsewhere
+from service.progress import GIGA
+from service.schemas.classify import DEFAULT_TOP_K, MAX_DEADLINE_MS, MAX_GFLOPS, StepEvent
+from service.schemas.open_inference import InferenceRequest, InferenceResponse, ModelMetadata, ModelReady
+from service.settings import Settings
+
+_KEYS = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "an API key"},
+    "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+}
+_BEFORE_THE_DOOR = ("/healthz", "/readyz", "/v2/health/live", "/v2/health/ready", "/v2/models/{name}/ready")
+
+
+def install(app: FastAPI, manifest: Manifest, settings: Settings) -> None:
+    """Let the application describe itself as it is: with its bundle's names and bounds, and its keys."""
+
+    def document() -> Json:
+        if app.openapi_schema is None:
+            with warnings.catch_warnings(action="ignore", category=UserWarning):  # `complete` names the operations
+                routes = get_openapi(
+                    title=app.title, version=app.version, description=app.description, routes=app.routes
+                )
+            app.openapi_schema = complete(routes, manifest, settings)
+        return app.openapi_schema
+
+    app.openapi = document  # type: ignore[method-assign]  # FastAPI's own way to extend it
+
+
+def complete(document: Json, manifest: Manifest, settings: Settings) -> Json:
+    """The document with what the routes could not know."""
+    document = copy.deepcopy(document)
+    paths, components = document["paths"], document["components"]
+    models = [(model, "validation") for model in (StepEvent, InferenceRequest, InferenceResponse)]
+    _, found = models_json_schema(models, ref_template=COMPONENT)  # type: ignore[arg-type]
+    components["schemas"] |= found["$defs"]
+    components["responses"] = elsewhere()
+    good_answers = _good_answers(manifest)
+    for path, item in paths.items():
+        for method, operation in item.items():
+            operation["operationId"] = re.sub(r"\W+", "_", f"{method}{path}").strip("_")
+            _name_the_model(path, operation, manifest)
+            for media_type, answer in good_answers.get(path, {}).items():
+                operation["responses"]["200"]["content"][media_type] |= answer
+    bounds = {
+        "exit": {"enum": [point.name for point in manifest.operating_points], "default": manifest.default_point},
+        "top_k": {"minimum": 1, "maximum": len(manifest.labels)},
+        "max_gflops": {"minimum": manifest.flops.per_step / GIGA, "maximum": MAX_GFLOPS},
+        "deadline_ms": {"minimum": 1, "maximum": MAX_DEADLINE_MS},
+    }
+    for classify in paths["/classify"].values():
+        for parameter in classify["parameters"]:
+            parameter["schema"] |= bounds.get(parameter["name"], {})
+            if parameter["name"] == "top_k":
+                parameter["schema"]["default"] = min(DEFAULT_TOP_K, len(manifest.labels))
+            parameter["schema"].pop("exclusiveMinimum", None)
+    for name, bound in bounds.items():
+        components["schemas"]["RequestParameters"]["properties"][name]["anyOf"][0] |= bound
+    if settings.api_keys or settings.api_keys_file:
+        components["securitySchemes"] = _KEYS
+        _lock(paths, settings)
+    return document
+
+
+def _good_answers(manifest: Manifest) -> dict[str, Json]:
+    """An example of each good answer that depends on the bundle, by path and media type."""
+    by_route: dict[str, Json] = {
+        "": _in_json(ModelMetadata.of(manifest)),
+        "/ready": _in_json(ModelReady(name=manifest.name, ready=True)),
+        "/infer": {
+            "application/json": {"example": examples.inferred_in_json(manifest)},
+            "application/octet-stream": {"example": examples.inferred_in_bytes(manifest)},
+        },
+    }
+    models = ("/v2/models/{name}", "/v2/models/{name}/versions/{version}")
+    return {
+        "/classify": {
+            **_in_json(examples.classification(manifest)),
+            "text/event-stream": {"examples": examples.events(manifest)},
+        },
+        "/model": _in_json(manifest),
+        **{model + route: answers for model in models for route, answers in by_route.items()},
+    }
+
+
+def _in_json(answer: BaseModel) -> Json:
+    return {"application/json": {"example": answer.model_dump(mode="json")}}
+
+
+def _name_the_model(path: str, operation: Json, manifest: Manifest) -> None:
+    known = {"name": manifest.name, "version": manifest.version}
+    for name in re.findall(r"{(\w+)}", path):
+        schema = {"type": "string", "enum": [known[name]]}
+        parameter = {"name": name, "in": "path", "required": True, "schema": schema}
+        operation.setdefault("parameters", []).append(parameter)
+
+
+def _lock(paths: Json, settings: Settings) -> None:
+    for path, item in paths.items():
+        open_to_all = path.endswith("/ready") or path in _BEFORE_THE_DOOR
+        if open_to_all or (path == "/metrics" and not settings.metrics_need_key):
+            continue
+        for operation in item.values():
+            operation["security"] = [{name: []} for name in _KEYS]

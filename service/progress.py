@@ -1,0 +1,104 @@
+"""A finished step as a caller meets it: in the trace of an answer, or while the next one runs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from bundle.manifest import Manifest
+from service.engine.request import Step
+from service.engine.runners.base import UInt8
+from service.schemas.classify import PatchAnswer, TraceEntry
+from video.decoder import Frame
+from video.probe import VideoInfo
+from video.transform import patch_box
+
+GIGA = 1e9
+
+
+@dataclass(frozen=True, slots=True)
+class StepReport:
+    """A step that has just finished.
+
+    Attributes:
+        entry: as it will stand in the trace.
+        place: which of the sampled frames it looked at, counted along the video from 0.
+        threshold: what the confidence was compared with; None where this point never leaves, and at the last step.
+        gflops: price of the steps so far, 1e9 multiply-adds.
+        elapsed_ms: since the request's first byte.
+        pixels: ``uint8 [crop, crop, 3]``, RGB: what the glance saw.
+        view: the part of the video that ``pixels`` show, as displayed.
+        video: what is known of the video.
+    """
+
+    entry: TraceEntry
+    place: int
+    threshold: float | None
+    gflops: float
+    elapsed_ms: float
+    pixels: UInt8
+    view: PatchAnswer
+    video: VideoInfo
+
+
+Observer = Callable[[StepReport], None]
+"""Told of each step on the event loop's thread; must not block."""
+
+
+@dataclass(slots=True)
+class StepReporter:
+    """Turns what the engine says of a step into a `StepReport`; serves as the engine's callback for one request.
+
+    Args:
+        manifest: of the bundle.
+        thresholds: one per step, as the engine compares them.
+        info: the video.
+        observer: told.
+        clock: seconds.
+        started: the clock at the request's first byte.
+    """
+
+    manifest: Manifest
+    thresholds: tuple[float, ...]
+    info: VideoInfo
+    observer: Observer
+    clock: Callable[[], float]
+    started: float
+    _told: int = field(default=0, init=False)
+
+    def __call__(self, step: Step, frame: Frame) -> None:
+        """Tell of one step."""
+        threshold = self.thresholds[self._told]
+        self._told += 1
+        order = self.manifest.sampling.order
+        report = StepReport(
+            entry=trace_entry(self.manifest, self._told, step, self.info),
+            place=order[min(frame.position, len(order) - 1)],
+            threshold=threshold if math.isfinite(threshold) else None,
+            gflops=self._told * self.manifest.flops.per_step / GIGA,
+            elapsed_ms=round((self.clock() - self.started) * 1e3, 3),
+            pixels=frame.pixels,
+            view=_box(self.manifest, self.info, self.manifest.geometry.crop, (0.0, 0.0)),
+            video=self.info,
+        )
+        self.observer(report)
+
+
+def trace_entry(manifest: Manifest, number: int, step: Step, info: VideoInfo) -> TraceEntry:
+    """The entry of the trace for the step of that number, from 1."""
+    return TraceEntry(
+        step=number,
+        frame=step.frame_index,
+        time_s=step.time_s,
+        patch=_box(manifest, info, manifest.patch_size, step.patch_centre),
+        label=manifest.labels[int(step.logits.argmax())],
+        confidence=step.confidence,
+    )
+
+
+def _box(manifest: Manifest, info: VideoInfo, side: int, centre: tuple[float, float]) -> PatchAnswer:
+    """A square of the cropped frame, in pixels of the video as displayed."""
+    geometry = manifest.geometry
+    box = patch_box(info.width, info.height, geometry.resize, geometry.crop, side, centre)
+    return PatchAnswer(x=box.x, y=box.y, width=box.width, height=box.height)

@@ -1,0 +1,65 @@
+"""Where the time of one request went: spans on one clock, noted while it runs, told afterwards by whoever traces."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from service.engine.request import Step
+from service.telemetry.definitions import Stage
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """One stage of a request, from one moment to another; ``step`` counts from 1, and 0 is before the first."""
+
+    stage: Stage
+    start: float
+    end: float
+    step: int = 0
+
+
+class Timeline:
+    """The spans of one request. Stages overlap: a frame is decoded while another is looked at.
+
+    Args:
+        clock: seconds; the event loop's.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.clock = clock
+        self.spans: list[Span] = []
+        self._steps = 0
+        self._stepped = 0.0
+
+    @contextmanager
+    def stage(self, stage: Stage) -> Iterator[None]:
+        """Note the block as a span, however it ends; the first step begins no earlier than the last such block ends."""
+        start = self.clock()
+        try:
+            yield
+        finally:
+            self._stepped = self.clock()
+            self.spans.append(Span(stage, start, self._stepped))
+
+    def add(self, stage: Stage, start: float, end: float) -> None:
+        """Note a span that was measured elsewhere."""
+        self.spans.append(Span(stage, start, end))
+
+    def step(self, step: Step) -> None:
+        """Note a step that has finished: its focus, its glance, its wait for the device, its wait for a frame."""
+        self._steps += 1
+        end = step.finished_at
+        parts: tuple[tuple[Stage, float], ...] = (
+            ("focus", step.focus_seconds),
+            ("glance", step.glance_seconds),
+            ("queue", step.queue_seconds),
+        )
+        before, self._stepped = self._stepped, end
+        for stage, seconds in parts:
+            start = max(before, end - seconds)
+            self.spans.append(Span(stage, start, end, self._steps))
+            end = start
+        self.spans.append(Span("decode", before, end, self._steps))

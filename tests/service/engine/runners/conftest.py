@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bundle.store import Bundle, write_bundle
+from export.accuracy_tradeoff import Bound
+from export.calibration_set import CalibrationSet
+from export.describe import graph_entry
+from export.exporter import Request, export, load_and_describe
+from export.frames import frames_per_video, texture
+from export.graphs import served_graphs
+from export.precision import QuantizationContext, reduce
+from model.checkpoint import save_checkpoint
+from tests.export.models import CLIP, FRAME
+from tests.model.factory import clip_model, frame_model
+
+FORMATS = ("onnx", "torchscript")
+
+
+@pytest.fixture(scope="session")
+def frame_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """A small frame model in every format."""
+    folder = tmp_path_factory.mktemp("frame")
+    save_checkpoint(folder / "frame.pt", frame_model(FRAME))
+    return _bundle(folder / "frame.pt", folder / "frame")
+
+
+@pytest.fixture(scope="session")
+def clip_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """A small clip model in every format."""
+    folder = tmp_path_factory.mktemp("clip")
+    save_checkpoint(folder / "clip.pt", clip_model(CLIP))
+    return _bundle(folder / "clip.pt", folder / "clip")
+
+
+def _bundle(checkpoint: Path, folder: Path) -> Bundle:
+    """Export in both formats, and quantise on textures, whatever that loses."""
+    request = Request(checkpoint, "toy", formats=FORMATS)
+    made = export(request)
+    model, manifest, _ = load_and_describe(request)
+    clips = tuple(texture(frames_per_video(manifest.sampling), manifest.geometry.crop, seed) for seed in range(4))
+    material = CalibrationSet("textures", clips, clips, np.zeros(len(clips), np.int64))
+    fp32 = made.files["glance.onnx"], made.files["focus.onnx"]
+    files, reduced = reduce(QuantizationContext(model, manifest, fp32, material, threads=1), "int8", Bound(0, 1))
+    entries = [
+        graph_entry(graph, "onnx", "int8", content) for graph, content in zip(served_graphs(model), files, strict=True)
+    ]
+    graphs = (*made.manifest.graphs, *entries)
+    contents = made.files | {entry.file: content for entry, content in zip(entries, files, strict=True)}
+    return write_bundle(folder, made.manifest.model_copy(update={"graphs": graphs, "reduced": (reduced,)}), contents)

@@ -1,0 +1,63 @@
+"""What is served follows from the bundle and the settings together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bundle.manifest import Manifest, OperatingPoint, Precision, Reduced
+from bundle.store import Bundle, load_bundle, write_bundle
+from service.runtime import make_runner, open_runtime
+from service.settings import Settings
+from service.telemetry.metrics import Metrics
+from tests.e2e.tiny import write_tiny_bundle
+
+SHY = 0.1
+"""How much lower the thresholds of the other precision are."""
+
+
+def lower(point: OperatingPoint) -> OperatingPoint:
+    thresholds = tuple(None if value is None else value - SHY for value in point.thresholds)
+    return point.model_copy(update={"thresholds": thresholds})
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Bundle:
+    """The tiny bundle with the same graphs once more as int8, and thresholds of their own for those."""
+    tiny = write_tiny_bundle(tmp_path / "tiny")
+    files = {graph.file: tiny.file(graph).read_bytes() for graph in tiny.manifest.graphs}
+    others = tuple(
+        graph.model_copy(update={"precision": "int8", "file": f"{graph.component}.int8.onnx"})
+        for graph in tiny.manifest.graphs
+    )
+    contents = files | {graph.file: files[f"{graph.component}.onnx"] for graph in others}
+    manifest = Manifest.model_validate(
+        tiny.manifest.model_dump()
+        | {
+            "graphs": [graph.model_dump() for graph in (*tiny.manifest.graphs, *others)],
+            "reduced": [
+                Reduced(
+                    precision="int8",
+                    data="toy clips",
+                    clips=1,
+                    accuracy=1,
+                    accuracy_fp32=1,
+                    agreement=1,
+                    exit_step_shift={},
+                    operating_points=tuple(map(lower, tiny.manifest.operating_points)),
+                ).model_dump()
+            ],
+        }
+    )
+    return write_bundle(tmp_path / "both", manifest, contents)
+
+
+@pytest.mark.parametrize(("precision", "threshold"), [("fp32", 0.75), ("int8", 0.65)])
+async def test_each_precision_is_served_with_its_own_thresholds(
+    bundle: Bundle, precision: Precision, threshold: float
+) -> None:
+    settings = Settings(bundle=bundle.path, decode_workers=1, max_batch=2, intra_op_threads=1, precision=precision)
+    async with open_runtime(load_bundle(bundle.path), settings, Metrics(4), make_runner) as runtime:
+        assert runtime.engine.runner.precision == precision
+        assert runtime.manifest.threshold_row("balanced")[0] == pytest.approx(threshold)

@@ -1,0 +1,1 @@
+"""Labelled clips: listing, splitting, decoding, caching and augmentation."""

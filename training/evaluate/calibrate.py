@@ -1,0 +1,253 @@
+"""Solving the conditional exit on held-aside clips (PAPER section 3): temperature, thresholds, operating points.
+
+Nothing is trained here. Input are the logits ``[N, T, C]`` of clips that the model has not learned from; output are
+numbers that the service applies with the same `bundle.exit_rule` that solves them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from bundle.exit_rule import ExitCriterion, confidence
+from training.errors import CalibrationError
+from training.evaluate.metrics import Logits, Truth, accuracy, answers, exit_steps, negative_log_likelihood
+from training.evaluate.operating_points import Calibration, Point, Thresholds
+
+Confidences = npt.NDArray[np.float32]
+
+RATIOS = tuple(round(0.02 * step, 2) for step in range(5, 45)) + tuple(round(0.1 * step, 1) for step in range(9, 40))
+"""The sweep of q: exit shares fall (q < 1) or rise (q > 1) from step to step by this factor."""
+
+TEMPERATURES = np.geomspace(0.2, 5.0, 161)
+
+
+@dataclass(frozen=True)
+class PointRule:
+    """How an operating point is chosen from the curve of the calibration clips.
+
+    The cheapest budget that costs at most ``flops_share`` of full compute, loses at most ``accuracy_lost`` of the full
+    model's accuracy and changes at most the share ``answers_changed`` of its answers; then the cheapest such one that
+    costs at least ``headroom`` times as much, if there is one: of many budgets tried on few clips the cheapest that
+    passes has been lucky, and does worse on others. If none passes, the most accurate one within ``flops_share``; with
+    none within it, the cheapest.
+    """
+
+    name: str
+    flops_share: float
+    accuracy_lost: float
+    answers_changed: float
+    headroom: float = 1.0
+
+
+POINT_RULES = (
+    PointRule("accurate", 1.0, accuracy_lost=0.0, answers_changed=0.0, headroom=1.2),
+    PointRule("balanced", 0.4, accuracy_lost=0.005, answers_changed=1.0, headroom=1.2),
+    PointRule("fast", 0.25, accuracy_lost=0.02, answers_changed=1.0),
+)
+"""``accurate`` answers as the full model does; ``balanced`` may err elsewhere; ``fast`` may err a little more often."""
+
+DEFAULT_POINT = "balanced"
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """One budget of the sweep as measured: ``flops_share`` of full compute, accuracy, and where clips left.
+
+    ``answers_changed`` is the share of clips that get another answer than from the full model.
+    """
+
+    ratio: float
+    thresholds: tuple[float | None, ...]
+    flops_share: float
+    accuracy: float
+    answers_changed: float
+    exit_shares: tuple[float, ...]
+
+
+def exit_quota(ratio: float, steps: int) -> npt.NDArray[np.float32]:
+    """Share of the clips that is to leave at each step, proportional to ``ratio**t``: float32 [steps], sums to one.
+
+    Computed in float32 as the released code does it: the solver floors multiples of these numbers.
+
+    Raises:
+        CalibrationError: ``ratio`` is not above 0.
+    """
+    if not ratio > 0:
+        raise CalibrationError(f"the ratio of exit shares must be above 0, got {ratio}")
+    exponents = np.arange(1, steps + 1, dtype=np.float32)
+    shares = np.exp(np.log(np.float32(ratio)) * exponents)
+    for _ in range(2):  # the released code normalises twice, which moves the last bit
+        shares = shares / shares.sum(dtype=np.float32)
+    return np.asarray(shares, dtype=np.float32)
+
+
+def solve_thresholds(confidences: Confidences, quota: npt.NDArray[np.float32]) -> tuple[float | None, ...]:
+    """The confidence at each step that lets the wanted number of the remaining clips out there.
+
+    Args:
+        confidences: float32 [N, T], higher is surer.
+        quota: float32 [T] from `exit_quota`.
+
+    Returns:
+        T thresholds; None where a step's share rounds down to no clip, and at the last step, which always answers.
+
+    Raises:
+        CalibrationError: the shapes disagree, there is no clip, or a confidence is NaN.
+    """
+    clips, steps = _checked(confidences, quota)
+    remaining = np.ones(clips, dtype=bool)
+    thresholds: list[float | None] = []
+    for step in range(steps - 1):
+        wanted = int(np.floor(np.float32(clips) * quota[step]))
+        waiting = np.sort(confidences[remaining, step])[::-1]
+        if wanted == 0 or wanted > len(waiting):
+            thresholds.append(None)
+            continue
+        threshold = waiting[wanted - 1]
+        thresholds.append(float(threshold))
+        remaining &= ~(confidences[:, step] >= threshold)
+    return (*thresholds, None)
+
+
+def _checked(confidences: Confidences, quota: npt.NDArray[np.float32]) -> tuple[int, int]:
+    if confidences.ndim != 2 or confidences.shape[0] == 0 or confidences.shape[1:] != quota.shape:
+        raise CalibrationError(
+            f"confidences must be [clips, {len(quota)} steps] with at least one clip, got {list(confidences.shape)}"
+        )
+    if np.isnan(confidences).any():
+        raise CalibrationError("a confidence is not a number: the logits overflowed")
+    return confidences.shape[0], confidences.shape[1]
+
+
+def fit_temperature(logits: Logits, labels: Truth) -> float:
+    """The temperature of least negative log-likelihood over all clips and steps, to about two per cent."""
+    losses = [negative_log_likelihood(logits, labels, float(value)) for value in TEMPERATURES]
+    return float(np.round(TEMPERATURES[int(np.argmin(losses))], 4))
+
+
+def measure(
+    logits: Logits, labels: Truth, thresholds: Thresholds, criterion: ExitCriterion, temperature: float, ratio: float
+) -> CurvePoint:
+    """What a row of thresholds does to these clips. Leaving at step t costs t of T equal steps."""
+    steps = exit_steps(logits, thresholds, criterion, temperature)
+    total = logits.shape[1]
+    shares = np.bincount(steps, minlength=total) / len(steps)
+    given = answers(logits, steps)
+    return CurvePoint(
+        ratio=ratio,
+        thresholds=tuple(thresholds),
+        flops_share=float((steps + 1).mean() / total),
+        accuracy=accuracy(given, labels),
+        answers_changed=float(np.mean(given != logits[:, -1].argmax(axis=1))),
+        exit_shares=tuple(float(share) for share in shares),
+    )
+
+
+def exit_curve(
+    logits: Logits, labels: Truth, criterion: ExitCriterion, temperature: float, ratios: Sequence[float] = RATIOS
+) -> tuple[CurvePoint, ...]:
+    """The sweep of budgets, cheapest first, solved and measured on the same clips."""
+    sure = confidence(logits, criterion, temperature)
+    steps = logits.shape[1]
+    curve = [
+        measure(logits, labels, solve_thresholds(sure, exit_quota(ratio, steps)), criterion, temperature, ratio)
+        for ratio in ratios
+    ]
+    return tuple(sorted(curve, key=_cheapest_first))
+
+
+def is_met(rule: PointRule, point: CurvePoint, full_accuracy: float) -> bool:
+    """Whether a budget keeps what the rule promises."""
+    return (
+        point.flops_share <= rule.flops_share
+        and point.accuracy >= full_accuracy - rule.accuracy_lost - 1e-9
+        and point.answers_changed <= rule.answers_changed
+    )
+
+
+def choose(curve: Sequence[CurvePoint], rule: PointRule, full_accuracy: float) -> CurvePoint:
+    """The budget that a rule picks from a curve, which holds at least one."""
+    good = [point for point in curve if is_met(rule, point, full_accuracy)]
+    if good:
+        cheapest = min(good, key=_cheapest_first)
+        safer = [point for point in good if point.flops_share >= rule.headroom * cheapest.flops_share]
+        return min(safer, key=_cheapest_first, default=cheapest)
+    return best_within(curve, rule.flops_share)
+
+
+def best_within(curve: Sequence[CurvePoint], flops_share: float) -> CurvePoint:
+    """The most accurate budget that costs at most this share of full compute; the cheapest if none does."""
+    affordable = [point for point in curve if point.flops_share <= flops_share]
+    if not affordable:
+        return min(curve, key=_cheapest_first)
+    return max(affordable, key=lambda point: (point.accuracy, -point.flops_share))
+
+
+def _cheapest_first(point: CurvePoint) -> tuple[float, float]:
+    return point.flops_share, -point.accuracy
+
+
+def budget_name(share: float) -> str:
+    """Name of the operating point for a share of full compute: ``at-30`` for 0.3."""
+    return f"at-{100 * share:g}"
+
+
+def calibrate(
+    logits: Logits,
+    labels: Truth,
+    gflops_per_step: float,
+    criterion: ExitCriterion = "max_softmax",
+    rules: Sequence[PointRule] = POINT_RULES,
+    notes: str = "",
+    budgets: Sequence[float] = (),
+    temperature: float | None = None,
+) -> Calibration:
+    """Temperature and operating points from held-aside clips.
+
+    Args:
+        logits: float32 [N, T, C] of clips that the model has not learned from.
+        labels: int64 [N], or bool [N, C] where a clip may have several.
+        gflops_per_step: cost of one served step.
+        criterion: what the service will compare with the thresholds.
+        rules: the points besides ``full``; the one named ``balanced`` becomes the default.
+        notes: which clips these were; travels into the bundle.
+        budgets: shares of full compute; each adds a point (``at-30`` for 0.3), the most accurate one within it.
+        temperature: None fits it.
+
+    Raises:
+        CalibrationError: nothing to solve from.
+    """
+    temperature = fit_temperature(logits, labels) if temperature is None else temperature
+    steps = logits.shape[1]
+    full = measure(logits, labels, (None,) * steps, criterion, temperature, ratio=0.0)
+    curve = exit_curve(logits, labels, criterion, temperature)
+    chosen = [("full", full)]
+    if steps > 1:  # a clip model takes all its frames in one step and has nowhere to leave
+        budgets_and_none = (*curve, full)  # never leaving is a choice, too
+        chosen += [(rule.name, choose(budgets_and_none, rule, full.accuracy)) for rule in rules]
+        missed = [
+            name
+            for rule, (name, point) in zip(rules, chosen[1:], strict=True)
+            if not is_met(rule, point, full.accuracy)
+        ]
+        if missed:
+            notes = f"{notes}; no budget keeps the rule of {', '.join(missed)}: the best within its price was taken"
+        chosen += [(budget_name(share), best_within(budgets_and_none, share)) for share in budgets]
+    points = tuple(
+        Point(
+            name=name,
+            thresholds=point.thresholds,
+            expected_gflops=point.flops_share * steps * gflops_per_step,
+            expected_accuracy=point.accuracy,
+            exit_shares=point.exit_shares,
+        )
+        for name, point in chosen
+    )
+    if len({point.name for point in points}) < len(points):
+        raise CalibrationError(f"budgets repeat themselves: {', '.join(point.name for point in points)}")
+    default = DEFAULT_POINT if DEFAULT_POINT in {point.name for point in points} else "full"
+    return Calibration(temperature, criterion, points, default, clips=len(logits), notes=notes)

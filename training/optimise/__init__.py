@@ -1,0 +1,1 @@
+"""How weights move: losses, objective, optimiser and precision."""

@@ -1,0 +1,91 @@
+"""Optimiser, schedule and averaging: how weights move (PAPER section 2)."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import torch
+from torch import nn
+
+from model.adafocus import AdaFocus
+from training.optimise.objective import Model
+from training.recipe import Multipliers, OptimiserRecipe
+
+
+def parameter_groups(model: Model, lr: float, multipliers: Multipliers) -> list[dict[str, object]]:
+    """One group per part with its own learning rate; each network's heads go with it."""
+    parts: dict[str, tuple[nn.Module, ...]] = {"policy": (model.policy,)}
+    if isinstance(model, AdaFocus):
+        parts["glance"] = (model.glance, model.glance_head)
+        parts["focus"] = (model.focus, model.focus_head)
+        parts["classifier"] = (model.classifier,)
+    else:
+        parts["glance"] = (model.glance, model.glance_head, model.glance_auxiliary)
+        parts["focus"] = (model.focus, model.focus_head, model.focus_auxiliary)
+    return [
+        {
+            "name": name,
+            "lr": lr * getattr(multipliers, name),
+            "params": [p for module in modules for p in module.parameters()],
+        }
+        for name, modules in parts.items()
+    ]
+
+
+def make_optimiser(model: Model, recipe: OptimiserRecipe, multipliers: Multipliers) -> torch.optim.SGD:
+    """Stochastic gradient descent with momentum over all parts."""
+    groups = parameter_groups(model, recipe.lr, multipliers)
+    return torch.optim.SGD(groups, lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
+
+
+def learning_rate_factor(step: int, steps_per_epoch: int, recipe: OptimiserRecipe) -> float:
+    """What the rate is multiplied with at a step: linear warm-up times half a cosine over the whole training."""
+    warmup = recipe.warmup_epochs * steps_per_epoch
+    rise = min(1.0, (step + 1) / warmup) if warmup else 1.0
+    return rise * 0.5 * (1 + math.cos(math.pi * step / (recipe.epochs * steps_per_epoch)))
+
+
+def set_learning_rates(
+    optimiser: torch.optim.Optimizer, recipe: OptimiserRecipe, multipliers: Multipliers, factor: float
+) -> None:
+    """Give every group its base rate times its multiplier times ``factor``."""
+    for group in optimiser.param_groups:
+        group["lr"] = recipe.lr * getattr(multipliers, group["name"]) * factor
+
+
+class WeightAverage:
+    """Exponential average of a model's weights and statistics; a decay of 0 is the model itself."""
+
+    def __init__(self, model: Model, decay: float) -> None:
+        self._model = model
+        self._decay = decay
+        self.module: Model = copy.deepcopy(model).requires_grad_(False) if decay else model
+        self._updates = 0
+
+    def update(self) -> None:
+        """Take a step of the model into the average; the first ones count more, so that the start is forgotten."""
+        if not self._decay:
+            return
+        self._updates += 1
+        keep = min(self._decay, self._updates / (self._updates + 10))
+        with torch.no_grad():
+            for mean, value in zip(_tensors(self.module), _tensors(self._model), strict=True):
+                if mean.is_floating_point():
+                    mean.lerp_(value, 1 - keep)
+                else:
+                    mean.copy_(value)
+
+    def state(self) -> dict[str, object]:
+        """What `restore` needs."""
+        return {"weights": self.module.state_dict() if self._decay else {}, "updates": self._updates}
+
+    def restore(self, state: dict[str, object]) -> None:
+        """Continue from a saved state."""
+        self._updates = int(state["updates"])  # type: ignore[call-overload]  # a state's values are of any type
+        if self._decay:
+            self.module.load_state_dict(state["weights"])  # type: ignore[arg-type]  # a state's values are of any type
+
+
+def _tensors(module: nn.Module) -> list[torch.Tensor]:
+    return list(module.state_dict().values())

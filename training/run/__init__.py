@@ -1,0 +1,1 @@
+"""One training run: the loop, its folder, its log and its signals."""

@@ -1,0 +1,66 @@
+"""What somebody at a terminal sees of a training: steps done and left, the end in sight, the last figures."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from types import TracebackType
+
+from tqdm import tqdm
+
+from training.run.folder import Row
+
+SHOWN = ("loss", "_accuracy", "_macro_f1", "_map")
+"""Endings of the columns that are shown behind the bar."""
+
+
+class StepBar:
+    """A bar over all optimiser steps of a training, those of earlier starts included; nothing where nobody watches.
+
+    The time left is reckoned from the mean over this start, so that judging between epochs counts towards it.
+
+    Args:
+        epochs: of the whole training.
+        steps_per_epoch: optimiser steps in each.
+        history: rows of the epochs that are done.
+        hidden: show nothing.
+    """
+
+    def __init__(self, epochs: int, steps_per_epoch: int, history: list[Row], *, hidden: bool) -> None:
+        self._epochs = epochs
+        self._bar = tqdm(
+            total=epochs * steps_per_epoch,
+            initial=len(history) * steps_per_epoch,
+            unit="step",
+            disable=hidden or not sys.stderr.isatty(),
+            leave=False,
+            smoothing=0,
+            dynamic_ncols=True,
+        )
+        if history:
+            self.end_epoch(history[-1])
+
+    def begin_epoch(self, number: int) -> None:
+        """Say which one is at work, counted from 1."""
+        self._bar.set_description_str(f"epoch {number}/{self._epochs}")
+
+    def step(self) -> None:
+        """An optimiser step is done."""
+        self._bar.update()
+
+    def end_epoch(self, row: Row) -> None:
+        """Show the epoch's figures behind the bar."""
+        self._bar.set_postfix({name: f"{value:.4g}" for name, value in row.items() if name.endswith(SHOWN)})
+
+    def above(self, say: Callable[[str], None], line: str) -> None:
+        """Have a line said above the bar rather than through it."""
+        with self._bar.external_write_mode(file=sys.stderr):
+            say(line)
+
+    def __enter__(self) -> StepBar:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._bar.close()
