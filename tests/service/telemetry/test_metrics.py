@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from service.telemetry.definitions import CATALOGUE, Reason
+from bundle.exit_rule import ExitReason
+from service.telemetry.definitions import CATALOGUE
 from service.telemetry.metrics import Answered, Metrics
 
 PRODUCT_CATALOGUE = {
@@ -99,7 +100,7 @@ def test_an_answer_is_counted_where_it_cost() -> None:
     assert found["adafocus_upload_bytes_total",] == 500
 
 
-def left_at(step: int, reason: Reason, exit_shares: tuple[float, ...] | None) -> Answered:
+def left_at(step: int, reason: ExitReason, exit_shares: tuple[float, ...] | None) -> Answered:
     return Answered({}, 1, 1, 8, step, reason, 1, 1, 0.0, exit_shares)
 
 
