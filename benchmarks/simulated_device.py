@@ -34,7 +34,6 @@ from service.engine.frames import FrameSegment, SharedFrame
 from service.engine.request import EngineRequest
 from service.engine.runners.base import Component
 from service.engine.transport import InProcess
-from video.decoder import Frame
 
 ROOT = Path(__file__).resolve().parent.parent
 STEPS = 16
@@ -98,17 +97,16 @@ class Frames:
     arena: Arena
     taken: int = 0
 
-    async def next(self) -> Frame | None:
+    async def next(self) -> SharedFrame | None:
         """The next frame, at once."""
         return self.next_ready()
 
-    def next_ready(self) -> Frame | None:
+    def next_ready(self) -> SharedFrame | None:
         """See `next`."""
         position, arena = self.taken, self.arena
         self.taken += 1
         place = arena.free.pop()
-        pixels = arena.segment.pixels[place]
-        return SharedFrame(position, position, None, pixels, arena.segment, place, partial(arena.free.append, place))
+        return SharedFrame(position, position, None, arena.segment, place, partial(arena.free.append, place))
 
 
 def simulated_manifest() -> Manifest:

@@ -60,8 +60,8 @@ class BatchResult:
     Attributes:
         outputs: ``[B, …]`` arrays; anything in the rows that failed.
         failed: ``[B]``, rows that have no result.
-        seconds: ``[B, 2]``: glance and focus of the execution that the row was in; its share where that had several
-            steps of one video.
+        seconds: ``[B, 2]``, or ``[1, 2]`` if all rows were in one execution: its glance and focus; a share of them
+            where it had several steps of one video.
         runs: what ran.
         fault: why rows failed; None if none did.
     """
@@ -111,10 +111,8 @@ def _whole(batch: Batch, outputs: BatchOutputs) -> BatchResult:
     rows = batch.rows
     cut = outputs if len(outputs.logits) == rows else outputs.first(rows)
     bad = np.logical_not(np.isfinite(cut.logits).all(axis=1))
-    seconds = np.empty((rows, 2))
-    seconds[:] = (outputs.glance_seconds, outputs.focus_seconds)
-    if batch.of_one_video:
-        seconds /= rows
+    share = rows if batch.of_one_video else 1
+    seconds = np.array([(outputs.glance_seconds / share, outputs.focus_seconds / share)])
     fault = RunnerError(NOT_A_NUMBER) if bad.any() else None
     return BatchResult(cut, bad, seconds, (Run(rows, outputs.glance_seconds, outputs.focus_seconds),), fault)
 
@@ -131,7 +129,7 @@ def _in_halves(runner: Runner, batch: Batch, error: RunnerError) -> BatchResult:
             [part.outputs if part.runs else ran.outputs.like(len(part.failed)) for part in (first, second)]
         ),
         np.concatenate([first.failed, second.failed]),
-        np.concatenate([first.seconds, second.seconds]),
+        np.concatenate([np.broadcast_to(part.seconds, (len(part.failed), 2)) for part in (first, second)]),
         first.runs + second.runs,
         first.fault or second.fault,
     )

@@ -8,6 +8,7 @@ in the same process, or in another process.
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -25,7 +26,7 @@ from service.engine.messages import Commands, Ended, Failure, Report
 from service.engine.runners.base import AsyncRunner, BatchOutputs, Int64, Runner, RunnerError
 from service.engine.scheduler import MAX_BATCHES_IN_FLIGHT, most_urgent, rows_to_run, steps_together
 from service.engine.staging import Staging
-from service.engine.video_states import FINISHED, FOCUS, GLANCE, QUEUE, Status, VideoStates
+from service.engine.video_states import FINISHED, GLANCE, QUEUE, Status, VideoStates
 
 logger = logging.getLogger("adafocus.engine")
 
@@ -87,6 +88,8 @@ class EngineCore:
         self._segments: dict[int, FrameSegment] = {}
         self._tell = report
         self._report = Report()
+        self._watching = 0  # videos that are watched and not yet free
+        self._next_deadline = math.inf  # none is earlier
         self._mailbox: SimpleQueue[Commands | FrameSegment | Done | int | None] = SimpleQueue()
         self._at_device: SimpleQueue[InFlight | None] = SimpleQueue()
 
@@ -129,7 +132,7 @@ class EngineCore:
 
     def _turn(self) -> bool:
         """Wait for something to do, and do all of it; False once closed."""
-        wait = min(LONGEST_WAIT_SECONDS, max(0.0, float(self._states.deadline.min()) - time.monotonic()))
+        wait = min(LONGEST_WAIT_SECONDS, max(0.0, self._next_deadline - time.monotonic()))
         try:
             message = self._mailbox.get(timeout=wait)
             while message is not None:
@@ -138,7 +141,8 @@ class EngineCore:
             return False
         except Empty:
             pass
-        self._expire(time.monotonic())
+        if self._next_deadline <= time.monotonic():
+            self._expire()
         self._dispatch()
         if self._report:
             report, self._report = self._report, Report()
@@ -157,16 +161,16 @@ class EngineCore:
                 self._segments.pop(message, None)
 
     def _obey(self, commands: Commands) -> None:
-        states = self._states
+        states, touched = self._states, []
         for request in commands.submitted:
             states.start(request)
-        touched = []
+            self._watching += request.watched
+            self._next_deadline = min(self._next_deadline, request.deadline)
         if commands.frames:
-            slots, order, segments, places, positions = commands.frame_table().T
-            states.frame_segment[slots, order] = segments
-            states.frame_place[slots, order] = places
-            states.frame_position[slots, order] = positions
-            states.delivered[slots] = order + 1  # of several frames of a video, the last one counts
+            table = commands.frame_table()
+            slots, rank = table[:, 0], table[:, 1]
+            states.frames[slots, rank] = table[:, 2:]
+            states.delivered[slots] = rank + 1  # of several frames of a video, the last one counts
             touched.append(slots)
         if commands.drained:
             drained = np.array(commands.drained, dtype=np.int64)
@@ -174,29 +178,32 @@ class EngineCore:
             touched.append(drained)
         for slot in commands.cancelled:
             self._leave(slot)
-        if touched:
-            self._offer(np.unique(np.concatenate(touched)), time.monotonic())
+        for slots in touched:
+            self._offer(slots, time.monotonic())
 
     def _offer(self, slots: Int64, now: float) -> None:
         """Make videos that wait ready if their next step has its frames, or end them if it never will."""
         states = self._states
         slots = slots[states.status[slots] == Status.WAITING]
-        delivered, drained = states.delivered[slots], states.drained[slots]
+        delivered = states.delivered[slots]
         if self._is_clip:
-            complete = (delivered == self._clip_frames) | (drained & (delivered > 0))
+            complete = (delivered == self._clip_frames) | (states.drained[slots] & (delivered > 0))
         else:
             complete = delivered > states.step[slots]
         ready = slots[complete]
         states.status[ready] = Status.READY
         states.ready_since[ready] = now
-        for slot in slots[drained & ~complete].tolist():
-            self._end(slot, "end_of_video" if states.step[slot] else Failure.NO_FRAME)
+        if len(ready) < len(slots):
+            starved = slots[~complete]
+            for slot in set(starved[states.drained[starved]].tolist()):
+                self._end(slot, "end_of_video" if states.step[slot] else Failure.NO_FRAME)
 
-    def _expire(self, now: float) -> None:
+    def _expire(self) -> None:
         """End videos whose time is up, with the best answer so far."""
         states = self._states
-        for slot in np.flatnonzero(states.deadline <= now).tolist():
+        for slot in np.flatnonzero(states.deadline <= time.monotonic()).tolist():
             self._end(slot, "deadline" if states.step[slot] else Failure.DEADLINE)
+        self._next_deadline = float(states.deadline.min())
 
     def _dispatch(self) -> None:
         """Give the device what it should have now."""
@@ -207,21 +214,23 @@ class EngineCore:
             rows = rows_to_run(ready=len(ready), max_batch=self._max_batch, in_flight=in_flight)
             if not rows:
                 return
-            self._start(ready[most_urgent(states.due[ready], states.arrived[ready], rows)])
+            if rows < len(ready):
+                ready = ready[most_urgent(states.due[ready], states.arrived[ready], rows)]
+            self._start(ready)
 
     def _start(self, slots: Int64) -> None:
         states, staging = self._states, self._staging.pop()
-        steps = steps_together(alone=len(slots) == 1, available=self._available(int(slots[0])))
-        waited = time.monotonic() - states.ready_since[slots]
-        states.step_queue_seconds[slots] = waited
-        states.queue_seconds[slots] += waited
-        states.started[slots] += steps
+        together = steps_together(alone=len(slots) == 1, available=self._available(int(slots[0])))
+        step = states.step[slots]
+        after = step + together
+        states.seconds[slots, step, QUEUE] = time.monotonic() - states.ready_since[slots]
+        states.started[slots] = after
         states.status[slots] = Status.RUNNING
         try:
             batch = (
-                staging.step_of_each(slots, states, self._segments)
-                if steps == 1
-                else staging.steps_of_one(int(slots[0]), steps, states, self._segments)
+                staging.step_of_each(slots, step, states, self._segments)
+                if together == 1
+                else staging.steps_of_one(int(slots[0]), together, states, self._segments)
             )
         except Exception as error:
             logger.exception("a batch of %d rows could not be put together", len(slots))
@@ -229,10 +238,12 @@ class EngineCore:
             states.status[slots] = Status.WAITING
             self._fail(slots, str(error))
             return
-        read = states.delivered[slots] if self._is_clip else states.step[slots] + steps
-        unwatched = ~states.watched[slots]
-        self._report.gathered.append((slots[unwatched].tolist(), read[unwatched].tolist()))
-        self._at_device.put(InFlight(slots, steps, batch, staging, self._submitted(batch)))
+        self._at_device.put(InFlight(slots, together, batch, staging, self._submitted(batch)))
+        read = states.delivered[slots] if self._is_clip else after
+        if self._watching:
+            unwatched = ~states.watched[slots]
+            slots, read = slots[unwatched], read[unwatched]
+        self._report.gathered.append((slots.tolist(), read.tolist()))
 
     def _submitted(self, batch: Batch) -> Callable[[], BatchOutputs]:
         """What waits for the batch, which has been submitted if the device works on its own."""
@@ -287,38 +298,35 @@ class EngineCore:
 
     def _advance(self, slots: Int64, result: BatchResult, rows: Int64, now: float) -> None:
         """Let each of the slots take what its row of the batch left."""
-        states, outputs, step = self._states, result.outputs, self._states.step[slots]
+        states, outputs, seconds, step = self._states, result.outputs, result.seconds, self._states.step[slots]
         if len(rows) < len(outputs.logits):
             outputs = outputs.take(rows)
-        logits = outputs.logits
-        confidences = self._judge(logits)
-        states.logits[slots, step] = logits
+            seconds = seconds if len(seconds) == 1 else seconds[rows]
+        confidences = self._judge(outputs.logits)
+        states.logits[slots, step] = outputs.logits
         states.confidences[slots, step] = confidences
         states.patch_centres[slots, step] = outputs.patch_centre
         states.policy[slots] = outputs.policy_state
         states.pooled[slots] = outputs.pooled_state
-        seconds = np.empty((len(slots), 4))
-        seconds[:, QUEUE] = states.step_queue_seconds[slots]
-        seconds[:, GLANCE : FOCUS + 1] = result.seconds[rows]
-        seconds[:, FINISHED] = now
-        states.seconds[slots, step] = seconds
-        states.step_queue_seconds[slots] = 0.0  # of further steps of the same batch
-        states.step[slots] = step = step + 1
-        for slot, done in zip(slots[states.watched[slots]].tolist(), step[states.watched[slots]].tolist(), strict=True):
-            self._report.watched.append((slot, states.step_table(slot, done - 1)))
-        self._decide(slots, step, leaves(confidences, states.thresholds[slots, step - 1]))
+        states.seconds[slots, step, GLANCE:FINISHED] = seconds
+        states.seconds[slots, step, FINISHED] = now
+        after = step + 1
+        states.step[slots] = after
+        if self._watching:
+            for slot, last in zip(slots.tolist(), step.tolist(), strict=True):
+                if states.watched[slot]:
+                    self._report.watched.append((slot, states.step_table(slot, last)))
+        self._decide(slots, after, leaves(confidences, states.thresholds[slots, step]))
 
     def _decide(self, slots: Int64, step: Int64, confident: Bool) -> None:
         """End the videos that are finished, and let the others go on."""
-        states = self._states
-        at_end = step == self._manifest.steps
-        stop = at_end | confident | (step >= states.affordable[slots])
-        for index in np.flatnonzero(stop).tolist():
-            slot = int(slots[index])
-            self._end(slot, self._reason(slot, at_end=bool(at_end[index]), confident=bool(confident[index])))
-        going = slots[~stop]
-        fed = ~states.drained[going]
-        self._report.stepped.append((going[fed].tolist(), states.step[going[fed]].tolist()))
+        stop = confident | (step >= self._manifest.steps) | (step >= self._states.affordable[slots])
+        if stop.any():
+            for index in np.flatnonzero(stop).tolist():
+                slot, at_end = int(slots[index]), bool(step[index] == self._manifest.steps)
+                self._end(slot, self._reason(slot, at_end=at_end, confident=bool(confident[index])))
+            slots, step = slots[~stop], step[~stop]
+        self._report.stepped.append((slots.tolist(), step.tolist()))
 
     def _reason(self, slot: int, *, at_end: bool, confident: bool) -> ExitReason:
         if at_end:
@@ -333,7 +341,8 @@ class EngineCore:
     def _end(self, slot: int, reason: ExitReason | Failure, fault: str = "") -> None:
         """Report a video's end and take it out of every further batch."""
         states = self._states
-        started, queued = int(states.started[slot]), float(states.queue_seconds[slot])
+        started = int(states.started[slot])
+        queued = float(states.seconds[slot, :started, QUEUE].sum())
         self._report.ended.append(Ended(slot, reason, states.step_table(slot), started, queued, fault))
         self._leave(slot)
 
@@ -347,6 +356,8 @@ class EngineCore:
             self._free(np.array([slot]))
 
     def _free(self, slots: Int64) -> None:
+        if self._watching:
+            self._watching -= int(self._states.watched[slots].sum())
         self._states.free(slots)
         self._report.freed += slots.tolist()
 

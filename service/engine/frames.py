@@ -10,7 +10,8 @@ import itertools
 import mmap
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 
@@ -56,19 +57,30 @@ class FrameSegment:
         return cls(None, _frames_in(mmap.mmap(fd, 0), places, side), number)
 
 
-@dataclass(frozen=True)
-class SharedFrame(Frame):
-    """A frame that lies in memory shared with its decoder.
+class SharedFrame(NamedTuple):
+    """A frame that lies in memory shared with its decoder; otherwise as `video.decoder.Frame`.
 
     Attributes:
-        segment: where it lies; ``pixels`` is a view of it.
+        position: place in the visiting order, from 0.
+        index: place in the video, from 0.
+        time_s: seconds after the video's first frame; None if that is not known.
+        segment: where it lies.
         place: which place of the segment.
         release: called once, when the engine has read the frame or will not; the place may then be written again.
     """
 
+    position: int
+    index: int
+    time_s: float | None
     segment: FrameSegment
     place: int
-    release: Callable[[], None]
+    release: Callable[[], object]
+
+    @property
+    def pixels(self) -> UInt8:
+        """``uint8 [side, side, 3]``, a view of the shared memory until ``release`` is called."""
+        pixels: UInt8 = self.segment.pixels[self.place]
+        return pixels
 
 
 class FrameStore:
@@ -99,17 +111,9 @@ class FrameStore:
             self._segments.append(segment)
             self._free += [(segment, place) for place in reversed(range(self._places))]
         segment, place = self._free.pop()
-        pixels = segment.pixels[place]
-        pixels[:] = frame.pixels
-        return SharedFrame(
-            frame.position,
-            frame.index,
-            frame.time_s,
-            pixels,
-            segment,
-            place,
-            lambda: self._free.append((segment, place)),
-        )
+        segment.pixels[place] = frame.pixels
+        give_back = partial(self._free.append, (segment, place))
+        return SharedFrame(frame.position, frame.index, frame.time_s, segment, place, give_back)
 
     def close(self) -> None:
         """Give the memory back once nothing refers to it."""

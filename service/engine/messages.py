@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import NamedTuple
@@ -15,7 +14,7 @@ from service.engine.runners.base import Float32, Int64
 from service.engine.scheduler import Float64
 
 FRAME_FIELDS = 5
-"""Numbers that tell of one frame: slot, its place in the video's order of arrival, segment, place, position."""
+"""Numbers that tell of one frame: slot, its rank in the video's order of arrival, segment, place, position."""
 
 
 class Submit(NamedTuple):
@@ -125,8 +124,8 @@ class Report:
     """
 
     runs: list[Run] = field(default_factory=list)
-    gathered: list[tuple[Sequence[int], Sequence[int]]] = field(default_factory=list)
-    stepped: list[tuple[Sequence[int], Sequence[int]]] = field(default_factory=list)
+    gathered: list[tuple[list[int], list[int]]] = field(default_factory=list)
+    stepped: list[tuple[list[int], list[int]]] = field(default_factory=list)
     watched: list[tuple[int, StepTable]] = field(default_factory=list)
     ended: list[Ended] = field(default_factory=list)
     freed: list[int] = field(default_factory=list)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias, runtime_checkable
+from typing import NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from bundle.exit_rule import ExitReason
+from service.engine.frames import SharedFrame
 from service.engine.runners.base import Component, Float32
 from video.decoder import Frame
 
@@ -16,10 +17,10 @@ StepCallback: TypeAlias = "Callable[[Step, Frame], None]"
 class FrameSource(Protocol):
     """Where a video's frames come from, pulled one by one in the model's visiting order."""
 
-    async def next(self) -> Frame | None:
+    async def next(self) -> Frame | SharedFrame | None:
         """The next frame that could be decoded, or None when there is none left.
 
-        A `service.engine.frames.SharedFrame` stays where its decoder wrote it until the engine releases it; any other
+        A `SharedFrame` stays where its decoder wrote it until the engine releases it; any other
         frame is copied once.
         """
 
@@ -28,7 +29,7 @@ class FrameSource(Protocol):
 class ReadySource(FrameSource, Protocol):
     """A source that often has its next frame already: taking it then costs no change of task."""
 
-    def next_ready(self) -> Frame | None:
+    def next_ready(self) -> Frame | SharedFrame | None:
         """The next frame if it is there now; None if it is not there yet, or none is left: `next` tells."""
 
 
@@ -69,8 +70,7 @@ class EngineRequest:
     on_step: StepCallback | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(NamedTuple):
     """One finished step: which frame, where the patch lay (y, x in 0..1), and what the model answered after it.
 
     ``queue_seconds`` is the time between being ready and running; the other two are those of the batch that it ran in,

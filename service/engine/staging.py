@@ -11,7 +11,7 @@ from service.engine.batch import Batch
 from service.engine.frames import FrameSegment, gather, nearest_positions
 from service.engine.huge_pages import zeros
 from service.engine.runners.base import Float32, Int64, Runner, UInt8
-from service.engine.video_states import VideoStates
+from service.engine.video_states import PLACE, POSITION, SEGMENT, VideoStates
 
 
 class Staging:
@@ -46,16 +46,17 @@ class Staging:
         focus = () if self._focus_frames is self._glance_frames else (self._focus_frames,)
         return (self._glance_frames, *focus, self._policy, self._pooled, self._step)
 
-    def step_of_each(self, slots: Int64, states: VideoStates, segments: Mapping[int, FrameSegment]) -> Batch:
-        """A batch of the next step of every slot."""
+    def step_of_each(
+        self, slots: Int64, steps: Int64, states: VideoStates, segments: Mapping[int, FrameSegment]
+    ) -> Batch:
+        """A batch of one step of every slot, which is its next one."""
         rows, size = len(slots), self._runner.padded(len(slots))
-        steps = states.step[slots]
         if self._clip:
             for row, slot in enumerate(slots.tolist()):
                 self._gather_clip(row, slot, states, segments)
         else:
-            numbers, places = states.frame_segment[slots, steps], states.frame_place[slots, steps]
-            gather(self._glance_frames[:rows], segments, numbers, places)
+            frames = states.frames[slots, steps]
+            gather(self._glance_frames[:rows], segments, frames[:, SEGMENT], frames[:, PLACE])
         np.take(states.policy, slots, axis=0, out=self._policy[:rows], mode="clip")
         np.take(states.pooled, slots, axis=0, out=self._pooled[:rows], mode="clip")
         self._step[:rows] = steps
@@ -66,8 +67,8 @@ class Staging:
         """A batch of several steps of one slot, the runner pads it."""
         first = int(states.step[slot])
         steps = slice(first, first + count)
-        numbers, places = states.frame_segment[slot, steps], states.frame_place[slot, steps]
-        gather(self._glance_frames[:count], segments, numbers, places)
+        frames = states.frames[slot, steps]
+        gather(self._glance_frames[:count], segments, frames[:, SEGMENT], frames[:, PLACE])
         self._policy[0] = states.policy[slot]
         self._pooled[0] = states.pooled[slot]
         self._step[:count] = np.arange(first, first + count)
@@ -81,10 +82,10 @@ class Staging:
 
     def _gather_clip(self, row: int, slot: int, states: VideoStates, segments: Mapping[int, FrameSegment]) -> None:
         """All frames of a clip; one that could not be decoded is replaced by its neighbour."""
-        have = slice(0, int(states.delivered[slot]))
+        have = states.frames[slot, : int(states.delivered[slot])]
         glance, focus = self._glance_frames[row], self._focus_frames[row]
-        chosen = nearest_positions(states.frame_position[slot, have], len(glance), len(glance) + len(focus))
-        numbers, places = states.frame_segment[slot, chosen], states.frame_place[slot, chosen]
+        chosen = nearest_positions(have[:, POSITION], len(glance), len(glance) + len(focus))
+        numbers, places = have[chosen, SEGMENT], have[chosen, PLACE]
         gather(glance, segments, numbers[: len(glance)], places[: len(glance)])
         gather(focus, segments, numbers[len(glance) :], places[len(glance) :])
 

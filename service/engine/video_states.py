@@ -15,7 +15,10 @@ from service.engine.runners.base import Float32, Int64, StateWidths
 from service.engine.scheduler import due_times
 
 QUEUE, GLANCE, FOCUS, FINISHED = range(4)
-"""Columns of `VideoStates.seconds`."""
+"""Columns of `VideoStates.seconds`; the first is written when a step starts, the others when it has finished."""
+
+SEGMENT, PLACE, POSITION = range(3)
+"""Columns of `VideoStates.frames`."""
 
 
 class Status(IntEnum):
@@ -55,9 +58,8 @@ class VideoStates:
         self.drained = np.zeros(slots, dtype=np.bool_)
         """No further frame will come."""
         self.watched = np.zeros(slots, dtype=np.bool_)
-        self.frame_segment = np.zeros((slots, planned), dtype=np.int64)
-        self.frame_place = np.zeros((slots, planned), dtype=np.int64)
-        self.frame_position = np.zeros((slots, planned), dtype=np.int64)
+        self.frames = np.zeros((slots, planned, 3), dtype=np.int64)
+        """Of every frame that has arrived: segment, place and position."""
         self.thresholds = np.zeros((slots, steps), dtype=np.float32)
         self.certain = np.ones((slots, steps), dtype=np.int64)
         self.affordable = np.zeros(slots, dtype=np.int64)
@@ -65,8 +67,6 @@ class VideoStates:
         self.deadline = np.full(slots, np.inf, dtype=np.float64)
         self.due = np.zeros(slots, dtype=np.float64)
         self.ready_since = np.zeros(slots, dtype=np.float64)
-        self.queue_seconds = np.zeros(slots, dtype=np.float64)
-        self.step_queue_seconds = np.zeros(slots, dtype=np.float64)
         self.policy: Float32 = zeros((slots, widths.policy), np.float32)
         self.pooled: Float32 = zeros((slots, widths.pooled), np.float32)
         self.patch_centres = np.zeros((slots, steps, 2), dtype=np.float32)
@@ -87,7 +87,7 @@ class VideoStates:
         self.arrived[slot] = request.arrived
         self.deadline[slot] = request.deadline
         self.due[slot] = due_times(self.arrived[slot], self.deadline[slot])
-        self.queue_seconds[slot] = self.step_queue_seconds[slot] = 0.0
+        self.seconds[slot] = 0.0
         self.policy[slot] = 0.0
         self.pooled[slot] = 0.0
 
