@@ -30,10 +30,10 @@ from benchmarks.simulated_runner import DEVICES, SimulatedRunner
 from bundle.manifest import FrameGeometry, Manifest, Sampling
 from bundle.store import load_bundle
 from service.engine.engine import Engine, running
-from service.engine.frames import FrameSegment, SharedFrame
 from service.engine.request import EngineRequest
 from service.engine.runners.base import Component
 from service.engine.transport import InProcess
+from service.frame_memory import FrameSegment, SharedFrame
 
 ROOT = Path(__file__).resolve().parent.parent
 STEPS = 16

@@ -13,13 +13,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from bundle.manifest import Manifest
-from service.engine.frames import FrameSegment, FrameStore, SharedFrame
+from service.engine.frames import FrameStore
 from service.engine.messages import Commands, Ended, Failure, Report, StepTable, Submit
 from service.engine.request import EngineObserver, EngineRequest, Outcome, Step
 from service.engine.runners.base import RunnerError
 from service.engine.step_plan import affordable_steps, certain_steps, prefetch_targets
 from service.engine.transport import Transport
 from service.errors import DeadlinePassed, Internal, Undecodable
+from service.frame_memory import FrameSegment, SharedFrame
 from video.decoder import Frame
 
 
@@ -92,7 +93,7 @@ class EngineClient:
         self._free = list(reversed(range(transport.slots)))
         self._waiting: deque[asyncio.Future[int]] = deque()
         self._store = FrameStore(manifest.geometry.crop)
-        self._segments: set[int] = set()
+        self._segments: dict[int, FrameSegment] = {}
         self._commands = Commands()
         self._flush_due = False
 
@@ -107,8 +108,14 @@ class EngineClient:
         self._store.close()
 
     async def submit(self, request: EngineRequest) -> Video:
-        """Take a video in, once there is a slot; frames may follow at once."""
+        """Take a video in, once there is a slot; frames may follow at once.
+
+        Raises:
+            Internal: the core is gone.
+        """
         loop = asyncio.get_running_loop()
+        if not self._transport.alive:
+            raise Internal
         slot = self._free.pop() if self._free else await self._next_slot()
         thresholds, most = request.thresholds, self._transport.runner.look_ahead
         affordable = affordable_steps(request.max_flops, self._manifest.flops.per_step)
@@ -123,7 +130,7 @@ class EngineClient:
         self._flush_soon()
         return video
 
-    def frame_ready(self, video: Video, frame: Frame) -> None:
+    def frame_ready(self, video: Video, frame: Frame | SharedFrame) -> None:
         """Hand over the next frame of a video, in visiting order.
 
         Raises:
@@ -135,8 +142,7 @@ class EngineClient:
             return
         segment = shared.segment
         if segment.number not in self._segments:
-            self._segments.add(segment.number)
-            self._transport.attach(segment)
+            self._attach(segment)
         order = len(video.delivered)
         self._commands.frames.extend((video.slot, order, segment.number, shared.place, frame.position))
         video.delivered.append((frame.index, frame.time_s))
@@ -161,11 +167,15 @@ class EngineClient:
             self._flush_soon()
             self._let_go(video)
 
-    def forget(self, segment: FrameSegment) -> None:
-        """Let go of a segment whose decoder has ended, once none of its frames is in flight."""
-        if segment.number in self._segments:
-            self._segments.discard(segment.number)
-            self._transport.detach(segment)
+    def _attach(self, segment: FrameSegment) -> None:
+        """Make a segment known to the core, which forgets those whose decoders have ended meanwhile."""
+        held = {frame.segment.number for video in self._videos.values() for frame in video.held}
+        for number, known in list(self._segments.items()):
+            if known.retired and number not in held:
+                del self._segments[number]
+                self._transport.detach(known)
+        self._segments[segment.number] = segment
+        self._transport.attach(segment)
 
     async def _next_slot(self) -> int:
         waiter: asyncio.Future[int] = asyncio.get_running_loop().create_future()

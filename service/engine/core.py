@@ -21,12 +21,12 @@ import numpy as np
 from bundle.exit_rule import Bool, ExitReason, confidence, leaves
 from bundle.manifest import Manifest
 from service.engine.batch import Batch, BatchResult, finish, run
-from service.engine.frames import FrameSegment
 from service.engine.messages import Commands, Ended, Failure, Report
 from service.engine.runners.base import AsyncRunner, BatchOutputs, Int64, Runner, RunnerError
 from service.engine.scheduler import MAX_BATCHES_IN_FLIGHT, most_urgent, rows_to_run, steps_together
 from service.engine.staging import Staging
 from service.engine.video_states import FINISHED, GLANCE, QUEUE, Status, VideoStates
+from service.frame_memory import FrameSegment
 
 logger = logging.getLogger("adafocus.engine")
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from bundle.exit_rule import ExitReason
-from service.engine.frames import SharedFrame
 from service.engine.runners.base import Component, Float32
+from service.frame_memory import SharedFrame
 from video.decoder import Frame
 
 StepCallback: TypeAlias = "Callable[[Step, Frame], None]"

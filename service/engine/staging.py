@@ -8,10 +8,11 @@ import numpy as np
 
 from bundle.manifest import Manifest
 from service.engine.batch import Batch
-from service.engine.frames import FrameSegment, gather, nearest_positions
+from service.engine.frames import gather, nearest_positions
 from service.engine.huge_pages import zeros
 from service.engine.runners.base import Float32, Int64, Runner, UInt8
 from service.engine.video_states import PLACE, POSITION, SEGMENT, VideoStates
+from service.frame_memory import FrameSegment
 
 
 class Staging:

@@ -12,9 +12,9 @@ from typing import Protocol
 
 from bundle.manifest import Manifest, Precision
 from service.engine.core import EngineCore
-from service.engine.frames import FrameSegment
 from service.engine.messages import Commands, Report
 from service.engine.runners.base import Runner
+from service.frame_memory import FrameSegment
 
 logger = logging.getLogger("adafocus.engine")
 

@@ -19,9 +19,10 @@ from tests.service.engine.factory import (
     make_engine,
     never_leave,
     running_batch,
-    settle,
     until,
 )
+
+pytestmark = pytest.mark.usefixtures("transport")
 
 DARK, GREY, BRIGHT = 10, 120, 250  # of classes 0, 1 and 2 of three
 
@@ -55,11 +56,11 @@ async def test_a_frame_is_pulled_ahead_only_for_a_video_that_probably_goes_on(ch
     gate, frames = threading.Event(), Frames([GREY] * 4)
     request = EngineRequest(thresholds=(ALWAYS,) * 4, continue_probability=(chance,) * 4)
     runner = FakeRunner(3, gate=gate)
-    async with make_engine(runner) as (engine, _):
+    async with make_engine(runner) as (engine, recorder):
         task = asyncio.create_task(engine.classify(request, frames))
         await running_batch(runner)
         await until(lambda: frames.taken >= pulled)
-        await settle()
+        await recorder.settle()
         gate.set()
         outcome = await task
     assert (outcome.reason, len(outcome.steps)) == ("confident", 1)
