@@ -94,7 +94,23 @@ class Settings(BaseSettings):
     max_video_seconds: float = Field(default=3600.0, gt=0, description="longest video")
     max_pixels: int = Field(default=8192 * 4320, ge=1, description="largest frame, width × height")
     max_queue: int = Field(default=64, ge=0, description="requests that may wait besides those that run; then 503")
-    max_batch: int = Field(default=8, ge=1, le=1024, description="rows of a batch: videos that share one graph run")
+    max_batch: int | None = Field(
+        default=None,
+        ge=1,
+        le=1024,
+        description="rows of a batch: videos that share one graph run; unset: 8, on a GPU 64",
+    )
+    slots: int | None = Field(
+        default=None,
+        ge=1,
+        le=4096,
+        description="videos in flight at once; unset: as many as decoders. Each takes the memory of its frames that "
+        "wait for their step: 150 kB a frame of 224 pixels, two frames or, where several steps run at once, twice as "
+        "many as those",
+    )
+    engine_process: bool | None = Field(
+        default=None, description="run the engine in a process of its own; unset: only on a GPU"
+    )
     look_ahead: int = Field(
         default=8, ge=1, le=64, description="steps of a lone video that run at once if it needs them all; 1: one by one"
     )
@@ -111,7 +127,7 @@ class Settings(BaseSettings):
         default_factory=default_decode_workers,
         ge=1,
         le=256,
-        description="decoder processes; as many videos run at once",
+        description="decoder processes",
     )
     decode_memory_bytes: int = Field(default=1 << 30, ge=1 << 26, description="memory of one decoder process")
     intra_op_threads: int | None = Field(
@@ -151,6 +167,11 @@ class Settings(BaseSettings):
             if origin != "*" and not _ORIGIN.fullmatch(origin):
                 raise ValueError("an origin is scheme://host[:port] without a path, or *")
         return origins
+
+    @property
+    def videos_in_flight(self) -> int:
+        """Videos that may run at once."""
+        return self.slots or self.decode_workers
 
     @property
     def media_limits(self) -> MediaLimits:
