@@ -74,6 +74,8 @@ LABEL org.opencontainers.image.title="adafocus" \
       org.opencontainers.image.description="Video classification that stops looking as soon as it is sure" \
       org.opencontainers.image.licenses="Apache-2.0"
 RUN useradd --uid 10001 --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin adafocus
+# A volume that is mounted here takes over the owner: the service keeps prepared models only where nobody else can write.
+RUN install -d -o 10001 -g 10001 -m 700 /var/cache/adafocus
 # The root file system is meant to be read-only: whatever looks for a home finds the tmpfs that holds uploads.
 ENV PATH=/opt/adafocus/bin:/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin \
     HOME=/tmp

@@ -1,1 +1,1 @@
-"""The command `adafocus`: one file per verb; a verb opens its wing only when it is called."""
+"""The command line `adafocus`: one module per verb, imported only when the verb is called."""

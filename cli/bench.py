@@ -1,4 +1,4 @@
-"""`adafocus bench`: how much load a running service takes, how fast, and at what price."""
+"""`adafocus bench`: measure throughput, latency and compute of a running service under load."""
 
 from __future__ import annotations
 
@@ -14,23 +14,24 @@ import click
 import httpx
 from tqdm import tqdm
 
+from cli.completion import served_operating_points
 from cli.load import NO_CLASSIFICATION, Plan, Refusal, Report, Sample, price_of, problem_of, report, run
-from cli.videos import VideoPath, videos_at
+from cli.videos import VideoPath, find_videos
 from service.settings import check_key
 
 _TOO_MUCH = (429, 503, 504)
-"""Statuses of a service that could answer, if it were asked less often."""
+"""Statuses of a service that would answer if it got fewer requests."""
 
 
 def _finite(ctx: click.Context, param: click.Parameter, value: float | None) -> float | None:
     if value is not None and not math.isfinite(value):
-        raise click.BadParameter(f"{value} is no number to count with")
+        raise click.BadParameter(f"must be a finite number, got {value}")
     return value
 
 
 def _address(ctx: click.Context, param: click.Parameter, value: str) -> str:
     if not re.match(r"https?://[^/]", value):
-        raise click.BadParameter(f"an address is like http://localhost:8000; got {value!r}")
+        raise click.BadParameter(f"must be a URL such as http://localhost:8000, got {value!r}")
     return value.rstrip("/")
 
 
@@ -44,16 +45,22 @@ def _sendable(ctx: click.Context, param: click.Parameter, value: str | None) -> 
 @click.command("bench", epilog="Example: adafocus bench --rate 20 --requests 200 --slo 100 samples/*.mp4")
 @click.argument("videos", metavar="VIDEO...", nargs=-1, required=True, type=VideoPath())
 @click.option(
-    "--url", default="http://localhost:8000", show_default=True, callback=_address, help="Where the service listens."
+    "--url", default="http://localhost:8000", show_default=True, callback=_address, help="URL of the service."
 )
 @click.option(
     "--rate",
     type=click.FloatRange(min=0, min_open=True),
     callback=_finite,
-    help="Open loop: requests per second (Poisson).",
+    help="Open loop: send this many requests per second on average (Poisson arrivals).",
 )
-@click.option("--concurrency", type=click.IntRange(1, 1024), help="Closed loop: clients that wait for their answers.")
-@click.option("--requests", type=click.IntRange(1, 1_000_000), default=100, show_default=True, help="How many.")
+@click.option(
+    "--concurrency",
+    type=click.IntRange(1, 1024),
+    help="Closed loop: number of clients; each sends a request when the last one is answered. Default: 1.",
+)
+@click.option(
+    "--requests", type=click.IntRange(1, 1_000_000), default=100, show_default=True, help="Number of requests."
+)
 @click.option(
     "--slo",
     type=click.FloatRange(min=0, min_open=True),
@@ -61,12 +68,23 @@ def _sendable(ctx: click.Context, param: click.Parameter, value: str | None) -> 
     default=100.0,
     show_default=True,
     metavar="MS",
-    help="Objective of a request's latency.",
+    help="Latency objective in milliseconds; goodput counts the answers within it.",
 )
-@click.option("--exit", "exit_point", metavar="POINT", help="Operating point; default: the bundle's own choice.")
-@click.option("--deadline-ms", metavar="MS", help="Deadline of each request.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the arrivals of an open loop.")
-@click.option("--key", envvar="ADAFOCUS_KEY", callback=_sendable, help="API key, if the service asks for one.")
+@click.option(
+    "--exit",
+    "exit_point",
+    metavar="POINT",
+    shell_complete=served_operating_points,
+    help="Operating point; default: the default point of the bundle.",
+)
+@click.option("--deadline-ms", metavar="MS", help="Deadline of each request in milliseconds.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Random seed of the arrivals in an open loop.")
+@click.option(
+    "--key",
+    envvar="ADAFOCUS_KEY",
+    callback=_sendable,
+    help="API key, if the service requires one; also read from ADAFOCUS_KEY.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def command(
     videos: tuple[Path, ...],
@@ -81,20 +99,20 @@ def command(
     key: str | None,
     as_json: bool,
 ) -> int:
-    """Load a running service with videos and report throughput, latency, goodput at --slo and GFLOPs per request.
+    """Send videos to a running service and report throughput, latency, goodput within --slo and GFLOPs per request.
 
-    Closed loop by default (one client). In an open loop latency counts from when a request was due, so that waiting
-    for a service that cannot keep up is not hidden.
+    Without --rate the loop is closed. In an open loop, latency is measured from the moment at which a request was due,
+    so that it includes the time that a request waits for a service that cannot keep up.
 
-    Requests that are not answered with 200 are counted by status and problem code. Unless at least half are answered,
-    the exit code is 1.
+    Requests without a 200 answer are counted by status and problem code. If fewer than half of the requests are
+    answered, the exit code is 1.
     """
     if rate is not None and concurrency is not None:
-        raise click.UsageError("--rate is an open loop and --concurrency a closed one; give one of them")
+        raise click.UsageError("--rate (open loop) and --concurrency (closed loop) exclude each other; use one of them")
     asked = {"exit": exit_point, "deadline_ms": deadline_ms}
     plan = Plan(
         url=url,
-        clips=[video.read_bytes() for video in videos_at(videos)],
+        clips=[video.read_bytes() for video in find_videos(videos).files],
         parameters={name: value for name, value in asked.items() if value is not None},
         requests=requests,
         rate=rate,
@@ -119,37 +137,37 @@ def command(
 
 
 def _check(plan: Plan) -> None:
-    """One request before the load, so that what is wrong with all of them is said once."""
+    """Send one request before the load, so that an error that all would get is reported once."""
     try:
         answer = httpx.post(
             f"{plan.url}/classify", content=plan.clips[0], params=plan.parameters, headers=plan.headers, timeout=60.0
         )
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise click.ClickException(
-            f"no service answers at {plan.url} ({error}); start one with 'adafocus serve'"
+            f"no service answers at {plan.url} ({error}); start one with 'adafocus serve', or check --url"
         ) from error
     if answer.status_code != 200:
         refusal = Refusal(answer.status_code, *problem_of(answer), count=1)
-        raise click.ClickException(f"the first request was answered {_words(refusal)}")
+        raise click.ClickException(f"the first request was refused: {_words(refusal)}")
     if price_of(answer) is None:
-        raise click.ClickException(f"{plan.url}: {NO_CLASSIFICATION}; name a service of adafocus with --url")
+        raise click.ClickException(f"{plan.url}: {NO_CLASSIFICATION}; check --url")
 
 
 def _json(summary: Report) -> str:
-    """The report as an object; without an answer there is no latency, and JSON knows no NaN."""
+    """The report as a JSON object; a latency that does not exist is null, because JSON has no NaN."""
     told = asdict(summary)
     told["latency_ms"] = {name: value if math.isfinite(value) else None for name, value in told["latency_ms"].items()}
     return json.dumps(told)
 
 
 def _refused(summary: Report) -> str:
-    """How many requests were refused, and how; if most were, what to do about it."""
+    """How many requests were refused and why; if most were, what to do."""
     kinds = "; ".join(f"{refusal.count} × {_words(refusal)}" for refusal in summary.refusals)
     told = f"{summary.requests - summary.answered} of {summary.requests} requests were not answered with 200: {kinds}"
     if summary.mostly_answered:
         return told
     too_much = summary.refusals[0].status in _TOO_MUCH
-    return f"{told}; the figures are of less than half" + ("; ask for less with --rate" if too_much else "")
+    return f"{told}; the figures cover fewer than half" + ("; use a lower --rate" if too_much else "")
 
 
 def _words(refusal: Refusal) -> str:

@@ -1,4 +1,4 @@
-"""`adafocus calibrate`: temperature and exit thresholds from clips that were held aside."""
+"""`adafocus calibrate`: solve temperature and exit thresholds on held-out clips."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bundle.exit_rule import ExitCriterion
+from cli.videos import print_left_out
 
 if TYPE_CHECKING:
     from training.data.clips import ClipSet
@@ -30,22 +31,32 @@ CRITERIA = ("max_softmax", "max_logit", "neg_entropy")
     required=True,
     multiple=True,
     type=click.Path(path_type=Path),
-    help="A checkpoint of `train`; several times for the folds of one recipe, each judged on its own held-aside clips.",
+    help="Checkpoint of `train`; repeat it for the folds of one recipe, each evaluated on its own held-out clips.",
 )
-@click.option("--config", metavar="NAME|FILE", help="The recipe, if the checkpoint is one of the released code.")
-@click.option("--data", required=True, type=click.Path(path_type=Path), help="Where the clips of the training are.")
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="The calibration file to write.")
-@click.option("--split", metavar="NAME", help="Calibrate on all of this split; default: what was held aside.")
+@click.option("--config", metavar="NAME|FILE", help="Recipe; required for a checkpoint of the authors' released code.")
+@click.option(
+    "--data", required=True, type=click.Path(path_type=Path), help="Folder of the clips that the model was trained on."
+)
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Calibration file to write.")
+@click.option(
+    "--split", metavar="NAME", help="Calibrate on all clips of this split; default: the clips that training held out."
+)
 @click.option(
     "--budget",
     "budgets",
     multiple=True,
     type=click.FloatRange(0, 1, min_open=True),
-    help="Add a point within this share of full compute (at-30 for 0.3); may be repeated.",
+    help="Add an operating point within this share of full compute (at-30 for 0.3); can be repeated.",
 )
-@click.option("--curve", type=click.Path(path_type=Path), help="Write the whole sweep of budgets as CSV.")
-@click.option("--criterion", default="max_softmax", type=click.Choice(CRITERIA), show_default=True)
-@click.option("--cache", type=click.Path(path_type=Path), help="Keep decoded crops in this folder; default: memory.")
+@click.option("--curve", type=click.Path(path_type=Path), help="Write the sweep over all budgets as CSV.")
+@click.option(
+    "--criterion",
+    default="max_softmax",
+    type=click.Choice(CRITERIA),
+    show_default=True,
+    help="Confidence that the exit compares with its threshold.",
+)
+@click.option("--cache", type=click.Path(path_type=Path), help="Keep decoded crops in this folder; default: in memory.")
 @click.option("--json", "as_json", is_flag=True, help="Print the calibration as JSON instead of a table.")
 def command(
     checkpoints: tuple[Path, ...],
@@ -59,16 +70,20 @@ def command(
     cache: Path | None,
     as_json: bool,
 ) -> int:
-    """Solve the conditional exit on the clips that training held aside; nothing is trained."""
+    """Solve the temperature and the exit thresholds on the clips that training held out. Nothing is trained."""
     from training.data.manifests import list_clips
     from training.errors import TrainingError
     from training.evaluate.calibrate import calibrate, exit_curve
     from training.evaluate.inference import judge_held_aside, judge_unseen, load_trained
 
     if split is not None and len(checkpoints) > 1:
-        raise click.UsageError("--split takes one --checkpoint; folds are judged on what each of them held aside")
+        raise click.UsageError(
+            "--split needs exactly one --checkpoint; folds are evaluated on the clips that each of them held out"
+        )
     if config is not None and split is None:
-        raise click.UsageError("--config needs --split: a released checkpoint does not say what was held aside")
+        raise click.UsageError(
+            "--config needs --split, because a released checkpoint does not say which clips were held out"
+        )
     try:
         if config is None:
             models, learned = [load_trained(path) for path in checkpoints], ""
@@ -76,12 +91,13 @@ def command(
         else:
             model, clips, learned = _released(checkpoints[0], config, data, split)
             models = [model]
+        print_left_out(clips.left_out)
         if split is None:
             judged = judge_held_aside(models, clips, cache, _skipped)
         else:
             judged = judge_unseen(models[0], clips, cache, _skipped)
         fit = f"cross-fit over {len(models)} folds" if len(models) > 1 else "one model"
-        source = f"of split {split}" if split else "held aside from training"
+        source = f"of split {split}" if split else "held out from training"
         notes = f"{len(judged.labels)} clips {source}, {fit}{learned}"
         cost = models[0].gflops_per_step
         found = calibrate(judged.logits, judged.labels, cost, criterion, notes=notes, budgets=budgets)
@@ -96,7 +112,7 @@ def command(
 
 
 def _released(checkpoint: Path, config: str, data: Path, split: str | None) -> tuple[Trained, ClipSet, str]:
-    """A checkpoint of the released code, the clips to calibrate it on, and what is known of its having seen them."""
+    """Load a checkpoint of the released code and the clips to calibrate on, and say whether it was trained on them."""
     from training.data.manifests import list_clips, published_training
     from training.evaluate.inference import load_released
     from training.recipe import load_recipe
@@ -105,10 +121,10 @@ def _released(checkpoint: Path, config: str, data: Path, split: str | None) -> t
     clips = list_clips(data, split, recipe.lists)
     training = published_training(data, recipe.lists)
     if training is None:
-        learned, known = frozenset[str](), "what it learned from is not known, so these clips may be among it"
+        learned, known = frozenset[str](), "its training clips are not known, so these clips may be among them"
     else:
         learned = frozenset(clip.identity for clip in training.clips)
-        known = f"taken to have learned from the training list of {recipe.lists}, which has none of them"
+        known = f"assumed to be trained on the training list of {recipe.lists}, which has none of them"
     return load_released(checkpoint, recipe, clips.labels, learned), clips, f"; {known}"
 
 
@@ -117,7 +133,7 @@ def _skipped(clip: Broken) -> None:
 
 
 def _write_sweep(path: Path, sweep: Sequence[CurvePoint], gflops_full: float) -> None:
-    """One row per budget: ratio of exit shares, cost, accuracy, and the threshold of each step."""
+    """Write a row per budget: ratio of exit shares, cost, accuracy, and the threshold of each step."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         steps = range(1, len(sweep[0].thresholds) + 1)
@@ -129,7 +145,7 @@ def _write_sweep(path: Path, sweep: Sequence[CurvePoint], gflops_full: float) ->
 
 
 def table(found: Calibration) -> str:
-    """The operating points as a reader wants them."""
+    """Format the operating points as text."""
     full = next(point.expected_gflops for point in found.points if point.name == "full")
     lines = [f"temperature {found.temperature:g}, {found.criterion}, {found.notes}"]
     lines.append(f"{'point':<10} {'accuracy':>8} {'GFLOPs':>9} {'of full':>8}  exit shares per step")

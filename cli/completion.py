@@ -1,7 +1,8 @@
-"""What the shell may complete: the script that teaches it, and the operating points of the bundle at hand."""
+"""Shell completion: the script for the shell, and the names of operating points."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
@@ -10,22 +11,25 @@ from click.shell_completion import CompletionItem, get_completion_class
 SHELLS = ("bash", "zsh", "fish")
 VARIABLE = "_ADAFOCUS_COMPLETE"
 
+_PATIENCE_SECONDS = 1.0
+"""A user who presses the tabulator key does not wait longer for a service."""
+
 
 def script(shell: str, program: click.Command) -> str:
-    """What the shell evaluates once to learn to complete the program.
+    """Return the script that a shell evaluates to complete the program.
 
     Raises:
-        click.UsageError: no such shell is known.
+        click.UsageError: the shell is not supported.
     """
     kind = get_completion_class(shell)
     if kind is None:
-        raise click.UsageError(f"--completion knows {', '.join(SHELLS)}; got {shell!r}")
+        raise click.UsageError(f"--completion must be one of {', '.join(SHELLS)}, got {shell!r}")
     return kind(program, {}, "adafocus", VARIABLE).source()
 
 
 def operating_points(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """The points of the bundle that the command line names so far, or else of the one shipped."""
-    # Imported here: whoever completes a verb's name need not wait for this.
+    """Complete an operating point of the bundle that ``--bundle`` names so far, or else of the shipped one."""
+    # Imported here so that completing the name of a verb stays fast.
     from bundle.store import BundleError, load_bundle
     from cli.configuration import CHECKOUT, shipped_bundle
 
@@ -33,9 +37,29 @@ def operating_points(ctx: click.Context, _: click.Parameter, incomplete: str) ->
         named = ctx.params.get("bundle")
         manifest = load_bundle(Path(named) if named else shipped_bundle(CHECKOUT / "bundles")).manifest
     except (BundleError, click.ClickException, OSError):
-        return []  # a shell that completes is no place for an error
+        return []  # completion must not print an error
+    points = {point.name: point.expected_gflops for point in manifest.operating_points}
+    return _items(points, incomplete)
+
+
+def served_operating_points(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Complete an operating point of the service at ``--url``; if it does not answer, of the shipped bundle."""
+    import httpx
+
+    key = ctx.params.get("key")
+    try:
+        answer = httpx.get(
+            f"{ctx.params['url']}/model",
+            headers={"Authorization": f"Bearer {key}"} if key else {},
+            timeout=_PATIENCE_SECONDS,
+        )
+        points = {point["name"]: float(point["expected_gflops"]) for point in answer.json()["operating_points"]}
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError, LookupError, TypeError):
+        return operating_points(ctx, param, incomplete)
+    return _items(points, incomplete)
+
+
+def _items(gflops: Mapping[str, float], incomplete: str) -> list[CompletionItem]:
     return [
-        CompletionItem(point.name, help=f"{point.expected_gflops:.3g} GFLOPs")
-        for point in manifest.operating_points
-        if point.name.startswith(incomplete)
+        CompletionItem(name, help=f"{cost:.3g} GFLOPs") for name, cost in gflops.items() if name.startswith(incomplete)
     ]

@@ -1,4 +1,4 @@
-"""Where verbs that serve get their settings: options, then the environment, then the bundle of the checkout."""
+"""Settings of a run: from options, then from the environment; the bundle, if none is named, from the checkout."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 
 
 def settings_from(options: dict[str, object]) -> Settings:
-    """The settings of this run. An option that is None was not given.
+    """Return the settings of this run. An option that is None was not given.
 
     Raises:
-        click.ClickException: a setting is not acceptable, or there is no bundle.
+        click.ClickException: a setting is invalid, or there is no bundle.
     """
     given = {name: value for name, value in options.items() if value is not None}
     if "bundle" not in given and not os.environ.get(f"{ENV_PREFIX}BUNDLE"):
@@ -29,20 +29,20 @@ def settings_from(options: dict[str, object]) -> Settings:
 
 
 def shipped_samples() -> Path | None:
-    """The sample clips of the checkout, if this is one and nothing else was set."""
+    """Return the folder of sample clips in the checkout; None outside a checkout or if another folder is set."""
     folder = CHECKOUT / "samples"
     return folder if folder.is_dir() and not os.environ.get(f"{ENV_PREFIX}SAMPLES") else None
 
 
 def shipped_bundle(folder: Path) -> Path:
-    """The first bundle in a folder of bundles.
+    """Return the first bundle in a folder of bundles.
 
     Raises:
-        click.ClickException: there is none.
+        click.ClickException: the folder holds no bundle.
     """
     found = sorted(manifest.parent for manifest in folder.glob("*/manifest.json"))
     if not found:
         raise click.ClickException(
-            f"no bundle was named, and {folder} holds none; give --bundle DIR or set {ENV_PREFIX}BUNDLE"
+            f"no bundle is given and {folder} holds none; use --bundle DIR or set {ENV_PREFIX}BUNDLE"
         )
     return found[0]

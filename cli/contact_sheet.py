@@ -1,4 +1,4 @@
-"""A picture of how videos were classified: the frames looked at, the patch on each, how sure, and where it stopped."""
+"""The contact sheet: a picture of the frames used, with patch and confidence, and of where the model stopped."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from service.progress import StepReport
 from service.schemas.classify import Classification
 
 MOST_VIDEOS = 64
-"""Beyond this the picture would be too tall for those who show pictures."""
+"""Image viewers do not show a taller picture."""
 
 _FORMATS = (".png", ".jpg", ".webp")
 
 
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """One video, and what was seen of it.
+    """A classified video with its steps.
 
     Attributes:
-        name: as the sheet shows it.
-        answer: in the end.
+        name: the name under which the sheet shows it.
+        answer: the final answer.
         reports: one per step.
     """
 
@@ -36,7 +36,7 @@ class Looked:
 
 
 class ContactSheet:
-    """A sheet in the making."""
+    """Collects videos and draws them into one file."""
 
     def __init__(self, path: Path, manifest: Manifest) -> None:
         self._path = path
@@ -45,34 +45,38 @@ class ContactSheet:
 
     @classmethod
     def at(cls, path: Path, manifest: Manifest, files: int) -> ContactSheet:
-        """A sheet to be written to a file, for so many videos.
+        """Return a sheet for a number of videos, to be written to a file.
 
         Raises:
-            click.ClickException: it could not be drawn; better said before the work than after.
+            click.ClickException: the sheet could not be drawn later. This is checked before the work, not after it.
         """
         if find_spec("PIL") is None:
-            raise click.ClickException("--draw needs the package 'pillow'; pip install 'adafocus[draw]' brings it")
+            raise click.ClickException(
+                "--draw needs the package 'pillow'; install it with: pip install 'adafocus[draw]'"
+            )
         if path.suffix.lower() not in _FORMATS:
-            raise click.UsageError(f"--draw takes a file that ends in one of {', '.join(_FORMATS)}; got {path.name}")
+            raise click.UsageError(f"--draw must be a file that ends in {', '.join(_FORMATS)}, got {path.name}")
         if files > MOST_VIDEOS:
-            raise click.UsageError(f"--draw takes at most {MOST_VIDEOS} videos; these are {files}")
+            raise click.UsageError(f"--draw can show at most {MOST_VIDEOS} videos, got {files}")
         if not path.parent.is_dir():
-            raise click.ClickException(f"--draw: there is no folder {path.parent}")
+            raise click.ClickException(f"--draw: the folder {path.parent} does not exist")
         if path.is_dir() or not os.access(path.parent, os.W_OK):
-            raise click.ClickException(f"--draw: {path} cannot be written; name a file in a folder of yours")
+            raise click.ClickException(
+                f"--draw: {path} cannot be written; choose a file in a folder that you can write to"
+            )
         return cls(path, manifest)
 
     def add(self, video: Looked) -> None:
-        """Add one video, below those before it."""
+        """Add a video below the previous ones."""
         self._videos.append(video)
 
     def write(self) -> None:
-        """Draw what was added, if anything was.
+        """Draw the videos that were added; without any, write nothing.
 
         Raises:
             OSError: the file cannot be written.
         """
-        from cli.drawing import write_sheet  # what nobody asked to draw needs no Pillow
+        from cli.drawing import write_sheet  # Pillow is needed only for --draw
 
         if self._videos:
             write_sheet(self._path, self._manifest, self._videos)

@@ -1,4 +1,4 @@
-"""The contact sheet, drawn."""
+"""Draws the contact sheet."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ _TILE, _GAP, _EDGE, _PER_ROW = 168, 14, 28, 8
 _HEAD, _UNDER = 74, 46
 _PAPER, _INK, _SOFT, _RULE = "#fffefb", "#191c21", "#585d67", "#d9d6cd"
 _REASONS = {
-    "confident": "sure enough at step {step} of {steps}",
-    "all_steps": "looked at all {steps}",
-    "max_gflops": "out of budget at step {step} of {steps}",
-    "deadline": "out of time at step {step} of {steps}",
-    "end_of_video": "no further frame after step {step} of {steps}",
+    "confident": "confident at step {step} of {steps}",
+    "all_steps": "used all {steps} steps",
+    "max_gflops": "compute limit reached at step {step} of {steps}",
+    "deadline": "deadline reached at step {step} of {steps}",
+    "end_of_video": "no more frames after step {step} of {steps}",
 }
 _PATCH, _STOP = "#f0a020", "#1d7a4c"
 
 
 def write_sheet(path: Path, manifest: Manifest, videos: Sequence[Looked]) -> None:
-    """Draw the videos one below the other and write the picture, in the format that the file's name ends in.
+    """Draw the videos one below the other and write the picture in the format that the file name ends in.
 
     Raises:
         OSError: the file cannot be written.
-        ValueError: no format is known by that ending.
+        ValueError: no format has that ending.
     """
     sheet = draw_sheet(manifest, videos)
     partial = path.with_name(f".{path.stem}.part{path.suffix}")
@@ -41,7 +41,7 @@ def write_sheet(path: Path, manifest: Manifest, videos: Sequence[Looked]) -> Non
 
 
 def draw_sheet(manifest: Manifest, videos: Sequence[Looked]) -> Image.Image:
-    """The picture."""
+    """Draw the videos one below the other."""
     columns = min(manifest.steps, _PER_ROW)
     rows = -(-manifest.steps // _PER_ROW)
     width = max(2 * _EDGE + columns * (_TILE + _GAP) - _GAP, 720)
@@ -53,7 +53,7 @@ def draw_sheet(manifest: Manifest, videos: Sequence[Looked]) -> Image.Image:
 
 
 class _Block:
-    """The part of the sheet that one video has."""
+    """The part of the sheet that shows one video."""
 
     def __init__(self, sheet: Image.Image, manifest: Manifest, top: int) -> None:
         self._sheet = sheet
@@ -62,7 +62,7 @@ class _Block:
         self._top = top
 
     def draw(self, video: Looked) -> None:
-        """Draw all of it."""
+        """Draw the heading and every step."""
         self._head(video)
         seen = {report.place: report for report in video.reports}
         for place in range(self._manifest.steps):
@@ -80,7 +80,7 @@ class _Block:
         right = self._sheet.width - _EDGE
         self._pen.text((_EDGE, self._top), _shown(best.label), _INK, _font(26))
         self._pen.text((right, self._top + 4), f"{best.score:.1%}", _INK, _font(20), anchor="ra")
-        wanted = "" if left.threshold is None else f", {left.threshold:.3f} asked for"
+        wanted = "" if left.threshold is None else f" (threshold {left.threshold:.3f})"
         why = _REASONS[left.reason].format(step=left.step, steps=left.steps)
         told = f"{video.name}  ·  {left.point}: {why}, confidence {left.confidence:.3f}{wanted}"
         self._pen.text((_EDGE, self._top + 38), told, _SOFT, _font(14))
@@ -115,7 +115,7 @@ class _Block:
             pen.line((start, _TILE, start + _TILE, 0), _RULE)
         pen.rectangle((0, 0, _TILE - 1, _TILE - 1), outline=_RULE)
         self._sheet.paste(hatch, (x, y))
-        self._pen.text((x, y + _TILE + 6), "not looked at", _SOFT, _font(13))
+        self._pen.text((x, y + _TILE + 6), "not used", _SOFT, _font(13))
 
 
 def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
@@ -123,7 +123,7 @@ def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 
 def _fitted(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
-    """The text, or as much of it as there is room for."""
+    """Return the text, cut to the width in pixels."""
     if font.getlength(text) <= width:
         return text
     while text and font.getlength(text + "…") > width:

@@ -1,4 +1,4 @@
-"""`adafocus evaluate`: accuracy, and what it costs, on labelled clips."""
+"""`adafocus evaluate`: accuracy and compute of a checkpoint on labelled clips."""
 
 from __future__ import annotations
 
@@ -11,26 +11,39 @@ import click
 
 from bundle.exit_rule import ExitCriterion
 from cli.calibrate import CRITERIA
+from cli.videos import print_left_out
 
 if TYPE_CHECKING:
     from training.evaluate.report import Report
 
 
 @click.command("evaluate", epilog="Example: adafocus evaluate --checkpoint runs/first/last.pt --data clips --split val")
-@click.option("--checkpoint", required=True, type=click.Path(path_type=Path), help="A checkpoint of `train`.")
+@click.option("--checkpoint", required=True, type=click.Path(path_type=Path), help="Checkpoint of `train`.")
 @click.option(
     "--data",
     required=True,
     type=click.Path(path_type=Path),
-    help="A folder per class, a manifest.json or .csv, or lists.",
+    help="Labelled clips: a folder per class, a manifest.json or .csv, or the lists of a published data set.",
 )
-@click.option("--config", metavar="NAME|FILE", help="The recipe, if the checkpoint is one of the released code.")
-@click.option("--split", metavar="NAME", help="Judge this split only; default: every clip.")
-@click.option("--calibration", type=click.Path(path_type=Path), help="What `calibrate` wrote: judge its points too.")
-@click.option("--criterion", type=click.Choice(CRITERIA), help="Of the exit, without --calibration: max_softmax.")
+@click.option("--config", metavar="NAME|FILE", help="Recipe; required for a checkpoint of the authors' released code.")
+@click.option("--split", metavar="NAME", help="Evaluate only this split; default: all clips.")
+@click.option(
+    "--calibration",
+    type=click.Path(path_type=Path),
+    help="Calibration file of `calibrate`; its operating points are evaluated, too.",
+)
+@click.option(
+    "--criterion",
+    type=click.Choice(CRITERIA),
+    help="Confidence of the exit, if there is no --calibration; default: max_softmax.",
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Write the report as JSON.")
-@click.option("--plots", type=click.Path(path_type=Path), help="Write the curve, steps and confusion as pictures.")
-@click.option("--cache", type=click.Path(path_type=Path), help="Keep decoded crops in this folder; default: memory.")
+@click.option(
+    "--plots",
+    type=click.Path(path_type=Path),
+    help="Write plots of the curve, the steps and the confusion matrix to this folder.",
+)
+@click.option("--cache", type=click.Path(path_type=Path), help="Keep decoded crops in this folder; default: in memory.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 def command(
     checkpoint: Path,
@@ -44,7 +57,7 @@ def command(
     cache: Path | None,
     as_json: bool,
 ) -> int:
-    """Judge a checkpoint on labelled clips, decoded and cropped as the service does."""
+    """Measure accuracy and compute of a checkpoint on labelled clips, decoded and cropped as in the service."""
     from training.data.manifests import list_clips
     from training.errors import TrainingError
     from training.evaluate.inference import judge, load_released, load_trained
@@ -53,7 +66,9 @@ def command(
     from training.recipe import load_recipe
 
     if criterion and calibration:
-        raise click.UsageError("--criterion cannot be given with --calibration, which has its own")
+        raise click.UsageError(
+            "--criterion and --calibration exclude each other, because a calibration has its own criterion"
+        )
     try:
         if config is None:
             trained = load_trained(checkpoint)
@@ -62,6 +77,7 @@ def command(
             recipe = load_recipe(config)
             clips = list_clips(data, split, recipe.lists)
             trained = load_released(checkpoint, recipe, clips.labels)
+        print_left_out(clips.left_out)
         points = load_calibration(calibration) if calibration else None
         judged = judge(
             trained,
@@ -82,7 +98,7 @@ def command(
     except TrainingError as error:
         raise click.ClickException(str(error)) from error
     if plots is not None:
-        from training.evaluate.plots import save_plots  # only here, so that everything else does without matplotlib
+        from training.evaluate.plots import save_plots  # matplotlib is needed only for --plots
 
         save_plots(report, plots)
     text = json.dumps(report.to_dict(), indent=1)
@@ -93,7 +109,7 @@ def command(
 
 
 def table(report: Report) -> str:
-    """The report as a reader wants it."""
+    """Format the report as text."""
     skipped = f", {len(report.broken)} skipped as broken" if report.broken else ""
     lines = [
         f"{report.clips} clips{skipped}: accuracy {report.accuracy:.4f}, top-5 {report.top5:.4f}, "

@@ -1,4 +1,4 @@
-"""`adafocus export`: a checkpoint to a bundle, verified before anything is written."""
+"""`adafocus export`: convert a checkpoint to a bundle, which is verified before it is written."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from bundle.store import BundleError, check_replaceable, write_bundle
 from cli.inspect import describe_flops, describe_reduced
+from cli.videos import print_left_out
 from export.choices import FORMATS, PRECISIONS
 
 if TYPE_CHECKING:
@@ -36,15 +37,22 @@ def _comma_separated(ctx: click.Context, param: click.Parameter, value: str) -> 
     "--out bundles/actnet",
 )
 @click.option(
-    "--checkpoint", required=True, type=click.Path(path_type=Path), help="Ours, or a file the authors released."
+    "--checkpoint",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Checkpoint of `train`, or a file that the authors released.",
 )
 @click.option(
-    "--out", required=True, type=click.Path(path_type=Path), help="Folder of the bundle; a bundle there is replaced."
+    "--out", required=True, type=click.Path(path_type=Path), help="Folder of the bundle; a bundle in it is replaced."
 )
-@click.option("--config", metavar="NAME", help="Published configuration, needed for the authors' files.")
-@click.option("--labels", type=click.Path(path_type=Path), help="One label per line; default: the checkpoint's.")
+@click.option("--config", metavar="NAME", help="Published recipe; required for the authors' files.")
 @click.option(
-    "--calibration", type=click.Path(path_type=Path), help="What `adafocus calibrate` wrote: operating points."
+    "--labels",
+    type=click.Path(path_type=Path),
+    help="File with one label per line; default: the labels of the checkpoint.",
+)
+@click.option(
+    "--calibration", type=click.Path(path_type=Path), help="Calibration file of `calibrate`, with the operating points."
 )
 @click.option(
     "--format",
@@ -52,7 +60,7 @@ def _comma_separated(ctx: click.Context, param: click.Parameter, value: str) -> 
     default=FORMATS[0],
     callback=_comma_separated,
     show_default=True,
-    help=f"Graph formats, of {', '.join(FORMATS)}.",
+    help=f"Graph formats, separated by commas: {', '.join(FORMATS)}.",
 )
 @click.option(
     "--precision",
@@ -60,27 +68,27 @@ def _comma_separated(ctx: click.Context, param: click.Parameter, value: str) -> 
     default=PRECISIONS[0],
     callback=_comma_separated,
     show_default=True,
-    help=f"Of the graphs, of {', '.join(PRECISIONS)}.",
+    help=f"Precisions of the graphs, separated by commas: {', '.join(PRECISIONS)}.",
 )
-@click.option("--name", help="The bundle's name; default: the name of its folder.")
-@click.option("--model-version", default="1", show_default=True, help="The bundle's version.")
-@click.option("--licence", help="What may be done with the bundle; default: the checkpoint's.")
+@click.option("--name", help="Name of the bundle; default: the name of its folder.")
+@click.option("--model-version", default="1", show_default=True, help="Version of the bundle.")
+@click.option("--licence", help="Licence of the bundle; default: that of the checkpoint.")
 @click.option(
     "--verify-with",
     "videos",
     multiple=True,
     type=click.Path(path_type=Path),
-    help="Real video to verify with; may be repeated. Default: a sample.",
+    help="Video to verify the graphs on; can be repeated. Default: a sample clip.",
 )
 @click.option(
     "--data",
     type=click.Path(path_type=Path),
-    help="Labelled clips, as for `train`: needed to make and to measure a precision besides fp32.",
+    help="Labelled clips, as for `train`; required to measure what a precision other than fp32 loses.",
 )
-@click.option("--split", help="Of the data; default: train where there is one.")
-@click.option("--allow-loss", is_flag=True, help="Write a precision even if it loses more than it may.")
-@click.option("--dry-run", is_flag=True, help="Export and verify, and say what would be written.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option("--split", metavar="NAME", help="Split of the data to use; default: train, if there is one.")
+@click.option("--allow-loss", is_flag=True, help="Write a precision even if it loses more accuracy than permitted.")
+@click.option("--dry-run", is_flag=True, help="Export and verify, but only print what would be written.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
 def command(
     checkpoint: Path,
     out: Path,
@@ -99,10 +107,10 @@ def command(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Turn a checkpoint into a bundle that is ready to serve.
+    """Convert a checkpoint to a bundle that is ready to serve.
 
-    The exported graphs must reproduce the torch model on noise, on texture and on a real video, step by step, or
-    nothing is written. For other precisions than fp32 it is measured on labelled clips what they lose.
+    The exported graphs must reproduce the torch model on noise, on texture and on a real video, step by step;
+    otherwise nothing is written. What a precision other than fp32 loses is measured on labelled clips.
     """
     from export.errors import ExportError
     from export.exporter import Request, export, stages
@@ -138,7 +146,7 @@ def command(
 
 @contextmanager
 def _progress(total: int) -> Iterator[Callable[[str], None]]:
-    """A bar that names the stage at work; none where nobody watches."""
+    """Show a bar with the current stage, if standard error is a terminal."""
     with tqdm(
         total=total, leave=False, disable=not sys.stderr.isatty(), bar_format="{desc:<24} {bar} {elapsed}"
     ) as bar:
@@ -160,6 +168,7 @@ def _labelled(data: Path, split: str | None) -> LabelledClips:
     try:
         split = split or default_split(data)
         found = list_clips(data, split)
+        print_left_out(found.left_out)
     except TrainingError as error:
         raise click.ClickException(str(error)) from error
     name = found.source.get("name", data.name) + (f", split {split}" if split else "")
@@ -168,13 +177,13 @@ def _labelled(data: Path, split: str | None) -> LabelledClips:
 
 
 def _default_name(out: Path) -> str:
-    """The folder's name, with what a bundle's name may not hold replaced."""
+    """The name of the folder, without the characters that a bundle's name cannot have."""
     cleaned = re.sub(r"[^A-Za-z0-9._-]+", "_", out.absolute().name).lstrip("._-")
     return cleaned[:64] or "bundle"
 
 
 def _samples() -> tuple[Path, ...]:
-    """A real video of the checkout, if it has one."""
+    """A sample clip of the checkout, if there is one."""
     return tuple(sorted(_SAMPLES.glob("*.mp4"))[:_SAMPLES_USED])
 
 

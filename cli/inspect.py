@@ -1,4 +1,4 @@
-"""`adafocus inspect`: what is in a bundle, and whether its files are the ones that were exported."""
+"""`adafocus inspect`: show what is in a bundle, and check that its files are those that were exported."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _LABELS_SHOWN = 20
 
 @click.command("inspect", epilog="Example: adafocus inspect bundles/tank-state")
 @click.argument("bundle", type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
 def command(bundle: Path, as_json: bool) -> None:
-    """Say what is in a bundle: labels, sizes, FLOPs, operating points, files.
+    """Show what is in a bundle: labels, sizes, FLOPs, operating points and files.
 
-    Every file is verified against its checksum; a damaged bundle is one line and exit code 1.
+    Every file is verified against its checksum. A damaged bundle gives one line and exit code 1.
     """
     try:
         loaded = load_bundle(bundle)
@@ -37,7 +37,7 @@ def command(bundle: Path, as_json: bool) -> None:
 
 
 def as_object(bundle: Bundle) -> dict[str, Any]:
-    """The bundle as plain data: the manifest, with sums and checks that a script should not have to redo."""
+    """The bundle as plain data: the manifest, with the totals and checks that a script would otherwise repeat."""
     manifest = bundle.manifest
     return {
         "path": str(bundle.path),
@@ -54,7 +54,7 @@ def as_object(bundle: Bundle) -> dict[str, Any]:
 
 
 def as_text(bundle: Bundle) -> Iterator[str]:
-    """The bundle as lines for a reader."""
+    """The bundle as lines of text."""
     manifest = bundle.manifest
     yield from _rows(_identity(manifest))
     yield ""
@@ -113,7 +113,7 @@ def _labels(labels: Sequence[str]) -> str:
 
 
 def describe_flops(manifest: Manifest) -> Iterator[str]:
-    """FLOPs per video, step and stage in both countings, and what the countings include."""
+    """FLOPs per video, step and stage, as served and as the paper counts, and what each count includes."""
     flops, steps = manifest.flops, manifest.steps
     step = "per frame" if manifest.kind == "frame" else "per clip"
     rows = [
@@ -160,7 +160,7 @@ def _operating_points(manifest: Manifest) -> Iterator[str]:
     early = [point for point in points if any(value is not None for value in point.thresholds)]
     if not early:
         return
-    yield f"Thresholds on {manifest.exit_criterion} at temperature {manifest.temperature:g} (–: never leaves there)"
+    yield f"Thresholds on {manifest.exit_criterion} at temperature {manifest.temperature:g} (–: no exit at this step)"
     yield from _table(
         ("step", "GFLOPs so far", *(point.name for point in early)),
         [
@@ -176,7 +176,7 @@ def _operating_points(manifest: Manifest) -> Iterator[str]:
 
 
 def describe_reduced(reduced: Reduced) -> str:
-    """One line: what a precision was measured to trade."""
+    """What a precision loses against fp32, as one line."""
     shifts = ", ".join(f"{name} {shift:+.2f}" for name, shift in reduced.exit_step_shift.items() if name != FULL)
     kept = f"; {len(reduced.kept)} layers kept in fp32" if reduced.kept else ""
     return (
@@ -194,7 +194,7 @@ def _threshold(value: float | None, *, last: bool) -> str:
 
 
 def three_digits(flops: float) -> str:
-    """FLOPs as GFLOPs with three significant digits: 26956472288 -> ``27.0``."""
+    """Format FLOPs as GFLOPs with three significant digits: 26956472288 becomes ``27.0``."""
     giga = flops / 1e9
     return f"{giga:.{max(0, 2 - math.floor(math.log10(giga)))}f}"
 
@@ -209,7 +209,7 @@ def _rows(rows: Iterator[tuple[str, str]]) -> Iterator[str]:
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]], right: set[int]) -> Iterator[str]:
-    """Aligned columns; those in ``right`` to the right."""
+    """Format aligned columns; those in ``right`` are aligned to the right."""
     lines = [header, *rows]
     widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
     for line in lines:

@@ -1,30 +1,33 @@
-"""A JSON Lines file of answers that a run can be resumed from."""
+"""A JSON Lines file of results that an interrupted run can continue."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import click
 
 
 class JsonLinesFile:
-    """One JSON object per line, each with a ``file``; opened for adding to it.
+    """A file with one JSON object per line, each with a ``file``; opened for appending.
 
-    A last line that was torn when a run was killed is cut off.
+    The file is created if it does not exist. A last line that is incomplete, because a run was killed, is cut off.
 
-    Args:
-        path: made if it is not there.
+    Attributes:
+        path: of the file.
+        keys: every ``file`` that has a row.
+        failed: those of them whose row is an ``error``.
 
     Raises:
-        click.ClickException: a line before the last is no such object.
+        click.ClickException: a line before the last is not such an object.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.keys: set[str] = set()
+        self.failed: set[str] = set()
         self._stream = path.open("a+b")
         try:
             self._stream.truncate(self._read(path))
@@ -40,32 +43,37 @@ class JsonLinesFile:
     ) -> None:
         self._stream.close()
 
-    def append(self, key: str, line: str) -> None:
-        """Add a line, at once and whole."""
-        self._stream.write(line.encode() + b"\n")
+    def append(self, row: dict[str, Any]) -> None:
+        """Write a row as one line, without delay."""
+        self._stream.write(json.dumps(row).encode() + b"\n")
         self._stream.flush()
-        self.keys.add(key)
+        self._learn(row)
+
+    def _learn(self, row: dict[str, Any]) -> None:
+        self.keys.add(row["file"])
+        if "error" in row:
+            self.failed.add(row["file"])
 
     def _read(self, path: Path) -> int:
-        """Learn the keys; returns the length of what is sound."""
+        """Read the rows; return the length of the complete lines in bytes."""
         self._stream.seek(0)
-        sound = 0
+        complete = 0
         for number, line in enumerate(self._stream, start=1):
-            key = _key(line)
-            if key is None and line.endswith(b"\n"):
+            row = _row(line)
+            if row is None and line.endswith(b"\n"):
                 raise click.ClickException(
-                    f"{path}: line {number} is no answer of this command; name another --out file"
+                    f"{path}: line {number} is not a result of this command; choose another file with --out"
                 )
-            if key is None or not line.endswith(b"\n"):
+            if row is None or not line.endswith(b"\n"):
                 break
-            self.keys.add(key)
-            sound += len(line)
-        return sound
+            self._learn(row)
+            complete += len(line)
+        return complete
 
 
-def _key(line: bytes) -> str | None:
+def _row(line: bytes) -> dict[str, Any] | None:
     try:
-        key = json.loads(line)["file"]
-    except (ValueError, KeyError, TypeError):
+        row = json.loads(line)
+    except ValueError:
         return None
-    return key if isinstance(key, str) else None
+    return row if isinstance(row, dict) and isinstance(row.get("file"), str) else None

@@ -1,8 +1,9 @@
-"""A load on a running service, open or closed loop, and what came of it.
+"""Puts load on a running service, in an open or a closed loop, and sums up the results.
 
-In a *closed* loop so many clients each wait for their answer before they ask again: throughput at a given concurrency.
-In an *open* loop requests arrive by themselves, at random moments of a given mean rate (Poisson), whether or not the
-service keeps up: only this shows what waiting costs, so latency is counted from the moment a request was due.
+In a *closed* loop, a number of clients each wait for an answer before they send the next request: this measures
+throughput at a given concurrency. In an *open* loop, requests are sent at random moments with a given mean rate
+(Poisson), whether or not the service keeps up. Only an open loop shows how long requests wait, so its latency is
+measured from the moment at which a request was due.
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ from dataclasses import dataclass, field
 import httpx
 
 PERCENTILES = (50, 90, 95, 99)
-NO_CLASSIFICATION = "what answers is no adafocus: it sent 200, but no classification"
+NO_CLASSIFICATION = "the server returned 200 but not a classification"
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One request: when it was due and answered (seconds on one clock), its status (0: none came), and its price.
+    """One request: when it was due and answered (seconds of one clock), its status (0 without an answer), and its cost.
 
-    ``code`` and ``detail`` are of a refusal, as far as it said them; ``detail`` also says why no answer came.
+    ``code`` and ``detail`` come from a refusal, if it has them; without an answer, ``detail`` says why.
     """
 
     due: float
@@ -37,7 +38,7 @@ class Sample:
 
     @property
     def seconds(self) -> float:
-        """From the moment it was due to its answer."""
+        """Seconds from the moment at which the request was due to its answer."""
         return self.answered - self.due
 
 
@@ -47,12 +48,12 @@ class Plan:
 
     Attributes:
         url: of the service.
-        clips: contents of the videos, taken in turn.
-        parameters: of each request.
-        requests: how many.
+        clips: contents of the videos, which are sent in turn.
+        parameters: query parameters of each request.
+        requests: number of requests.
         rate: open loop: requests per second on average. None: closed loop.
-        concurrency: closed loop: clients.
-        seed: of the arrivals.
+        concurrency: closed loop: number of clients.
+        seed: random seed of the arrivals.
         key: API key.
     """
 
@@ -67,13 +68,13 @@ class Plan:
 
     @property
     def headers(self) -> dict[str, str]:
-        """What each request carries beside the clip."""
+        """Headers of each request."""
         return {} if self.key is None else {"Authorization": f"Bearer {self.key}"}
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Requests that were answered otherwise than with 200 (status 0: not at all), and what the first was told."""
+    """Requests with the same status other than 200 (0: no answer) and code, and the detail of the first of them."""
 
     status: int
     code: str | None
@@ -83,10 +84,10 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What came of a load; milliseconds are of answered requests.
+    """The result of a load; latencies are those of answered requests.
 
-    ``goodput`` counts answers within the objective, per second: what a caller with that patience gets. ``refusals``
-    begin with the most frequent.
+    ``goodput`` is the number of answers per second that came within the objective. ``refusals`` begin with the most
+    frequent.
     """
 
     requests: int
@@ -103,12 +104,12 @@ class Report:
 
     @property
     def mostly_answered(self) -> bool:
-        """Whether the figures are of at least half of the requests."""
+        """Whether at least half of the requests were answered."""
         return 2 * self.answered >= self.requests
 
 
 def percentile(ascending: Sequence[float], percent: float) -> float:
-    """The smallest value that at least ``percent`` of them do not exceed; NaN of none."""
+    """The smallest value that at least ``percent`` % of the values do not exceed; NaN without values."""
     if not ascending:
         return float("nan")
     rank = -(-len(ascending) * percent // 100)
@@ -116,11 +117,11 @@ def percentile(ascending: Sequence[float], percent: float) -> float:
 
 
 def report(samples: Sequence[Sample], slo_ms: float) -> Report:
-    """Sum up a load.
+    """Sum up the samples of a load.
 
     Args:
         samples: at least one.
-        slo_ms: the objective for a request's latency.
+        slo_ms: the latency objective.
     """
     good = [sample for sample in samples if sample.status == 200]
     latencies = sorted(sample.seconds * 1e3 for sample in good)
@@ -150,7 +151,7 @@ def _refusals(samples: Sequence[Sample]) -> list[Refusal]:
 
 
 async def run(plan: Plan, done: Callable[[Sample], None], clock: Callable[[], float] = time.perf_counter) -> None:
-    """Send the load; ``done`` is told of each request as it ends."""
+    """Send the load; ``done`` is called with each request as it ends."""
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
     async with httpx.AsyncClient(base_url=plan.url, headers=plan.headers, timeout=60.0, limits=limits) as client:
         if plan.rate is None:
@@ -174,8 +175,8 @@ async def run(plan: Plan, done: Callable[[Sample], None], clock: Callable[[], fl
 
 
 async def _arrivals(plan: Plan, rate: float, clock: Callable[[], float]) -> AsyncIterator[float]:
-    """The moments at which requests are due, as they come; a late start does not move the later ones."""
-    chance = random.Random(plan.seed)  # noqa: S311 - arrivals, not secrets
+    """Yield the moment at which each request is due; a request that starts late does not delay the following ones."""
+    chance = random.Random(plan.seed)  # noqa: S311 - arrivals are not secrets
     due = clock()
     for _ in range(plan.requests):
         due += chance.expovariate(rate)
@@ -199,7 +200,7 @@ async def _ask(client: httpx.AsyncClient, plan: Plan, number: int, due: float, c
 
 
 def price_of(answer: httpx.Response) -> tuple[float, float] | None:
-    """GFLOPs that an answer says it cost, and those without exit; None if it is no classification."""
+    """GFLOPs of an answer, and of the same answer without early exit; None if it is not a classification."""
     try:
         compute = answer.json()["compute"]
         return float(compute["gflops"]), float(compute["gflops_full"])
@@ -208,7 +209,7 @@ def price_of(answer: httpx.Response) -> tuple[float, float] | None:
 
 
 def problem_of(answer: httpx.Response) -> tuple[str | None, str | None]:
-    """Code and detail of a refusal, each None where it is not told: a proxy in between knows neither."""
+    """Code and detail of a refusal; each is None if the body does not have it, as that of a proxy in between."""
     try:
         told = answer.json()
     except ValueError:

@@ -1,9 +1,9 @@
-"""The command `adafocus`: finds the verb, and turns every foreseeable failure into one line.
+"""The command `adafocus`: dispatches to a verb and turns every expected failure into one line.
 
-A verb lives in ``cli/<verb>.py`` as a click command named ``command`` and is imported only when it is called, so that
-``serve`` never loads torch and ``train`` never loads the service. A verb of the torch wing imports the wing when it
-runs, so that its ``--help`` can be read where torch is not installed. A verb raises `click.ClickException` for what
-went wrong (exit code 1) and `click.UsageError` for what was typed wrongly (2), or returns its exit code.
+A verb is a click command named ``command`` in ``cli/<verb>.py``. It is imported only when it is called, so that
+``serve`` never loads torch and ``train`` never loads the service. A verb that needs torch imports it when it runs, so
+that its ``--help`` works where torch is not installed. A verb raises `click.ClickException` when something fails (exit
+code 1) and `click.UsageError` when it was called wrongly (exit code 2), or returns its exit code.
 """
 
 from __future__ import annotations
@@ -21,36 +21,36 @@ from cli import completion
 
 SUMMARIES = {
     "serve": "Run the HTTP service.",
-    "classify": "Classify video files and folders, without HTTP.",
-    "train": "Train a model end to end on folders of videos.",
-    "evaluate": "Judge a checkpoint on labelled videos.",
-    "calibrate": "Solve temperature and exit thresholds on held-aside videos.",
-    "export": "Turn a checkpoint into a bundle.",
-    "inspect": "Say what is in a bundle.",
-    "bench": "Load a running service: throughput, latency, goodput, price.",
+    "classify": "Classify video files and folders without HTTP.",
+    "train": "Train a model end to end on labelled videos.",
+    "evaluate": "Measure accuracy and compute of a checkpoint on labelled videos.",
+    "calibrate": "Solve the temperature and the exit thresholds on held-out videos.",
+    "export": "Convert a checkpoint to a bundle.",
+    "inspect": "Show what is in a bundle.",
+    "bench": "Put load on a running service and measure throughput, latency and compute.",
 }
-"""The verbs in the order a reader meets them. They stand here so that ``--help`` need not import them."""
+"""The verbs in the order in which a user needs them. They are listed here so that ``--help`` imports none of them."""
 
 EXTRAS = {"train": "train", "evaluate": "train", "calibrate": "train", "export": "export"}
-"""What to install for a verb that `make serve` does not provide for; the extra `serve` for all others."""
+"""The extra that a verb needs, if it is not `serve`."""
 
 INTERRUPTED = 130
 
 
 class Verbs(click.Group):
-    """A click group that imports a verb when it is called."""
+    """A click group that imports a verb only when the verb is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Name the verbs."""
+        """Return the names of the verbs."""
         return list(SUMMARIES)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import and return the verb; None if there is none of that name."""
+        """Import and return a verb; None if there is no verb of that name."""
         if cmd_name not in SUMMARIES:
             return None
         command = importlib.import_module(f"cli.{cmd_name}").command
         if not isinstance(command, click.Command):
-            raise TypeError(f"cli.{cmd_name}.command is no click command")
+            raise TypeError(f"cli.{cmd_name}.command is not a click command")
         return command
 
     def invoke(self, ctx: click.Context) -> object:
@@ -64,12 +64,12 @@ class Verbs(click.Group):
         except ModuleNotFoundError as error:
             verb = ctx.invoked_subcommand or ""
             raise click.ClickException(
-                f"{verb!r} needs the package {error.name!r}, which is not installed; in a checkout: "
+                f"{verb!r} needs the package {error.name!r}, which is not installed; in a checkout, run "
                 f".venv/bin/pip install -c constraints.txt -e '.[{EXTRAS.get(verb, 'serve')}]'"
             ) from error
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        """The verbs that begin so, without importing them, and the options."""
+        """Complete a verb, without importing any, or an option."""
         verbs = [CompletionItem(name, help=text) for name, text in SUMMARIES.items() if name.startswith(incomplete)]
         return verbs + click.Command.shell_complete(self, ctx, incomplete)
 
@@ -92,7 +92,7 @@ def _print_version(ctx: click.Context, param: click.Parameter, wanted: bool) -> 
     try:
         version = importlib.metadata.version("adafocus")
     except importlib.metadata.PackageNotFoundError:
-        version = "(a checkout that is not installed)"
+        version = "(not installed as a package)"
     click.echo(f"adafocus {version}")
     ctx.exit()
 
@@ -103,21 +103,23 @@ def _print_version(ctx: click.Context, param: click.Parameter, wanted: bool) -> 
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
     epilog="Example: adafocus classify samples --exit balanced",
 )
-@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Say which.")
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Print the version."
+)
 @click.option(
     "--completion",
     type=click.Choice(completion.SHELLS),
     is_eager=True,
     expose_value=False,
     callback=_print_completion,
-    help='Teach the shell to complete: eval "$(adafocus --completion bash)".',
+    help='Print the completion script of a shell; to use it: eval "$(adafocus --completion bash)".',
 )
 def adafocus() -> None:
-    """Video classification that stops looking as soon as it is sure (AdaFocusV2)."""
+    """Classify videos with AdaFocusV2: look at a frame at a time, and stop as soon as the answer is certain enough."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return the exit code: 0 only on success, 2 for a wrong call, 130 when interrupted."""
+    """Run the command line and return its exit code: 0 only on success, 2 for wrong usage, 130 when interrupted."""
     try:
         result = adafocus.main(arguments, prog_name="adafocus", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
@@ -131,7 +133,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (click.Abort, KeyboardInterrupt):
         return _fail("interrupted", INTERRUPTED)
     except BrokenPipeError:
-        # Whoever read our output has left. Keep the interpreter from complaining when it flushes at exit.
+        # The reader of our output has closed it. Without this, the interpreter would fail when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:

@@ -1,4 +1,4 @@
-"""`adafocus serve`: the HTTP service."""
+"""`adafocus serve`: run the HTTP service."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from fastapi import FastAPI
 
 from bundle.store import BundleError
 from cli.configuration import settings_from, shipped_samples
-from cli.patience import patient_for
+from cli.header_timeout import protocol_with_timeout
 from service.app import create_app
 from service.engine.runners.base import RunnerError
 from service.http.keys import KeyFileError
@@ -36,31 +36,34 @@ OBJECTS_BETWEEN_COLLECTIONS = 10_000
 
 
 def spare_the_collector() -> None:
-    """Let the garbage collector look at what requests leave, and no more at all that was loaded for them."""
+    """Exempt everything that is loaded so far from garbage collection, and collect less often."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS)
 
 
 class ServeCommand(click.Command):
-    """Ends its help with every setting and its default."""
+    """A command whose help ends with every setting and its default."""
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the settings, then the example."""
-        with formatter.section("Settings, from the environment (options go first)"):
+        """Write the settings and the example."""
+        with formatter.section("Settings, read from the environment (options override them)"):
             formatter.write_dl(list(describe()))
         super().format_epilog(ctx, formatter)
 
 
 class DrainingServer(uvicorn.Server):
-    """uvicorn closes its listener at once on SIGTERM; this one first says that it is unready, and keeps accepting."""
+    """A server that reports itself as not ready on SIGTERM and still accepts requests for a while.
+
+    uvicorn closes its listener at once.
+    """
 
     def __init__(self, config: uvicorn.Config, service: ServerState) -> None:
         super().__init__(config)
         self._service = service
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Drain on the first SIGTERM; on a second one, or on Ctrl-C, stop accepting now."""
+        """Start to drain on the first SIGTERM; stop accepting at once on a second one or on Ctrl-C."""
         if sig != signal.SIGTERM or self._service.draining:
             super().handle_exit(sig, frame)
             return
@@ -70,7 +73,7 @@ class DrainingServer(uvicorn.Server):
         loop.call_soon_threadsafe(loop.call_later, self._service.settings.drain_grace_seconds, self._stop)
 
     def _stop(self) -> None:
-        logger.info("closing the door")
+        logger.info("closing the listener")
         self._service.stop_admitting()
         self.should_exit = True
 
@@ -80,19 +83,19 @@ class DrainingServer(uvicorn.Server):
     cls=ServeCommand,
     epilog="Example: adafocus serve --bundle bundles/tank-state --port 8000",
 )
-@click.option("--bundle", type=click.Path(path_type=Path), help="Folder of the bundle; default: the one shipped.")
-@click.option("--host", help="Address to listen on; default 127.0.0.1.")
-@click.option("--port", type=int, help="Port to listen on; default 8000, 0 for any free one.")
-@click.option("--backend", metavar="NAME", help="Runtime, as onnxruntime-cpu; default: the best one installed.")
+@click.option("--bundle", type=click.Path(path_type=Path), help="Folder of the bundle; default: the shipped bundle.")
+@click.option("--host", help="Address to listen on; default: 127.0.0.1.")
+@click.option("--port", type=int, help="Port to listen on; default: 8000; 0: any free port.")
+@click.option("--backend", metavar="NAME", help="Runtime, such as onnxruntime-cpu; default: the best one installed.")
 def command(bundle: Path | None, host: str | None, port: int | None, backend: str | None) -> None:
-    """Serve a bundle over HTTP, until SIGTERM or Ctrl-C."""
+    """Serve a bundle over HTTP until SIGTERM or Ctrl-C."""
     settings = settings_from(
         {"bundle": bundle, "host": host, "port": port, "backend": backend, "samples": shipped_samples()}
     )
     logs.configure()
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     for name, meant in misspelt(os.environ):
-        logger.warning("%s is no setting; did you mean %s?", name, meant)
+        logger.warning("%s is not a setting; did you mean %s?", name, meant)
     failures: list[Exception] = []
 
     def stop(error: Exception) -> None:
@@ -113,7 +116,7 @@ def command(bundle: Path | None, host: str | None, port: int | None, backend: st
 def _config(app: FastAPI, settings: Settings) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        http=patient_for(settings.upload_timeout_seconds),
+        http=protocol_with_timeout(settings.upload_timeout_seconds),
         ws="none",
         lifespan="on",
         log_config=None,
@@ -125,7 +128,7 @@ def _config(app: FastAPI, settings: Settings) -> uvicorn.Config:
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """A bound socket, so that a port that is taken is known before the model is loaded."""
+    """Bind a socket before the model is loaded, so that a port in use is reported at once."""
     try:
         family, kind, proto, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listener = socket.socket(family, kind, proto)

@@ -1,4 +1,4 @@
-"""`adafocus train`: labelled videos in, checkpoints out."""
+"""`adafocus train`: train a model on labelled videos and write checkpoints."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from pathlib import Path
 import click
 
 from cli.main import INTERRUPTED
+from cli.options import RenamedOption
+from cli.videos import print_left_out
 
 PRECISIONS = ("fp32", "bf16", "fp16", "auto")
 
@@ -17,38 +19,52 @@ PRECISIONS = ("fp32", "bf16", "fp16", "auto")
     "--data",
     required=True,
     type=click.Path(path_type=Path),
-    help="A folder per class, a manifest.json or .csv, or lists.",
+    help="Labelled clips: a folder per class, a manifest.json or .csv, or the lists of a published data set.",
 )
-@click.option("--config", required=True, metavar="NAME|FILE", help="A recipe: one that comes along, or a .toml file.")
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Run folder; an unfinished run continues.")
-@click.option("--split", metavar="NAME", help="Split to learn from; default: 'train' where a manifest names splits.")
-@click.option("--seed", type=click.IntRange(min=0), help="Instead of the recipe's.")
 @click.option(
-    "--held-aside", type=click.FloatRange(0, 0.5), help="Share of the clips kept out; instead of the recipe's."
+    "--config", required=True, metavar="NAME|FILE", help="Recipe: the name of a shipped one, or a .toml file."
 )
-@click.option("--fold", type=click.IntRange(min=0), help="Which of the parts is kept out; instead of the recipe's.")
 @click.option(
-    "--watch-split",
+    "--out", required=True, type=click.Path(path_type=Path), help="Run folder; an unfinished run is continued."
+)
+@click.option("--split", metavar="NAME", help="Split to train on; default: train, if the data have splits.")
+@click.option("--seed", type=click.IntRange(min=0), help="Random seed; overrides the recipe's.")
+@click.option(
+    "--holdout",
+    cls=RenamedOption,
+    old=["--held-aside"],
+    type=click.FloatRange(0, 0.5),
+    help="Share of the clips to hold out from training; overrides the recipe's.",
+)
+@click.option("--fold", type=click.IntRange(min=0), help="Number of the part to hold out; overrides the recipe's.")
+@click.option(
+    "--validation-split",
+    cls=RenamedOption,
+    old=["--watch-split"],
     metavar="NAME",
-    help="Judge this split after each epoch to keep best.pt; '': what is held aside. Instead of the recipe's.",
+    help="Split to evaluate after each epoch, to keep best.pt; '': the held-out clips. Overrides the recipe's.",
 )
-@click.option("--cache", type=click.Path(path_type=Path), help="Keep decoded crops in this folder; default: memory.")
-@click.option("--threads", type=click.IntRange(min=0), help="Threads of torch; 0: its own choice.")
-@click.option("--epochs", type=click.IntRange(min=1), help="Instead of the recipe's.")
-@click.option("--batch-size", type=click.IntRange(min=2), help="Over all processes; instead of the recipe's.")
-@click.option("--precision", type=click.Choice(PRECISIONS), help="Of the networks; instead of the recipe's.")
-@click.option("--device", metavar="NAME", help="cpu, cuda or cuda:N; default: a GPU if there is one.")
-@click.option("--glance-weights", type=click.Path(path_type=Path), help="Start the glance from ImageNet weights.")
-@click.option("--focus-weights", type=click.Path(path_type=Path), help="Start the focus from ImageNet weights.")
+@click.option("--cache", type=click.Path(path_type=Path), help="Keep decoded crops in this folder; default: in memory.")
+@click.option("--threads", type=click.IntRange(min=0), help="Number of torch's threads; 0: torch's default.")
+@click.option("--epochs", type=click.IntRange(min=1), help="Number of epochs; overrides the recipe's.")
+@click.option("--batch-size", type=click.IntRange(min=2), help="Batch size over all processes; overrides the recipe's.")
+@click.option("--precision", type=click.Choice(PRECISIONS), help="Precision of the networks; overrides the recipe's.")
+@click.option("--device", metavar="NAME", help="cpu, cuda or cuda:N; default: a GPU, if there is one.")
+@click.option(
+    "--glance-weights", type=click.Path(path_type=Path), help="File of ImageNet weights to start the glance from."
+)
+@click.option(
+    "--focus-weights", type=click.Path(path_type=Path), help="File of ImageNet weights to start the focus from."
+)
 def command(
     data: Path,
     config: str,
     out: Path,
     split: str | None,
     seed: int | None,
-    held_aside: float | None,
+    holdout: float | None,
     fold: int | None,
-    watch_split: str | None,
+    validation_split: str | None,
     cache: Path | None,
     threads: int | None,
     epochs: int | None,
@@ -60,8 +76,8 @@ def command(
 ) -> int:
     """Train a model end to end in one stage.
 
-    A clip that cannot be decoded is reported and skipped. The same command again continues a run that was stopped.
-    Several GPUs: `torchrun --nproc-per-node N -m cli.main train ...`.
+    A clip that cannot be decoded is reported and skipped. Run the same command again to continue a run that was
+    stopped. For several GPUs: `torchrun --nproc-per-node N -m cli.main train ...`.
     """
     from training.data.manifests import default_split, list_clips
     from training.errors import TrainingError
@@ -74,9 +90,9 @@ def command(
     try:
         recipe = load_recipe(config).with_options(
             seed=seed,
-            held_aside=held_aside,
+            held_aside=holdout,
             fold=fold,
-            watch_split=watch_split,
+            watch_split=validation_split,
             threads=threads,
             epochs=epochs,
             batch_size=batch_size,
@@ -85,6 +101,8 @@ def command(
         initial = InitialWeights(glance_weights, focus_weights)
         clips = list_clips(data, split or default_split(data, recipe.lists), recipe.lists)
         watched = watched_clips(data, recipe)
+        if _prints():
+            print_left_out(list(dict.fromkeys(clips.left_out + (watched.left_out if watched else ()))))
         outcome = train(
             clips, recipe, out, cache, lambda line: click.echo(line, err=True), initial, device, watched=watched
         )
@@ -93,6 +111,11 @@ def command(
     except Interrupted as stop:
         click.echo(f"adafocus: {stop}", err=True)
         return INTERRUPTED
-    if os.environ.get("RANK", "0") == "0":  # of several processes, one speaks
+    if _prints():
         click.echo(outcome.checkpoint)
     return 0
+
+
+def _prints() -> bool:
+    """Whether this process prints; of several processes, only the first one does."""
+    return os.environ.get("RANK", "0") == "0"

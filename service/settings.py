@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from bundle.manifest import Precision
 from service.cpu import usable_cores
+from video.formats import check_codecs, check_containers
 from video.limits import CODECS, CONTAINERS, MediaLimits
 
 ENV_PREFIX = "ADAFOCUS_"
@@ -152,6 +153,18 @@ class Settings(BaseSettings):
         if not parts:  # a key list that holds nothing must not open the door
             raise ValueError("a list that is set names at least one")
         return parts
+
+    @field_validator("codecs")
+    @classmethod
+    def _are_codecs(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        check_codecs(names)
+        return names
+
+    @field_validator("containers")
+    @classmethod
+    def _are_containers(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        check_containers(names)
+        return names
 
     @field_validator("api_keys")
     @classmethod

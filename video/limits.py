@@ -28,9 +28,13 @@ CODECS = (
     "vc1",
     "flv1",
     "gif",
+    "h263",
+    "msmpeg4v2",
+    "msmpeg4v3",
+    "dvvideo",
     "rawvideo",
 )
-"""FFmpeg codec names (the format's, not a decoder's: ``av1``, whoever decodes it)."""
+"""FFmpeg codec names: the name of the format, not of a decoder (``av1``, whichever decoder reads it)."""
 
 
 @dataclass(frozen=True)

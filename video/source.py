@@ -15,12 +15,11 @@ from av.stream import Discard, Disposition
 from av.video.stream import VideoStream
 
 from video.errors import FOREIGN_ERRORS, NoVideoStream, Undecodable, UnsupportedMedia
+from video.formats import decoder_of
 from video.limits import MediaLimits
 from video.memory_limits import PictureGuard
 from video.sniff import HEAD_BYTES, demuxer_of, sniff
 
-# FFmpeg's own whitelist asks for the decoder's name, which is not always the codec's.
-_DECODERS = {"av1": "libdav1d", "flv1": "flv"}
 _NOT_MOVING = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
 
 
@@ -88,7 +87,7 @@ class Source:
         self._reader.seek(0)
         options = {
             "format_whitelist": ",".join(limits.containers),
-            "codec_whitelist": ",".join(_DECODERS.get(codec, codec) for codec in limits.codecs),
+            "codec_whitelist": ",".join(decoder_of(codec) for codec in limits.codecs),
             "protocol_whitelist": "pipe",
             "max_pixels": str(limits.max_pixels),
         }

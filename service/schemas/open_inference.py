@@ -13,6 +13,7 @@ from pydantic import (
     StrictFloat,
     StrictInt,
     StrictStr,
+    ValidationInfo,
 )
 
 from bundle.manifest import Manifest
@@ -105,9 +106,34 @@ def _comes_in_base64(schema: dict[str, Any]) -> None:
     """In a request all of JSON the video must be there; only beside bytes is it left out."""
     schema["required"].append("data")
     element = {"type": "string", "format": "byte"}
-    description = schema["properties"]["data"]["description"]
-    array = {"type": "array", "items": element, "minItems": 1, "maxItems": 1, "description": description}
-    schema["properties"]["data"] = array
+    nested = {"type": "array", "minItems": 1, "maxItems": 1}
+    description = schema["properties"]["data"]["description"] + ", flat or nested as the shape says"
+    schema["properties"]["data"] = nested | {"items": {"anyOf": [element, nested]}, "description": description}
+
+
+def _one_dimension_of_one(shape: object) -> object:
+    """Refuse every other number of elements, in words rather than by the place in the list."""
+    if isinstance(shape, list) and shape and not all(type(size) is int and size == 1 for size in shape):
+        raise ValueError(f"a request holds one video, so the shape is [1] or [1, 1]; got {str(shape)[:80]}")
+    return shape
+
+
+def _flat(data: object, info: ValidationInfo) -> object:
+    """The elements of a tensor, which may come flat or nested as its shape says (KServe's V2 protocol).
+
+    Raises:
+        ValueError: the nesting is not the shape's.
+    """
+    shape = info.data.get("shape")
+    depth, inner = 0, data
+    while isinstance(inner, list):
+        if len(inner) != 1:
+            raise ValueError(f"a request holds one video, so data has one element; got {len(inner)}")
+        depth, inner = depth + 1, inner[0]
+    if shape is not None and depth > 1 and depth != len(shape):
+        dimensions = f"{len(shape)} dimension{'s' if len(shape) > 1 else ''}"
+        raise ValueError(f"data is nested {depth} deep and the shape has {dimensions}; nest it alike, or not at all")
+    return data if depth == 0 else (inner,)
 
 
 class InputTensor(_Word):
@@ -117,11 +143,17 @@ class InputTensor(_Word):
 
     name: Literal["video"]
     datatype: Literal["BYTES"]
-    shape: Annotated[tuple[Literal[1], ...], Field(min_length=1, max_length=8, description="one element: [1]")]
+    shape: Annotated[
+        tuple[Literal[1], ...],
+        BeforeValidator(_one_dimension_of_one),
+        Field(min_length=1, max_length=8, description="one element: [1], or [1, 1]"),
+    ]
     parameters: dict[str, Parameter] | None = Field(
         default=None, description="`binary_data_size`: bytes after the JSON that are this tensor's"
     )
-    data: tuple[StrictStr] | None = Field(default=None, description="the video in base64; left out beside bytes")
+    data: Annotated[tuple[StrictStr], BeforeValidator(_flat)] | None = Field(
+        default=None, description="the video in base64; left out beside bytes"
+    )
 
 
 class OutputWish(_Word):

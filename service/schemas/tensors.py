@@ -90,7 +90,7 @@ def _explained(error: ValidationError) -> str:
     *where, name = (str(part)[:40] for part in first["loc"] or ("the request",))
     if first["type"] == "extra_forbidden":
         return f"unknown parameter {name!r}; there are {', '.join((*ASKED, 'binary_data_output'))}"
-    return f"{'.'.join([*where, name])}: {first['msg']}"
+    return f"{'.'.join([*where, name])}: {first['msg'].removeprefix('Value error, ')}"
 
 
 def _announced(tensor: InputTensor) -> int:

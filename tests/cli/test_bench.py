@@ -136,8 +136,8 @@ BAD_PARAMETER = {"code": "bad_parameter", "detail": "top_k is from 1 to 4; got 9
         (400, json.dumps(BAD_PARAMETER), "4 × 400 bad_parameter (top_k is from 1 to 4; got 9)"),
         (502, "<html>", "4 × 502"),
         (503, "[]", "4 × 503"),
-        (200, "<html>", "4 × no answer (what answers is no adafocus"),
-        (200, '{"compute": {}}', "4 × no answer (what answers is no adafocus"),
+        (200, "<html>", "4 × no answer (the server returned 200 but not"),
+        (200, '{"compute": {}}', "4 × no answer (the server returned 200 but not"),
     ],
 )
 def test_a_load_that_is_refused_says_so_and_fails(
@@ -149,7 +149,7 @@ def test_a_load_that_is_refused_says_so_and_fails(
     assert json.loads(captured.out)["answered"] == 0
     (line,) = captured.err.splitlines()
     assert f"4 of 4 requests were not answered with 200: {said}" in line
-    assert "the figures are of less than half" in line
+    assert "the figures cover fewer than half" in line
     assert ("--rate" in line) == (status in (429, 503))
 
 
@@ -160,7 +160,7 @@ def test_what_is_no_adafocus_is_said_before_the_load(
     assert main(["bench", str(clip), "--url", url]) == 1
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert "no classification" in captured.err
+    assert "not a classification" in captured.err
     assert "--url" in captured.err
 
 
@@ -176,7 +176,7 @@ def _answers_with_a_page(handler: Handler) -> None:
     ("options", "code", "said"),
     [
         (["--url", "http://127.0.0.1:1"], 1, "no service answers at http://127.0.0.1:1"),
-        (["--rate", "1", "--concurrency", "2"], 2, "give one of them"),
+        (["--rate", "1", "--concurrency", "2"], 2, "exclude each other"),
         (["--rate", "0"], 2, "0"),
         (["--rate", "nan"], 2, "--rate"),
         (["--rate", "inf"], 2, "--rate"),

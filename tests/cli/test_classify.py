@@ -4,10 +4,14 @@ import json
 import os
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from cli.jsonlines import JsonLinesFile
 from cli.main import main
+from cli.videos import print_left_out
+from service.errors import Internal
 from service.schemas.classify import Classification
 from tests.e2e.tiny import write_clip, write_tiny_bundle
 
@@ -65,7 +69,120 @@ def test_a_broken_file_is_one_line_and_the_run_goes_on(
     broken, missing = captured.err.splitlines()
     assert broken.startswith(f"adafocus: {clips / 'notes.txt'}: ")
     assert "unsupported_media" in broken
-    assert missing == f"adafocus: {clips / 'none.mp4'}: No such file or directory"
+    assert missing == f"adafocus: {clips / 'none.mp4'}: No such file or directory (unreadable)"
+
+
+def test_a_failure_is_a_row_that_a_later_run_neither_repeats_nor_forgets(
+    bundle: Path, clips: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = clips.parent / "answers.jsonl"
+    named = (clips / "notes.txt", clips / "none.mp4", clips / "b.mp4")
+    assert classify(bundle, *named, "--out", out, "--json") == 1
+    printed = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    assert rows == printed
+    by_name = {Path(row["file"]).name: row for row in rows}
+    assert set(by_name) == {"notes.txt", "none.mp4", "b.mp4"}
+    assert by_name["none.mp4"] == {
+        "file": str(clips / "none.mp4"),
+        "error": {"code": "unreadable", "detail": "No such file or directory"},
+    }
+    assert by_name["notes.txt"]["error"]["code"] == "unsupported_media"
+    assert "error" not in by_name["b.mp4"]
+    assert classify(bundle, *named, "--out", out) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    note = f"adafocus: skipped 3 of 3 videos that are in {out} already; 2 of them with an error\n"
+    assert captured.err == note
+    assert len(out.read_text().splitlines()) == 3
+    assert classify(bundle, clips / "b.mp4", "--out", out) == 0, "only the videos that are named count"
+
+
+def test_a_slow_video_holds_up_no_other(bundle: Path, clips: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The video that is named first comes through a pipe, and only when the others are done."""
+    monkeypatch.setenv("ADAFOCUS_DECODE_WORKERS", "2")
+    out, pipe = clips.parent / "answers.jsonl", clips / "slow"
+    others_done = threading.Event()
+
+    class Observed(JsonLinesFile):
+        def append(self, row: dict[str, Any]) -> None:
+            super().append(row)
+            if len(self.keys) == 3:
+                others_done.set()
+
+    def write() -> None:
+        others_done.wait(timeout=60)
+        pipe.write_bytes((clips / "b.mp4").read_bytes())
+
+    monkeypatch.setattr("cli.classify.JsonLinesFile", Observed)
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=write)
+    writer.start()
+    assert classify(bundle, pipe, clips, "--out", out) == 0
+    writer.join(timeout=60)
+    names = [Path(json.loads(line)["file"]).name for line in out.read_text().splitlines()]
+    assert names == ["a.MP4", "b.mp4", "a.mp4", "slow"]
+
+
+def test_an_engine_that_stops_ends_the_run_without_a_row_for_every_video(
+    bundle: Path, clips: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def stopped(rooms: Any, *_: object) -> None:
+        monkeypatch.setattr(type(rooms.engine), "alive", property(lambda engine: False))
+        raise Internal
+
+    monkeypatch.setattr("cli.classify.classify", stopped)
+    out = clips.parent / "answers.jsonl"
+    assert classify(bundle, clips, "--out", out) == 1
+    assert "the engine stopped" in capsys.readouterr().err
+    assert out.read_text() == ""
+
+
+def test_hidden_folders_are_left_out_and_links_are_followed(
+    bundle: Path, clips: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in (".stversions", "more/.ipynb_checkpoints"):
+        (clips / name).mkdir()
+        write_clip(clips / name / "old.mp4", "dark")
+    far = clips.parent / "far"
+    far.mkdir()
+    write_clip(far / "c.mp4", "bright")
+    (clips / "site").symlink_to(far)
+    (clips / "loop").symlink_to(".")
+    assert classify(bundle, clips) == 0
+    captured = capsys.readouterr()
+    shown = [Path(line.partition(": ")[0]).relative_to(clips).as_posix() for line in captured.out.splitlines()]
+    assert shown == ["a.MP4", "b.mp4", "more/a.mp4", "site/c.mp4"]
+    assert captured.err == f"left out: {clips / 'loop'} is a link to a folder that holds it\n"
+
+
+def test_a_link_that_cannot_be_read_is_named_and_the_exit_code_is_1(
+    bundle: Path, clips: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (clips / "gone.mp4").symlink_to("nowhere.mp4")
+    assert classify(bundle, clips) == 1
+    captured = capsys.readouterr()
+    assert len(captured.out.splitlines()) == 3
+    assert captured.err == f"left out: {clips / 'gone.mp4'} is a link to nothing that can be read\n"
+
+
+def test_a_name_of_any_bytes_is_classified_and_found_again(
+    bundle: Path, clips: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    raw = os.fsencode(clips) + b"/r\xf8d"
+    Path(os.fsdecode(raw)).mkdir()
+    Path(os.fsdecode(raw + b"/\xff.mp4")).write_bytes((clips / "b.mp4").read_bytes())
+    out = clips.parent / "answers.jsonl"
+    assert classify(bundle, os.fsdecode(raw), "--out", out, "--draw", clips.parent / "sheet.png") == 0
+    assert classify(bundle, os.fsdecode(raw), "--out", out) == 0
+    assert len(out.read_text().splitlines()) == 1
+    assert "skipped 1 of 1" in capsys.readouterr().err
+
+
+def test_many_lines_about_what_was_left_out_are_cut_short(capsys: pytest.CaptureFixture[str]) -> None:
+    print_left_out([f"{number}.mp4 is a link to nothing" for number in range(50)])
+    lines = capsys.readouterr().err.splitlines()
+    assert (len(lines), lines[-1]) == (21, "left out: 30 more")
 
 
 def test_a_pipe_is_read_like_a_file(bundle: Path, clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -92,7 +209,7 @@ def test_a_run_is_resumed_where_it_was_torn(bundle: Path, clips: Path, capsys: p
     assert [json.loads(line)["file"] for line in again] == [json.loads(line)["file"] for line in whole]
     assert classify(bundle, clips, "--out", out) == 0
     captured = capsys.readouterr()
-    assert (captured.out, captured.err) == ("", f"adafocus: 3 of 3 videos are answered in {out}, and skipped\n")
+    assert (captured.out, captured.err) == ("", f"adafocus: skipped 3 of 3 videos that are in {out} already\n")
 
 
 @pytest.mark.parametrize(
@@ -126,8 +243,8 @@ def test_a_folder_without_videos(bundle: Path, tmp_path: Path, capsys: pytest.Ca
 @pytest.mark.parametrize(
     ("named", "hint"),
     [
-        ("", "'.' means this folder"),
-        ("http://127.0.0.1/clip.mp4", "http://127.0.0.1/clip.mp4 is an address; fetch it first"),
+        ("", "use '.' for the current folder"),
+        ("http://127.0.0.1/clip.mp4", "http://127.0.0.1/clip.mp4 is a URL; download the file"),
         ("-", "/dev/stdin"),
     ],
 )

@@ -1,7 +1,12 @@
 """What the shell completes, asked as the shell asks."""
 
+import json
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -35,6 +40,50 @@ def test_the_operating_points_of_the_bundle(
     assert completed(line, monkeypatch, capsys) == ["full", "accurate", "balanced", "fast"]
     assert completed(line + "f", monkeypatch, capsys) == ["full", "fast"]
     assert completed(f"adafocus classify --bundle {tmp_path} --exit ", monkeypatch, capsys) == []
+
+
+@contextmanager
+def service(answer: bytes, asked: list[dict[str, str | None]]) -> Iterator[str]:
+    """The address of a service that answers everything alike, and notes the path and the key of each request."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append({"path": self.path, "key": self.headers["Authorization"]})
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(answer)
+
+        def log_message(self, *_: object) -> None:
+            """Nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_bench_completes_the_operating_points_of_the_service(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = {"operating_points": [{"name": name, "expected_gflops": 1.5} for name in ("full", "fast", "mine")]}
+    asked: list[dict[str, str | None]] = []
+    with service(json.dumps(model).encode(), asked) as url:
+        line = f"adafocus bench --url {url} --key sesame --exit "
+        assert completed(line, monkeypatch, capsys) == ["full", "fast", "mine"]
+        assert completed(line + "f", monkeypatch, capsys) == ["full", "fast"]
+    assert asked == [{"path": "/model", "key": "Bearer sesame"}] * 2
+
+
+@pytest.mark.parametrize("answer", [b"<html>", b"{}", b'{"operating_points": [{"name": "x"}]}'])
+def test_bench_completes_those_of_the_shipped_bundle_where_no_service_tells_its_own(
+    answer: bytes, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with service(answer, []) as url:
+        there = completed(f"adafocus bench --url {url} --exit f", monkeypatch, capsys)
+    gone = completed(f"adafocus bench --url {url} --exit f", monkeypatch, capsys)
+    assert there == gone == ["full", "fast"]
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

@@ -72,9 +72,9 @@ def test_nothing_is_left_behind_but_the_sheet(bundle: Path, clips: Path, tmp_pat
     ("sheet", "code", "hint"),
     [
         ("sheet.bmp", 2, ".png"),
-        ("nowhere/sheet.png", 1, "no folder"),
+        ("nowhere/sheet.png", 1, "does not exist"),
         ("sheet", 2, ".png"),
-        ("folder.png", 1, "name a file"),
+        ("folder.png", 1, "choose a file"),
     ],
 )
 def test_what_cannot_be_drawn_is_said_before_the_work(

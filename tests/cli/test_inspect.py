@@ -56,7 +56,7 @@ def test_a_reader_is_told_everything(tmp_path: Path, capsys: pytest.CaptureFixtu
         "Multiply-adds; the paper adds the auxiliary head.",
         "Operating points (default: balanced)",
         "balanced 0.0110 55% 0.880",
-        "Thresholds on max_softmax at temperature 1 (–: never leaves there)",
+        "Thresholds on max_softmax at temperature 1 (–: no exit at this step)",
         "1 0.00500 0.9000",
         "3 0.0150 –",
         "4 0.0200 answers",

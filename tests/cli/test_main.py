@@ -85,7 +85,7 @@ def test_a_missing_package_is_named_with_what_to_install(arguments: list[str], e
     assert done.returncode == 1
     assert done.stderr == (
         f"adafocus: '{arguments[0]}' needs the package 'torch', which is not installed; "
-        f"in a checkout: .venv/bin/pip install -c constraints.txt -e '.[{extra}]'\n"
+        f"in a checkout, run .venv/bin/pip install -c constraints.txt -e '.[{extra}]'\n"
     )
 
 

@@ -48,8 +48,11 @@ def test_the_service_can_do_no_more_than_it_must(template: dict[str, Any]) -> No
 
 def test_a_stop_outlasts_the_longest_request(template: dict[str, Any]) -> None:
     environment = template["environment"]
-    longest = float(environment["ADAFOCUS_REQUEST_TIMEOUT_SECONDS"].split(":-")[1].rstrip("}"))
-    drain = Settings.model_fields["drain_grace_seconds"].default
+    given = {
+        name: environment[f"ADAFOCUS_{name.upper()}"] for name in ("request_timeout_seconds", "drain_grace_seconds")
+    }
+    assert all(value.endswith(":-}") for value in given.values()), "the service's own defaults"
+    longest, drain = (Settings.model_fields[name].default for name in given)
     grace = float(template["stop_grace_period"].split(":-")[1].rstrip("s}"))
     assert grace > longest + drain
 
@@ -59,7 +62,7 @@ def test_the_gpu_is_reserved_and_bundles_are_read_only(compose: dict[str, Any]) 
     assert service["build"]["target"] == "serve-gpu"
     device = service["deploy"]["resources"]["reservations"]["devices"][0]
     assert device == {"driver": "nvidia", "count": 1, "capabilities": ["gpu"]}
-    assert service["volumes"] == ["${ADAFOCUS_BUNDLES:-./bundles}:/bundles:ro"]
+    assert "${ADAFOCUS_BUNDLES:-./bundles}:/bundles:ro" in service["volumes"]
 
 
 def test_without_a_gpu_nothing_that_needs_one_starts(project_root: Path, compose: dict[str, Any]) -> None:
@@ -85,8 +88,46 @@ def test_what_is_mounted_exists(project_root: Path, compose: dict[str, Any]) -> 
     for services in (compose["services"], override["services"]):
         for service in services.values():
             for volume in service.get("volumes", []):
-                if volume.startswith("./"):
-                    assert (project_root / volume.split(":")[0]).exists(), volume
+                source = re.sub(r"^\$\{\w+:-([^}]*)\}", r"\1", volume).split(":")[0]
+                if source.startswith("./"):
+                    assert (project_root / source).exists(), volume
+                else:
+                    assert source in compose["volumes"], volume
+
+
+@pytest.mark.parametrize("file", ["docker-compose.yml", "docker/compose.cpu.yml"])
+def test_keys_and_prepared_models_have_a_place_outside_of_the_container(project_root: Path, file: str) -> None:
+    (service,) = (
+        service
+        for name, service in load(project_root / file)["services"].items()
+        if name.startswith("adafocus") and "extends" in service
+    )
+    mounts = {target: (source, mode) for source, target, mode in map(_mount, service["volumes"])}
+    secrets, mode = mounts["/secrets"]
+    assert (secrets, mode) == ("${ADAFOCUS_SECRETS:-./docker/secrets}", "ro")
+    assert mounts["/var/cache/adafocus"] == ("model-cache", "rw")
+    example = (project_root / ".env.example").read_text(encoding="utf-8")
+    assert re.search(r"/secrets/NAME [^=]*\n(#.*\n)?ADAFOCUS_API_KEYS_FILE=", example)
+    assert re.search(r"/var/cache/adafocus,[^=]*\n(#.*\n)?ADAFOCUS_MODEL_CACHE=", example)
+
+
+def _mount(volume: str) -> tuple[str, str, str]:
+    """Source, target and mode of a volume in Compose's short form."""
+    source, target, mode = re.fullmatch(r"(\$\{[^}]*\}|[^:]+):([^:]+)(?::(\w+))?", volume).groups()  # type: ignore[union-attr]
+    return source, target, mode or "rw"
+
+
+def test_no_key_in_the_folder_for_them_can_be_committed(project_root: Path) -> None:
+    rules = (project_root / "docker/secrets/.gitignore").read_text(encoding="utf-8").splitlines()
+    assert [rule for rule in rules if not rule.startswith("#")] == ["*", "!.gitignore"]
+
+
+def test_the_place_of_prepared_models_belongs_to_the_services_user_alone(project_root: Path) -> None:
+    """A new volume takes the owner and mode of the image's folder; the service refuses one that others can write."""
+    dockerfile = (project_root / "Dockerfile").read_text(encoding="utf-8")
+    user = re.findall(r"^USER (\d+):(\d+)$", dockerfile, flags=re.MULTILINE)
+    assert set(user) == {("10001", "10001")}
+    assert "RUN install -d -o 10001 -g 10001 -m 700 /var/cache/adafocus\n" in dockerfile
 
 
 def test_the_example_names_every_variable_with_its_default(project_root: Path) -> None:
@@ -96,6 +137,23 @@ def test_the_example_names_every_variable_with_its_default(project_root: Path) -
     example = (project_root / ".env.example").read_text(encoding="utf-8")
     offered = dict(re.findall(r"^(\w+)=(.*)$", example, flags=re.MULTILINE))
     assert offered == used
+
+
+def test_every_line_of_the_example_is_the_services_default(project_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    example = (project_root / ".env.example").read_text(encoding="utf-8")
+    lines = dict(re.findall(r"^(ADAFOCUS_\w+)=(.*)$", example, flags=re.MULTILINE))
+    settings = {name: value for name, value in lines.items() if _field(name) in Settings.model_fields}
+    assert len(settings) > 20
+    for name in settings:
+        monkeypatch.delenv(name, raising=False)
+    default = Settings(bundle=Path("b"))
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+        assert getattr(Settings(bundle=Path("b")), _field(name)) == getattr(default, _field(name)), name
+
+
+def _field(variable: str) -> str:
+    return variable.removeprefix("ADAFOCUS_").lower()
 
 
 def test_what_old_engines_do_not_know_is_not_used(project_root: Path, compose: dict[str, Any]) -> None:
@@ -113,7 +171,7 @@ def test_images_hold_every_room_that_they_need_and_no_other(project_root: Path) 
     assert set(re.findall(r"^COPY (\w+) \./", stage, flags=re.MULTILINE)) == {"bundle", "video", "service", "cli"}
     whole = dockerfile.split("FROM builder AS whole-code")[1].split("FROM ")[0]
     packages = tomllib.loads((project_root / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
-    packages_found = {name.rstrip("*") for name in packages["packages"]["find"]["include"]}
+    packages_found = {name.removesuffix(".*") for name in packages["packages"]["find"]["include"]}
     assert set(re.findall(r"^COPY (\w+) \./", whole, flags=re.MULTILINE)) == packages_found
 
 

@@ -104,6 +104,21 @@ def test_a_folder_of_samples_that_is_none_is_refused(tmp_path: Path) -> None:
     assert str(tmp_path / "none") in refusal(samples=tmp_path / "none")
 
 
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (
+            {"codecs": "h264, h265"},
+            "codecs (ADAFOCUS_CODECS): 'h265' is not a video codec of FFmpeg; did you mean",
+        ),
+        ({"containers": "mkv"}, "containers (ADAFOCUS_CONTAINERS): 'mkv' is not a container of FFmpeg; did you mean"),
+        ({"containers": "mov,hls"}, "'hls' cannot be permitted: playlists, devices and still images are never read"),
+    ],
+)
+def test_a_codec_or_container_that_cannot_be_read_is_refused_at_the_start(given: dict[str, str], says: str) -> None:
+    assert says in refusal(**given)
+
+
 def test_media_limits_are_passed_on() -> None:
     settings = Settings(bundle=Path("b"), max_pixels=10, max_video_seconds=2, decode_memory_bytes=1 << 27)
     assert settings.media_limits == MediaLimits(max_pixels=10, max_seconds=2, decode_memory_bytes=1 << 27)

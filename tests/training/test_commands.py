@@ -13,6 +13,7 @@ from cli.main import main
 from model.adafocus import AdaFocus
 from model.names import frame_names
 from training.data.manifests import list_clips
+from training.errors import TrainingError
 from training.evaluate.inference import load_trained
 from training.evaluate.operating_points import load_calibration
 from training.recipe import Recipe, load_recipe
@@ -61,7 +62,7 @@ def test_calibrate_then_evaluate(run_folder: Path, clip_folder: Path, capsys: py
     points = run_folder / "points.json"
     both = [option for fold in ("0", "1") for option in ("--checkpoint", str(run_folder / fold / "last.pt"))]
     assert main(["calibrate", *both, "--data", str(clip_folder), "--out", str(points)]) == 0
-    assert "10 clips held aside from training, cross-fit over 2 folds" in capsys.readouterr().out
+    assert "10 clips held out from training, cross-fit over 2 folds" in capsys.readouterr().out
     assert load_calibration(points).default == "balanced"
     report = run_folder / "report.json"
     asked = ["--data", str(clip_folder), "--calibration", str(points), "--out", str(report)]
@@ -156,7 +157,7 @@ def test_a_released_checkpoint_is_calibrated_and_its_training_list_refused(
     asked = ["calibrate", "--checkpoint", checkpoint, "--config", recipe, "--out", str(points)]
     assert main([*asked, "--data", str(tmp_path), "--split", "val", "--criterion", "max_logit"]) == 0
     notes = load_calibration(points).notes
-    assert notes.startswith("5 clips of split val, one model; taken to have learned from the training list of jester")
+    assert notes.startswith("5 clips of split val, one model; assumed to be trained on the training list of jester")
     assert main([*asked, "--data", str(tmp_path), "--split", "train"]) == 1
     assert "5 of 5 clips to calibrate on were learned from" in capsys.readouterr().err
     assert main([*asked, "--data", str(tmp_path)]) == 2
@@ -169,4 +170,29 @@ def test_what_a_released_checkpoint_learned_from_may_not_be_known(tmp_path: Path
     (tmp_path / "manifest.csv").write_text("\n".join(["file,label,split", *rows]), encoding="utf-8")
     asked = ["calibrate", "--checkpoint", checkpoint, "--config", recipe, "--data", str(tmp_path), "--split", "mine"]
     assert main([*asked, "--out", str(tmp_path / "points.json")]) == 0
-    assert "what it learned from is not known" in load_calibration(tmp_path / "points.json").notes
+    assert "its training clips are not known" in load_calibration(tmp_path / "points.json").notes
+
+
+def test_what_is_left_out_of_the_folders_is_named_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("train/a/1.mp4", "train/b/2.mp4", "val/a/3.mp4", "val/b/4.mp4", "train/a/.old/1.mp4"):
+        (tmp_path / "clips" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "clips" / name).write_text(name)
+    for name in ("also", "train/a/up", "val/b/up"):
+        (tmp_path / "clips" / name).symlink_to(tmp_path / "clips")
+
+    def train(*_: object, **__: object) -> None:
+        raise TrainingError("far enough")
+
+    monkeypatch.setattr("training.run.train.train", train)
+    arguments = ["--data", str(tmp_path / "clips"), "--config", "small", "--out", str(tmp_path / "run")]
+    assert main(["train", *arguments, "--validation-split", "val"]) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == [
+        *(
+            f"left out: {tmp_path / 'clips' / name} is a link to a folder that holds it"
+            for name in ("also", "train/a/up", "val/b/up")
+        ),
+        "adafocus: far enough",
+    ]

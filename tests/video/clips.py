@@ -25,9 +25,14 @@ _BITS = 8
 
 
 def numbered_picture(number: int, width: int = 64, height: int = 64) -> NDArray[np.uint8]:
-    """A picture whose vertical bars are the bits of its number, least significant first: ``uint8 [H, W, 3]``."""
-    bits = [255 * (number >> bit & 1) for bit in range(_BITS)]
-    row = np.repeat(np.array(bits, dtype=np.uint8), width // _BITS)
+    """A picture whose vertical bars are the bits of its number, least significant first: ``uint8 [H, W, 3]``.
+
+    The bars fill the centre square, which is what a crop keeps; to its left and right the outermost ones go on.
+    """
+    bits = np.array([255 * (number >> bit & 1) for bit in range(_BITS)], dtype=np.uint8)
+    side = min(width, height)
+    column = np.clip(np.arange(width) - (width - side) // 2, 0, side - 1)
+    row = bits[column * _BITS // side]
     return np.broadcast_to(row[None, :, None], (height, width, 3)).copy()
 
 

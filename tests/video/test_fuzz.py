@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -12,9 +13,9 @@ from tests.video.clips import FIXTURES, make_clip, outcome
 from video.limits import MediaLimits
 
 # Damage may turn a small clip into one that claims to be huge; a real service has larger limits and a sandbox.
-LIMITS = MediaLimits(max_pixels=512 * 512, decode_memory_bytes=256 * 1024**2, max_frames=5000)
+LIMITS = MediaLimits(max_pixels=720 * 576, decode_memory_bytes=256 * 1024**2, max_frames=5000)
 OUTCOMES = {"ok", "partial", "undecodable", "unsupported_media", "no_video_stream", "too_many_pixels", "too_long"}
-KINDS = {
+KINDS: dict[str, dict[str, Any]] = {
     "mp4": {"codec": "libx264", "g": "5", "bf": "2"},
     "matroska": {"container": "matroska", "codec": "libx264", "g": "5"},
     "avi": {"container": "avi", "codec": "mpeg4", "g": "5"},
@@ -23,12 +24,17 @@ KINDS = {
     "flv": {"container": "flv", "codec": "flv", "g": "5"},
     "asf": {"container": "asf", "codec": "wmv2", "g": "5"},
     "gif": {"container": "gif", "codec": "gif", "pix_fmt": "rgb8"},
+    "h263": {"container": "3gp", "codec": "h263", "g": "5", "size": (176, 144)},
+    "msmpeg4v2": {"container": "avi", "codec": "msmpeg4v2", "g": "5"},
+    "msmpeg4v3": {"container": "avi", "codec": "msmpeg4", "g": "5"},
+    "dv": {"container": "avi", "codec": "dvvideo", "size": (720, 576)},
+    "rawvideo": {"container": "avi", "codec": "rawvideo", "pix_fmt": "bgr24"},
 }
 
 
 @cache
 def clip(kind: str) -> bytes:
-    return make_clip(12, **KINDS[kind])
+    return make_clip(4 if kind == "dv" else 12, **KINDS[kind])
 
 
 @pytest.mark.parametrize("kind", KINDS)

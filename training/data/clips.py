@@ -6,6 +6,7 @@ Manifests are read by `training.data.manifests`, the list files of the published
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from training.errors import DataError
+from video.folders import FolderListing, LeftOut, folders_in, shown
 
 NOT_VIDEOS = frozenset({".json", ".txt", ".csv", ".md", ".html", ".xml", ".ini", ".db", ".zip", ".py"})
 
@@ -56,12 +58,14 @@ class ClipSet:
         clips: in the order of their paths, or of their list.
         source: what the data set says of itself (``name``, ``source``, ``licence``), for the checkpoint.
         multi_label: a clip may have several classes; the metric is then mean average precision.
+        left_out: of a folder, what was not listed although it is not hidden, and why: a line each.
     """
 
     labels: tuple[str, ...]
     clips: tuple[Clip, ...]
     source: Mapping[str, str]
     multi_label: bool = False
+    left_out: tuple[str, ...] = ()
 
     def counts(self) -> tuple[int, ...]:
         """Clips per class."""
@@ -75,36 +79,47 @@ class ClipSet:
 
 def has_split_folders(folder: Path) -> bool:
     """Whether a folder has its splits as sub-folders: one is ``train`` and holds folders, as a class does not."""
-    return bool(_folders(folder / "train"))
+    return (folder / "train").is_dir() and bool(folders_in(folder / "train")[0])
 
 
 def class_folders(folder: Path, split: str | None = None) -> ClipSet:
     """The clips of a folder per class, or of a folder per split with those in it.
 
-    Classes are those of all splits, so that each split counts them alike.
+    Classes are those of all splits, so that each split counts them alike. Hidden files and folders are left out and
+    links are followed, as `video.folders` says.
 
     Raises:
-        DataError: no such split.
+        DataError: there is no such split, or the name of a class is not text.
+        OSError: the folder cannot be read.
     """
-    roots = _folders(folder) if has_split_folders(folder) or split is not None else [folder]
-    names = tuple(sorted({entry.name for root in roots for entry in _folders(root)}))
+    roots = [folder]
+    left_out: list[LeftOut] = []
+    if has_split_folders(folder) or split is not None:
+        roots, left_out = folders_in(folder)
+    found = {root: folders_in(root) for root in roots}
+    names = tuple(sorted({entry.name for entries, _ in found.values() for entry in entries}))
+    _check_class_names(names)
     wanted = [root for root in roots if split is None or root.name == split]
     if not wanted:
         raise DataError(f"{folder} has neither a manifest nor a folder {split!r}, so it has no such split")
-    clips = [
-        Clip(file, index, digest(file))
-        for root in wanted
-        for index, name in enumerate(names)
-        for file in sorted((root / name).rglob("*"))
-        if file.is_file() and not file.name.startswith(".") and file.suffix.lower() not in NOT_VIDEOS
-    ]
-    return ClipSet(names, tuple(clips), {"name": folder.name})
+    listings = {name: FolderListing() for name in names}
+    clips = []
+    for root in wanted:
+        entries, skipped = found[root]
+        left_out += skipped
+        for entry in entries:
+            files = listings[entry.name].add(entry, lambda file: file.suffix.lower() not in NOT_VIDEOS)
+            clips += [Clip(file, names.index(entry.name), digest(file)) for file in files]
+    left_out += [entry for listing in listings.values() for entry in listing.left_out]
+    return ClipSet(names, tuple(clips), {"name": folder.name}, left_out=tuple(str(entry) for entry in left_out))
 
 
-def _folders(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        return []
-    return sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+def _check_class_names(names: Iterable[str]) -> None:
+    for name in names:
+        try:
+            name.encode()
+        except UnicodeEncodeError as error:
+            raise DataError(f"the name of class folder {shown(Path(name))} is not UTF-8; rename it") from error
 
 
 def digest(path: Path) -> str:
@@ -119,14 +134,14 @@ def digest(path: Path) -> str:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError:
-        return hashlib.sha256(str(path).encode()).hexdigest()
+        return hashlib.sha256(os.fsencode(path)).hexdigest()
 
 
 def _folder_digest(folder: Path) -> str:
     files = sorted(file for file in folder.iterdir() if file.is_file() and not file.name.startswith("."))
     if not files:
         raise FileNotFoundError(folder)
-    said = [f"{file.name} {file.stat().st_size}" for file in files] + [digest(files[0]), digest(files[-1])]
+    said = [f"{shown(Path(file.name))} {file.stat().st_size}" for file in files] + [digest(files[0]), digest(files[-1])]
     return hashlib.sha256("\n".join(said).encode()).hexdigest()
 
 

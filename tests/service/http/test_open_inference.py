@@ -118,6 +118,20 @@ async def test_json_in_and_json_out(client: httpx.AsyncClient, clip: bytes, path
     assert costs["gflops"] == whole.compute.gflops == pytest.approx(0.005)
 
 
+@pytest.mark.parametrize("dimensions", [1, 2, 8])
+@pytest.mark.parametrize("nested", [True, False])
+async def test_data_may_be_nested_as_the_shape_says_or_flat(
+    client: httpx.AsyncClient, clip: bytes, dimensions: int, nested: bool
+) -> None:
+    data: Any = base64.b64encode(clip).decode()
+    for _ in range(dimensions if nested else 1):
+        data = [data]
+    request = {"inputs": [video(shape=[1] * dimensions, data=data)], "parameters": {"top_k": 1}}
+    answer = await client.post(f"{MODEL}/infer", json=request)
+    assert answer.status_code == 200, answer.text
+    assert outputs(answer)["label"] == ["bright"]
+
+
 async def test_bytes_in_and_bytes_out(running: Running, client: httpx.AsyncClient, clip: bytes) -> None:
     before = running.metric("adafocus_requests_total", outcome="ok")
     body, headers = binary(clip, parameters={"binary_data_output": True, "top_k": 3})
@@ -177,10 +191,25 @@ def wrong(**changes: Any) -> dict[str, Any]:
         (wrong(inputs=[video(b"x"), video(b"x")]), "inputs"),
         (wrong(inputs=[video(b"x", name="image")]), "video"),
         (wrong(inputs=[video(b"x", datatype="FP32")]), "BYTES"),
-        (wrong(inputs=[video(b"x", shape=[2])]), "shape"),
+        (wrong(inputs=[video(b"x", shape=[2])]), "inputs.0.shape: a request holds one video, so the shape is [1]"),
+        (wrong(inputs=[video(b"x", shape=[1, 2])]), "inputs.0.shape: a request holds one video"),
+        (wrong(inputs=[video(b"x", shape=[])]), "inputs.0.shape"),
         (wrong(inputs=[video()]), "base64"),
         (wrong(inputs=[video(data=["not base64!"])]), "base64"),
-        (wrong(inputs=[video(data=["a", "b"])]), "data"),
+        (
+            wrong(inputs=[video(data=["a", "b"])]),
+            "inputs.0.data: a request holds one video, so data has one element; got 2",
+        ),
+        (wrong(inputs=[video(data=[["a", "b"]], shape=[1, 1])]), "so data has one element; got 2"),
+        (wrong(inputs=[video(data=[["a"], ["b"]], shape=[1, 1])]), "so data has one element; got 2"),
+        (wrong(inputs=[video(data=[[]], shape=[1, 1])]), "so data has one element; got 0"),
+        (wrong(inputs=[video(data=[["YQ=="]])]), "data is nested 2 deep and the shape has 1 dimension;"),
+        (
+            wrong(inputs=[video(data=[["YQ=="]], shape=[1, 1, 1])]),
+            "data is nested 2 deep and the shape has 3 dimensions;",
+        ),
+        (wrong(inputs=[video(data=[[5]], shape=[1, 1])]), "inputs.0.data"),
+        (wrong(inputs=[video(data="YQ==")]), "inputs.0.data"),
         (wrong(outputs=[{"name": "logits"}]), "label"),
         (wrong(outputs=[{"name": "answer"}] * 5), "outputs: "),
         (wrong(ignored=[1] * MOST_JSON_MARKS), "commas and opening brackets"),

@@ -55,6 +55,76 @@ def test_a_class_may_be_called_train(tmp_path: Path) -> None:
     assert list_clips(tmp_path).labels == ("plane", "train")
 
 
+def put(folder: Path, *names: str) -> Path:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(name)
+    return folder
+
+
+def test_hidden_folders_are_left_out_at_any_depth(tmp_path: Path) -> None:
+    data = put(tmp_path, "walk/a.mp4", "run/b.mp4", "walk/.stversions/old.mp4", "walk/x/.ipynb_checkpoints/a.mp4")
+    put(data, ".git/c.mp4", "run/.DS_Store", "run/._b.mp4")
+    found = list_clips(data)
+    assert (found.labels, found.counts(), found.left_out) == (("run", "walk"), (1, 1), ())
+
+
+def test_linked_folders_are_followed_for_each_class(tmp_path: Path) -> None:
+    far = put(tmp_path / "far", "a.mp4")
+    data = put(tmp_path / "data", "walk/b.mp4")
+    (data / "walk/site2").symlink_to(far)
+    (data / "run").symlink_to(far)
+    found = list_clips(data)
+    assert (found.labels, found.counts(), found.left_out) == (("run", "walk"), (1, 2), ())
+
+
+def test_links_that_would_count_a_clip_twice_are_left_out_and_named(tmp_path: Path) -> None:
+    data = put(tmp_path / "data", "walk/a.mp4", "walk/deep/c.mp4", "run/b.mp4")
+    (data / "walk/again").symlink_to("deep")
+    (data / "walk/a-link.mp4").symlink_to("a.mp4")
+    (data / "walk/up").symlink_to("..")
+    (data / "walking").symlink_to("walk")
+    (data / "all").symlink_to(".")
+    found = list_clips(data)
+    assert (found.labels, found.counts()) == (("run", "walk"), (1, 2))
+    assert [line.removeprefix(f"{data}/").split(" ")[0] for line in found.left_out] == [
+        "all",
+        "walking",
+        "walk/up",
+        "walk/again",
+        "walk/a-link.mp4",
+    ]
+
+
+def test_links_to_nothing_are_named(tmp_path: Path) -> None:
+    data = put(tmp_path, "walk/a.mp4", "run/b.mp4")
+    (data / "walk/c.mp4").symlink_to("nowhere.mp4")
+    (data / "jump").symlink_to("nowhere")
+    found = list_clips(data)
+    assert (found.labels, found.counts(), len(found.left_out)) == (("run", "walk"), (1, 1), 2)
+
+
+def test_splits_may_be_links_and_share_clips_only_once(tmp_path: Path) -> None:
+    far = put(tmp_path / "far", "a/1.mp4", "b/2.mp4")
+    data = put(tmp_path / "data", "val/a/3.mp4", "val/b/4.mp4")
+    (data / "train").symlink_to(far)
+    (data / "val/a/also.mp4").symlink_to(far / "a/1.mp4")
+    assert default_split(data) == "train"
+    assert [clip.path.name for clip in list_clips(data, "train").clips] == ["1.mp4", "2.mp4"]
+    assert [clip.path.name for clip in list_clips(data, "val").clips] == ["3.mp4", "also.mp4", "4.mp4"]
+    assert sorted(clip.path.name for clip in list_clips(data).clips) == ["1.mp4", "2.mp4", "3.mp4", "4.mp4"]
+
+
+def test_a_clip_may_have_a_name_of_any_bytes_and_a_class_may_not(tmp_path: Path) -> None:
+    data = put(tmp_path, "walk/a.mp4", "run/b.mp4")
+    Path(os.fsdecode(os.fsencode(data / "run") + b"/\xff.mp4")).write_text("c")
+    assert list_clips(data).counts() == (2, 1)
+    assert len(digest(Path(os.fsdecode(b"/nowhere/\xff.mp4")))) == 64
+    Path(os.fsdecode(os.fsencode(data) + b"/r\xf8d")).mkdir()
+    with pytest.raises(DataError, match=r"r\\xf8d is not UTF-8; rename it"):
+        list_clips(data)
+
+
 def manifest(folder: Path, items: object) -> Path:
     (folder / "manifest.json").write_text(json.dumps({"name": "set", "licence": "MIT", "items": items}))
     return folder
