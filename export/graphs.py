@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from bundle.manifest import TensorSpec
+from bundle.manifest import Precision, TensorSpec
 from bundle.signature import BATCH, VIDEOS, Signature, Widths, clip_signature, frame_signature
 from model.adafocus import AdaFocus
 from model.backbones import by_clip
@@ -225,6 +225,9 @@ class ClipFocusGraph(nn.Module):
         return clip_signature(self.component, config.focus_frames, config.frame_size, config.num_classes)
 
 
+DEVICE_PRECISIONS: frozenset[Precision] = frozenset({"fp16"})
+"""Precisions in which only GPUs serve."""
+
 ServedGraph = GlanceGraph | FocusGraph | ClipGlanceGraph | ClipFocusGraph
 
 
@@ -244,6 +247,14 @@ def served_graphs(
         glance = GlanceGraph(model, by_rows=by_rows, look_ahead=look_ahead)
         return glance.eval(), FocusGraph(model, cut, look_ahead=look_ahead).eval()
     return ClipGlanceGraph(model, by_rows=by_rows).eval(), ClipFocusGraph(model, cut).eval()
+
+
+def graphs_in(model: AdaFocus | AdaFocusTSM, precision: Precision) -> tuple[ServedGraph, ServedGraph]:
+    """The graphs of a model that are written as ONNX in a precision.
+
+    fp16 is for GPUs, whose runtimes replay a graph of kernels only if it has no loop: these graphs do not look ahead.
+    """
+    return served_graphs(model, look_ahead=precision not in DEVICE_PRECISIONS)
 
 
 def example_inputs(signature: Signature) -> tuple[Tensor, ...]:

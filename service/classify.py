@@ -80,7 +80,7 @@ async def classify(
             look_ahead=ask.deadline_ms is None and observer is None,
             on_step=telling,
         )
-        outcome = await engine.classify(request, frames)
+        outcome = await engine.classify(request, frames.in_place())
     for step in outcome.steps:
         line.step(step)
     seconds = Seconds(
