@@ -8,6 +8,10 @@ with states of 1024 and 2048 floats.
 fill every batch; ``whole_run_frames_per_s`` includes the end of the run, when the batches run empty.
 ``cpu_us_per_frame`` is the processor time of this process over the whole run: engine, clients and frame sources.
 
+Two further modes: with ``--arrivals RATE`` frames arrive at that many a second, as decoders deliver them; with
+``--clients N`` the whole service runs with the simulated device, and N clients send it the sample clips over HTTP.
+``--transport process`` runs the engine's core in a process of its own; its processor time is then counted, too.
+
     python -m benchmarks.simulated_device [--device h200-fp16] [--batch 32] [--rows 64] [--videos 300] [--json]
 """
 
@@ -17,7 +21,9 @@ import argparse
 import asyncio
 import json
 import math
+import os
 import statistics
+import sys
 import time
 from dataclasses import dataclass, field
 from functools import partial
@@ -26,19 +32,15 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.machine import write_results
-from benchmarks.simulated_runner import DEVICES, SimulatedRunner
-from bundle.manifest import FrameGeometry, Manifest, Sampling
-from bundle.store import load_bundle
+from benchmarks.service_process import SAMPLES, running_service
+from benchmarks.simulated_runner import BUNDLE, CROP, DEVICE_VARIABLE, DEVICES, STEPS, make_core, simulated_manifest
+from benchmarks.throughput import load
 from service.engine.engine import Engine, running
+from service.engine.process import CoreProcess, open_core_process
 from service.engine.request import EngineRequest
 from service.engine.runners.base import Component
 from service.engine.transport import InProcess
 from service.frame_memory import FrameSegment, SharedFrame
-
-ROOT = Path(__file__).resolve().parent.parent
-STEPS = 16
-CROP = 224
-CLASSES = 200
 
 
 @dataclass
@@ -90,61 +92,81 @@ class Arena:
         self.free = list(range(places))
 
 
+class Arrivals:
+    """Frames that decoders deliver at a steady rate, in the order in which they are asked for.
+
+    Args:
+        rate: frames a second.
+    """
+
+    def __init__(self, rate: float) -> None:
+        self._rate = rate
+        self._next = 0.0
+
+    async def one(self) -> None:
+        """Wait for the next frame."""
+        loop = asyncio.get_running_loop()
+        arrived: asyncio.Future[None] = loop.create_future()
+        self._next = max(self._next, loop.time()) + 1 / self._rate
+        loop.call_at(self._next, lambda: arrived.done() or arrived.set_result(None))
+        await arrived
+
+
 @dataclass
 class Frames:
     """A video whose frames lie in the arena as soon as they are wanted."""
 
     arena: Arena
+    arrivals: Arrivals | None = None
     taken: int = 0
 
     async def next(self) -> SharedFrame | None:
-        """The next frame, at once."""
-        return self.next_ready()
+        """The next frame, as soon as it has arrived."""
+        if self.arrivals is not None:
+            await self.arrivals.one()
+        return self._take()
 
     def next_ready(self) -> SharedFrame | None:
-        """See `next`."""
+        """The next frame, if it has arrived."""
+        return self._take() if self.arrivals is None else None
+
+    def _take(self) -> SharedFrame:
         position, arena = self.taken, self.arena
         self.taken += 1
         place = arena.free.pop()
         return SharedFrame(position, position, None, arena.segment, place, partial(arena.free.append, place))
 
 
-def simulated_manifest() -> Manifest:
-    """A model of 16 steps on frames of 224 pixels, as far as the engine needs to know it."""
-    shipped = load_bundle(ROOT / "bundles" / "tank-state").manifest
-    return shipped.model_copy(
-        update={
-            "labels": tuple(f"class {index}" for index in range(CLASSES)),
-            "steps": STEPS,
-            "geometry": FrameGeometry(resize=256, crop=CROP),
-            "sampling": Sampling(frames=STEPS, order=tuple(range(STEPS))),
-        }
-    )
+async def open_core(ask: argparse.Namespace, slots: int) -> InProcess | CoreProcess:
+    """The core, where it was asked for."""
+    if ask.transport == "process":
+        return await open_core_process(partial(make_core, ask.device, ask.batch), slots=slots, max_batch=ask.batch)
+    return InProcess(*make_core(ask.device, ask.batch), slots=slots, max_batch=ask.batch)
 
 
-async def run_engine(device: str, batch: int, rows: int, videos: int) -> dict[str, float]:
+async def run_engine(ask: argparse.Namespace) -> dict[str, float]:
     """One run of all videos through an engine, so many of them at once."""
-    manifest, progress = simulated_manifest(), Progress(videos)
-    runner = SimulatedRunner(DEVICES[device], batch, CLASSES)
-    transport = InProcess(manifest, runner, slots=rows + 2 * batch, max_batch=batch)
-    engine = Engine(manifest, transport, slots=rows, max_queue=videos, observer=progress)
-    arena = Arena(4 * rows)
+    progress, arena = Progress(ask.videos), Arena(4 * ask.rows)
+    core = await open_core(ask, ask.rows + 2 * ask.batch)
+    engine = Engine(simulated_manifest(), core, slots=ask.rows, max_queue=ask.videos, observer=progress)
     request = EngineRequest(thresholds=(math.inf,) * (STEPS - 1) + (-math.inf,))
+    arrivals = Arrivals(ask.arrivals) if ask.arrivals else None
+    other = f"/proc/{core.pid}/stat" if isinstance(core, CoreProcess) else None
 
-    async def video(number: int) -> None:
+    async def video() -> None:
         async with engine.admission.slot(None):
             progress.video_started()
-            outcome = await engine.classify(request, Frames(arena))
+            outcome = await engine.classify(request, Frames(arena, arrivals))
         if len(outcome.steps) != STEPS:
             raise RuntimeError(f"a video ran {len(outcome.steps)} steps of {STEPS}")
 
     async with running(engine):
-        began, worked = time.perf_counter(), time.process_time()
-        await asyncio.gather(*(video(number) for number in range(videos)))
-        seconds, worked = time.perf_counter() - began, time.process_time() - worked
-    frames = videos * STEPS
+        began, worked = time.perf_counter(), time.process_time() + _seconds_of(other)
+        await asyncio.gather(*(video() for _ in range(ask.videos)))
+        seconds, worked = time.perf_counter() - began, time.process_time() + _seconds_of(other) - worked
+    frames = ask.videos * STEPS
     full_rate = progress.full_rows / progress.full_seconds if progress.full_rows else frames / seconds
-    device_rate = DEVICES[device].frames_per_s(batch)
+    device_rate = DEVICES[ask.device].frames_per_s(ask.batch)
     return {
         "device_frames_per_s": device_rate,
         "engine_frames_per_s": full_rate,
@@ -155,6 +177,32 @@ async def run_engine(device: str, batch: int, rows: int, videos: int) -> dict[st
     }
 
 
+def _seconds_of(stat: str | None) -> float:
+    """Processor time of another process so far."""
+    if stat is None:
+        return 0.0
+    fields = Path(stat).read_text(encoding="ascii").rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def serve_over_http(ask: argparse.Namespace) -> dict[str, object]:
+    """The whole service with the simulated device, loaded by clients that each wait for their answer."""
+    environment = {
+        DEVICE_VARIABLE: ask.device,
+        "ADAFOCUS_MAX_BATCH": str(ask.batch),
+        "ADAFOCUS_SLOTS": str(ask.rows),
+        "ADAFOCUS_ENGINE_PROCESS": str(ask.transport == "process").lower(),
+        "ADAFOCUS_DRAIN_GRACE_SECONDS": "0",
+    }
+    program = (sys.executable, "-m", "benchmarks.simulated_service")
+    with running_service("--bundle", str(BUNDLE), program=program, environment=environment) as service:
+        load(service.url, SAMPLES, "full", ask.clients, 2 * ask.clients)
+        told = load(service.url, SAMPLES, "full", ask.clients, ask.videos)
+    what = {"device": ask.device, "transport": ask.transport, "batch": ask.batch, "rows": ask.rows}
+    latency = {f"{name}_ms": round(value, 1) for name, value in told["latency_ms"].items()}
+    return {**what, "clients": ask.clients, "answers_per_s": round(told["throughput"], 1), **latency}
+
+
 def main() -> None:
     """Measure, print, and write the CSV if asked to."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -163,29 +211,34 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=64, help="videos in flight at once")
     parser.add_argument("--videos", type=int, default=300, help="videos in all")
     parser.add_argument("--rounds", type=int, default=3, help="runs; the median of each figure is printed")
+    parser.add_argument("--transport", choices=("thread", "process"), default="thread", help="where the core runs")
+    parser.add_argument("--arrivals", type=float, help="frames a second that decoders deliver; default: no limit")
+    parser.add_argument("--clients", type=int, help="run the whole service, with so many clients")
     parser.add_argument("--json", action="store_true", help="print one line of JSON")
     parser.add_argument("--sweep", action="store_true", help="measure every device and size, and write the CSV")
     parser.add_argument("--variant", default="engine", help="name of the CSV's variant, with --sweep")
     ask = parser.parse_args()
     if not ask.sweep:
-        report = measure(ask.device, ask.batch, ask.rows, ask.videos, ask.rounds)
+        report = serve_over_http(ask) if ask.clients else measure(ask)
         print(json.dumps(report) if ask.json else "\n".join(f"{name:24}{value}" for name, value in report.items()))
         return
     results = []
     for device in DEVICES:
         for batch, rows in ((8, 16), (32, 64), (128, 256)):
-            results.append(measure(device, batch, rows, max(ask.videos, 4 * rows), ask.rounds))
+            sizes = {"device": device, "batch": batch, "rows": rows, "videos": max(ask.videos, 4 * rows)}
+            results.append(measure(argparse.Namespace(**{**vars(ask), **sizes})))
             print(results[-1], flush=True)
     print(write_results("simulated_device", ask.variant, results))
 
 
-def measure(device: str, batch: int, rows: int, videos: int, rounds: int) -> dict[str, object]:
+def measure(ask: argparse.Namespace) -> dict[str, object]:
     """The median of several runs, rounded."""
-    runs = [asyncio.run(run_engine(device, batch, rows, videos)) for _ in range(rounds)]
+    runs = [asyncio.run(run_engine(ask)) for _ in range(ask.rounds)]
     medians = {name: statistics.median(run[name] for run in runs) for name in runs[0]}
     digits = {"share": 3, "cpu_us_per_frame": 1, "rows_per_batch": 1}
     rounded = {name: round(value, digits.get(name)) for name, value in medians.items()}
-    return {"device": device, "batch": batch, "rows": rows, "videos": videos, "rounds": rounds, **rounded}
+    what = {name: getattr(ask, name) for name in ("device", "batch", "rows", "videos", "rounds", "transport")}
+    return {**what, **rounded}
 
 
 if __name__ == "__main__":

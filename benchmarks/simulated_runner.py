@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
-from bundle.manifest import Precision
+from bundle.manifest import FrameGeometry, Manifest, Precision, Sampling
+from bundle.store import Bundle, load_bundle
 from service.engine.runners.base import (
     BatchInputs,
     BatchOutputs,
@@ -16,10 +19,19 @@ from service.engine.runners.base import (
     FocusOutput,
     GlanceOutput,
     Int64,
+    Runner,
     StateWidths,
     UInt8,
 )
 from service.engine.runners.graphs import batch_sizes_up_to
+from service.engine.runners.selection import GPU_MAX_BATCH
+from service.settings import Settings
+
+ROOT = Path(__file__).resolve().parent.parent
+BUNDLE = ROOT / "bundles" / "tank-state"
+STEPS = 16
+CROP = 224
+CLASSES = 200
 
 MEASURED_SIZES = (1, 8, 32, 128, 256)
 
@@ -54,6 +66,8 @@ DEVICES: Mapping[str, DeviceTimes] = {
 
 WIDTHS = StateWidths(policy=1024, pooled=2048)
 FEATURES = 1280
+
+DEVICE_VARIABLE = "SIMULATED_DEVICE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +138,30 @@ class SimulatedRunner:
 
     def close(self) -> None:
         """Nothing to give back."""
+
+
+def make_simulated(bundle: Bundle, settings: Settings) -> SimulatedRunner:
+    """A runner for a whole service, whose device the variable `DEVICE_VARIABLE` names."""
+    device = DEVICES[os.environ[DEVICE_VARIABLE]]
+    return SimulatedRunner(device, settings.max_batch or GPU_MAX_BATCH, len(bundle.manifest.labels))
+
+
+def simulated_manifest() -> Manifest:
+    """A model of 16 steps on frames of 224 pixels, as far as the engine needs to know it."""
+    shipped = load_bundle(BUNDLE).manifest
+    return shipped.model_copy(
+        update={
+            "labels": tuple(f"class {index}" for index in range(CLASSES)),
+            "steps": STEPS,
+            "geometry": FrameGeometry(resize=256, crop=CROP),
+            "sampling": Sampling(frames=STEPS, order=tuple(range(STEPS))),
+        }
+    )
+
+
+def make_core(device: str, batch: int) -> tuple[Manifest, Runner]:
+    """What the engine's core runs."""
+    return simulated_manifest(), SimulatedRunner(DEVICES[device], batch, CLASSES)
 
 
 def _zeros(rows: int, width: int) -> Float32:

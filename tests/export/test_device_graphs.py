@@ -11,12 +11,50 @@ from export.to_onnx import to_onnx
 from model.adafocus import AdaFocus
 from model.tsm import AdaFocusTSM
 
-CAPTURABLE = frozenset(
-    "Add AveragePool BatchNormalization Cast Clip Concat Constant ConstantOfShape Conv Div Expand Flatten Floor Gather "
-    "GatherElements GatherND Gemm GlobalAveragePool GlobalMaxPool Greater GreaterOrEqual Identity LayerNormalization "
-    "Less MatMul Max MaxPool Min Mul Neg Not Pad Pow Range ReduceMax ReduceMean ReduceSum Relu Reshape Shape Sigmoid "
-    "Slice Softmax Split Sqrt Squeeze Sub Sum Tanh Tile Transpose Unsqueeze Where".split()
-)
+CAPTURABLE = {
+    *(
+        "Add",
+        "AveragePool",
+        "BatchNormalization",
+        "Cast",
+        "Clip",
+        "Concat",
+        "Constant",
+        "ConstantOfShape",
+        "Conv",
+        "Div",
+    ),
+    *("Expand", "Flatten", "Floor", "Gather", "GatherElements", "GatherND", "Gemm", "GlobalAveragePool"),
+    *(
+        "GlobalMaxPool",
+        "Greater",
+        "GreaterOrEqual",
+        "Identity",
+        "Less",
+        "MatMul",
+        "Max",
+        "MaxPool",
+        "Min",
+        "Mul",
+        "Neg",
+    ),
+    *("Not", "Pad", "Pow", "Range", "ReduceMax", "ReduceMean", "ReduceSum", "Relu", "Reshape", "Resize", "Shape"),
+    *(
+        "Sigmoid",
+        "Slice",
+        "Softmax",
+        "Split",
+        "Sqrt",
+        "Squeeze",
+        "Sub",
+        "Sum",
+        "Tanh",
+        "Tile",
+        "Transpose",
+        "Unsqueeze",
+        "Where",
+    ),
+}
 """Operators of the CUDA provider that neither branch nor loop. An operator that is new here wants a look at whether
 ONNX Runtime can capture it, before it is added."""
 
