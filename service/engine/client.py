@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -125,8 +126,10 @@ class EngineClient:
         video = Video(request, slot, loop.create_future(), self._planned, prefetch)
         self._videos[slot] = video
         deadline = math.inf if request.deadline is None else request.deadline
-        watched = request.on_step is not None
-        self._commands.submitted.append(Submit(slot, thresholds, affordable, certain, loop.time(), deadline, watched))
+        watched, now = request.on_step is not None, time.monotonic()
+        self._commands.submitted.append(
+            Submit(slot, thresholds, affordable, certain, time.monotonic(), deadline, watched)
+        )
         self._flush_soon()
         return video
 
@@ -318,7 +321,7 @@ def _steps(table: StepTable, frames: list[tuple[int, float | None]]) -> tuple[St
 def _problem(ended: Ended) -> Exception:
     match ended.reason:
         case Failure.NO_FRAME:
-            return Undecodable("not one frame of this video could be decoded")
+            return Undecodable("no frame of the video could be decoded")
         case Failure.DEADLINE:
             return DeadlinePassed()
     error = Internal()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -29,7 +30,7 @@ class Engine:
         self, manifest: Manifest, transport: Transport, *, slots: int, max_queue: int, observer: EngineObserver
     ) -> None:
         self.manifest = manifest
-        self.admission = Admission(slots, max_queue, observer, asyncio.get_running_loop().time)
+        self.admission = Admission(slots, max_queue, observer, time.monotonic)
         self._transport = transport
         self._client = EngineClient(manifest, transport, observer)
 

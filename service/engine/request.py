@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from bundle.exit_rule import ExitReason
 from service.engine.runners.base import Component, Float32
+from service.engine.stage_times import StageTimes
 from service.frame_memory import SharedFrame
 from video.decoder import Frame
 
@@ -53,8 +54,7 @@ class EngineRequest:
     Args:
         thresholds: one per step; ``inf`` never exits there, ``-inf`` at the last step.
         max_flops: the answer is the best so far when the next step would pass it; None: no cap.
-        deadline: time by which the answer is due, in seconds of ``time.monotonic``, which is the event loop's clock;
-            None: none.
+        deadline: time by which the answer is due, in seconds of ``time.monotonic``; None: none.
         continue_probability: one per step, the chance that the video goes on after it; decides whether its next frame
             is pulled while the step runs, or only once it is needed. Empty: it always goes on.
         look_ahead: several steps may run at once where it is certain that they will be needed. Not for a request that
@@ -106,6 +106,11 @@ class Outcome:
     queue_seconds: float
     glance_seconds: float
     focus_seconds: float
+
+    @property
+    def stage_times(self) -> StageTimes:
+        """The engine's share of the request's stages."""
+        return StageTimes(queue=self.queue_seconds, glance=self.glance_seconds, focus=self.focus_seconds)
 
     @property
     def last(self) -> Step:

@@ -1,4 +1,4 @@
-"""Logs as JSON lines on standard error: one object per line, one line per request."""
+"""Logs as JSON Lines on standard error, with one line per request."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import json
 import logging
 from datetime import UTC, datetime
 
+_ENCODER = json.JSONEncoder(ensure_ascii=False, default=str)
+
 
 class JsonLines(logging.Formatter):
-    """A log record as one line of JSON; ``extra={"fields": {…}}`` adds members."""
+    """Formats a log record as one line of JSON; ``extra={"fields": {…}}`` adds members."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Render the record."""
+        """Format the record."""
         line: dict[str, object] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
@@ -23,11 +25,16 @@ class JsonLines(logging.Formatter):
             line |= fields
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False, default=str)
+        return _ENCODER.encode(line)
 
 
 def configure(level: int = logging.INFO) -> None:
-    """Send every log of this process to standard error as JSON lines. For a program's entry, not for a library."""
+    """Send all logs of this process to standard error as JSON Lines. For programs, not for libraries.
+
+    Nothing is gathered for a record that no line shows: https://docs.python.org/3/howto/logging.html#optimization.
+    """
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+    logging._srcfile = None
     handler = logging.StreamHandler()
     handler.setFormatter(JsonLines())
     logging.basicConfig(level=level, handlers=[handler], force=True)
