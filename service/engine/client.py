@@ -126,7 +126,7 @@ class EngineClient:
         video = Video(request, slot, loop.create_future(), self._planned, prefetch)
         self._videos[slot] = video
         deadline = math.inf if request.deadline is None else request.deadline
-        watched, now = request.on_step is not None, time.monotonic()
+        watched = request.on_step is not None
         self._commands.submitted.append(
             Submit(slot, thresholds, affordable, certain, time.monotonic(), deadline, watched)
         )
