@@ -13,6 +13,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 
 from bundle.manifest import Manifest
+from service.decode.frames_in_place import FramesInPlace
 from service.decode.pool import DecodeJob
 from service.decode.upload import Spool, open_spool, receive
 from service.engine.request import EngineRequest
@@ -90,7 +91,7 @@ async def classify(
             look_ahead=parameters.deadline_ms is None and observer is None,
             on_step=telling,
         )
-        outcome = await engine.classify(request, frames.in_place())
+        outcome = await engine.classify(request, FramesInPlace(frames))
     for step in outcome.steps:
         line.step(step)
     times = replace(

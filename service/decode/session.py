@@ -7,7 +7,6 @@ import os
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from functools import partial
 from typing import Protocol
 
 from service.decode.ipc import FAULT, OUT_OF_MEMORY
@@ -18,7 +17,6 @@ from service.decode.shared_frames import SharedFrames
 from service.decode.spool import Spool
 from service.decode.watchdog import Verdict, Watchdog, WorkerTimeouts
 from service.errors import Internal, Problem, Undecodable, problem_from_code
-from service.frame_memory import SharedFrame
 from video.decoder import Frame
 from video.probe import VideoInfo
 
@@ -72,9 +70,7 @@ class DecodeSession:
         self._inbox: deque[FrameReady | Frame] = deque()
         self._held: set[int] = set()
         self._lent: int | None = None  # the slot whose frame the consumer took last
-        self._unread: set[int] = set()  # slots of frames that were handed over where they lie
-        self._read: list[int] = []  # slots that the worker may have with the next call
-        self._asking = False
+        self._reading: Callable[[], bool] = lambda: False
         self._last_word: Done | None = None  # what the worker said at the end, while its frames are being read
         self._need: Need | None = None
         self._told_size, self._told_complete = spool.size, spool.complete
@@ -142,45 +138,21 @@ class DecodeSession:
         """
         if self._lent is not None:
             lent, self._lent = self._lent, None
-            self._give_back(lent)
-        ready = await self._next()
+            self.give_back(lent)
+        ready = await self.next_where_it_lies()
         if not isinstance(ready, FrameReady):
             return ready
         self._lent = ready.slot
         return self._copied(ready)
 
-    def in_place(self) -> FramesInPlace:
-        """The frames where the worker wrote them, instead of `next`'s copies.
-
-        Raises:
-            ValueError: the worker's places are larger than the job's frames.
-        """
-        if self._job.geometry.crop != self._worker.frames.crop:
-            raise ValueError(f"frames of {self._job.geometry.crop} pixels in places of {self._worker.frames.crop}")
-        return FramesInPlace(self)
-
-    async def next_in_place(self) -> SharedFrame | Frame | None:
-        """As `next`, without a copy: the slot goes back once the frame is released and another is asked for.
+    async def next_where_it_lies(self) -> FrameReady | Frame | None:
+        """As `next`; the frame's slot is the caller's to give back, unless it is a copy.
 
         Frames that wait when the worker has ended are copies, so that it can go on to another video.
 
         Raises:
             Problem: as `next`.
         """
-        self._return_read()
-        self._asking = True
-        try:
-            ready = await self._next()
-        finally:
-            self._asking = False
-        return None if ready is None else self._handed(ready)
-
-    def next_ready(self) -> SharedFrame | Frame | None:
-        """The next frame if it has arrived."""
-        self._return_read()
-        return self._handed(self._inbox.popleft()) if self._inbox else None
-
-    async def _next(self) -> FrameReady | Frame | None:
         await self._until(lambda: bool(self._inbox))
         if self._inbox:
             return self._inbox.popleft()
@@ -192,29 +164,23 @@ class DecodeSession:
         pixels = self._worker.frames.take(ready.slot, self._job.geometry.crop)
         return Frame(ready.position, ready.index, ready.time_s, pixels)
 
-    def _handed(self, ready: FrameReady | Frame) -> SharedFrame | Frame:
-        if isinstance(ready, Frame):
-            return ready
-        self._unread.add(ready.slot)
-        segment, release = self._worker.frames.segment, partial(self._release, ready.slot)
-        return SharedFrame(ready.position, ready.index, ready.time_s, segment, ready.slot, release)
+    def next_arrived(self) -> FrameReady | Frame | None:
+        """As `next_where_it_lies`, if the frame has arrived."""
+        return self._inbox.popleft() if self._inbox else None
 
-    def _release(self, slot: int) -> None:
-        """A frame that was handed over has been read, or will not be."""
-        self._unread.discard(slot)
-        self._read.append(slot)
-        if self._asking:
-            self._return_read()
-        if not self._unread:
-            self._pass_on()
+    def read_in_place(self, reading: Callable[[], bool]) -> SharedFrames:
+        """The memory in which the frames lie; the worker has no other job while ``reading`` holds.
 
-    def _return_read(self) -> None:
-        for slot in self._read:
-            self._give_back(slot)
-        self._read.clear()
+        Raises:
+            ValueError: the job's frames are smaller than the places of that memory.
+        """
+        if self._job.geometry.crop != self._worker.frames.crop:
+            raise ValueError(f"frames have {self._job.geometry.crop} pixels, places {self._worker.frames.crop}")
+        self._reading = reading
+        return self._worker.frames
 
-    def _pass_on(self) -> None:
-        """Let the worker have another job, which may write into any slot."""
+    def pass_on(self) -> None:
+        """Let the worker have another job, which may write into any slot, if it has done this one."""
         last_word, self._last_word = self._last_word, None
         if last_word is not None:
             self._on_end(last_word)
@@ -233,9 +199,8 @@ class DecodeSession:
         """Tell the worker to stop. Frames that nobody took are gone."""
         self._dropped = True
         self._inbox.clear()
-        self._unread.clear()
         self._stop()
-        self._pass_on()
+        self.pass_on()
 
     def hear(self, reply: Reply) -> None:
         """Take in what the worker says.
@@ -257,8 +222,8 @@ class DecodeSession:
                 self._end(_problem(reply))
                 self._inbox = deque(self._copied(it) if isinstance(it, FrameReady) else it for it in self._inbox)
                 self._last_word = reply
-                if not self._unread:
-                    self._pass_on()
+                if not self._reading():
+                    self.pass_on()
                 return
         self._watchdog.heard(owes=self._owed())
 
@@ -316,7 +281,8 @@ class DecodeSession:
             self._say({"type": "more", "size": self._told_size, "complete": self._told_complete})
             self._watchdog.heard(owes=True)
 
-    def _give_back(self, slot: int) -> None:
+    def give_back(self, slot: int) -> None:
+        """Let the worker write into a slot again."""
         self._held.discard(slot)
         if not self._ended and not self._stopping:
             self._say({"type": "free", "slot": slot})
@@ -346,18 +312,6 @@ class DecodeSession:
         while not self._ended and not there():
             self._changed.clear()
             await self._changed.wait()
-
-
-class FramesInPlace:
-    """A session's frames for a consumer that reads them where they lie, and releases each; for the engine.
-
-    Args:
-        session: whose frames they are.
-    """
-
-    def __init__(self, session: DecodeSession) -> None:
-        self.next = session.next_in_place
-        self.next_ready = session.next_ready
 
 
 def _problem(done: Done) -> Problem | None:

@@ -16,11 +16,11 @@ from dataclasses import dataclass, field
 from bundle.manifest import Manifest
 from service.engine.frames import FrameStore
 from service.engine.messages import Commands, Ended, Failure, Report, StepTable, Submit
-from service.engine.request import EngineObserver, EngineRequest, Outcome, Step
-from service.engine.runners.base import RunnerError
+from service.engine.outcomes import outcome_of, problem_of, steps_of
+from service.engine.request import EngineObserver, EngineRequest, Outcome
 from service.engine.step_plan import affordable_steps, certain_steps, prefetch_targets
 from service.engine.transport import Transport
-from service.errors import DeadlinePassed, Internal, Undecodable
+from service.errors import Internal
 from service.frame_memory import FrameSegment, SharedFrame
 from video.decoder import Frame
 
@@ -246,7 +246,7 @@ class EngineClient:
         first = video.steps if not self._is_clip else 0
         shared = video.held[0]
         frame = Frame(shared.position, shared.index, shared.time_s, shared.pixels.copy())
-        (step,) = _steps(table, video.delivered[first : first + 1])
+        (step,) = steps_of(table, video.delivered[first : first + 1])
         video.steps += 1
         video.release(len(video.delivered) if self._is_clip else video.steps)
         video.feed()
@@ -263,28 +263,9 @@ class EngineClient:
         if video.finished.done():
             return
         if isinstance(ended.reason, Failure):
-            video.finished.set_exception(_problem(ended))
+            video.finished.set_exception(problem_of(ended))
         else:
-            video.finished.set_result(self._outcome(video, ended))
-
-    def _outcome(self, video: Video, ended: Ended) -> Outcome:
-        count = len(ended.steps.confidences)
-        steps = _steps(ended.steps, video.delivered[:count])
-        used = video.delivered if self._is_clip else video.delivered[:count]
-        flops, reason = self._manifest.flops, ended.reason
-        if isinstance(reason, Failure):
-            raise TypeError(f"{reason} is no answer")
-        return Outcome(
-            reason=reason,
-            steps=steps,
-            threshold=video.request.thresholds[len(steps) - 1],
-            glance_flops=ended.started * flops.glance,
-            focus_flops=ended.started * flops.focus,
-            frames_used=len({index for index, _ in used}),
-            queue_seconds=ended.queue_seconds,
-            glance_seconds=sum(step.glance_seconds for step in steps),
-            focus_seconds=sum(step.focus_seconds for step in steps),
-        )
+            video.finished.set_result(outcome_of(self._manifest, video.request, video.delivered, ended))
 
     def _let_go(self, video: Video) -> None:
         """Give its frames back and wake whoever feeds it."""
@@ -302,28 +283,3 @@ class EngineClient:
             waiter = self._waiting.popleft()
             if not waiter.done():
                 waiter.set_exception(Internal())
-
-
-def _steps(table: StepTable, frames: list[tuple[int, float | None]]) -> tuple[Step, ...]:
-    return tuple(
-        Step(index, time_s, (y, x), logits, confidence, *seconds)
-        for (index, time_s), (y, x), logits, confidence, seconds in zip(
-            frames,
-            table.patch_centres.tolist(),
-            table.logits,
-            table.confidences.tolist(),
-            table.seconds.tolist(),
-            strict=True,
-        )
-    )
-
-
-def _problem(ended: Ended) -> Exception:
-    match ended.reason:
-        case Failure.NO_FRAME:
-            return Undecodable("no frame of the video could be decoded")
-        case Failure.DEADLINE:
-            return DeadlinePassed()
-    error = Internal()
-    error.__cause__ = RunnerError(ended.fault)
-    return error

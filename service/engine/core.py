@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import logging
 import math
-import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from queue import Empty, SimpleQueue
 
@@ -20,45 +18,19 @@ import numpy as np
 
 from bundle.exit_rule import Bool, ExitReason, confidence, leaves
 from bundle.manifest import Manifest
-from service.engine.batch import Batch, BatchResult, finish, run
+from service.engine.batch import BatchResult
+from service.engine.device import Device, Done, InFlight, name_this_thread
 from service.engine.messages import Commands, Ended, Failure, Report
-from service.engine.runners.base import AsyncRunner, BatchOutputs, Int64, Runner, RunnerError
+from service.engine.runners.base import Int64, Runner
 from service.engine.scheduler import MAX_BATCHES_IN_FLIGHT, most_urgent, rows_to_run, steps_together
 from service.engine.staging import Staging
-from service.engine.video_states import FINISHED, GLANCE, QUEUE, Status, VideoStates
+from service.engine.video_states import QUEUE, Status, VideoStates
 from service.frame_memory import FrameSegment
 
 logger = logging.getLogger("adafocus.engine")
 
 LONGEST_WAIT_SECONDS = 60.0
 """The loop wakes at least so often, which costs nothing and needs no limit of the platform."""
-
-
-@dataclass(frozen=True, slots=True)
-class InFlight:
-    """A batch at the device.
-
-    Attributes:
-        slots: whose steps it holds.
-        steps: of each of them; more than one only for a single slot.
-        batch: its inputs.
-        staging: the memory that they lie in.
-        outputs: waits for the device.
-    """
-
-    slots: Int64
-    steps: int
-    batch: Batch
-    staging: Staging
-    outputs: Callable[[], BatchOutputs]
-
-
-@dataclass(frozen=True, slots=True)
-class Done:
-    """A batch that the device has finished, or an error that no runner should raise."""
-
-    flight: InFlight
-    result: BatchResult | Exception
 
 
 class EngineCore:
@@ -76,12 +48,10 @@ class EngineCore:
         self, manifest: Manifest, runner: Runner, *, slots: int, max_batch: int, report: Callable[[Report], None]
     ) -> None:
         self._manifest = manifest
-        self._runner = runner
-        self._device = runner if isinstance(runner, AsyncRunner) else None
         self._max_batch = max_batch
-        self._look_ahead = runner.look_ahead
         self._clip_frames = manifest.sampling.frames + (manifest.sampling.focus_frames or 0)
         self._is_clip = manifest.sampling.focus_frames is not None
+        self._look_ahead = 1 if self._is_clip else runner.look_ahead
         self._judge = partial(confidence, criterion=manifest.exit_criterion, temperature=manifest.temperature)
         self._states = VideoStates(slots, manifest, runner.widths)
         self._staging = [Staging(manifest, runner, max_batch) for _ in range(MAX_BATCHES_IN_FLIGHT)]
@@ -91,7 +61,7 @@ class EngineCore:
         self._watching = 0  # videos that are watched and not yet free
         self._next_deadline = math.inf  # none is earlier
         self._mailbox: SimpleQueue[Commands | FrameSegment | Done | int | None] = SimpleQueue()
-        self._at_device: SimpleQueue[InFlight | None] = SimpleQueue()
+        self._device = Device(runner, self._mailbox.put)
 
     def post(self, commands: Commands) -> None:
         """Have commands carried out; from any thread."""
@@ -111,24 +81,14 @@ class EngineCore:
 
     def run(self) -> None:
         """Serve until closed; videos still in flight then fail."""
-        waiter = threading.Thread(target=self._wait_for_device, name="device", daemon=True)
-        waiter.start()
+        name_this_thread("engine")
+        self._device.start()
         try:
             while self._turn():
                 pass
         finally:
             self._end_all()
-            self._at_device.put(None)
-            waiter.join()
-
-    def _wait_for_device(self) -> None:
-        """Turn what the device finishes into messages, on a thread of its own."""
-        while (flight := self._at_device.get()) is not None:
-            try:
-                result: BatchResult | Exception = finish(self._runner, flight.batch, flight.outputs)
-            except Exception as error:  # noqa: BLE001 - whatever it is, the rows of this batch fail and the loop goes on
-                result = error
-            self._mailbox.put(Done(flight, result))
+            self._device.close()
 
     def _turn(self) -> bool:
         """Wait for something to do, and do all of it; False once closed."""
@@ -167,11 +127,7 @@ class EngineCore:
             self._watching += request.watched
             self._next_deadline = min(self._next_deadline, request.deadline)
         if commands.frames:
-            table = commands.frame_table()
-            slots, rank = table[:, 0], table[:, 1]
-            states.frames[slots, rank] = table[:, 2:]
-            states.delivered[slots] = rank + 1  # of several frames of a video, the last one counts
-            touched.append(slots)
+            touched.append(states.deliver(commands.frame_table()))
         if commands.drained:
             drained = np.array(commands.drained, dtype=np.int64)
             states.drained[drained] = True
@@ -220,7 +176,7 @@ class EngineCore:
 
     def _start(self, slots: Int64) -> None:
         states, staging = self._states, self._staging.pop()
-        together = steps_together(alone=len(slots) == 1, available=self._available(int(slots[0])))
+        together = steps_together(alone=len(slots) == 1, available=states.available(int(slots[0]), self._look_ahead))
         step = states.step[slots]
         after = step + together
         states.seconds[slots, step, QUEUE] = time.monotonic() - states.ready_since[slots]
@@ -238,29 +194,12 @@ class EngineCore:
             states.status[slots] = Status.WAITING
             self._fail(slots, str(error))
             return
-        self._at_device.put(InFlight(slots, together, batch, staging, self._submitted(batch)))
+        self._device.run(slots, together, batch, staging)
         read = states.delivered[slots] if self._is_clip else after
         if self._watching:
             unwatched = ~states.watched[slots]
             slots, read = slots[unwatched], read[unwatched]
         self._report.gathered.append((slots.tolist(), read.tolist()))
-
-    def _submitted(self, batch: Batch) -> Callable[[], BatchOutputs]:
-        """What waits for the batch, which has been submitted if the device works on its own."""
-        if self._device is None:
-            return partial(run, self._runner, batch)
-        try:
-            return partial(self._device.wait, self._device.submit(batch))
-        except RunnerError:
-            return partial(run, self._runner, batch)  # which raises it again, or works
-
-    def _available(self, slot: int) -> int:
-        """Steps of a video that could run now: certain to run, with their frames there."""
-        if self._is_clip or self._look_ahead == 1:
-            return 1
-        states = self._states
-        step = int(states.step[slot])
-        return min(int(states.certain[slot, step]), self._look_ahead, int(states.delivered[slot]) - step)
 
     def _complete(self, flight: InFlight, result: BatchResult | Exception) -> None:
         """Store what a batch left, and decide which videos are finished."""
@@ -303,20 +242,12 @@ class EngineCore:
             outputs = outputs.take(rows)
             seconds = seconds if len(seconds) == 1 else seconds[rows]
         confidences = self._judge(outputs.logits)
-        states.logits[slots, step] = outputs.logits
-        states.confidences[slots, step] = confidences
-        states.patch_centres[slots, step] = outputs.patch_centre
-        states.policy[slots] = outputs.policy_state
-        states.pooled[slots] = outputs.pooled_state
-        states.seconds[slots, step, GLANCE:FINISHED] = seconds
-        states.seconds[slots, step, FINISHED] = now
-        after = step + 1
-        states.step[slots] = after
+        states.finish_step(slots, step, outputs, confidences, seconds, now)
         if self._watching:
             for slot, last in zip(slots.tolist(), step.tolist(), strict=True):
                 if states.watched[slot]:
                     self._report.watched.append((slot, states.step_table(slot, last)))
-        self._decide(slots, after, leaves(confidences, states.thresholds[slots, step]))
+        self._decide(slots, step + 1, leaves(confidences, states.thresholds[slots, step]))
 
     def _decide(self, slots: Int64, step: Int64, confident: Bool) -> None:
         """End the videos that are finished, and let the others go on."""

@@ -11,8 +11,8 @@ import numpy.typing as npt
 from bundle.manifest import Manifest
 from service.engine.huge_pages import zeros
 from service.engine.messages import StepTable, Submit
-from service.engine.runners.base import Float32, Int64, StateWidths
-from service.engine.scheduler import due_times
+from service.engine.runners.base import BatchOutputs, Float32, Int64, StateWidths
+from service.engine.scheduler import Float64, due_times
 
 QUEUE, GLANCE, FOCUS, FINISHED = range(4)
 """Columns of `VideoStates.seconds`; the first is written when a step starts, the others when it has finished."""
@@ -95,6 +95,40 @@ class VideoStates:
         """Let slots be used again."""
         self.status[slots] = Status.FREE
         self.deadline[slots] = np.inf
+
+    def deliver(self, table: Int64) -> Int64:
+        """Take frames in, as `Commands.frame_table` tells of them; returns their slots."""
+        slots, rank = table[:, 0], table[:, 1]
+        self.frames[slots, rank] = table[:, 2:]
+        self.delivered[slots] = rank + 1  # of several frames of a video, the last one counts
+        return slots
+
+    def available(self, slot: int, most: int) -> int:
+        """How many steps of a frame model's video could run now: certain to run, with their frames there."""
+        step = int(self.step[slot])
+        return min(int(self.certain[slot, step]), most, int(self.delivered[slot]) - step)
+
+    def finish_step(
+        self, slots: Int64, step: Int64, outputs: BatchOutputs, confidences: Float32, seconds: Float64, now: float
+    ) -> None:
+        """Store what one step left in each of the slots; the one after it is next.
+
+        Args:
+            slots: ``[B]``, each once.
+            step: ``[B]``, index of the step of each.
+            outputs: ``[B, …]``.
+            confidences: ``[B]``.
+            seconds: ``[B, 2]`` or ``[1, 2]``: glance and focus.
+            now: when the step finished.
+        """
+        self.logits[slots, step] = outputs.logits
+        self.confidences[slots, step] = confidences
+        self.patch_centres[slots, step] = outputs.patch_centre
+        self.policy[slots] = outputs.policy_state
+        self.pooled[slots] = outputs.pooled_state
+        self.seconds[slots, step, GLANCE:FINISHED] = seconds
+        self.seconds[slots, step, FINISHED] = now
+        self.step[slots] = step + 1
 
     def step_table(self, slot: int, first: int = 0) -> StepTable:
         """Copies of what the finished steps of a video left, from one of them on."""
