@@ -24,7 +24,8 @@ from service.engine.messages import Commands, Ended, Failure, Report
 from service.engine.runners.base import Int64, Runner
 from service.engine.scheduler import MAX_BATCHES_IN_FLIGHT, most_urgent, rows_to_run, steps_together
 from service.engine.staging import Staging
-from service.engine.video_states import QUEUE, Status, VideoStates
+from service.engine.step_plan import exit_reason
+from service.engine.video_states import FREE, LEAVING, QUEUE, READY, RUNNING, WAITING, VideoStates
 from service.frame_memory import FrameSegment
 
 logger = logging.getLogger("adafocus.engine")
@@ -49,7 +50,7 @@ class EngineCore:
     ) -> None:
         self._manifest = manifest
         self._max_batch = max_batch
-        self._clip_frames = manifest.sampling.frames + (manifest.sampling.focus_frames or 0)
+        self._planned = manifest.sampling.frames + (manifest.sampling.focus_frames or 0)
         self._is_clip = manifest.sampling.focus_frames is not None
         self._look_ahead = 1 if self._is_clip else runner.look_ahead
         self._judge = partial(confidence, criterion=manifest.exit_criterion, temperature=manifest.temperature)
@@ -58,6 +59,7 @@ class EngineCore:
         self._segments: dict[int, FrameSegment] = {}
         self._tell = report
         self._report = Report()
+        self._urgent = False  # somebody waits for the report: it is not held back until the next one
         self._watching = 0  # videos that are watched and not yet free
         self._next_deadline = math.inf  # none is earlier
         self._mailbox: SimpleQueue[Commands | FrameSegment | Done | int | None] = SimpleQueue()
@@ -104,8 +106,8 @@ class EngineCore:
         if self._next_deadline <= time.monotonic():
             self._expire()
         self._dispatch()
-        if self._report:
-            report, self._report = self._report, Report()
+        if self._report and (self._urgent or len(self._staging) == MAX_BATCHES_IN_FLIGHT):
+            report, self._report, self._urgent = self._report, Report(), False
             self._tell(report)
         return True
 
@@ -140,14 +142,14 @@ class EngineCore:
     def _offer(self, slots: Int64, now: float) -> None:
         """Make videos that wait ready if their next step has its frames, or end them if it never will."""
         states = self._states
-        slots = slots[states.status[slots] == Status.WAITING]
+        slots = slots[states.status[slots] == WAITING]
         delivered = states.delivered[slots]
         if self._is_clip:
-            complete = (delivered == self._clip_frames) | (states.drained[slots] & (delivered > 0))
+            complete = (delivered == self._planned) | (states.drained[slots] & (delivered > 0))
         else:
             complete = delivered > states.step[slots]
         ready = slots[complete]
-        states.status[ready] = Status.READY
+        states.status[ready] = READY
         states.ready_since[ready] = now
         if len(ready) < len(slots):
             starved = slots[~complete]
@@ -165,7 +167,7 @@ class EngineCore:
         """Give the device what it should have now."""
         states = self._states
         while self._staging:
-            ready = np.flatnonzero(states.status == Status.READY)
+            ready = np.flatnonzero(states.status == READY)
             in_flight = MAX_BATCHES_IN_FLIGHT - len(self._staging)
             rows = rows_to_run(ready=len(ready), max_batch=self._max_batch, in_flight=in_flight)
             if not rows:
@@ -181,7 +183,7 @@ class EngineCore:
         after = step + together
         states.seconds[slots, step, QUEUE] = time.monotonic() - states.ready_since[slots]
         states.started[slots] = after
-        states.status[slots] = Status.RUNNING
+        states.status[slots] = RUNNING
         try:
             batch = (
                 staging.step_of_each(slots, step, states, self._segments)
@@ -191,11 +193,12 @@ class EngineCore:
         except Exception as error:
             logger.exception("a batch of %d rows could not be put together", len(slots))
             self._staging.append(staging)
-            states.status[slots] = Status.WAITING
+            states.status[slots] = WAITING
             self._fail(slots, str(error))
             return
         self._device.run(slots, together, batch, staging)
         read = states.delivered[slots] if self._is_clip else after
+        self._urgent |= states.hungry(slots)
         if self._watching:
             unwatched = ~states.watched[slots]
             slots, read = slots[unwatched], read[unwatched]
@@ -205,8 +208,8 @@ class EngineCore:
         """Store what a batch left, and decide which videos are finished."""
         states, slots = self._states, flight.slots
         self._staging.append(flight.staging)
-        staying = states.status[slots] == Status.RUNNING
-        states.status[slots[staying]] = Status.WAITING
+        staying = states.status[slots] == RUNNING
+        states.status[slots[staying]] = WAITING
         if not staying.all():
             self._free(slots[~staying])
         if isinstance(result, Exception):
@@ -228,10 +231,10 @@ class EngineCore:
     def _advance_one(self, slot: int, steps: int, result: BatchResult, now: float) -> None:
         """Let a video take several steps that ran together, until it ends."""
         slots = np.array([slot])
-        if result.failed.any() and self._states.status[slot] == Status.WAITING:
+        if result.failed.any() and self._states.status[slot] == WAITING:
             self._fail(slots, str(result.fault))
         for row in range(steps):
-            if self._states.status[slot] == Status.WAITING:
+            if self._states.status[slot] == WAITING:
                 self._advance(slots, result, np.array([row]), now)
         self._offer(slots, now)
 
@@ -246,6 +249,7 @@ class EngineCore:
         if self._watching:
             for slot, last in zip(slots.tolist(), step.tolist(), strict=True):
                 if states.watched[slot]:
+                    self._urgent = True
                     self._report.watched.append((slot, states.step_table(slot, last)))
         self._decide(slots, step + 1, leaves(confidences, states.thresholds[slots, step]))
 
@@ -255,15 +259,11 @@ class EngineCore:
         if stop.any():
             for index in np.flatnonzero(stop).tolist():
                 slot, at_end = int(slots[index]), bool(step[index] == self._manifest.steps)
-                self._end(slot, self._reason(slot, at_end=at_end, confident=bool(confident[index])))
+                short = at_end and self._is_clip and self._states.delivered[slot] < self._planned
+                self._end(slot, exit_reason(at_end=at_end, short=bool(short), confident=bool(confident[index])))
             slots, step = slots[~stop], step[~stop]
+        self._urgent |= self._states.hungry(slots)
         self._report.stepped.append((slots.tolist(), step.tolist()))
-
-    def _reason(self, slot: int, *, at_end: bool, confident: bool) -> ExitReason:
-        if at_end:
-            short = self._is_clip and self._states.delivered[slot] < self._clip_frames
-            return "end_of_video" if short else "all_steps"
-        return "confident" if confident else "max_gflops"
 
     def _fail(self, slots: Int64, fault: str) -> None:
         for slot in slots.tolist():
@@ -274,16 +274,17 @@ class EngineCore:
         states = self._states
         started = int(states.started[slot])
         queued = float(states.seconds[slot, :started, QUEUE].sum())
+        self._urgent = True
         self._report.ended.append(Ended(slot, reason, states.step_table(slot), started, queued, fault))
         self._leave(slot)
 
     def _leave(self, slot: int) -> None:
         """Take a video out of every further batch; its slot is free, or will be when its batch is done."""
         states = self._states
-        if states.status[slot] == Status.RUNNING:
-            states.status[slot] = Status.LEAVING
+        if states.status[slot] == RUNNING:
+            states.status[slot] = LEAVING
             states.deadline[slot] = np.inf
-        elif states.status[slot] not in (Status.FREE, Status.LEAVING):
+        elif states.status[slot] not in (FREE, LEAVING):
             self._free(np.array([slot]))
 
     def _free(self, slots: Int64) -> None:
@@ -291,9 +292,10 @@ class EngineCore:
             self._watching -= int(self._states.watched[slots].sum())
         self._states.free(slots)
         self._report.freed += slots.tolist()
+        self._urgent = True
 
     def _end_all(self) -> None:
-        for slot in np.flatnonzero(~np.isin(self._states.status, (Status.FREE, Status.LEAVING))).tolist():
+        for slot in np.flatnonzero(~np.isin(self._states.status, (FREE, LEAVING))).tolist():
             self._end(slot, Failure.FAULT, "the engine was closed")
         self._tell(self._report)
         self._report = Report()

@@ -8,6 +8,8 @@ from __future__ import annotations
 import math
 from functools import lru_cache
 
+from bundle.exit_rule import ExitReason
+
 PREFETCH_PROBABILITY = 0.5
 """The next frame is pulled while a step runs if the video goes on after it with at least this probability.
 
@@ -59,3 +61,16 @@ def prefetch_targets(
         goes_on = last < 0 or continue_probability[min(step, last)] >= PREFETCH_PROBABILITY
         row.append(max(2 if goes_on else 1, min(together, 2 * most_together) if most_together > 1 else 1))
     return tuple(row)
+
+
+def exit_reason(*, at_end: bool, short: bool, confident: bool) -> ExitReason:
+    """Why a video ends with the step that it has just finished.
+
+    Args:
+        at_end: there is no further step.
+        short: that step had fewer frames than planned.
+        confident: its confidence reached the threshold. If neither, the cap does not pay for another step.
+    """
+    if at_end:
+        return "end_of_video" if short else "all_steps"
+    return "confident" if confident else "max_gflops"

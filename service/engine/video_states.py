@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import IntEnum
 from functools import lru_cache
 
 import numpy as np
@@ -21,17 +20,12 @@ SEGMENT, PLACE, POSITION = range(3)
 """Columns of `VideoStates.frames`."""
 
 
-class Status(IntEnum):
-    """Where a slot stands: FREE → WAITING for a frame → READY → RUNNING → WAITING or READY …, and FREE again.
+FREE, WAITING, READY, RUNNING, LEAVING = range(5)
+"""Where a slot stands: FREE → WAITING for a frame → READY → RUNNING → WAITING or READY …, and FREE again.
 
-    LEAVING: the video has ended while its batch runs; the slot is free when that is done.
-    """
-
-    FREE = 0
-    WAITING = 1
-    READY = 2
-    RUNNING = 3
-    LEAVING = 4
+LEAVING: the video has ended while its batch runs; the slot is free when that is done. Plain numbers, because they are
+compared with arrays several times for every batch.
+"""
 
 
 class VideoStates:
@@ -48,7 +42,7 @@ class VideoStates:
     def __init__(self, slots: int, manifest: Manifest, widths: StateWidths) -> None:
         steps, classes = manifest.steps, len(manifest.labels)
         planned = manifest.sampling.frames + (manifest.sampling.focus_frames or 0)
-        self.status = np.full(slots, Status.FREE, dtype=np.int8)
+        self.status = np.full(slots, FREE, dtype=np.int8)
         self.step = np.zeros(slots, dtype=np.int64)
         """Steps finished, which is the index of the next one."""
         self.started = np.zeros(slots, dtype=np.int64)
@@ -77,7 +71,7 @@ class VideoStates:
     def start(self, request: Submit) -> None:
         """Put a video into its slot, which is free: nothing of the one before stays."""
         slot, steps = request.slot, self.thresholds.shape[1]
-        self.status[slot] = Status.WAITING
+        self.status[slot] = WAITING
         self.step[slot] = self.started[slot] = self.delivered[slot] = 0
         self.drained[slot] = False
         self.watched[slot] = request.watched
@@ -93,7 +87,7 @@ class VideoStates:
 
     def free(self, slots: Int64) -> None:
         """Let slots be used again."""
-        self.status[slots] = Status.FREE
+        self.status[slots] = FREE
         self.deadline[slots] = np.inf
 
     def deliver(self, table: Int64) -> Int64:
@@ -107,6 +101,10 @@ class VideoStates:
         """How many steps of a frame model's video could run now: certain to run, with their frames there."""
         step = int(self.step[slot])
         return min(int(self.certain[slot, step]), most, int(self.delivered[slot]) - step)
+
+    def hungry(self, slots: Int64) -> bool:
+        """Whether any of these videos may get further frames."""
+        return bool((self.delivered[slots] < self.frames.shape[1]).any())
 
     def finish_step(
         self, slots: Int64, step: Int64, outputs: BatchOutputs, confidences: Float32, seconds: Float64, now: float

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.engine.step_plan import NO_CAP, affordable_steps, certain_steps, prefetch_targets
+from service.engine.step_plan import NO_CAP, affordable_steps, certain_steps, exit_reason, prefetch_targets
 
 NEVER, ALWAYS = math.inf, -math.inf
 
@@ -39,3 +39,16 @@ def test_a_frame_is_prefetched_where_the_video_probably_goes_on() -> None:
 def test_frames_for_the_batch_at_hand_and_the_next_are_prefetched_where_they_are_certain() -> None:
     assert prefetch_targets((), (9, 8, 7, 6, 5, 4, 3, 2, 1), 2) == (4, 4, 4, 4, 4, 4, 3, 2, 2)
     assert prefetch_targets((0.1,) * 3, (3, 2, 1), 1) == (1, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("at_end", "short", "confident", "reason"),
+    [
+        (True, False, True, "all_steps"),  # the last step's threshold is always reached
+        (True, True, True, "end_of_video"),
+        (False, False, True, "confident"),
+        (False, False, False, "max_gflops"),
+    ],
+)
+def test_the_end_of_the_steps_goes_before_confidence(at_end: bool, short: bool, confident: bool, reason: str) -> None:
+    assert exit_reason(at_end=at_end, short=short, confident=confident) == reason
