@@ -46,6 +46,9 @@ class Runtime:
         return self.engine.manifest
 
 
+MIN_DECODED_AHEAD = 3
+"""Frames that a decoder may have ready of a video that will probably need them."""
+
 MakeRunner = Callable[[Bundle, Settings], Runner]
 
 
@@ -64,6 +67,9 @@ async def open_runtime(
             workers=settings.decode_workers,
             crop=bundle.manifest.geometry.crop,
             memory_bytes=settings.decode_memory_bytes,
+            # Frames stay in their slots until the engine reads them: those of the steps that run together, and of the
+            # batch after.
+            slots=max(MIN_DECODED_AHEAD, 2 * settings.look_ahead),
         ),
         metrics,
     )

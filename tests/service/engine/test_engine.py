@@ -130,7 +130,7 @@ async def test_the_deadline_gives_the_best_so_far() -> None:
     frames = Frames([GREY] * 4, hold=hold)
     async with make_engine() as (engine, _):
         loop = asyncio.get_running_loop()
-        task = asyncio.create_task(engine.classify(never_leave(deadline=loop.time() + 0.2), frames))
+        task = asyncio.create_task(engine.classify(never_leave(deadline=loop.time() + 2), frames))
         await until(lambda: frames.taken >= 2)
         hold.clear()
         outcome = await task
