@@ -46,7 +46,7 @@ class Runtime:
         return self.engine.manifest
 
 
-MIN_DECODED_AHEAD = 3
+MIN_DECODED_AHEAD, MAX_DECODED_AHEAD = 3, 64
 """Frames that a decoder may have ready of a video that will probably need them."""
 
 MakeRunner = Callable[[Bundle, Settings], Runner]
@@ -69,7 +69,7 @@ async def open_runtime(
             memory_bytes=settings.decode_memory_bytes,
             # Frames stay in their slots until the engine reads them: those of the steps that run together, and of the
             # batch after.
-            slots=max(MIN_DECODED_AHEAD, 2 * settings.look_ahead),
+            slots=min(MAX_DECODED_AHEAD, max(MIN_DECODED_AHEAD, 2 * settings.look_ahead)),
         ),
         metrics,
     )

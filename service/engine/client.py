@@ -24,6 +24,9 @@ from service.errors import Internal
 from service.frame_memory import FrameSegment, SharedFrame
 from video.decoder import Frame
 
+FIRST_FRAME_SECONDS = 0.005
+"""How long the core may not know of a video that has no frame yet."""
+
 
 @dataclass(slots=True, eq=False)
 class Video:
@@ -97,6 +100,7 @@ class EngineClient:
         self._segments: dict[int, FrameSegment] = {}
         self._commands = Commands()
         self._flush_due = False
+        self._timer: asyncio.TimerHandle | None = None
 
     async def start(self) -> None:
         """Start the core."""
@@ -130,7 +134,7 @@ class EngineClient:
         self._commands.submitted.append(
             Submit(slot, thresholds, affordable, certain, time.monotonic(), deadline, watched)
         )
-        self._flush_soon()
+        self._flush_later()
         return video
 
     def frame_ready(self, video: Video, frame: Frame | SharedFrame) -> None:
@@ -204,8 +208,16 @@ class EngineClient:
             self._flush_due = True
             asyncio.get_running_loop().call_soon(self._flush)
 
+    def _flush_later(self) -> None:
+        """Send a new video with its first frame; if there is none soon, without, so that its deadline is kept."""
+        if self._timer is None and not self._flush_due:
+            self._timer = asyncio.get_running_loop().call_later(FIRST_FRAME_SECONDS, self._flush)
+
     def _flush(self) -> None:
         self._flush_due = False
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         if self._commands:
             commands, self._commands = self._commands, Commands()
             self._transport.post(commands)

@@ -43,10 +43,18 @@ class EngineCore:
         slots: videos in flight at once.
         max_batch: rows in one batch at most.
         report: told what has happened, about once a batch, on the core's thread; must not block.
+        device_thread: wait for the device on a thread of its own.
     """
 
     def __init__(
-        self, manifest: Manifest, runner: Runner, *, slots: int, max_batch: int, report: Callable[[Report], None]
+        self,
+        manifest: Manifest,
+        runner: Runner,
+        *,
+        slots: int,
+        max_batch: int,
+        report: Callable[[Report], None],
+        device_thread: bool = True,
     ) -> None:
         self._manifest = manifest
         self._max_batch = max_batch
@@ -63,7 +71,7 @@ class EngineCore:
         self._watching = 0  # videos that are watched and not yet free
         self._next_deadline = math.inf  # none is earlier
         self._mailbox: SimpleQueue[Commands | FrameSegment | Done | int | None] = SimpleQueue()
-        self._device = Device(runner, self._mailbox.put)
+        self._device = Device(runner, self._mailbox.put, own_thread=device_thread)
 
     def post(self, commands: Commands) -> None:
         """Have commands carried out; from any thread."""
@@ -106,7 +114,8 @@ class EngineCore:
         if self._next_deadline <= time.monotonic():
             self._expire()
         self._dispatch()
-        if self._report and (self._urgent or len(self._staging) == MAX_BATCHES_IN_FLIGHT):
+        idle = len(self._staging) == MAX_BATCHES_IN_FLIGHT
+        if self._report and self._mailbox.empty() and (self._urgent or idle):
             report, self._report, self._urgent = self._report, Report(), False
             self._tell(report)
         return True

@@ -43,14 +43,17 @@ class Done:
 
 
 class Device:
-    """Runs batches in the order in which they come, and waits for them on a thread of its own.
+    """Runs batches in the order in which they come.
 
     Args:
         runner: warmed up.
-        done: told of each batch that is finished, on that thread.
+        done: told of each batch that is finished, on the thread that waited for it.
+        own_thread: wait on a thread of its own, so that the caller can do other things meanwhile. If not, `run`
+            returns when the batch is done: for a small model that takes less than to wake a thread twice.
     """
 
-    def __init__(self, runner: Runner, done: Callable[[Done], None]) -> None:
+    def __init__(self, runner: Runner, done: Callable[[Done], None], *, own_thread: bool) -> None:
+        self._own_thread = own_thread
         self._runner = runner
         self._async = runner if isinstance(runner, AsyncRunner) else None
         self._done = done
@@ -59,16 +62,22 @@ class Device:
 
     def start(self) -> None:
         """Begin to wait for batches."""
-        self._waiter.start()
+        if self._own_thread:
+            self._waiter.start()
 
     def close(self) -> None:
         """Finish what is there, and end the thread."""
-        self._batches.put(None)
-        self._waiter.join()
+        if self._own_thread:
+            self._batches.put(None)
+            self._waiter.join()
 
     def run(self, slots: Int64, steps: int, batch: Batch, staging: Staging) -> None:
         """Have a batch run; ``slots``, ``steps`` and ``staging`` come back with its result."""
-        self._batches.put(InFlight(slots, steps, batch, staging, self._submitted(batch)))
+        flight = InFlight(slots, steps, batch, staging, self._submitted(batch))
+        if self._own_thread:
+            self._batches.put(flight)
+        else:
+            self._finish(flight)
 
     def _submitted(self, batch: Batch) -> Callable[[], BatchOutputs]:
         """What waits for the batch, which has been submitted if the device works on its own."""
@@ -82,11 +91,14 @@ class Device:
     def _wait(self) -> None:
         name_this_thread("device")
         while (flight := self._batches.get()) is not None:
-            try:
-                result: BatchResult | Exception = finish(self._runner, flight.batch, flight.outputs)
-            except Exception as error:  # noqa: BLE001 - whatever it is, the videos of this batch fail and the loop goes on
-                result = error
-            self._done(Done(flight, result))
+            self._finish(flight)
+
+    def _finish(self, flight: InFlight) -> None:
+        try:
+            result: BatchResult | Exception = finish(self._runner, flight.batch, flight.outputs)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the videos of this batch fail and the loop goes on
+            result = error
+        self._done(Done(flight, result))
 
 
 def name_this_thread(name: str) -> None:

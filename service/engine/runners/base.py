@@ -21,6 +21,9 @@ Float32 = npt.NDArray[np.float32]
 Array = UInt8 | Int64 | Float32
 Component = Literal["glance", "focus"]
 
+LARGE_STEP_FLOPS = 100_000_000
+"""Below, a step's time is that of its many calls, which no precision makes cheaper (docs/backends.md)."""
+
 
 class RunnerError(RuntimeError):
     """A runtime that cannot be had, or a graph that failed; the text says which and what would help."""

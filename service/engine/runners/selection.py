@@ -18,11 +18,8 @@ from typing import cast
 from bundle.manifest import GraphFormat, Manifest, Precision
 from bundle.store import Bundle
 from service.cpu import has_bf16, has_int8
-from service.engine.runners.base import Component, Runner, RunnerError
+from service.engine.runners.base import LARGE_STEP_FLOPS, Component, Runner, RunnerError
 from service.engine.runners.graphs import Executor, GraphRunner, Graphs, graphs_of, has_graphs
-
-LARGE_STEP_FLOPS = 100_000_000
-"""Below, a step's time is that of its many calls, which no precision makes cheaper (docs/backends.md)."""
 
 PROCESSOR_MAX_BATCH, GPU_MAX_BATCH = 8, 64
 
