@@ -10,8 +10,8 @@ import numpy as np
 from bundle.exit_rule import probabilities
 from bundle.manifest import Manifest
 from service.engine.request import Outcome, Step
-from service.engine.runners.base import Runner
 from service.engine.stage_times import StageTimes
+from service.engine.transport import RunnerInfo
 from service.progress import GIGA, trace_entry
 from service.schemas.classify import (
     Classification,
@@ -54,7 +54,7 @@ def to_metrics(
 
 def to_response(
     manifest: Manifest,
-    runner: Runner,
+    runner: RunnerInfo,
     parameters: Parameters,
     request_id: str,
     outcome: Outcome,
