@@ -152,7 +152,7 @@ def open_runner(bundle: Bundle, options: RunnerOptions) -> Runner:
         try:
             return _open(bundle, options, "onnxruntime-cuda", here)
         except RunnerError as error:
-            # Whoever installed the runtime for GPUs wants to know why none is used.
+            # The runtime for GPUs is installed, so log why no GPU is used.
             logger.warning("no GPU is used", extra={"fields": {"because": str(error)}})
     elif "onnxruntime-gpu" in here.installed:
         logger.info("a small model is served on the processor; to use a GPU, name its backend")
