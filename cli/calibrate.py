@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import click
 
 from bundle.exit_rule import ExitCriterion
+from bundle.guarantee import Risk
+from cli.certification import in_words
 from cli.videos import print_left_out
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from training.evaluate.operating_points import Calibration
 
 CRITERIA = ("max_softmax", "max_logit", "neg_entropy")
+RISKS = ("answer_changed", "right_answer_lost")
 
 
 @click.command(
@@ -48,6 +51,34 @@ CRITERIA = ("max_softmax", "max_logit", "neg_entropy")
     type=click.FloatRange(0, 1, min_open=True),
     help="Add an operating point within this share of full compute (at-30 for 0.3); can be repeated.",
 )
+@click.option(
+    "--guarantee",
+    "guarantees",
+    multiple=True,
+    metavar="EPS",
+    type=click.FloatRange(0, 0.5, min_open=True, max_open=True),
+    help="Certify that at most this share of videos gets another answer than from full; adds a point (certified-2 for "
+    "0.02), the default. Can be repeated.",
+)
+@click.option(
+    "--confidence",
+    default=0.95,
+    show_default=True,
+    type=click.FloatRange(0.5, 1, min_open=True, max_open=True),
+    help="Confidence of what is certified.",
+)
+@click.option(
+    "--risk",
+    default="answer_changed",
+    show_default=True,
+    type=click.Choice(RISKS),
+    help="What counts as a failure: another answer than full's, or a wrong one where full's is right.",
+)
+@click.option(
+    "--unlabelled",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Folder of videos without labels, such as recorded production; what is certified is tested on them alone.",
+)
 @click.option("--curve", type=click.Path(path_type=Path), help="Write the sweep over all budgets as CSV.")
 @click.option(
     "--criterion",
@@ -65,20 +96,32 @@ def command(
     out: Path,
     split: str | None,
     budgets: tuple[float, ...],
+    guarantees: tuple[float, ...],
+    confidence: float,
+    risk: Risk,
+    unlabelled: Path | None,
     curve: Path | None,
     criterion: ExitCriterion,
     cache: Path | None,
     as_json: bool,
 ) -> int:
     """Solve the temperature and the exit thresholds on the clips that training held out. Nothing is trained."""
+    import numpy as np
+
+    from cli.certification import Tested, certified
     from training.data.manifests import list_clips
     from training.errors import TrainingError
     from training.evaluate.calibrate import calibrate, exit_curve
+    from training.evaluate.certified_points import Promises
     from training.evaluate.inference import judge_held_aside, judge_unseen, load_trained
 
     if split is not None and len(checkpoints) > 1:
         raise click.UsageError(
             "--split needs exactly one --checkpoint; folds are evaluated on the clips that each of them held out"
+        )
+    if len(checkpoints) > 1 and (guarantees or unlabelled):
+        raise click.UsageError(
+            "--guarantee and --unlabelled need exactly one --checkpoint, as a guarantee belongs to one model"
         )
     if config is not None and split is None:
         raise click.UsageError(
@@ -100,12 +143,22 @@ def command(
         source = f"of split {split}" if split else "held out from training"
         notes = f"{len(judged.labels)} clips {source}, {fit}{learned}"
         cost = models[0].gflops_per_step
-        found = calibrate(judged.logits, judged.labels, cost, criterion, notes=notes, budgets=budgets)
+        unseen = unlabelled is not None or bool(models[0].learned_from)
+        if guarantees and not unseen:
+            raise click.UsageError(
+                "--guarantee needs clips that the checkpoint was not trained on, and it does not say which those are; "
+                "test on videos of your own with --unlabelled"
+            )
+        if len(models) > 1 or not unseen:  # folds: each clip was judged by another model than the exported one
+            found = calibrate(judged.logits, judged.labels, cost, criterion, notes=notes, budgets=budgets)
+        else:
+            tested = Tested(models[0], checkpoints[0], judged, criterion, Promises(guarantees, confidence, risk))
+            found = certified(tested, unlabelled, cache, notes, budgets)
     except TrainingError as error:
         raise click.ClickException(str(error)) from error
     found.save(out)
     if curve is not None:
-        sweep = exit_curve(judged.logits, judged.labels, criterion, found.temperature)
+        sweep = exit_curve(judged.logits, judged.labels, criterion, np.array(found.exit_rule.temperatures, np.float32))
         _write_sweep(curve, sweep, judged.logits.shape[1] * cost)
     click.echo(out.read_text(encoding="utf-8") if as_json else table(found))
     return 0
@@ -155,4 +208,5 @@ def table(found: Calibration) -> str:
         lines.append(
             f"{point.name:<10} {point.expected_accuracy:>8.4f} {point.expected_gflops:>9.4g} {share:>8.1%}  {shares}"
         )
-    return "\n".join(lines)
+    lines += [f"{point.name:<10} {in_words(point.guarantee)}" for point in found.points if point.guarantee]
+    return "\n".join([*lines, f"default {found.default}"])

@@ -67,8 +67,8 @@ class BatchRun:
     """Per execution: real rows, seconds in the glance graph, seconds in the focus graph."""
 
 
-Judge = Callable[[Float32], Float32]
-"""From logits ``[B, C]`` to confidences ``[B]``."""
+Judge = Callable[[Float32, Int64], Float32]
+"""From logits ``[B, C]`` and steps ``[B]`` to confidences ``[B]``."""
 
 
 def run(runner: Runner, judge: Judge, batch: Batch) -> BatchRun:
@@ -91,7 +91,7 @@ def _run_once(runner: Runner, judge: Judge, batch: Batch) -> BatchRun:
     focus = runner.focus(batch.focus_frames, glance.patch_centre, glance.feature, batch.pooled_state, batch.step)
     glance_seconds, focus_seconds = between - start, time.perf_counter() - between
     sound: npt.NDArray[np.bool_] = np.asarray(np.isfinite(focus.logits).all(axis=1))
-    confidences = judge(focus.logits)
+    confidences = judge(focus.logits, batch.step)
     share = len(batch) if batch.of_one_video else 1
     results: Sequence[StepResult | RunnerError] = [
         StepResult(

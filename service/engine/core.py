@@ -13,11 +13,10 @@ import logging
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from functools import partial
 
 import numpy as np
 
-from bundle.exit_rule import confidence, leaves
+from bundle.exit_rule import leaves
 from bundle.manifest import Manifest
 from service.engine.admission import Admission
 from service.engine.batch import Batch, BatchRun, StepResult, run
@@ -58,7 +57,7 @@ class Engine:
         self._max_batch = max_batch
         self._observer = observer
         self._intake: FrameIntake = intake_for(manifest, runner.look_ahead)
-        self._judge = partial(confidence, criterion=manifest.exit_criterion, temperature=manifest.temperature)
+        self._judge = manifest.exit_rule.confidence
         self._rows: list[Row] = []
         self._wake = asyncio.Event()
         self._device = ThreadPoolExecutor(max_workers=1, thread_name_prefix="device")

@@ -10,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from bundle.exit_rule import ExitCriterion, probabilities
+from bundle.exit_rule import ExitCriterion, ExitRule, probabilities
 from training.data.augment import serving_batch
 from training.data.crops import Crops
 from training.evaluate.average_precision import AVERAGES, mean_average_precision
-from training.evaluate.calibrate import CurvePoint, exit_curve, measure
+from training.evaluate.calibrate import CurvePoint, Temperature, exit_curve, measure
 from training.evaluate.metrics import (
     Indices,
     Logits,
@@ -119,7 +119,7 @@ def point_report(
     thresholds: Sequence[float | None],
     gflops_per_step: float,
     criterion: ExitCriterion,
-    temperature: float,
+    temperature: Temperature,
 ) -> PointReport:
     """What an operating point does to clips whose logits are known."""
     steps = exit_steps(logits, thresholds, criterion, temperature)
@@ -150,7 +150,8 @@ def evaluate(
     were solved elsewhere, with their own criterion, and show what is.
     """
     criterion = calibration.criterion if calibration else criterion
-    temperature = calibration.temperature if calibration else 1.0
+    rule = calibration.exit_rule if calibration else ExitRule(criterion, (1.0,) * logits.shape[1])
+    temperature, last_temperature = np.array(rule.temperatures, dtype=np.float32), rule.temperatures[-1]
     predicted = logits.argmax(axis=2)
     last = predicted[:, -1]
     several = labels.ndim == 2
@@ -170,8 +171,8 @@ def evaluate(
         per_class=_per_class(table, names),
         step_accuracy=tuple(accuracy(predicted[:, step], labels) for step in range(logits.shape[1])),
         confusion=tuple(tuple(int(cell) for cell in row) for row in table),
-        nll=negative_log_likelihood(logits[:, -1:], labels, temperature),
-        calibration_error=calibration_error(logits, labels, temperature),
+        nll=negative_log_likelihood(logits[:, -1:], labels, last_temperature),
+        calibration_error=calibration_error(logits, labels, last_temperature),
         gflops_full=logits.shape[1] * gflops_per_step,
         points=tuple(
             point_report(point.name, logits, labels, point.thresholds, gflops_per_step, criterion, temperature)
@@ -184,7 +185,11 @@ def evaluate(
 
 
 def _map_at(
-    logits: Logits, targets: npt.NDArray[np.bool_], point: CurvePoint, criterion: ExitCriterion, temperature: float
+    logits: Logits,
+    targets: npt.NDArray[np.bool_],
+    point: CurvePoint,
+    criterion: ExitCriterion,
+    temperature: Temperature,
 ) -> float:
     """Mean average precision of what the clips are given where they leave."""
     left = logits[np.arange(len(logits)), exit_steps(logits, point.thresholds, criterion, temperature)]
