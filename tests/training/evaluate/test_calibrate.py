@@ -230,3 +230,11 @@ def test_never_leaving_is_a_choice_and_a_rule_that_nothing_keeps_is_named() -> N
     points = {point.name: point for point in found.points}
     assert points["accurate"].expected_accuracy == 1.0
     assert found.notes == "made; no budget keeps the rule of balanced, fast: the best within its price was taken"
+
+
+def test_the_default_is_never_a_point_whose_rule_no_budget_keeps() -> None:
+    labels = np.arange(60) % 3
+    logits = np.zeros((60, 4, 3), np.float32)
+    logits[np.arange(60), :3, (labels + 1) % 3] = 9
+    logits[np.arange(60), 3, labels] = 5
+    assert calibrate(logits, labels, 0.5).default == "accurate"
