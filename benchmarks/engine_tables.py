@@ -140,15 +140,16 @@ def certified_points() -> str:
         if row["point"] == "accurate":
             found.setdefault((row["population"], row["clips"]), {})[row["way"]] = row
     lines = [
-        "| population | clips | `accurate` by rule: of full compute · above 1 % | certified at 1 %: how often · of full compute "
-        "· promises broken |",
+        "| population | clips | `accurate` by rule: of full compute · above 1 % "
+        "| certified at 1 %: how often · of full compute · promises broken |",
         "|---|---|---|---|",
     ]
     for (population, clips), ways in found.items():
         rules, tested = ways["rules"], ways["certified"]
         lines.append(
             f"| {population.replace('_', ' ')} | {clips} | {float(rules['share_of_full_median']):.2f} "
-            f"· {rules['above_epsilon']} of {rules['calibrations']} | {tested['certified']} of {tested['calibrations']} "
+            f"· {rules['above_epsilon']} of {rules['calibrations']} "
+            f"| {tested['certified']} of {tested['calibrations']} "
             f"· {float(tested['share_of_full_median']):.2f} · {tested['promises_broken']} |"
         )
     return "\n".join(lines)

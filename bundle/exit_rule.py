@@ -13,6 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 ExitCriterion = Literal["max_softmax", "max_logit", "neg_entropy"]
+ExitReason = Literal["confident", "all_steps", "max_gflops", "deadline", "end_of_video"]
+"""Why a video's answer is final: it was sure enough, had run every step, or ran out of budget, time or frames."""
 
 Float32 = npt.NDArray[np.float32]
 Int64 = npt.NDArray[np.int64]

@@ -58,23 +58,18 @@ class DrainingServer(uvicorn.Server):
     uvicorn closes its listener at once.
     """
 
-    def __init__(self, config: uvicorn.Config, service: ServerState) -> None:
+    def __init__(self, config: uvicorn.Config, state: ServerState) -> None:
         super().__init__(config)
-        self._service = service
+        self._state = state
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Start to drain on the first SIGTERM; stop accepting at once on a second one or on Ctrl-C."""
-        if sig != signal.SIGTERM or self._service.draining:
+        if sig != signal.SIGTERM or self._state.draining:
             super().handle_exit(sig, frame)
-            return
-        self._service.begin_drain()
-        logger.info("draining")
-        loop = asyncio.get_running_loop()
-        loop.call_soon_threadsafe(loop.call_later, self._service.settings.drain_grace_seconds, self._stop)
+        else:
+            self._state.drain(asyncio.get_running_loop(), self._exit)
 
-    def _stop(self) -> None:
-        logger.info("closing the listener")
-        self._service.stop_admitting()
+    def _exit(self) -> None:
         self.should_exit = True
 
 

@@ -1,4 +1,4 @@
-"""The composition root: everything is wired here and nowhere else, and nothing happens at import."""
+"""Creates the application: everything is wired here, and nothing happens at import."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ logger = logging.getLogger("adafocus.app")
 
 
 def log_failure(error: Exception) -> None:
-    """Say in the log why the service will never be ready."""
+    """Log why the service will never be ready."""
     logger.error("the service cannot start: %s", error, exc_info=error)
 
 
@@ -40,21 +40,21 @@ def create_app(
     on_failure: Callable[[Exception], None] = log_failure,
     on_ready: Callable[[], None] = lambda: None,
 ) -> FastAPI:
-    """Make the application that serves one bundle; ``app.state.service`` says where it stands.
+    """Create the application that serves one bundle. ``app.state.service`` is its `ServerState`.
 
     The bundle is verified here. The model is loaded and the decoders are started while the application already
-    answers, with ``/readyz`` saying 503 until it is done.
+    answers; ``/readyz`` returns 503 until that is done.
 
     Args:
         settings: of the service.
-        runner: makes the runner for a bundle; tests pass another.
-        on_failure: told why the model could not be loaded, or why the service stopped.
-        on_ready: told when all is loaded and warmed, just before requests are let in.
+        runner: makes the runner for a bundle; tests pass their own.
+        on_failure: called with the exception if the model cannot be loaded or the service stops.
+        on_ready: called when everything is loaded and warmed, just before requests are accepted.
 
     Raises:
-        BundleError: the bundle cannot be read or is not what its manifest says.
-        KeyFileError: the file of API keys cannot be used.
-        TracingError: traces are asked for, and the extra that sends them is not installed.
+        BundleError: the bundle cannot be read or does not match its manifest.
+        KeyFileError: the key file cannot be used.
+        TracingError: traces are configured, but the extra that sends them is not installed.
     """
     bundle = load_bundle(settings.bundle)
     service = ServerState(
@@ -70,7 +70,7 @@ def create_app(
         finally:
             service.stop_admitting()
             stop.set()
-            if service.runtime is None:  # still loading: nobody waits for it any more
+            if service.runtime is None:  # still loading, and not needed any more
                 serving.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await serving
@@ -82,7 +82,7 @@ def create_app(
     app.state.service = service
     app.add_middleware(HeadLikeGet)
     if settings.cors_origins:
-        _let_pages_of_others_in(app, settings.cors_origins)
+        _allow_cross_origin(app, settings.cors_origins)
     app.add_middleware(RequestScope, metrics=service.metrics)
     problems.install(app)
     app.include_router(routes.router)
@@ -92,7 +92,7 @@ def create_app(
     return app
 
 
-def _let_pages_of_others_in(app: FastAPI, origins: Sequence[str]) -> None:
+def _allow_cross_origin(app: FastAPI, origins: Sequence[str]) -> None:
     app.add_middleware(
         CORSMiddleware,
         allow_origins=origins,
@@ -119,7 +119,7 @@ async def _serve(
     on_ready: Callable[[], None],
     stop: asyncio.Event,
 ) -> None:
-    """Keep the rooms open until told to stop."""
+    """Open the runtime and keep it open until ``stop`` is set."""
     began = time.perf_counter()
     try:
         async with open_runtime(service.bundle, service.settings, service.metrics, runner) as runtime:
@@ -130,7 +130,7 @@ async def _serve(
             fields["load_seconds"] = round(time.perf_counter() - began, 2)
             logger.info("ready", extra={"fields": fields})
             await stop.wait()
-    except Exception as error:  # noqa: BLE001 - whatever it is, somebody must be told that this never becomes ready
+    except Exception as error:  # noqa: BLE001 - whatever it is, the caller must learn of it
         on_failure(error)
     finally:
         service.runtime = None

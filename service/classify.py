@@ -1,7 +1,6 @@
-"""The straight line: from the bytes of an upload to an answer that says what it cost.
+"""Classifies one video: from the bytes of an upload to an answer that says what it cost.
 
-HTTP and the command line both come through here; what differs between them, where the bytes come from and where the
-answer goes, is theirs.
+HTTP and the command line both call `classify`; where the bytes come from and where the answer goes is theirs.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ import asyncio
 import math
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bundle.manifest import Manifest
 from service.decode.pool import DecodeJob
@@ -19,7 +18,7 @@ from service.engine.intake import LOOK_AHEAD_CHANCE
 from service.engine.request import EngineRequest
 from service.errors import DeadlinePassed, Internal
 from service.progress import GIGA, Observer, StepReporter
-from service.results import Decoded, Seconds, to_metrics, to_response
+from service.results import Decoded, to_metrics, to_response
 from service.runtime import Runtime
 from service.schemas.classify import Classification, Parameters
 from service.settings import Settings
@@ -28,36 +27,44 @@ from service.telemetry.timeline import Timeline
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """The bytes of a request as they arrive, and their declared type."""
+    """The body of a request: its bytes as they arrive, and their declared type."""
 
     chunks: AsyncIterator[bytes]
     content_type: str | None = None
     expected_bytes: int | None = None
-    """What the video will hold in the end, if that is known for certain."""
+    """The size of the whole video, if it is known for certain."""
 
 
 async def classify(
     runtime: Runtime,
     body: Body,
-    ask: Parameters,
+    parameters: Parameters,
     request_id: str,
     observer: Observer | None = None,
     timeline: Timeline | None = None,
 ) -> Classification:
-    """Classify one upload; an observer is told of each step as it finishes, and a timeline of where the time went.
+    """Classify one upload.
 
-    Not a byte of the body is read before a place is found. Decoding begins while the rest is still being uploaded if
-    there is room for that, and an exit may come before the upload's end.
+    The body is not read before the request has a place. Decoding starts during the upload if there are idle slots, so
+    an answer may come before the upload ends.
+
+    Args:
+        runtime: the engine and the decoders.
+        body: the upload.
+        parameters: what the caller asks for.
+        request_id: goes into the answer.
+        observer: called for each step as it finishes.
+        timeline: records where the time goes.
 
     Raises:
-        Problem: the request gets no answer; nothing of it is left behind, in memory or on disk.
+        Problem: there is no answer; nothing of the request is left in memory or on disk.
     """
     clock = asyncio.get_running_loop().time
     line = timeline or Timeline(clock)
     settings, manifest, engine = runtime.settings, runtime.manifest, runtime.engine
     started = clock()
-    due = started + min(settings.request_timeout_seconds, (ask.deadline_ms or math.inf) / 1e3)
-    thresholds = manifest.threshold_row(ask.exit)
+    due = started + min(settings.request_timeout_seconds, (parameters.deadline_ms or math.inf) / 1e3)
+    thresholds = manifest.threshold_row(parameters.exit)
     async with AsyncExitStack() as held:
         async with _in_time(due):
             held.enter_context(engine.admission.place())
@@ -67,46 +74,47 @@ async def classify(
             early = held.enter_context(engine.admission.early_start())
             await (upload.begun if early else upload.ended)()
             with line.stage("queue"):
-                waited = await held.enter_async_context(engine.admission.slot(due))
-            job = DecodeJob(manifest.sampling, manifest.geometry, settings.media_limits, slots_for(manifest, ask))
+                waited_seconds = await held.enter_async_context(engine.admission.slot(due))
+            job = DecodeJob(
+                manifest.sampling, manifest.geometry, settings.media_limits, slots_for(manifest, parameters)
+            )
             with line.stage("decode"):
                 frames = await held.enter_async_context(runtime.decoder.open(spool, job))
         telling = StepReporter(manifest, thresholds, frames.info, observer, clock, started) if observer else None
         request = EngineRequest(
             thresholds=thresholds,
-            max_flops=None if ask.max_gflops is None else round(ask.max_gflops * GIGA),
+            max_flops=None if parameters.max_gflops is None else round(parameters.max_gflops * GIGA),
             deadline=due,
-            continues=manifest.continuation_row(ask.exit),
-            look_ahead=ask.deadline_ms is None and observer is None,
+            continues=manifest.continuation_row(parameters.exit),
+            look_ahead=parameters.deadline_ms is None and observer is None,
             on_step=line.noting(telling),
         )
         outcome = await engine.classify(request, frames)
-    seconds = Seconds(
+    times = replace(
+        outcome.stage_times,
         total=clock() - started,
         upload=upload.seconds,
-        queue=waited + outcome.queue_seconds,
+        queue=waited_seconds + outcome.queue_seconds,
         decode=frames.decode_seconds,
-        glance=outcome.glance_seconds,
-        focus=outcome.focus_seconds,
     )
     decoded = Decoded(frames.info, frames.frames_decoded)
-    runtime.metrics.video_answered(to_metrics(manifest, ask, outcome, seconds, decoded))
-    return to_response(manifest, engine.runner, ask, request_id, outcome, seconds, decoded)
+    runtime.metrics.video_answered(to_metrics(manifest, parameters, outcome, times, decoded))
+    return to_response(manifest, engine.runner, parameters, request_id, outcome, times, decoded)
 
 
-def slots_for(manifest: Manifest, ask: Parameters) -> int | None:
-    """Frames that the decoder may have ready before they are asked for: as many as it likes, or one at a time.
+def slots_for(manifest: Manifest, parameters: Parameters) -> int | None:
+    """How many frames the decoder may prepare before they are asked for; None for no limit.
 
-    A video that will probably need all of its frames has them sooner so. For any other, the engine asks early where it
-    is likely enough that it goes on: what is decoded for a video that has left is lost.
+    None for a video that will probably need all of its frames; it has them sooner. 1 for any other: the engine asks
+    early where the video is likely to go on, and frames that are decoded for a video that has exited are wasted.
     """
-    goes_through = math.prod(manifest.continuation_row(ask.exit)[:-1]) >= LOOK_AHEAD_CHANCE
-    return None if goes_through and ask.max_gflops is None else 1
+    goes_through = math.prod(manifest.continuation_row(parameters.exit)[:-1]) >= LOOK_AHEAD_CHANCE
+    return None if goes_through and parameters.max_gflops is None else 1
 
 
 @dataclass(slots=True)
 class _Upload:
-    """A body on its way into its spool."""
+    """An upload in progress."""
 
     task: asyncio.Task[None]
     some: asyncio.Event
@@ -116,17 +124,17 @@ class _Upload:
 
     @property
     def seconds(self) -> float:
-        """How long it took, or has taken so far."""
+        """Its duration so far, or in total."""
         return (self.finished if self.finished is not None else self.clock()) - self.started
 
     async def begun(self) -> None:
-        """Wait for its first bytes, or for whatever ends it before they come."""
+        """Wait for its first bytes, or for its end."""
         await self.some.wait()
         if self.task.done():
             self.task.result()
 
     async def ended(self) -> None:
-        """Wait for its last bytes."""
+        """Wait for its end."""
         await self.task
 
 
@@ -134,12 +142,11 @@ class _Upload:
 async def _uploading(
     body: Body, spool: Spool, settings: Settings, clock: Callable[[], float]
 ) -> AsyncIterator[_Upload]:
-    """Read the body into the spool while the block runs; what is still to come when it ends is not read."""
+    """Read the body into the spool while the block runs, and stop reading when the block ends."""
     receiving = receive(
         body.chunks,
         content_type=body.content_type,
         max_bytes=settings.max_upload_bytes,
-        stall_seconds=settings.upload_timeout_seconds,
         spool=spool,
     )
     upload = _Upload(asyncio.create_task(receiving), asyncio.Event(), clock, clock())
@@ -153,7 +160,7 @@ async def _uploading(
     try:
         yield upload
     except Internal:
-        # The spool says no more than that the upload ended; its own error says why.
+        # The spool only says that the upload ended; the error of the upload says why.
         if upload.task.done() and not upload.task.cancelled():
             upload.task.result()
         raise
@@ -165,10 +172,10 @@ async def _uploading(
 
 @asynccontextmanager
 async def _in_time(due: float) -> AsyncIterator[None]:
-    """Bound what happens before the first step, where there is no answer yet to fall back on.
+    """Limit the time of what happens before the first step, while there is no answer to fall back on.
 
     Raises:
-        DeadlinePassed: the time was up.
+        DeadlinePassed: the time is over.
     """
     try:
         async with asyncio.timeout_at(due) as limit:

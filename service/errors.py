@@ -1,4 +1,4 @@
-"""Every way a request can fail, drawn once.
+"""The errors that a request can be answered with.
 
     Problem
     ├── EmptyBody              400 empty_body
@@ -21,8 +21,8 @@
     ├── Draining               503 draining     (Retry-After; also while starting)
     └── DeadlinePassed         504 deadline
 
-Runtime below HTTP raise these directly. Errors of the video room are mapped by their ``code`` at one seam,
-`problem_from_video_error`. What is not a `Problem` is a fault of ours and leaves as `Internal`, with nothing inside.
+The rooms below HTTP raise these directly. Errors of the video room are mapped by their ``code`` in one place,
+`problem_from_video_error`. Any other exception becomes `Internal`, and its details stay in the log.
 """
 
 from __future__ import annotations
@@ -32,22 +32,22 @@ from collections.abc import Mapping
 from typing import ClassVar, Literal, Protocol, cast
 
 Outcome = Literal["ok", "client_error", "rejected", "cancelled", "deadline", "error"]
-"""How a request ended, as the metrics and the log name it."""
+"""How a request ended, as the metrics and the log call it."""
 
 PROBLEM_JSON = "application/problem+json"
-"""Media type of an error answer (RFC 9457)."""
+"""The media type of an error response (RFC 9457)."""
 
 TYPE_PREFIX = "urn:adafocus:problem:"
-"""A problem's ``type`` is this prefix and its code: a stable name, not a page to fetch."""
+"""A problem's ``type`` is this prefix and its code: a stable name, not a URL to fetch."""
 
 
 class Problem(Exception):  # noqa: N818 - RFC 9457's word for it
-    """A request that gets no answer, and why.
+    """A request that is answered with an error. The base class of all problems.
 
     Args:
-        detail: one sentence for the caller: the value that was wrong and what is permitted. No file names, no
-            inside information.
-        headers: sent with the error answer.
+        detail: one sentence for the caller: what was wrong, the value, and what is allowed. Names no files and no
+            internals.
+        headers: sent with the error response.
         extra: further members of the problem document.
     """
 
@@ -65,7 +65,7 @@ class Problem(Exception):  # noqa: N818 - RFC 9457's word for it
         self.extra: dict[str, object] = dict(extra or {})
 
     def document(self, request_id: str) -> dict[str, object]:
-        """The RFC 9457 document of this problem as it met the named request."""
+        """The RFC 9457 document of this problem for the request with that id."""
         return {
             "type": TYPE_PREFIX + self.code,
             "title": self.title,
@@ -78,54 +78,56 @@ class Problem(Exception):  # noqa: N818 - RFC 9457's word for it
 
 
 class ClientProblem(Problem):
-    """The request is at fault; the same request will fail again."""
+    """The request is wrong; the same request will fail again."""
 
     outcome = "client_error"
 
 
 class EmptyBody(ClientProblem):
-    """The body held no bytes."""
+    """The body, or the form's video part, has no bytes."""
 
     status, code, title = 400, "empty_body", "The body is empty"
 
 
 class NoVideoPart(ClientProblem):
-    """A multipart body without a part named ``video`` or ``file``, or one that cannot be parsed."""
+    """The multipart body has no part named ``video`` or ``file``, or cannot be parsed."""
 
-    status, code, title = 400, "no_video_part", "The form holds no video"
+    status, code, title = 400, "no_video_part", "The form has no video"
 
 
 class BadParameter(ClientProblem):
-    """A query parameter that is unknown, repeated or out of range."""
+    """A parameter is unknown, repeated or out of range."""
 
-    status, code, title = 400, "bad_parameter", "A parameter is not acceptable"
+    status, code, title = 400, "bad_parameter", "Invalid parameter"
 
 
 class Unauthorized(ClientProblem):
-    """A key is configured, and none or a wrong one was sent."""
+    """An API key is required, and none or a wrong one was sent."""
 
-    status, code, title = 401, "unauthorized", "An API key is needed"
+    status, code, title = 401, "unauthorized", "An API key is required"
 
-    def __init__(self, detail: str = "send a valid key as 'Authorization: Bearer KEY' or 'X-API-Key: KEY'") -> None:
+    def __init__(
+        self, detail: str = "no valid API key was sent; send one as 'Authorization: Bearer KEY' or 'X-API-Key: KEY'"
+    ) -> None:
         super().__init__(detail, headers={"WWW-Authenticate": 'Bearer realm="adafocus"'})
 
 
 class NotFound(ClientProblem):
-    """No such route."""
+    """The path does not exist."""
 
-    status, code, title = 404, "not_found", "There is nothing here"
+    status, code, title = 404, "not_found", "Not found"
 
 
 class MethodNotAllowed(ClientProblem):
-    """The route exists, the method does not."""
+    """The path exists, but not with this method."""
 
-    status, code, title = 405, "method_not_allowed", "The method is not allowed here"
+    status, code, title = 405, "method_not_allowed", "Method not allowed"
 
 
 class UploadTimeout(ClientProblem):
-    """The upload stalled."""
+    """The upload stalled or is too slow."""
 
-    status, code, title = 408, "upload_timeout", "The upload stalled"
+    status, code, title = 408, "upload_timeout", "The upload is too slow"
 
 
 class TooLarge(ClientProblem):
@@ -135,13 +137,13 @@ class TooLarge(ClientProblem):
 
 
 class UnsupportedMedia(ClientProblem):
-    """Not a video, or a container or codec that is not on the list."""
+    """The body is not a video, or its container or codec is not on the list of supported ones."""
 
     status, code, title = 415, "unsupported_media", "Not a supported video"
 
 
 class UnsupportedEncoding(ClientProblem):
-    """The body was sent with a ``Content-Encoding``; it is taken as it is only."""
+    """The body has a ``Content-Encoding`` other than identity."""
 
     status, code, title = 415, "unsupported_encoding", "The body is encoded"
 
@@ -150,19 +152,19 @@ class UnsupportedEncoding(ClientProblem):
 
 
 class Undecodable(ClientProblem):
-    """A video of a supported kind of which not one frame can be had."""
+    """The video has a supported format, but no frame of it can be decoded."""
 
     status, code, title = 422, "undecodable", "The video cannot be decoded"
 
 
 class NoVideoStream(ClientProblem):
-    """A supported container without a video stream."""
+    """The container is supported but has no video stream."""
 
-    status, code, title = 422, "no_video_stream", "There is no video stream"
+    status, code, title = 422, "no_video_stream", "No video stream"
 
 
 class TooManyPixels(ClientProblem):
-    """Frames larger than ``max_pixels``."""
+    """The frames are larger than ``max_pixels``."""
 
     status, code, title = 422, "too_many_pixels", "The frames are too large"
 
@@ -174,14 +176,16 @@ class TooLong(ClientProblem):
 
 
 class Internal(Problem):
-    """A fault of ours: the caller learns the request id and nothing inside."""
+    """A fault of the service. The caller learns the request id and nothing internal."""
 
-    def __init__(self, detail: str = "a fault on our side; quote the request id when reporting it") -> None:
+    def __init__(
+        self, detail: str = "the service failed to handle this request; please report it with the request id"
+    ) -> None:
         super().__init__(detail)
 
 
 class Rejection(Problem):
-    """A sound request that is not taken now; the answer says when to try again."""
+    """The request is valid but not accepted now; the response says when to try again."""
 
     status: ClassVar[int] = 503
     outcome: ClassVar[Outcome] = "rejected"
@@ -191,26 +195,31 @@ class Rejection(Problem):
 
 
 class RateLimited(Rejection):
-    """The caller comes more often than is permitted: its own doing, and nothing that an error budget should pay for."""
+    """The caller has sent more requests than the limit allows. Counted as a client error, not as a rejection."""
 
     status, code, title, outcome = 429, "rate_limited", "Too many requests", "client_error"
 
 
 class Overloaded(Rejection):
-    """The queue is full."""
+    """The queue is full, or there is no space for the upload."""
 
-    code, title = "overloaded", "Too busy"
+    code, title = "overloaded", "Overloaded"
 
-    def __init__(self, detail: str = "the queue is full", *, retry_after: float = 1.0) -> None:
+    def __init__(self, detail: str = "all slots and queue places are taken", *, retry_after: float = 1.0) -> None:
         super().__init__(detail, retry_after=retry_after)
 
 
 class Draining(Rejection):
-    """Starting up or shutting down."""
+    """The service is starting or shutting down."""
 
     code, title = "draining", "Not ready"
 
-    def __init__(self, detail: str = "the service is starting or shutting down", *, retry_after: float = 5.0) -> None:
+    def __init__(
+        self,
+        detail: str = "the model is still being loaded, or the service is shutting down",
+        *,
+        retry_after: float = 5.0,
+    ) -> None:
         super().__init__(detail, retry_after=retry_after)
 
 
@@ -244,7 +253,7 @@ CATALOGUE: tuple[type[Problem], ...] = (
     Draining,
     DeadlinePassed,
 )
-"""Every concrete problem: the API description and the metric's label set are made from it."""
+"""Every concrete problem. The API description and the labels of a metric are made from it."""
 
 _OF_A_VIDEO: dict[str, type[Problem]] = {
     problem.code: problem for problem in (UnsupportedMedia, NoVideoStream, Undecodable, TooManyPixels, TooLong)
@@ -252,7 +261,7 @@ _OF_A_VIDEO: dict[str, type[Problem]] = {
 
 
 class CodedError(Protocol):
-    """What `problem_from_video_error` needs of an error: `video.errors.VideoError` has it."""
+    """An error with a code, such as `video.errors.VideoError`."""
 
     @property
     def code(self) -> str:
@@ -260,13 +269,13 @@ class CodedError(Protocol):
 
 
 def problem_from_code(code: str, detail: str) -> Problem:
-    """The problem for a code of the video room (as a decode worker reports it); `Internal` for any other code."""
+    """The problem for a code of the video room, as a decode worker reports it; `Internal` for any other code."""
     kind = _OF_A_VIDEO.get(code)
     return Internal() if kind is None else kind(detail)
 
 
 def problem_from_video_error(error: CodedError) -> Problem:
-    """The problem that a `video.errors.VideoError` means to a caller; its text is passed on.
+    """The problem for a `video.errors.VideoError`, with the same text.
 
     Raise it ``from`` the error.
     """

@@ -1,4 +1,4 @@
-"""A finished step as a caller meets it: in the trace of an answer, or while the next one runs."""
+"""Reports of finished steps: for the trace of an answer, and for callers that watch the steps."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ class StepReport:
     """A step that has just finished.
 
     Attributes:
-        entry: as it will stand in the trace.
-        place: which of the sampled frames it looked at, counted along the video from 0.
-        threshold: what the confidence was compared with; None where this point never leaves, and at the last step.
-        gflops: price of the steps so far, 1e9 multiply-adds.
+        entry: the step's entry in the trace.
+        place: which of the sampled frames it used, in the order of the video, from 0.
+        threshold: what the confidence was compared with; None where this point never exits, and at the last step.
+        gflops: cost of the steps so far, 1e9 multiply-adds.
         elapsed_ms: since the request's first byte.
-        pixels: ``uint8 [crop, crop, 3]``, RGB: what the glance saw.
-        view: the part of the video that ``pixels`` show, as displayed.
-        video: what is known of the video.
+        pixels: ``uint8 [crop, crop, 3]``, RGB: the input of the glance.
+        view: the part of the video, as displayed, that ``pixels`` show.
+        video: what is known about the video.
     """
 
     entry: TraceEntry
@@ -43,20 +43,20 @@ class StepReport:
 
 
 Observer = Callable[[StepReport], None]
-"""Told of each step on the event loop's thread; must not block."""
+"""Called for each step on the event loop's thread; must not block."""
 
 
 @dataclass(slots=True)
 class StepReporter:
-    """Turns what the engine says of a step into a `StepReport`; serves as the engine's callback for one request.
+    """The engine's step callback for one request: turns each step into a `StepReport` for the observer.
 
     Args:
         manifest: of the bundle.
         thresholds: one per step, as the engine compares them.
         info: the video.
-        observer: told.
-        clock: seconds.
-        started: the clock at the request's first byte.
+        observer: called with each report.
+        clock: returns seconds.
+        started: time of the request's first byte on the clock.
     """
 
     manifest: Manifest
@@ -65,18 +65,18 @@ class StepReporter:
     observer: Observer
     clock: Callable[[], float]
     started: float
-    _told: int = field(default=0, init=False)
+    _reported: int = field(default=0, init=False)
 
     def __call__(self, step: Step, frame: Frame) -> None:
-        """Tell of one step."""
-        threshold = self.thresholds[self._told]
-        self._told += 1
+        """Report one step."""
+        threshold = self.thresholds[self._reported]
+        self._reported += 1
         order = self.manifest.sampling.order
         report = StepReport(
-            entry=trace_entry(self.manifest, self._told, step, self.info),
+            entry=trace_entry(self.manifest, self._reported, step, self.info),
             place=order[min(frame.position, len(order) - 1)],
             threshold=threshold if math.isfinite(threshold) else None,
-            gflops=self._told * self.manifest.flops.per_step / GIGA,
+            gflops=self._reported * self.manifest.flops.per_step / GIGA,
             elapsed_ms=round((self.clock() - self.started) * 1e3, 3),
             pixels=frame.pixels,
             view=_box(self.manifest, self.info, self.manifest.geometry.crop, (0.0, 0.0)),
@@ -86,7 +86,7 @@ class StepReporter:
 
 
 def trace_entry(manifest: Manifest, number: int, step: Step, info: VideoInfo) -> TraceEntry:
-    """The entry of the trace for the step of that number, from 1."""
+    """The trace entry of a step; ``number`` counts from 1."""
     return TraceEntry(
         step=number,
         frame=step.frame_index,
@@ -98,7 +98,7 @@ def trace_entry(manifest: Manifest, number: int, step: Step, info: VideoInfo) ->
 
 
 def _box(manifest: Manifest, info: VideoInfo, side: int, centre: tuple[float, float]) -> PatchAnswer:
-    """A square of the cropped frame, in pixels of the video as displayed."""
+    """A square of the cropped frame in pixels of the video as displayed."""
     geometry = manifest.geometry
     box = patch_box(info.width, info.height, geometry.resize, geometry.crop, side, centre)
     return PatchAnswer(x=box.x, y=box.y, width=box.width, height=box.height)

@@ -1,4 +1,4 @@
-"""What an outcome of the engine means to a caller, and to the metrics: the same numbers for both."""
+"""Turns the outcome of the engine into the response and into the metrics, from the same numbers."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 from bundle.manifest import Manifest
 from service.engine.request import Outcome
 from service.engine.runners.base import Runner
+from service.engine.stage_times import StageTimes
 from service.progress import GIGA, trace_entry
 from service.schemas.classify import (
     Classification,
@@ -26,35 +27,19 @@ from video.probe import VideoInfo
 
 
 @dataclass(frozen=True, slots=True)
-class Seconds:
-    """Wall time of each stage of one request; decode overlaps with upload, glance and focus."""
-
-    total: float
-    upload: float
-    queue: float
-    decode: float
-    glance: float
-    focus: float
-
-
-@dataclass(frozen=True, slots=True)
 class Decoded:
-    """What decoding found and did."""
+    """What the decoder found out about the video, and how many frames it decoded."""
 
     info: VideoInfo
     frames: int
 
 
-def to_metrics(manifest: Manifest, ask: Parameters, outcome: Outcome, seconds: Seconds, decoded: Decoded) -> Answered:
+def to_metrics(
+    manifest: Manifest, parameters: Parameters, outcome: Outcome, times: StageTimes, decoded: Decoded
+) -> Answered:
     """The numbers of an answer for the metrics."""
     return Answered(
-        stage_seconds={
-            "upload": seconds.upload,
-            "queue": seconds.queue,
-            "decode": seconds.decode,
-            "glance": seconds.glance,
-            "focus": seconds.focus,
-        },
+        times=times,
         glance_flops=outcome.glance_flops,
         focus_flops=outcome.focus_flops,
         flops_full=manifest.flops_full,
@@ -62,21 +47,20 @@ def to_metrics(manifest: Manifest, ask: Parameters, outcome: Outcome, seconds: S
         reason=outcome.reason,
         frames_decoded=decoded.frames,
         frames_used=outcome.frames_used,
-        processing_seconds=max(0.0, seconds.total - seconds.upload),
-        exit_shares=manifest.point(ask.exit).exit_shares,
+        exit_shares=manifest.point(parameters.exit).exit_shares,
     )
 
 
 def to_response(
     manifest: Manifest,
     runner: Runner,
-    ask: Parameters,
+    parameters: Parameters,
     request_id: str,
     outcome: Outcome,
-    seconds: Seconds,
+    times: StageTimes,
     decoded: Decoded,
 ) -> Classification:
-    """The answer of ``POST /classify`` (PRODUCT section 3)."""
+    """The response of ``POST /classify``."""
     info = decoded.info
     last = outcome.last
     return Classification(
@@ -84,9 +68,9 @@ def to_response(
         model=ModelAnswer(
             name=manifest.name, version=manifest.version, precision=runner.precision, backend=runner.backend
         ),
-        predictions=_predictions(manifest, outcome, ask.top_k),
+        predictions=_predictions(manifest, outcome, parameters.top_k),
         exit=ExitAnswer(
-            point=ask.exit,
+            point=parameters.exit,
             reason=outcome.reason,
             step=len(outcome.steps),
             steps=manifest.steps,
@@ -101,14 +85,7 @@ def to_response(
             frames_used=outcome.frames_used,
             frames_decoded=decoded.frames,
         ),
-        timing_ms=TimingAnswer(
-            total=_ms(seconds.total),
-            upload=_ms(seconds.upload),
-            queue=_ms(seconds.queue),
-            decode=_ms(seconds.decode),
-            glance=_ms(seconds.glance),
-            focus=_ms(seconds.focus),
-        ),
+        timing_ms=TimingAnswer(**times.milliseconds()),
         video=VideoAnswer(
             container=info.container,
             codec=info.codec,
@@ -119,7 +96,7 @@ def to_response(
             frames=info.frames,
         ),
         trace=[trace_entry(manifest, number, step, info) for number, step in enumerate(outcome.steps, start=1)]
-        if ask.trace
+        if parameters.trace
         else None,
     )
 
@@ -128,7 +105,3 @@ def _predictions(manifest: Manifest, outcome: Outcome, top_k: int) -> list[Predi
     scores = manifest.exit_rule.probabilities(outcome.steps[-1].logits, len(outcome.steps) - 1)
     best = np.argsort(-scores, kind="stable")[:top_k]
     return [Prediction(label=manifest.labels[i], index=int(i), score=float(scores[i])) for i in best]
-
-
-def _ms(seconds: float) -> float:
-    return round(seconds * 1e3, 3)

@@ -1,4 +1,4 @@
-"""The runtime: one runner, one engine and one pool of decoders. HTTP and the command line both open it here."""
+"""Opens the runtime: one runner, one engine and one pool of decoders, for HTTP and for the command line."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Runtime:
 
     @property
     def manifest(self) -> Manifest:
-        """Of the bundle being served."""
+        """The manifest of the served bundle."""
         return self.engine.manifest
 
 
@@ -41,10 +41,10 @@ MakeRunner = Callable[[Bundle, Settings], Runner]
 async def open_runtime(
     bundle: Bundle, settings: Settings, metrics: Metrics, make: MakeRunner
 ) -> AsyncIterator[Runtime]:
-    """Load the model, warm it, start the decoders; and close them all at the end.
+    """Load and warm the model, start the decoders, and close everything at the end of the block.
 
     Raises:
-        RunnerError: there is no such backend, or it cannot run here.
+        RunnerError: the backend does not exist or cannot run here.
         WorkerStartError: the decoders cannot be started.
     """
     pool = DecodePool(
@@ -85,10 +85,10 @@ async def open_runtime(
 
 
 def make_runner(bundle: Bundle, settings: Settings) -> Runner:
-    """The runner of the backend that was asked for; of the fastest one that works here if none was.
+    """Open the runner of the configured backend, or of the fastest one that works here.
 
     Raises:
-        RunnerError: there is no such backend, or it cannot run here.
+        RunnerError: the backend does not exist or cannot run here.
     """
     return open_runner(
         bundle,

@@ -1,4 +1,4 @@
-"""Every setting of the service: one frozen value, parsed and checked once, from arguments and ``ADAFOCUS_…``.
+"""The settings of the service: one frozen value, validated once, from arguments and ``ADAFOCUS_…`` variables.
 
 Units are in the names. `describe` feeds ``adafocus serve --help``.
 """
@@ -28,18 +28,18 @@ Keys = Annotated[tuple[SecretStr, ...], NoDecode]
 
 
 def check_key(key: str) -> str:
-    """The key, if it can be sent in a header.
+    """Return the key if it can be sent in a header.
 
     Raises:
-        ValueError: it cannot.
+        ValueError: the key cannot be sent in a header.
     """
     if not key or not key.isascii() or not key.isprintable() or key != key.strip():
-        raise ValueError("a key is printable ASCII without spaces at its ends")
+        raise ValueError("an API key must be printable ASCII without spaces at its ends")
     return key
 
 
 def default_decode_workers() -> int:
-    """Two more than there are processors: a decoder whose video waits for its step leaves its processor to another."""
+    """Two more than there are cores: a decoder whose video waits for a step leaves its core to another decoder."""
     return usable_cores() + 2
 
 
@@ -47,86 +47,112 @@ class Settings(BaseSettings):
     """Settings of one service. Lists are separated by commas in the environment.
 
     Raises:
-        ValidationError: a value is not acceptable; `explain` turns it into one line.
+        ValidationError: a value is invalid; `explain` turns the error into one line.
     """
 
     model_config = SettingsConfigDict(
         env_prefix=ENV_PREFIX, frozen=True, extra="forbid", env_ignore_empty=True, allow_inf_nan=False
     )
 
-    bundle: Path = Field(description="folder of the bundle to serve")
+    bundle: Path = Field(description="Folder of the bundle to serve.")
     host: str = Field(
-        default="127.0.0.1", min_length=1, description="address to listen on; 0.0.0.0 for all (as in a container)"
+        default="127.0.0.1",
+        min_length=1,
+        description="Address to listen on; use 0.0.0.0 for all interfaces, as in a container.",
     )
-    port: int = Field(default=8000, ge=0, le=65535, description="port to listen on; 0 for any free one")
-    backend: str | None = Field(default=None, description="runtime; unset: the fastest one installed")
+    port: int = Field(default=8000, ge=0, le=65535, description="Port to listen on; 0 picks a free one.")
+    backend: str | None = Field(
+        default=None, description="Inference backend, such as onnxruntime-cpu; unset: the fastest one installed."
+    )
     precision: Precision | None = Field(
-        default=None, description="what to compute in; unset: the fastest that bundle, runtime and processor have"
+        default=None,
+        description="Precision to compute in; unset: the fastest that bundle, backend and processor support.",
     )
     model_cache: Path | None = Field(
         default=None,
-        description="folder where runtimes keep models as prepared for this processor: a later start is faster, and "
-        "services share the memory",
+        description="Folder where backends cache models prepared for this processor. Later starts are faster, and "
+        "services on one machine share the memory.",
     )
     api_keys: Keys = Field(
-        default=(), description="keys, any of which opens /classify and /model; none: no key is asked for"
+        default=(),
+        description="API keys, one of which /classify, /model and /v2 require; unset: no key is required.",
     )
     api_keys_file: Path | None = Field(
-        default=None, description="file of further keys, one a line; read again whenever it changes"
+        default=None, description="File with further API keys, one per line; it is read again when it changes."
     )
     rate_limit_per_minute: int | None = Field(
         default=None,
         ge=1,
         le=1_000_000,
-        description="classifications a minute for each key, or without keys for each address",
+        description="Classifications per minute for each API key, or for each client address if there are no keys.",
     )
-    metrics_need_key: bool = Field(default=False, description="whether /metrics stands behind the keys too")
+    metrics_need_key: bool = Field(default=False, description="Whether /metrics requires an API key too.")
     cors_origins: Names = Field(
-        default=(), description="origins whose pages may call from a browser, as https://example.org; * for all"
+        default=(),
+        description="Origins whose pages may call the API from a browser, such as https://example.org; * for all.",
     )
     otlp_endpoint: str | None = Field(
         default=None,
         pattern=r"^https?://",
-        description="receiver of traces (OTLP over HTTP), as http://collector:4318/v1/traces; needs the extra otel",
+        description="Receiver of traces (OTLP over HTTP), such as http://collector:4318/v1/traces; needs the extra "
+        "otel.",
     )
-    samples: DirectoryPath | None = Field(default=None, description="folder of sample clips that the page offers")
+    samples: DirectoryPath | None = Field(default=None, description="Folder of sample clips that the web page offers.")
 
-    max_upload_bytes: int = Field(default=200_000_000, ge=1, description="largest request body")
-    max_video_seconds: float = Field(default=3600.0, gt=0, description="longest video")
-    max_pixels: int = Field(default=8192 * 4320, ge=1, description="largest frame, width × height")
-    max_queue: int = Field(default=64, ge=0, description="requests that may wait besides those that run; then 503")
-    max_batch: int = Field(default=8, ge=1, le=1024, description="rows of a batch: videos that share one graph run")
+    max_upload_bytes: int = Field(default=200_000_000, ge=1, description="Largest request body, in bytes.")
+    max_video_seconds: float = Field(default=3600.0, gt=0, description="Longest video, in seconds.")
+    max_pixels: int = Field(default=8192 * 4320, ge=1, description="Largest frame: width × height, in pixels.")
+    max_queue: int = Field(
+        default=64, ge=0, description="Requests that may wait for a slot; more are rejected with 503."
+    )
+    max_batch: int = Field(
+        default=8, ge=1, le=1024, description="Largest batch: videos that share one run of the model."
+    )
     look_ahead: int = Field(
-        default=8, ge=1, le=64, description="steps of a lone video that run at once if it needs them all; 1: one by one"
+        default=8,
+        ge=1,
+        le=64,
+        description="Steps of a single video that may run in one batch if it needs them all; 1: one at a time.",
     )
     upload_timeout_seconds: float = Field(
-        default=20.0, gt=0, description="longest silence during an upload, and longest wait for a request's head"
+        default=20.0,
+        gt=0,
+        description="Longest time without new bytes during an upload, and longest wait for the head of a request.",
     )
     min_upload_bytes_per_second: float = Field(
-        default=1000.0, ge=0, description="slowest upload, over its whole time, once upload_timeout_seconds have passed"
+        default=1000.0,
+        ge=0,
+        description="Lowest mean rate of an upload; checked once upload_timeout_seconds have passed.",
     )
     request_timeout_seconds: float = Field(
-        default=300.0, gt=0, description="a request's whole time; a tighter deadline_ms goes first"
+        default=300.0, gt=0, description="Longest time for one request; a request may ask for less with deadline_ms."
     )
     decode_workers: int = Field(
         default_factory=default_decode_workers,
         ge=1,
         le=256,
-        description="decoder processes; as many videos run at once",
+        description="Decoder processes, and videos that run at once.",
     )
-    decode_memory_bytes: int = Field(default=1 << 30, ge=1 << 26, description="memory of one decoder process")
+    decode_memory_bytes: int = Field(
+        default=1 << 30, ge=1 << 26, description="Memory limit of one decoder process, in bytes."
+    )
     intra_op_threads: int | None = Field(
         default=None,
         ge=1,
         le=1024,
-        description="threads of one graph run; unset: the processors this process may use, a quarter of them for a "
-        "small model",
+        description="Threads for one run of the model; unset: the cores that this process may use, a quarter of them "
+        "for a small model.",
     )
     drain_grace_seconds: float = Field(
-        default=2.0, ge=0, le=3600, description="on SIGTERM, how long to keep accepting while /readyz already says 503"
+        default=2.0,
+        ge=0,
+        le=3600,
+        description="How long to keep accepting requests after SIGTERM, while /readyz already returns 503.",
     )
-    containers: Names = Field(default=CONTAINERS, min_length=1, description="containers read, as FFmpeg names them")
-    codecs: Names = Field(default=CODECS, min_length=1, description="codecs decoded, as FFmpeg names them")
+    containers: Names = Field(
+        default=CONTAINERS, min_length=1, description="Containers that are read, by FFmpeg's names."
+    )
+    codecs: Names = Field(default=CODECS, min_length=1, description="Codecs that are decoded, by FFmpeg's names.")
 
     @field_validator("api_keys", "containers", "codecs", "cors_origins", mode="before")
     @classmethod
@@ -134,8 +160,8 @@ class Settings(BaseSettings):
         if not isinstance(value, str):
             return value
         parts = tuple(part.strip() for part in value.split(",") if part.strip())
-        if not parts:  # a key list that holds nothing must not open the door
-            raise ValueError("a list that is set names at least one")
+        if not parts:  # a key list that is set but empty must not disable the keys
+            raise ValueError("the list is empty; name at least one, or leave the variable unset")
         return parts
 
     @field_validator("codecs")
@@ -162,12 +188,12 @@ class Settings(BaseSettings):
     def _are_origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
         for origin in origins:
             if origin != "*" and not _ORIGIN.fullmatch(origin):
-                raise ValueError("an origin is scheme://host[:port] without a path, or *")
+                raise ValueError("an origin must be scheme://host[:port] without a path, or *")
         return origins
 
     @property
     def media_limits(self) -> MediaLimits:
-        """What the decoder may accept of one video."""
+        """The limits for one video."""
         return MediaLimits(
             max_pixels=self.max_pixels,
             max_seconds=self.max_video_seconds,
@@ -178,12 +204,12 @@ class Settings(BaseSettings):
 
 
 def describe() -> Iterator[tuple[str, str]]:
-    """Environment variable and description, with the default, of every setting, in order."""
+    """Yield the environment variable and the description, with the default, of every setting."""
     for name, setting in Settings.model_fields.items():
         if setting.is_required():
-            default = "the bundle shipped with the checkout"
+            default = "the shipped bundle"
         elif setting.default_factory is default_decode_workers:
-            default = "two more than these processors"
+            default = "cores + 2"
         elif isinstance(setting.default, tuple):
             default = ",".join(setting.default) or "none"
         else:
@@ -192,13 +218,13 @@ def describe() -> Iterator[tuple[str, str]]:
 
 
 _OF_COMPOSE = frozenset({"ADAFOCUS_BUNDLES"})
-"""What docker-compose.yml reads itself, and looks like a setting."""
+"""Variables that docker-compose.yml reads and that look like settings."""
 
 
 def misspelt(names: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """Environment variables that look like a setting and are none, each with the one that was probably meant.
+    """Yield environment variables that look like misspelt settings, each with the setting that was probably meant.
 
-    A slip in ``ADAFOCUS_API_KEYS`` would otherwise open the door in silence.
+    A typing error in ``ADAFOCUS_API_KEYS`` would otherwise leave the service without keys, silently.
     """
     known = [f"{ENV_PREFIX}{name.upper()}" for name in Settings.model_fields]
     for name in names:
@@ -207,7 +233,7 @@ def misspelt(names: Iterable[str]) -> Iterator[tuple[str, str]]:
 
 
 def explain(error: ValidationError) -> str:
-    """One line for a person: the first setting that is wrong, its value and what is permitted."""
+    """One line for a person: the first invalid setting, what is allowed, and its value."""
     first = error.errors(include_url=False)[0]
     name = str(first["loc"][0]) if first["loc"] else "settings"
     given = "" if name == "api_keys" or isinstance(first["input"], dict) else f", got {first['input']!r}"

@@ -1,1 +1,1 @@
-"""The well: from untrusted bytes to the frames that a model sees. Training and the service both draw from it."""
+"""Reads untrusted video files and returns the frames that a model sees. Training and the service both use it."""

@@ -1,4 +1,4 @@
-"""Packets into frames, one packet at a time: the only place that hands bytes to a decoder."""
+"""Decodes a stream one packet at a time. No other module hands bytes to a decoder."""
 
 from __future__ import annotations
 
@@ -13,18 +13,21 @@ from av.video.stream import VideoStream
 from video.disposable import Disposables
 from video.errors import FOREIGN_ERRORS
 from video.frame_index import UNKNOWN_TIME, FrameIndex
+from video.picture_headers import header_reader
 from video.source import Source
 
-# PyAV trips over the first packet of a stream that a damaged file announces midway.
+# PyAV raises IndexError for the first packet of a stream that a damaged file announces midway.
 _DEMUX_ERRORS = (*FOREIGN_ERRORS, IndexError)
-# A demuxer that fails this often in a row has nothing more to give.
+# After so many failures in a row, the demuxer is taken to be at the end.
 _DEMUX_RETRIES = 16
-# After a seek so many packets may come that the index does not know, before the seek counts as failed.
+# So many unknown packets in a row may come after a seek before it counts as failed.
 _STRANGERS = 16
+# Among so many packets with one time, none is told from the others.
+_MOST_ALIKE = 8
 
 
 class Packets:
-    """The stream's packets from where the container stands, past those that cannot be read."""
+    """Iterates over a stream's packets from the container's position on; skips those that cannot be read."""
 
     def __init__(self, container: InputContainer, stream: VideoStream) -> None:
         self._container = container
@@ -51,9 +54,12 @@ class Packets:
 
 @dataclass
 class Step:
-    """What one packet gave: frames in presentation order, often of earlier packets; whether it was a bad packet.
+    """The result of one packet.
 
-    ``left_out``: it was not decoded, because it was spare and no other picture needs it.
+    Attributes:
+        frames: that the decoder returned, in presentation order; often those of earlier packets.
+        failed: the decoder rejected the packet.
+        left_out: the packet was not decoded, because nobody wants its picture and no other picture refers to it.
     """
 
     frames: list[av.VideoFrame] = field(default_factory=list)
@@ -62,22 +68,24 @@ class Step:
 
 
 class Cursor:
-    """A decoder at a place in the stream.
+    """A decoder, and its position in the stream.
 
     Attributes:
         at: number in decode order of the packet that comes next.
-        decoded: packets handed to the decoder so far: the truthful price of what was had.
-        drained: the decoder gave all it held, and goes on only after ``goto``.
+        decoded: packets handed to the decoder so far.
+        drained: the decoder has returned all frames that it held, and continues only after ``goto``.
     """
 
     def __init__(self, source: Source, index: FrameIndex) -> None:
-        """Before the first packet, wherever the container stands."""
+        """Starts before the first packet, whatever the position of the container."""
         self._source = source
         self._index = index
-        self._by_time = index.pts[index.order]
+        self._by_time = np.argsort(index.pts, kind="stable")
+        self._times = index.pts[self._by_time]
         context = source.stream.codec_context
         self._disposables = Disposables(source.codec, bytes(context.extradata or b""), index)
         self._pending: av.Packet[VideoStream] | None = None
+        self._extradata = bytes(context.extradata or b"")
         self.at = 0
         self.decoded = 0
         self.drained = False
@@ -87,11 +95,11 @@ class Cursor:
         """Decodes the next packet; if there is none, drains.
 
         Args:
-            spare: nobody wants to see what the packet shows: it is left out if no other picture needs it.
+            spare: nobody wants the packet's picture; it is left out if no other picture refers to it.
 
         Raises:
-            TooManyPixels: a frame is larger than the limits allow.
-            MemoryError: this process may not have as much as decoding needs.
+            TooManyPixels: a frame is larger than the limits permit, or the packet keeps more pictures in memory.
+            MemoryError: decoding needs more memory than this process may have.
         """
         packet, self._pending = self._pending, None
         if packet is None:
@@ -101,25 +109,28 @@ class Cursor:
         self.at += 1
         if self._disposables.may_leave_out(memoryview(packet)) and spare and not packet.is_keyframe:
             return Step(left_out=True)
+        self._source.guard.check_packet(memoryview(packet))
         self.decoded += 1
+        # Decoders hand a packet's time on to its frame: with its number in that place, a frame tells its packet.
+        packet.pts = packet.dts = self.at - 1
         return self._decode(packet)
 
     def drain(self) -> Step:
-        """The frames that the decoder still holds.
+        """Returns the frames that the decoder still holds.
 
         Raises:
-            TooManyPixels: a frame is larger than the limits allow.
+            TooManyPixels: a frame is larger than the limits permit.
         """
         self.drained = True
         return self._decode(None)
 
     def goto(self, number: int) -> None:
-        """Makes packet ``number`` the next one, without decoding any; what the decoder held is dropped.
+        """Makes packet ``number`` the next one without decoding any; drops what the decoder held.
 
-        Where the container's seek fails, errs or lands too late, the file is opened again and read up to there.
+        If the container's seek fails or does not lead there, the file is opened again and read up to the packet.
         """
         self.at, self.drained, self._pending = number, False, None
-        if self._index.timed and any(self._seek(number, time) for time in self._times(number)):
+        if self._is_recognisable(number) and any(self._seek(number, time) for time in self._seek_times(number)):
             return
         self._source.restart()
         self._packets = Packets(self._source.container, self._source.stream)
@@ -127,8 +138,17 @@ class Cursor:
             if next(self._packets, None) is None:
                 return
 
-    def _times(self, number: int) -> list[int]:
-        """Where to seek for a packet, one after the other: demuxers differ in which time they look for."""
+    def is_at_start(self) -> bool:
+        """Tells whether decoding can start with the next packet; a container's index may be wrong about it."""
+        if self._pending is None:
+            self._pending = next(self._packets, None)
+        packet = self._pending
+        if packet is None or not self.at:
+            return True
+        return header_reader(self._source.codec, self._extradata).read(memoryview(packet), marked=True).starts
+
+    def _seek_times(self, number: int) -> list[int]:
+        """Returns the times to try when seeking to a packet: demuxers differ in which time they look for."""
         index = self._index
         before = int(index.keys[max(int(np.searchsorted(index.keys, number)) - 1, 0)])
         return [int(index.pts[number]), int(index.dts[number]), int(index.pts[before])]
@@ -147,27 +167,39 @@ class Cursor:
             if found == number:
                 self._pending = packet
                 return True
-            if found is None:
-                strangers += 1
+            strangers = strangers + 1 if found is None else 0
             if strangers > _STRANGERS or (found is not None and found > number):
                 return False
         return False
 
+    def _is_recognisable(self, number: int) -> bool:
+        """Tells whether the packet can be told from every other one after a seek."""
+        if not self._index.seekable:
+            return False
+        return self._only_packet(int(self._index.pts[number]), int(self._index.sizes[number])) == number
+
     def _number(self, packet: av.Packet[VideoStream]) -> int | None:
-        """Its number in decode order, if the index knows it: a demuxer that lands amid packets may make up another."""
-        if packet.pts is None:
+        """Returns a packet's number in decode order; ``None`` if the index does not hold exactly one like it."""
+        return None if packet.pts is None else self._only_packet(packet.pts, packet.size)
+
+    def _only_packet(self, pts: int, size: int) -> int | None:
+        """Returns the only packet with this time and size; ``None`` if there is none, or several."""
+        if pts == UNKNOWN_TIME:
             return None
-        place = int(np.searchsorted(self._by_time, packet.pts))
-        if place == len(self._by_time) or self._by_time[place] != packet.pts:
-            return None
-        number = int(self._index.order[place])
-        return number if self._index.sizes[number] == packet.size else None
+        start = int(np.searchsorted(self._times, pts))
+        found: list[int] = []
+        for place in range(start, min(start + _MOST_ALIKE, len(self._times))):
+            if self._times[place] != pts:
+                return found[0] if len(found) == 1 else None
+            if self._index.sizes[self._by_time[place]] == size:
+                found.append(int(self._by_time[place]))
+        return found[0] if len(found) == 1 and start + _MOST_ALIKE >= len(self._times) else None
 
     def _decode(self, packet: av.Packet[VideoStream] | None) -> Step:
         try:
             frames = self._source.stream.decode(packet)
         except MemoryError:
-            # The process's limit, not the packet's fault: the next one would fail like it.
+            # The process has reached its limit; the next packet would fail in the same way.
             raise
         except FOREIGN_ERRORS:
             return Step(failed=True)

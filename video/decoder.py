@@ -1,4 +1,4 @@
-"""Wanted frames, pulled one at a time in the order in which the model visits them."""
+"""Returns the wanted frames one at a time, in the order in which the model visits them."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from video.errors import Undecodable
-from video.frame_collector import Catch
+from video.frame_collector import FrameCollector
 from video.plan import PacketRange, plan
 from video.probe import OpenVideo
 from video.transform import Geometry, Resizer
 
-# A video counts as garbage, encrypted perhaps, if this many frames came out before the first good wanted one, and more
-# than half of them are flagged as corrupt.
+# If more than half of at least so many frames before the first wanted one are flagged as corrupt, the video is taken to
+# be garbage: encrypted, perhaps.
 _ENOUGH_TO_JUDGE = 8
 
 
@@ -27,7 +27,7 @@ class Frame:
     Attributes:
         position: place in the visiting order, from 0.
         index: place in the video, from 0, in presentation order.
-        time_s: seconds after the video's first frame; ``None`` if its timestamps cannot be believed.
+        time_s: seconds after the video's first frame; ``None`` if nothing tells it.
         pixels: ``uint8 [crop, crop, 3]``, RGB, contiguous.
     """
 
@@ -38,17 +38,18 @@ class Frame:
 
 
 class FrameStream:
-    """The wanted frames of an open video, decoded no further than the next one needs.
+    """The wanted frames of an open video. Decodes no further than the next frame needs.
 
-    The file is decoded along ``plan.plan``: by seeking to key frames, or in one scan forward, and in any case never
-    more of it than one scan has. Frames are recognised by their presentation times, so that a seek gives what a scan
-    would have given, bit for bit; where times cannot be believed, there is one scan, and frames are counted. Pictures
-    that nobody wants and no other picture needs are passed over (`disposable.py`), until there is a sign of damage.
+    The file is decoded as ``plan.plan`` says: by seeking to key frames, or in one scan forward, and never more packets
+    than one scan has. A frame is recognised by the packet that it comes from, so that a seek returns exactly the pixels
+    that a scan would. If the order of frames is not known in advance, there is one scan, and frames are counted.
+    Pictures that nobody wants and that no other picture refers to are not decoded (`disposable.py`), unless the video
+    is damaged.
 
-    A wanted frame that cannot be decoded, or is flagged as corrupt, is left out; the caller sees it by the count. If a
-    picture was stored but never shown on its own, the one on display at its time stands for it. If a key frame turns
-    out to be none (a visit that began there gave nothing good), what is missing is scanned for from the start of the
-    file, as far as the promise of one scan allows: frames near the end may then be left out.
+    A wanted frame that cannot be decoded, or that is flagged as corrupt, is omitted. If a picture is stored but not
+    shown by itself, the one on display at its time is returned for it. If decoding cannot start at a packet that is
+    marked as a key frame, the file is scanned from its start for what is missing, as far as the limit of one scan
+    permits: frames near the end may then be omitted.
     """
 
     def __init__(
@@ -59,16 +60,16 @@ class FrameStream:
         *,
         between: Callable[[], None] = lambda: None,
     ) -> None:
-        """Plans, and decodes nothing yet.
+        """Plans the decoding; nothing is decoded yet.
 
         Args:
             video: open, and used by no other stream.
-            wanted: frame index per visited position, as ``sampler.wanted_frames`` gives them.
+            wanted: frame index per visited position, as ``sampler.wanted_frames`` returns them.
             geometry: of the square that the model sees.
-            between: called after every packet; what it raises ends a long ``next`` early.
+            between: called after every packet; an exception that it raises ends a long ``next`` early.
 
         Raises:
-            ValueError: nothing is wanted, or a frame that the video does not have.
+            ValueError: no frame is wanted, or one that the video does not have.
         """
         if not wanted or not 0 <= min(wanted) <= max(wanted) < video.index.frames:
             raise ValueError(f"wanted frames must be some of 0..{video.index.frames - 1}, got {tuple(wanted)}")
@@ -79,107 +80,112 @@ class FrameStream:
         self._uses = Counter(self._wanted)
         self._position = 0
         self._given = 0
-        self._stretches = list(plan(video.index, self._wanted, self._cursor.at))
+        self._ranges = list(plan(video.index, self._wanted, self._cursor.at))
         self._running = False
         self._rescanned = False
         self._sparing = True
-        self._catch = Catch(video.index, self._wanted, Resizer(geometry.resize, geometry.crop))
-        self._catch.take(video.ahead, self._cursor.at)
+        self._collector = FrameCollector(video.index, self._wanted, Resizer(geometry.resize, geometry.crop))
+        self._collector.take(video.ahead, self._cursor.at)
         video.ahead = []
-        # A picture that is stored but never shown on its own is stood in for by the one before it.
+        # A picture that is stored but not shown by itself is replaced by the one before it.
         shown = {max(index - 1, 0) for index in self._wanted} | set(self._wanted)
-        self._needed_packets = {self._catch.packet(index) for index in shown}
+        self._needed_packets = {self._collector.packet(index) for index in shown}
 
     @property
     def frames_decoded(self) -> int:
-        """Frames handed to the decoder since the video was opened, its first one included; none that was left out."""
+        """Packets handed to the decoder since the video was opened, including those of its first frame."""
         return self._cursor.decoded
 
     def next(self) -> Frame | None:
-        """The next wanted frame in visiting order; ``None`` when there is nothing more.
+        """Returns the next wanted frame in visiting order; ``None`` after the last.
 
         Raises:
-            Undecodable: not a single wanted frame could be had, or what came before the first was mostly garbage.
-            TooManyPixels: the video grew over the limits midway.
-            MemoryError: this process may not have as much as decoding needs.
+            Undecodable: no wanted frame can be decoded, or most of what was decoded before the first one is garbage.
+            TooManyPixels: the pictures exceed the limits from some packet on.
+            MemoryError: decoding needs more memory than this process may have.
         """
         while self._position < len(self._wanted):
             index = self._wanted[self._position]
-            while index not in self._catch.kept and self._advance(index):
+            while index not in self._collector.kept and self._advance(index):
                 self._between()
             position, self._position = self._position, self._position + 1
-            if index in self._catch.kept:
+            if index in self._collector.kept:
                 return self._give(position, index)
         if not self._given:
             raise Undecodable("none of the wanted frames of the video can be decoded")
         return None
 
     def close(self) -> None:
-        """Decodes nothing more; ``next`` returns ``None`` from now on."""
+        """Ends the stream: nothing more is decoded, and ``next`` returns ``None``."""
         self._given = max(self._given, 1)
         self._position = len(self._wanted)
-        self._catch.kept.clear()
+        self._collector.kept.clear()
 
     def _give(self, position: int, index: int) -> Frame:
-        shown, corrupt = self._catch.shown, self._catch.corrupt
+        shown, corrupt = self._collector.shown, self._collector.corrupt
         if not self._given and shown >= _ENOUGH_TO_JUDGE and 2 * corrupt > shown:
             raise Undecodable(f"{corrupt} of the first {shown} frames are garbage; the video may be encrypted")
         self._given += 1
         self._uses[index] -= 1
-        kept = self._catch.kept
+        kept = self._collector.kept
         pixels = kept[index] if self._uses[index] else kept.pop(index)
         return Frame(position, index, self._time(index), pixels)
 
     def _advance(self, index: int) -> bool:
-        """Decodes one packet towards frame ``index``, or drains the decoder; false if that frame cannot be had."""
-        following = self._stretches[0] if self._stretches else None
+        """Decodes one packet towards frame ``index``, or drains the decoder; false if the frame cannot be decoded."""
+        following = self._ranges[0] if self._ranges else None
         if following is not None and following.position <= self._position:
             self._run(following)
             return True
-        # All that was planned for this frame has been decoded. The decoder may still hold it back.
-        if self._catch.expects(index, self._cursor.at) and not self._cursor.drained:
+        # All packets that were planned for this frame have been decoded. The decoder may still hold it.
+        if self._collector.expects(index, self._cursor.at) and not self._cursor.drained:
             if following is not None and (self._running or following.start == self._cursor.at):
                 self._run(following)
             else:
-                self._catch.take(self._cursor.drain().frames, self._cursor.at)
+                self._collector.take(self._cursor.drain().frames, self._cursor.at)
             return True
-        return self._rescan()
+        return self._rescan(index)
 
-    def _run(self, stretch: PacketRange) -> None:
-        """Decodes the next packet of a stretch, after going to its start if need be."""
-        if not self._running and (self._cursor.drained or self._cursor.at != stretch.start):
+    def _run(self, packets: PacketRange) -> None:
+        """Decodes the next packet of a range, after going to its start if necessary."""
+        if not self._running and (self._cursor.drained or self._cursor.at != packets.start):
             if not self._cursor.drained:
-                self._catch.take(self._cursor.drain().frames, self._cursor.at)
-            self._cursor.goto(stretch.start)
-            self._catch.begin(stretch.start)
+                self._collector.take(self._cursor.drain().frames, self._cursor.at)
+            self._cursor.goto(packets.start)
+            self._collector.begin(packets.start)
+            if not self._rescanned and not self._cursor.is_at_start():
+                self._scan_from_start()
+                return
         packet = self._cursor.at
         step = self._cursor.step(spare=self._sparing and packet not in self._needed_packets)
         if step.failed:
-            self._catch.failed.add(packet)
+            self._collector.failed.add(packet)
         if step.left_out:
-            self._catch.left_out.add(packet)
-        self._catch.take(step.frames, self._cursor.at)
-        # How a decoder conceals damage is nobody's promise: from now on it gets all that a scan would give it.
-        self._sparing = self._sparing and not step.failed and not self._catch.corrupt
-        # The decoder drains on its own where the file ends before its index does.
-        self._running = self._cursor.at < stretch.stop and not self._cursor.drained
+            self._collector.left_out.add(packet)
+        self._collector.take(step.frames, self._cursor.at)
+        # How a decoder conceals damage may depend on every packet: from now on it gets all that a scan would give it.
+        self._sparing = self._sparing and not step.failed and not self._collector.corrupt
+        # The decoder is drained if the file ends before its index does.
+        self._running = self._cursor.at < packets.stop and not self._cursor.drained
         if not self._running:
-            del self._stretches[0]
+            del self._ranges[0]
 
-    def _rescan(self) -> bool:
-        """Scans from the start for what is missing, once, if the present visit began at a key frame that is none."""
-        if self._rescanned or not self._catch.barren:
+    def _rescan(self, index: int) -> bool:
+        """Scans once from the start for what is missing, if decoding could not start where this visit began."""
+        if self._rescanned or not self._collector.began_too_late(index):
             return False
+        return self._scan_from_start()
+
+    def _scan_from_start(self) -> bool:
+        """Replaces the plan by a scan for all that is missing; false if no further packet may be decoded."""
         self._rescanned = True
         self._sparing = False
         left = self._video.index.packets - self._cursor.decoded
-        last = max(self._catch.packet(index) for index in self._catch.needed)
+        last = max(self._collector.packet(index) for index in self._collector.needed)
         stop = min(last + 1, left)
-        self._stretches = [PacketRange(0, stop, self._position)] if stop > 0 else []
+        self._ranges = [PacketRange(0, stop, self._position)] if stop > 0 else []
         return stop > 0
 
     def _time(self, index: int) -> float | None:
-        order, pts = self._video.index.order, self._video.index.pts
-        if not self._video.index.timed:
-            return None
-        return float((int(pts[order[index]]) - int(pts[order[0]])) * self._video.time_base)
+        times = self._video.index.times_s
+        return None if times is None else float(times[index])

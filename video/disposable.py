@@ -1,100 +1,100 @@
-"""Which packets hold pictures that no other picture needs: they may stay undecoded, if nobody wants to see them.
+"""Finds packets whose pictures no other picture refers to: they need not be decoded if nobody wants them.
 
 H.264 marks such pictures in each of their NAL units (nal_ref_idc 0), HEVC by their type (sub-layer non-reference, in
-the highest sub-layer). The mark is believed only where leaving the picture out cannot show in any other one that
-comes out of the decoder:
+the highest sub-layer). The mark is used only if omitting the picture cannot change any other one that the decoder
+returns:
 
 - the packet holds nothing else: no parameter set, no message to the decoder;
-- every sequence parameter set seen so far is understood, knows frames only (two fields may share a frame, and a
-  packet), permits no gaps in its numbering, and promises how far pictures are reordered; and
-- by the times in the container's index the promise is kept. A decoder that finds it broken waits longer before it
-  shows a picture, and which pictures it then loses depends on all that it was given.
+- every sequence parameter set so far can be parsed, permits frames only (two fields may share a frame, and a packet),
+  permits no gaps in the numbering of frames, and promises how far pictures are reordered; and
+- the times in the container's index keep that promise. A decoder that finds it broken delays its output, and which
+  pictures it then loses depends on all that it decoded.
 
 Everything else is decoded.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 
+from video.bits import UnreadableError
 from video.frame_index import FrameIndex
-from video.parameter_sets import Ordering, UnreadableError, h264_ordering, hevc_ordering
+from video.nal_units import Bytes, H264Units, HevcUnits, NalUnits
+from video.parameter_sets import Ordering, h264_ordering, hevc_ordering
 
-Bytes = bytes | memoryview
-
-_START_CODE = re.compile(rb"\x00\x00\x01")
-# More pictures than this no decoder holds back.
+# No decoder delays its output by more pictures.
 _MOST_REORDERED = 16
+_SET_BYTES = 4096
 
 
 class Disposables:
-    """Tells of each packet, given in the order in which they are read, whether it may be left out."""
+    """Tells of each packet, in the order in which they are read, whether it may be left out."""
 
     def __init__(self, codec: str, extradata: bytes, index: FrameIndex) -> None:
-        """For a stream.
+        """Prepares for a stream.
 
         Args:
             codec: FFmpeg's name of the format.
             extradata: the decoder's configuration, from the container; may be empty.
-            index: of its packets.
+            index: its packets.
         """
-        kinds: dict[str, type[_Kind]] = {"h264": _H264, "hevc": _Hevc}
-        self._kind = kinds[codec]() if codec in kinds else None
-        self._reordered = reordered(index) if self._kind is not None else None
+        formats: dict[str, type[_H264] | type[_Hevc]] = {"h264": _H264, "hevc": _Hevc}
+        self._format: _Format | None = formats[codec]() if codec in formats else None
+        self._reordered = reordered(index) if self._format is not None else None
         self._known = False
         if self._reordered is None:
-            self._kind = None
+            self._format = None
         else:
             self._configure(extradata)
 
     def may_leave_out(self, packet: Bytes) -> bool:
-        """Whether the packet's pictures are needed by no other; what else it tells is learnt from it."""
-        kind = self._kind
-        if kind is None:
+        """Tells whether no other picture refers to the packet's; also learns from its parameter sets."""
+        format_ = self._format
+        if format_ is None:
             return False
-        units = kind.units(packet)
+        units = format_.units.split(packet)
         for unit in units:
-            if kind.is_parameter_set(unit):
-                self._learn(bytes(unit))
-        return self._known and self._kind is not None and kind.are_disposable(units)
+            if format_.is_parameter_set(unit):
+                self._learn(bytes(unit[:_SET_BYTES]))
+        return self._known and self._format is not None and format_.are_disposable(units)
 
     def _configure(self, extradata: bytes) -> None:
-        kind = self._kind
-        if kind is None or not extradata:
+        format_ = self._format
+        if format_ is None or not extradata:
             return
         try:
-            for unit in kind.configure(extradata):
-                if kind.is_parameter_set(unit):
+            for unit in format_.units.configure(extradata):
+                if format_.is_parameter_set(unit):
                     self._learn(unit)
         except IndexError:
-            self._kind = None
+            self._format = None
 
     def _learn(self, unit: bytes) -> None:
-        """Takes in a sequence parameter set; one that does not permit it ends all leaving out for good."""
-        kind, kept = self._kind, self._reordered
-        if kind is None or kept is None:
+        """Reads a sequence parameter set; after one that does not permit it, no packet is left out any more."""
+        format_, kept = self._format, self._reordered
+        if format_ is None or kept is None:
             return
         try:
-            ordering = kind.ordering(unit)
+            ordering = format_.ordering(unit)
         except UnreadableError:
-            self._kind = None
+            self._format = None
             return
         if not ordering.whole_frames or ordering.reordered is None or ordering.reordered < kept:
-            self._kind = None
+            self._format = None
         self._known = True
 
 
 def reordered(index: FrameIndex) -> int | None:
-    """How many packets precede another one in decoding and follow it in display, at most; None if unknown. Pure."""
+    """Returns how many packets at most precede another one in decoding and follow it in display; None if unknown."""
     count = index.packets
-    if not index.timed or index.frames != count:
+    if not index.ordered or index.frames != count:
         return None
     rank = np.empty(count, dtype=np.int64)
     rank[index.order] = np.arange(count)
-    # No packet may precede by more than so many places one that is displayed earlier: the count below is then whole.
+    # If no packet precedes one that is displayed earlier by more places than this, the count below is complete.
     reach = _MOST_REORDERED + 1
     if count > reach and (np.maximum.accumulate(rank)[:-reach] > rank[reach:]).any():
         return None
@@ -104,66 +104,38 @@ def reordered(index: FrameIndex) -> int | None:
     return int(overtaken.max())
 
 
-class _Kind:
-    """One format's NAL units."""
+class _Format(Protocol):
+    """The marks of one format."""
 
-    header_bytes: int
-
-    def __init__(self) -> None:
-        self._length_bytes = 0
-
-    def configure(self, extradata: bytes) -> list[bytes]:
-        """The NAL units in the decoder's configuration; learns how those in packets are told apart.
-
-        Raises:
-            IndexError: it ends too early.
-        """
-        if extradata[0] != 1:
-            return [bytes(unit) for unit in _after_start_codes(extradata)]
-        self._length_bytes, units = self.configured(extradata)
-        return units
-
-    def units(self, packet: Bytes) -> Sequence[Bytes]:
-        """The NAL units in a packet; none at all where they do not fit it exactly."""
-        if not self._length_bytes:
-            return _after_start_codes(bytes(packet))
-        return _by_length(packet, self._length_bytes, self.header_bytes)
-
-    def configured(self, extradata: bytes) -> tuple[int, list[bytes]]:
-        """Bytes of a unit's length, and the units, in a configuration record (ISO/IEC 14496-15)."""
-        raise NotImplementedError
+    units: NalUnits
 
     def is_parameter_set(self, unit: Bytes) -> bool:
-        """Whether it is a sequence parameter set."""
-        raise NotImplementedError
+        """Tells whether a unit is a sequence parameter set."""
+        ...
 
     def are_disposable(self, units: Sequence[Bytes]) -> bool:
-        """Whether all of a packet's units are of pictures that no other needs, and some are of a picture."""
-        raise NotImplementedError
+        """Tells whether a packet's units hold a picture, and only pictures that no other picture refers to."""
+        ...
 
     def ordering(self, unit: bytes) -> Ordering:
-        """What a sequence parameter set says."""
-        raise NotImplementedError
+        """Returns what a sequence parameter set says.
+
+        Raises:
+            UnreadableError: it cannot be parsed.
+        """
+        ...
 
 
-class _H264(_Kind):
-    header_bytes = 1
-
-    def configured(self, extradata: bytes) -> tuple[int, list[bytes]]:
-        """See `_Kind`."""
-        units, place = [], 6
-        for _ in range(extradata[5] & 31):
-            size = _size_at(extradata, place)
-            units.append(extradata[place + 2 : place + 2 + size])
-            place += 2 + size
-        return (extradata[4] & 3) + 1, units
+class _H264:
+    def __init__(self) -> None:
+        self.units: NalUnits = H264Units()
 
     def is_parameter_set(self, unit: Bytes) -> bool:
-        """See `_Kind`. A subset parameter set counts too: its stream has pictures in layers."""
+        """A subset parameter set counts too: its stream has pictures in layers."""
         return unit[0] & 31 in (7, 15)
 
     def are_disposable(self, units: Sequence[Bytes]) -> bool:
-        """See `_Kind`. Beside slices, only delimiters and filler."""
+        """Besides slices, only delimiters and filler data are allowed."""
         pictures = 0
         for unit in units:
             head = unit[0]
@@ -174,36 +146,21 @@ class _H264(_Kind):
         return pictures > 0
 
     def ordering(self, unit: bytes) -> Ordering:
-        """See `_Kind`."""
         if unit[0] & 31 != 7:
             raise UnreadableError
         return h264_ordering(unit[1:])
 
 
-class _Hevc(_Kind):
-    header_bytes = 2
-
+class _Hevc:
     def __init__(self) -> None:
-        super().__init__()
+        self.units: NalUnits = HevcUnits()
         self._top_layer = 0
 
-    def configured(self, extradata: bytes) -> tuple[int, list[bytes]]:
-        """See `_Kind`."""
-        units, place = [], 23
-        for _ in range(extradata[22]):
-            count, place = _size_at(extradata, place + 1), place + 3
-            for _ in range(count):
-                size = _size_at(extradata, place)
-                units.append(extradata[place + 2 : place + 2 + size])
-                place += 2 + size
-        return (extradata[21] & 3) + 1, units
-
     def is_parameter_set(self, unit: Bytes) -> bool:
-        """See `_Kind`."""
         return unit[0] >> 1 & 63 == 33
 
     def are_disposable(self, units: Sequence[Bytes]) -> bool:
-        """See `_Kind`. Beside slices of the base layer's highest sub-layer, only delimiters and filler."""
+        """Besides slices of the base layer's highest sub-layer, only delimiters and filler data are allowed."""
         pictures, others = 0, 0
         for unit in units:
             kind, sub_layer, layer = unit[0] >> 1 & 63, (unit[1] & 7) - 1, (unit[0] & 1) << 5 | unit[1] >> 3
@@ -215,40 +172,6 @@ class _Hevc(_Kind):
         return pictures > 0 and not others
 
     def ordering(self, unit: bytes) -> Ordering:
-        """See `_Kind`."""
         ordering = hevc_ordering(unit[2:])
         self._top_layer = max(self._top_layer, ordering.top_layer)
         return ordering
-
-
-def _after_start_codes(data: bytes) -> list[bytes]:
-    """What follows each start code, up to the next one (H.264 and H.265 Annex B); none before the first one."""
-    starts = [found.end() for found in _START_CODE.finditer(data)]
-    ends = [*(start - 3 for start in starts[1:]), len(data)]
-    if not starts or data[: starts[0] - 3].strip(b"\0"):
-        return []
-    units = [data[start:end] for start, end in zip(starts, ends, strict=True)]
-    return units if all(len(unit) > 1 for unit in units) else []
-
-
-def _by_length(data: Bytes, length_bytes: int, least: int) -> list[Bytes]:
-    """Units that each follow their length."""
-    units: list[Bytes] = []
-    place, end = 0, len(data)
-    while place + length_bytes <= end:
-        size = int.from_bytes(data[place : place + length_bytes])
-        place += length_bytes
-        if not least <= size <= end - place:
-            return []
-        units.append(data[place : place + size])
-        place += size
-    return units if place == end else []
-
-
-def _size_at(data: bytes, place: int) -> int:
-    """Two bytes as a number.
-
-    Raises:
-        IndexError: there are none.
-    """
-    return data[place] << 8 | data[place + 1]

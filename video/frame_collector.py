@@ -1,4 +1,4 @@
-"""Which of the frames that come out of a decoder are wanted, and what is kept of them."""
+"""Picks the wanted frames from those that a decoder returns, and keeps their pixels."""
 
 from __future__ import annotations
 
@@ -10,19 +10,21 @@ from numpy.typing import NDArray
 
 from video.errors import FOREIGN_ERRORS
 from video.frame_index import FrameIndex
-from video.transform import Resizer, clockwise_rotation
+from video.transform import Resizer, orientation
 
 
-class Catch:
-    """The wanted frames had so far, as squares of pixels; only wanted frames are ever converted.
+class FrameCollector:
+    """The wanted frames decoded so far, as squares of pixels. No other frame is converted.
+
+    A *visit* is a run of packets decoded without a seek in between.
 
     Attributes:
         kept: pixels by frame index.
-        needed: frame indices still to come.
+        needed: indices of the wanted frames that are still missing.
         failed: packets, by number in decode order, that the decoder rejected.
-        left_out: packets, likewise, that were not decoded in the present visit.
-        shown: frames that came out, wanted or not.
-        corrupt: how many of them the decoder flagged as corrupt.
+        left_out: packets, by number in decode order, that were not decoded in this visit.
+        shown: number of frames that the decoder returned, wanted or not.
+        corrupt: number of those that the decoder flagged as corrupt.
     """
 
     def __init__(self, index: FrameIndex, wanted: Iterable[int], resizer: Resizer) -> None:
@@ -33,71 +35,77 @@ class Catch:
         self.shown = 0
         self.corrupt = 0
         self._index = index
-        self._times = index.pts[index.order]
         self._resizer = resizer
         self.begin(0)
 
-    @property
-    def barren(self) -> bool:
-        """Whether the present visit began after a seek and has given no good frame."""
-        return self._begun > 0 and self._good == 0
+    def began_too_late(self, frame: int) -> bool:
+        """Tells whether this visit should have returned a frame, but returned good ones only after it, or none.
+
+        Then decoding could not start with the packet at which the visit began. If the decoder rejected that packet and
+        later frames are good, the packet is damaged instead.
+        """
+        if not self._begun:
+            return False
+        if self._first_good is None:
+            return True
+        return frame < self._first_good and self.packet(frame) >= self._begun and self._begun not in self.failed
 
     def begin(self, packet: int) -> None:
-        """A visit begins at this key frame."""
+        """Starts a visit at a key frame, given by its packet."""
         self._begun = packet
         self.left_out.clear()
-        self._good = 0
+        self._first_good: int | None = None
         self._passed = -1
         self._last: av.VideoFrame | None = None
 
     def packet(self, frame: int) -> int:
-        """The packet, by number in decode order, that shows a frame."""
+        """Returns the packet, by number in decode order, that completes a frame."""
         return int(self._index.order[frame])
 
     def expects(self, frame: int, at: int) -> bool:
-        """Whether a frame may still come out in the present visit, of which the packets before ``at`` were decoded."""
+        """Tells whether a frame may still come in this visit, whose packets before ``at`` have been decoded."""
         return self._passed < frame and self._begun <= self.packet(frame) < at
 
     def take(self, frames: Iterable[av.VideoFrame], at: int) -> None:
-        """Keeps what is wanted of the next frames that came out; the visit's packets before ``at`` were decoded."""
+        """Keeps the wanted ones of the next frames; the visit's packets before ``at`` have been decoded."""
         for frame in frames:
             self.shown += 1
             self.corrupt += frame.is_corrupt
             number = self._number(frame)
             if number is None:
                 continue
-            # Decoded, and not shown on its own: what was on display just before stays on display.
+            # A picture that was decoded but is not shown by itself: the one shown before it stays on display.
             for between in [index for index in self.needed if self._passed < index < number]:
                 packet = self.packet(between)
                 if self._begun <= packet < at and packet not in self.failed and self._follows_the_last(between):
                     self._keep(between, self._last)
             self._passed = max(self._passed, number)
             self._last = None if frame.is_corrupt else frame
-            self._good += self._last is not None
+            if self._first_good is None and self._last is not None:
+                self._first_good = number
             self._keep(number, self._last)
 
     def _follows_the_last(self, frame: int) -> bool:
-        """Whether the frame that came out last was on display just before this one: none in between was left out."""
+        """Tells whether the last frame is shown right before this one: none in between was left out."""
         return not any(self.packet(other) in self.left_out for other in range(self._passed + 1, frame))
 
     def _number(self, frame: av.VideoFrame) -> int | None:
-        """Its index in the video; ``None`` if unknown, or shown before the key frame of this visit."""
-        if not self._index.timed:
+        """Returns the frame's index in the video; ``None`` if it is unknown, or before this visit's key frame."""
+        if not self._index.ordered:
             return self._passed + 1
-        if frame.pts is None:
+        packet = frame.pts  # the cursor puts the packet's number there
+        if packet is None or not 0 <= packet < self._index.packets:
             return None
-        place = int(np.searchsorted(self._times, frame.pts))
-        if place == len(self._times) or self._times[place] != frame.pts:
+        number = int(self._index.frame_of[packet])
+        if number < 0 or (self._begun and number < self._index.frame_of[self._begun]):
             return None
-        if self._begun and frame.pts < self._index.pts[self._begun]:
-            return None
-        return place
+        return number
 
     def _keep(self, number: int, frame: av.VideoFrame | None) -> None:
         if frame is None or number not in self.needed:
             return
         try:
-            self.kept[number] = self._resizer(frame, clockwise_rotation(frame))
+            self.kept[number] = self._resizer(frame, orientation(frame))
         except MemoryError:
             raise
         except FOREIGN_ERRORS:

@@ -1,6 +1,6 @@
-"""What is known of every frame of a file before one is decoded, and what follows from it. Pure.
+"""What is known about every frame of a file before one is decoded, and what follows from it. Pure.
 
-`index.py` reads it from the packets, `announced.py` from a table at the head of the file.
+`index.py` collects it from the packets, `mp4_index.py` from the tables at the head of a file.
 """
 
 from __future__ import annotations
@@ -11,8 +11,12 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
-UNKNOWN_TIME = -(2**63)
-"""Stands for a time that a packet does not have: the least int64."""
+from video.clock import UNKNOWN_TIME, Clock, OneClock, continuous, display_times, is_known, without_strays
+
+__all__ = ["UNKNOWN_TIME", "FrameIndex", "PacketTable", "StreamTraits", "build_index"]
+
+_HIDDEN = -1
+_REORDERING = frozenset({"h264", "hevc", "vvc", "mpeg1video", "mpeg2video", "mpeg4", "vc1", "wmv3"})
 
 
 @dataclass(frozen=True)
@@ -20,22 +24,32 @@ class FrameIndex:
     """The packets of a file in decode order, and which of them shows which frame.
 
     Attributes:
-        timed: whether the presentation times can be believed: there for every frame and all different. If not, frames
-            can only be counted as they come out of the decoder.
-        pts: presentation time of each packet, units of the stream's time base; or ``UNKNOWN_TIME``.
+        ordered: whether it is known which packet shows which frame. If not, frames can only be counted as they come
+            out of the decoder, and ``order`` and ``frame_of`` are in decode order.
+        seekable: whether the container can be asked for a time. It cannot where one clock follows another and the
+            demuxer does not expect that; then the file is read up to the packet.
+        pts: presentation time of each packet as the container gives it, units of the stream's time base; or
+            ``UNKNOWN_TIME``. Not necessarily unique, nor on one clock.
         dts: decoding time, likewise.
         sizes: bytes of each packet; with its time, what tells it from another after a seek.
         keys: packets, by number in decode order, that decoding can start from, ascending; always holds 0.
-        order: ``order[i]`` is the packet that shows frame i in presentation order.
-        seconds: from the first frame to the end of the last; ``None`` if not timed.
+        order: ``order[i]`` is the packet that completes frame i in presentation order.
+        frame_of: the frame that each packet belongs to; -1 if it shows none. Two packets may hold the two fields of
+            one frame.
+        times_s: seconds of each frame after the first one, ascending; ``None`` if nothing tells them. Times that
+            contradict their neighbours have been repaired.
+        seconds: from the first frame to the end of the last; ``None`` if ``times_s`` is.
     """
 
-    timed: bool
+    ordered: bool
+    seekable: bool
     pts: NDArray[np.int64]
     dts: NDArray[np.int64]
     sizes: NDArray[np.int64]
     keys: NDArray[np.int64]
     order: NDArray[np.int64]
+    frame_of: NDArray[np.int64]
+    times_s: NDArray[np.float64] | None
     seconds: float | None
 
     @property
@@ -49,40 +63,165 @@ class FrameIndex:
         return len(self.order)
 
 
-def index_of(
-    pts: NDArray[np.int64],
-    dts: NDArray[np.int64],
-    sizes: NDArray[np.int64],
-    keys: NDArray[np.int64],
-    shown: NDArray[np.int64],
-    last_duration: int,
-    time_base: Fraction,
-) -> FrameIndex:
-    """The index of packets with these properties. Pure.
+@dataclass(frozen=True)
+class StreamTraits:
+    """What is known of a stream as a whole.
 
-    Args:
-        pts: as `FrameIndex` has it; so are ``dts``, ``sizes`` and ``keys``.
-        dts: likewise.
-        sizes: likewise.
-        keys: likewise.
-        shown: packets that show a frame, ascending; at least one.
-        last_duration: how long the frame that is shown last stays, units of the time base; 0 if unknown.
-        time_base: seconds per unit.
+    Attributes:
+        time_base: seconds per unit of its times.
+        codec: FFmpeg's name of the format.
+        extradata: the decoder's configuration, from the container; may be empty.
+        may_be_encrypted: the container can say so of a packet.
+        reorders: the decoder announces that it gives pictures in another order than that of the packets.
+        guesses_pts: the container stores decoding times only; FFmpeg guesses the others.
+        guesses_dts: the container stores presentation times only; FFmpeg guesses the others.
+        clock_may_leap: in this container a leap of the clock means another clock, not a pause.
     """
-    times = pts[shown]
-    order = shown[np.argsort(times, kind="stable")]
-    timed = bool(times.min() != UNKNOWN_TIME and len(np.unique(times)) == len(times))
-    seconds = None
-    if timed:
-        span = int(times.max()) - int(times.min())
-        last = last_duration or (round(span / (len(times) - 1)) if len(times) > 1 else 0)
-        seconds = float((span + last) * time_base)
+
+    time_base: Fraction
+    codec: str = ""
+    extradata: bytes = b""
+    may_be_encrypted: bool = True
+    reorders: bool = False
+    guesses_pts: bool = False
+    guesses_dts: bool = False
+    clock_may_leap: bool = False
+
+    @property
+    def may_reorder(self) -> bool:
+        """Whether the format has pictures that are shown in another order, announced or not."""
+        return self.codec in _REORDERING
+
+
+@dataclass(frozen=True)
+class PacketTable:
+    """What the packets of a stream say, one row each, in decode order.
+
+    Attributes:
+        pts: as `FrameIndex` has it; so are ``dts`` and ``sizes``.
+        dts: decoding time.
+        sizes: bytes.
+        durations: units of the time base; 0 if unknown.
+        keys: packets, by number, that decoding can start from; always holds 0.
+        pictures: the picture that each packet belongs to, counted in decode order from 0; -1 if it shows none.
+        anchors: per picture, whether it is shown only after the next anchor has been decoded (MPEG's I and P
+            pictures); ``None`` if the headers do not tell.
+    """
+
+    pts: NDArray[np.int64]
+    dts: NDArray[np.int64]
+    sizes: NDArray[np.int64]
+    durations: NDArray[np.int64]
+    keys: NDArray[np.int64]
+    pictures: NDArray[np.int64]
+    anchors: NDArray[np.bool_] | None = None
+
+
+def build_index(table: PacketTable, traits: StreamTraits) -> FrameIndex:
+    """Builds the index of packets with these properties, at least one of which shows a picture."""
+    shown = np.flatnonzero(table.pictures > _HIDDEN)
+    pictures = table.pictures[shown]
+    first = shown[np.unique(pictures, return_index=True)[1]]
+    last = shown[len(pictures) - 1 - np.unique(pictures[::-1], return_index=True)[1]]
+    starts = np.isin(first, table.keys)
+    clock = Clock(traits.time_base, traits.clock_may_leap)
+    dts = _of_pictures(table.dts, first, last)
+    given = without_strays(_of_pictures(table.pts, first, last), dts, clock)
+    guessed = traits.guesses_dts and traits.reorders
+    shown_at = continuous(given, np.full_like(dts, UNKNOWN_TIME) if guessed else dts, starts, clock)
+    rank = _ranks(given, dts, shown_at, table.anchors, traits)
+    seekable = rank is not None and (traits.clock_may_leap or not shown_at.broken)
+    times = shown_at.times
+    if not is_known(times).any() or (table.anchors is not None and rank is not None and _contradicts(rank, times)):
+        # The container tells decoding times only; presentation times are guessed from them, or are not there.
+        times = continuous(dts, dts, starts, clock).times
+    return _assemble(table, last, rank, display_times(times), traits.time_base, seekable)
+
+
+def _assemble(
+    table: PacketTable,
+    last: NDArray[np.int64],
+    rank: NDArray[np.int64] | None,
+    ticks: NDArray[np.float64] | None,
+    time_base: Fraction,
+    seekable: bool,
+) -> FrameIndex:
+    ranks = np.arange(len(last)) if rank is None else rank
+    order = np.empty(len(last), dtype=np.int64)
+    order[ranks] = last
+    frame_of = np.where(table.pictures > _HIDDEN, ranks[np.maximum(table.pictures, 0)], _HIDDEN)
+    times_s = seconds = None
+    if ticks is not None:
+        times_s = (ticks - ticks[0]) * time_base.numerator / time_base.denominator
+        span = float(ticks[-1] - ticks[0])
+        final = table.durations[frame_of == len(last) - 1]
+        # Fields are given half a frame's duration, or all of it.
+        stay = (int(final[0]) if len(final) == 1 else 0) or (round(span / (len(ticks) - 1)) if len(ticks) > 1 else 0)
+        seconds = float((Fraction(span) + stay) * time_base)
     return FrameIndex(
-        timed=timed,
-        pts=pts,
-        dts=dts,
-        sizes=sizes,
-        keys=keys,
-        order=order if timed else shown,
+        ordered=rank is not None,
+        seekable=seekable,
+        pts=table.pts,
+        dts=table.dts,
+        sizes=table.sizes,
+        keys=table.keys,
+        order=order,
+        frame_of=frame_of,
+        times_s=times_s,
         seconds=seconds,
     )
+
+
+def _of_pictures(times: NDArray[np.int64], first: NDArray[np.int64], last: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The time of each picture's first packet, or of its last one where the first has none."""
+    return np.where(times[first] == UNKNOWN_TIME, times[last], times[first])
+
+
+def _ranks(
+    given: NDArray[np.int64],
+    dts: NDArray[np.int64],
+    shown_at: OneClock,
+    anchors: NDArray[np.bool_] | None,
+    traits: StreamTraits,
+) -> NDArray[np.int64] | None:
+    """The place of each picture in presentation order; ``None`` if it cannot be told without decoding.
+
+    Args:
+        given: presentation times as the container gives them.
+        dts: decoding times, likewise.
+        shown_at: presentation times on one clock.
+        anchors: as `PacketTable` has them.
+        traits: of the stream.
+    """
+    pts = shown_at.times
+    complete = bool(is_known(given).all())
+    distinct = complete and len(np.unique(pts)) == len(pts)
+    backwards = bool((np.diff(pts[is_known(given)]) < 0).any())
+    if anchors is not None and (traits.reorders or backwards or not complete):
+        return _by_anchors(anchors)
+    if traits.reorders and not shown_at.at_starts:
+        return None
+    if backwards:
+        return np.argsort(np.argsort(pts, kind="stable"), kind="stable") if distinct else None
+    # Where one time is all that the container tells, it may be that of decoding, whatever it is called.
+    one_time = traits.guesses_pts or traits.guesses_dts or bool((given == dts).all())
+    ambiguous = not distinct or (len(pts) > 2 and one_time)
+    if (traits.reorders and ambiguous) or (traits.may_reorder and not complete):
+        return None
+    return np.arange(len(pts))
+
+
+def _by_anchors(anchors: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Each anchor is shown just before the next one, after the B-pictures that are stored between the two."""
+    places = np.flatnonzero(anchors)
+    following = np.append(places[1:], len(anchors))
+    due = np.arange(len(anchors), dtype=np.float64)
+    due[places] = following - 0.5
+    return np.argsort(np.argsort(due, kind="stable"), kind="stable")
+
+
+def _contradicts(rank: NDArray[np.int64], pts: NDArray[np.int64]) -> bool:
+    """Whether the times are in another order than the pictures."""
+    times = np.empty_like(pts)
+    times[rank] = pts
+    return bool((np.diff(times) < 0).any())

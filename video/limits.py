@@ -1,4 +1,4 @@
-"""What the well agrees to read, as one small value object."""
+"""The limits on videos."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ CODECS = (
 
 @dataclass(frozen=True)
 class MediaLimits:
-    """Limits on one video (PRODUCT section 6).
+    """Limits on one video.
 
     Attributes:
         max_pixels: width × height of a picture, at most.
-        max_seconds: duration, at most, by the timestamps if they can be believed.
-        max_frames: frames in the file, at most: bounds the index where durations lie.
-        decode_memory_bytes: what decoding may need, by an estimate made before the first frame is decoded.
+        max_seconds: duration, at most; without the leaps of a clock.
+        max_frames: packets of the video stream, at most; bounds the index if the times are wrong.
+        decode_memory_bytes: memory that decoding may need, by an estimate made before the first frame is decoded.
         containers: FFmpeg demuxer names that may be opened.
         codecs: FFmpeg codec names that may be decoded.
     """

@@ -1,42 +1,41 @@
-"""Every frame of a file by what its container says before the first of them, where that can be relied upon.
+"""Indexes the frames of an MP4 or MOV file from its header, where that can be relied upon.
 
-Reading all packets, as `index.py` does, means waiting for a whole upload. An MP4 or MOV file may begin with a table of
-its packets; the demuxer keeps it except for the times of presentation, which are taken from the table here. It is
-believed only where it leaves no room for doubt, and then for files that are already there too: what is answered must
-not depend on how fast a video came.
+Reading all packets, as `index.py` does, means waiting for a whole upload. A file may begin with a table of its packets.
+The demuxer keeps that table except for the presentation times, which are read here. The table is used only if it is
+unambiguous, and then also for files that have arrived completely: an answer must not depend on the speed of an upload.
 """
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from fractions import Fraction
 
 import numpy as np
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from video.frame_index import FrameIndex, index_of
+from video.frame_index import FrameIndex, PacketTable, StreamTraits, build_index
+from video.h264_pictures import H264Pictures
 from video.limits import MediaLimits
 from video.source import Reader
 
 _MAX_HEADER_BYTES = 8 * 1024**2
-_MAX_OFFSET = 2**28  # the demuxer takes offsets beyond this for garbage
-# Encrypted, in fragments, or compressed: with any of these a packet may not be what the table says.
+_MAX_OFFSET = 2**28  # the demuxer ignores greater offsets as garbage
+# Encryption, fragments and compression: with any of these boxes, packets may differ from the table.
 _BARRED = (b"encv", b"sinf", b"tenc", b"senc", b"saiz", b"saio", b"pssh", b"mvex", b"moof", b"cmov", b"uuid")
 _TABLES = (b"stsd", b"stts", b"ctts", b"stss", b"stsz", b"elst")
-# The demuxer adds nothing of its own to the packets of these.
+# The demuxer adds nothing to the packets of these formats.
 _FORMATS = (b"avc1", b"avc3", b"hvc1", b"hev1")
 
 
 @dataclass(frozen=True)
 class Tables:
-    """What an MP4 header says of the packets of its only video track, in decode order.
+    """What an MP4 header says about the packets of its only video track, in decode order.
 
     Attributes:
         durations: of each packet, units of the track's time base; greater than 0.
         offsets: from decoding time to presentation time; 0 or more.
-        media: the bytes of the file that hold packets, the last thing in it: from, and up to.
+        media: start and end of the bytes that hold packets; the end is that of the file.
     """
 
     durations: NDArray[np.int64]
@@ -45,12 +44,12 @@ class Tables:
 
 
 def announced_index(
-    reader: Reader, stream: VideoStream, time_base: Fraction, codec: str, limits: MediaLimits
+    reader: Reader, stream: VideoStream, traits: StreamTraits, limits: MediaLimits
 ) -> FrameIndex | None:
-    """The index that reading all packets would give, from the header alone; ``None`` where that is not certain.
+    """Returns the index that reading all packets would give, from the header alone; ``None`` if that is not certain.
 
-    The reader is left where it stood. H.264 is taken with a single key frame only: more of them would have to be
-    trusted to be such, whereas FFmpeg looks into the packets.
+    The reader's position does not change. H.264 must have a single key frame: the header may mark others that decoding
+    cannot start from.
     """
     stood = reader.tell()
     try:
@@ -59,18 +58,21 @@ def announced_index(
             return None
     finally:
         reader.seek(stood)
-    index = _index(tables, stream, time_base)
-    if index is None or (codec != "hevc" and len(index.keys) > 1):
+    index = _index(tables, stream, traits)
+    if index is None or (traits.codec != "hevc" and len(index.keys) > 1):
         return None
-    # The refusal is left to the reading of packets, which words it.
+    if traits.codec == "h264" and H264Pictures(traits.extradata).may_be_fields:
+        return None  # two packets may hold one frame
+    # If the video is too long, the reading of packets refuses it.
     span = int(index.pts.max()) - int(index.pts.min())
-    return index if span <= int(limits.max_seconds / time_base) else None
+    return index if span <= int(limits.max_seconds / traits.time_base) else None
 
 
 def read_tables(reader: Reader, max_frames: int) -> Tables | None:
-    """The tables of a file that is a type, a header and then its media, with nothing but padding between them.
+    """Reads the tables of a file that consists of type, header and media, with nothing but padding between them.
 
-    Reads no further than the head of the media. ``None`` for any other file, or with more than ``max_frames`` packets.
+    Reads no further than the head of the media. Returns ``None`` for any other file, and for one with more than
+    ``max_frames`` packets.
     """
     header, place = b"", 0
     while (box := _box_at(reader, place)) is not None:
@@ -90,12 +92,12 @@ def read_tables(reader: Reader, max_frames: int) -> Tables | None:
 
 
 def parse_header(header: bytes, media: tuple[int, int], max_frames: int) -> Tables | None:
-    """The tables in the content of a ``moov`` box, as `read_tables` gives them. Pure."""
+    """Parses the content of a ``moov`` box; returns the tables as `read_tables` does. Pure."""
     if any(name in header for name in _BARRED):
         return None
     tracks = [track for kind, track in _boxes(header) if kind == b"trak"]
     films = [track for track in tracks if (_only(track, b"mdia", b"hdlr") or b"")[8:12] == b"vide"]
-    if len(films) != 1 or any(films[0].count(name) > 1 for name in _TABLES) or not _plays_straight(films[0]):
+    if len(films) != 1 or any(films[0].count(name) > 1 for name in _TABLES) or not _has_one_edit(films[0]):
         return None
     path = (b"mdia", b"minf", b"stbl")
     described, sized = _only(films[0], *path, b"stsd") or b"", _only(films[0], *path, b"stsz") or b""
@@ -113,8 +115,8 @@ def parse_header(header: bytes, media: tuple[int, int], max_frames: int) -> Tabl
     return Tables(durations, offsets, media) if offsets.max() < _MAX_OFFSET else None
 
 
-def _index(tables: Tables, stream: VideoStream, time_base: Fraction) -> FrameIndex | None:
-    """The tables and the demuxer's own list of packets as one, if they agree."""
+def _index(tables: Tables, stream: VideoStream, traits: StreamTraits) -> FrameIndex | None:
+    """Combines the tables with the demuxer's own list of packets, if they agree."""
     entries, count = stream.index_entries, len(tables.durations)
     if len(entries) != count:
         return None
@@ -132,13 +134,12 @@ def _index(tables: Tables, stream: VideoStream, time_base: Fraction) -> FrameInd
         and keys[:1].tolist() == [0]
         and stream.start_time == pts.min()
     )
-    last = int(tables.durations[np.argmax(pts)])
-    index = index_of(pts, dts, sizes, keys, np.arange(count), last, time_base)
-    return index if certain and index.timed else None
+    index = build_index(PacketTable(pts, dts, sizes, tables.durations, keys, np.arange(count)), traits)
+    return index if certain and index.ordered else None
 
 
-def _plays_straight(track: bytes) -> bool:
-    """Whether an edit list, if there is one, shows a single piece of the media; gaps before it only move its start."""
+def _has_one_edit(track: bytes) -> bool:
+    """Tells whether a track has no edit list, or one that shows a single piece of the media after optional gaps."""
     edits = _only(track, b"edts", b"elst")
     if edits is None:
         return b"elst" not in track
@@ -149,7 +150,7 @@ def _plays_straight(track: bytes) -> bool:
 
 
 def _runs(table: bytes | None, packets: int) -> NDArray[np.int64] | None:
-    """A table of counts and values, one value for each packet; ``None`` unless it is for exactly so many."""
+    """Expands a table of counts and values to one value per packet; ``None`` unless it covers exactly all packets."""
     if table is None or not len(table) - 8 == 8 * int.from_bytes(table[4:8]) > 0:
         return None
     counts, values = np.frombuffer(table, dtype=">i4", offset=8).astype(np.int64).reshape(-1, 2).T
@@ -157,7 +158,7 @@ def _runs(table: bytes | None, packets: int) -> NDArray[np.int64] | None:
 
 
 def _only(data: bytes, *path: bytes) -> bytes | None:
-    """The content of the box at a path; ``None`` if there is none, or several."""
+    """Returns the content of the box at a path; ``None`` if there is none, or several."""
     for name in path:
         found = [content for kind, content in _boxes(data) if kind == name]
         if len(found) != 1:
@@ -167,7 +168,7 @@ def _only(data: bytes, *path: bytes) -> bytes | None:
 
 
 def _boxes(data: bytes) -> list[tuple[bytes, bytes]]:
-    """Kinds and contents of the boxes side by side; none if they do not fit."""
+    """Returns kinds and contents of the boxes in a row; an empty list if they do not fill the data."""
     found, place = [], 0
     while place + 8 <= len(data):
         size = int.from_bytes(data[place : place + 4])
@@ -179,7 +180,7 @@ def _boxes(data: bytes) -> list[tuple[bytes, bytes]]:
 
 
 def _box_at(reader: Reader, place: int) -> tuple[bytes, int, int] | None:
-    """Kind, start of content and end of the box at a place in the file."""
+    """Returns kind, start of content and end of the box at a place in the file."""
     head = _read_at(reader, place, 16)
     size, kind, content = int.from_bytes(head[:4]), head[4:8], place + 8
     if size == 1:
@@ -188,7 +189,7 @@ def _box_at(reader: Reader, place: int) -> tuple[bytes, int, int] | None:
 
 
 def _read_at(reader: Reader, place: int, size: int) -> bytes:
-    """So many bytes from a place; fewer only at the end of the file."""
+    """Reads so many bytes from a place; fewer only at the end of the file."""
     reader.seek(place)
     pieces = []
     while size > 0 and (piece := reader.read(size)):

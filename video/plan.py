@@ -1,11 +1,12 @@
-"""The cheapest way through a file to the wanted frames, in the order in which they are visited. Pure.
+"""Plans the cheapest way through a file to the wanted frames, in the order in which they are visited. Pure.
 
-A *visit* begins at a key frame and goes on packet by packet. It gives every wanted frame that it passes, whether or not
-that frame's turn has come. Leaving a visit and coming back later means decoding its head again.
+A *visit* begins at a key frame and continues packet by packet. It yields every wanted frame that it passes, whether or
+not that frame's turn has come. After leaving a visit, its head has to be decoded again to come back to it.
 
-The promise: **never more packets decoded than one scan of the file has**, whatever is wanted in whatever order. It is
-kept by an invariant that every decision preserves: what was spent, plus a sweep through all that is still missing, is
-within one scan. Within it the next frame comes as early as possible, because the viewer may leave after any frame.
+**Never are more packets decoded than one scan of the file has**, whatever frames are wanted in whatever order. Every
+decision preserves an invariant: the packets decoded so far, plus one sweep through all that is still missing, do not
+exceed one scan. Within that limit the next frame comes as early as possible, because the model may stop after any
+frame.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ from video.frame_index import FrameIndex
 
 @dataclass(frozen=True)
 class PacketRange:
-    """Packets ``start``..``stop - 1``, in decode order, to be decoded before the frame at ``position`` can be had.
+    """Packets ``start``..``stop - 1``, in decode order, that the frame at ``position`` needs.
 
-    A stretch that starts where the one before stopped goes on with it; any other is reached by seeking to its start,
-    a key frame.
+    A range that starts where the previous one stopped continues it. Any other is reached by seeking to its start, which
+    is a key frame.
     """
 
     start: int
@@ -40,22 +41,22 @@ class _Target:
 
 
 def key_frames(index: FrameIndex, packets: Sequence[int]) -> list[int]:
-    """The packet at which decoding must begin for each of these packets.
+    """Returns the packet at which decoding must begin for each of these packets.
 
-    It is the last key frame that is neither stored nor shown after it. A picture stored after a key frame but shown
-    before it (a leading picture of an open group) needs the group before.
+    It is the last key frame that is neither stored nor shown after the packet. A picture that is stored after a key
+    frame but shown before it (a leading picture of an open group) also needs the group before.
     """
     found = []
     for packet in packets:
         place = int(np.searchsorted(index.keys, packet, side="right")) - 1
-        while place > 0 and index.pts[index.keys[place]] > index.pts[packet]:
+        while place > 0 and index.frame_of[index.keys[place]] > index.frame_of[packet]:
             place -= 1
         found.append(int(index.keys[place]))
     return found
 
 
 def plan(index: FrameIndex, wanted: Sequence[int], decoded: int = 0) -> tuple[PacketRange, ...]:
-    """What to decode, and when.
+    """Returns what to decode, and when.
 
     Args:
         index: the file's packets.
@@ -63,38 +64,38 @@ def plan(index: FrameIndex, wanted: Sequence[int], decoded: int = 0) -> tuple[Pa
         decoded: packets already decoded from the file's start by a decoder that can go on from there.
 
     Returns:
-        Stretches in the order of execution, ``position`` never decreasing. Their lengths and ``decoded`` together do
-        not exceed ``index.packets``. If the file's times cannot be believed, or its first key frame is the only one,
-        that is one scan forward.
+        Ranges in the order of execution, ``position`` never decreasing. Their lengths and ``decoded`` together do
+        not exceed ``index.packets``. If the order of frames is not known, or the first key frame is the only one, that
+        is one scan forward.
     """
-    if not index.timed:
+    if not index.ordered:
         return (PacketRange(decoded, index.packets, 0),) if decoded < index.packets else ()
     packets = [int(packet) for packet in index.order[list(wanted)]]
     targets = dict(zip(wanted, map(_Target, key_frames(index, packets), packets), strict=True))
     missing = tuple(sorted(target for target in set(targets.values()) if target.packet >= decoded))
     stand = _Stand(begun=0, at=decoded, spent=decoded, missing=missing)
-    stretches: list[PacketRange] = []
+    ranges: list[PacketRange] = []
     for position, frame in enumerate(wanted):
         while targets[frame] in stand.missing:
             for target in _route(stand, targets[frame], budget=index.packets):
                 if target not in stand.missing:
                     continue
                 start = stand.at if stand.goes_on_to(target) else target.key
-                _append(stretches, PacketRange(start, target.packet + 1, position))
+                _append(ranges, PacketRange(start, target.packet + 1, position))
                 stand = stand.after(target)
-    return tuple(stretches)
+    return tuple(ranges)
 
 
-def _append(stretches: list[PacketRange], new: PacketRange) -> None:
-    last = stretches[-1] if stretches else None
+def _append(ranges: list[PacketRange], new: PacketRange) -> None:
+    last = ranges[-1] if ranges else None
     if last is not None and (last.stop, last.position) == (new.start, new.position):
-        stretches[-1] = PacketRange(last.start, new.stop, last.position)
+        ranges[-1] = PacketRange(last.start, new.stop, last.position)
     else:
-        stretches.append(new)
+        ranges.append(new)
 
 
 def _route(stand: _Stand, target: _Target, budget: int) -> list[_Target]:
-    """What to decode next on the way to ``target``: itself, if that is affordable, else what leaving would lose."""
+    """Returns what to decode next: ``target``, if that is affordable, or else what leaving this visit would lose."""
     direct = [target]
     if stand.goes_on_to(target) or stand.affords(direct, budget):
         return direct
@@ -106,13 +107,13 @@ def _route(stand: _Stand, target: _Target, budget: int) -> list[_Target]:
 
 @dataclass(frozen=True)
 class _Stand:
-    """Where the decoder stands while the plan is made.
+    """The position of the decoder while the plan is made.
 
     Attributes:
-        begun: key frame at which the present visit began.
+        begun: key frame at which this visit began.
         at: packet that comes next.
         spent: packets decoded so far.
-        missing: targets not had yet, sorted.
+        missing: targets not decoded yet, sorted.
     """
 
     begun: int
@@ -121,11 +122,11 @@ class _Stand:
     missing: tuple[_Target, ...]
 
     def goes_on_to(self, target: _Target) -> bool:
-        """Whether the present visit leads to the target without a jump."""
+        """Tells whether this visit leads to the target without a seek."""
         return self.begun <= target.key <= self.at
 
     def after(self, target: _Target) -> _Stand:
-        """Once ``target`` has been decoded, and with it all that lies on the way."""
+        """Returns the position after ``target`` and all that lies on the way have been decoded."""
         if target not in self.missing:
             return self
         begun, start = (self.begun, self.at) if self.goes_on_to(target) else (target.key, target.key)
@@ -134,7 +135,7 @@ class _Stand:
         return _Stand(begun, at, self.spent + at - start, missing)
 
     def group(self) -> list[_Target]:
-        """Missing targets that the present visit is halfway to: leaving now means decoding their head again."""
+        """Returns the missing targets whose group has been begun: after leaving it, its head is decoded again."""
         group: list[_Target] = []
         end = self.at
         for target in self.missing:
@@ -144,19 +145,19 @@ class _Stand:
         return group
 
     def sweep(self) -> list[_Target]:
-        """All that is missing in the cheapest order: going on from here, then from the start of the file."""
+        """Returns all missing targets in the cheapest order: from here on, then from the start of the file."""
         ahead = [target for target in self.missing if target.key >= self.begun]
         return ahead + [target for target in self.missing if target.key < self.begun]
 
     def affords(self, targets: Sequence[_Target], budget: int) -> bool:
-        """Whether a sweep still fits into the budget after decoding to these targets, one after the other."""
+        """Tells whether a sweep still fits into the budget after these targets have been decoded in turn."""
         stand = self
         for target in targets:
             stand = stand.after(target)
         return stand.spent + stand.sweep_cost() <= budget
 
     def sweep_cost(self) -> int:
-        """Packets that decoding all that is missing costs, in the order of ``sweep``."""
+        """Returns how many packets a sweep decodes."""
         cost, begun, at = 0, self.begun, self.at
         for target in self.sweep():
             if not begun <= target.key <= at:

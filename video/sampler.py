@@ -1,4 +1,4 @@
-"""Which frames of a video the model sees, and in which order it visits them. Pure; PAPER section 1.
+"""Selects the frames of a video that the model sees, and the order in which it visits them. Pure.
 
 Frame indices count from 0 in presentation order. A *position* is a place 0..frames-1 in time among the sampled frames;
 the *visiting order* says which position is visited first, second, and so on.
@@ -14,10 +14,10 @@ OrderName = Literal["coarse_to_fine", "sequential"]
 
 
 def visiting_order(n: int, name: OrderName) -> tuple[int, ...]:
-    """Positions 0..n-1 in the order in which they are visited: always a permutation.
+    """Returns positions 0..n-1 in the order in which they are visited: a permutation.
 
-    ``coarse_to_fine`` starts with the middle, the first and the last, then keeps halving the gaps (PAPER section 1);
-    ``sequential`` goes forward in time.
+    ``coarse_to_fine`` starts with the middle, the first and the last, then keeps halving the gaps, as the released code
+    does for arXiv 2112.14238; ``sequential`` goes forward in time.
 
     Raises:
         ValueError: ``n`` is less than 1, or the order has another name.
@@ -39,10 +39,10 @@ def visiting_order(n: int, name: OrderName) -> tuple[int, ...]:
 
 
 def sample_indices(num_frames: int, samples: int, first_frame: int = 0) -> tuple[int, ...]:
-    """``samples`` frame indices spread evenly over frames ``first_frame``..``num_frames - 1``, in time order.
+    """Returns ``samples`` frame indices, spread evenly over ``first_frame``..``num_frames - 1`` and in time order.
 
-    With no more frames than samples: each of them once, then the last one repeated. If the video ends before
-    ``first_frame``, its last frame is all there is to repeat.
+    If there are no more frames than samples: each of them once, then the last one repeated. If the video ends before
+    ``first_frame``, only its last frame.
 
     Raises:
         ValueError: ``num_frames`` or ``samples`` is less than 1, or ``first_frame`` is negative.
@@ -54,7 +54,9 @@ def sample_indices(num_frames: int, samples: int, first_frame: int = 0) -> tuple
 
 
 def sample_clip_indices(num_frames: int, samples: int, first_frame: int = 0) -> tuple[int, ...]:
-    """As ``sample_indices``, for the clip model: with no more frames than samples, only the first frame, repeated.
+    """Returns indices as ``sample_indices`` does; if there are no more frames than samples, only the first, repeated.
+
+    For the clip model.
 
     Raises:
         ValueError: as ``sample_indices``.
@@ -73,14 +75,14 @@ def wanted_frames(
     first_frame: int = 0,
     focus_frames: int | None = None,
 ) -> tuple[int, ...]:
-    """The frame index at each visited position, in visiting order.
+    """Returns the frame index at each visited position, in visiting order.
 
     Args:
         num_frames: frames in the video.
-        frames: how many are sampled; a clip model's glance frames.
-        order: a permutation of 0..frames-1, as ``visiting_order`` makes it.
+        frames: number of sampled frames; for a clip model, those of the glance.
+        order: a permutation of 0..frames-1, as ``visiting_order`` returns it.
         first_frame: frames before this one are never sampled.
-        focus_frames: clip models only: how many the focus samples; they follow the glance's, in time order.
+        focus_frames: for a clip model, number of frames of the focus; they follow those of the glance, in time order.
 
     Returns:
         ``frames`` indices, or ``frames + focus_frames`` for a clip model. An index may occur more than once.
@@ -99,7 +101,7 @@ def wanted_frames(
 
 
 def _usable(num_frames: int, samples: int, first_frame: int) -> tuple[int, int]:
-    """First frame that may be sampled, and how many there are from it on: at least one."""
+    """Returns the first frame that may be sampled, and the number of frames from there on: at least one."""
     if num_frames < 1:
         raise ValueError(f"a video to sample from has at least 1 frame, got {num_frames}")
     if samples < 1:
@@ -111,6 +113,6 @@ def _usable(num_frames: int, samples: int, first_frame: int) -> tuple[int, int]:
 
 
 def _evenly(first: int, usable: int, samples: int) -> tuple[int, ...]:
-    """The middle of each of ``samples`` equal pieces."""
+    """Returns the middle of each of ``samples`` equal pieces."""
     tick = usable / samples
     return tuple(first + int(tick / 2 + tick * i) for i in range(samples))

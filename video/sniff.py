@@ -1,9 +1,9 @@
-"""What the first bytes of a file say it is. Pure: it only chooses the words of a refusal, it never admits anything."""
+"""Guesses from its first bytes what a file is. Pure; used only for the wording of errors, never to permit a file."""
 
 from __future__ import annotations
 
 HEAD_BYTES = 4096
-"""How much of the start of a file ``sniff`` wants to see."""
+"""Bytes from the start of a file that ``sniff`` needs."""
 
 _STILL_BRANDS = (b"avif", b"heic", b"heix", b"heim", b"heis", b"mif1")
 _MP4_BOXES = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"moof", b"styp", b"sidx")
@@ -20,11 +20,11 @@ _TS_PACKET = 188
 
 
 def sniff(head: bytes) -> str | None:
-    """The kind of file that starts with ``head``.
+    """Returns the kind of a file that starts with ``head``.
 
     Returns:
-        A container's short name; ``"audio"`` for a kind that never holds video; ``"still"`` for an image in a video
-        container's clothes; ``None`` for anything else.
+        A container's short name; ``"audio"`` for a kind that never holds video; ``"still"`` for an image in a container
+        made for video; ``None`` for anything else.
     """
     if head[4:8] in _MP4_BOXES:
         return "still" if head[8:12] in _STILL_BRANDS else "mp4"
@@ -47,12 +47,12 @@ def _is_audio(head: bytes) -> bool:
         return True
     if any(head.startswith(magic) for magic in _AUDIO_MAGIC):
         return True
-    # An MPEG audio or ADTS frame: eleven set bits, then a layer and a bit rate that exist.
+    # An MPEG audio or ADTS frame: eleven set bits, then a valid layer and bit rate.
     return len(head) > 2 and head[0] == 0xFF and head[1] & 0xE0 == 0xE0 and head[1] & 0x18 != 0x08 and head[2] < 0xF0
 
 
 def _is_transport_stream(head: bytes) -> bool:
-    """Sync bytes at the packet distance, wherever in the first packet the file was cut."""
+    """Tells whether sync bytes follow each other at the distance of packets; the file may start amid a packet."""
     for start in range(min(_TS_PACKET, len(head))):
         syncs = head[start : start + 5 * _TS_PACKET : _TS_PACKET]
         if len(syncs) == 5 and set(syncs) == {0x47}:
@@ -61,5 +61,5 @@ def _is_transport_stream(head: bytes) -> bool:
 
 
 def demuxer_of(kind: str | None) -> str | None:
-    """FFmpeg's demuxer for a kind that ``sniff`` returned."""
+    """Returns FFmpeg's demuxer for a kind that ``sniff`` returned."""
     return {"mp4": "mov", "webm": "matroska"}.get(kind or "", kind)

@@ -1,7 +1,7 @@
-"""The container around anonymous bytes: opened with everything closed that a video does not need.
+"""Opens the container of a video, and nothing else.
 
-Closed: every demuxer, decoder and protocol that is not on the list, every other file or socket (a demuxer that asks for
-one is refused), every picture larger than the limits, every stream but the one picture stream.
+FFmpeg may use only the permitted demuxers, decoders and protocols, and may open no other file or socket. Pictures over
+the limits are rejected, and only one video stream is read.
 """
 
 from __future__ import annotations
@@ -12,59 +12,69 @@ import av
 from av.codec.context import ThreadType
 from av.container import InputContainer
 from av.stream import Discard, Disposition
+from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from video.errors import FOREIGN_ERRORS, NoVideoStream, Undecodable, UnsupportedMedia
 from video.formats import decoder_of
+from video.frame_index import StreamTraits
 from video.limits import MediaLimits
 from video.memory_limits import PictureGuard
 from video.sniff import HEAD_BYTES, demuxer_of, sniff
 
+# Containers of broadcasts and recorders, in which another clock may begin midway.
+_CLOCKS_LEAP = frozenset({"mpegts", "mpeg", "flv", "ogg"})
+_TELL_ENCRYPTION = frozenset({"mov", "matroska"})
+# Containers that store decoding times only. Matroska may embed streams of AVI, which then have a codec tag.
+_DECODING_TIMES_ONLY = frozenset({"avi", "asf"})
+_NO_TAG = "\0\0\0\0"
 _NOT_MOVING = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
 
 
 class Reader(Protocol):
-    """Seekable bytes. Whatever else the object can do is not used."""
+    """A seekable source of bytes. No other methods of the object are used."""
 
     def read(self, size: int = -1, /) -> bytes:
-        """At most ``size`` bytes; none at the end."""
+        """Reads at most ``size`` bytes; none at the end."""
         ...
 
     def seek(self, offset: int, whence: int = 0, /) -> int:
-        """As for any binary file."""
+        """See `io.RawIOBase`."""
         ...
 
     def tell(self) -> int:
-        """As for any binary file."""
+        """See `io.RawIOBase`."""
         ...
 
 
 class Source:
-    """The bytes, and the container and picture stream in them.
+    """A container and one of its video streams.
 
     Attributes:
         container: open, until ``close``.
-        stream: the default video stream, or the first; cover art and thumbnails are none.
+        stream: the video stream that is read: at first the default one, or the first. Cover art and thumbnails do not
+            count.
         codec: FFmpeg's name of its format.
         kind: short name of the container.
-        guard: the limits on its pictures.
+        guard: checks its pictures against the limits.
     """
 
     def __init__(self, reader: Reader, limits: MediaLimits) -> None:
         """Opens the container.
 
         Raises:
-            UnsupportedMedia: not a video, or a container or codec that is not permitted.
-            NoVideoStream: no moving picture in it.
-            Undecodable: a permitted container that cannot be read.
-            TooManyPixels: the container declares a picture over the limits.
+            UnsupportedMedia: this is not a video, or its container or codec is not permitted.
+            NoVideoStream: the file holds no moving pictures.
+            Undecodable: the container is permitted and cannot be read.
+            TooManyPixels: the container declares pictures over the limits.
         """
         self._reader = reader
         self._limits = limits
         reader.seek(0)
         self._sniffed = sniff(reader.read(HEAD_BYTES))
         if self._sniffed == "still":
-            raise UnsupportedMedia("this is a still image; only videos are read")
+            raise UnsupportedMedia("this is a still image; a video is needed")
+        self._silent: set[int] = set()
         self.container = self._open()
         try:
             self._choose()
@@ -73,14 +83,51 @@ class Source:
             raise
 
     def close(self) -> None:
-        """Frees what FFmpeg holds; the reader stays open."""
+        """Closes the container; the reader stays open."""
         self.container.close()
 
+    @property
+    def traits(self) -> StreamTraits:
+        """Returns what is known of the stream before a packet of it is read.
+
+        Raises:
+            Undecodable: the stream has no time base.
+        """
+        if self.stream.time_base is None:
+            raise Undecodable("the video has no time base")
+        context = self.stream.codec_context
+        demuxer = self.container.format.name.split(",")[0]
+        embeds_avi = demuxer == "matroska" and context.codec_tag != _NO_TAG
+        return StreamTraits(
+            time_base=self.stream.time_base,
+            codec=self.codec,
+            extradata=bytes(context.extradata or b""),
+            may_be_encrypted=demuxer in _TELL_ENCRYPTION,
+            reorders=context.reorder_depth > 0,
+            guesses_pts=demuxer in _DECODING_TIMES_ONLY or embeds_avi,
+            guesses_dts=demuxer == "matroska" and not embeds_avi,
+            clock_may_leap=demuxer in _CLOCKS_LEAP,
+        )
+
     def restart(self) -> None:
-        """Opens the same bytes again from their start, for containers that cannot be rewound."""
+        """Opens the same bytes again from the start, for containers that cannot be rewound."""
         self.close()
         self.container = self._open()
         self._choose()
+
+    def next_stream(self) -> bool:
+        """Continues with the next video stream, from the start of the file; returns False if there is none.
+
+        Some files announce a stream that is never sent, for example that of a camera that is not connected.
+
+        Raises:
+            VideoError: as when the container is opened.
+        """
+        self._silent.add(self.stream.index)
+        if len(self._silent) == len(self._moving()):
+            return False
+        self.restart()
+        return True
 
     def _open(self) -> InputContainer:
         limits = self._limits
@@ -105,18 +152,37 @@ class Source:
             ) from error
 
     def _choose(self) -> None:
-        streams = [s for s in self.container.streams.video if not s.disposition & _NOT_MOVING]
+        streams = [stream for stream in self._moving() if stream.index not in self._silent]
         if not streams:
             raise NoVideoStream("the file holds no video stream")
         self.stream: VideoStream = next((s for s in streams if s.disposition & Disposition.default), streams[0])
         context = self.stream.codec_context
         self.codec = "unknown" if context is None else context.codec.canonical_name
         if self.codec not in self._limits.codecs:
+            if len(streams) > 1 and self._is_silent(self.stream):
+                self._silent.add(self.stream.index)
+                self.restart()
+                return
             raise UnsupportedMedia(
                 f"the codec {self.codec} is not permitted; permitted are {', '.join(self._limits.codecs)}"
             )
         self.kind = self._kind()
-        self.guard = PictureGuard(self.codec, context.codec.intra_only, self._limits)
+        self._limit(context)
+
+    def _moving(self) -> list[VideoStream]:
+        """Returns the video streams with moving pictures."""
+        return [stream for stream in self.container.streams.video if not stream.disposition & _NOT_MOVING]
+
+    def _is_silent(self, stream: VideoStream) -> bool:
+        """Tells whether the file holds no packet of a stream; reads up to the first one."""
+        try:
+            return not any(packet.size for packet in self.container.demux(stream))
+        except FOREIGN_ERRORS:
+            return False
+
+    def _limit(self, context: VideoCodecContext) -> None:
+        """Applies the limits to the chosen stream, and discards all others."""
+        self.guard = PictureGuard(self.codec, context.codec.intra_only, bytes(context.extradata or b""), self._limits)
         if self.stream.width and self.stream.height:
             self.guard.check(self.stream.width, self.stream.height, self.stream.pix_fmt)
         context.options = {"max_pixels": str(self._limits.max_pixels)}
@@ -128,7 +194,7 @@ class Source:
                 other.discard = Discard.all
 
     def _kind(self) -> str:
-        """A short name for the container; the demuxer reads several kinds that differ by a brand only."""
+        """Returns a short name for the container; one demuxer may read several kinds."""
         demuxer = self.container.format.name.split(",")[0]
         if demuxer == "mov":
             brand = self.container.metadata.get("major_brand", "")
@@ -139,7 +205,7 @@ class Source:
 
 
 class _Anonymous:
-    """Only the three methods of a reader: FFmpeg guesses from names, and closes what it can close."""
+    """Exposes only three methods of a reader: FFmpeg would guess from its name, and close it."""
 
     def __init__(self, reader: Reader) -> None:
         self.read = reader.read
@@ -148,5 +214,5 @@ class _Anonymous:
 
 
 def _refuse_to_open(url: str, flags: int, options: object) -> NoReturn:
-    """A demuxer asks for another file or socket: never."""
-    raise UnsupportedMedia("the file names other files; only a video that is whole in itself is read")
+    """Refuses a demuxer another file or socket."""
+    raise UnsupportedMedia("the file refers to other files; only videos in a single file are read")

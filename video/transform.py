@@ -1,28 +1,33 @@
-"""From a decoded picture to the square that a model sees. The same code serves training and the service."""
+"""Turns a decoded picture into the square that a model sees, for training and for the service alike."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final, Literal
 
 import av
 import numpy as np
+from av.sidedata.sidedata import SideData
 from av.video.reformatter import Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
-# Bilinear alone takes shortcuts with chroma that cost up to 2 grey levels on the mean.
+# Without the other flags, shortcuts with chroma cost up to 2 grey levels on average.
 _FILTER = (
     Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP
 )
-# The YUV matrices that the scaler knows (ITU-T H.273 numbers); it fails on the others.
+# The YUV matrices that the scaler knows (numbers of ITU-T H.273); it fails on others.
 _KNOWN_MATRICES = frozenset({0, 1, 2, 4, 5, 6, 7, 9})
 _UNSPECIFIED_MATRIX = 2
-# A frame longer than this many times its shorter side is cut before it is scaled.
+# A frame is cut before it is scaled if its longer side exceeds its shorter one by this factor.
 _LONGEST = 16
+_TURNS: Final = (0, 90, 180, 270)
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """Shorter side to ``resize`` pixels, then the centre ``crop`` × ``crop`` square of it."""
+    """Scales the shorter side to ``resize`` pixels and takes the centre square of ``crop`` × ``crop``."""
 
     resize: int
     crop: int
@@ -34,7 +39,7 @@ class Geometry:
 
 @dataclass(frozen=True)
 class PatchBox:
-    """A patch in pixels of the displayed video."""
+    """A patch, in pixels of the displayed video."""
 
     x: int
     y: int
@@ -43,46 +48,93 @@ class PatchBox:
 
 
 def resized_size(width: int, height: int, resize: int) -> tuple[int, int]:
-    """Width and height after the shorter side has become ``resize``; the other one truncated to whole pixels."""
+    """Returns width and height with the shorter side at ``resize``; the other is truncated to whole pixels."""
     if width <= height:
         return resize, max(resize, int(resize * height / width))
     return max(resize, int(resize * width / height)), resize
 
 
 def crop_offset(size: int, crop: int) -> int:
-    """First pixel of the centre ``crop`` of ``size`` pixels; halves go to the even neighbour."""
+    """Returns the first pixel of the centre ``crop`` of ``size`` pixels; halves are rounded to even."""
     return round((size - crop) / 2)
 
 
-def clockwise_rotation(frame: av.VideoFrame) -> int:
-    """Degrees clockwise by which a frame must be turned to be displayed, by its display matrix: 0, 90, 180 or 270."""
-    return round(-frame.rotation / 90) * 90 % 360
+@dataclass(frozen=True)
+class Orientation:
+    """How a stored picture becomes the displayed one: turned first, then mirrored.
+
+    Attributes:
+        rotation: degrees clockwise: 0, 90, 180 or 270.
+        mirrored: left and right change places.
+    """
+
+    rotation: Literal[0, 90, 180, 270] = 0
+    mirrored: bool = False
+
+    @property
+    def swaps_sides(self) -> bool:
+        """Whether width and height change places."""
+        return self.rotation in (90, 270)
+
+    def apply(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Returns a view of ``uint8 [H, W, C]`` as it is displayed."""
+        turned = np.rot90(pixels, k=-self.rotation // 90)
+        return turned[:, ::-1] if self.mirrored else turned
+
+
+def orientation_of(matrix: Sequence[int]) -> Orientation:
+    """The orientation nearest to a display matrix (ISO/IEC 14496-12 8.3.2).
+
+    Args:
+        matrix: nine numbers, row by row: a stored pixel (x, y) is displayed at (a·x + c·y, b·x + d·y), with a, b the
+            first two numbers, and c, d the fourth and fifth. A matrix that flattens the picture turns nothing.
+    """
+    a, b, _, c, d, *_ = matrix
+    size = a * d - b * c
+    if not size:
+        return Orientation()
+    # A mirrored picture is displayed by its turn and then with x negated: undo that first.
+    across, down = (-a, b) if size < 0 else (a, b)
+    quarters = round(math.atan2(down, across) / (math.pi / 2)) % 4
+    return Orientation(_TURNS[quarters], mirrored=size < 0)
+
+
+def orientation(frame: av.VideoFrame) -> Orientation:
+    """How a decoded frame must be displayed, by its display matrix; upright if it has none."""
+    data = frame.side_data.get("DISPLAYMATRIX")
+    if not isinstance(data, SideData):
+        return Orientation()
+    return orientation_of(np.frombuffer(bytes(data), dtype=np.int32, count=9).tolist())
+
+
+_UPRIGHT = Orientation()
 
 
 class Resizer:
-    """Turns decoded frames into ``crop`` × ``crop`` RGB squares. Holds one scaler: one Resizer per thread.
+    """Turns decoded frames into ``crop`` × ``crop`` RGB squares. Use one Resizer per thread: it holds a scaler.
 
-    The scaler's bilinear filter widens when it shrinks, as Pillow's does, in which published models were trained; the
-    mean difference to Pillow is 0.2 grey levels (tests/video/test_transform.py). The frame's own colour matrix and
-    range are respected; a frame that names none is read as BT.601 with limited range, as it is by the tool that
-    extracts frames to image files. High dynamic range is not mapped, transparency is ignored, pixels count as square.
+    The scaler's bilinear filter widens when it shrinks, like that of Pillow, with which published models were trained;
+    the mean difference from Pillow is 0.2 grey levels (tests/video/test_transform.py). The frame's colour matrix and
+    range are applied; a frame without them is read as BT.601 with limited range, as by FFmpeg's command line, with
+    which frames are extracted to image files. High dynamic range is not mapped, transparency is ignored, and pixels are
+    taken as square.
     """
 
     def __init__(self, resize: int, crop: int) -> None:
-        """For squares of these sizes in pixels.
+        """Prepares for squares of these sizes in pixels.
 
         Raises:
-            ValueError: not 1 <= crop <= resize.
+            ValueError: ``1 <= crop <= resize`` does not hold.
         """
         self._geometry = Geometry(resize, crop)
         self._reformatter = VideoReformatter()
 
-    def __call__(self, frame: av.VideoFrame, rotation: int = 0) -> NDArray[np.uint8]:
-        """The centre square of the frame as displayed.
+    def __call__(self, frame: av.VideoFrame, orientation: Orientation = _UPRIGHT) -> NDArray[np.uint8]:
+        """Returns the centre square of a frame as it is displayed.
 
         Args:
             frame: as decoded, of any size and pixel format.
-            rotation: degrees clockwise by which it is turned to be displayed: 0, 90, 180 or 270.
+            orientation: applied to the frame.
 
         Returns:
             ``uint8 [crop, crop, 3]``, RGB, contiguous.
@@ -94,18 +146,18 @@ class Resizer:
             frame.colorspace = _UNSPECIFIED_MATRIX
         scaled = self._scaled(frame)
         crop = self._geometry.crop
-        pixels = np.rot90(scaled, k=-rotation // 90)
+        pixels = orientation.apply(scaled)
         top, left = (crop_offset(side, crop) for side in pixels.shape[:2])
         return np.ascontiguousarray(pixels[top : top + crop, left : left + crop])
 
     def _scaled(self, frame: av.VideoFrame) -> NDArray[np.uint8]:
-        """The frame with its shorter side at ``resize``; of a very long one only the middle."""
+        """Returns the frame with its shorter side at ``resize``; of a very long frame only the middle."""
         resize = self._geometry.resize
         short, long = sorted((frame.width, frame.height))
         if long <= _LONGEST * short:
             width, height = resized_size(frame.width, frame.height, resize)
             return self._rgb(frame, width, height)
-        # A strip of 8192 by 16 pixels would grow to 100 MB. Its middle, cut evenly at both ends, scales to the same.
+        # A strip of 8192 by 16 pixels would grow to 100 MB. Its middle scales to the same pixels.
         whole = self._rgb(frame, frame.width, frame.height)
         ends = (long - _LONGEST * short) // 2
         cut = whole[:, ends : long - ends] if frame.width > frame.height else whole[ends : long - ends]
@@ -122,7 +174,7 @@ class Resizer:
 def patch_box(
     width: int, height: int, resize: int, crop: int, patch_size: int, centre_yx: tuple[float, float]
 ) -> PatchBox:
-    """Where a patch lies in the displayed video.
+    """Returns where a patch lies in the displayed video.
 
     Args:
         width: of the video as displayed, pixels.

@@ -34,7 +34,7 @@ class VideoPart:
         kind, options = parse_options_header(content_type)
         boundary = options.get(b"boundary", b"")
         if kind != b"multipart/form-data" or not boundary:
-            raise NoVideoPart("a multipart body must be multipart/form-data and name its boundary")
+            raise NoVideoPart("the Content-Type of a multipart body must be multipart/form-data with a boundary")
         self.found = False
         """Whether the video part has begun."""
         self._sink = sink
@@ -61,7 +61,7 @@ class VideoPart:
                 max_header_size=MAX_PART_HEADER_BYTES,
             )
         except FormParserError as error:
-            raise NoVideoPart("the form's boundary is too long") from error
+            raise NoVideoPart("the boundary of the form is too long") from error
 
     def feed(self, chunk: bytes) -> None:
         """Take the next bytes of the form.

@@ -181,8 +181,8 @@ class DecodePool:
     def _out_of_patience(self, verdict: Verdict) -> Problem:
         if verdict == "busy":
             limit = self.settings.patience.cpu_seconds
-            return Undecodable(f"decoding the video takes more than {limit:g} s of processor time, the most permitted")
-        return Undecodable("decoding the video came to a standstill")
+            return Undecodable(f"decoding the video takes more than the limit of {limit:g} s of processor time")
+        return Undecodable("decoding the video makes no progress")
 
     def _job_done(self, worker: WorkerProcess, done: Done) -> None:
         self._workers[worker] = None

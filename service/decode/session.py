@@ -276,7 +276,7 @@ def _problem(done: Done) -> Problem | None:
     if done.error is None:
         return None
     if done.error.code == OUT_OF_MEMORY:
-        return Undecodable("decoding the video needs more memory than decode_memory_bytes permits")
+        return Undecodable("decoding the video needs more memory than decode_memory_bytes allows")
     if done.error.code == FAULT:
         return Internal()
     return problem_from_code(done.error.code, printable(done.error.detail))

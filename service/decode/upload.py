@@ -1,14 +1,13 @@
-"""From a request's body to a spool: bounded in bytes and in patience, whatever the client sends."""
+"""From a request's body to a spool: bounded in bytes, whatever the client sends."""
 
 from __future__ import annotations
 
-import asyncio
 import errno
 from collections.abc import AsyncIterator, Callable
 
 from service.decode.multipart import VideoPart
 from service.decode.spool import Spool
-from service.errors import EmptyBody, Internal, Overloaded, Problem, TooLarge, UploadTimeout
+from service.errors import EmptyBody, Internal, Overloaded, Problem, TooLarge
 
 __all__ = ["Spool", "open_spool", "receive"]
 
@@ -34,7 +33,6 @@ async def receive(
     *,
     content_type: str | None,
     max_bytes: int,
-    stall_seconds: float,
     spool: Spool,
 ) -> None:
     """Read a body into a spool: as it is, or the video part of a form (``video`` or ``file``, the first counts).
@@ -45,19 +43,17 @@ async def receive(
         chunks: the body as it arrives; read no further than the limit.
         content_type: declares a form if it is ``multipart/…``; any other, or none, means raw bytes.
         max_bytes: of the whole body, the form's other parts included.
-        stall_seconds: longest silence.
         spool: empty; complete when this returns.
 
     Raises:
         EmptyBody: the body, or the video part, holds no bytes.
         NoVideoPart: a form without a video part, or one that cannot be parsed.
         TooLarge: more than ``max_bytes``.
-        UploadTimeout: nothing came for ``stall_seconds``.
         Overloaded: there is no room to store the bytes.
         Internal: they could not be stored for another reason.
     """
     try:
-        await _receive(chunks, content_type, max_bytes, stall_seconds, spool)
+        await _receive(chunks, content_type, max_bytes, spool)
     except Problem as problem:
         spool.fail(problem)
         raise
@@ -66,43 +62,31 @@ async def receive(
         raise
 
 
-async def _receive(
-    chunks: AsyncIterator[bytes], content_type: str | None, max_bytes: int, stall_seconds: float, spool: Spool
-) -> None:
+async def _receive(chunks: AsyncIterator[bytes], content_type: str | None, max_bytes: int, spool: Spool) -> None:
     feed: Callable[[bytes], None] = spool.write
     form: VideoPart | None = None
     if content_type is not None and content_type.strip().lower().startswith("multipart/"):
         form = VideoPart(content_type, spool.write)
         feed = form.feed
     received = 0
-    while (chunk := await _next(chunks, stall_seconds)) is not None:
+    async for chunk in chunks:
         received += len(chunk)
         if received > max_bytes:
-            raise TooLarge(f"the body is larger than {max_bytes} bytes, the most permitted")
+            raise TooLarge(f"the body is larger than the limit of {max_bytes} bytes")
         try:
             feed(chunk)
         except OSError as error:
             raise _not_stored(error) from error
     if not received:
-        raise EmptyBody("the body holds no bytes; send a video as the body, or as the form's part 'video'")
+        raise EmptyBody("the body is empty; send a video as the whole body, or as a form part named 'video'")
     if form is not None:
         form.finish()
     if not spool.size:
-        raise EmptyBody("the form's video part holds no bytes")
+        raise EmptyBody("the video part of the form is empty")
     spool.finish()
-
-
-async def _next(chunks: AsyncIterator[bytes], stall_seconds: float) -> bytes | None:
-    try:
-        async with asyncio.timeout(stall_seconds) as silence:
-            return await anext(chunks, None)
-    except TimeoutError:
-        if silence.expired():
-            raise UploadTimeout(f"nothing came for {stall_seconds:g} s") from None
-        raise
 
 
 def _not_stored(error: OSError) -> Problem:
     if error.errno in _NO_ROOM:
-        return Overloaded("there is no room for the upload at present")
+        return Overloaded("there is no space to store the upload at the moment")
     return Internal()

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from service.engine.request import EngineObserver
 from service.engine.scheduler import next_rows
-from service.errors import Draining, Overloaded
+from service.errors import Overloaded
 
 _SMOOTHING = 0.2
 _FIRST_GUESS_SECONDS = 0.5
@@ -45,7 +45,6 @@ class Admission:
     observer: EngineObserver
     clock: Callable[[], float]
     jitter: Callable[[], float] = random.random
-    draining: bool = False
     places_taken: int = 0
     slots_taken: int = 0
     early_taken: int = 0
@@ -57,14 +56,11 @@ class Admission:
         """Hold a place for the length of a request.
 
         Raises:
-            Draining: the service is shutting down.
             Overloaded: every place is taken; carries the seconds after which one should be free.
         """
-        if self.draining:
-            raise Draining("this instance is shutting down; another one will answer")
         places = self.slots + self.max_queue
         if self.places_taken >= places:
-            raise Overloaded(f"all {places} places are taken", retry_after=self.retry_after_seconds())
+            raise Overloaded(f"all {places} slots and queue places are taken", retry_after=self.retry_after_seconds())
         self.places_taken += 1
         try:
             yield

@@ -206,7 +206,7 @@ class Engine:
         elif row.drained and row.steps:
             row.finish("end_of_video")
         elif row.drained:
-            row.fail(Undecodable("not one frame of this video could be decoded"))
+            row.fail(Undecodable("no frame of the video could be decoded"))
 
     async def _feed(self, row: Row, source: FrameSource) -> None:
         """Pull frames a little ahead of the steps, so that a row that goes on is ready at once."""

@@ -11,15 +11,16 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from typing import Literal, Protocol, TypeAlias
+from typing import Protocol, TypeAlias
 
 import numpy as np
 
+from bundle.exit_rule import ExitReason
 from service.engine.runners.base import Component, Float32, StateWidths
+from service.engine.stage_times import StageTimes
 from video.decoder import Frame
 
 StepCallback: TypeAlias = "Callable[[Step, Frame], None]"
-Reason = Literal["confident", "all_steps", "max_gflops", "deadline", "end_of_video"]
 
 
 class FrameSource(Protocol):
@@ -100,7 +101,7 @@ class Outcome:
     no other; seconds are wall time. ``queue_seconds`` is the time spent ready and not running.
     """
 
-    reason: Reason
+    reason: ExitReason
     steps: tuple[Step, ...]
     threshold: float
     glance_flops: int
@@ -114,6 +115,11 @@ class Outcome:
     def last(self) -> Step:
         """The step whose logits are the answer."""
         return self.steps[-1]
+
+    @property
+    def stage_times(self) -> StageTimes:
+        """The engine's share of the request's stages."""
+        return StageTimes(queue=self.queue_seconds, glance=self.glance_seconds, focus=self.focus_seconds)
 
 
 class Status(Enum):
@@ -144,7 +150,7 @@ class Row:
     turn: int = 1
     room: asyncio.Event = field(default_factory=asyncio.Event)
     ready_since: float = 0.0
-    reason: Reason | None = None
+    reason: ExitReason | None = None
     steps: list[Step] = field(default_factory=list)
     glance_flops: int = 0
     focus_flops: int = 0
@@ -175,7 +181,7 @@ class Row:
         """Event-loop time by which the answer is due."""
         return self.request.deadline
 
-    def finish(self, reason: Reason) -> None:
+    def finish(self, reason: ExitReason) -> None:
         """End the row with the answer it has; a second end is ignored."""
         if self.status is not Status.DONE:
             self.reason = reason

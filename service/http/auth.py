@@ -1,4 +1,4 @@
-"""Who may come in, and how often. Health, the page and its samples stand before the door."""
+"""Authentication and rate limits. Health routes, the web page and its samples need no key."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from service.settings import Settings
 
 
 class AccessControl:
-    """Checks the key of a request, and counts the requests of each key; without keys, of each address.
+    """Checks the API key of a request and limits the requests of each key; without keys, of each client address.
 
     Args:
-        settings: name the keys and the limit.
-        clock: seconds.
+        settings: with the keys and the limit.
+        clock: returns seconds.
 
     Raises:
-        KeyFileError: the file of keys cannot be used.
+        KeyFileError: the key file cannot be used.
     """
 
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
@@ -30,11 +30,11 @@ class AccessControl:
         self._keyring = Keyring(keys, settings.api_keys_file, clock)
         self._limit = RateLimit(settings.rate_limit_per_minute, clock) if settings.rate_limit_per_minute else None
 
-    def check(self, request: Request) -> str:
-        """Let in whoever has a key, if keys are asked for; returns a name for the caller.
+    def authenticate(self, request: Request) -> str:
+        """Check the API key of a request if keys are required; returns a name for the caller that does not reveal it.
 
         Raises:
-            Unauthorized: none or a wrong one was sent.
+            Unauthorized: no key or a wrong one was sent.
         """
         if self._keyring.open_to_all:
             return request.client.host if request.client else ""
@@ -45,22 +45,22 @@ class AccessControl:
         context_of(request.scope["state"]).fields["key"] = holder
         return holder
 
-    def enter(self, request: Request) -> None:
-        """`check`, and count the request; its answer will say how many more may come.
+    def admit(self, request: Request) -> None:
+        """Authenticate a request and count it against the caller's rate limit; sets the response's RateLimit headers.
 
         Raises:
-            Unauthorized: none or a wrong key was sent.
-            RateLimited: the caller has spent what a minute allows.
+            Unauthorized: no key or a wrong one was sent.
+            RateLimited: the caller has sent more requests than the limit allows.
         """
-        caller = self.check(request)
+        caller = self.authenticate(request)
         if self._limit is None:
             return
-        standing = self._limit.take(caller)
+        quota = self._limit.take(caller)
         most = self._limit.per_minute
         context_of(request.scope["state"]).headers |= {
             "RateLimit-Policy": f'"default";q={most};w={WINDOW_SECONDS}',
-            "RateLimit": f'"default";r={standing.remaining};t={standing.full_seconds}',
+            "RateLimit": f'"default";r={quota.remaining};t={quota.full_seconds}',
         }
-        if not standing.allowed:
-            detail = f"{most} requests a minute are permitted to each caller"
-            raise RateLimited(detail, retry_after=standing.wait_seconds)
+        if not quota.allowed:
+            detail = f"the limit of {most} requests per minute is used up"
+            raise RateLimited(detail, retry_after=quota.wait_seconds)

@@ -1,4 +1,4 @@
-"""What is remembered of one request from its first byte to its line in the log."""
+"""What is known about one request, from its first byte to its line in the log."""
 
 from __future__ import annotations
 
@@ -10,21 +10,32 @@ from service.telemetry.trace_context import TraceParent
 
 @dataclass(slots=True)
 class RequestContext:
-    """What the log will say of one request; routes add to ``fields``, and to the ``headers`` of any answer to it.
+    """What the log says about one request, and which headers every response to it has.
 
-    ``trace`` is the caller's, if it sent one.
+    Attributes:
+        request_id: echoed or made.
+        started: ``time.perf_counter()`` when the request's head had arrived.
+        trace: the caller's, if it sent one.
+        status: of the response; 0 until it starts, and 499 if the client disconnected before.
+        fields: further members of the line in the log.
+        headers: of the response.
     """
 
     request_id: str
     started: float
     trace: TraceParent | None = None
+    status: int = 0
     fields: dict[str, object] = field(default_factory=dict)
     headers: dict[str, str] = field(default_factory=dict)
 
 
 def context_of(state: MutableMapping[str, object]) -> RequestContext:
-    """The record of the request whose scope's state this is."""
-    record = state["record"]
-    if not isinstance(record, RequestContext):
-        raise TypeError("the request did not come through RequestScope")
-    return record
+    """The context of the request whose scope has this state.
+
+    Raises:
+        TypeError: the request did not pass through `service.http.middleware.RequestScope`.
+    """
+    context = state["context"]
+    if not isinstance(context, RequestContext):
+        raise TypeError("the request did not pass through RequestScope")
+    return context

@@ -1,127 +1,232 @@
-"""One classification that somebody asked for, from its first byte to how it ended, whatever the protocol.
+"""The lifecycle of a classification request, the same for ``/classify``, its event stream and ``/v2``.
 
-The routes differ in how they say things; what they say is counted and logged here, once for each request.
+`handle` checks the key and the rate limit, runs the route's ``work`` while it watches for the client to disconnect,
+turns exceptions into problems, and counts, logs and traces the request exactly once. What differs between the routes is
+theirs: ``work`` reads the request and classifies; a `Renderer` puts the result, or the problem, into a response.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
 
 from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from service.classify import Body, classify
 from service.errors import Internal, Outcome, Problem, TooLarge, UnsupportedEncoding
-from service.http.body import Pace, Upload
+from service.http.body import BodyReader, ClientDisconnected
 from service.http.context import RequestContext, context_of
-from service.http.state import ServerState
+from service.http.early_response import send_response
+from service.http.slow_clients import UploadLimits
+from service.http.state import ServerState, server_state
 from service.progress import Observer
 from service.schemas.classify import Classification, Parameters
 from service.telemetry.timeline import Timeline
+from service.telemetry.tracing import RequestSpan
 
-logger = logging.getLogger("adafocus.visit")
+CLIENT_CLOSED_REQUEST = 499
+"""The status in the log of a request whose client disconnected before the response; it is never sent."""
+
+Result = TypeVar("Result")
+
+logger = logging.getLogger("adafocus.handler")
 
 
-class Visit:
-    """A classification on its way. It has ended once one of `answered`, `failed` and `end` was called."""
+class Renderer(Protocol):
+    """Puts what came of a request into a response."""
 
-    def __init__(self, request: Request, service: ServerState) -> None:
-        self.service = service
-        self._request = request
-        limits = service.settings
-        self.upload = Upload(
-            request.receive,
-            request.headers,
-            linger_bytes=limits.max_upload_bytes,
-            pace=Pace(limits.min_upload_bytes_per_second, limits.upload_timeout_seconds),
-        )
-        self._record: RequestContext = context_of(request.scope["state"])
-        self._ended = False
-        self._timeline = Timeline()
-        self._span = service.tracer.begin(f"{request.method} {request.scope['route'].path}", self._record.trace)
-        if self._span.trace_id is not None:
-            self._record.fields["trace_id"] = self._span.trace_id
+    def result(self, result: Classification) -> Response:
+        """The response to a request that was answered."""
 
-    @property
-    def id(self) -> str:
-        """The request's id."""
-        return self._record.request_id
+    def problem(self, problem: Problem, request_id: str) -> Response:
+        """The response to a request that was not."""
 
-    def body(self, content_type: str | None) -> Body:
-        """The request's body; a raw one of announced length lets the decoder know where the file will end."""
-        is_form = (content_type or "").strip().lower().startswith("multipart/")
-        return Body(self.upload.chunks(), content_type, None if is_form else self.upload.declared)
 
-    def enter(self) -> None:
-        """Refuse whoever may not come in, and a body that is sent encoded, before a byte of it is read.
+@dataclass(slots=True)
+class Exchange:
+    """One request in progress, as its ``work`` sees it.
 
-        Raises:
-            Unauthorized: none or a wrong key was sent.
-            RateLimited: the caller has spent what a minute allows.
-            UnsupportedEncoding: decompressing would make a large upload of a small one, and videos hardly shrink.
-        """
-        self.service.access.enter(self._request)
-        given = ",".join(self._request.headers.getlist("content-encoding"))
-        if {coding.strip().lower() for coding in given.split(",")} - {"", "identity"}:
-            raise UnsupportedEncoding(f"Content-Encoding is {given[:40]!r}; the body is taken as it is, without one")
+    Attributes:
+        request: its head.
+        body: its body.
+        server: what it may use.
+        context: what the log will say about it.
+        send: the ASGI server's, for ``work`` that sends before it has a result.
+        timeline: where its time went.
+    """
 
-    def refuse_what_is_too_large(self, beside: int = 0) -> None:
-        """Say no to a body by the size that it announces, before it is read.
+    request: Request
+    body: BodyReader
+    server: ServerState
+    context: RequestContext
+    send: Send
+    timeline: Timeline = field(default_factory=Timeline)
+
+    def check_declared_size(self, beside_video: int = 0) -> None:
+        """Reject a body by its Content-Length, before it is read.
 
         Args:
-            beside: bytes of the body that are not the video's.
+            beside_video: bytes of the body that are not the video's.
 
         Raises:
-            TooLarge: it announces more than is permitted.
+            TooLarge: it is larger than the settings allow.
         """
-        declared, most = self.upload.declared, self.service.settings.max_upload_bytes + beside
-        if declared is not None and declared > most:
-            raise TooLarge(f"{declared} bytes were announced; at most {most} are permitted")
+        declared, limit = self.body.declared_bytes, self.server.settings.max_upload_bytes + beside_video
+        if declared is not None and declared > limit:
+            raise TooLarge(f"the body has {declared} bytes; the limit is {limit}")
 
-    async def classified(self, body: Body, ask: Parameters, observer: Observer | None = None) -> Classification:
-        """Go down the straight line.
+    async def classify(self, video: Body, parameters: Parameters, observer: Observer | None = None) -> Classification:
+        """Classify a video.
 
         Raises:
             Problem: there is no answer.
-            ClientLeft: nobody waits for one any more.
+            ClientDisconnected: the client closed the connection during the upload.
         """
-        return await classify(self.service.opened_runtime(), body, ask, self.id, observer, self._timeline)
+        runtime = self.server.require_runtime()
+        return await classify(runtime, video, parameters, self.context.request_id, observer, self.timeline)
 
-    def answered(self, answer: Classification) -> None:
-        """It ended well."""
-        cost, left = answer.compute, answer.exit
-        self._record.fields |= {"gflops": cost.gflops, "step": left.step, "reason": left.reason}
-        self.end("ok")
 
-    def failed(self, error: Exception) -> Problem:
-        """It ended without an answer; returns what the client is told.
+Work = Callable[[Exchange], Awaitable[Classification]]
+"""Reads a request and classifies its video; raises `Problem` where there is no answer."""
 
-        A fault of ours is told to the log, and only to the log.
-        """
-        problem = error if isinstance(error, Problem) else Internal()
-        if isinstance(problem, Internal):
-            logger.error("a fault of ours", exc_info=error, extra={"fields": {"request_id": self.id}})
-        self._record.fields["code"] = problem.code
-        self.service.metrics.problem_answered(problem.code)
-        self.end(problem.outcome)
-        return problem
 
-    def end(self, outcome: Outcome = "cancelled") -> None:
-        """It ended; the first word counts. Without one, the client has left or the service is closing."""
-        if self._ended:
-            return
-        self._ended = True
-        self._record.fields["outcome"] = outcome
-        self.service.metrics.request_finished(
-            outcome,
-            time.perf_counter() - self._record.started,
-            uploaded_bytes=self.upload.received,
-            exemplar=self._exemplar(),
-        )
-        told = {name: value for name, value in self._record.fields.items() if isinstance(value, str | int | float)}
-        self._span.end(self._timeline, {"request_id": self.id, **told}, failed=outcome == "error")
+def handle(request: Request, work: Work, renderer: Renderer) -> Response:
+    """Handle a classification request. The work is done when the returned response is sent."""
+    return _Handling(request, work, renderer)
 
-    def _exemplar(self) -> dict[str, str]:
-        """What leads from a measurement to this request; both ids together stay below what OpenMetrics permits."""
-        trace_id = self._span.trace_id
-        return {"request_id": self.id} | ({"trace_id": trace_id} if trace_id else {})
+
+class _Handling(Response):
+    """Does the work of a request once the ASGI server's ``send`` is known."""
+
+    def __init__(self, request: Request, work: Work, renderer: Renderer) -> None:
+        super().__init__()
+        self._request = request
+        self._work = work
+        self._renderer = renderer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Do the work and send its response."""
+        server = server_state(self._request)
+        settings = server.settings
+        limits = UploadLimits(settings.upload_timeout_seconds, settings.min_upload_bytes_per_second)
+        body = BodyReader(receive, self._request.headers, limits)
+        exchange = Exchange(self._request, body, server, context_of(scope["state"]), send)
+        response = await _respond(exchange, self._work, self._renderer)
+        if response is not None:
+            await send_response(response, body, settings.max_upload_bytes, scope, send)
+
+
+async def _respond(exchange: Exchange, work: Work, renderer: Renderer) -> Response | None:
+    """Run ``work`` and record once how the request ended; returns None if the client has disconnected."""
+    context, server = exchange.context, exchange.server
+    span = server.tracer.begin(f"{exchange.request.method} {exchange.request.scope['route'].path}", context.trace)
+    if span.trace_id is not None:
+        context.fields["trace_id"] = span.trace_id
+    outcome: Outcome = "cancelled"
+    try:
+        server.access.admit(exchange.request)
+        _check_encoding(exchange.request)
+        result = await _unless_client_disconnects(work(exchange), exchange.body)
+        response = renderer.result(result)
+        context.fields |= {"gflops": result.compute.gflops, "step": result.exit.step, "reason": result.exit.reason}
+        outcome = "ok"
+        return response
+    except ClientDisconnected:
+        context.status = context.status or CLIENT_CLOSED_REQUEST
+        return None
+    except Exception as error:  # noqa: BLE001 - the only place where exceptions become responses
+        problem = _problem_of(error, context.request_id)
+        context.fields["code"] = problem.code
+        server.metrics.problem_answered(problem.code)
+        outcome = problem.outcome
+        return renderer.problem(problem, context.request_id)
+    finally:
+        exchange.body.close()
+        _record(exchange, outcome, span)
+
+
+def _record(exchange: Exchange, outcome: Outcome, span: RequestSpan) -> None:
+    """Count, log and trace a request that has ended. `RequestScope` writes the line of the log."""
+    context = exchange.context
+    context.fields["outcome"] = outcome
+    exchange.server.metrics.request_finished(
+        outcome,
+        time.perf_counter() - context.started,
+        uploaded_bytes=exchange.body.received_bytes,
+        exemplar={"request_id": context.request_id} | ({"trace_id": span.trace_id} if span.trace_id else {}),
+    )
+    attributes = {name: value for name, value in context.fields.items() if isinstance(value, str | int | float)}
+    span.end(exchange.timeline, {"request_id": context.request_id, **attributes}, failed=outcome == "error")
+
+
+async def _unless_client_disconnects(work: Awaitable[Result], body: BodyReader) -> Result:
+    """Await ``work``; cancel it if the client disconnects after its upload.
+
+    During the upload, whoever reads the body learns of a disconnect.
+
+    Raises:
+        ClientDisconnected: the client is gone, and the work has cleaned up.
+    """
+    watch = _DisconnectWatch(body)
+    try:
+        return await work
+    except asyncio.CancelledError:
+        if watch.has_cancelled and watch.request_task.uncancel() == 0:  # nobody else has cancelled it
+            raise ClientDisconnected from None
+        raise
+    finally:
+        watch.stop()
+
+
+class _DisconnectWatch:
+    """Cancels the current task when the client disconnects after its upload."""
+
+    def __init__(self, body: BodyReader) -> None:
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("a request is handled in a task")
+        self.request_task = task
+        self.has_cancelled = False
+        self._body = body
+        self._watching: asyncio.Task[None] | None = None
+        if body.complete:
+            self._start()
+        else:
+            body.on_complete = self._start
+
+    def stop(self) -> None:
+        self._body.on_complete = None
+        if self._watching is not None:
+            self._watching.cancel()
+
+    def _start(self) -> None:
+        self._watching = asyncio.create_task(self._watch())
+
+    async def _watch(self) -> None:
+        await self._body.wait_for_disconnect()
+        self.has_cancelled = self.request_task.cancel()
+
+
+def _check_encoding(request: Request) -> None:
+    """Reject an encoded body: decompressing makes a large upload of a small one, and videos hardly shrink.
+
+    Raises:
+        UnsupportedEncoding: the body has a Content-Encoding other than identity.
+    """
+    given = ",".join(request.headers.getlist("content-encoding"))
+    if given and {coding.strip().lower() for coding in given.split(",")} - {"", "identity"}:
+        raise UnsupportedEncoding(f"Content-Encoding is {given[:40]!r}; only identity is supported")
+
+
+def _problem_of(error: Exception, request_id: str) -> Problem:
+    """What the client learns of an exception. The details of an internal error go to the log only."""
+    problem = error if isinstance(error, Problem) else Internal()
+    if isinstance(problem, Internal):
+        logger.error("internal error", exc_info=error, extra={"fields": {"request_id": request_id}})
+    return problem

@@ -1,4 +1,4 @@
-"""The API keys that open the door: from the settings, and from a file that may be changed while the service runs."""
+"""API keys from the settings, and from a file that may change while the service runs."""
 
 from __future__ import annotations
 
@@ -10,48 +10,48 @@ from pathlib import Path
 
 from service.settings import check_key
 
-LOOK_AGAIN_SECONDS = 1.0
-MOST_BYTES = 1 << 20
+CHECK_INTERVAL_SECONDS = 1.0
+MAX_FILE_BYTES = 1 << 20
 
 logger = logging.getLogger("adafocus.keys")
 
 
 class KeyFileError(ValueError):
-    """A file of keys that cannot be used; the text says why, and holds no key."""
+    """The key file cannot be used. The text says why and contains no key."""
 
 
 def read_keys(path: Path) -> tuple[str, ...]:
-    """One key a line; blank lines and lines that begin with # do not count.
+    """Read a key file: one key per line; blank lines and lines that begin with # are ignored.
 
     Raises:
-        KeyFileError: it cannot be read, or holds no key or one that cannot be sent.
+        KeyFileError: the file cannot be read, has no key, or has a key that cannot be sent in a header.
     """
     try:
         with path.open("rb") as stream:
-            text = stream.read(MOST_BYTES).decode("ascii")
+            text = stream.read(MAX_FILE_BYTES).decode("ascii")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not ASCII"
-        raise KeyFileError(f"the file of API keys {path} cannot be read: {reason}") from error
+        raise KeyFileError(f"cannot read the key file {path}: {reason}") from error
     lines = [line.strip() for line in text.splitlines()]
     keys = tuple(line for line in lines if line and not line.startswith("#"))
-    if not keys:  # an empty file must not open the door
-        raise KeyFileError(f"the file of API keys {path} names no key")
+    if not keys:  # an empty file must not disable the keys
+        raise KeyFileError(f"the key file {path} has no key; it needs at least one")
     try:
         return tuple(check_key(key) for key in keys)
     except ValueError as error:
-        raise KeyFileError(f"the file of API keys {path}: {error}") from error
+        raise KeyFileError(f"invalid key in the key file {path}: {error}") from error
 
 
 class Keyring:
-    """Knows the keys of the moment.
+    """The API keys that are valid now.
 
-    The file is read again when it has changed. One that has become unusable changes nothing but the log, so that a
-    slip in rotating keys locks nobody out.
+    The file is read again when it has changed. If it cannot be used any more, the keys stay as they are and the log
+    says so: a mistake while rotating keys locks nobody out.
 
     Args:
-        keys: that always open.
-        file: with further keys; None: no such file.
-        clock: seconds.
+        keys: keys that are always valid.
+        file: a file with further keys; None for no file.
+        clock: returns seconds.
 
     Raises:
         KeyFileError: the file cannot be used.
@@ -61,29 +61,29 @@ class Keyring:
         self._fixed = tuple(keys)
         self._file = file
         self._clock = clock
-        self._looked = clock()
+        self._checked = clock()
         self._stamp = _stamp(file)
         self._from_file = read_keys(file) if file else ()
 
     @property
     def open_to_all(self) -> bool:
-        """Whether no key is asked for."""
+        """Whether no key is required."""
         return not self._fixed and self._file is None
 
     def holder(self, presented: str | None) -> str | None:
-        """A name for whoever holds that key, which does not betray it; None if it is no key.
+        """A name for the holder of a key, from which the key cannot be guessed; None if the key is not valid.
 
         Compares in constant time, and with every key.
         """
-        self._look_again()
+        self._reload_if_changed()
         given = (presented or "").encode()
         found = [hmac.compare_digest(given, key.encode()) for key in (*self._fixed, *self._from_file)]
         return hashlib.sha256(given).hexdigest()[:12] if any(found) else None
 
-    def _look_again(self) -> None:
-        if self._file is None or self._clock() - self._looked < LOOK_AGAIN_SECONDS:
+    def _reload_if_changed(self) -> None:
+        if self._file is None or self._clock() - self._checked < CHECK_INTERVAL_SECONDS:
             return
-        self._looked = self._clock()
+        self._checked = self._clock()
         stamp = _stamp(self._file)
         if stamp == self._stamp:
             return
@@ -91,13 +91,13 @@ class Keyring:
         try:
             self._from_file = read_keys(self._file)
         except KeyFileError as error:
-            logger.error("the keys stay as they were: %s", error)
+            logger.error("the API keys stay as they are: %s", error)
         else:
-            logger.info("the keys were read again", extra={"fields": {"keys": len(self._from_file)}})
+            logger.info("the API keys have been reloaded", extra={"fields": {"keys": len(self._from_file)}})
 
 
 def _stamp(file: Path | None) -> tuple[int, int, int] | None:
-    """What changes when a file is written or replaced."""
+    """A value that changes when the file is written or replaced."""
     if file is None:
         return None
     try:

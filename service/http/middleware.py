@@ -1,6 +1,6 @@
-"""What every request gets, whatever its route: an id, an answer even to a fault of ours, and one line in the log.
+"""Middleware for every route: a request id, a response to exceptions that nobody caught, and one line in the log.
 
-Pure ASGI: a middleware that wraps requests in objects of its own would hide the client's leaving.
+Pure ASGI: a middleware that wraps requests in objects of its own would hide that a client disconnects.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from service.telemetry.metrics import Metrics
 
 HEADER = "X-Request-ID"
 
-_SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
-_QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
+_VALID_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
+_QUIET_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
 
 logger = logging.getLogger("adafocus.request")
 
 
 class RequestScope:
-    """Names each request, passes its trace on, answers for what nobody caught, and logs one line when it has ended."""
+    """Gives each request an id, echoes its trace, answers uncaught exceptions with 500, and logs one line."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self.app = app
@@ -39,31 +39,29 @@ class RequestScope:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        record = _record(Headers(scope=scope))
-        scope.setdefault("state", {}).update(request_id=record.request_id, record=record)
-        status = 0
+        context = _new_context(Headers(scope=scope))
+        scope.setdefault("state", {}).update(request_id=context.request_id, context=context)
 
-        async def send_named(message: Message) -> None:
-            nonlocal status
+        async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                status = message["status"]
-                MutableHeaders(scope=message).update(record.headers)
+                context.status = message["status"]
+                MutableHeaders(scope=message).update(context.headers)
             await send(message)
 
         try:
-            await self.app(scope, receive, send_named)
+            await self.app(scope, receive, send_with_headers)
         except Exception:
-            logger.exception("a request failed", extra={"fields": {"request_id": record.request_id}})
-            if status:
+            logger.exception("unhandled exception", extra={"fields": {"request_id": context.request_id}})
+            if context.status:
                 raise
-            await problem_response(Internal(), record.request_id)(scope, receive, send_named)
+            await problem_response(Internal(), context.request_id)(scope, receive, send_with_headers)
         finally:
-            _log(scope, record, status)
-            self._metrics.http_answered(_route(scope), status, time.perf_counter() - record.started)
+            _log(scope, context)
+            self._metrics.http_answered(_route(scope), context.status, time.perf_counter() - context.started)
 
 
 class HeadLikeGet:
-    """Answers HEAD as GET would be answered, without the body: whoever watches a service often asks so."""
+    """Answers HEAD like GET without the body; monitoring tools often send it."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -85,35 +83,35 @@ class HeadLikeGet:
                 scope["route"] = as_get["route"]
 
 
-def _record(headers: Headers) -> RequestContext:
-    record = RequestContext(_request_id(headers), time.perf_counter())
-    record.headers[HEADER] = record.request_id
+def _new_context(headers: Headers) -> RequestContext:
+    context = RequestContext(_request_id(headers), time.perf_counter())
+    context.headers[HEADER] = context.request_id
     trace = trace_context.parse(headers.get(trace_context.HEADER))
     if trace is not None:
-        record.trace = trace
-        record.headers[trace_context.HEADER] = trace.text
-        record.fields |= {"trace_id": trace.trace_id, "parent_id": trace.parent_id}
-    return record
+        context.trace = trace
+        context.headers[trace_context.HEADER] = trace.text
+        context.fields |= {"trace_id": trace.trace_id, "parent_id": trace.parent_id}
+    return context
 
 
 def _request_id(headers: Headers) -> str:
     given = headers.get(HEADER, "")
-    return given if _SANE_ID.fullmatch(given) else uuid.uuid4().hex
+    return given if _VALID_ID.fullmatch(given) else uuid.uuid4().hex
 
 
 def _route(scope: Scope) -> str | None:
-    """The template of the route that answered, never the path that was asked for."""
+    """The template of the route that matched, never the requested path."""
     template: str | None = getattr(scope.get("route"), "path", None)
     return template
 
 
-def _log(scope: Scope, record: RequestContext, status: int) -> None:
+def _log(scope: Scope, context: RequestContext) -> None:
     fields = {
-        "request_id": record.request_id,
+        "request_id": context.request_id,
         "method": scope["method"],
         "route": _route(scope),
-        "status": status,
-        "duration_ms": round((time.perf_counter() - record.started) * 1e3, 2),
-        **record.fields,
+        "status": context.status,
+        "duration_ms": round((time.perf_counter() - context.started) * 1e3, 2),
+        **context.fields,
     }
-    logger.log(logging.DEBUG if scope["path"] in _QUIET else logging.INFO, "request", extra={"fields": fields})
+    logger.log(logging.DEBUG if scope["path"] in _QUIET_PATHS else logging.INFO, "request", extra={"fields": fields})

@@ -1,9 +1,10 @@
-"""The Open Inference Protocol (``/v2``): health, metadata and inference in words that many clients know."""
+"""The routes of the Open Inference Protocol, ``/v2``: health, metadata and inference."""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 
@@ -14,11 +15,18 @@ from starlette.responses import Response
 
 from bundle.manifest import Manifest
 from service.classify import Body
-from service.errors import BadParameter, DeadlinePassed, Draining, NotFound, Overloaded, TooLarge, Unauthorized
-from service.http.body import Answer, ClientLeft
-from service.http.framing import Pieces, pieces_of
-from service.http.handler import Visit
-from service.http.openapi import operations as described
+from service.errors import (
+    BadParameter,
+    DeadlinePassed,
+    Draining,
+    NotFound,
+    Overloaded,
+    Problem,
+    TooLarge,
+    Unauthorized,
+)
+from service.http.handler import Exchange, handle
+from service.http.openapi import operations
 from service.http.problems import protocol_response
 from service.http.state import server_state
 from service.schemas import tensors
@@ -26,7 +34,7 @@ from service.schemas.classify import Classification, Parameters, parse_parameter
 from service.schemas.open_inference import (
     EXTENSIONS,
     HEADER_LENGTH,
-    MOST_HEADER_BYTES,
+    MAX_HEADER_BYTES,
     NAME,
     Live,
     ModelMetadata,
@@ -35,23 +43,24 @@ from service.schemas.open_inference import (
     ServerMetadata,
 )
 
-MOST_JSON_BYTES = 1 << 26
-"""A request all of JSON is held in memory, several times over; larger videos come by the binary extension."""
-MOST_JSON_AT_ONCE = 4
+MAX_JSON_BYTES = 1 << 26
+"""A request in JSON is held in memory several times over; larger videos need the binary extension."""
+MAX_JSON_AT_ONCE = 4
+CHUNK_BYTES = 1 << 20
 
 _MODEL = "/v2/models/{name}"
 _VERSION = "/v2/models/{name}/versions/{version}"
 
 
 class OpenInference:
-    """The routes of the protocol. Holds how many requests all of JSON are in memory."""
+    """The routes of the protocol."""
 
     def __init__(self) -> None:
         self.router = APIRouter(tags=["Open Inference Protocol"])
-        self._in_memory = 0
+        self._json_bodies = _JsonBodies()
         add = self.router.add_api_route
-        known = described.protocol_problems
-        good = described.good
+        known = operations.protocol_problems
+        good = operations.good
         add(
             "/v2",
             self.server,
@@ -59,15 +68,15 @@ class OpenInference:
             response_model=ServerMetadata,
             responses=good(_server()) | known(Unauthorized),
         )
-        add("/v2/health/live", self.live, summary="Alive?", response_model=Live, responses=good(Live(live=True)))
+        add("/v2/health/live", self.live, summary="Liveness", response_model=Live, responses=good(Live(live=True)))
         add(
             "/v2/health/ready",
             self.ready,
-            summary="Ready?",
+            summary="Readiness",
             response_model=Ready,
             responses=good(Ready(ready=True)) | known(Draining),
         )
-        for path, which in ((_MODEL, ""), (_VERSION, ", of a version")):
+        for path, which in ((_MODEL, ""), (_VERSION, ", by version")):
             add(
                 path,
                 self.model,
@@ -78,7 +87,7 @@ class OpenInference:
             add(
                 f"{path}/ready",
                 self.model_ready,
-                summary=f"Is the model ready{which}?",
+                summary=f"Readiness of the model{which}",
                 response_model=ModelReady,
                 responses=known(NotFound, Draining),
             )
@@ -87,137 +96,164 @@ class OpenInference:
                 self.infer,
                 methods=["POST"],
                 summary=f"Classify a video{which}",
-                responses=described.protocol_answers(),
-                openapi_extra=described.protocol_request(),
+                responses=operations.protocol_answers(),
+                openapi_extra=operations.protocol_request(),
             )
 
     async def server(self, request: Request) -> Response:
-        """What the server is."""
-        server_state(request).access.check(request)
+        """Return the server's name, version and extensions of the protocol."""
+        server_state(request).access.authenticate(request)
         return _json(_server())
 
     async def live(self) -> Response:
-        """200 as long as the process answers."""
+        """Return 200 as long as the process answers."""
         return _json(Live(live=True))
 
     async def ready(self, request: Request) -> Response:
-        """200 when loaded, warmed and not draining."""
-        _check_ready(request)
+        """Return 200 when the model is loaded and warmed and the service is not draining; 503 otherwise."""
+        server_state(request).check_ready()
         return _json(Ready(ready=True))
 
     async def model(self, request: Request) -> Response:
-        """The tensors of the model."""
-        server_state(request).access.check(request)
+        """Return the model's input and output tensors."""
+        server_state(request).access.authenticate(request)
         manifest = _check_model(request)
         return _json(ModelMetadata.of(manifest))
 
     async def model_ready(self, request: Request) -> Response:
-        """200 when the model answers."""
+        """Return 200 when the model can be used; 503 otherwise."""
         manifest = _check_model(request)
-        _check_ready(request)
+        server_state(request).check_ready()
         return _json(ModelReady(name=manifest.name, ready=True))
 
     async def infer(self, request: Request) -> Response:
-        """One video in, labels, scores and the whole answer out."""
-        visit = Visit(request, server_state(request))
-        try:
-            visit.enter()
-            _check_model(request)
-            call, result = await visit.upload.unless_client_leaves(self._inferred(request, visit))
-            visit.answered(result)
-            response = _answer(call, result)
-        except ClientLeft:
-            visit.end()
-            response = Response(status_code=499)
-        except Exception as error:  # noqa: BLE001 - the last seam before the client; what is no Problem is logged
-            response = protocol_response(visit.failed(error))
-        except BaseException:
-            visit.end()
-            raise
-        return Answer(response, visit.upload)
+        """Classify one video; the response holds the labels, the scores and the answer of `/classify`."""
+        inference = _Inference(self._json_bodies)
+        return handle(request, inference.work, inference)
 
-    async def _inferred(self, request: Request, visit: Visit) -> tuple[tensors.Call, Classification]:
+
+class _Inference:
+    """One request of ``/infer``: its work, and the form of its response.
+
+    Args:
+        json_bodies: limits how many requests without bytes after the JSON are in memory at once.
+    """
+
+    def __init__(self, json_bodies: _JsonBodies) -> None:
+        self._json_bodies = json_bodies
+        self._call: tensors.Call | None = None
+
+    async def work(self, exchange: Exchange) -> Classification:
+        """Read the request and classify its video."""
+        _check_model(exchange.request)
         started = time.perf_counter()
-        pieces = Pieces(visit.upload.chunks(), visit.service.settings.upload_timeout_seconds)
-        length = _header_length(request)
+        length = _header_length(exchange.request)
         if length is None:
-            call, body = await self._all_of_json(pieces, visit)
+            call, video = await self._json_bodies.read(exchange)
         else:
-            visit.refuse_what_is_too_large(beside=length + tensors.LENGTH_PREFIX_BYTES)
-            call = tensors.parse_call(await pieces.take(length), binary=True)
-            tensors.check_prefix(await pieces.take(tensors.LENGTH_PREFIX_BYTES), call)
-            body = Body(pieces.rest(call.video_bytes), None, call.video_bytes)
-        ask = parse_parameters(call.asked, visit.service.bundle.manifest)
-        return call, await visit.classified(body, _due(ask, time.perf_counter() - started))
+            exchange.check_declared_size(beside_video=length + tensors.LENGTH_PREFIX_BYTES)
+            call = tensors.parse_call(await exchange.body.readexactly(length), binary=True)
+            tensors.check_prefix(await exchange.body.readexactly(tensors.LENGTH_PREFIX_BYTES), call)
+            video = Body(exchange.body.last_chunks(call.video_bytes), None, call.video_bytes)
+        self._call = call
+        parameters = parse_parameters(call.parameters, exchange.server.bundle.manifest)
+        return await exchange.classify(video, _less_time(parameters, time.perf_counter() - started))
 
-    async def _all_of_json(self, pieces: Pieces, visit: Visit) -> tuple[tensors.Call, Body]:
-        most = min(MOST_JSON_BYTES, visit.service.settings.max_upload_bytes // 3 * 4 + MOST_HEADER_BYTES)
-        too_large = f"a request all of JSON may have {most} bytes; the binary extension and /classify take more"
-        if visit.upload.declared is not None and visit.upload.declared > most:
+    def result(self, result: Classification) -> Response:
+        """The tensors that were asked for, as JSON or as bytes after it."""
+        if self._call is None:
+            raise RuntimeError("there is no result before the request has been read")
+        body, head = tensors.answer(self._call, result)
+        headers = {"Server-Timing": result.timing_ms.server_timing()}
+        if head is None:
+            return Response(body, media_type="application/json", headers=headers)
+        return Response(body, media_type="application/octet-stream", headers={**headers, HEADER_LENGTH: str(head)})
+
+    def problem(self, problem: Problem, request_id: str) -> Response:
+        """The protocol's form of an error."""
+        return protocol_response(problem)
+
+
+class _JsonBodies:
+    """Reads requests whose video is in the JSON, and limits how many of them are in memory at once."""
+
+    def __init__(self) -> None:
+        self._in_memory = 0
+
+    async def read(self, exchange: Exchange) -> tuple[tensors.Call, Body]:
+        """The request without its video, and the video.
+
+        Raises:
+            TooLarge: the body is larger than a request in JSON may be.
+            Overloaded: too many such requests are in memory.
+            BadParameter: the JSON is not a request.
+        """
+        limit = min(MAX_JSON_BYTES, exchange.server.settings.max_upload_bytes // 3 * 4 + MAX_HEADER_BYTES)
+        too_large = f"a request in JSON may have {limit} bytes; send larger videos as binary data, or to /classify"
+        if exchange.body.declared_bytes is not None and exchange.body.declared_bytes > limit:
             raise TooLarge(too_large)
-        if self._in_memory >= MOST_JSON_AT_ONCE:
-            raise Overloaded(f"{MOST_JSON_AT_ONCE} requests all of JSON are being read; the binary extension has room")
+        if self._in_memory >= MAX_JSON_AT_ONCE:
+            raise Overloaded(f"{MAX_JSON_AT_ONCE} requests in JSON are being read, the most allowed at once")
         self._in_memory += 1
         try:
-            text = await pieces.all(most, too_large)
+            text = await exchange.body.read(limit, too_large)
             call = await asyncio.to_thread(tensors.parse_call, text, binary=False)
         finally:
             self._in_memory -= 1
         video = call.video or b""
-        return replace(call, video=None), Body(pieces_of(video), None, len(video))
+        return replace(call, video=None), Body(_in_chunks(video), None, len(video))
 
 
-def _due(ask: Parameters, spent_seconds: float) -> Parameters:
-    """A deadline counts from the first byte; part of it may have passed while the request's head was read."""
-    if ask.deadline_ms is None:
-        return ask
-    left = ask.deadline_ms - spent_seconds * 1e3
+async def _in_chunks(content: bytes) -> AsyncIterator[bytes]:
+    for start in range(0, len(content), CHUNK_BYTES):
+        yield content[start : start + CHUNK_BYTES]
+
+
+def _less_time(parameters: Parameters, spent_seconds: float) -> Parameters:
+    """The parameters with the time that has passed taken off the deadline, which counts from the first byte.
+
+    Raises:
+        DeadlinePassed: no time is left.
+    """
+    if parameters.deadline_ms is None:
+        return parameters
+    left = parameters.deadline_ms - spent_seconds * 1e3
     if left <= 0:
         raise DeadlinePassed
-    return replace(ask, deadline_ms=left)
+    return replace(parameters, deadline_ms=left)
 
 
 def _header_length(request: Request) -> int | None:
     given = request.headers.get(HEADER_LENGTH)
     if given is None:
         return None
-    if not (given.isascii() and given.isdecimal() and len(given) < 9 and 2 <= int(given) <= MOST_HEADER_BYTES):
-        raise BadParameter(f"{HEADER_LENGTH} is a whole number from 2 to {MOST_HEADER_BYTES}")
+    if not (given.isascii() and given.isdecimal() and len(given) < 9 and 2 <= int(given) <= MAX_HEADER_BYTES):
+        raise BadParameter(f"{HEADER_LENGTH} must be a whole number from 2 to {MAX_HEADER_BYTES}, got {given[:40]!r}")
     return int(given)
 
 
 def _check_model(request: Request) -> Manifest:
-    """The model that the path names.
+    """The manifest of the model that the path names.
 
     Raises:
-        NotFound: there is no such model, or not in that version.
+        NotFound: the path names another model or version.
     """
     manifest = server_state(request).bundle.manifest
     name, wanted = request.path_params["name"], request.path_params.get("version", manifest.version)
     if (name, wanted) != (manifest.name, manifest.version):
-        raise NotFound(f"there is no such model; there is {manifest.name} version {manifest.version}")
+        raise NotFound(
+            f"there is no model {name[:40]!r} version {wanted[:40]!r}; this server has {manifest.name} "
+            f"version {manifest.version}"
+        )
     return manifest
-
-
-def _check_ready(request: Request) -> None:
-    if not server_state(request).ready:
-        raise Draining("the model is being loaded, or the service is shutting down")
 
 
 def _server() -> ServerMetadata:
     return ServerMetadata(name=NAME, version=_version(), extensions=EXTENSIONS)
 
 
-def _json(word: BaseModel) -> Response:
-    return Response(word.model_dump_json(), media_type="application/json")
-
-
-def _answer(call: tensors.Call, result: Classification) -> Response:
-    body, head = tensors.answer(call, result)
-    headers = {"Server-Timing": result.timing_ms.server_timing()}
-    if head is None:
-        return Response(body, media_type="application/json", headers=headers)
-    return Response(body, media_type="application/octet-stream", headers={**headers, HEADER_LENGTH: str(head)})
+def _json(body: BaseModel) -> Response:
+    return Response(body.model_dump_json(), media_type="application/json")
 
 
 def _version() -> str:

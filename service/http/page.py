@@ -1,4 +1,4 @@
-"""The page in the browser: a few files out of memory, and the sample clips. Nobody but this host is contacted."""
+"""Serves the web page from memory, and the sample clips. The page loads nothing from other hosts."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _GUARDS = {
 }
 _SAMPLE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\.(mp4|webm|mkv|mov|avi|gif)")
 _NOTICE = "README.md"
-"""Beside the samples: where they come from and what may be done with them."""
+"""A file beside the samples with their sources and licences."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +50,11 @@ class Asset:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What the page is made of, known from the start: no request can name another file.
+    """The files of the web page, all known from the start: no request can name another file.
 
     Attributes:
         assets: by name.
-        samples: sample clips, and their notice, by name.
+        samples: sample clips and their notice, by name.
     """
 
     assets: Mapping[str, Asset]
@@ -62,7 +62,7 @@ class Page:
 
     @classmethod
     def load(cls, samples: Path | None) -> Page:
-        """Read the page; look which sample clips there are."""
+        """Read the files of the page and list the sample clips."""
         assets = {}
         for file in (resources.files("service") / "web").iterdir():
             media_type = _TYPES.get(Path(file.name).suffix)
@@ -95,7 +95,7 @@ def router_for(page: Page) -> APIRouter:
 
     async def sample(name: str) -> Response:
         if name not in page.samples:
-            raise NotFound(f"there is no such sample; there are {', '.join(page.samples) or 'none'}")
+            raise NotFound(f"there is no sample {name[:64]!r}; available: {', '.join(page.samples) or 'none'}")
         kind = "text/plain; charset=utf-8" if name == _NOTICE else mimetypes.guess_type(name)[0]
         headers = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-cache"}
         return FileResponse(page.samples[name], media_type=kind, headers=headers)
@@ -114,7 +114,7 @@ def _is_sample(name: str) -> bool:
 def _answer(page: Page, name: str, request: Request) -> Response:
     asset = page.assets.get(name)
     if asset is None:
-        raise NotFound("the page has no such file")
+        raise NotFound(f"the web page has no file {name[:64]!r}")
     headers = {**_GUARDS, "ETag": asset.etag, "Cache-Control": "no-cache"}
     if asset.etag in request.headers.get("if-none-match", ""):
         return Response(status_code=304, headers=headers)

@@ -1,4 +1,4 @@
-"""The one seam where what went wrong becomes an HTTP answer (RFC 9457)."""
+"""Turns problems, and the framework's own exceptions, into error responses (RFC 9457)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from service.errors import PROBLEM_JSON, BadParameter, Internal, MethodNotAllowe
 
 
 def problem_response(problem: Problem, request_id: str) -> Response:
-    """The answer that tells a client of a problem."""
+    """The error response for a problem."""
     return Response(
         problem_json(problem, request_id),
         status_code=problem.status,
@@ -24,17 +24,17 @@ def problem_response(problem: Problem, request_id: str) -> Response:
 
 
 def protocol_response(problem: Problem) -> Response:
-    """The same in the words of the Open Inference Protocol."""
+    """The error response in the form of the Open Inference Protocol."""
     return JSONResponse({"error": problem.detail}, status_code=problem.status, headers=problem.headers)
 
 
 def problem_json(problem: Problem, request_id: str) -> str:
-    """The problem document as text, on one line."""
+    """The problem document as JSON on one line."""
     return json.dumps(problem.document(request_id), ensure_ascii=False)
 
 
 def install(app: FastAPI) -> None:
-    """Make every error of the application an RFC 9457 answer, or one of ``/v2``, the framework's own included."""
+    """Answer every exception, the framework's included, with a problem document, or in the form of ``/v2``."""
     app.add_exception_handler(Problem, _answer)
     app.add_exception_handler(HTTPException, _answer)
     app.add_exception_handler(RequestValidationError, _answer)
@@ -54,9 +54,9 @@ def _problem_of(error: Exception) -> Problem:
         first = error.errors()[0]
         return BadParameter(f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}")
     if isinstance(error, HTTPException) and error.status_code == NotFound.status:
-        return NotFound("there is no such route; /docs lists them")
+        return NotFound("this path does not exist; /docs lists those that do")
     if isinstance(error, HTTPException) and error.status_code == MethodNotAllowed.status:
         named = {name.strip() for name in (error.headers or {}).get("Allow", "").split(",")}
         allowed = ", ".join(sorted(named | {"HEAD"} if "GET" in named else named))
-        return MethodNotAllowed(f"this route answers {allowed}", headers={"Allow": allowed})
+        return MethodNotAllowed(f"this path accepts {allowed} only", headers={"Allow": allowed})
     return Internal()

@@ -1,4 +1,4 @@
-"""How often one caller may come: a bucket of requests that refills evenly. Pure; the clock is given."""
+"""A token bucket for each caller that refills evenly. Pure; the clock is an argument."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from dataclasses import dataclass
 WINDOW_SECONDS = 60
 NANOSECONDS = 1_000_000_000
 WINDOW = WINDOW_SECONDS * NANOSECONDS
-"""Whole nanoseconds: sums of float seconds drift, and a standing of 60.0000001 s would be told as 61."""
-MOST_CALLERS = 10_000
-"""Callers remembered; beyond that, whoever was away longest is forgotten and starts afresh."""
+"""Whole nanoseconds: sums of float seconds drift, and 60.0000001 s would be reported as 61."""
+MAX_CALLERS = 10_000
+"""Callers that are remembered; beyond that, the one that was away longest is forgotten and has its full limit again."""
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """What a caller has left.
+class Quota:
+    """What a caller has left of its limit.
 
     Attributes:
-        allowed: whether this request may come in.
-        remaining: further requests that may come in now.
-        full_seconds: until nothing counts against the caller any more, whole seconds.
-        wait_seconds: until the next request may come in; 0 if one may now.
+        allowed: whether this request is within the limit.
+        remaining: further requests that are allowed now.
+        full_seconds: whole seconds until the caller has its full limit again.
+        wait_seconds: until the next request is allowed; 0 if one is allowed now.
     """
 
     allowed: bool
@@ -32,11 +32,11 @@ class Standing:
 
 
 class RateLimit:
-    """So many requests a minute for each caller; a caller who was away may spend a minute's worth at once.
+    """Allows each caller a number of requests per minute; after a pause they may all come at once.
 
     Args:
         per_minute: at least 1.
-        clock: seconds, never running backwards.
+        clock: returns seconds and never runs backwards.
     """
 
     def __init__(self, per_minute: int, clock: Callable[[], float]) -> None:
@@ -45,17 +45,17 @@ class RateLimit:
         self._pause = WINDOW // per_minute
         self._full_at: OrderedDict[str, int] = OrderedDict()
 
-    def take(self, caller: str) -> Standing:
-        """Count one request of that caller, unless nothing is left."""
+    def take(self, caller: str) -> Quota:
+        """Count one request of a caller, unless its limit is used up."""
         now = round(self._clock() * NANOSECONDS)
         full_at = max(self._full_at.pop(caller, now), now)
         allowed = full_at - now <= WINDOW - self._pause
         if allowed:
             full_at += self._pause
         self._full_at[caller] = full_at
-        if len(self._full_at) > MOST_CALLERS:
+        if len(self._full_at) > MAX_CALLERS:
             self._full_at.popitem(last=False)
         used = full_at - now
         remaining = (WINDOW - used) // self._pause
         wait = 0 if remaining else used - (WINDOW - self._pause)
-        return Standing(allowed, remaining, -(-used // NANOSECONDS), wait / NANOSECONDS)
+        return Quota(allowed, remaining, -(-used // NANOSECONDS), wait / NANOSECONDS)

@@ -1,22 +1,21 @@
-"""HTTP words only: what comes in as a request, what goes out as an answer. The work is `service.classify`'s."""
+"""The routes of the service's own API: ``/classify``, ``/model``, health and metrics."""
 
 from __future__ import annotations
+
+from functools import partial
 
 from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from bundle.manifest import Manifest
-from service.errors import Draining, Unauthorized
-from service.http.body import Answer, ClientLeft
-from service.http.handler import Visit
-from service.http.openapi import operations as described
+from service.classify import Body
+from service.errors import Draining, Problem, Unauthorized
+from service.http.handler import Exchange, handle
+from service.http.openapi import operations
 from service.http.problems import problem_response
 from service.http.sse import EventStream
 from service.http.state import server_state
 from service.schemas.classify import Classification, Parameters, parse_parameters
-
-CLIENT_CLOSED_REQUEST = 499
-"""Never sent, as nobody is there to read it; it marks the line in the log."""
 
 router = APIRouter()
 
@@ -26,73 +25,80 @@ router = APIRouter()
     methods=["POST", "PUT"],  # curl -T sends PUT
     summary="Classify a video",
     response_model=Classification,
-    responses=described.classify_answers(),
-    openapi_extra=described.classify_request(),
+    responses=operations.classify_answers(),
+    openapi_extra=operations.classify_request(),
 )
 async def classify_video(request: Request) -> Response:
-    """Send the video as a form (`curl -F video=@clip.mp4`) or as it is (`curl --data-binary @clip.mp4`)."""
-    visit = Visit(request, server_state(request))
-    try:
-        ask = _asked(request, visit)
-        body = visit.body(request.headers.get("content-type"))
-        if ask.stream:
-            return EventStream(visit, body, ask)
-        answer = await visit.upload.unless_client_leaves(visit.classified(body, ask))
-        visit.answered(answer)
-        response = _answered(answer)
-    except ClientLeft:
-        visit.end()
-        response = Response(status_code=CLIENT_CLOSED_REQUEST)
-    except Exception as error:  # noqa: BLE001 - the last seam before the client; what is no Problem is logged
-        response = problem_response(visit.failed(error), visit.id)
-    except BaseException:
-        visit.end()
-        raise
-    return Answer(response, visit.upload)
+    """Send the video as a form (`curl -F video=@clip.mp4`) or as the whole body (`curl --data-binary @clip.mp4`)."""
+    if request.query_params.get("stream") == "true":
+        stream = EventStream()
+        return handle(request, partial(_classify_in_steps, stream), stream)
+    return handle(request, _classify, _JsonRenderer())
 
 
-@router.get("/model", summary="What is being served", response_model=Manifest, responses=described.only(Unauthorized))
+async def _classify(exchange: Exchange) -> Classification:
+    parameters, video = _read_head(exchange)
+    return await exchange.classify(video, parameters)
+
+
+async def _classify_in_steps(stream: EventStream, exchange: Exchange) -> Classification:
+    parameters, video = _read_head(exchange)
+    return await stream.send_steps(exchange, partial(exchange.classify, video, parameters), frames=parameters.frames)
+
+
+def _read_head(exchange: Exchange) -> tuple[Parameters, Body]:
+    """The parameters, and the video whose bytes have not been read yet.
+
+    Raises:
+        BadParameter: a parameter is unknown, repeated or out of range.
+        TooLarge: the body declares more bytes than the settings allow.
+    """
+    parameters = parse_parameters(exchange.request.query_params.multi_items(), exchange.server.bundle.manifest)
+    exchange.check_declared_size()
+    content_type = exchange.request.headers.get("content-type")
+    is_form = content_type is not None and content_type.strip().lower().startswith("multipart/")
+    # The length of a raw body tells the decoder where the file will end.
+    return parameters, Body(exchange.body.chunks(), content_type, None if is_form else exchange.body.declared_bytes)
+
+
+class _JsonRenderer:
+    """Renders for ``/classify`` without ``stream``."""
+
+    def result(self, result: Classification) -> Response:
+        headers = {"Server-Timing": result.timing_ms.server_timing()}
+        return Response(result.to_json(), media_type="application/json", headers=headers)
+
+    def problem(self, problem: Problem, request_id: str) -> Response:
+        return problem_response(problem, request_id)
+
+
+@router.get("/model", summary="The model", response_model=Manifest, responses=operations.only(Unauthorized))
 async def model(request: Request) -> Response:
-    """The manifest of the bundle: labels, operating points, FLOPs."""
-    service = server_state(request)
-    service.access.check(request)
-    return Response(service.bundle.manifest.model_dump_json(), media_type="application/json")
+    """Return the manifest of the bundle: labels, operating points, FLOPs."""
+    server = server_state(request)
+    server.access.authenticate(request)
+    return Response(server.bundle.manifest.model_dump_json(), media_type="application/json")
 
 
-@router.get("/healthz", summary="Alive?", responses=described.status("alive"))
+@router.get("/healthz", summary="Liveness", responses=operations.status("alive"))
 async def healthz() -> Response:
-    """200 as long as the process answers."""
+    """Return 200 as long as the process answers."""
     return JSONResponse({"status": "alive"})
 
 
-@router.get("/readyz", summary="Ready?", responses=described.status("ready") | described.only(Draining))
+@router.get("/readyz", summary="Readiness", responses=operations.status("ready") | operations.only(Draining))
 async def readyz(request: Request) -> Response:
-    """200 when loaded, warmed and not draining."""
-    if not server_state(request).ready:
-        raise Draining("the model is being loaded, or the service is shutting down")
+    """Return 200 when the model is loaded and warmed and the service is not draining; 503 otherwise."""
+    server_state(request).check_ready()
     return JSONResponse({"status": "ready"})
 
 
-@router.get("/metrics", summary="Metrics", response_class=PlainTextResponse, responses=described.metrics())
+@router.get("/metrics", summary="Metrics", response_class=PlainTextResponse, responses=operations.metrics())
 async def metrics(request: Request) -> Response:
-    """Prometheus text; OpenMetrics when the Accept header names it."""
-    service = server_state(request)
-    if service.settings.metrics_need_key:
-        service.access.check(request)
-    service.metrics.ready(service.ready)
-    text, media_type = service.metrics.render(request.headers.get("accept", ""))
+    """Return the metrics as Prometheus text, or as OpenMetrics when the Accept header names it."""
+    server = server_state(request)
+    if server.settings.metrics_need_key:
+        server.access.authenticate(request)
+    server.metrics.ready(server.ready)
+    text, media_type = server.metrics.render(request.headers.get("accept", ""))
     return Response(text, headers={"content-type": media_type})
-
-
-def _asked(request: Request, visit: Visit) -> Parameters:
-    """Refuse what can be refused before a byte is read."""
-    visit.enter()
-    ask = parse_parameters(request.query_params.multi_items(), visit.service.bundle.manifest)
-    visit.refuse_what_is_too_large()
-    return ask
-
-
-def _answered(answer: Classification) -> Response:
-    return Response(
-        answer.to_json(), media_type="application/json", headers={"Server-Timing": answer.timing_ms.server_timing()}
-    )

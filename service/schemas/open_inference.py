@@ -1,4 +1,4 @@
-"""The words of the Open Inference Protocol, with the tensors that this service takes and gives."""
+"""The schemas of the Open Inference Protocol, with the input and output tensors of this service."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from service.schemas.classify import MAX_DEADLINE_MS
 NAME = "adafocus"
 EXTENSIONS = ("binary_tensor_data",)
 HEADER_LENGTH = "Inference-Header-Content-Length"
-MOST_HEADER_BYTES = 1 << 20
+MAX_HEADER_BYTES = 1 << 20
 
 INPUT = "video"
-ASKED = ("exit", "top_k", "max_gflops", "deadline_ms")
-"""Parameters of a request that mean what they mean to ``POST /classify``."""
+PARAMETER_NAMES = ("exit", "top_k", "max_gflops", "deadline_ms")
+"""Parameters of a request with the same meaning as for ``POST /classify``."""
 
 
 def _whole(value: object) -> object:
-    """In JSON 2.0 is a whole number too."""
+    """In JSON, 2.0 is a whole number too."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
@@ -38,12 +38,12 @@ Parameter = StrictBool | StrictInt | StrictFloat | StrictStr
 Datatype = Literal["BYTES", "FP32", "INT64"]
 
 
-class _Word(BaseModel):
+class _Schema(BaseModel):
     model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
 
-class TensorMetadata(_Word):
-    """One tensor of the model; -1 in a shape is any length."""
+class TensorMetadata(_Schema):
+    """One tensor of the model; -1 in a shape stands for any length."""
 
     name: str
     datatype: Datatype
@@ -57,19 +57,19 @@ OUTPUTS = (
     TensorMetadata(name="index", datatype="INT64", shape=(-1,)),
     TensorMetadata(name="answer", datatype="BYTES", shape=(1,)),
 )
-"""Best class first; ``answer`` is the JSON of ``POST /classify``."""
+"""Best class first; ``answer`` is the JSON response of ``POST /classify``."""
 
 
-class ServerMetadata(_Word):
-    """What the server is."""
+class ServerMetadata(_Schema):
+    """The server."""
 
     name: str
     version: str
     extensions: tuple[str, ...]
 
 
-class ModelMetadata(_Word):
-    """What the model takes and gives."""
+class ModelMetadata(_Schema):
+    """The input and output tensors of the model."""
 
     name: str
     versions: tuple[str, ...]
@@ -79,92 +79,94 @@ class ModelMetadata(_Word):
 
     @classmethod
     def of(cls, manifest: Manifest) -> Self:
-        """Of the model in a bundle."""
+        """The metadata of the model in a bundle."""
         return cls(name=manifest.name, versions=(manifest.version,), platform=NAME, inputs=INPUTS, outputs=OUTPUTS)
 
 
-class Live(_Word):
-    """Whether the server lives."""
+class Live(_Schema):
+    """Whether the server is alive."""
 
     live: bool
 
 
-class Ready(_Word):
+class Ready(_Schema):
     """Whether the server is ready."""
 
     ready: bool
 
 
-class ModelReady(_Word):
+class ModelReady(_Schema):
     """Whether the model is ready."""
 
     name: str
     ready: bool
 
 
-def _comes_in_base64(schema: dict[str, Any]) -> None:
-    """In a request all of JSON the video must be there; only beside bytes is it left out."""
+def _require_data(schema: dict[str, Any]) -> None:
+    """Describe ``data`` as required: a request in JSON needs it, and only the binary extension omits it."""
     schema["required"].append("data")
     element = {"type": "string", "format": "byte"}
     nested = {"type": "array", "minItems": 1, "maxItems": 1}
-    description = schema["properties"]["data"]["description"] + ", flat or nested as the shape says"
+    description = schema["properties"]["data"]["description"] + " Flat, or nested as the shape says."
     schema["properties"]["data"] = nested | {"items": {"anyOf": [element, nested]}, "description": description}
 
 
 def _one_dimension_of_one(shape: object) -> object:
-    """Refuse every other number of elements, in words rather than by the place in the list."""
+    """Reject any other number of elements, with a message about the whole shape instead of one of its sizes."""
     if isinstance(shape, list) and shape and not all(type(size) is int and size == 1 for size in shape):
-        raise ValueError(f"a request holds one video, so the shape is [1] or [1, 1]; got {str(shape)[:80]}")
+        raise ValueError(f"a request holds one video, so the shape must be [1] or [1, 1], got {str(shape)[:80]}")
     return shape
 
 
 def _flat(data: object, info: ValidationInfo) -> object:
-    """The elements of a tensor, which may come flat or nested as its shape says (KServe's V2 protocol).
+    """Flatten the elements of a tensor, which may be nested as its shape says (KServe's V2 protocol).
 
     Raises:
-        ValueError: the nesting is not the shape's.
+        ValueError: the nesting does not match the shape.
     """
     shape = info.data.get("shape")
     depth, inner = 0, data
     while isinstance(inner, list):
         if len(inner) != 1:
-            raise ValueError(f"a request holds one video, so data has one element; got {len(inner)}")
+            raise ValueError(f"a request holds one video, so data must have one element, got {len(inner)}")
         depth, inner = depth + 1, inner[0]
     if shape is not None and depth > 1 and depth != len(shape):
         dimensions = f"{len(shape)} dimension{'s' if len(shape) > 1 else ''}"
-        raise ValueError(f"data is nested {depth} deep and the shape has {dimensions}; nest it alike, or not at all")
+        raise ValueError(f"data is nested {depth} deep but the shape has {dimensions}; nest it as deep, or not at all")
     return data if depth == 0 else (inner,)
 
 
-class InputTensor(_Word):
+class InputTensor(_Schema):
     """The video."""
 
-    model_config = ConfigDict(json_schema_extra=_comes_in_base64)
+    model_config = ConfigDict(json_schema_extra=_require_data)
 
     name: Literal["video"]
     datatype: Literal["BYTES"]
     shape: Annotated[
         tuple[Literal[1], ...],
         BeforeValidator(_one_dimension_of_one),
-        Field(min_length=1, max_length=8, description="one element: [1], or [1, 1]"),
+        Field(min_length=1, max_length=8, description="One element: [1], or [1, 1]."),
     ]
     parameters: dict[str, Parameter] | None = Field(
-        default=None, description="`binary_data_size`: bytes after the JSON that are this tensor's"
+        default=None, description="`binary_data_size`: how many of the bytes after the JSON belong to this tensor."
     )
     data: Annotated[tuple[StrictStr], BeforeValidator(_flat)] | None = Field(
-        default=None, description="the video in base64; left out beside bytes"
+        default=None, description="The video in base64; omitted if it follows the JSON as bytes."
     )
 
 
-class OutputWish(_Word):
-    """An output that is asked for."""
+class RequestedOutput(_Schema):
+    """A requested output."""
 
     name: Literal["label", "score", "index", "answer"]
-    parameters: dict[str, Parameter] | None = Field(default=None, description="`binary_data`: as bytes after the JSON")
+    parameters: dict[str, Parameter] | None = Field(
+        default=None, description="`binary_data`: whether it is returned as bytes after the JSON."
+    )
 
 
-class RequestParameters(_Word):
-    """How to look; the first four mean what they mean to ``POST /classify``."""
+class RequestParameters(_Schema):
+    """Parameters of a request; the first four have the same meaning as for ``POST /classify``."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -172,39 +174,39 @@ class RequestParameters(_Word):
     top_k: Annotated[StrictInt, BeforeValidator(_whole), Field(ge=1)] | None = None
     max_gflops: StrictFloat | None = None
     deadline_ms: StrictFloat | None = None
-    binary_data_output: StrictBool = Field(default=False, description="all outputs as bytes after the JSON")
-    content_type: StrictStr | None = Field(default=None, description="not needed; some clients send it")
+    binary_data_output: StrictBool = Field(default=False, description="Return all outputs as bytes after the JSON.")
+    content_type: StrictStr | None = Field(default=None, description="Ignored; some clients send it.")
     timeout: Annotated[StrictInt, BeforeValidator(_whole)] | None = Field(
         default=None,
-        description="microseconds, as Triton's clients say it: a `deadline_ms` where none is given; 0 or less: none",
+        description="Deadline in microseconds, as Triton's clients send it; `deadline_ms` goes first. 0 or less: none.",
     )
     priority: Annotated[StrictInt, BeforeValidator(_whole)] | None = Field(
-        default=None, description="of Triton's clients; here whoever's deadline is nearest comes first"
+        default=None, description="Ignored; requests with the nearest deadline run first."
     )
 
     @property
-    def asked(self) -> list[tuple[str, str]]:
-        """Names and values as query parameters of ``/classify`` would be."""
-        given = self.model_dump(include=set(ASKED), exclude_none=True)
+    def as_pairs(self) -> list[tuple[str, str]]:
+        """Names and values, as query parameters of ``/classify``."""
+        given = self.model_dump(include=set(PARAMETER_NAMES), exclude_none=True)
         if self.timeout is not None and self.timeout > 0:
             longest = int(MAX_DEADLINE_MS * 1e3)
             given.setdefault("deadline_ms", max(1.0, min(self.timeout, longest) / 1e3))
         return [(name, str(value)) for name, value in given.items()]
 
 
-class InferenceRequest(_Word):
-    """What is asked of the model."""
+class InferenceRequest(_Schema):
+    """An inference request."""
 
-    id: str | None = Field(default=None, max_length=256, description="echoed")
+    id: str | None = Field(default=None, max_length=256, description="Echoed in the response.")
     parameters: RequestParameters | None = None
     inputs: tuple[InputTensor]
-    outputs: Annotated[tuple[OutputWish, ...], Field(max_length=len(OUTPUTS))] | None = Field(
-        default=None, description="default: all"
+    outputs: Annotated[tuple[RequestedOutput, ...], Field(max_length=len(OUTPUTS))] | None = Field(
+        default=None, description="Default: all outputs."
     )
 
 
-class OutputTensor(_Word):
-    """One output."""
+class OutputTensor(_Schema):
+    """One output tensor."""
 
     name: str
     datatype: Datatype
@@ -213,8 +215,8 @@ class OutputTensor(_Word):
     data: list[str] | list[int] | list[float] | None = None
 
 
-class InferenceResponse(_Word):
-    """The answer: tensors best class first, and what it cost as parameters."""
+class InferenceResponse(_Schema):
+    """The response: tensors with the best class first, and the cost of the answer as parameters."""
 
     model_name: str
     model_version: str

@@ -1,7 +1,7 @@
-"""The Open Inference Protocol's requests and answers as bytes: JSON, and its binary extension. Pure.
+"""Parses requests and builds responses of the Open Inference Protocol: JSON, and its binary extension. Pure.
 
-A video is the one element of the BYTES tensor ``video``: in JSON as base64, since JSON holds no bytes; in the binary
-extension as it is, behind a length of four bytes, after the JSON.
+The video is the only element of the BYTES tensor ``video``. In JSON it is base64; in the binary extension its bytes
+follow the JSON, after a prefix of four bytes with their number.
 """
 
 from __future__ import annotations
@@ -20,31 +20,31 @@ from pydantic import (
 from service.errors import BadParameter
 from service.schemas.classify import Classification
 from service.schemas.open_inference import (
-    ASKED,
+    PARAMETER_NAMES,
     Datatype,
     InferenceRequest,
     InferenceResponse,
     InputTensor,
     OutputTensor,
-    OutputWish,
+    RequestedOutput,
 )
 
 LENGTH_PREFIX_BYTES = 4
 
-MOST_JSON_MARKS = 1000
-"""Commas and opening brackets of a request. Base64 holds none, so a request has a few dozen, however large its video.
-Parsing holds the interpreter's lock and makes an object of every value: 60 MB of them stood the service still for 44 s
-and took 4 GB."""
+MAX_JSON_SYNTAX = 1000
+"""Limit on commas and opening brackets in a request. Base64 has none, so a request has a few dozen, however large its
+video is. Parsing holds the interpreter's lock and makes an object of every value: 60 MB of them blocked the service for
+44 s and took 4 GB."""
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A request, understood.
+    """A parsed request.
 
     Attributes:
-        request: as it came.
-        video: in a request all of JSON, the video; None if it follows.
-        video_bytes: length of the video that follows the JSON, its prefix not counted.
+        request: the JSON.
+        video: the video if it is in the JSON; None if it follows.
+        video_bytes: length of the video that follows the JSON, without its prefix.
     """
 
     request: InferenceRequest
@@ -52,56 +52,62 @@ class Call:
     video_bytes: int
 
     @property
-    def asked(self) -> list[tuple[str, str]]:
-        """Names and values as query parameters of ``/classify`` would be."""
+    def parameters(self) -> list[tuple[str, str]]:
+        """Names and values, as query parameters of ``/classify``."""
         given = self.request.parameters
-        return [] if given is None else given.asked
+        return [] if given is None else given.as_pairs
 
 
 def parse_call(text: bytes, *, binary: bool) -> Call:
-    """Understand the JSON of a request.
+    """Parse the JSON of a request.
 
     Args:
         text: UTF-8.
-        binary: whether the tensor's bytes follow it.
+        binary: whether the bytes of the tensor follow it.
 
     Raises:
-        BadParameter: says what is wrong and what would be right.
+        BadParameter: the JSON is not a valid request; the text says what is wrong and what is allowed.
     """
-    if sum(text.count(mark) for mark in (b",", b"[", b"{")) > MOST_JSON_MARKS:
-        raise BadParameter(f"the request's JSON may hold {MOST_JSON_MARKS} commas and opening brackets, and holds more")
+    if sum(text.count(mark) for mark in (b",", b"[", b"{")) > MAX_JSON_SYNTAX:
+        raise BadParameter(f"the JSON has more than {MAX_JSON_SYNTAX} commas and opening brackets, the most allowed")
     try:
         request = InferenceRequest.model_validate_json(text)
     except ValidationError as error:
-        raise BadParameter(_explained(error)) from None
+        raise BadParameter(_explain(error)) from None
     (tensor,) = request.inputs
     if binary:
-        return Call(request, None, _announced(tensor))
+        return Call(request, None, _declared_size(tensor))
     if tensor.data is None:
-        raise BadParameter("inputs.0.data: the video in base64, or Inference-Header-Content-Length and bytes after it")
+        raise BadParameter(
+            "inputs.0.data is missing; send the video in base64, or as bytes after the JSON with the header "
+            "Inference-Header-Content-Length"
+        )
     try:
         return Call(request, base64.b64decode(tensor.data[0], validate=True), 0)
     except (binascii.Error, ValueError):
-        raise BadParameter("inputs.0.data: a BYTES element in JSON is base64") from None
+        raise BadParameter("inputs.0.data must be base64") from None
 
 
-def _explained(error: ValidationError) -> str:
+def _explain(error: ValidationError) -> str:
     first = error.errors(include_url=False, include_input=False)[0]
     *where, name = (str(part)[:40] for part in first["loc"] or ("the request",))
     if first["type"] == "extra_forbidden":
-        return f"unknown parameter {name!r}; there are {', '.join((*ASKED, 'binary_data_output'))}"
+        return f"unknown parameter {name!r}; allowed: {', '.join((*PARAMETER_NAMES, 'binary_data_output'))}"
     return f"{'.'.join([*where, name])}: {first['msg'].removeprefix('Value error, ')}"
 
 
-def _announced(tensor: InputTensor) -> int:
+def _declared_size(tensor: InputTensor) -> int:
     size = (tensor.parameters or {}).get("binary_data_size")
     if isinstance(size, bool) or not isinstance(size, int) or size < LENGTH_PREFIX_BYTES:
-        raise BadParameter(f"inputs.0.parameters.binary_data_size: a whole number from {LENGTH_PREFIX_BYTES}")
+        raise BadParameter(
+            f"inputs.0.parameters.binary_data_size must be a whole number of at least {LENGTH_PREFIX_BYTES}, "
+            f"got {str(size)[:40]}"
+        )
     return size - LENGTH_PREFIX_BYTES
 
 
 def check_prefix(prefix: bytes, call: Call) -> None:
-    """Hold the element's own length against the tensor's.
+    """Check that the element's length prefix matches the size of the tensor.
 
     Raises:
         BadParameter: they differ.
@@ -109,13 +115,13 @@ def check_prefix(prefix: bytes, call: Call) -> None:
     (length,) = struct.unpack("<I", prefix)
     if length != call.video_bytes:
         raise BadParameter(
-            f"the BYTES element says {length} bytes and binary_data_size leaves it {call.video_bytes}; "
-            "it is one element behind its length as four bytes, little-endian"
+            f"the prefix of the BYTES element must be {call.video_bytes}, its length by binary_data_size minus 4, as "
+            f"four bytes, little-endian; got {length}"
         )
 
 
 def answer(call: Call, result: Classification) -> tuple[bytes, int | None]:
-    """The answer's body, and the length of its JSON if bytes follow it."""
+    """The body of the response, and the length of its JSON if bytes follow it."""
     every: Mapping[str, tuple[Datatype, list[str] | list[int] | list[float]]] = {
         "label": ("BYTES", [prediction.label for prediction in result.predictions]),
         "score": ("FP32", [prediction.score for prediction in result.predictions]),
@@ -124,18 +130,20 @@ def answer(call: Call, result: Classification) -> tuple[bytes, int | None]:
     }
     request = call.request
     standard = request.parameters is not None and request.parameters.binary_data_output
-    wishes = request.outputs if request.outputs else tuple(OutputWish.model_construct(name=name) for name in every)
+    requested = (
+        request.outputs if request.outputs else tuple(RequestedOutput.model_construct(name=name) for name in every)
+    )
     outputs, tail = [], []
-    for wish in wishes:
-        datatype, values = every[wish.name]
+    for output in requested:
+        datatype, values = every[output.name]
         shape = (len(values),)
-        if (wish.parameters or {}).get("binary_data", standard) is True:
+        if (output.parameters or {}).get("binary_data", standard) is True:
             packed = _pack(datatype, values)
             tail.append(packed)
             size = {"binary_data_size": len(packed)}
-            outputs.append(OutputTensor(name=wish.name, datatype=datatype, shape=shape, parameters=size))
+            outputs.append(OutputTensor(name=output.name, datatype=datatype, shape=shape, parameters=size))
         else:
-            outputs.append(OutputTensor(name=wish.name, datatype=datatype, shape=shape, data=values))
+            outputs.append(OutputTensor(name=output.name, datatype=datatype, shape=shape, data=values))
     response = InferenceResponse(
         model_name=result.model.name,
         model_version=result.model.version,

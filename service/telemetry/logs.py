@@ -1,4 +1,4 @@
-"""Logs as JSON lines on standard error: one object per line, one line per request."""
+"""Logs as JSON Lines on standard error, with one line per request."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 
 
 class JsonLines(logging.Formatter):
-    """A log record as one line of JSON; ``extra={"fields": {…}}`` adds members."""
+    """Formats a log record as one line of JSON; ``extra={"fields": {…}}`` adds members."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Render the record."""
+        """Format the record."""
         line: dict[str, object] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
@@ -27,7 +27,7 @@ class JsonLines(logging.Formatter):
 
 
 def configure(level: int = logging.INFO) -> None:
-    """Send every log of this process to standard error as JSON lines. For a program's entry, not for a library."""
+    """Send all logs of this process to standard error as JSON Lines. For programs, not for libraries."""
     handler = logging.StreamHandler()
     handler.setFormatter(JsonLines())
     logging.basicConfig(level=level, handlers=[handler], force=True)

@@ -1,4 +1,4 @@
-"""What the service counts, said in domain words. The names are `service.telemetry.definitions`'s.
+"""The metrics of the service, updated by methods in domain terms. `service.telemetry.definitions` names them.
 
 Every series exists from the start with the value 0, so that a rate or an alert never meets a gap.
 """
@@ -13,17 +13,17 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.openmetrics import exposition as openmetrics
 
+from bundle.exit_rule import ExitReason
 from service.decode.pool_settings import RestartReason
+from service.engine.runners.base import Component
+from service.engine.stage_times import STAGES, StageTimes
 from service.errors import Outcome
 from service.telemetry.definitions import (
     CALIBRATED,
     CATALOGUE,
     PROCESS_NAMESPACE,
     ROUTES,
-    Component,
     Metric,
-    Reason,
-    Stage,
 )
 
 __all__ = ["CATALOGUE", "Answered", "Metrics"]
@@ -31,26 +31,25 @@ __all__ = ["CATALOGUE", "Answered", "Metrics"]
 
 @dataclass(frozen=True)
 class Answered:
-    """The numbers of one answered request: seconds per stage, multiply-adds, frames, and where it left.
+    """The numbers of one answered request: time per stage, multiply-adds, frames, and where it exited.
 
-    ``processing_seconds`` go from the end of the upload to the answer. ``exit_shares`` are what the calibration of the
-    operating point says of every step; None if it says nothing.
+    ``exit_shares`` are the shares of videos that exit at each step by the calibration of the operating point; None if
+    it has none.
     """
 
-    stage_seconds: Mapping[Stage, float]
+    times: StageTimes
     glance_flops: int
     focus_flops: int
     flops_full: int
     step: int
-    reason: Reason
+    reason: ExitReason
     frames_decoded: int
     frames_used: int
-    processing_seconds: float
     exit_shares: Sequence[float] | None
 
 
 class Metrics:
-    """The catalogue's series in a registry of their own.
+    """All metrics, in a registry of their own.
 
     Implements the engine's observer.
 
@@ -59,7 +58,7 @@ class Metrics:
     """
 
     def __init__(self, steps: int) -> None:
-        # Process-wide in the client library, and idempotent: a _created series beside every counter helps nobody.
+        # Process-wide in the client library, and idempotent: the _created series beside every counter have no use here.
         disable_created_metrics()  # type: ignore[no-untyped-call]  # prometheus_client has no types here
         self._registry = CollectorRegistry(auto_describe=True)
         self._steps = steps
@@ -74,33 +73,33 @@ class Metrics:
     def request_finished(
         self, outcome: Outcome, seconds: float, *, uploaded_bytes: int = 0, exemplar: Mapping[str, str] | None = None
     ) -> None:
-        """Count a request when it has ended, however it ended.
+        """Count a classification request that has ended.
 
         Args:
-            outcome: how.
-            seconds: from its first byte.
-            uploaded_bytes: of its body, as far as it was read.
-            exemplar: what leads from the measurement to this request, as its id: OpenMetrics shows it.
+            outcome: how it ended.
+            seconds: since its first byte.
+            uploaded_bytes: of its body that were read.
+            exemplar: labels that lead from the measurement to this request, such as its id; shown in OpenMetrics.
         """
         self._counters["adafocus_requests_total", outcome].inc()
         self._counters[("adafocus_upload_bytes_total",)].inc(uploaded_bytes)
         self._histograms[("adafocus_request_duration_seconds",)].observe(seconds, dict(exemplar) if exemplar else None)
 
     def http_answered(self, route: str | None, status: int, seconds: float) -> None:
-        """Count an HTTP request of any route: its template, or None if it has none; status 0 if nobody got one."""
+        """Count an HTTP request by its route template, or None; status 0 if the response never started."""
         known = route if route in ROUTES else "other"
         self._counters["adafocus_http_requests_total", known, f"{(status or 499) // 100}xx"].inc()
         self._histograms["adafocus_http_request_duration_seconds", known].observe(seconds)
 
     def problem_answered(self, code: str) -> None:
-        """Count an error answer by its code."""
+        """Count an error response by its code."""
         self._counters["adafocus_rejections_total", code].inc()
 
     def video_answered(self, numbers: Answered) -> None:
-        """Count what a successful answer cost."""
-        for stage, seconds in numbers.stage_seconds.items():
-            self._histograms["adafocus_stage_duration_seconds", stage].observe(seconds)
-        self._histograms[("adafocus_processing_duration_seconds",)].observe(numbers.processing_seconds)
+        """Count the cost of an answer."""
+        for stage in STAGES:
+            self._histograms["adafocus_stage_duration_seconds", stage].observe(getattr(numbers.times, stage))
+        self._histograms[("adafocus_processing_duration_seconds",)].observe(numbers.times.processing)
         self._histograms[("adafocus_request_flops",)].observe(numbers.glance_flops + numbers.focus_flops)
         self._counters["adafocus_flops_total", "glance"].inc(numbers.glance_flops)
         self._counters["adafocus_flops_total", "focus"].inc(numbers.focus_flops)
@@ -109,50 +108,50 @@ class Metrics:
         self._counters[("adafocus_frames_decoded_total",)].inc(numbers.frames_decoded)
         self._counters[("adafocus_frames_used_total",)].inc(numbers.frames_used)
         if numbers.reason in CALIBRATED:
-            # Where the calibration says nothing, what happened is what was to be expected: no drift is made up.
+            # Without a calibration the observed exit is the expected one, so that no drift is reported.
             observed = [float(step == numbers.step) for step in range(1, self._steps + 1)]
             for step, share in enumerate(accumulate(numbers.exit_shares or observed), start=1):
                 self._counters["adafocus_exits_expected_total", str(step)].inc(share)
 
     def batch_ran(self, component: Component, rows: int, seconds: float) -> None:
-        """A batch of that many real rows ran."""
+        """Count a batch; ``rows`` does not include padding."""
         self._histograms["adafocus_batch_size", component].observe(rows)
         self._counters["adafocus_device_seconds_total", component].inc(seconds)
 
     def ready(self, yes: bool) -> None:
-        """Whether new work should be sent here."""
+        """Set whether new requests should be sent here."""
         self._gauges[("adafocus_ready",)].set(yes)
 
     def queue_limit(self, count: int) -> None:
-        """Videos that may wait for a slot."""
+        """Set how many videos may wait for a slot."""
         self._gauges[("adafocus_queue_limit",)].set(count)
 
     def slots(self, count: int) -> None:
-        """Videos that can run at once."""
+        """Set how many videos can run at once."""
         self._gauges[("adafocus_slots",)].set(count)
 
     def slots_active(self, count: int) -> None:
-        """Videos that hold a slot now."""
+        """Set how many videos hold a slot."""
         self._gauges[("adafocus_slots_active",)].set(count)
 
     def queue_depth(self, count: int) -> None:
-        """Videos that wait for a slot now."""
+        """Set how many videos wait for a slot."""
         self._gauges[("adafocus_queue_depth",)].set(count)
 
     def decode_workers(self, count: int) -> None:
-        """Decode workers alive now."""
+        """Set how many decode workers are alive."""
         self._gauges[("adafocus_decode_workers",)].set(count)
 
     def decode_worker_restarted(self, reason: RestartReason) -> None:
-        """A decode worker was replaced."""
+        """Count a decode worker that was replaced."""
         self._counters["adafocus_decode_worker_restarts_total", reason].inc()
 
     def model_loaded(self, name: str, version: str, backend: str, precision: str) -> None:
-        """Say which model answers."""
+        """Set the labels that name the loaded model."""
         self._model_info.labels(name, version, backend, precision).set(1)
 
     def render(self, accept: str) -> tuple[bytes, str]:
-        """The exposition and its media type: OpenMetrics if the ``Accept`` header names it, else Prometheus text."""
+        """The metrics as text, and its media type: OpenMetrics if ``Accept`` names it, else Prometheus text."""
         if "application/openmetrics-text" in accept:
             text: bytes = openmetrics.generate_latest(self._registry)  # type: ignore[no-untyped-call]
             return text, openmetrics.CONTENT_TYPE_LATEST

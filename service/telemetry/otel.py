@@ -1,4 +1,4 @@
-"""OpenTelemetry behind `service.telemetry.tracing`. The extra `otel` installs what this file imports."""
+"""Sends traces with OpenTelemetry. The extra `otel` installs what this module imports."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _NANO = 1_000_000_000
 
 
 class OtelTracer:
-    """Makes OpenTelemetry's spans. Nothing of it is global: two services in one process do not meet.
+    """Makes OpenTelemetry spans. Nothing is global, so several services can run in one process.
 
-    How many requests are traced is said by OpenTelemetry's own ``OTEL_TRACES_SAMPLER``; by default all, and whatever
-    the caller's trace says.
+    OpenTelemetry's own variable ``OTEL_TRACES_SAMPLER`` sets which requests are traced; by default all, unless the
+    caller's trace says otherwise.
     """
 
     def __init__(self, processor: SpanProcessor) -> None:
@@ -42,7 +42,7 @@ class OtelTracer:
 
 
 class OtelRequestSpan:
-    """The span of one request; its stages become children when it ends."""
+    """The span of one request; its stages become child spans when it ends."""
 
     def __init__(self, tracer: trace.Tracer, span: trace.Span) -> None:
         self._tracer = tracer
@@ -66,7 +66,7 @@ class OtelRequestSpan:
 
 
 def sending_to(endpoint: str) -> OtelTracer:
-    """A tracer that sends in the background, in batches, over HTTP; a receiver that is away costs no request."""
+    """A tracer that sends batches over HTTP in the background. An unreachable receiver does not affect requests."""
     return OtelTracer(BatchSpanProcessor(OTLPSpanExporter(endpoint=endpoint)))
 
 

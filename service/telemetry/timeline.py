@@ -1,4 +1,4 @@
-"""Where the time of one request went: spans on one clock, noted while it runs, told afterwards by whoever traces."""
+"""Records where the time of one request goes, as spans on one clock. Tracing reads them when the request has ended."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from service.engine.request import Step, StepCallback
-from service.telemetry.definitions import Stage
+from service.engine.stage_times import Stage
 from video.decoder import Frame
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """One stage of a request, from one moment to another; ``step`` counts from 1, and 0 is before the first."""
+    """One stage of a request with its start and end; ``step`` counts from 1, and is 0 before the first step."""
 
     stage: Stage
     start: float
@@ -23,10 +23,10 @@ class Span:
 
 
 class Timeline:
-    """The spans of one request. Stages overlap: a frame is decoded while another is looked at.
+    """The spans of one request. Stages overlap: frames are decoded while others are in the model.
 
     Args:
-        clock: seconds; the event loop's.
+        clock: returns seconds; the event loop's clock.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -37,7 +37,7 @@ class Timeline:
 
     @contextmanager
     def stage(self, stage: Stage) -> Iterator[None]:
-        """Note the block as a span, however it ends; the first step begins no earlier than the last such block ends."""
+        """Record the block as a span, even if it fails. The first step starts no earlier than its end."""
         start = self.clock()
         try:
             yield
@@ -46,11 +46,11 @@ class Timeline:
             self.spans.append(Span(stage, start, self._stepped))
 
     def add(self, stage: Stage, start: float, end: float) -> None:
-        """Note a span that was measured elsewhere."""
+        """Record a span that was measured elsewhere."""
         self.spans.append(Span(stage, start, end))
 
     def noting(self, then: StepCallback | None) -> StepCallback:
-        """What the engine calls after each step: it is noted, and then told to whoever else wants to know."""
+        """A step callback for the engine that records the step and then calls ``then``."""
 
         def stepped(step: Step, frame: Frame) -> None:
             self.step(step)

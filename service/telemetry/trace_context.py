@@ -1,4 +1,4 @@
-"""W3C trace context: which distributed trace a request belongs to. We add no span; we pass on and write down."""
+"""Parses the W3C ``traceparent`` header, which says which distributed trace a request belongs to."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class TraceParent:
 
 
 def parse(header: str | None) -> TraceParent | None:
-    """The header's meaning; None if there is none, or it is malformed, which the standard asks to ignore."""
+    """Parse the header; None if there is none or it is malformed, which the standard says to ignore."""
     found = _FORM.fullmatch(header or "")
     if found is None or (found[3] is not None and found[0].startswith("00")):  # only later versions may add fields
         return None

@@ -1,6 +1,6 @@
-"""Distributed traces, one for each classification: what the service says of it, and to whom.
+"""The interface for distributed traces, one for each classification.
 
-OpenTelemetry is an extra: `service.telemetry.otel` is loaded by name, and only if somebody is to receive traces.
+OpenTelemetry is an extra: `service.telemetry.otel` is loaded by name, and only if traces are configured.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Attributes = Mapping[str, str | int | float | bool]
 
 
 class TracingError(RuntimeError):
-    """Traces were asked for and cannot be sent; the text says what would help."""
+    """Traces are configured but cannot be sent; the text says what to do."""
 
 
 class RequestSpan(Protocol):
@@ -25,40 +25,40 @@ class RequestSpan(Protocol):
 
     @property
     def trace_id(self) -> str | None:
-        """Of 32 hexadecimal digits; None if nobody is told."""
+        """32 hexadecimal digits; None if the request is not traced."""
 
     def end(self, timeline: Timeline, attributes: Attributes, *, failed: bool) -> None:
-        """Tell of it: its stages as spans of their own, its attributes, whether it failed through a fault of ours."""
+        """End the span, with the stages as child spans; ``failed`` if the service is at fault."""
 
 
 class Tracer(Protocol):
-    """Who is told."""
+    """Makes a span for each request."""
 
     def begin(self, name: str, parent: TraceParent | None) -> RequestSpan:
-        """A request begins; within its caller's trace if it has one."""
+        """Start the span of a request, within its caller's trace if there is one."""
 
     def close(self) -> None:
-        """Send what is left, and stop. Blocks, but not for long."""
+        """Send what is left and stop. Blocks for a short time."""
 
 
 class Untraced:
-    """Nobody is told: a tracer and a request's span in one."""
+    """A tracer, and a span, that does nothing."""
 
     trace_id: str | None = None
 
     def begin(self, name: str, parent: TraceParent | None) -> RequestSpan:
-        """Nothing begins."""
+        """Return a span that does nothing."""
         return self
 
     def end(self, timeline: Timeline, attributes: Attributes, *, failed: bool) -> None:
-        """Nobody is told."""
+        """Do nothing."""
 
     def close(self) -> None:
-        """Nothing is left."""
+        """Do nothing."""
 
 
 def make_tracer(settings: Settings) -> Tracer:
-    """The tracer that the settings ask for.
+    """Make the tracer that the settings configure.
 
     Raises:
         TracingError: the extra that it needs is not installed.
@@ -69,7 +69,8 @@ def make_tracer(settings: Settings) -> Tracer:
         module = importlib.import_module("service.telemetry.otel")
     except ModuleNotFoundError as error:
         raise TracingError(
-            f"traces need the package {error.name!r}; install the extra `otel`, or unset otlp_endpoint"
+            f"traces need the package {error.name!r}, which is not installed; install the extra `otel`, or unset "
+            "otlp_endpoint"
         ) from error
     tracer: Tracer = module.sending_to(settings.otlp_endpoint)
     return tracer

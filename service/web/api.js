@@ -1,6 +1,6 @@
-/** The service, as the page speaks to it: what it serves, and one clip at a time classified while we watch. */
+/** Calls the service: its model, its samples, and the classification of one clip at a time. */
 
-/** A request that got no answer; `problem` is the service's own account of it (RFC 9457). */
+/** A request that failed; `problem` is the problem document of the service (RFC 9457). */
 export class Refused extends Error {
   constructor(problem) {
     super(problem.detail);
@@ -15,12 +15,12 @@ const UNREACHABLE = {
   code: "unreachable",
 };
 
-/** Keep the key for as long as this tab lives. */
+/** Keep the key until this tab is closed. */
 export function keepKey(key) {
   sessionStorage.setItem(KEY, key);
 }
 
-/** Whether a key was given. */
+/** Whether a key has been entered. */
 export function hasKey() {
   return sessionStorage.getItem(KEY) !== null;
 }
@@ -48,12 +48,12 @@ async function getJson(path) {
   return document;
 }
 
-/** What is being served: the bundle's manifest. */
+/** The manifest of the bundle. */
 export function model() {
   return getJson("model");
 }
 
-/** Whether the service has loaded its model. */
+/** Whether the service is ready. */
 export async function ready() {
   try {
     await getJson("readyz");
@@ -78,12 +78,12 @@ export async function sample(url) {
   } catch {
     throw new Refused(UNREACHABLE);
   }
-  throw new Refused({ title: "The sample cannot be fetched", detail: `The service answered with status ${status}.`, code: "no_sample" });
+  throw new Refused({ title: "The sample cannot be loaded", detail: `The service returned status ${status}.`, code: "no_sample" });
 }
 
 /**
- * Classify a clip and watch. One request does it: XMLHttpRequest alone reports both how far an upload is and what
- * of the answer has arrived.
+ * Classify a clip and report each step. XMLHttpRequest is used because only it reports both the progress of the
+ * upload and the part of the response that has arrived.
  *
  * @param {Blob} clip - the video
  * @param {object} ask - query parameters
@@ -110,7 +110,7 @@ export async function classify(clip, ask, { sent, step, signal }) {
     request.onload = () => {
       if (request.status !== 200) return reject(new Refused(problemOf(request)));
       events.feed(request.responseText);
-      return result ? resolve(result) : reject(new Refused({ ...UNREACHABLE, title: "The answer broke off" }));
+      return result ? resolve(result) : reject(new Refused({ ...UNREACHABLE, title: "The response is incomplete" }));
     };
     request.onerror = () => reject(new Refused(UNREACHABLE));
     request.onabort = () => reject(new DOMException("cancelled", "AbortError"));
@@ -119,7 +119,7 @@ export async function classify(clip, ask, { sent, step, signal }) {
   });
 }
 
-/** Whether the clip is there: sending a folder, or a file that has gone, would look like a failed connection. */
+/** Whether the clip can be read. Sending a folder, or a file that was deleted, would look like a failed connection. */
 function readable(clip) {
   return clip.slice(0, 1).arrayBuffer().then(() => true, () => false);
 }
@@ -128,11 +128,11 @@ function problemOf(request) {
   try {
     return JSON.parse(request.responseText);
   } catch {
-    return { ...UNREACHABLE, title: `Status ${request.status}`, detail: "The answer was not one of this service." };
+    return { ...UNREACHABLE, title: `Status ${request.status}`, detail: "The response is not from this service." };
   }
 }
 
-/** Server-sent events out of a text that grows. */
+/** Parses server-sent events from a text that grows. */
 class Events {
   constructor(tell) {
     this.tell = tell;

@@ -1,18 +1,18 @@
-/** A few seconds from the camera. */
+/** Records a few seconds from the camera. */
 
 import { byId } from "./dom.js";
 
 const SECONDS = 5;
 const TYPES = ["video/webm;codecs=vp8", "video/webm", "video/mp4"];
 const REASONS = {
-  NotAllowedError: "The browser did not permit the camera. Permit it for this page and try again.",
+  NotAllowedError: "The browser denied access to the camera. Allow it for this page and try again.",
   NotFoundError: "No camera was found.",
   NotReadableError: "The camera is in use by another program.",
 };
 
 /** Why this page cannot record, or null if it can. */
 export function cannotRecord() {
-  if (!globalThis.isSecureContext) return "Recording needs https, or this page opened as localhost.";
+  if (!globalThis.isSecureContext) return "Recording needs HTTPS, or this page opened as localhost.";
   return navigator.mediaDevices?.getUserMedia && globalThis.MediaRecorder ? null : "This browser cannot record.";
 }
 

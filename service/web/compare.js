@@ -3,11 +3,11 @@
 import { byId, el, show } from "./dom.js";
 import { label, milliseconds, number, percent } from "./format.js";
 
-/** The point whose button has the keyboard's focus; the rows are made anew with every step, the focus shall stay. */
+/** The point whose button has the keyboard focus. The rows are rebuilt with every step; the focus must stay. */
 let held = null;
 
 /**
- * @param {object} state - the page's: model, runs by point, the point that is shown
+ * @param {object} state - of the page: model, runs by point, the point that is shown
  * @param {(point: string) => void} pick - called with a point to run or to show
  */
 export function showComparison(state, pick) {

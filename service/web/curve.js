@@ -1,4 +1,4 @@
-/** How sure each step was, against what it took to stop. */
+/** The confidence of each step, compared with the threshold. */
 
 import { byId, svg } from "./dom.js";
 import { confidence, label } from "./format.js";
@@ -41,7 +41,7 @@ export class Curve {
       ),
     );
     const some = run.thresholds.some((threshold) => threshold !== null);
-    byId("curve-key").replaceChildren(some ? "shaded: sure enough to stop" : "this point never stops early");
+    byId("curve-key").replaceChildren(some ? "shaded: confident enough to stop" : "this point never stops early");
   }
 
   #axis(run, width, height) {

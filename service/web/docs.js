@@ -1,4 +1,4 @@
-/** The API described, out of the service's own OpenAPI document. */
+/** Shows the API, described by the service's own OpenAPI document. */
 
 import { byId, el } from "./dom.js";
 
@@ -12,7 +12,7 @@ async function start() {
     if (!response.ok) throw new Error(`status ${response.status}`);
     show(await response.json());
   } catch (error) {
-    byId("alert").replaceChildren(el("h2", {}, "The description cannot be fetched"), el("p", {}, String(error)));
+    byId("alert").replaceChildren(el("h2", {}, "The API description cannot be loaded"), el("p", {}, String(error)));
   }
 }
 

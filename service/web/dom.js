@@ -1,4 +1,4 @@
-/** Small words for making and finding elements. */
+/** Helpers to create and find elements. */
 
 const SVG = "http://www.w3.org/2000/svg";
 

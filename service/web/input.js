@@ -1,13 +1,13 @@
-/** Where a clip comes from: a file, a drop, the camera, a sample. */
+/** The ways to choose a clip: a file, a drop, the camera, a sample. */
 
 import * as api from "./api.js";
 import { cannotRecord, record } from "./camera.js";
 import { byId, el, show } from "./dom.js";
 import { bytes, label, shortened } from "./format.js";
 
-/** @param {object} page - `open(blob)` takes a clip, `complain(problem)` says what went wrong */
+/** @param {object} page - `open(blob)` takes a clip, `complain(problem)` shows an error */
 export function wireInput({ open, complain }) {
-  let wishes = 0; // a sample that comes after something else was asked for is not wanted any more
+  let wishes = 0; // a sample that arrives after another clip was chosen is ignored
   const take = (file, more = "") => {
     wishes += 1;
     byId("input-hint").textContent = `${shortened(file.name)}, ${bytes(file.size)}${more}`;
@@ -55,7 +55,7 @@ function wireDrop(take, complain) {
     over(0);
     const [file, ...others] = event.dataTransfer.files;
     if (file) take(file, others.length ? ` · the first of ${others.length + 1} files` : "");
-    else complain({ title: "That was no file", detail: "Drop a video file from this device.", code: "no_file" });
+    else complain({ title: "Not a file", detail: "Drop a video file from this device.", code: "no_file" });
   };
 }
 
@@ -80,6 +80,6 @@ async function offerSamples(choose) {
       return el("li", {}, el("button", { type: "button", class: "sample", onclick: () => choose(name, url) }, poster, el("span", {}, title)));
     }),
   );
-  if (notice) byId("sample-notice").replaceChildren(el("a", { href: notice }, "Where the samples come from"));
+  if (notice) byId("sample-notice").replaceChildren(el("a", { href: notice }, "Sources of the samples"));
   show(byId("samples"), clips.length > 0);
 }

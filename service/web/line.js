@@ -71,7 +71,7 @@ export class Line {
     const rest = steps - step;
     byId("line-words").textContent =
       rest === 0 ? `All ${steps} sampled frames, in the order of the video.`
-        : `${step} of ${steps} sampled frames, in the order of the video; the hatched ones were not looked at.`;
+        : `${step} of ${steps} sampled frames, in the order of the video; the hatched ones were not needed.`;
   }
 }
 

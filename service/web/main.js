@@ -17,7 +17,7 @@ const PATIENCE_MS = 150;
 const ABOUT_THE_CLIP = new Set([400, 413, 415, 422]);
 
 const state = { model: null, points: [], point: null, clip: null, runs: new Map(), busy: false, chosen: 0, visible: 0 };
-const KEYLESS = { title: "This service asks for a key", detail: "Without one it answers nothing.", code: "unauthorized" };
+const KEYLESS = { title: "This service requires a key", detail: "Enter a key to classify videos.", code: "unauthorized" };
 let parts = null;
 let cancel = new AbortController();
 let replaying = null;
@@ -26,14 +26,14 @@ let askAgain = null;
 
 start();
 
-/** Learn what is served, then let the user in. */
+/** Fetch the manifest, then enable the controls. */
 async function start() {
   try {
     state.model = await api.model();
   } catch (error) {
     if (error.problem?.status === 401) return askForKey(start);
     complain(error.problem, start);
-    byId("model").textContent = "no connection";
+    byId("model").textContent = "not connected";
     return undefined;
   }
   complain(null);
@@ -46,14 +46,14 @@ async function start() {
   return showReadiness();
 }
 
-/** Ask for the key, saying so if the one at hand was refused, and go on with it. */
+/** Ask for an API key, with a message if the last one was refused, and continue with it. */
 function askForKey(then) {
-  const door = byId("door");
-  byId("door-words").textContent = api.hasKey() ? "That key was not accepted." : "";
-  door.returnValue = "";
-  door.showModal();
+  const dialog = byId("key-dialog");
+  byId("key-error").textContent = api.hasKey() ? "That key was not accepted." : "";
+  dialog.returnValue = "";
+  dialog.showModal();
   byId("key").select();
-  door.addEventListener("close", () => (door.returnValue === "given" ? then() : complain(KEYLESS, () => askForKey(then))), { once: true });
+  dialog.addEventListener("close", () => (dialog.returnValue === "given" ? then() : complain(KEYLESS, () => askForKey(then))), { once: true });
 }
 
 async function showReadiness() {
@@ -77,27 +77,27 @@ function showPoints() {
       const input = el("input", { type: "radio", name: "point", value: point.name, checked: point.name === state.point });
       input.addEventListener("change", () => pick(point.name));
       const share = point.expected_gflops / full.expected_gflops;
-      const right = point.expected_accuracy === null ? "" : ` · ${percent(point.expected_accuracy)} right`;
-      const words = point === full ? "never stops early" : `${Math.max(1, Math.round(share * 100))} % of the work`;
+      const right = point.expected_accuracy === null ? "" : ` · ${percent(point.expected_accuracy)} accuracy`;
+      const words = point === full ? "never stops early" : `${Math.max(1, Math.round(share * 100))} % of the compute`;
       return el("label", { class: "point" }, input, el("b", {}, point.name), " ", el("small", {}, words + right));
     }),
   );
   show(byId("points"), true);
 }
 
-/** Take a clip, and look at it. */
+/** Open a clip and classify it. */
 function open(blob) {
   cancel.abort();
   stopReplay();
   state.clip = blob;
   state.runs = new Map();
   document.body.classList.add("has-clip");
-  byId("drop-words").textContent = "Drop another";
+  byId("drop-words").textContent = "Drop another video";
   parts.stage.open(new Originals(blob));
   run(state.point);
 }
 
-/** Another operating point: show what it made of the clip, or find out. */
+/** Choose another operating point: show its result, or classify the clip with it. */
 function pick(point) {
   if (state.busy && point !== state.point) halt();
   state.point = point;
@@ -107,7 +107,7 @@ function pick(point) {
   else run(point);
 }
 
-/** Give up the run that is going on: something else is to be seen. */
+/** Cancel the current run because something else is shown. */
 function halt() {
   cancel.abort();
   cancel = new AbortController();
@@ -115,7 +115,7 @@ function halt() {
   progress(null);
 }
 
-/** Classify the clip at one operating point, and watch. */
+/** Classify the clip at one operating point and show each step. */
 async function run(point) {
   cancel.abort();
   cancel = new AbortController();
@@ -133,7 +133,7 @@ async function run(point) {
   bringIntoView();
   try {
     const ask = { exit: point, top_k: Math.min(5, state.model.labels.length) };
-    const sent = (share) => (share < 1 ? progress(`Sending the video: ${Math.floor(share * 100)} %`, share) : progress("Looking…"));
+    const sent = (share) => (share < 1 ? progress(`Sending the video: ${Math.floor(share * 100)} %`, share) : progress("Classifying…"));
     current.result = await api.classify(state.clip, ask, { sent, step: (step) => stepArrived(current, step), signal });
     say(`${label(current.result.predictions[0].label)}, ${percent(current.result.predictions[0].score)}. ${why(current.result, state.model)}`);
   } catch (error) {
@@ -141,9 +141,9 @@ async function run(point) {
     if (cancel.signal !== signal) return;
     if (signal.aborted) say("Cancelled. The clip is still here.");
     else if (error.problem?.status === 401) askForKey(() => run(point));
-    else complain(error.problem ?? { title: "The page failed", detail: String(error) }, () => run(point));
+    else complain(error.problem ?? { title: "The page has failed", detail: String(error) }, () => run(point));
   }
-  if (cancel.signal !== signal) return; // what is shown by now is another run
+  if (cancel.signal !== signal) return; // another run is shown by now
   state.busy = false;
   progress(null);
   if (state.runs.has(point)) display(current);
@@ -182,7 +182,7 @@ function bringIntoView() {
   if (top > innerHeight * 0.6 || top < 0) byId("results").scrollIntoView({ block: "start" });
 }
 
-/** Nothing to show, and whether that is as the user wished. */
+/** Show that there is no result, and whether the user has cancelled it. */
 function nothing(cancelled) {
   show(byId("results"), false);
   show(byId("empty"), !cancelled);
@@ -242,7 +242,7 @@ async function settled() {
   while (state.busy) await new Promise((resolve) => requestAnimationFrame(resolve));
 }
 
-/** Say how far it is; what takes no time is not worth a flash. */
+/** Show the progress, but only if it takes longer than a moment. */
 function progress(words, share = null) {
   if (words === null) {
     clearTimeout(patience);
@@ -261,7 +261,7 @@ function say(words) {
   byId("live").textContent = words;
 }
 
-/** Say what went wrong, and offer to try again where that can help; null takes it back. */
+/** Show an error, with a button to try again where that can help; null removes it. */
 function complain(problem, again = null) {
   const place = byId("alert");
   if (!problem) return place.replaceChildren();
@@ -275,17 +275,17 @@ function complain(problem, again = null) {
   );
 }
 
-/** Try again; the button that has the focus goes with the complaint. */
+/** Try again. The button that has the focus disappears with the error. */
 function goOn(again) {
   complain(null);
   byId("work").focus({ preventScroll: true });
   again();
 }
 
-byId("door-form").addEventListener("submit", (event) => {
+byId("key-form").addEventListener("submit", (event) => {
   event.preventDefault();
   api.keepKey(byId("key").value.trim());
-  byId("door").close("given");
+  byId("key-dialog").close("given");
 });
 byId("cancel").addEventListener("click", () => cancel.abort());
 byId("again").addEventListener("click", () => goOn(() => run(state.point)));

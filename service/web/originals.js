@@ -1,4 +1,4 @@
-/** Frames of the clip in its own size, where this browser can play it; the service's small JPEGs stand in elsewhere. */
+/** Frames of the clip at full size, if this browser can play it; otherwise the small JPEGs from the service are shown. */
 
 const PATIENCE_MS = 2500;
 const LARGEST_SIDE = 960;
@@ -7,7 +7,7 @@ const ALIKE = 16;
 
 /** The frames of one clip. */
 export class Originals {
-  /** @param {Blob} clip - not played before a frame is asked for: what the service reads no frame of may be a playlist */
+  /** @param {Blob} clip - not played before a frame is requested: a file that the service rejects may be a playlist */
   constructor(clip) {
     this.clip = clip;
     this.kept = new Map();

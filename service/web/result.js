@@ -1,18 +1,18 @@
-/** The answer in words, and what it cost. */
+/** Shows the answer and its cost. */
 
 import { byId, el } from "./dom.js";
 import { confidence, label, milliseconds, number, percent } from "./format.js";
 
 const STAGES = ["upload", "queue", "decode", "glance", "focus"];
 
-/** What is known so far, or the answer. */
+/** Show the answer, or the best class so far. */
 export function showAnswer(run, model) {
   const place = byId("answer");
   if (run.result === null) {
     const last = run.steps.at(-1);
     place.replaceChildren(
       el("p", { class: "top-label pending" }, last ? label(last.label) : "…"),
-      el("p", { class: "why" }, last ? `So far: ${confidence(last.confidence, model.exit_criterion)} sure` : "Not a frame yet."),
+      el("p", { class: "why" }, last ? `So far: confidence ${confidence(last.confidence, model.exit_criterion)}` : "No step yet."),
     );
     return;
   }
@@ -20,7 +20,7 @@ export function showAnswer(run, model) {
   place.replaceChildren(
     el("div", { class: "top" }, el("p", { class: "top-label" }, label(best.label)), el("p", { class: "top-score" }, percent(best.score))),
     el("p", { class: "why" }, why(run.result, model)),
-    el("ol", { class: "bars", "aria-label": "Runners-up" }, ...others.map(runnerUp)),
+    el("ol", { class: "bars", "aria-label": "Other classes" }, ...others.map(runnerUp)),
   );
 }
 
@@ -34,30 +34,30 @@ function runnerUp({ label: name, score }) {
   );
 }
 
-/** Why it stopped where it did. */
+/** Why the model stopped at this step. */
 export function why(result, model) {
   const { reason, step, steps, threshold } = result.exit;
   const sure = confidence(result.exit.confidence, model.exit_criterion);
-  const looks = step === 1 ? "one frame" : `${step} frames`;
+  const frames = step === 1 ? "one frame" : `${step} frames`;
   switch (reason) {
     case "confident":
-      return `Sure enough after ${looks} of ${steps}: ${sure}, where ${confidence(threshold, model.exit_criterion)} is asked for.`;
+      return `Confident after ${frames} of ${steps}: ${sure}, and the threshold is ${confidence(threshold, model.exit_criterion)}.`;
     case "all_steps":
-      return `Looked at all ${steps} frames; ${sure} sure at the end.`;
+      return `Looked at all ${steps} frames. Confidence at the end: ${sure}.`;
     case "max_gflops":
-      return `Out of budget after ${looks} of ${steps}; ${sure} sure by then.`;
+      return `Compute limit reached after ${frames} of ${steps}. Confidence: ${sure}.`;
     case "deadline":
-      return `Out of time after ${looks} of ${steps}; ${sure} sure by then.`;
+      return `Time limit reached after ${frames} of ${steps}. Confidence: ${sure}.`;
     default:
-      return `The video gave no more than ${looks} of ${steps}; ${sure} sure by then.`;
+      return `Only ${frames} of ${steps} could be decoded. Confidence: ${sure}.`;
   }
 }
 
-/** Compute and time. */
+/** Show compute and time. */
 export function showCost(run) {
   const place = byId("cost");
   if (run.result === null) {
-    place.replaceChildren(el("p", { class: "why" }, run.steps.length ? `${number(run.steps.at(-1).gflops)} GFLOPs so far` : "Nothing yet."));
+    place.replaceChildren(el("p", { class: "why" }, run.steps.length ? `${number(run.steps.at(-1).gflops)} GFLOPs so far` : "No step yet."));
     return;
   }
   const { compute, timing_ms: timing, exit } = run.result;
@@ -67,7 +67,7 @@ export function showCost(run) {
       "div",
       { class: "top" },
       el("p", { class: "price" }, el("b", {}, number(compute.gflops)), ` of ${number(compute.gflops_full)} GFLOPs`),
-      saved > 0.0005 ? el("p", { class: "saved" }, `${(saved * 100).toFixed(0)} % saved`) : el("p", { class: "why" }, "full price"),
+      saved > 0.0005 ? el("p", { class: "saved" }, `${(saved * 100).toFixed(0)} % saved`) : el("p", { class: "why" }, "full cost"),
     ),
     el(
       "div",

@@ -219,7 +219,7 @@ def test_a_run_is_resumed_where_it_was_torn(bundle: Path, clips: Path, capsys: p
         (["--top-k", "0"], 2, "from 1 to 3"),
         (["--exit", ""], 2, "full, accurate, balanced, fast"),
         (["--top-k", ""], 2, "from 1 to 3"),
-        (["--max-gflops", ""], 2, "price of one step"),
+        (["--max-gflops", ""], 2, "cost of one step"),
         (["--backend", "abacus"], 1, "onnxruntime-cpu"),
         (["--bundle", "nowhere"], 1, "manifest.json"),
     ],

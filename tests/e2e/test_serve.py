@@ -121,7 +121,7 @@ def test_sigterm_turns_readiness_off_goes_on_accepting_and_finishes_what_is_in_f
             assert client.get("/healthz").status_code == 200
             assert client.post("/classify", content=clip).status_code == 200
             assert process.popen.poll() is None
-            process.until("closing the listener")
+            process.until("rejecting new requests")
             slow.sendall(clip[100:])
             answer = b""
             while block := slow.recv(65536):

@@ -58,7 +58,7 @@ def test_a_compressed_request_is_refused_and_says_why(client: InferenceServerCli
 
 
 def test_a_refusal_is_understood(client: InferenceServerClient) -> None:
-    with pytest.raises(InferenceServerException, match="exit is one of"):
+    with pytest.raises(InferenceServerException, match="exit must be one of"):
         client.infer(MODEL, [tensor(b"x")], parameters={"exit": "slow"})
     with pytest.raises(InferenceServerException, match="not a video"):
         client.infer(MODEL, [tensor(b"x" * 1000)])

@@ -1,4 +1,4 @@
-"""The page in a real browser, of a service that asks for a key."""
+"""The page in a real browser, of a service that requires an API key."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ def locked() -> Iterator[str]:
 def test_a_key_is_asked_for_and_kept_for_the_tab(context: BrowserContext, locked: str) -> None:
     visit = Visit(context, locked)
     page = visit.open()
-    expect(page.locator("#door-words")).to_be_empty()
+    expect(page.locator("#key-error")).to_be_empty()
     page.get_by_label("API key").fill("wrong")
     page.keyboard.press("Enter")
-    expect(page.locator("#door-words")).to_have_text("That key was not accepted.")
+    expect(page.locator("#key-error")).to_have_text("That key was not accepted.")
     page.get_by_label("API key").fill("sesame")
     page.keyboard.press("Enter")
-    expect(page.locator("#door")).to_be_hidden()
+    expect(page.locator("#key-dialog")).to_be_hidden()
     page.get_by_role("button", name="no action").click()
     answered(page)
     page.reload()
@@ -34,13 +34,13 @@ def test_a_key_is_asked_for_and_kept_for_the_tab(context: BrowserContext, locked
     visit.check_manners("401")
 
 
-def test_a_door_that_was_closed_without_a_key_can_be_opened_again(context: BrowserContext, locked: str) -> None:
+def test_a_key_dialog_that_was_closed_without_a_key_can_be_opened_again(context: BrowserContext, locked: str) -> None:
     visit = Visit(context, locked)
     page = visit.open()
     for _ in range(2):
         expect(page.get_by_label("API key")).to_be_focused()
         page.keyboard.press("Escape")
-        expect(page.get_by_role("alert").first).to_contain_text("asks for a key")
+        expect(page.get_by_role("alert").first).to_contain_text("requires a key")
         expect(page.get_by_role("button", name="Choose a file")).to_be_disabled()
         page.get_by_role("button", name="Try again").click()
     page.get_by_label("API key").fill("sesame")
@@ -61,7 +61,7 @@ def test_a_key_that_is_no_longer_accepted_is_asked_for_again(context: BrowserCon
     expect(page.locator("#model")).to_contain_text("ready")
     page.evaluate("sessionStorage.setItem('adafocus-key', 'rotated away')")
     page.get_by_role("button", name="no action").click()
-    expect(page.locator("#door-words")).to_have_text("That key was not accepted.")
+    expect(page.locator("#key-error")).to_have_text("That key was not accepted.")
     page.get_by_label("API key").fill("sesame")
     page.keyboard.press("Enter")
     answered(page)

@@ -72,7 +72,7 @@ def test_a_refusal_is_one_line_that_names_setting_variable_value_and_range() -> 
 
 
 def test_a_list_of_nothing_is_refused_so_that_no_door_stands_open() -> None:
-    assert "names at least one" in refusal(api_keys=" , ")
+    assert "name at least one" in refusal(api_keys=" , ")
 
 
 def test_a_key_that_no_header_could_carry_is_refused_without_showing_it() -> None:

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from tests.conftest import ROOT
 from tests.video.clips import FIXTURES, claim_key_frames, make_clip, number_of, order_16, read_frames
 from tests.video.test_plan import make_index
+from video.bits import UnreadableError
 from video.decoder import Frame
 from video.disposable import Disposables, reordered
 from video.errors import VideoError
-from video.parameter_sets import UnreadableError, h264_ordering, hevc_ordering
+from video.parameter_sets import h264_ordering, hevc_ordering
 
 SPARED = {
     "h264": {"codec": "libx264", "x264-params": "keyint=600:bframes=3"},
@@ -45,6 +46,7 @@ NOT_SPARED = {
     "mpeg2": {"codec": "mpeg2video", "container": "vob", "g": "20", "bf": "2"},
     "vp9": {"codec": "libvpx-vp9", "container": "webm", "g": "20"},
 }  # fmt: skip
+LARGE = {"hevc_5k_10bit.mp4"}
 DAMAGED = ("zeroed_middle.mp4", "corrupted_midstream_720p.mp4")
 
 
@@ -117,7 +119,7 @@ def test_over_the_samples() -> None:
 
 def over(path: Path) -> int:
     """Checks one file, of whatever kind; how many frames were left out of its sixteen."""
-    if path.suffix == ".json" or path.name in DAMAGED:
+    if path.suffix == ".json" or path.name in (*DAMAGED, *LARGE):
         return 0
     try:
         count = len(read_frames(path)[2].index.order)
@@ -270,7 +272,7 @@ def test_a_parameter_set_that_does_not_permit_it_ends_it_for_good(unfit: dict[st
 
 def test_nothing_is_left_out_without_a_parameter_set_or_believable_times() -> None:
     assert not disposables(b"").may_leave_out(packet(NON_REFERENCE))
-    untimed = Disposables("h264", packet(sps()), make_index([(12, 0)], timed=False))
+    untimed = Disposables("h264", packet(sps()), make_index([(12, 0)], ordered=False))
     assert not untimed.may_leave_out(packet(NON_REFERENCE))
     assert not Disposables("vp8", packet(sps()), make_index([(12, 0)])).may_leave_out(packet(NON_REFERENCE))
 

@@ -49,10 +49,8 @@ def both(data: bytes, limits: MediaLimits | None = None) -> tuple[FrameIndex | N
     limits, opened = limits or MediaLimits(), io.BytesIO(data)
     source = Source(opened, limits)
     try:
-        stream, time_base = source.stream, source.stream.time_base
-        assert time_base is not None
-        announced = announced_index(opened, stream, time_base, source.codec, limits)
-        return announced, read_index(Packets(source.container, stream), time_base, source.codec, limits)
+        announced = announced_index(opened, source.stream, source.traits, limits)
+        return announced, read_index(Packets(source.container, source.stream), source.traits, limits)
     finally:
         source.close()
 

@@ -14,7 +14,7 @@ from video.frame_index import FrameIndex
 from video.plan import PacketRange, key_frames, plan
 
 
-def make_index(groups: Sequence[tuple[int, int]], *, timed: bool = True) -> FrameIndex:
+def make_index(groups: Sequence[tuple[int, int]], *, ordered: bool = True) -> FrameIndex:
     """A file of groups of pictures, each given as (frames, how many of them are stored after its key frame but shown
     before it)."""
     pts: list[int] = []
@@ -30,13 +30,16 @@ def make_index(groups: Sequence[tuple[int, int]], *, timed: bool = True) -> Fram
         start += size
     times = np.array(pts, dtype=np.int64)
     return FrameIndex(
-        timed=timed,
+        ordered=ordered,
+        seekable=ordered,
         pts=times,
         dts=np.arange(len(pts), dtype=np.int64),
         sizes=np.ones(len(pts), dtype=np.int64),
         keys=np.array(keys, dtype=np.int64),
         order=np.argsort(times, kind="stable"),
-        seconds=1.0 if timed else None,
+        frame_of=times,
+        times_s=times / 25,
+        seconds=len(pts) / 25,
     )
 
 
@@ -129,7 +132,7 @@ def test_pictures_shown_before_their_key_frame_need_the_group_before() -> None:
 
 
 def test_without_believable_times_there_is_one_scan() -> None:
-    index = make_index([(5, 0), (5, 0)], timed=False)
+    index = make_index([(5, 0), (5, 0)], ordered=False)
     assert plan(index, (7, 2), decoded=1) == (PacketRange(1, 10, 0),)
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 import zlib
 from typing import Any
 
@@ -14,7 +15,16 @@ from PIL import Image
 
 from tests.fixtures.authors.weights import make_image
 from tests.video.clips import FIXTURES
-from video.transform import Geometry, PatchBox, Resizer, crop_offset, patch_box, resized_size
+from video.transform import (
+    Geometry,
+    Orientation,
+    PatchBox,
+    Resizer,
+    crop_offset,
+    orientation_of,
+    patch_box,
+    resized_size,
+)
 
 EXPECTED = json.loads((FIXTURES / "transforms_expected.json").read_text())["images"]
 MEAN_GREY_LEVELS = 0.25
@@ -56,7 +66,48 @@ def test_a_frame_is_resized_and_cropped_as_in_training(expected: dict[str, Any])
 def test_a_rotated_frame_equals_the_rotated_picture(rotation: int) -> None:
     image = make_image("image320x240", 320, 240)
     upright = np.rot90(image, k=-rotation // 90)
-    assert difference(Resizer(256, 224)(as_frame(image), rotation), pillow_crop(upright)) <= MEAN_GREY_LEVELS
+    assert (
+        difference(Resizer(256, 224)(as_frame(image), Orientation(rotation)), pillow_crop(upright)) <= MEAN_GREY_LEVELS
+    )
+
+
+# Where the corners of the stored picture, R G over B W, are displayed: top left, top right, bottom left, bottom right.
+# As FFmpeg's command line turns them.
+ORIENTATIONS = {
+    (1, 0, 0, 1): ("RGBW", 0, False),
+    (-1, 0, 0, 1): ("GRWB", 0, True),
+    (1, 0, 0, -1): ("BWRG", 180, True),
+    (-1, 0, 0, -1): ("WBGR", 180, False),
+    (0, 1, 1, 0): ("RBGW", 90, True),
+    (0, -1, 1, 0): ("GWRB", 270, False),
+    (0, 1, -1, 0): ("BRWG", 90, False),
+    (0, -1, -1, 0): ("WGBR", 270, True),
+}
+
+
+@pytest.mark.parametrize(("matrix", "expected"), ORIENTATIONS.items())
+def test_a_display_matrix_is_one_of_eight_orientations(
+    matrix: tuple[int, int, int, int], expected: tuple[str, int, bool]
+) -> None:
+    a, b, c, d = (value << 16 for value in matrix)
+    found = orientation_of([a, b, 0, c, d, 0, 5 << 16, 7 << 16, 1 << 30])
+    corners, rotation, mirrored = expected
+    assert (found.rotation, found.mirrored) == (rotation, mirrored)
+    stored = np.frombuffer(b"RGBW", dtype=np.uint8).reshape(2, 2, 1)
+    assert found.apply(stored).tobytes().decode() == corners
+
+
+@given(st.lists(st.integers(-(2**31), 2**31 - 1), min_size=9, max_size=9))
+def test_any_matrix_has_an_orientation(matrix: list[int]) -> None:
+    assert orientation_of(matrix).rotation in (0, 90, 180, 270)
+
+
+def test_a_matrix_that_is_nearly_a_turn_is_taken_for_it() -> None:
+    quarter = math.radians(80)
+    a, b = round(65536 * math.cos(quarter)), round(65536 * math.sin(quarter))
+    assert orientation_of([a, b, 0, -b, a, 0, 0, 0, 1 << 30]) == Orientation(90)
+    assert orientation_of([-a, b, 0, b, a, 0, 0, 0, 1 << 30]) == Orientation(90, mirrored=True)
+    assert orientation_of([0] * 9) == Orientation()
 
 
 @pytest.mark.parametrize("size", [(8192, 16), (16, 8192), (1280, 64), (40, 1001)])

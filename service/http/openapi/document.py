@@ -1,4 +1,4 @@
-"""The OpenAPI document of one service: what its routes say, and what only its bundle and its settings know."""
+"""Builds the OpenAPI document: the descriptions of the routes, completed from the bundle and the settings."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from service.schemas.open_inference import InferenceRequest, InferenceResponse, 
 from service.settings import Settings
 
 _KEYS = {
-    "bearer": {"type": "http", "scheme": "bearer", "description": "an API key"},
+    "bearer": {"type": "http", "scheme": "bearer", "description": "An API key."},
     "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
 }
-_BEFORE_THE_DOOR = ("/healthz", "/readyz", "/v2/health/live", "/v2/health/ready", "/v2/models/{name}/ready")
+_WITHOUT_KEY = ("/healthz", "/readyz", "/v2/health/live", "/v2/health/ready", "/v2/models/{name}/ready")
 
 
 def install(app: FastAPI, manifest: Manifest, settings: Settings) -> None:
-    """Let the application describe itself as it is: with its bundle's names and bounds, and its keys."""
+    """Make the application's OpenAPI document name the bundle's model and limits, and the API keys."""
 
     def document() -> Json:
         if app.openapi_schema is None:
@@ -42,19 +42,19 @@ def install(app: FastAPI, manifest: Manifest, settings: Settings) -> None:
 
 
 def complete(document: Json, manifest: Manifest, settings: Settings) -> Json:
-    """The document with what the routes could not know."""
+    """Complete the document with what only the bundle and the settings know."""
     document = copy.deepcopy(document)
     paths, components = document["paths"], document["components"]
     models = [(model, "validation") for model in (StepEvent, InferenceRequest, InferenceResponse)]
     _, found = models_json_schema(models, ref_template=COMPONENT)  # type: ignore[arg-type]
     components["schemas"] |= found["$defs"]
     components["responses"] = elsewhere()
-    good_answers = _good_answers(manifest)
+    successful_responses = _successful_responses(manifest)
     for path, item in paths.items():
         for method, operation in item.items():
             operation["operationId"] = re.sub(r"\W+", "_", f"{method}{path}").strip("_")
             _name_the_model(path, operation, manifest)
-            for media_type, answer in good_answers.get(path, {}).items():
+            for media_type, answer in successful_responses.get(path, {}).items():
                 operation["responses"]["200"]["content"][media_type] |= answer
     bounds = {
         "exit": {"enum": [point.name for point in manifest.operating_points], "default": manifest.default_point},
@@ -72,15 +72,15 @@ def complete(document: Json, manifest: Manifest, settings: Settings) -> Json:
         components["schemas"]["RequestParameters"]["properties"][name]["anyOf"][0] |= bound
     if settings.api_keys or settings.api_keys_file:
         components["securitySchemes"] = _KEYS
-        _lock(paths, settings)
+        _require_key(paths, settings)
     return document
 
 
-def _good_answers(manifest: Manifest) -> dict[str, Json]:
-    """An example of each good answer that depends on the bundle, by path and media type."""
+def _successful_responses(manifest: Manifest) -> dict[str, Json]:
+    """An example of each successful response that depends on the bundle, by path and media type."""
     by_route: dict[str, Json] = {
-        "": _in_json(ModelMetadata.of(manifest)),
-        "/ready": _in_json(ModelReady(name=manifest.name, ready=True)),
+        "": _json_example(ModelMetadata.of(manifest)),
+        "/ready": _json_example(ModelReady(name=manifest.name, ready=True)),
         "/infer": {
             "application/json": {"example": examples.inferred_in_json(manifest)},
             "application/octet-stream": {"example": examples.inferred_in_bytes(manifest)},
@@ -89,15 +89,15 @@ def _good_answers(manifest: Manifest) -> dict[str, Json]:
     models = ("/v2/models/{name}", "/v2/models/{name}/versions/{version}")
     return {
         "/classify": {
-            **_in_json(examples.classification(manifest)),
+            **_json_example(examples.classification(manifest)),
             "text/event-stream": {"examples": examples.events(manifest)},
         },
-        "/model": _in_json(manifest),
+        "/model": _json_example(manifest),
         **{model + route: answers for model in models for route, answers in by_route.items()},
     }
 
 
-def _in_json(answer: BaseModel) -> Json:
+def _json_example(answer: BaseModel) -> Json:
     return {"application/json": {"example": answer.model_dump(mode="json")}}
 
 
@@ -109,10 +109,10 @@ def _name_the_model(path: str, operation: Json, manifest: Manifest) -> None:
         operation.setdefault("parameters", []).append(parameter)
 
 
-def _lock(paths: Json, settings: Settings) -> None:
+def _require_key(paths: Json, settings: Settings) -> None:
     for path, item in paths.items():
-        open_to_all = path.endswith("/ready") or path in _BEFORE_THE_DOOR
-        if open_to_all or (path == "/metrics" and not settings.metrics_need_key):
+        without_key = path.endswith("/ready") or path in _WITHOUT_KEY
+        if without_key or (path == "/metrics" and not settings.metrics_need_key):
             continue
         for operation in item.values():
             operation["security"] = [{name: []} for name in _KEYS]

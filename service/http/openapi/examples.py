@@ -1,4 +1,4 @@
-"""What the API description shows: requests that are answered as they stand, and answers as a bundle might give them."""
+"""Examples for the API description: requests that work as they stand, and responses that a bundle might give."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from service.schemas.classify import (
 from service.schemas.open_inference import InferenceRequest
 
 REQUEST_ID = "0f8c2b9e5d7a4c31b6e0a1f2d3c4b5a6"
-"""The id of every example."""
+"""The request id in every example."""
 
 _THRESHOLD = 0.88
 _INPUT = {"name": "video", "shape": [1], "datatype": "BYTES"}
@@ -38,13 +38,13 @@ def _chunk(name: bytes, *parts: bytes) -> bytes:
 
 
 def _smallest_video() -> bytes:
-    """An AVI of one raw pixel. Every byte of it has seven bits, so that JSON can show it as it is."""
+    """An AVI of one raw pixel. All its bytes are below 128, so that JSON can show it as it is."""
     size = (1, 1)
     frame = _chunk(b"00db", b"@@@\0")
     header = _chunk(b"avih", struct.pack("<14I", 1_000_000, 0, 0, 0, 1, 0, 1, 0, *size, 0, 0, 0, 0))
     stream = _chunk(b"strh", struct.pack("<4s4s10I4H", b"vids", b"DIB ", 0, 0, 0, 1, 1, 0, 1, 0, 0, 0, 0, 0, *size))
     pixels = _chunk(b"strf", struct.pack("<3I2H6I", 40, *size, 1, 24, 0, 4, 0, 0, 0, 0))
-    padding = _chunk(b"JUNK", bytes(56))  # brings the sizes of what is around it below a byte's eighth bit
+    padding = _chunk(b"JUNK", bytes(56))  # so that the sizes of the chunks around it have no byte above 127
     headers = _chunk(b"LIST", b"hdrl", header, _chunk(b"LIST", b"strl", stream, pixels), padding)
     return _chunk(b"RIFF", b"AVI ", headers, _chunk(b"LIST", b"movi", frame))
 
@@ -53,13 +53,13 @@ SMALLEST_VIDEO = _smallest_video()
 
 
 def inference_in_json() -> dict[str, Any]:
-    """A request of ``/v2/models/{name}/infer``, all of JSON."""
+    """A request of ``/v2/models/{name}/infer`` in JSON."""
     data = [base64.b64encode(SMALLEST_VIDEO).decode()]
     return {"id": "clip-1", "parameters": {"top_k": 2}, "inputs": [{**_INPUT, "data": data}]}
 
 
 def inference_in_bytes() -> tuple[str, int]:
-    """The same by the binary extension, asking for two outputs in both ways; and the length of its JSON."""
+    """The same request in the binary extension, with one output in each form; and the length of its JSON."""
     element = struct.pack("<I", len(SMALLEST_VIDEO)) + SMALLEST_VIDEO
     head = json.dumps(
         {
@@ -72,7 +72,7 @@ def inference_in_bytes() -> tuple[str, int]:
 
 
 def inferred_in_json(manifest: Manifest) -> dict[str, Any]:
-    """What `inference_in_json` might be answered."""
+    """A response to `inference_in_json`."""
     request = InferenceRequest.model_validate(inference_in_json())
     body, _ = tensors.answer(tensors.Call(request, SMALLEST_VIDEO, 0), classification(manifest))
     answer: dict[str, Any] = json.loads(body)
@@ -80,7 +80,7 @@ def inferred_in_json(manifest: Manifest) -> dict[str, Any]:
 
 
 def inferred_in_bytes(manifest: Manifest) -> str:
-    """What `inference_in_bytes` might be answered."""
+    """A response to `inference_in_bytes`."""
     text, length = inference_in_bytes()
     call = tensors.parse_call(text[:length].encode(), binary=True)
     body, _ = tensors.answer(call, classification(manifest))
@@ -88,7 +88,7 @@ def inferred_in_bytes(manifest: Manifest) -> str:
 
 
 def classification(manifest: Manifest) -> Classification:
-    """An answer as this bundle might give it."""
+    """An answer that this bundle might give."""
     labels = manifest.labels[:2]
     step = min(2, manifest.steps)
     per_step = manifest.flops.per_step / GIGA
@@ -127,7 +127,7 @@ def _first_step(manifest: Manifest) -> TraceEntry:
 
 
 def events(manifest: Manifest) -> dict[str, Any]:
-    """The same, told as it is found: an event of each kind by its name."""
+    """An event of each kind, by name."""
     answer = classification(manifest)
     step = StepEvent(
         **dict(_first_step(manifest)),

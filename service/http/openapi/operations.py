@@ -1,6 +1,6 @@
-"""What ``/docs`` and ``/openapi.json`` say of the routes that read their own request.
+"""The descriptions of requests and responses in ``/docs`` and ``/openapi.json``.
 
-Routes name what they answer; `service.http.openapi.document` adds what only the loaded bundle and the settings know.
+`service.http.openapi.document` adds what only the loaded bundle and the settings know.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from service.errors import (
 )
 from service.http.openapi.examples import REQUEST_ID, SMALLEST_VIDEO, inference_in_bytes, inference_in_json
 from service.schemas.classify import DEFAULT_TOP_K, MAX_DEADLINE_MS, MAX_GFLOPS, PARAMETERS, ProblemDocument
-from service.schemas.open_inference import HEADER_LENGTH, MOST_HEADER_BYTES, InferenceRequest, InferenceResponse
+from service.schemas.open_inference import HEADER_LENGTH, MAX_HEADER_BYTES, InferenceRequest, InferenceResponse
 
 ABOUT = (
-    "Classifies videos with AdaFocusV2: it glances at each sampled frame, looks closely at one patch of it, and stops "
-    "as soon as it is sure. Every answer says what it cost. Errors are `application/problem+json` (RFC 9457), and "
-    '`{"error": "…"}` under `/v2`; `code` is stable. Paths that are not here are answered 404 `not_found`, and other '
-    "methods 405 `method_not_allowed`."
+    "Classifies videos with AdaFocusV2: the model looks at each sampled frame at low cost, looks closely at one patch "
+    "of it, and stops as soon as it is confident. Every answer says what it cost. Errors are "
+    '`application/problem+json` (RFC 9457) with a stable `code`, and `{"error": "…"}` under `/v2`. Unknown paths '
+    "return 404 `not_found`, and other methods 405 `method_not_allowed`."
 )
 COMPONENT = "#/components/schemas/{model}"
-"""Where `service.http.openapi.document` puts the schema of a model."""
+"""The reference to the schema of a model; `service.http.openapi.document` adds the schemas."""
 
 Json = dict[str, Any]
 
@@ -47,17 +47,19 @@ _PARAMETER_SCHEMAS: dict[str, Json] = {
 _BYTES = {"type": "string", "format": "binary"}
 _CLIP = {"schema": _BYTES, "example": SMALLEST_VIDEO.decode("ascii")}
 _TEXT_HEADER = {"schema": {"type": "string"}}
-_ALWAYS = {"X-Request-ID": {**_TEXT_HEADER, "description": "the request's id, echoed or made", "required": True}}
+_ALWAYS = {
+    "X-Request-ID": {**_TEXT_HEADER, "description": "The id of the request, echoed or generated.", "required": True}
+}
 _QUOTA = {
-    "RateLimit-Policy": {**_TEXT_HEADER, "description": "the quota of each caller, where there is one"},
-    "RateLimit": {**_TEXT_HEADER, "description": "what is left of it"},
+    "RateLimit-Policy": {**_TEXT_HEADER, "description": "The rate limit of each caller, if there is one."},
+    "RateLimit": {**_TEXT_HEADER, "description": "What is left of the rate limit."},
 }
-_TIMING = {"Server-Timing": {**_TEXT_HEADER, "description": "the stages of `timing_ms`"}}
+_TIMING = {"Server-Timing": {**_TEXT_HEADER, "description": "The stages of `timing_ms`."}}
 _HEADER_LENGTH = {
-    HEADER_LENGTH: {"schema": {"type": "integer"}, "description": "length of the JSON, where bytes follow it"}
+    HEADER_LENGTH: {"schema": {"type": "integer"}, "description": "Length of the JSON if bytes follow it."}
 }
-_WAIT = {"Retry-After": {"schema": {"type": "integer", "minimum": 1}, "description": "seconds", "required": True}}
-_TAKEN = {"Accept-Encoding": {**_TEXT_HEADER, "description": "`identity`, where the body was sent encoded"}}
+_WAIT = {"Retry-After": {"schema": {"type": "integer", "minimum": 1}, "description": "Seconds.", "required": True}}
+_TAKEN = {"Accept-Encoding": {**_TEXT_HEADER, "description": "`identity`, if the body was sent encoded."}}
 _CHALLENGE = {"WWW-Authenticate": {**_TEXT_HEADER, "required": True}}
 
 
@@ -70,7 +72,7 @@ def classify_request() -> Json:
         ],
         "requestBody": {
             "required": True,
-            "description": "one file part named `video` (or `file`), or the bytes of the video as the whole body",
+            "description": "A form with one file part named `video` (or `file`), or the video as the whole body.",
             "content": {
                 "multipart/form-data": {
                     "schema": {"type": "object", "properties": {"video": _BYTES}, "required": ["video"]},
@@ -89,14 +91,14 @@ def classify_answers() -> dict[int | str, Json]:
     stream = {
         "schema": {
             "type": "object",
-            "description": "one event: a `StepEvent`, at the end a `Classification` or a `ProblemDocument`",
+            "description": "One event: a `StepEvent`, or at the end a `Classification` or a `ProblemDocument`.",
             "properties": {"event": {"enum": ["step", "result", "problem"]}, "data": {"type": "string"}},
             "required": ["event", "data"],
         }
     }
     return {
         200: {
-            "description": "The answer; with `stream=true` told step by step.",
+            "description": "The answer; with `stream=true`, a stream of events.",
             "headers": {**_ALWAYS, **_TIMING, **_QUOTA},
             "content": {"text/event-stream": stream},
         },
@@ -105,34 +107,34 @@ def classify_answers() -> dict[int | str, Json]:
 
 
 def status(word: str) -> dict[int | str, Json]:
-    """The good answer of a health route."""
+    """The successful response of a health route."""
     schema = {"type": "object", "properties": {"status": {"type": "string"}}, "required": ["status"]}
     content = {"application/json": {"schema": schema, "example": {"status": word}}}
-    return {200: {"description": "Yes.", "headers": _ALWAYS, "content": content}}
+    return {200: {"description": "Alive, or ready.", "headers": _ALWAYS, "content": content}}
 
 
-def good(word: BaseModel) -> dict[int | str, Json]:
-    """The good answer of a route that always gives the same."""
-    content = {"application/json": {"example": word.model_dump(mode="json")}}
-    return {200: {"description": "The answer.", "headers": _ALWAYS, "content": content}}
+def good(body: BaseModel) -> dict[int | str, Json]:
+    """The successful response of a route that always returns the same."""
+    content = {"application/json": {"example": body.model_dump(mode="json")}}
+    return {200: {"description": "The response.", "headers": _ALWAYS, "content": content}}
 
 
 def metrics() -> dict[int | str, Json]:
     """The responses of ``GET /metrics``."""
     text = {"schema": {"type": "string"}, "example": 'adafocus_requests_total{outcome="ok"} 42.0\n'}
     content = {"text/plain": text, "application/openmetrics-text": text}
-    return {200: {"description": "docs/metrics.md lists them.", "headers": _ALWAYS, "content": content}} | only(
-        Unauthorized
-    )
+    return {
+        200: {"description": "The metrics; docs/metrics.md lists them.", "headers": _ALWAYS, "content": content}
+    } | only(Unauthorized)
 
 
-def problems(*but_not: type[Problem]) -> dict[int | str, Json]:
-    """One response per status of the catalogue, listing its codes."""
-    return {status: _response(kinds) for status, kinds in _by_status(but_not=but_not)}
+def problems(*excluded: type[Problem]) -> dict[int | str, Json]:
+    """One error response per status, listing its codes; for all problems except some."""
+    return {status: _response(kinds) for status, kinds in _by_status(excluded=excluded)}
 
 
 def only(*kinds: type[Problem]) -> dict[int | str, Json]:
-    """The responses of a route that has few problems."""
+    """The error responses of a route that has only these problems."""
     return problems(*(kind for kind in CATALOGUE if kind not in kinds))
 
 
@@ -145,15 +147,15 @@ def protocol_request() -> Json:
                 "name": HEADER_LENGTH,
                 "in": "header",
                 "required": False,
-                "description": "where the body is JSON and bytes after it: the length of the JSON",
-                "schema": {"type": "integer", "minimum": 2, "maximum": MOST_HEADER_BYTES},
+                "description": "Length of the JSON if bytes follow it in the body.",
+                "schema": {"type": "integer", "minimum": 2, "maximum": MAX_HEADER_BYTES},
                 "example": header_bytes,
             }
         ],
         "requestBody": {
             "required": True,
-            "description": f"JSON with the video in base64; or, with the header `{HEADER_LENGTH}`, JSON "
-            "of that length and after it the video behind its length as four bytes, little-endian",
+            "description": f"JSON with the video in base64. Or, with the header `{HEADER_LENGTH}`: JSON of that "
+            "length, then the length of the video as four bytes, little-endian, then the video.",
             "content": {
                 "application/json": {"schema": _schema_of(InferenceRequest), "example": inference_in_json()},
                 "application/octet-stream": {"schema": _BYTES, "example": in_bytes},
@@ -174,18 +176,18 @@ def protocol_answers() -> dict[int | str, Json]:
 
 
 def protocol_problems(*kinds: type[Problem]) -> dict[int | str, Json]:
-    """Problems in the words of the protocol."""
-    but_not = tuple(kind for kind in CATALOGUE if kind not in kinds)
-    return {status: _protocol_response(kinds) for status, kinds in _by_status(but_not=but_not)}
+    """One error response per status in the form of the protocol, for these problems only."""
+    excluded = tuple(kind for kind in CATALOGUE if kind not in kinds)
+    return {status: _protocol_response(kinds) for status, kinds in _by_status(excluded=excluded)}
 
 
 def elsewhere() -> dict[str, Json]:
-    """What is answered where there is nothing to describe: on paths that are not there, and to other methods."""
+    """The responses on unknown paths and to other methods."""
     return {kind.code: _response([kind]) for kind in (NotFound, MethodNotAllowed)}
 
 
-def _by_status(but_not: tuple[type[Problem], ...]) -> list[tuple[int, list[type[Problem]]]]:
-    kept = sorted((kind for kind in CATALOGUE if kind not in but_not), key=lambda kind: kind.status)
+def _by_status(excluded: tuple[type[Problem], ...]) -> list[tuple[int, list[type[Problem]]]]:
+    kept = sorted((kind for kind in CATALOGUE if kind not in excluded), key=lambda kind: kind.status)
     return [(status, list(kinds)) for status, kinds in groupby(kept, key=lambda kind: kind.status)]
 
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import asyncio
 import errno
 import os
 import subprocess
@@ -15,7 +14,7 @@ from hypothesis import strategies as st
 
 from service.decode.multipart import MAX_PART_HEADER_BYTES, MAX_PART_HEADERS, MAX_PARTS
 from service.decode.upload import Spool, open_spool, receive
-from service.errors import EmptyBody, Internal, NoVideoPart, Overloaded, Problem, TooLarge, UploadTimeout
+from service.errors import EmptyBody, Internal, NoVideoPart, Overloaded, Problem, TooLarge
 
 BOUNDARY = "the-boundary"
 FORM = f'multipart/form-data; boundary="{BOUNDARY}"'
@@ -50,7 +49,7 @@ async def received(
     chunks: Iterable[bytes], content_type: str | None = "video/mp4", max_bytes: int = BIG
 ) -> tuple[bytes, bool]:
     with Spool() as spool:
-        await receive(arriving(chunks), content_type=content_type, max_bytes=max_bytes, stall_seconds=30, spool=spool)
+        await receive(arriving(chunks), content_type=content_type, max_bytes=max_bytes, spool=spool)
         return content(spool), spool.complete
 
 
@@ -59,9 +58,7 @@ async def problem_of(
 ) -> tuple[Problem, Spool]:
     with Spool() as spool:
         with pytest.raises(Problem) as caught:
-            await receive(
-                arriving(chunks), content_type=content_type, max_bytes=max_bytes, stall_seconds=30, spool=spool
-            )
+            await receive(arriving(chunks), content_type=content_type, max_bytes=max_bytes, spool=spool)
         assert spool.error is caught.value
         return caught.value, spool
 
@@ -92,24 +89,6 @@ class TestRaw:
         assert read == [b"abc", b"def"]
         assert spool.size == 3
 
-    async def test_silence_ends_in_a_timeout(self) -> None:
-        never = asyncio.Event()
-
-        async def stalling() -> AsyncIterator[bytes]:
-            yield b"ab"
-            await never.wait()
-
-        with Spool() as spool, pytest.raises(UploadTimeout):
-            await receive(stalling(), content_type=None, max_bytes=BIG, stall_seconds=0.01, spool=spool)
-
-    async def test_another_timeout_is_not_taken_for_silence(self) -> None:
-        async def failing() -> AsyncIterator[bytes]:
-            yield b"ab"
-            raise TimeoutError
-
-        with Spool() as spool, pytest.raises(TimeoutError):
-            await receive(failing(), content_type=None, max_bytes=BIG, stall_seconds=30, spool=spool)
-
     @pytest.mark.parametrize(
         ("number", "problem"), [(errno.ENOSPC, Overloaded), (errno.EDQUOT, Overloaded), (errno.EIO, Internal)]
     )
@@ -121,7 +100,7 @@ class TestRaw:
                 raise OSError(number, "/dev/sda1 says no")
 
         with Failing() as spool, pytest.raises(problem) as caught:
-            await receive(arriving([b"ab"]), content_type=None, max_bytes=BIG, stall_seconds=30, spool=spool)
+            await receive(arriving([b"ab"]), content_type=None, max_bytes=BIG, spool=spool)
         assert "sda1" not in caught.value.detail
         assert spool.error is caught.value
 
@@ -150,12 +129,10 @@ class TestSmallDisk:
     ) -> None:
         folder = small_disk("size=64k")
         with Spool(folder) as spool, pytest.raises(Overloaded):
-            await receive(
-                arriving([b"x" * 40_000] * 3), content_type=None, max_bytes=BIG, stall_seconds=30, spool=spool
-            )
+            await receive(arriving([b"x" * 40_000] * 3), content_type=None, max_bytes=BIG, spool=spool)
         assert isinstance(spool.error, Overloaded)
         with Spool(folder) as spool:
-            await receive(arriving([b"x" * 40_000]), content_type=None, max_bytes=BIG, stall_seconds=30, spool=spool)
+            await receive(arriving([b"x" * 40_000]), content_type=None, max_bytes=BIG, spool=spool)
             assert spool.complete
 
     def test_a_disk_without_room_for_another_file_is_a_matter_of_time_too(

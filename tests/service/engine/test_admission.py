@@ -6,7 +6,7 @@ import contextlib
 import pytest
 
 from service.engine.admission import Admission
-from service.errors import Draining, Overloaded
+from service.errors import Overloaded
 from tests.service.engine.factory import Recorder
 
 
@@ -23,13 +23,6 @@ async def test_a_full_house_says_when_to_come_back() -> None:
         assert int(refusal.value.headers["Retry-After"]) >= 1
     with admission.place():
         assert admission.places_taken == 1
-
-
-async def test_a_draining_house_takes_nobody() -> None:
-    admission, _ = make_admission()
-    admission.draining = True
-    with pytest.raises(Draining), admission.place():
-        pytest.fail("the door was closed")
 
 
 async def test_retry_after_grows_with_the_work_queued_and_is_bounded() -> None:

@@ -212,10 +212,10 @@ async def test_a_client_that_leaves_during_the_upload(tmp_path: Path, clip: byte
     async with serving(make_settings(tmp_path)) as running:
         _, writer = await running.connect()
         writer.write(head(Content_Length=str(len(clip))) + clip[:sent])
-        await until(lambda: running.service.opened_runtime().engine.admission.places_taken == 1)
+        await until(lambda: running.service.require_runtime().engine.admission.places_taken == 1)
         writer.transport.abort()
         await until(lambda: running.metric("adafocus_requests_total", outcome="cancelled") == 1)
-        assert running.service.opened_runtime().engine.admission.places_taken == 0
+        assert running.service.require_runtime().engine.admission.places_taken == 0
 
 
 @pytest.mark.parametrize("place", ["in a slot", "in the queue"])
@@ -256,7 +256,7 @@ async def test_an_upload_that_trickles_is_given_up(tmp_path: Path, clip: bytes) 
             await asyncio.sleep(0.02)
         status, _, body = answer.result()
         assert (status, json.loads(body)["code"]) == (408, "upload_timeout")
-        assert "less than 1000 bytes a second" in json.loads(body)["detail"]
+        assert "at least 1000 bytes a second" in json.loads(body)["detail"]
         writer.close()
         assert (await client.post("/classify", content=clip)).status_code == 200
 

@@ -63,7 +63,7 @@ def test_a_file_that_has_become_unusable_locks_nobody_out(
     with caplog.at_level(logging.ERROR):
         assert ring.holder("good")
         assert ring.holder("") is None
-    assert "stay as they were" in caplog.text
+    assert "stay as they are" in caplog.text
     path.unlink()
     clock.now += 10
     assert ring.holder("good")
@@ -74,5 +74,5 @@ def test_a_file_that_has_become_unusable_locks_nobody_out(
 def test_a_file_that_is_unusable_from_the_start_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "keys"
     path.write_text("\n")
-    with pytest.raises(KeyFileError, match="names no key"):
+    with pytest.raises(KeyFileError, match="has no key"):
         Keyring((), path, Clock())

@@ -14,8 +14,8 @@ import pytest_asyncio
 
 from service.schemas import open_inference as protocol
 from service.schemas.classify import Classification
-from service.schemas.open_inference import MOST_HEADER_BYTES
-from service.schemas.tensors import MOST_JSON_MARKS
+from service.schemas.open_inference import MAX_HEADER_BYTES
+from service.schemas.tensors import MAX_JSON_SYNTAX
 from tests.e2e.tiny import write_clip
 from tests.service.server import Running, make_settings, serving
 
@@ -163,11 +163,11 @@ async def test_tritons_own_words_are_understood(client: httpx.AsyncClient, clip:
     answer = await client.post(f"{MODEL}/infer", json=patient)
     assert answer.status_code == 200
     assert "decode;dur=" in answer.headers["server-timing"]
-    assert protocol.RequestParameters(timeout=5000).asked == [("deadline_ms", "5.0")]
-    assert protocol.RequestParameters(timeout=5000, deadline_ms=2.0).asked == [("deadline_ms", "2.0")]
-    assert protocol.RequestParameters(timeout=0, priority=-1).asked == []
-    assert protocol.RequestParameters(timeout=1).asked == [("deadline_ms", "1.0")]
-    assert protocol.RequestParameters(timeout=10**400).asked == [("deadline_ms", "86400000.0")]
+    assert protocol.RequestParameters(timeout=5000).as_pairs == [("deadline_ms", "5.0")]
+    assert protocol.RequestParameters(timeout=5000, deadline_ms=2.0).as_pairs == [("deadline_ms", "2.0")]
+    assert protocol.RequestParameters(timeout=0, priority=-1).as_pairs == []
+    assert protocol.RequestParameters(timeout=1).as_pairs == [("deadline_ms", "1.0")]
+    assert protocol.RequestParameters(timeout=10**400).as_pairs == [("deadline_ms", "86400000.0")]
 
 
 async def test_the_answer_is_that_of_classify(client: httpx.AsyncClient, clip: bytes) -> None:
@@ -191,31 +191,31 @@ def wrong(**changes: Any) -> dict[str, Any]:
         (wrong(inputs=[video(b"x"), video(b"x")]), "inputs"),
         (wrong(inputs=[video(b"x", name="image")]), "video"),
         (wrong(inputs=[video(b"x", datatype="FP32")]), "BYTES"),
-        (wrong(inputs=[video(b"x", shape=[2])]), "inputs.0.shape: a request holds one video, so the shape is [1]"),
+        (wrong(inputs=[video(b"x", shape=[2])]), "inputs.0.shape: a request holds one video, so the shape must be [1]"),
         (wrong(inputs=[video(b"x", shape=[1, 2])]), "inputs.0.shape: a request holds one video"),
         (wrong(inputs=[video(b"x", shape=[])]), "inputs.0.shape"),
         (wrong(inputs=[video()]), "base64"),
         (wrong(inputs=[video(data=["not base64!"])]), "base64"),
         (
             wrong(inputs=[video(data=["a", "b"])]),
-            "inputs.0.data: a request holds one video, so data has one element; got 2",
+            "inputs.0.data: a request holds one video, so data must have one element, got 2",
         ),
-        (wrong(inputs=[video(data=[["a", "b"]], shape=[1, 1])]), "so data has one element; got 2"),
-        (wrong(inputs=[video(data=[["a"], ["b"]], shape=[1, 1])]), "so data has one element; got 2"),
-        (wrong(inputs=[video(data=[[]], shape=[1, 1])]), "so data has one element; got 0"),
-        (wrong(inputs=[video(data=[["YQ=="]])]), "data is nested 2 deep and the shape has 1 dimension;"),
+        (wrong(inputs=[video(data=[["a", "b"]], shape=[1, 1])]), "so data must have one element, got 2"),
+        (wrong(inputs=[video(data=[["a"], ["b"]], shape=[1, 1])]), "so data must have one element, got 2"),
+        (wrong(inputs=[video(data=[[]], shape=[1, 1])]), "so data must have one element, got 0"),
+        (wrong(inputs=[video(data=[["YQ=="]])]), "data is nested 2 deep but the shape has 1 dimension;"),
         (
             wrong(inputs=[video(data=[["YQ=="]], shape=[1, 1, 1])]),
-            "data is nested 2 deep and the shape has 3 dimensions;",
+            "data is nested 2 deep but the shape has 3 dimensions;",
         ),
         (wrong(inputs=[video(data=[[5]], shape=[1, 1])]), "inputs.0.data"),
         (wrong(inputs=[video(data="YQ==")]), "inputs.0.data"),
         (wrong(outputs=[{"name": "logits"}]), "label"),
         (wrong(outputs=[{"name": "answer"}] * 5), "outputs: "),
-        (wrong(ignored=[1] * MOST_JSON_MARKS), "commas and opening brackets"),
-        (wrong(ignored=[{"a": []}] * (MOST_JSON_MARKS // 3)), "commas and opening brackets"),
+        (wrong(ignored=[1] * MAX_JSON_SYNTAX), "commas and opening brackets"),
+        (wrong(ignored=[{"a": []}] * (MAX_JSON_SYNTAX // 3)), "commas and opening brackets"),
         (wrong(parameters={"speed": 3}), "unknown parameter 'speed'"),
-        (wrong(parameters={"exit": "slow"}), "exit is one of"),
+        (wrong(parameters={"exit": "slow"}), "exit must be one of"),
         (wrong(parameters={"top_k": 2.5}), "top_k"),
         (wrong(parameters={"top_k": True}), "top_k"),
     ],
@@ -250,7 +250,7 @@ async def test_lengths_that_do_not_agree(client: httpx.AsyncClient, clip: bytes)
         (body[: head - 2], headers),
         (body, {HEADER: str(head - 1)}),
         (body, {HEADER: "-1"}),
-        (body, {HEADER: str(MOST_HEADER_BYTES + 1)}),
+        (body, {HEADER: str(MAX_HEADER_BYTES + 1)}),
         (b'{"inputs": []}', {HEADER: "14"}),
         (json.dumps({"inputs": [video()]}).encode(), {HEADER: str(len(json.dumps({"inputs": [video()]})))}),
     ):
@@ -263,7 +263,7 @@ async def test_what_is_too_large_is_refused_either_way(client: httpx.AsyncClient
     big = bytes(MAX_UPLOAD + 1000)
     body, headers = binary(big)
     assert (await client.post(f"{MODEL}/infer", content=body, headers=headers)).status_code == 413
-    text = b" " * (MAX_UPLOAD // 3 * 4 + MOST_HEADER_BYTES + 1)
+    text = b" " * (MAX_UPLOAD // 3 * 4 + MAX_HEADER_BYTES + 1)
     assert (await client.post(f"{MODEL}/infer", content=text)).status_code == 413
 
     async def chunked() -> AsyncIterator[bytes]:

@@ -39,10 +39,10 @@ def test_callers_do_not_share() -> None:
 
 def test_only_so_many_callers_are_remembered() -> None:
     limit = RateLimit(1, Clock())
-    for number in range(rate_limit.MOST_CALLERS + 1):
+    for number in range(rate_limit.MAX_CALLERS + 1):
         limit.take(str(number))
     assert limit.take("0").allowed
-    assert not limit.take(str(rate_limit.MOST_CALLERS)).allowed
+    assert not limit.take(str(rate_limit.MAX_CALLERS)).allowed
 
 
 @example(1, [1.6871547931276263])  # told 61 s of a window of 60, when it counted in floats

@@ -105,7 +105,7 @@ async def test_frames_without_a_stream_change_nothing_as_the_description_says(tm
         assert framed.json()["trace"] == plain.json()["trace"]
         described = (await client.get("/openapi.json")).json()["paths"]["/classify"]["post"]["parameters"]
         (text,) = [parameter["description"] for parameter in described if parameter["name"] == "frames"]
-        assert "nothing without stream=true" in text
+        assert "Ignored without `stream=true`" in text
 
 
 async def test_what_goes_wrong_before_the_first_step_is_an_ordinary_error(tmp_path: Path) -> None:

@@ -5,7 +5,9 @@ from collections.abc import Iterator
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from service.telemetry.definitions import CATALOGUE, Reason
+from bundle.exit_rule import ExitReason
+from service.engine.stage_times import StageTimes
+from service.telemetry.definitions import CATALOGUE
 from service.telemetry.metrics import Answered, Metrics
 
 PRODUCT_CATALOGUE = {
@@ -72,7 +74,7 @@ def test_an_answer_is_counted_where_it_cost() -> None:
     metrics = Metrics(steps=4)
     metrics.video_answered(
         Answered(
-            stage_seconds={"upload": 0.5, "queue": 0.0, "decode": 0.25, "glance": 0.125, "focus": 0.125},
+            times=StageTimes(total=1.25, upload=0.5, queue=0.0, decode=0.25, glance=0.125, focus=0.125),
             glance_flops=2_000,
             focus_flops=8_000,
             flops_full=20_000,
@@ -80,7 +82,6 @@ def test_an_answer_is_counted_where_it_cost() -> None:
             reason="confident",
             frames_decoded=30,
             frames_used=2,
-            processing_seconds=0.75,
             exit_shares=None,
         )
     )
@@ -99,8 +100,8 @@ def test_an_answer_is_counted_where_it_cost() -> None:
     assert found["adafocus_upload_bytes_total",] == 500
 
 
-def left_at(step: int, reason: Reason, exit_shares: tuple[float, ...] | None) -> Answered:
-    return Answered({}, 1, 1, 8, step, reason, 1, 1, 0.0, exit_shares)
+def left_at(step: int, reason: ExitReason, exit_shares: tuple[float, ...] | None) -> Answered:
+    return Answered(StageTimes(), 1, 1, 8, step, reason, 1, 1, exit_shares)
 
 
 def expected_exits(metrics: Metrics) -> list[float]:
