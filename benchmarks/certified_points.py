@@ -23,7 +23,7 @@ from training.evaluate.certify import Exits
 from training.evaluate.operating_points import Calibration
 
 SIZES = (64, 320, 2000)
-UNSEEN = 20_000
+UNSEEN = 10_000
 RARELY_MISLED = Population(hard=0.25, misled=0.001, noise=0.4)
 """One video in a thousand looks like another class until late; a rule of no changed answer then needs full compute."""
 

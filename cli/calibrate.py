@@ -123,6 +123,8 @@ def command(
         raise click.UsageError(
             "--guarantee and --unlabelled need exactly one --checkpoint, as a guarantee belongs to one model"
         )
+    if unlabelled is not None and risk != "answer_changed":
+        raise click.UsageError(f"--unlabelled cannot test the risk {risk}, which needs labels")
     if config is not None and split is None:
         raise click.UsageError(
             "--config needs --split, because a released checkpoint does not say which clips were held out"

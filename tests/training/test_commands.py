@@ -129,6 +129,9 @@ def test_a_guarantee_belongs_to_one_model(
     both = [option for fold in ("0", "1") for option in ("--checkpoint", str(run_folder / fold / "last.pt"))]
     assert main(["calibrate", *both, "--data", str(clip_folder), "--out", "x", "--guarantee", "0.1"]) == 2
     assert "need exactly one --checkpoint" in capsys.readouterr().err
+    asked = ["calibrate", *both[:2], "--data", str(clip_folder), "--out", "x", "--unlabelled", str(clip_folder)]
+    assert main([*asked, "--risk", "right_answer_lost"]) == 2
+    assert "cannot test the risk right_answer_lost, which needs labels" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

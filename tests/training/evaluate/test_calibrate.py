@@ -160,7 +160,8 @@ def test_points_keep_their_rules(validation: tuple[Logits, np.ndarray]) -> None:
     for rule in POINT_RULES:
         assert points[rule.name].expected_gflops <= rule.flops_share * 8.0
         assert sum(points[rule.name].exit_shares) == pytest.approx(1.0)
-    assert found.default == "balanced"
+    assert "no budget keeps the rule of balanced" in found.notes
+    assert found.default == "accurate"
 
 
 def test_a_rule_takes_the_cheapest_that_is_good_enough(validation: tuple[Logits, np.ndarray]) -> None:
