@@ -75,6 +75,43 @@ def throughput() -> str:
     )
 
 
+def load_generator() -> str:
+    """The load generator's own processor time."""
+    return _table(
+        newest_results("load-generator"),
+        ("clients", "clients"),
+        ("generator", "generator"),
+        ("processor time per request, ms", "cpu_ms_per_request"),
+        ("of it in the system, ms", "system_ms_per_request"),
+        ("requests/s", "requests_per_s"),
+    )
+
+
+def http_cost() -> str:
+    """What the service adds to a bare route and to its model."""
+    return _table(
+        newest_results("http-cost"),
+        ("`exit`", _exit),
+        ("bare route, ms", "bare_ms"),
+        ("service beyond the graphs, ms", "service_ms"),
+        ("ratio", lambda row: f"{row['ratio']}×"),
+        ("graphs, ms", "graphs_ms"),
+    )
+
+
+def decoder_cost() -> str:
+    """A worker's processor time beside plain PyAV's."""
+    return _table(
+        newest_results("decoder-cost"),
+        ("clips", "clips"),
+        ("`exit`", _exit),
+        ("frames", "frames"),
+        ("plain PyAV, ms", "plain_ms"),
+        ("worker, ms", "worker_ms"),
+        ("ratio", lambda row: f"{row['ratio']}×"),
+    )
+
+
 def first_step() -> str:
     """First event against the whole answer."""
     return _table(
@@ -162,6 +199,9 @@ PAGES = {
         "refill_cpu": refill_cpu,
         "overhead": overhead,
         "throughput": throughput,
+        "http_cost": http_cost,
+        "load_generator": load_generator,
+        "decoder_cost": decoder_cost,
         "lookahead_full": lookahead_full,
         "first_step": first_step,
         "plans": plans,

@@ -7,6 +7,7 @@ paper's convention throughout: one multiply-add counts one.
 from __future__ import annotations
 
 import math
+from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
@@ -294,9 +295,24 @@ class Manifest(_Frozen):
         """How the confidence of each step is computed."""
         return ExitRule(self.exit_criterion, self.temperatures or (self.temperature,) * self.steps)
 
+    @cached_property
+    def continuation_rows(self) -> dict[str, tuple[float, ...]]:
+        """By point and per step, the share of the videos that reached it which went on, on the calibration split.
+
+        1 where it is unknown.
+        """
+        return {point.name: self._continuation_row(point) for point in self.operating_points}
+
     def continuation_row(self, name: str) -> tuple[float, ...]:
-        """Per step, the share of the videos that reached it which went on, on the calibration split; 1 if unknown."""
-        shares = self.point(name).exit_shares
+        """That of one point.
+
+        Raises:
+            KeyError: there is none of that name.
+        """
+        return self.continuation_rows[name]
+
+    def _continuation_row(self, point: OperatingPoint) -> tuple[float, ...]:
+        shares = point.exit_shares
         if shares is None:
             return (1.0,) * self.steps
         reached = [sum(shares[step:]) for step in range(self.steps)]

@@ -18,7 +18,7 @@ from fastapi import FastAPI
 
 from bundle.store import BundleError
 from cli.configuration import settings_from, shipped_samples
-from cli.header_timeout import protocol_with_timeout
+from cli.http_protocol import http_protocol
 from service.app import create_app
 from service.engine.runners.base import RunnerError
 from service.http.keys import KeyFileError
@@ -111,7 +111,7 @@ def command(bundle: Path | None, host: str | None, port: int | None, backend: st
 def _config(app: FastAPI, settings: Settings) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        http=protocol_with_timeout(settings.upload_timeout_seconds),
+        http=http_protocol(settings.upload_timeout_seconds),
         ws="none",
         lifespan="on",
         log_config=None,

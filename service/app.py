@@ -15,6 +15,7 @@ from starlette.middleware.cors import CORSMiddleware
 from bundle.store import load_bundle
 from service.http import page, problems, routes
 from service.http.auth import AccessControl
+from service.http.direct import DirectRoutes
 from service.http.middleware import HeadLikeGet, RequestScope
 from service.http.open_inference import OpenInference
 from service.http.openapi import document as openapi
@@ -80,6 +81,7 @@ def create_app(
         title="adafocus", description=ABOUT, version=_version(), lifespan=lifespan, docs_url=None, redoc_url=None
     )
     app.state.service = service
+    app.add_middleware(DirectRoutes, routes=[routes.classify_route()])
     app.add_middleware(HeadLikeGet)
     if settings.cors_origins:
         _allow_cross_origin(app, settings.cors_origins)

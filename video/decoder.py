@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
 
 from video.errors import Undecodable
 from video.frame_collector import FrameCollector
-from video.plan import PacketRange, plan
+from video.plan import PacketRange, ranges
 from video.probe import OpenVideo
 from video.transform import Geometry, Resizer
 
@@ -80,7 +81,8 @@ class FrameStream:
         self._uses = Counter(self._wanted)
         self._position = 0
         self._given = 0
-        self._ranges = list(plan(video.index, self._wanted, self._cursor.at))
+        self._planned = ranges(video.index, self._wanted, self._cursor.at)
+        self._ranges: list[PacketRange] = []  # the next one, once it has been asked for
         self._running = False
         self._rescanned = False
         self._sparing = True
@@ -133,6 +135,7 @@ class FrameStream:
 
     def _advance(self, index: int) -> bool:
         """Decodes one packet towards frame ``index``, or drains the decoder; false if the frame cannot be decoded."""
+        self._ranges = self._ranges or list(islice(self._planned, 1))
         following = self._ranges[0] if self._ranges else None
         if following is not None and following.position <= self._position:
             self._run(following)
@@ -183,6 +186,7 @@ class FrameStream:
         left = self._video.index.packets - self._cursor.decoded
         last = max(self._collector.packet(index) for index in self._collector.needed)
         stop = min(last + 1, left)
+        self._planned = iter(())
         self._ranges = [PacketRange(0, stop, self._position)] if stop > 0 else []
         return stop > 0
 

@@ -94,9 +94,10 @@ def reordered(index: FrameIndex) -> int | None:
         return None
     rank = np.empty(count, dtype=np.int64)
     rank[index.order] = np.arange(count)
-    # If no packet precedes one that is displayed earlier by more places than this, the count below is complete.
-    reach = _MOST_REORDERED + 1
-    if count > reach and (np.maximum.accumulate(rank)[:-reach] > rank[reach:]).any():
+    # No packet precedes by so many places one that is displayed earlier: the count below is then whole.
+    highest, places = np.maximum.accumulate(rank), range(1, _MOST_REORDERED + 2)
+    reach = next((reach for reach in places if not (highest[:-reach] > rank[reach:]).any()), None)
+    if reach is None:
         return None
     overtaken = np.zeros(count, dtype=np.int64)
     for distance in range(1, min(reach, count)):

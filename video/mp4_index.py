@@ -14,12 +14,15 @@ import numpy as np
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
+from video import h264_key_frames
 from video.frame_index import FrameIndex, PacketTable, StreamTraits, build_index
 from video.h264_pictures import H264Pictures
 from video.limits import MediaLimits
 from video.source import Reader
 
 _MAX_HEADER_BYTES = 8 * 1024**2
+_KEY_FRAME, _DISCARDED = 1, 2  # flags of the demuxer's list
+_PIECE_BYTES = 4 * 1024**2
 _MAX_OFFSET = 2**28  # the demuxer ignores greater offsets as garbage
 # Encryption, fragments and compression: with any of these boxes, packets may differ from the table.
 _BARRED = (b"encv", b"sinf", b"tenc", b"senc", b"saiz", b"saio", b"pssh", b"mvex", b"moof", b"cmov", b"uuid")
@@ -48,19 +51,22 @@ def announced_index(
 ) -> FrameIndex | None:
     """Returns the index that reading all packets would give, from the header alone; ``None`` if that is not certain.
 
-    The reader's position does not change. H.264 must have a single key frame: the header may mark others that decoding
-    cannot start from.
+    The reader's position does not change. The header may mark packets as key frames of H.264 that decoding cannot start
+    from: if it marks several, the head of each packet is read as well, which takes the whole file.
     """
     stood = reader.tell()
     try:
         tables = read_tables(reader, limits.max_frames)
         if tables is None or reader.seek(0, os.SEEK_END) != tables.media[1]:
             return None
+        found = _index(tables, stream, traits)
+        if found is None:
+            return None
+        index, places = found
+        if traits.codec != "hevc" and len(index.keys) > 1 and not _are_key_frames(reader, stream, index, places):
+            return None
     finally:
         reader.seek(stood)
-    index = _index(tables, stream, traits)
-    if index is None or (traits.codec != "hevc" and len(index.keys) > 1):
-        return None
     if traits.codec == "h264" and H264Pictures(traits.extradata).may_be_fields:
         return None  # two packets may hold one frame
     # If the video is too long, the reading of packets refuses it.
@@ -115,13 +121,14 @@ def parse_header(header: bytes, media: tuple[int, int], max_frames: int) -> Tabl
     return Tables(durations, offsets, media) if offsets.max() < _MAX_OFFSET else None
 
 
-def _index(tables: Tables, stream: VideoStream, traits: StreamTraits) -> FrameIndex | None:
-    """Combines the tables with the demuxer's own list of packets, if they agree."""
+def _index(tables: Tables, stream: VideoStream, traits: StreamTraits) -> tuple[FrameIndex, NDArray[np.int64]] | None:
+    """Combines the tables with the demuxer's own list of packets, if they agree; returns each packet's place too."""
     entries, count = stream.index_entries, len(tables.durations)
     if len(entries) != count:
         return None
-    rows = ((e.timestamp, e.size, e.pos, e.is_keyframe, e.is_discard) for e in entries)
-    dts, sizes, places, key, dropped = np.fromiter(rows, dtype=np.dtype((np.int64, 5)), count=count).T
+    rows = [(entry.timestamp, entry.size, entry.pos, entry.flags) for entry in entries]
+    dts, sizes, places, flags = np.array(rows, dtype=np.int64).T.copy()
+    key, dropped = flags & _KEY_FRAME, flags & _DISCARDED
     keys = np.flatnonzero(key)
     start, stop = tables.media
     pts = dts + tables.offsets
@@ -135,7 +142,29 @@ def _index(tables: Tables, stream: VideoStream, traits: StreamTraits) -> FrameIn
         and stream.start_time == pts.min()
     )
     index = build_index(PacketTable(pts, dts, sizes, tables.durations, keys, np.arange(count)), traits)
-    return index if certain and index.ordered else None
+    return (index, places) if certain and index.ordered else None
+
+
+def _are_key_frames(reader: Reader, stream: VideoStream, index: FrameIndex, places: NDArray[np.int64]) -> bool:
+    """Whether the packets themselves say the same of which are key frames; reads them piece by piece."""
+    length_bytes = h264_key_frames.length_bytes(bytes(stream.codec_context.extradata or b""))
+    if length_bytes is None or (np.diff(places) < 0).any():
+        return False
+    expected = np.zeros(index.packets, dtype=np.bool_)
+    expected[index.keys] = True
+    ends = places + index.sizes
+    first = 0
+    while first < index.packets:
+        start = int(places[first])
+        stop = max(first + 1, int(np.searchsorted(ends, start + _PIECE_BYTES, side="right")))
+        data = np.frombuffer(_read_at(reader, start, int(ends[stop - 1]) - start), dtype=np.uint8)
+        if len(data) != ends[stop - 1] - start:
+            return False
+        found = h264_key_frames.key_frames(data, places[first:stop] - start, index.sizes[first:stop], length_bytes)
+        if found is None or not np.array_equal(found, expected[first:stop]):
+            return False
+        first = stop
+    return True
 
 
 def _has_one_edit(track: bytes) -> bool:

@@ -11,7 +11,7 @@ frame.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,22 +68,29 @@ def plan(index: FrameIndex, wanted: Sequence[int], decoded: int = 0) -> tuple[Pa
         not exceed ``index.packets``. If the order of frames is not known, or the first key frame is the only one, that
         is one scan forward.
     """
+    return tuple(ranges(index, wanted, decoded))
+
+
+def ranges(index: FrameIndex, wanted: Sequence[int], decoded: int = 0) -> Iterator[PacketRange]:
+    """Makes the ranges of `plan` as they are asked for: a video left after its first frame needs only the first."""
     if not index.ordered:
-        return (PacketRange(decoded, index.packets, 0),) if decoded < index.packets else ()
+        if decoded < index.packets:
+            yield PacketRange(decoded, index.packets, 0)
+        return
     packets = [int(packet) for packet in index.order[list(wanted)]]
     targets = dict(zip(wanted, map(_Target, key_frames(index, packets), packets), strict=True))
     missing = tuple(sorted(target for target in set(targets.values()) if target.packet >= decoded))
     stand = _Stand(begun=0, at=decoded, spent=decoded, missing=missing)
-    ranges: list[PacketRange] = []
     for position, frame in enumerate(wanted):
+        of_position: list[PacketRange] = []
         while targets[frame] in stand.missing:
             for target in _route(stand, targets[frame], budget=index.packets):
                 if target not in stand.missing:
                     continue
                 start = stand.at if stand.goes_on_to(target) else target.key
-                _append(ranges, PacketRange(start, target.packet + 1, position))
+                _append(of_position, PacketRange(start, target.packet + 1, position))
                 stand = stand.after(target)
-    return tuple(ranges)
+        yield from of_position
 
 
 def _append(ranges: list[PacketRange], new: PacketRange) -> None:

@@ -30,6 +30,9 @@ FAULT = "internal"
 """Code of a ``done`` whose job met a fault of ours; its detail is for the log and for nobody else."""
 
 
+_ENCODER = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
+
+
 def socket_pair() -> tuple[socket.socket, socket.socket]:
     """Two ends of a control connection. SEQPACKET: a message arrives whole or not at all."""
     return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -41,7 +44,7 @@ def encode(message: Mapping[str, object]) -> bytes:
     Raises:
         ValueError: it is too long, or holds a number that JSON does not know.
     """
-    data = json.dumps(message, separators=(",", ":"), allow_nan=False).encode()
+    data = _ENCODER.encode(message).encode()
     if len(data) > MAX_MESSAGE_BYTES:
         raise ValueError(f"a message of {len(data)} bytes; at most {MAX_MESSAGE_BYTES} are permitted")
     return data

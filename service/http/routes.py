@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from fastapi import APIRouter, Request
+from fastapi.routing import APIRoute
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from bundle.manifest import Manifest
@@ -34,6 +35,11 @@ async def classify_video(request: Request) -> Response:
         stream = EventStream()
         return handle(request, partial(_classify_in_steps, stream), stream)
     return handle(request, _classify, _JsonRenderer())
+
+
+def classify_route() -> APIRoute:
+    """The route of `classify_video`, which needs nothing of FastAPI but its place in the description."""
+    return next(route for route in router.routes if isinstance(route, APIRoute) and route.path == "/classify")
 
 
 async def _classify(exchange: Exchange) -> Classification:

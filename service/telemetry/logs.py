@@ -6,6 +6,8 @@ import json
 import logging
 from datetime import UTC, datetime
 
+_ENCODER = json.JSONEncoder(ensure_ascii=False, default=str)
+
 
 class JsonLines(logging.Formatter):
     """Formats a log record as one line of JSON; ``extra={"fields": {…}}`` adds members."""
@@ -23,11 +25,16 @@ class JsonLines(logging.Formatter):
             line |= fields
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False, default=str)
+        return _ENCODER.encode(line)
 
 
 def configure(level: int = logging.INFO) -> None:
-    """Send all logs of this process to standard error as JSON Lines. For programs, not for libraries."""
+    """Send all logs of this process to standard error as JSON Lines. For programs, not for libraries.
+
+    Nothing is gathered for a record that no line shows: https://docs.python.org/3/howto/logging.html#optimization.
+    """
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+    logging._srcfile = None
     handler = logging.StreamHandler()
     handler.setFormatter(JsonLines())
     logging.basicConfig(level=level, handlers=[handler], force=True)

@@ -5,6 +5,7 @@ Every series exists from the start with the value 0, so that a rate or an alert 
 
 from __future__ import annotations
 
+from collections import Counter as Counts
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -65,6 +66,7 @@ class Metrics:
         self._counters: dict[tuple[str, ...], Counter] = {}
         self._gauges: dict[tuple[str, ...], Gauge] = {}
         self._histograms: dict[tuple[str, ...], Histogram] = {}
+        self._expected: Counts[tuple[float, ...]] = Counts()  # answers by the exit shares of their operating point
         ProcessCollector(namespace=PROCESS_NAMESPACE, registry=self._registry)
         for metric in CATALOGUE:
             if not metric.name.startswith(f"{PROCESS_NAMESPACE}_process_"):
@@ -109,9 +111,8 @@ class Metrics:
         self._counters[("adafocus_frames_used_total",)].inc(numbers.frames_used)
         if numbers.reason in CALIBRATED:
             # Without a calibration the observed exit is the expected one, so that no drift is reported.
-            observed = [float(step == numbers.step) for step in range(1, self._steps + 1)]
-            for step, share in enumerate(accumulate(numbers.exit_shares or observed), start=1):
-                self._counters["adafocus_exits_expected_total", str(step)].inc(share)
+            shares = numbers.exit_shares or [float(step == numbers.step) for step in range(1, self._steps + 1)]
+            self._expected[tuple(shares)] += 1
 
     def batch_ran(self, component: Component, rows: int, seconds: float) -> None:
         """Count a batch; ``rows`` does not include padding."""
@@ -152,10 +153,18 @@ class Metrics:
 
     def render(self, accept: str) -> tuple[bytes, str]:
         """The metrics as text, and its media type: OpenMetrics if ``Accept`` names it, else Prometheus text."""
+        self._count_expected_exits()
         if "application/openmetrics-text" in accept:
             text: bytes = openmetrics.generate_latest(self._registry)  # type: ignore[no-untyped-call]
             return text, openmetrics.CONTENT_TYPE_LATEST
         return generate_latest(self._registry), CONTENT_TYPE_PLAIN_0_0_4
+
+    def _count_expected_exits(self) -> None:
+        """Add what was expected of the answers since the last time: one counter per step is too much per answer."""
+        expected, self._expected = self._expected, Counts()
+        for shares, answers in expected.items():
+            for step, share in enumerate(accumulate(shares), start=1):
+                self._counters["adafocus_exits_expected_total", str(step)].inc(share * answers)
 
     def _register(self, metric: Metric) -> None:
         labels = tuple(metric.labels)

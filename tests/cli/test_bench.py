@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cli.bench import _json
-from cli.load import Refusal, Sample, percentile, report
+from cli.bench import _complaints, _json
+from cli.load.plan import Plan
+from cli.load.report import Refusal, Sample, percentile, report
 from cli.main import main
 
 
@@ -114,15 +115,55 @@ def test_a_load_is_sent_whole_and_summed_up(
     assert summary["requests"] == 8
     assert summary["statuses"] == {"200": 5, "503": 3}
     assert summary["refusals"] == [{"status": 503, **OVERLOADED, "count": 3}]
-    (line,) = captured.err.splitlines()
+    line = captured.err.splitlines()[0]
     assert line.endswith("3 of 8 requests were not answered with 200: 3 × 503 overloaded (all 2 places are taken)")
     assert summary["share_of_full"] == 0.25
+
+
+def test_a_step_load_reports_each_rate(url: str, clip: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["bench", str(clip), "--url", url, "--rate", "50,100", "--step-seconds", "0.2"]
+    assert main([*command, "--json"]) == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert [step["rate"] for step in summary["steps"]] == [50, 100]
+    assert sum(step["requests"] for step in summary["steps"]) == summary["requests"] == len(Handler.seen) - 1
+    assert sum(step["answered"] for step in summary["steps"]) == summary["answered"]
+    assert summary["generator_cpu_ms"] > 0
+    assert main(command) == 0
+    assert sum(line.startswith("step ") for line in capsys.readouterr().out.splitlines()) == 2
+
+
+def test_a_step_counts_only_its_own_requests() -> None:
+    samples = [
+        Sample(0.1, 0.15, 200, step=0),
+        Sample(0.5, 1.5, 200, step=0, late=0.5),
+        Sample(1.2, 4.0, 200, step=1),
+        Sample(1.3, 1.4, 503, step=1, late=0.02),
+    ]
+    plan = Plan("http://h", [b""], {}, 1, rates=(2.0, 2.0, 1.0), step_seconds=1.0)
+    slow, slower, none = report(samples, 100.0, plan).steps
+    assert (slow.requests, slow.answered, slow.sent_late) == (2, 2, 1)
+    assert (slow.throughput, slow.goodput) == (pytest.approx(2 / 1.4), pytest.approx(1 / 1.4))
+    assert (slower.requests, slower.answered, slower.statuses) == (2, 1, {"200": 1, "503": 1})
+    assert slower.throughput == pytest.approx(1 / 2.8), "the time that it took to answer counts"
+    assert (none.requests, none.answered, none.throughput) == (0, 0, 0.0)
+    told = json.loads(_json(report(samples, 100.0, plan)), parse_constant=lambda word: pytest.fail(word))
+    assert told["steps"][2]["latency_ms"]["p50"] is None
+
+
+def test_a_rate_that_was_not_kept_is_said() -> None:
+    samples = [Sample(number, number + 0.5, 200, late=0.3 if number < 2 else 0.0) for number in range(100)]
+    summary = report(samples, 100.0)
+    assert (summary.sent_late, summary.most_late_ms) == (2, pytest.approx(300))
+    (line,) = _complaints(summary)
+    assert "2 of 100 requests more than 10 ms late, at most 300 ms" in line
+    assert _complaints(report(samples[1:], 100.0)) != []
+    assert _complaints(report(samples[2:], 100.0)) == []
 
 
 def test_a_person_reads_a_table(url: str, clip: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", str(clip), "--url", url, "--requests", "1"]) == 0
     words = {line.split()[0] for line in capsys.readouterr().out.splitlines()}
-    assert words == {"requests", "throughput", "goodput", "latency", "compute"}
+    assert words == {"requests", "throughput", "goodput", "latency", "compute", "generator"}
 
 
 RATE_LIMITED = {"code": "rate_limited", "detail": "10 requests in 60 s are permitted"}
@@ -181,6 +222,14 @@ def _answers_with_a_page(handler: Handler) -> None:
         (["--rate", "nan"], 2, "--rate"),
         (["--rate", "inf"], 2, "--rate"),
         (["--slo", "nan"], 2, "--slo"),
+        (["--rate", "10,,20"], 2, "10,20,40"),
+        (["--rate", "10,-1"], 2, "--rate"),
+        (["--step-seconds", "5"], 2, "needs --rate"),
+        (["--step-seconds", "0", "--rate", "1"], 2, "--step-seconds"),
+        (["--rate", "1,2", "--requests", "5"], 2, "omit --requests"),
+        (["--rate", "1000000", "--step-seconds", "5"], 2, "1000000 requests"),
+        (["--rate", "0.0001", "--step-seconds", "0.0001"], 2, "no request at all"),
+        (["--url", "http://localhost:99999"], 1, "no service answers at http://localhost:99999"),
         (["--url", "localhost:8000"], 2, "http://localhost:8000"),
         (["--url", "ftp://localhost"], 2, "http://localhost:8000"),
         (["--key", "clé"], 2, "printable ASCII"),

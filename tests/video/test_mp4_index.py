@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.video.clips import FIXTURES, GEOMETRY, make_clip, moov_first, number_of, order_16, read_frames
+from video import mp4_index
 from video.cursor import Packets
 from video.decoder import FrameStream
 from video.errors import TooLong, TooManyPixels, VideoError
@@ -22,12 +23,22 @@ from video.mp4_index import announced_index
 from video.probe import open_video
 from video.source import Source
 
+GROUPS = {
+    "h264": {"g": "5", "bf": "0"},
+    "h264, B-frames": {"g": "7", "bf": "3"},
+    "h264, several slices": {"g": "5", "x264-params": "slices=3"},
+    "h264, delimiters and timing": {"g": "5", "x264-params": "aud=1:nal-hrd=vbr:vbv-maxrate=1000:vbv-bufsize=1000"},
+    "h264, every frame a key frame": {"g": "1"},
+    "h264, parameter sets repeated": {"g": "5", "x264-params": "repeat-headers=1"},
+}
 ONE_GROUP = {
     "h264": {"codec": "libx264", "g": "600", "sc_threshold": "0", "bf": "0"},
     "h264, B-frames": {"codec": "libx264", "g": "600", "sc_threshold": "0", "bf": "3"},
     "hevc, several key frames": {"codec": "libx265", "x265-params": "keyint=10:log-level=none"},
     "h264 in MOV": {"codec": "libx264", "container": "mov", "g": "600", "sc_threshold": "0", "bf": "2"},
 }
+KEYS_H264 = moov_first(make_clip(40, codec="libx264", g="5", bf="2"))
+RECOVERY_POINTS = moov_first(make_clip(40, codec="libx264", **{"g": "8", "x264-params": "intra-refresh=1"}))
 FASTSTART = (FIXTURES / "mp4_faststart.mp4").read_bytes()
 HEADER = range(36, 2160)
 
@@ -65,6 +76,35 @@ def test_the_header_gives_the_index_that_all_packets_give(options: dict[str, str
     announced, read = both(moov_first(make_clip(40, **options)))
     assert announced is not None
     assert differing(announced, read) == []
+
+
+@pytest.mark.parametrize("options", GROUPS.values(), ids=GROUPS)
+def test_key_frames_of_h264_are_believed_if_the_packets_say_the_same(options: dict[str, str]) -> None:
+    announced, read = both(moov_first(make_clip(40, codec="libx264", **options)))
+    assert announced is not None
+    assert differing(announced, read) == []
+
+
+def test_key_frames_are_compared_piece_by_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mp4_index, "_PIECE_BYTES", 700)
+    announced, read = both(moov_first(make_clip(40, g="5")))
+    assert announced is not None
+    assert differing(announced, read) == []
+
+
+@settings(max_examples=100, deadline=None)
+@given(places=st.dictionaries(st.integers(0, len(KEYS_H264) - 1), st.integers(0, 255), min_size=1, max_size=4))
+def test_damaged_packets_never_make_the_header_say_something_else(places: dict[int, int]) -> None:
+    damaged = bytearray(KEYS_H264)
+    media = damaged.index(b"mdat") + 4
+    for place, value in places.items():
+        # Mostly at the head of a packet's unit, where its kind is told.
+        damaged[max(media, place)] = value
+    try:
+        announced, read = both(bytes(damaged))
+    except VideoError:
+        return
+    assert announced is None or differing(announced, read) == []
 
 
 @pytest.mark.parametrize("options", ONE_GROUP.values(), ids=ONE_GROUP)
@@ -114,7 +154,8 @@ KEYS = HEVC.index(b"stss") + 8
 REFUSED = {
     "a list of no key frames": HEVC[:KEYS] + bytes(4) + HEVC[KEYS + 4 :],
     "header at the end": make_clip(20, g="600", sc_threshold="0"),
-    "several H.264 key frames": moov_first(make_clip(20, g="5")),
+    "a recovery point that the header does not call a key frame": RECOVERY_POINTS,
+    "an H.264 key frame that is none": KEYS_H264.replace(b"\x65\x88", b"\x41\x88", 2),
     "cut": FASTSTART[:-1],
     "something after the media": FASTSTART + b"\0\0\0\x08free",
     "fragmented": make_clip(20, g="600", sc_threshold="0", movflags="frag_keyframe+empty_moov"),

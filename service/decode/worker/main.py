@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import ctypes
+import gc
 import importlib
 import io
 import os
@@ -53,6 +54,7 @@ def main(arguments: Sequence[str]) -> int:
     frames = SharedFrames.attach(given.frames, given.slots, given.crop)
     control = Control(socket.socket(fileno=given.control), slots=given.slots)
     _import_everything()
+    gc.freeze()  # what was imported stays: no collection between videos looks at it again
     _fall_silent()
     report = sandbox.enter(given.memory_bytes, parent=given.parent)
     control.send({"type": "ready", "sandbox": asdict(report)})

@@ -247,6 +247,25 @@ class TestSpool:
             assert not list(tmp_path.iterdir())
         assert not list(tmp_path.iterdir())
 
+    @pytest.mark.parametrize("error", [IsADirectoryError(), OSError(errno.EOPNOTSUPP, "no such files here")])
+    def test_where_a_file_must_have_a_name_it_loses_it_at_once(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: OSError
+    ) -> None:
+        refused = []
+
+        def open_(path: str, flags: int, *rest: int, **more: int) -> int:
+            if flags & os.O_TMPFILE == os.O_TMPFILE:
+                refused.append(path)
+                raise error
+            return really_open(path, flags, *rest, **more)
+
+        really_open = os.open
+        monkeypatch.setattr(os, "open", open_)
+        with Spool(tmp_path) as spool:
+            spool.write(b"abc")
+            assert list(tmp_path.iterdir()) == []
+        assert refused
+
     def test_closing_twice_is_closing_once(self) -> None:
         spool = Spool()
         spool.close()

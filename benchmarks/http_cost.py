@@ -1,0 +1,139 @@
+"""Processor time of the service process per answer beyond the graphs, beside a bare route that reads the same upload.
+
+A: `adafocus serve`, asked for `exit=balanced` by a few clients that cost little (`cli.load`), its decoders not counted.
+B: a FastAPI application with one route that reads the upload and answers a few words, behind the same protocol, event
+loop and settings of uvicorn. Both run at the same time and are asked in turns with the same clips; user and system time
+of each process is read before and after each turn, and for the service that of each thread. The threads that run the
+graphs are counted apart; what is left is what the service adds to a bare route and to its model.
+
+Run ``python -m benchmarks.http_cost [--requests 400] [--rounds 7] [--clients 4]``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import uvicorn
+from fastapi import FastAPI, Request
+
+from benchmarks.machine import write_results
+from benchmarks.service_process import ROOT, SAMPLES, running_service
+from cli.http_protocol import http_protocol
+from cli.load.connection import Endpoint
+from cli.load.plan import Plan
+from cli.load.report import Sample
+from cli.load.run import run
+
+
+def bare_application() -> FastAPI:
+    """One route that reads its upload and does nothing with it."""
+    app = FastAPI()
+
+    @app.post("/classify")
+    async def classify(request: Request) -> dict[str, dict[str, float]]:
+        """Answer as much as the load generator wants to see."""
+        size = 0
+        async for chunk in request.stream():
+            size += len(chunk)
+        return {"compute": {"gflops": float(size > 0), "gflops_full": 1.0}}
+
+    return app
+
+
+def serve_bare_application() -> None:
+    """Run it in this process; its address goes to stdout."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    print(f"http://127.0.0.1:{listener.getsockname()[1]}", flush=True)
+    config = uvicorn.Config(
+        bare_application(), http=http_protocol(20.0), ws="none", log_config=None, access_log=False, server_header=False
+    )
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+@contextmanager
+def bare_process() -> Iterator[tuple[str, int]]:
+    """The bare application in a process of its own: its address and process id."""
+    command = [sys.executable, "-m", __spec__.name if __spec__ else __name__, "--bare"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
+        if process.stdout is None:
+            raise RuntimeError("there is no pipe")
+        try:
+            yield process.stdout.readline().strip(), process.pid
+        finally:
+            process.send_signal(signal.SIGTERM)
+
+
+def milliseconds_by_thread(pid: int) -> dict[str, float]:
+    """User and system time of each thread of a process, by its id."""
+    spent = {}
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        schedule = (task / "schedstat").read_text().split()
+        spent[task.name] = int(schedule[0]) / 1e6
+    return spent
+
+
+def turn(
+    url: str, pid: int, clips: list[bytes], parameters: dict[str, str], requests: int, clients: int
+) -> list[float]:
+    """Milliseconds per answer of the process's main thread, and of all its others."""
+    samples: list[Sample] = []
+    plan = Plan(url, clips, parameters, requests, concurrency=clients)
+    before = milliseconds_by_thread(pid)
+    run(plan, Endpoint.find(url), samples.append)
+    spent = {thread: ms - before.get(thread, 0.0) for thread, ms in milliseconds_by_thread(pid).items()}
+    if any(sample.status != 200 for sample in samples):
+        raise RuntimeError("a request was not answered with 200")
+    main = spent.pop(str(pid))
+    return [main / requests, sum(spent.values()) / requests]
+
+
+def main() -> None:
+    """Measure, print, and write the CSV."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--requests", type=int, default=400)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--clients", type=int, default=4)
+    parser.add_argument("--bundle", type=Path, default=ROOT / "bundles" / "tank-state")
+    parser.add_argument("--bare", action="store_true", help=argparse.SUPPRESS)
+    ask = parser.parse_args()
+    if ask.bare:
+        serve_bare_application()
+        return
+    clips = [clip.read_bytes() for clip in SAMPLES]
+    rows = []
+    with running_service("--bundle", str(ask.bundle)) as service, bare_process() as (bare_url, bare_pid):
+        for point in ("balanced", "full"):
+            parameters = {"exit": point}
+            turn(service.url, service.pid, clips, parameters, ask.requests // 4, ask.clients)
+            turn(bare_url, bare_pid, clips, {}, ask.requests // 4, ask.clients)
+            bare, served = [], []
+            for _ in range(ask.rounds):
+                bare.append(turn(bare_url, bare_pid, clips, {}, ask.requests, ask.clients))
+                served.append(turn(service.url, service.pid, clips, parameters, ask.requests, ask.clients))
+            loop = [main for main, _ in served]
+            rows.append(
+                {
+                    "exit": point,
+                    "clients": ask.clients,
+                    "bare_ms": round(statistics.median(sum(each) for each in bare), 3),
+                    "service_ms": round(statistics.median(loop), 3),
+                    "graphs_ms": round(statistics.median(others for _, others in served), 3),
+                    "ratio": round(statistics.median(s / sum(b) for s, b in zip(loop, bare, strict=True)), 2),
+                    "requests": ask.requests,
+                    "rounds": ask.rounds,
+                }
+            )
+            print(rows[-1], flush=True)
+    print(write_results("http-cost", "tank-state", rows))
+
+
+if __name__ == "__main__":
+    main()
