@@ -133,7 +133,7 @@ def calibrate_certified(
 
 def fit_temperatures(logits: Logits, labels: Truth, shared: float) -> tuple[float, ...]:
     """A temperature of each step, by likelihood; the shared one at every step where the clips are few."""
-    steps = logits.shape[1]
+    steps = int(logits.shape[1])
     if len(logits) < FEWEST_FOR_STEPS:
         return (shared,) * steps
     return tuple(float(fit_temperature(logits[:, [step]], labels)) for step in range(steps))
