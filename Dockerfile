@@ -18,7 +18,7 @@ WORKDIR /wanted
 COPY pyproject.toml docker/requirements.py ./
 RUN python3 requirements.py "serve,${EXTRAS}" >serve.txt \
  && python3 requirements.py "gpu,${EXTRAS}" >serve-gpu.txt \
- && python3 requirements.py train,export >train.txt
+ && python3 requirements.py train,pretrained,export >train.txt
 
 # --- Dependencies, each set in an environment without pip: images that run need no installer.
 FROM base AS serve-dependencies

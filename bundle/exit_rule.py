@@ -1,7 +1,7 @@
 """What an exit threshold means: from logits to a confidence, and from a confidence to "enough".
 
 Pure, and shared: calibration solves thresholds with these functions and the engine applies them with the same ones, so
-a threshold cannot mean one thing when it is solved and another when it is served (PAPER section 3).
+a threshold cannot mean one thing when it is solved and another when it is served.
 """
 
 from __future__ import annotations
@@ -11,6 +11,9 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+
+CalibrationProtocol = Literal["holdout", "paper"]
+"""Clips that exit thresholds are solved on: unseen in training, or the training clips, as AdaFocusV2 published it."""
 
 ExitCriterion = Literal["max_softmax", "max_logit", "neg_entropy"]
 ExitReason = Literal["confident", "all_steps", "max_gflops", "deadline", "end_of_video"]

@@ -12,9 +12,11 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from bundle.exit_rule import CalibrationProtocol, ExitRule
 from bundle.exit_rule import ExitCriterion as ExitCriterion
-from bundle.exit_rule import ExitRule
 from bundle.guarantee import Guarantee
+from bundle.kinds import KINDS
+from bundle.kinds import ModelKind as ModelKind
 
 SCHEMA_VERSION = 1
 """Raised when an older reader could misread a newer manifest; docs/bundle-format.md lists what changed."""
@@ -31,7 +33,6 @@ FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
 Temperature = Annotated[float, Field(ge=1e-3, le=1e3)]
 GraphFormat = Literal["onnx", "torchscript"]
-ModelKind = Literal["frame", "clip"]
 
 
 class _Frozen(BaseModel):
@@ -81,7 +82,7 @@ class FrameGeometry(_Frozen):
 
 
 class Sampling(_Frozen):
-    """Which frames of a video the model sees, and in which order it visits them (PAPER section 1)."""
+    """Which frames of a video the model sees, and in which order it visits them."""
 
     frames: int = Field(ge=1, le=1024, description="frames sampled uniformly; a clip model's glance frames")
     focus_frames: int | None = Field(default=None, ge=1, le=1024, description="clip models: frames of the focus")
@@ -181,7 +182,7 @@ class Provenance(_Frozen):
 
 
 class Manifest(_Frozen):
-    """Everything the service must know of a model (PRODUCT section 5)."""
+    """Everything the service must know of a model."""
 
     schema_version: int = SCHEMA_VERSION
     name: Name
@@ -202,6 +203,11 @@ class Manifest(_Frozen):
     operating_points: tuple[OperatingPoint, ...] = Field(min_length=1)
     default_point: Name = FULL
     graphs: tuple[Graph, ...] = Field(min_length=2)
+    calibration_protocol: CalibrationProtocol | None = Field(
+        default=None,
+        description="clips that the exit thresholds were solved on: holdout, unseen in training; paper, the training "
+        "clips, as published; null: not stated",
+    )
     reduced: tuple[Reduced, ...] = Field(default=(), description="one for each precision of the graphs besides fp32")
     provenance: Provenance
 
@@ -219,10 +225,7 @@ class Manifest(_Frozen):
             raise ValueError("labels must be distinct")
         if self.patch_size > self.geometry.crop:
             raise ValueError(f"patch_size {self.patch_size} must not exceed crop {self.geometry.crop}")
-        if self.kind == "frame" and self.steps != self.sampling.frames:
-            raise ValueError(f"a frame model has one step per sampled frame: {self.steps} != {self.sampling.frames}")
-        if self.kind == "clip" and (self.steps != 1 or self.sampling.focus_frames is None):
-            raise ValueError("a clip model has one step and names its focus_frames")
+        KINDS[self.kind].check(self.steps, self.sampling)
         if self.temperatures is not None and len(self.temperatures) != self.steps:
             raise ValueError(f"temperatures must have one for each of {self.steps} steps, got {len(self.temperatures)}")
         names = [point.name for point in self.operating_points]

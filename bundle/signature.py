@@ -1,12 +1,14 @@
-"""The graphs' signatures: tensor names, types and shapes, the same for every format (PRODUCT section 5).
+"""The graphs' signatures: tensor names, types and shapes, the same for every format.
 
 Written once here: the exporter builds its graphs' specifications from it, and loading checks a manifest against it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Literal, NamedTuple
 
+from bundle.kinds import ModelKind
 from bundle.manifest import Graph, Manifest, TensorSpec
 
 BATCH = "batch"
@@ -94,12 +96,25 @@ def check_signatures(manifest: Manifest) -> None:
 
 
 def _expected(manifest: Manifest, graph: Graph, glance: Graph, focus: Graph) -> Signature:
-    crop, classes, sampling = manifest.geometry.crop, len(manifest.labels), manifest.sampling
-    if manifest.kind == "clip":
-        frames = sampling.frames if graph.component == "glance" else sampling.focus_frames
-        return clip_signature(graph.component, frames or 0, crop, classes)
+    return _EXPECTED[manifest.kind](manifest, graph, glance, focus)
+
+
+def _expected_of_clip(manifest: Manifest, graph: Graph, glance: Graph, focus: Graph) -> Signature:
+    sampling = manifest.sampling
+    frames = sampling.frames if graph.component == "glance" else sampling.focus_frames
+    return clip_signature(graph.component, frames or 0, manifest.geometry.crop, len(manifest.labels))
+
+
+def _expected_of_frame(manifest: Manifest, graph: Graph, glance: Graph, focus: Graph) -> Signature:
+    crop, classes = manifest.geometry.crop, len(manifest.labels)
     widths = Widths(glance.width("glance_feature"), glance.width("policy_state"), focus.width("pooled_state"))
     return frame_signature(graph.component, crop, classes, widths, look_ahead=looks_ahead(glance))
+
+
+_EXPECTED: Mapping[ModelKind, Callable[[Manifest, Graph, Graph, Graph], Signature]] = {
+    "frame": _expected_of_frame,
+    "clip": _expected_of_clip,
+}
 
 
 def _compare(file: str, side: str, found: tuple[TensorSpec, ...], expected: tuple[TensorSpec, ...]) -> None:

@@ -38,11 +38,12 @@ def certified(
 ) -> Calibration:
     """Calibrate with guarantees, and print to standard error what was asked for and cannot be promised."""
     from training.data.clips import digest
+    from training.data.groups import units_of
     from training.evaluate.certified_points import Clips, calibrate_certified
 
     judged = tested.judged
     found = calibrate_certified(
-        Clips(judged.logits, [clip.identity for clip in judged.clips.clips]),
+        Clips(judged.logits, units_of(judged.clips.clips)),
         judged.labels,
         tested.trained.gflops_per_step,
         tested.criterion,
@@ -56,9 +57,34 @@ def certified(
     return replace(found.calibration, checkpoint=digest(tested.checkpoint))
 
 
+def uncertified(
+    judged: Judged,
+    gflops_per_step: float,
+    criterion: ExitCriterion,
+    notes: str,
+    budgets: Sequence[float],
+    *,
+    paper_protocol: bool,
+) -> Calibration:
+    """Calibrate without guarantees: on folds, on training clips, or on clips that may have been trained on."""
+    from training.evaluate.calibrate import calibrate
+
+    return calibrate(
+        judged.logits,
+        judged.labels,
+        gflops_per_step,
+        criterion,
+        notes=notes,
+        budgets=budgets,
+        temperature=1.0 if paper_protocol else None,
+        protocol="paper" if paper_protocol else "holdout",
+    )
+
+
 def _unlabelled(trained: Trained, folder: Path, cache: Path | None) -> Clips:
     """Run the model on the videos of a folder."""
     from training.data.clips import Clip, ClipSet, digest
+    from training.data.groups import units_of
     from training.evaluate.certified_points import Clips
     from training.evaluate.inference import judge_unseen
 
@@ -66,7 +92,7 @@ def _unlabelled(trained: Trained, folder: Path, cache: Path | None) -> Clips:
     no_label = 0  # a clip needs one; it is not read
     clips = ClipSet(trained.labels, tuple(Clip(file, no_label, digest(file)) for file in files), {"name": folder.name})
     judged = judge_unseen(trained, clips, cache, _skipped)
-    return Clips(judged.logits, [clip.identity for clip in judged.clips.clips])
+    return Clips(judged.logits, units_of(judged.clips.clips))
 
 
 def _skipped(clip: Broken) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from bundle.kinds import KINDS
 from bundle.manifest import FULL, Flops, Manifest, Reduced
 from bundle.store import Bundle, BundleError, load_bundle
 from cli.certification import in_words
@@ -89,13 +90,7 @@ def _identity(manifest: Manifest) -> Iterator[tuple[str, str]]:
     yield "labels", _labels(manifest.labels)
     yield "frames", f"shorter side to {geometry.resize}, centre {geometry.crop} × {geometry.crop} pixels"
     yield "patch", f"{manifest.patch_size} × {manifest.patch_size} pixels of those"
-    if sampling.focus_frames is None:
-        yield (
-            "steps",
-            f"{manifest.steps}, one frame each, visited {', '.join(str(place + 1) for place in sampling.order)}",
-        )
-    else:
-        yield "steps", f"1, with {sampling.frames} frames for the glance and {sampling.focus_frames} for the focus"
+    yield "steps", KINDS[manifest.kind].describe_steps(manifest.steps, sampling)
     if sampling.first_frame:
         yield "sampled", f"from frame {sampling.first_frame} on"
     yield "data", "; ".join(filter(None, [data.data, data.data_source, data.data_licence]))
@@ -116,7 +111,7 @@ def _labels(labels: Sequence[str]) -> str:
 def describe_flops(manifest: Manifest) -> Iterator[str]:
     """FLOPs per video, step and stage, as served and as the paper counts, and what each count includes."""
     flops, steps = manifest.flops, manifest.steps
-    step = "per frame" if manifest.kind == "frame" else "per clip"
+    step = f"per {KINDS[manifest.kind].step_unit}"
     rows = [
         (
             f"per video ({steps} steps)" if steps > 1 else "per video",
@@ -145,6 +140,8 @@ def _stages(flops: Flops) -> Iterator[tuple[str, str, str]]:
 def _operating_points(manifest: Manifest) -> Iterator[str]:
     points = manifest.operating_points
     yield f"Operating points (default: {manifest.default_point})"
+    if manifest.calibration_protocol == "paper":
+        yield "  thresholds were solved on the training clips, as published: the accuracies are optimistic"
     yield from _table(
         ("name", "GFLOPs per video", "of full", "accuracy"),
         [

@@ -1,4 +1,4 @@
-"""What a reduced precision trades on labelled clips, and the exit thresholds that keep its meaning.
+"""Measures what a reduced precision loses on labelled clips, and solves its exit thresholds anew.
 
 Thresholds are numbers of one model's confidence. For another precision each is moved so that as many clips leave at
 each step as with fp32; where they do that already it stays. That needs no labels, so clips that the model has learned
@@ -22,7 +22,7 @@ Indices = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Bound:
-    """What a precision may lose, after all steps.
+    """The most that a precision may lose, after all steps.
 
     Attributes:
         agreement: share of the clips that must get fp32's answer.
@@ -33,7 +33,7 @@ class Bound:
     accuracy_lost: float = 0.005
 
     def holds(self, reduced: Reduced) -> bool:
-        """Whether the precision is within it."""
+        """Whether a precision is within the bound."""
         lost = reduced.accuracy_fp32 - reduced.accuracy
         return reduced.agreement >= self.agreement and lost <= self.accuracy_lost + 1e-9
 
@@ -88,7 +88,7 @@ def follow(wanted: Float32, found: Float32, row: Sequence[float]) -> tuple[float
     Args:
         wanted: float32 [N, T], confidences that the row was solved for.
         found: float32 [N, T], of the same clips in another precision.
-        row: T thresholds; ``inf`` where nobody leaves.
+        row: T thresholds; ``inf`` where no clip leaves.
 
     Returns:
         T thresholds, each as near to the row's as can be.

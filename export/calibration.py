@@ -7,12 +7,13 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from bundle.exit_rule import CalibrationProtocol
 from bundle.manifest import FULL, ExitCriterion, OperatingPoint
 from export.errors import ExportError, reason
 
 
 class Calibration(BaseModel):
-    """What was solved on held-aside videos; the points are the manifest's own."""
+    """The content of a calibration file; its points have the manifest's form."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -24,6 +25,7 @@ class Calibration(BaseModel):
     clips: int | None = Field(default=None, ge=1, description="how many videos it was solved on")
     notes: str | None = None
     checkpoint: str | None = Field(default=None, description="sha256 of the checkpoint that was tested")
+    protocol: CalibrationProtocol = Field(default="holdout", description="which clips it was solved on")
 
     def operating_points(self, full: OperatingPoint) -> tuple[OperatingPoint, ...]:
         """The points of a bundle: the file's, with ``full`` in front if the file does not state it."""

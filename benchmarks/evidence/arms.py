@@ -13,10 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.adafocus import AdaFocus, FocusClip, GlanceClip
+from model.adafocus import AdaFocus
 from model.backbones import by_clip, spatial_mean
 from model.config import ModelConfig
 from model.flops import step_flops
+from model.video_model import FocusClip, GlanceClip
 from training.optimise.losses import CrossEntropy, OneStageLoss, Remedies
 from training.optimise.objective import Method, Model, Objective
 

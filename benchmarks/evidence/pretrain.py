@@ -30,7 +30,7 @@ from model.backbones import build_backbone, spatial_mean
 from model.config import BackboneConfig
 from model.patch import crop_patches
 from training.data.augment import normalise
-from training.recipe import load_recipe
+from training.recipe_files import load_recipe
 
 CONFIG = Path(__file__).with_name("hatching.toml")
 SEED = 9

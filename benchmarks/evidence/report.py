@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 
 from benchmarks.evidence import hatching
 from benchmarks.evidence.arms import ONE_STAGE, STAGES
+from benchmarks.evidence.jitter_tables import frame_sets_table, jitter_table
 from benchmarks.machine import newest_results
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -69,6 +70,8 @@ def tables() -> dict[str, str]:
         "shipped": shipped_table(),
         "cross_validation": cross_validation_table(),
         "sweep": sweep_table(),
+        "frame_sets": frame_sets_table(),
+        "jitter": jitter_table(),
     }
 
 

@@ -22,13 +22,15 @@ from benchmarks.evidence.arms import ARMS, Arm, OneNetwork, multiply_adds
 from model import AdaFocus
 from model.checkpoint import read_checkpoint
 from training.data.augment import serving_batch
-from training.data.clips import ClipSet, digest, hold_aside
-from training.data.crops import Crops, decode_all, serving_plan
+from training.data.clips import ClipSet, digest, hold_out
+from training.data.crop_plan import serving_plan
+from training.data.crops import Crops, decode_all
 from training.data.manifests import list_clips
 from training.evaluate.report import labels_of, predict
 from training.optimise.initial_weights import InitialWeights, Start
 from training.optimise.objective import Model
-from training.recipe import Recipe, load_recipe, parse_recipe
+from training.recipe import Recipe, parse_recipe
+from training.recipe_files import load_recipe
 from training.run.train import train
 
 SIZE_STEP = 8
@@ -117,12 +119,12 @@ def run(
         initial = FromRun(checkpoint)
     model = arm.build(recipe.model_config(len(data.labels)))
     model.load_state_dict(read_checkpoint(checkpoint).state)
-    _, aside = hold_aside(data, recipe.parts, recipe.fold)
+    _, aside = hold_out(data, recipe.parts, recipe.fold)
     found = {}
     for name, clips in (("aside", aside), ("val", test)):
         crops = decode_all(clips, serving_plan(recipe), cache)
         torch.manual_seed(recipe.seed)
-        found[f"{name}_logits"], found[f"{name}_labels"] = predict(model, crops), labels_of(crops)
+        found[f"{name}_logits"], found[f"{name}_labels"] = predict(model, crops), labels_of(crops.data)
         found[f"{name}_centres"] = centres(model, crops)
     told = {"flops_per_step": multiply_adds(model), "steps": recipe.model["steps"], "epochs": epochs, "cpu_s": seconds}
     (out / "told.json").write_text(json.dumps(told), encoding="utf-8")

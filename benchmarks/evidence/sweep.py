@@ -25,7 +25,8 @@ from benchmarks.machine import Row, with_earlier, write_results
 from training.data.clips import ClipSet
 from training.data.manifests import list_clips
 from training.evaluate.metrics import accuracy, macro_f1, negative_log_likelihood
-from training.recipe import Recipe, load_recipe, parse_recipe
+from training.recipe import Recipe, parse_recipe
+from training.recipe_files import load_recipe
 
 CONFIGURATIONS: dict[str, dict[str, Any]] = {
     "as shipped": {},
@@ -93,7 +94,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     data = list_clips(options.data, "train")
-    base = load_recipe(options.config).with_options(held_aside=1 / FOLDS, epochs=options.epochs)
+    base = load_recipe(options.config).with_options(holdout=1 / FOLDS, epochs=options.epochs)
     recipe = replace(base, seed=options.seed)
     for name in options.only:
         row = judge(name, data, recipe, options.out)

@@ -18,7 +18,8 @@ from benchmarks.evidence.sweep import changed
 from model import AdaFocus
 from tests.conftest import ROOT
 from training.optimise.losses import CrossEntropy, Remedies
-from training.recipe import Recipe, load_recipe
+from training.recipe import Recipe
+from training.recipe_files import load_recipe
 from video.probe import open_video
 
 CLASSES = 4

@@ -100,6 +100,10 @@ def test_graphs_are_found_by_component_format_and_precision() -> None:
         ({"operating_points": (full(), full()), "default_point": "full"}, "distinct names"),
         ({"operating_points": (full(3),), "default_point": "full"}, "'full' needs 4 thresholds"),
         ({"operating_points": (full(4, 0.5),), "default_point": "full"}, "'full' never exits early"),
+        (
+            {"sampling": {"frames": 4, "order": [0, 1, 2, 3], "focus_frames": 6}},
+            "a frame model samples no focus_frames, got 6",
+        ),
         ({"kind": "clip"}, "a clip model has one step"),
         ({"name": "../up"}, "String should match pattern"),
         ({"temperature": 0.0}, "greater than or equal to 0.001"),

@@ -10,6 +10,7 @@ import torch
 from bundle.guarantee import Guarantee
 from bundle.manifest import FrameGeometry, OperatingPoint, Sampling
 from bundle.signature import check_signatures
+from cli.inspect import _operating_points
 from export.calibration import Calibration, read_calibration
 from export.describe import class_names, describe, read_labels
 from export.errors import ExportError
@@ -55,6 +56,22 @@ def test_the_checkpoint_says_what_the_manifest_says(frame_network: AdaFocus) -> 
     assert (manifest.provenance.data, manifest.provenance.seed) == ("toy clips", 7)
     assert [point.name for point in manifest.operating_points] == ["full"]
     assert manifest.point("full").expected_gflops == pytest.approx(manifest.flops_full / 1e9)
+
+
+@pytest.mark.parametrize("protocol", ["holdout", "paper"])
+def test_the_manifest_says_which_clips_thresholds_were_solved_on(
+    frame_network: AdaFocus, tmp_path: Path, protocol: str
+) -> None:
+    calibration = read_calibration(write_json(tmp_path, {**CALIBRATION, "protocol": protocol}))
+    manifest = describe(
+        frame_network, name="toy", version="1", licence="MIT", metadata=METADATA, calibration=calibration
+    )
+    assert manifest.calibration_protocol == protocol
+    said = "thresholds were solved on the training clips, as published" in "\n".join(_operating_points(manifest))
+    assert said == (protocol == "paper")
+    assert describe(frame_network, name="t", version="1", licence="MIT", metadata={}).calibration_protocol is None
+    with pytest.raises(ExportError, match="protocol"):
+        read_calibration(write_json(tmp_path, {**CALIBRATION, "protocol": "hope"}))
 
 
 def test_the_papers_defaults_stand_in_for_what_a_checkpoint_does_not_say(frame_network: AdaFocus) -> None:

@@ -37,7 +37,7 @@ for number in range(10):
     clip.write_bytes(make_clip(20 + number))
 """
 BRIEF = """
-inherits = "small"
+inherits = "small_scratch"
 data.fewest_draws = 0
 optimiser.epochs = 3
 """

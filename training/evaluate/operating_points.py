@@ -1,4 +1,4 @@
-"""Operating points on their way from calibration to a bundle: plain values and the JSON they travel in."""
+"""Operating points between calibration and export: plain values, and the JSON file that holds them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bundle.exit_rule import ExitCriterion, ExitRule
+from bundle.exit_rule import CalibrationProtocol, ExitCriterion, ExitRule
 from bundle.guarantee import METHOD, Guarantee
 from training.errors import CalibrationError
 
@@ -20,7 +20,7 @@ Thresholds = Sequence[float | None]
 
 
 def as_row(thresholds: Thresholds) -> npt.NDArray[np.float64]:
-    """Thresholds as numbers ``[T]``: infinity where a step never lets a clip leave, minus infinity at the last."""
+    """Return thresholds as numbers ``[T]``: infinity where no clip leaves, minus infinity at the last step."""
     row = np.array([math.inf if value is None else value for value in thresholds], dtype=np.float64)
     row[-1] = -math.inf
     return row
@@ -44,8 +44,9 @@ class Point:
 
 @dataclass(frozen=True)
 class Calibration:
-    """What calibration found: the file that ``adafocus export --calibration`` reads.
+    """The result of a calibration: the file that ``adafocus export --calibration`` reads.
 
+    ``protocol`` is ``holdout`` if the clips were unseen in training, ``paper`` if they were the training clips.
     ``temperatures`` has one per step, used instead of ``temperature``; None means the same at all steps.
     ``checkpoint`` is the sha256 of the file whose model the guarantees were tested with.
     """
@@ -56,6 +57,7 @@ class Calibration:
     default: str
     clips: int
     notes: str
+    protocol: CalibrationProtocol = "holdout"
     temperatures: tuple[float, ...] | None = None
     checkpoint: str | None = None
 
@@ -96,11 +98,12 @@ def load_calibration(path: Path) -> Calibration:
             default=str(data["default"]),
             clips=int(data["clips"]),
             notes=str(data["notes"]),
+            protocol=data.get("protocol", "holdout"),
             temperatures=_floats(data.get("temperatures")),
             checkpoint=data.get("checkpoint"),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CalibrationError(f"{path} is no calibration file: {error}") from error
+        raise CalibrationError(f"{path} is not a calibration file: {error}") from error
 
 
 def _guarantee(data: Mapping[str, Any] | None) -> Guarantee | None:
