@@ -26,7 +26,7 @@ import numpy as np
 
 from benchmarks.machine import write_results
 from benchmarks.service_process import ONE_KEY_FRAME, ROOT, ServiceProcess, running_service
-from bundle.exit_rule import confidence, leaves
+from bundle.exit_rule import leaves
 from bundle.store import Bundle, load_bundle
 from service.cpu import usable_cores
 from service.engine.runners.base import Runner
@@ -59,7 +59,7 @@ def alone(bundle: Bundle, runner: Runner, clip: bytes, point: str) -> None:
             step_index = np.array([step], dtype=np.int64)
             focus = runner.focus(pixels, glance.patch_centre, glance.feature, pooled, step_index)
             policy, pooled = glance.policy_state, focus.pooled_state
-            sure = confidence(focus.logits, manifest.exit_criterion, manifest.temperature)
+            sure = manifest.exit_rule.confidence(focus.logits, step)
             if leaves(sure, thresholds[step]).all():
                 break
         stream.close()
