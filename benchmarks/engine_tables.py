@@ -31,7 +31,7 @@ def refill_all() -> str:
 
 
 def refill() -> str:
-    """README's one row: batch 8, mean exit nearest to 6 of 16."""
+    """The row in README: batch 8, mean exit nearest to 6 of 16."""
     rows = [row for row in newest_results("refill") if row["batch"] == "8"]
     return refill_rows([min(rows, key=lambda row: abs(float(row["mean_exit_step"]) / float(row["steps"]) - 6 / 16))])
 
@@ -50,7 +50,7 @@ def refill_cpu() -> str:
 
 
 def overhead() -> str:
-    """What the service adds."""
+    """Time that the service adds to a request."""
     return _table(
         newest_results("overhead"),
         ("`exit`", _exit),
@@ -88,7 +88,7 @@ def load_generator() -> str:
 
 
 def http_cost() -> str:
-    """What the service adds to a bare route and to its model."""
+    """Processor time that the service adds to a bare route and to its model."""
     return _table(
         newest_results("http-cost"),
         ("`exit`", _exit),
@@ -100,7 +100,7 @@ def http_cost() -> str:
 
 
 def decoder_cost() -> str:
-    """A worker's processor time beside plain PyAV's."""
+    """A worker's processor time, compared with plain PyAV's."""
     return _table(
         newest_results("decoder-cost"),
         ("clips", "clips"),
@@ -139,7 +139,7 @@ def plans() -> str:
 
 
 def lookahead_full() -> str:
-    """What looking ahead saves where nobody leaves."""
+    """Time that looking ahead saves without exit."""
     return _table(
         [row for row in newest_results("lookahead") if row["exit"] == "full"],
         ("model", "model"),
@@ -152,7 +152,7 @@ def lookahead_full() -> str:
 
 
 def lookahead_exit() -> str:
-    """What looking beyond the exit would save, and cost."""
+    """Time that looking ahead beyond the exit would save, and its cost."""
     kept = ("onnxruntime-cpu", "fp32")
     return _table(
         [

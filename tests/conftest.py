@@ -1,4 +1,4 @@
-"""What tests share: where the optional material is, small real clips, and every tolerance."""
+"""Fixtures that all tests share: the paths of optional material, small real clips, and every tolerance."""
 
 from __future__ import annotations
 
