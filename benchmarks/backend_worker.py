@@ -19,6 +19,7 @@ import numpy as np
 
 from benchmarks.machine import graphics_megabytes
 from benchmarks.refill import exit_steps, with_refill
+from bundle.instructions import onnx_session_entries
 from bundle.manifest import Manifest
 from bundle.store import Bundle, load_bundle
 from service.engine.runners.base import Runner
@@ -115,6 +116,8 @@ def int8_product(threads: int) -> Callable[[], object]:
     onnx.checker.check_model(model)
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
+    for entry, value in onnx_session_entries().items():
+        options.add_session_config_entry(entry, value)
     session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     values = np.random.default_rng(1).integers(0, 255, (PEAK_SIDE, PEAK_SIDE), dtype=np.uint8)
     return lambda: session.run(None, {"a": values})

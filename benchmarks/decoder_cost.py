@@ -19,6 +19,7 @@ import argparse
 import os
 import socket
 import statistics
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -32,7 +33,7 @@ from av.video.reformatter import Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
 from benchmarks.machine import write_results
-from benchmarks.service_process import ONE_KEY_FRAME, ROOT, SAMPLES
+from benchmarks.service_process import ROOT, SAMPLES, one_key_frame
 from bundle.manifest import FrameGeometry, Manifest
 from bundle.store import load_bundle
 from service.decode.ipc import MAX_MESSAGE_BYTES, encode, socket_pair
@@ -177,8 +178,11 @@ def main() -> None:
     manifest = load_bundle(options.bundle).manifest
     worker = Worker(manifest)
     samples = [Clip.of(path, manifest) for path in SAMPLES]
+    folder = tempfile.TemporaryDirectory()  # removed when the program ends
+    camera = Path(folder.name) / "one_key_frame.mp4"
+    camera.write_bytes(one_key_frame())
     rows = []
-    for what, clips in (("samples", samples), ("camera's file", [Clip.of(ONE_KEY_FRAME, manifest)])):
+    for what, clips in (("samples", samples), ("camera's file", [Clip.of(camera, manifest)])):
         for point, frames in (("balanced", 1), ("full", manifest.sampling.frames)):
             check(clips, worker, manifest, frames)
             alone, served = [], []

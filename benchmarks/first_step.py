@@ -16,7 +16,7 @@ from pathlib import Path
 import httpx
 
 from benchmarks.machine import write_results
-from benchmarks.service_process import ONE_KEY_FRAME, ROOT, SAMPLES, running_service
+from benchmarks.service_process import ROOT, SAMPLES, one_key_frame, running_service
 from bundle.store import load_bundle
 
 
@@ -40,10 +40,10 @@ def main() -> None:
     parser.add_argument("--bundle", type=Path, default=ROOT / "bundles" / "tank-state")
     options = parser.parse_args()
     rounds, model = options.rounds, load_bundle(options.bundle).manifest.name
+    clips = {path.name: path.read_bytes() for path in SAMPLES} | {"one_key_frame.mp4": one_key_frame()}
     rows = []
     with running_service("--bundle", str(options.bundle)) as service, httpx.Client(base_url=service.url) as http:
-        for path in [*SAMPLES, ONE_KEY_FRAME]:
-            clip = path.read_bytes()
+        for name, clip in clips.items():
             first, whole, plain, drawn = [], [], [], []
             for _ in range(rounds):
                 to_first, to_end = streamed(http, clip, "false")
@@ -56,7 +56,7 @@ def main() -> None:
             rows.append(
                 {
                     "model": model,
-                    "clip": path.name,
+                    "clip": name,
                     "first_step_ms": round(statistics.median(first) * 1e3, 2),
                     "first_step_with_frame_ms": round(statistics.median(drawn) * 1e3, 2),
                     "stream_ms": round(statistics.median(whole) * 1e3, 2),

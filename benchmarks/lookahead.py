@@ -24,9 +24,10 @@ from benchmarks.backend_worker import KeptOpen
 from benchmarks.machine import write_results
 from benchmarks.refill import Clock, Frames, exit_steps, make_frames
 from benchmarks.service_process import ROOT
+from bundle.instructions import has_bf16
 from bundle.manifest import Manifest, Precision
 from bundle.store import Bundle, load_bundle
-from service.cpu import has_bf16, usable_cores
+from service.cpu import usable_cores
 from service.engine.engine import Engine, running
 from service.engine.request import EngineRequest
 from service.engine.runners.base import Runner

@@ -25,8 +25,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.machine import write_results
-from benchmarks.service_process import ONE_KEY_FRAME, ROOT, ServiceProcess, running_service
-from bundle.exit_rule import confidence, leaves
+from benchmarks.service_process import ROOT, ServiceProcess, one_key_frame, running_service
+from bundle.exit_rule import leaves
 from bundle.store import Bundle, load_bundle
 from service.cpu import usable_cores
 from service.engine.runners.base import Runner
@@ -59,7 +59,7 @@ def alone(bundle: Bundle, runner: Runner, clip: bytes, point: str) -> None:
             step_index = np.array([step], dtype=np.int64)
             focus = runner.focus(pixels, glance.patch_centre, glance.feature, pooled, step_index)
             policy, pooled = glance.policy_state, focus.pooled_state
-            sure = confidence(focus.logits, manifest.exit_criterion, manifest.temperature)
+            sure = manifest.exit_rule.confidence(focus.logits, step)
             if leaves(sure, thresholds[step]).all():
                 break
         stream.close()
@@ -114,10 +114,10 @@ def main() -> None:
     """Measure, print, and write the CSV."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=100)
-    parser.add_argument("--clip", type=Path, default=ONE_KEY_FRAME)
+    parser.add_argument("--clip", type=Path, help="default: a sample with a single key frame")
     parser.add_argument("--bundle", type=Path, default=ROOT / "bundles" / "tank-state")
     options = parser.parse_args()
-    bundle, clip = load_bundle(options.bundle), options.clip.read_bytes()
+    bundle, clip = load_bundle(options.bundle), (options.clip.read_bytes() if options.clip else one_key_frame())
     runners = {}
     for threads in sorted({1, usable_cores()}):
         runners[threads] = open_runner(

@@ -38,6 +38,7 @@ def on_processor(paper: str, data: Path | None) -> list[list[str]]:
         ["http_cost"],
         ["load_generator"],
         ["plans"],
+        ["certified_points"],
         ["decoder_cost"],
         ["isolation"],
         ["actnet", paper],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import signal
@@ -15,14 +16,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+import av
 import httpx
 
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLES = sorted((ROOT / "samples").glob("*.mp4"))
-ONE_KEY_FRAME = ROOT / "tests" / "fixtures" / "video" / "one_key_frame.mp4"
-"""One of the samples as its camera wrote it."""
-
 READY_SECONDS = 60.0
+
+
+def one_key_frame() -> bytes:
+    """The sample `bridge_up.mp4` encoded again with a single key frame, as many surveillance cameras write."""
+    buffer = io.BytesIO()
+    with av.open(str(ROOT / "samples" / "bridge_up.mp4")) as source, av.open(buffer, "w", format="mp4") as output:
+        given = source.streams.video[0]
+        stream = output.add_stream("libx264", rate=given.average_rate, options={"g": "100000", "crf": "26"})
+        stream.width, stream.height, stream.pix_fmt = given.width, given.height, "yuv420p"
+        for frame in source.decode(given):
+            frame.pict_type = av.video.frame.PictureType.NONE
+            output.mux(stream.encode(frame))
+        output.mux(stream.encode(None))
+    return buffer.getvalue()
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from bundle.exit_rule import CalibrationProtocol
+from bundle.exit_rule import CalibrationProtocol, ExitRule
 from bundle.exit_rule import ExitCriterion as ExitCriterion
+from bundle.guarantee import Guarantee
 from bundle.kinds import KINDS
 from bundle.kinds import ModelKind as ModelKind
 
@@ -30,6 +31,7 @@ Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,6
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
+Temperature = Annotated[float, Field(ge=1e-3, le=1e3)]
 GraphFormat = Literal["onnx", "torchscript"]
 
 
@@ -140,6 +142,7 @@ class OperatingPoint(_Frozen):
     expected_gflops: float = Field(gt=0, description="mean per video on the calibration split")
     expected_accuracy: float | None = Field(default=None, ge=0, le=1, description="on the calibration split")
     exit_shares: tuple[float, ...] | None = Field(default=None, description="share of calibration videos per step")
+    guarantee: Guarantee | None = Field(default=None, description="what was certified; null: nothing is promised")
 
     def check(self, steps: int) -> None:
         """Check the number of thresholds and shares, and that the shares add up to 1.
@@ -196,7 +199,10 @@ class Manifest(_Frozen):
     sampling: Sampling
     patch_size: int = Field(ge=1, description="side of the focus patch, pixels of the cropped frame")
     flops: Flops
-    temperature: float = Field(default=1.0, ge=1e-3, le=1e3, description="logits are divided by it before the softmax")
+    temperature: Temperature = Field(default=1.0, description="logits are divided by it before the softmax")
+    temperatures: tuple[Temperature, ...] | None = Field(
+        default=None, description="one per step, used instead of temperature; null: the same at all steps"
+    )
     exit_criterion: ExitCriterion = "max_softmax"
     operating_points: tuple[OperatingPoint, ...] = Field(min_length=1)
     default_point: Name = FULL
@@ -224,6 +230,8 @@ class Manifest(_Frozen):
         if self.patch_size > self.geometry.crop:
             raise ValueError(f"patch_size {self.patch_size} must not exceed crop {self.geometry.crop}")
         KINDS[self.kind].check(self.steps, self.sampling)
+        if self.temperatures is not None and len(self.temperatures) != self.steps:
+            raise ValueError(f"temperatures must have one for each of {self.steps} steps, got {len(self.temperatures)}")
         names = [point.name for point in self.operating_points]
         if len(set(names)) != len(names):
             raise ValueError("operating points must have distinct names")
@@ -288,6 +296,11 @@ class Manifest(_Frozen):
     def paper_flops_full(self) -> int:
         """Multiply-adds of one video in the published tables' counting."""
         return self.steps * self.flops.paper_per_step
+
+    @property
+    def exit_rule(self) -> ExitRule:
+        """How the confidence of each step is computed."""
+        return ExitRule(self.exit_criterion, self.temperatures or (self.temperature,) * self.steps)
 
     @cached_property
     def continuation_rows(self) -> dict[str, tuple[float, ...]]:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from bundle.exit_rule import ExitCriterion
+from bundle.guarantee import Risk
+from cli.certification import Tested, certified, in_words, uncertified
 from cli.videos import print_left_out
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from training.evaluate.operating_points import Calibration
 
 CRITERIA = ("max_softmax", "max_logit", "neg_entropy")
+RISKS = ("answer_changed", "right_answer_lost")
 
 
 @click.command(
@@ -48,6 +51,34 @@ CRITERIA = ("max_softmax", "max_logit", "neg_entropy")
     type=click.FloatRange(0, 1, min_open=True),
     help="Add an operating point within this share of full compute (at-30 for 0.3); can be repeated.",
 )
+@click.option(
+    "--guarantee",
+    "guarantees",
+    multiple=True,
+    metavar="EPS",
+    type=click.FloatRange(0, 0.5, min_open=True, max_open=True),
+    help="Certify that at most this share of videos gets another answer than from full; adds a point (certified-2 for "
+    "0.02), the default. Can be repeated.",
+)
+@click.option(
+    "--confidence",
+    default=0.95,
+    show_default=True,
+    type=click.FloatRange(0.5, 1, min_open=True, max_open=True),
+    help="Confidence of what is certified.",
+)
+@click.option(
+    "--risk",
+    default="answer_changed",
+    show_default=True,
+    type=click.Choice(RISKS),
+    help="What counts as a failure: another answer than full's, or a wrong one where full's is right.",
+)
+@click.option(
+    "--unlabelled",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Folder of videos without labels, such as recorded production; what is certified is tested on them alone.",
+)
 @click.option("--curve", type=click.Path(path_type=Path), help="Write the sweep over all budgets as CSV.")
 @click.option(
     "--criterion",
@@ -71,6 +102,10 @@ def command(
     out: Path,
     split: str | None,
     budgets: tuple[float, ...],
+    guarantees: tuple[float, ...],
+    confidence: float,
+    risk: Risk,
+    unlabelled: Path | None,
     curve: Path | None,
     criterion: ExitCriterion,
     paper_protocol: bool,
@@ -78,14 +113,25 @@ def command(
     as_json: bool,
 ) -> int:
     """Solve the temperature and the exit thresholds on the clips that training held out. Nothing is trained."""
+    import numpy as np
+
     from training.errors import TrainingError
-    from training.evaluate.calibrate import calibrate, exit_curve
+    from training.evaluate.calibrate import exit_curve
+    from training.evaluate.certified_points import Promises
+
+    promises = Promises(guarantees, confidence, risk)
 
     if len(checkpoints) > 1 and (split is not None or paper_protocol):
         option = "--paper-protocol" if paper_protocol else "--split"
         raise click.UsageError(
             f"{option} needs exactly one --checkpoint; folds are evaluated on the clips that each of them held out"
         )
+    if (guarantees or unlabelled) and (len(checkpoints) > 1 or paper_protocol):
+        raise click.UsageError(
+            "--guarantee and --unlabelled need exactly one --checkpoint and clips that it was not trained on"
+        )
+    if unlabelled is not None and risk != "answer_changed":
+        raise click.UsageError(f"--unlabelled cannot test the risk {risk}, which needs labels")
     if config is not None and split is None and not paper_protocol:
         raise click.UsageError(
             "--config needs --split, because a released checkpoint does not say which clips were held out"
@@ -96,32 +142,37 @@ def command(
         else:
             material = _unseen_clips(checkpoints, config, data, split, cache)
         judged, cost = material.judged, material.gflops_per_step
-        found = calibrate(
-            judged.logits,
-            judged.labels,
-            cost,
-            criterion,
-            notes=material.notes,
-            budgets=budgets,
-            temperature=1.0 if paper_protocol else None,
-            protocol="paper" if paper_protocol else "holdout",
-        )
+        trained = material.trained
+        if guarantees and unlabelled is None and trained is not None and not trained.learned_from:
+            raise click.UsageError(
+                "--guarantee needs clips that the checkpoint was not trained on, and it does not say which those are; "
+                "test on videos of your own with --unlabelled"
+            )
+        if trained is not None and (unlabelled is not None or trained.learned_from):
+            tested = Tested(trained, checkpoints[0], judged, criterion, promises)
+            found = certified(tested, unlabelled, cache, material.notes, budgets)
+        else:
+            found = uncertified(judged, cost, criterion, material.notes, budgets, paper_protocol=paper_protocol)
     except TrainingError as error:
         raise click.ClickException(str(error)) from error
     found.save(out)
     if curve is not None:
-        sweep = exit_curve(judged.logits, judged.labels, criterion, found.temperature)
+        sweep = exit_curve(judged.logits, judged.labels, criterion, np.array(found.exit_rule.temperatures, np.float32))
         _write_sweep(curve, sweep, judged.logits.shape[1] * cost)
     click.echo(out.read_text(encoding="utf-8") if as_json else table(found))
     return 0
 
 
 class _Material(NamedTuple):
-    """Judged clips to calibrate on, the cost of one step, and which clips they are in words."""
+    """Judged clips to calibrate on, the cost of one step, and which clips they are in words.
+
+    ``trained`` is the model that judged them, if that is one model and was not trained on them.
+    """
 
     judged: Judged
     gflops_per_step: float
     notes: str
+    trained: Trained | None = None
 
 
 def _unseen_clips(
@@ -144,7 +195,8 @@ def _unseen_clips(
         judged = judge_unseen(models[0], clips, cache, _skipped)
     fit = f"cross-fit over {len(models)} folds" if len(models) > 1 else "one model"
     source = f"of split {split}" if split else "held out from training"
-    return _Material(judged, models[0].gflops_per_step, f"{len(judged.labels)} clips {source}, {fit}{learned}")
+    notes = f"{len(judged.labels)} clips {source}, {fit}{learned}"
+    return _Material(judged, models[0].gflops_per_step, notes, models[0] if len(models) == 1 else None)
 
 
 def _training_clips(
@@ -224,4 +276,5 @@ def table(found: Calibration) -> str:
         lines.append(
             f"{point.name:<10} {point.expected_accuracy:>8.4f} {point.expected_gflops:>9.4g} {share:>8.1%}  {shares}"
         )
-    return "\n".join(lines)
+    lines += [f"{point.name:<10} {in_words(point.guarantee)}" for point in found.points if point.guarantee]
+    return "\n".join([*lines, f"default {found.default}"])

@@ -14,6 +14,7 @@ import click
 from bundle.kinds import KINDS
 from bundle.manifest import FULL, Flops, Manifest, Reduced
 from bundle.store import Bundle, BundleError, load_bundle
+from cli.certification import in_words
 
 WIDTH = 100
 _LABELS_SHOWN = 20
@@ -154,21 +155,25 @@ def _operating_points(manifest: Manifest) -> Iterator[str]:
         ],
         right={1, 2, 3},
     )
+    yield from (f"  {point.name}: {in_words(point.guarantee)}" for point in points if point.guarantee)
     early = [point for point in points if any(value is not None for value in point.thresholds)]
     if not early:
         return
-    yield f"Thresholds on {manifest.exit_criterion} at temperature {manifest.temperature:g} (–: no exit at this step)"
+    temperature = () if manifest.temperatures is None else ("temperature",)
+    heat = f"temperature {manifest.temperature:g}" if manifest.temperatures is None else "the temperature of each step"
+    yield f"Thresholds on {manifest.exit_criterion} at {heat} (–: no exit at this step)"
     yield from _table(
-        ("step", "GFLOPs so far", *(point.name for point in early)),
+        ("step", "GFLOPs so far", *temperature, *(point.name for point in early)),
         [
             (
                 str(step + 1),
                 three_digits((step + 1) * manifest.flops.per_step),
+                *(f"{manifest.exit_rule.temperatures[step]:g}" for _ in temperature),
                 *(_threshold(point.thresholds[step], last=step + 1 == manifest.steps) for point in early),
             )
             for step in range(manifest.steps)
         ],
-        right=set(range(2 + len(early))),
+        right=set(range(3 + len(early))),
     )
 
 

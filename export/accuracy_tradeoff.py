@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from bundle.exit_rule import confidence, leaves
+from bundle.exit_rule import leaves
 from bundle.manifest import Manifest, OperatingPoint, Precision, Reduced
 
 Float32 = npt.NDArray[np.float32]
@@ -59,8 +59,7 @@ def compare(
         logits: of the precision.
         kept: layers that stayed in fp32.
     """
-    sure = confidence(logits, manifest.exit_criterion, manifest.temperature)
-    sure_fp32 = confidence(fp32.logits, manifest.exit_criterion, manifest.temperature)
+    sure, sure_fp32 = (manifest.exit_rule.of_all_steps(one) for one in (logits, fp32.logits))
     points, shifts = [], {}
     for point in manifest.operating_points:
         row = manifest.threshold_row(point.name)
@@ -120,4 +119,5 @@ def _nearest(sure: Float32, count: int, threshold: float) -> float:
 
 def _point(point: OperatingPoint, thresholds: Sequence[float], gflops: float) -> OperatingPoint:
     solved = tuple(None if np.isinf(value) else value for value in thresholds)
-    return point.model_copy(update={"thresholds": solved, "expected_gflops": gflops, "expected_accuracy": None})
+    moved = {"thresholds": solved, "expected_gflops": gflops, "expected_accuracy": None, "guarantee": None}
+    return point.model_copy(update=moved)  # what was certified is another model with other thresholds

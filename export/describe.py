@@ -77,6 +77,7 @@ def describe(
             patch_size=config.patch_size,
             flops=_flops(flops),
             temperature=calibration.temperature if calibration else 1.0,
+            temperatures=calibration.temperatures if calibration else None,
             exit_criterion=calibration.criterion if calibration else "max_softmax",
             operating_points=calibration.operating_points(full) if calibration else (full,),
             default_point=calibration.default if calibration else FULL,

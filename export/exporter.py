@@ -198,6 +198,8 @@ def load_and_describe(request: Request) -> Loaded:
     metadata = dict(checkpoint.metadata)
     if checkpoint.format == "authors":
         metadata["provenance"] = _authors(request.config)
+    if calibration is not None:
+        calibration.require_checkpoint(request.checkpoint)
     manifest = describe(
         model,
         name=request.name,

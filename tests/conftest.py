@@ -17,7 +17,7 @@ SHARED = ROOT.parent / "shared"
 
 @pytest.fixture(scope="session")
 def shared_dir() -> Path:
-    """CalibrationSet beside the project that a clone may lack; a test that needs it is skipped by name."""
+    """Optional material beside the project that a clone may lack; a test that needs it is skipped by name."""
     if not SHARED.is_dir():
         pytest.skip("needs the folder ../shared, which this clone does not have")
     return SHARED

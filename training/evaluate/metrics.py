@@ -64,7 +64,10 @@ def macro_f1(predicted: Indices, labels: Indices, classes: int) -> float:
 
 
 def exit_steps(
-    logits: Logits, thresholds: Thresholds, criterion: ExitCriterion = "max_softmax", temperature: float = 1.0
+    logits: Logits,
+    thresholds: Thresholds,
+    criterion: ExitCriterion = "max_softmax",
+    temperature: float | npt.NDArray[np.float32] = 1.0,
 ) -> Indices:
     """Return the 0-based step at which each clip leaves ``[N]``, by the rule that the service applies."""
     sure = confidence(logits, criterion, temperature)  # (N, T)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from bundle.exit_rule import CalibrationProtocol, ExitCriterion
+from bundle.exit_rule import CalibrationProtocol, ExitCriterion, ExitRule
+from bundle.guarantee import METHOD, Guarantee
 from training.errors import CalibrationError
 
 Thresholds = Sequence[float | None]
@@ -29,7 +31,7 @@ class Point:
     """An operating point: one threshold per step (None never leaves there; the last step always answers).
 
     ``expected_gflops`` and ``expected_accuracy`` were measured on the calibration clips; ``exit_shares`` are the shares
-    of those clips that left at each step.
+    of those clips that left at each step. ``guarantee`` is None where nothing was certified.
     """
 
     name: str
@@ -37,6 +39,7 @@ class Point:
     expected_gflops: float
     expected_accuracy: float
     exit_shares: tuple[float, ...]
+    guarantee: Guarantee | None = None
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,8 @@ class Calibration:
     """The result of a calibration: the file that ``adafocus export --calibration`` reads.
 
     ``protocol`` is ``holdout`` if the clips were unseen in training, ``paper`` if they were the training clips.
+    ``temperatures`` has one per step, used instead of ``temperature``; None means the same at all steps.
+    ``checkpoint`` is the sha256 of the file whose model the guarantees were tested with.
     """
 
     temperature: float
@@ -53,6 +58,13 @@ class Calibration:
     clips: int
     notes: str
     protocol: CalibrationProtocol = "holdout"
+    temperatures: tuple[float, ...] | None = None
+    checkpoint: str | None = None
+
+    @property
+    def exit_rule(self) -> ExitRule:
+        """How the confidence of each step is computed."""
+        return ExitRule(self.criterion, self.temperatures or (self.temperature,) * len(self.points[0].thresholds))
 
     def save(self, path: Path) -> None:
         """Write it as JSON."""
@@ -75,6 +87,7 @@ def load_calibration(path: Path) -> Calibration:
                 expected_gflops=float(item["expected_gflops"]),
                 expected_accuracy=float(item["expected_accuracy"]),
                 exit_shares=tuple(float(value) for value in item["exit_shares"]),
+                guarantee=_guarantee(item.get("guarantee")),
             )
             for item in data["points"]
         )
@@ -86,6 +99,25 @@ def load_calibration(path: Path) -> Calibration:
             clips=int(data["clips"]),
             notes=str(data["notes"]),
             protocol=data.get("protocol", "holdout"),
+            temperatures=_floats(data.get("temperatures")),
+            checkpoint=data.get("checkpoint"),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CalibrationError(f"{path} is not a calibration file: {error}") from error
+
+
+def _guarantee(data: Mapping[str, Any] | None) -> Guarantee | None:
+    if data is None:
+        return None
+    return Guarantee(
+        risk=data["risk"],
+        epsilon=float(data["epsilon"]),
+        confidence=float(data["confidence"]),
+        clips=int(data["clips"]),
+        failures=int(data["failures"]),
+        method=str(data.get("method", METHOD)),
+    )
+
+
+def _floats(values: Sequence[float] | None) -> tuple[float, ...] | None:
+    return None if values is None else tuple(float(value) for value in values)

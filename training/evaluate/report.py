@@ -10,13 +10,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from bundle.exit_rule import ExitCriterion, probabilities
+from bundle.exit_rule import ExitCriterion, ExitRule, probabilities
 from training.data.augment import serving_batch
 from training.data.clips import ClipSet
 from training.data.crops import Crops
 from training.data.frame_store import Pixels
 from training.evaluate.average_precision import AVERAGES, mean_average_precision
-from training.evaluate.calibrate import CurvePoint, exit_curve, measure
+from training.evaluate.calibrate import CurvePoint, Temperature, exit_curve, measure
 from training.evaluate.metrics import (
     Indices,
     Logits,
@@ -132,7 +132,7 @@ def point_report(
     thresholds: Sequence[float | None],
     gflops_per_step: float,
     criterion: ExitCriterion,
-    temperature: float,
+    temperature: Temperature,
 ) -> PointReport:
     """Apply an operating point to the logits of clips."""
     steps = exit_steps(logits, thresholds, criterion, temperature)
@@ -164,7 +164,8 @@ def evaluate(
     others, with their own criterion.
     """
     criterion = calibration.criterion if calibration else criterion
-    temperature = calibration.temperature if calibration else 1.0
+    rule = calibration.exit_rule if calibration else ExitRule(criterion, (1.0,) * logits.shape[1])
+    temperature, last_temperature = np.array(rule.temperatures, dtype=np.float32), rule.temperatures[-1]
     predicted = logits.argmax(axis=2)
     last = predicted[:, -1]
     several = labels.ndim == 2
@@ -184,8 +185,8 @@ def evaluate(
         per_class=_per_class(table, names),
         step_accuracy=tuple(accuracy(predicted[:, step], labels) for step in range(logits.shape[1])),
         confusion=tuple(tuple(int(cell) for cell in row) for row in table),
-        nll=negative_log_likelihood(logits[:, -1:], labels, temperature),
-        calibration_error=calibration_error(logits, labels, temperature),
+        nll=negative_log_likelihood(logits[:, -1:], labels, last_temperature),
+        calibration_error=calibration_error(logits, labels, last_temperature),
         gflops_full=logits.shape[1] * gflops_per_step,
         points=tuple(
             point_report(point.name, logits, labels, point.thresholds, gflops_per_step, criterion, temperature)
@@ -198,7 +199,11 @@ def evaluate(
 
 
 def _map_at(
-    logits: Logits, targets: npt.NDArray[np.bool_], point: CurvePoint, criterion: ExitCriterion, temperature: float
+    logits: Logits,
+    targets: npt.NDArray[np.bool_],
+    point: CurvePoint,
+    criterion: ExitCriterion,
+    temperature: Temperature,
 ) -> float:
     """Return the mean average precision of the scores of the steps at which the clips leave."""
     left = logits[np.arange(len(logits)), exit_steps(logits, point.thresholds, criterion, temperature)]

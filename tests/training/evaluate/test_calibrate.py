@@ -161,7 +161,8 @@ def test_points_keep_their_rules(validation: tuple[Logits, np.ndarray]) -> None:
     for rule in POINT_RULES:
         assert points[rule.name].expected_gflops <= rule.flops_share * 8.0
         assert sum(points[rule.name].exit_shares) == pytest.approx(1.0)
-    assert found.default == "balanced"
+    assert "no budget keeps the rule of balanced" in found.notes
+    assert found.default == "accurate"
 
 
 def test_a_rule_takes_the_cheapest_that_is_good_enough(validation: tuple[Logits, np.ndarray]) -> None:
@@ -231,6 +232,14 @@ def test_never_leaving_is_a_choice_and_a_rule_that_nothing_keeps_is_named() -> N
     points = {point.name: point for point in found.points}
     assert points["accurate"].expected_accuracy == 1.0
     assert found.notes == "made; no budget keeps the rule of balanced, fast: the best within its price was taken"
+
+
+def test_the_default_is_never_a_point_whose_rule_no_budget_keeps() -> None:
+    labels = np.arange(60) % 3
+    logits = np.zeros((60, 4, 3), np.float32)
+    logits[np.arange(60), :3, (labels + 1) % 3] = 9
+    logits[np.arange(60), 3, labels] = 5
+    assert calibrate(logits, labels, 0.5).default == "accurate"
 
 
 def several_labels() -> tuple[Logits, np.ndarray]:
