@@ -16,11 +16,6 @@ from export.frames import texture
 from export.graph_runs import run_videos
 from export.graphs import served_graphs
 from export.quantize import Layer, layers_of, quantize, sensitivity
-<<<<<<< ours
-from export.to_onnx import to_onnx
-=======
-from export.verify import run_steps
->>>>>>> theirs
 from model.adafocus import AdaFocus
 from tests.export.models import FRAME
 from tests.model.factory import frame_model
