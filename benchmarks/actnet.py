@@ -23,7 +23,7 @@ from export.accuracy_tradeoff import Bound
 from export.calibration_set import CalibrationSet
 from export.describe import graph_entry
 from export.exporter import Request, export, load_and_describe
-from export.graphs import served_graphs
+from export.graphs import graphs_in
 from export.precision import QuantizationContext, reduce
 from tests.fixtures.authors import weights
 from tests.parity import authors
@@ -54,7 +54,7 @@ def write(folder: Path, precisions: Sequence[Precision]) -> None:
     contents, graphs, traded = dict(made.files), list(made.manifest.graphs), []
     for precision in precisions:
         files, lost = reduce(shop, precision, ANY_LOSS)
-        for graph, content in zip(served_graphs(model), files, strict=True):
+        for graph, content in zip(graphs_in(model, precision), files, strict=True):
             graphs.append(graph_entry(graph, "onnx", precision, content))
             contents[graphs[-1].file] = content
         traded.append(lost)

@@ -192,6 +192,27 @@ def certified_points() -> str:
     return "\n".join(lines)
 
 
+def simulated_device() -> str:
+    """The engine's share of a simulated device's rate, before and after its core left the event loop."""
+    variants = {"event-loop": "event loop", "thread": "thread", "process": "process"}
+    rows = [
+        {**row, "core": name}
+        for variant, name in variants.items()
+        for row in newest_results("simulated_device", variant)
+    ]
+    return _table(
+        sorted(rows, key=lambda row: (row["device"], int(row["batch"]))),
+        ("device", "device"),
+        ("batch", "batch"),
+        ("rows in flight", "rows"),
+        ("core", "core"),
+        ("frames/s of the device", "device_frames_per_s"),
+        ("… of the engine", "engine_frames_per_s"),
+        ("share", _percent("share")),
+        ("processor time, µs a frame", "cpu_us_per_frame"),
+    )
+
+
 PAGES = {
     Path("docs/operating-points.md"): {"certified_points": certified_points},
     Path("docs/engine.md"): {
@@ -202,6 +223,7 @@ PAGES = {
         "http_cost": http_cost,
         "load_generator": load_generator,
         "decoder_cost": decoder_cost,
+        "simulated_device": simulated_device,
         "lookahead_full": lookahead_full,
         "first_step": first_step,
         "plans": plans,

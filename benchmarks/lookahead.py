@@ -28,10 +28,11 @@ from benchmarks.service_process import ROOT
 from bundle.manifest import Manifest, Precision
 from bundle.store import Bundle, load_bundle
 from service.cpu import has_bf16, usable_cores
-from service.engine.core import Engine, running
+from service.engine.engine import Engine, running
 from service.engine.request import EngineRequest
 from service.engine.runners.base import Runner
 from service.engine.runners.selection import RunnerOptions, graph_threads, open_runner
+from service.engine.transport import InProcess
 
 AHEAD = (1, 2, 4, 8)
 MADE_UP = "mean 6 of 16"
@@ -61,9 +62,8 @@ def shares(manifest: Manifest, point: str) -> Sequence[float]:
 async def seconds_per_video(bundle: Bundle, runner: Runner, look_ahead: int) -> float:
     """Of one video, through all of its steps."""
     steps, pixels = bundle.manifest.steps, make_frames(bundle)
-    engine = Engine(
-        bundle.manifest, Limited(runner, look_ahead), slots=1, max_batch=AHEAD[-1], max_queue=0, observer=Clock()
-    )
+    transport = InProcess(bundle.manifest, Limited(runner, look_ahead), slots=1, max_batch=AHEAD[-1])
+    engine = Engine(bundle.manifest, transport, slots=1, max_queue=0, observer=Clock())
     request = EngineRequest((math.inf,) * (steps - 1) + (-math.inf,))
     async with running(engine):
         begun = time.perf_counter()

@@ -26,11 +26,12 @@ import numpy as np
 from benchmarks.machine import graphics, write_results
 from bundle.store import Bundle, load_bundle
 from service.cpu import usable_cores
-from service.engine.core import Engine, running
+from service.engine.engine import Engine, running
 from service.engine.request import EngineRequest
 from service.engine.runners.base import Component, Runner
 from service.engine.runners.graphs import batch_sizes_up_to
 from service.engine.runners.selection import RunnerOptions, open_runner
+from service.engine.transport import InProcess
 from video.decoder import Frame
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -126,7 +127,8 @@ def exit_steps(videos: int, steps: int, mean: float, seed: int) -> list[int]:
 async def with_refill(bundle: Bundle, runner: Runner, leaving: list[int], batch: int) -> tuple[float, float, float]:
     """Videos per second through the engine, mean rows of a batch, and the share of time spent outside the graphs."""
     steps, clock = bundle.manifest.steps, Clock()
-    engine = Engine(bundle.manifest, runner, slots=2 * batch, max_batch=batch, max_queue=len(leaving), observer=clock)
+    transport = InProcess(bundle.manifest, runner, slots=4 * batch, max_batch=batch)
+    engine = Engine(bundle.manifest, transport, slots=2 * batch, max_queue=len(leaving), observer=clock)
     pixels = make_frames(bundle)
 
     async def video(step: int) -> None:

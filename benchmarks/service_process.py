@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,17 +44,18 @@ class ServiceProcess:
 
 @contextmanager
 def running_service(
-    *options: str, program: Path | None = None, environment: Mapping[str, str] | None = None
+    *options: str, program: Path | Sequence[str] | None = None, environment: Mapping[str, str] | None = None
 ) -> Iterator[ServiceProcess]:
     """Start ``adafocus serve`` on a free port of the loopback and end it with SIGTERM.
 
     Args:
         options: further command-line options.
-        program: the command; by default the one beside this interpreter.
+        program: the command, or its words; by default the one beside this interpreter.
         environment: further variables.
     """
     begun = time.perf_counter()
-    command = [program or Path(sys.executable).with_name("adafocus"), "serve", "--port", "0", *options]
+    words = [program or Path(sys.executable).with_name("adafocus")] if not isinstance(program, Sequence) else program
+    command = [*words, "serve", "--port", "0", *options]
     with tempfile.TemporaryFile("w+") as log:
         variables = {**os.environ, **(environment or {})}
         process = subprocess.Popen(command, stderr=log, stdout=subprocess.DEVNULL, env=variables)

@@ -19,7 +19,7 @@ from export.choices import FORMATS, PRECISIONS
 from export.describe import describe, graph_entry, read_labels
 from export.errors import ExportError, UnavailableError
 from export.frames import UInt8, verification_videos
-from export.graphs import ServedGraph, served_graphs
+from export.graphs import ServedGraph, graphs_in, served_graphs
 from export.precision import Files, QuantizationContext, reduce
 from export.to_onnx import to_onnx
 from export.to_torchscript import movable_cut, to_torchscript
@@ -147,7 +147,7 @@ def _verified(
     model: VideoModel, fmt: GraphFormat, videos: Sequence[UInt8], on_stage: Callable[[str], None]
 ) -> tuple[Files, Agreement]:
     """Both graphs in fp32, compared with torch."""
-    graphs = _graphs(model, fmt)
+    graphs = _graphs(model, fmt, "fp32")
     contents, artefacts = [], []
     for graph in graphs:
         on_stage(f"{fmt} {graph.component}")
@@ -157,13 +157,15 @@ def _verified(
     return (contents[0], contents[1]), verify(model, artefacts[0], artefacts[1], videos)
 
 
-def _graphs(model: VideoModel, fmt: GraphFormat) -> tuple[ServedGraph, ServedGraph]:
+def _graphs(model: VideoModel, fmt: GraphFormat, precision: Precision) -> tuple[ServedGraph, ServedGraph]:
     """A trace has no loop of a free length, and remembers devices."""
-    return served_graphs(model, movable_cut(), look_ahead=False) if fmt == "torchscript" else served_graphs(model)
+    if fmt == "torchscript":
+        return served_graphs(model, movable_cut(), look_ahead=False)
+    return graphs_in(model, precision)
 
 
 def _entries(model: VideoModel, kind: _Kind, files: Files) -> Iterator[tuple[Graph, bytes]]:
-    for graph, content in zip(_graphs(model, kind[0]), files, strict=True):
+    for graph, content in zip(_graphs(model, *kind), files, strict=True):
         yield graph_entry(graph, *kind, content), content
 
 

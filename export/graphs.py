@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from bundle.manifest import TensorSpec
+from bundle.manifest import Precision, TensorSpec
 from bundle.signature import BATCH, VIDEOS, Signature, Widths, clip_signature, frame_signature
 from model.adafocus import AdaFocus
 from model.backbones import by_clip
@@ -226,6 +226,9 @@ class ClipFocusGraph(nn.Module):
         return clip_signature(self.component, config.focus_frames, config.frame_size, config.num_classes)
 
 
+DEVICE_PRECISIONS: frozenset[Precision] = frozenset({"fp16"})
+"""Precisions in which only GPUs serve."""
+
 ServedGraph = GlanceGraph | FocusGraph | ClipGlanceGraph | ClipFocusGraph
 
 
@@ -247,6 +250,14 @@ def served_graphs(
     if isinstance(model, AdaFocusTSM):
         return ClipGlanceGraph(model, by_rows=by_rows).eval(), ClipFocusGraph(model, cut).eval()
     raise TypeError(f"there are no graphs for {type(model).__name__}")
+
+
+def graphs_in(model: VideoModel, precision: Precision) -> tuple[ServedGraph, ServedGraph]:
+    """The graphs of a model that are written as ONNX in a precision.
+
+    fp16 is for GPUs, whose runtimes replay a graph of kernels only if it has no loop: these graphs do not look ahead.
+    """
+    return served_graphs(model, look_ahead=precision not in DEVICE_PRECISIONS)
 
 
 def example_inputs(signature: Signature) -> tuple[Tensor, ...]:

@@ -11,7 +11,7 @@ from export.artefact import Feeds, OnnxGraph
 from export.calibration_set import CalibrationSet, Recorder, step_logits
 from export.errors import LossError
 from export.fp16 import to_half
-from export.graphs import ServedGraph, served_graphs
+from export.graphs import ServedGraph, graphs_in, served_graphs
 from export.quantize import layers_of, quantize, sensitivity
 from export.to_onnx import to_onnx
 from model.video_model import VideoModel
@@ -103,10 +103,7 @@ class _Part:
 def _attempts(shop: QuantizationContext, precision: Precision) -> Iterator[tuple[Files, tuple[str, ...]]]:
     """Graphs to be judged, the fastest first, and the layers of them that are kept in fp32."""
     if precision == "fp16":
-        glance, focus = (
-            to_half(content, graph.signature())
-            for content, graph in zip(shop.fp32, served_graphs(shop.model), strict=True)
-        )
+        glance, focus = (to_half(to_onnx(graph), graph.signature()) for graph in graphs_in(shop.model, precision))
         yield (glance, focus), ()
         return
     parts = _parts(shop)

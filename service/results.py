@@ -9,8 +9,8 @@ import numpy as np
 
 from bundle.manifest import Manifest
 from service.engine.request import Outcome
-from service.engine.runners.base import Runner
 from service.engine.stage_times import StageTimes
+from service.engine.transport import RunnerInfo
 from service.progress import GIGA, trace_entry
 from service.schemas.classify import (
     Classification,
@@ -53,7 +53,7 @@ def to_metrics(
 
 def to_response(
     manifest: Manifest,
-    runner: Runner,
+    runner: RunnerInfo,
     parameters: Parameters,
     request_id: str,
     outcome: Outcome,
@@ -102,6 +102,6 @@ def to_response(
 
 
 def _predictions(manifest: Manifest, outcome: Outcome, top_k: int) -> list[Prediction]:
-    scores = manifest.exit_rule.probabilities(outcome.steps[-1].logits, len(outcome.steps) - 1)
+    scores = manifest.exit_rule.probabilities(outcome.last.logits, len(outcome.steps) - 1)
     best = np.argsort(-scores, kind="stable")[:top_k]
     return [Prediction(label=manifest.labels[i], index=int(i), score=float(scores[i])) for i in best]

@@ -185,6 +185,8 @@ class DecodePool:
         return Undecodable("decoding the video makes no progress")
 
     def _job_done(self, worker: WorkerProcess, done: Done) -> None:
+        if worker not in self._workers:  # it was lost while its last frames were being read
+            return
         self._workers[worker] = None
         code = None if done.error is None else done.error.code
         if code == FAULT and done.error is not None:

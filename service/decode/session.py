@@ -67,9 +67,11 @@ class DecodeSession:
         self._watchdog = Watchdog(patience, worker.cpu_seconds, on_hang)
         self._unsubscribe = spool.subscribe(self._feed)
         self._info: VideoInfo | None = None
-        self._inbox: deque[tuple[int, Frame]] = deque()
+        self._inbox: deque[FrameReady | Frame] = deque()
         self._held: set[int] = set()
         self._lent: int | None = None  # the slot whose frame the consumer took last
+        self._reading: Callable[[], bool] = lambda: False
+        self._last_word: Done | None = None  # what the worker said at the end, while its frames are being read
         self._need: Need | None = None
         self._told_size, self._told_complete = spool.size, spool.complete
         self._last_position = -1
@@ -136,14 +138,52 @@ class DecodeSession:
         """
         if self._lent is not None:
             lent, self._lent = self._lent, None
-            self._give_back(lent)
+            self.give_back(lent)
+        ready = await self.next_where_it_lies()
+        if not isinstance(ready, FrameReady):
+            return ready
+        self._lent = ready.slot
+        return self._copied(ready)
+
+    async def next_where_it_lies(self) -> FrameReady | Frame | None:
+        """As `next`; the frame's slot is the caller's to give back, unless it is a copy.
+
+        Frames that wait when the worker has ended are copies, so that it can go on to another video.
+
+        Raises:
+            Problem: as `next`.
+        """
         await self._until(lambda: bool(self._inbox))
         if self._inbox:
-            self._lent, frame = self._inbox.popleft()
-            return frame
+            return self._inbox.popleft()
         if self._error is not None and not self._dropped:
             raise self._error
         return None
+
+    def _copied(self, ready: FrameReady) -> Frame:
+        pixels = self._worker.frames.take(ready.slot, self._job.geometry.crop)
+        return Frame(ready.position, ready.index, ready.time_s, pixels)
+
+    def next_arrived(self) -> FrameReady | Frame | None:
+        """As `next_where_it_lies`, if the frame has arrived."""
+        return self._inbox.popleft() if self._inbox else None
+
+    def read_in_place(self, reading: Callable[[], bool]) -> SharedFrames:
+        """The memory in which the frames lie; the worker has no other job while ``reading`` holds.
+
+        Raises:
+            ValueError: the job's frames are smaller than the places of that memory.
+        """
+        if self._job.geometry.crop != self._worker.frames.crop:
+            raise ValueError(f"frames have {self._job.geometry.crop} pixels, places {self._worker.frames.crop}")
+        self._reading = reading
+        return self._worker.frames
+
+    def pass_on(self) -> None:
+        """Let the worker have another job, which may write into any slot, if it has done this one."""
+        last_word, self._last_word = self._last_word, None
+        if last_word is not None:
+            self._on_end(last_word)
 
     async def close(self) -> None:
         """Let the worker stop, and wait until it has: within a frame. May be called again, and cancelled.
@@ -160,6 +200,7 @@ class DecodeSession:
         self._dropped = True
         self._inbox.clear()
         self._stop()
+        self.pass_on()
 
     def hear(self, reply: Reply) -> None:
         """Take in what the worker says.
@@ -179,7 +220,10 @@ class DecodeSession:
             case Done():
                 self._take_cost(reply.frames_decoded, reply.seconds)
                 self._end(_problem(reply))
-                self._on_end(reply)
+                self._inbox = deque(self._copied(it) if isinstance(it, FrameReady) else it for it in self._inbox)
+                self._last_word = reply
+                if not self._reading():
+                    self.pass_on()
                 return
         self._watchdog.heard(owes=self._owed())
 
@@ -202,13 +246,11 @@ class DecodeSession:
             raise ProtocolError("a frame for a position that was not due")
         self._take_cost(reply.frames_decoded, reply.seconds)
         self._last_position = reply.position
-        try:
-            pixels = self._worker.frames.take(reply.slot, self._job.geometry.crop)
-        except ValueError as error:
-            raise ProtocolError(str(error)) from None
+        if reply.slot >= self._worker.frames.slots:
+            raise ProtocolError(f"slot must be 0..{self._worker.frames.slots - 1}, got {reply.slot}")
         self._held.add(reply.slot)
         if not self._stopping:
-            self._inbox.append((reply.slot, Frame(reply.position, reply.index, reply.time_s, pixels)))
+            self._inbox.append(reply)
             self._changed.set()
 
     def _take_need(self, reply: Need) -> None:
@@ -239,7 +281,8 @@ class DecodeSession:
             self._say({"type": "more", "size": self._told_size, "complete": self._told_complete})
             self._watchdog.heard(owes=True)
 
-    def _give_back(self, slot: int) -> None:
+    def give_back(self, slot: int) -> None:
+        """Let the worker write into a slot again."""
         self._held.discard(slot)
         if not self._ended and not self._stopping:
             self._say({"type": "free", "slot": slot})

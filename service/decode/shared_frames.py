@@ -9,6 +9,8 @@ import os
 import numpy as np
 from numpy.typing import NDArray
 
+from service.frame_memory import FrameSegment
+
 CHANNELS = 3
 
 
@@ -25,6 +27,7 @@ class SharedFrames:
         self.slots = slots
         self.crop = crop
         self._memory = memory
+        self._segment: FrameSegment | None = None
 
     @classmethod
     def create(cls, slots: int, crop: int) -> SharedFrames:
@@ -64,12 +67,29 @@ class SharedFrames:
         """
         return self._view(slot, side).copy()
 
+    @property
+    def segment(self) -> FrameSegment:
+        """The same memory for readers of whole frames of ``crop`` pixels; the same object every time."""
+        if self._segment is None:
+            count = self.slots * self._slot_bytes(self.crop)
+            flat = np.frombuffer(self._memory, dtype=np.uint8, count=count)
+            pixels = flat.reshape(self.slots, self.crop, self.crop, CHANNELS)
+            self._segment = FrameSegment(self.fd, pixels)
+        return self._segment
+
     def close(self) -> None:
-        """Unmap the memory, once the other side is gone or never was. May be called again."""
+        """Let go of the memory, once the other side is gone or never was. May be called again.
+
+        It is unmapped when nothing reads it any more.
+        """
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
-            self._memory.close()
+            if self._segment is None:
+                self._memory.close()
+            else:
+                self._segment.fd = None
+                self._segment.retired = True
 
     def _view(self, slot: int, side: int) -> NDArray[np.uint8]:
         if not 0 <= slot < self.slots:

@@ -21,7 +21,7 @@ class FakeRunner:
         classes: number of classes C.
         gain: logit added per step to the class; larger is surer sooner.
         fails_on: called with the frames of one row; True makes the batch that holds it fail.
-        gate: if given, every glance waits for it: tests hold the device with it.
+        gate: if given, every glance waits for it: tests hold the device with it, and ``entered`` says that it waits.
         look_ahead: steps of one video that a batch may hold.
     """
 
@@ -42,6 +42,7 @@ class FakeRunner:
         self.gain = gain
         self.fails_on = fails_on
         self.gate = gate
+        self.entered = threading.Event()
         self.look_ahead = look_ahead
         self.batches: list[int] = []
 
@@ -51,6 +52,7 @@ class FakeRunner:
 
     def glance(self, frames: UInt8, policy_state: Float32) -> GlanceOutput:
         """Feature: the mean brightness of each row; patch centre: the middle."""
+        self.entered.set()
         if self.gate is not None and not self.gate.wait(timeout=30):
             raise RunnerError("the test never opened the gate")
         if self.fails_on is not None and any(self.fails_on(row) for row in frames):

@@ -12,7 +12,17 @@ from service.engine.request import EngineRequest, Outcome
 from service.engine.runners.fake import FakeRunner
 from service.errors import DeadlinePassed, Internal, Undecodable
 from tests.bundle.factory import make_clip_manifest, make_manifest
-from tests.service.engine.factory import ALWAYS, NEVER, Frames, make_engine, never_leave
+from tests.service.engine.factory import (
+    ALWAYS,
+    NEVER,
+    Frames,
+    make_engine,
+    never_leave,
+    running_batch,
+    until,
+)
+
+pytestmark = pytest.mark.usefixtures("transport")
 
 DARK, GREY, BRIGHT = 10, 120, 250  # of classes 0, 1 and 2 of three
 
@@ -44,10 +54,13 @@ async def test_leaves_as_soon_as_it_is_sure_and_pulls_no_further_frame_than_its_
 @pytest.mark.parametrize(("chance", "pulled"), [(0.9, 2), (0.1, 1)])
 async def test_a_frame_is_pulled_ahead_only_for_a_video_that_probably_goes_on(chance: float, pulled: int) -> None:
     gate, frames = threading.Event(), Frames([GREY] * 4)
-    request = EngineRequest(thresholds=(ALWAYS,) * 4, continues=(chance,) * 4)
-    async with make_engine(FakeRunner(3, gate=gate)) as (engine, _):
+    request = EngineRequest(thresholds=(ALWAYS,) * 4, continue_probability=(chance,) * 4)
+    runner = FakeRunner(3, gate=gate)
+    async with make_engine(runner) as (engine, recorder):
         task = asyncio.create_task(engine.classify(request, frames))
-        await asyncio.sleep(0.01)  # the first step runs, held at the gate, for as long as it likes
+        await running_batch(runner)
+        await until(lambda: frames.taken >= pulled)
+        await recorder.settle()
         gate.set()
         outcome = await task
     assert (outcome.reason, len(outcome.steps)) == ("confident", 1)
@@ -95,7 +108,7 @@ async def test_a_row_that_fails_costs_its_batch_mates_nothing() -> None:
         tasks = [
             asyncio.create_task(engine.classify(never_leave(), Frames([shade] * 4))) for shade in (DARK, 77, BRIGHT)
         ]
-        await asyncio.sleep(0.01)
+        await running_batch(runner)
         gate.set()
         dark, failed, bright = await asyncio.gather(*tasks, return_exceptions=True)
     assert isinstance(failed, Internal)
@@ -117,9 +130,8 @@ async def test_the_deadline_gives_the_best_so_far() -> None:
     frames = Frames([GREY] * 4, hold=hold)
     async with make_engine() as (engine, _):
         loop = asyncio.get_running_loop()
-        task = asyncio.create_task(engine.classify(never_leave(deadline=loop.time() + 0.2), frames))
-        while frames.taken < 2:
-            await asyncio.sleep(0)
+        task = asyncio.create_task(engine.classify(never_leave(deadline=loop.time() + 2), frames))
+        await until(lambda: frames.taken >= 2)
         hold.clear()
         outcome = await task
     assert outcome.reason == "deadline"
@@ -140,8 +152,7 @@ async def test_whoever_leaves_takes_part_in_no_later_batch() -> None:
     frames = Frames([GREY] * 4)
     async with make_engine(runner) as (engine, _):
         task = asyncio.create_task(engine.classify(never_leave(), frames))
-        while frames.taken < 2:  # the first step runs, held at the gate
-            await asyncio.sleep(0)
+        await running_batch(runner)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
