@@ -1,8 +1,8 @@
-"""What the clips of a published data set need: room for what is kept of them, and processor time to show a clip once.
+"""Measures the space that the kept frames of a published data set need, and the processor time to read a clip once.
 
     python -m benchmarks.training_room ../shared/datasets/asl20_demo
 
-Room is reckoned as `adafocus train` does before the first epoch; time is measured on the videos of a folder, and on a
+Space is computed as `adafocus train` does before the first epoch. Time is measured on the videos of a folder, and on a
 folder of frames made from one of them, as processor time of all threads.
 """
 

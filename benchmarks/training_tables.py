@@ -45,7 +45,7 @@ NAMES = {"actnet_mbv2_p128": "ActivityNet", "minik_mbv2_p128": "Mini-Kinetics", 
 
 
 def training_room() -> str:
-    """Room for the clips of published data sets, and time to show one."""
+    """Space for the clips of published data sets, and time to read one."""
     rows = newest_results("training-room")
     sets = list(dict.fromkeys(row["recipe"] for row in rows))
     head = " | ".join(f"{NAMES[name]}, GB" for name in sets)
@@ -54,9 +54,9 @@ def training_room() -> str:
     for way in dict.fromkeys(row["kept"] for row in rows):
         own = {row["recipe"]: row for row in rows if row["kept"] == way}
         first = own[sets[0]]
-        room = " | ".join(f"{float(own[name]['gb']):,.0f}" for name in sets)
+        space = " | ".join(f"{float(own[name]['gb']):,.0f}" for name in sets)
         time = f"{float(first['video_ms']):.0f} · {float(first['frames_ms']):.0f}"
-        lines.append(f"| {way} | {float(first['mb_per_clip']):.1f} | {room} | {time} |")
+        lines.append(f"| {way} | {float(first['mb_per_clip']):.1f} | {space} | {time} |")
     return "\n".join(lines)
 
 

@@ -1,4 +1,4 @@
-"""Where the time of a training goes: decoding with and without a cache, and an epoch stage by stage.
+"""Measures where the time of a training goes: decoding with and without a cache, and the stages of an epoch.
 
     python -m benchmarks.training_time ../shared/datasets/tank_state --config tank_state [--rounds 3]
 
@@ -46,7 +46,7 @@ VARIANTS = (
 
 
 def epochs(data: ClipSet, recipe: Recipe, cache: Path, rounds: int) -> Iterator[dict[str, object]]:
-    """Seconds of the second epoch of each variant: the first warms up."""
+    """Seconds of the second epoch of each variant; the first is a warm-up."""
     found: dict[Variant, list[dict[str, float]]] = {variant: [] for variant in VARIANTS}
     with tempfile.TemporaryDirectory() as folder:
         for number in range(rounds):
@@ -62,7 +62,7 @@ def epochs(data: ClipSet, recipe: Recipe, cache: Path, rounds: int) -> Iterator[
 
 
 def decoding(data: ClipSet, recipe: Recipe) -> Iterator[dict[str, object]]:
-    """Seconds to decode every clip: one at a time, as many at a time as processors, and from the cache."""
+    """Seconds to decode every clip: one at a time, one per processor at a time, and from the cache."""
     plan = training_plan(recipe)
     with tempfile.TemporaryDirectory() as folder:
         cache = Path(folder)

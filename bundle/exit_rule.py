@@ -1,7 +1,7 @@
-"""What an exit threshold means: from logits to a confidence, and from a confidence to "enough".
+"""The exit rule: turns logits into a confidence and compares the confidence with a threshold.
 
-Pure, and shared: calibration solves thresholds with these functions and the engine applies them with the same ones, so
-a threshold cannot mean one thing when it is solved and another when it is served.
+Pure and shared: calibration solves thresholds with these functions and the engine applies them with the same functions,
+so a threshold has the same meaning in both places (arXiv 2112.14238, section 3).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ CalibrationProtocol = Literal["holdout", "paper"]
 
 ExitCriterion = Literal["max_softmax", "max_logit", "neg_entropy"]
 ExitReason = Literal["confident", "all_steps", "max_gflops", "deadline", "end_of_video"]
-"""Why a video's answer is final: it was sure enough, had run every step, or ran out of budget, time or frames."""
+"""Why an answer is final: it is confident, all steps have run, or the budget, the time or the frames ran out."""
 
 Float32 = npt.NDArray[np.float32]
 Int64 = npt.NDArray[np.int64]
@@ -42,11 +42,11 @@ def probabilities(logits: Float32, temperature: float | Float32 = 1.0) -> Float3
 
 
 def confidence(logits: Float32, criterion: ExitCriterion, temperature: float | Float32 = 1.0) -> Float32:
-    """How sure a step is, as the number that its threshold is compared with; higher is surer.
+    """The confidence of a step: the number that is compared with its threshold. Higher is more confident.
 
-    ``max_softmax`` is the paper's text, the largest softmax probability. ``max_logit`` and ``neg_entropy`` are what
-    the released code computes: the largest raw logit (the temperature does not touch it), and the sum of p log p, with
-    the limit 0 for a probability that underflows, where the released code's product becomes NaN.
+    ``max_softmax`` follows the paper's text: the largest softmax probability. ``max_logit`` and ``neg_entropy`` follow
+    the released code: the largest raw logit (the temperature does not affect it), and the sum of p log p. A probability
+    that underflows contributes the limit 0, where the released code computes NaN.
 
     Args:
         logits: ``[..., C]`` float32.
@@ -66,9 +66,9 @@ def confidence(logits: Float32, criterion: ExitCriterion, temperature: float | F
 
 
 def leaves(confidences: npt.ArrayLike, thresholds: npt.ArrayLike) -> Bool:
-    """Whether each row is sure enough to stop: confidence at or above its threshold; NaN never is.
+    """Whether each row may exit: its confidence is at or above its threshold. A NaN confidence is never enough.
 
-    A threshold of ``inf`` never lets a row leave, ``-inf`` always does (the last step).
+    A threshold of ``inf`` never lets a row exit, and ``-inf`` always does (the last step).
     """
     sure = np.asarray(confidences, dtype=np.float32)
     wanted = np.asarray(thresholds, dtype=np.float32)

@@ -1,4 +1,4 @@
-"""The two kinds of models, as a bundle sees them: what each demands of its steps, and how it is described.
+"""The two kinds of models in a bundle: the rules for their steps, and their descriptions.
 
 A frame model sees one frame a step; a clip model has one step, which takes all its frames at once.
 """
@@ -12,7 +12,7 @@ ModelKind = Literal["frame", "clip"]
 
 
 class SampledFrames(Protocol):
-    """What is asked of `bundle.manifest.Sampling`."""
+    """The part of `bundle.manifest.Sampling` that the rules need."""
 
     @property
     def frames(self) -> int:
@@ -28,14 +28,14 @@ class SampledFrames(Protocol):
 
 
 class KindRules(Protocol):
-    """What depends on the kind of a model."""
+    """The rules that depend on the kind of a model."""
 
     @property
     def step_unit(self) -> str:
-        """What one step looks at: ``frame`` or ``clip``."""
+        """The input of one step: ``frame`` or ``clip``."""
 
     def check(self, steps: int, sampling: SampledFrames) -> None:
-        """Raise `ValueError` where steps and sampled frames do not fit together."""
+        """Raise `ValueError` if steps and sampled frames do not fit together."""
 
     def describe_steps(self, steps: int, sampling: SampledFrames) -> str:
         """The steps in words."""

@@ -31,7 +31,7 @@ LOGITS_RMS = 1e-3
 """Root mean square difference of the logits."""
 
 CENTRES_MAX = 1e-3
-"""Largest difference of a patch centre, in units of the room that the patch has to move: a tenth of a pixel."""
+"""Largest difference of a patch centre, as a share of the range in which the patch can move: a tenth of a pixel."""
 
 FEATURES_MAX = 1e-2
 """Largest difference of a glance feature."""

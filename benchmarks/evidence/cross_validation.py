@@ -1,12 +1,12 @@
-"""Five-fold cross-validation over all clips of a data set: each is judged by the model that has not learned from it.
+"""Five-fold cross-validation over all clips of a data set. The model that was not trained on a clip evaluates it.
 
-A validation split of a few clips per class says little about a model; this says more, and for each camera. Classes are
-spread evenly over the folds. Byte-identical clips stay together, and so do clips of one `group` of the manifest or,
-with `--group-by location camera_id`, clips that agree in these fields.
+A validation split with a few clips per class is not very informative about a model. This is more informative, and
+reports each camera. Classes are spread evenly over the folds. Byte-identical clips stay together, and so do clips of
+one `group` of the manifest or, with `--group-by location camera_id`, clips that agree in these fields.
 
     python -m benchmarks.evidence.cross_validation ../shared/datasets/tank_state --config tank_state --out runs/cv
 
-Intervals are Wilson's, at 95 %. Clips of one camera resemble each other, so the true ones are wider.
+Intervals are Wilson's, at 95 %. Clips of one camera resemble each other, so the true intervals are wider.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def wilson(right: int, clips: int) -> tuple[float, float]:
 
 
 class Judged(NamedTuple):
-    """A fold that was not learned from: clips' identities, logits after each step [N, T, classes], true classes [N]."""
+    """Results on a held-out fold: the clips' identities, logits after each step [N, T, classes], true classes [N]."""
 
     identities: list[str]
     logits: Logits
@@ -57,7 +57,7 @@ class Judged(NamedTuple):
 
 
 def fold(data: ClipSet, recipe: Recipe, number: int, out: Path, cache: Path, method: Method = ONE_STAGE) -> Judged:
-    """Train without a fold, and judge it."""
+    """Train without a fold, and evaluate on it."""
     outcome = train(data, recipe.with_options(fold=number), out / f"fold{number}", cache, print, None, "cpu", method)
     _, aside = hold_out(data, FOLDS, number)
     crops = decode_all(aside, serving_plan(recipe), cache)
@@ -102,7 +102,7 @@ def rows(where: Sequence[str], predicted: Indices, labels: Indices, classes: int
 
 
 def main() -> None:
-    """Train the folds, or some of them; once all are there, write the CSV."""
+    """Train the folds, or some of them. When all are done, write the CSV."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path)
     parser.add_argument("--config", required=True)

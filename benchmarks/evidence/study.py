@@ -1,10 +1,10 @@
-"""Train every arm of the study on a data set, seed after seed, and keep what each says of the clips it has not seen.
+"""Trains every arm of the study on a data set, with several seeds, and stores the results on unseen clips.
 
     python -m benchmarks.evidence.study DATA --config FILE|NAME --out runs/evidence/NAME [--seeds 0 1 2] [--share 0/2]
 
-DATA has a manifest with the splits ``train`` and ``val``. Of the training split a fifth is held aside, to solve
-thresholds on; ``val`` is only judged. Each training continues where it was stopped, and one that is done is left alone;
-``--share`` lets several processes divide the work. `benchmarks.evidence.report` makes the tables.
+DATA has a manifest with the splits ``train`` and ``val``. A fifth of the training split is held out to solve
+thresholds; ``val`` is used only for evaluation. Each training resumes where it was stopped, and finished ones are
+skipped. ``--share`` divides the work between several processes. `benchmarks.evidence.report` makes the tables.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ SIZE_STEP = 8
 
 @dataclass(frozen=True)
 class FromRun(Start):
-    """Start from the weights that an earlier phase left."""
+    """Start from the weights of an earlier phase."""
 
     checkpoint: Path
 
@@ -48,7 +48,7 @@ class FromRun(Start):
         model.load_state_dict(read_checkpoint(self.checkpoint).state)
 
     def digests(self) -> dict[str, str]:
-        """The phase it was."""
+        """The digest of the earlier phase."""
         return {"all": self.checkpoint.parent.name}
 
 
@@ -59,7 +59,7 @@ class Pretrained(Start):
     weights: Path
 
     def load(self, model: Model) -> None:
-        """Focus and glance; a network that is alone can read from the start, as a focus can."""
+        """Load focus and glance. A single network starts with the ability to read, like a focus."""
         states = torch.load(self.weights, weights_only=True)
         glance = "glance"
         if isinstance(model, OneNetwork):
@@ -74,7 +74,7 @@ class Pretrained(Start):
 
 
 def arm_recipe(arm: Arm, recipe: Recipe, classes: int) -> Recipe:
-    """The recipe of an arm: remedies that are off, and the sizes that bring it to the published model's compute."""
+    """The recipe of an arm: the remedies that are off, and sizes that match the published model's compute."""
     content = recipe.to_dict()
     content["remedies"] = {**content["remedies"], **dict.fromkeys(arm.off, False)}
     if arm.compute == "same":
@@ -102,7 +102,7 @@ def _cost(recipe: Recipe, classes: int) -> int:
 def run(
     arm: Arm, recipe: Recipe, data: ClipSet, test: ClipSet, out: Path, cache: Path, initial: Start | None = None
 ) -> None:
-    """One training and its judgement; nothing if that is there."""
+    """Run one training and its evaluation; does nothing if the result exists."""
     if (out / "judged.npz").exists():
         return
     recipe = arm_recipe(arm, recipe, len(data.labels))
@@ -144,7 +144,7 @@ def centres(model: AdaFocus, crops: Crops) -> np.ndarray:
 
 
 def main() -> None:
-    """Work off the list."""
+    """Run all trainings."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path)
     parser.add_argument("--config", required=True)

@@ -98,8 +98,8 @@ def test_graphs_are_found_by_component_format_and_precision() -> None:
         ({"steps": 5}, "a frame model has one step per sampled frame: 5 != 4"),
         ({"default_point": "fast"}, "operating point 'fast' is missing; there are full, balanced"),
         ({"operating_points": (full(), full()), "default_point": "full"}, "distinct names"),
-        ({"operating_points": (full(3),), "default_point": "full"}, "'full' needs 4 thresholds"),
-        ({"operating_points": (full(4, 0.5),), "default_point": "full"}, "'full' never exits early"),
+        ({"operating_points": (full(3),), "default_point": "full"}, "'full' needs 4 thresholds, got 3"),
+        ({"operating_points": (full(4, 0.5),), "default_point": "full"}, "'full' must be null"),
         (
             {"sampling": {"frames": 4, "order": [0, 1, 2, 3], "focus_frames": 6}},
             "a frame model samples no focus_frames, got 6",
@@ -112,11 +112,11 @@ def test_graphs_are_found_by_component_format_and_precision() -> None:
         ({"reduced": (reduced(full()),)}, "int8 needs the operating points full, balanced, in this order"),
         (
             {"operating_points": (full(),), "default_point": "full", "reduced": (reduced(full(3)),)},
-            "operating points of int8 need 4 thresholds",
+            "operating point of int8 needs 4 thresholds",
         ),
         (
             {"operating_points": (full(),), "default_point": "full", "reduced": (reduced(full()),) * 2},
-            "a precision is reduced once",
+            "each precision only once",
         ),
     ],
 )
@@ -147,7 +147,7 @@ def test_the_chance_to_go_on_is_of_those_who_got_there() -> None:
 def test_exit_shares_are_shares_of_every_step(shares: tuple[float, ...]) -> None:
     content = make_manifest().model_dump(mode="json")
     content["operating_points"][0]["exit_shares"] = shares
-    with pytest.raises(ValidationError, match="are 4 shares that add up to 1"):
+    with pytest.raises(ValidationError, match="must be 4 shares that add up to 1"):
         Manifest.model_validate(content)
 
 

@@ -284,7 +284,7 @@ def test_what_is_left_out_of_the_folders_is_named_once(
     lines = capsys.readouterr().err.splitlines()
     assert lines == [
         *(
-            f"left out: {tmp_path / 'clips' / name} is a link to a folder that holds it"
+            f"left out: {tmp_path / 'clips' / name} is a link to a folder that contains it"
             for name in ("also", "train/a/up", "val/b/up")
         ),
         "adafocus: far enough",

@@ -1,4 +1,4 @@
-"""How much room a training needs for its clips, on disk and in memory, and whether there is as much.
+"""Compares the space that a training needs for its clips, on disk and in memory, with the free space.
 
 Said before anything is decoded: a cache that fills the disk after ten hours has cost ten hours.
 """
@@ -93,7 +93,7 @@ def _left_in_group(folder: Path) -> int | None:
         limit = int((folder / "memory.max").read_text(encoding="ascii"))  # "max" is no number: no limit
         used = int((folder / "memory.current").read_text(encoding="ascii"))
         stat = dict(line.split() for line in (folder / "memory.stat").read_text(encoding="ascii").splitlines())
-        return max(0, limit - used + int(stat.get("inactive_file", 0)))  # cached files make room when asked to
+        return max(0, limit - used + int(stat.get("inactive_file", 0)))  # cached files can be reclaimed
     except (OSError, ValueError):
         return None
 
@@ -109,7 +109,7 @@ def require_disk(size: int, cache: Path, what: str, help_: str) -> str:
     """Return a phrase with what is needed and free on disk.
 
     Raises:
-        DataError: there is not as much room; the message ends with ``help_``.
+        DataError: there is not enough space; the message ends with ``help_``.
     """
     free = free_disk(cache)
     if size > free:

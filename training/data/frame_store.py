@@ -1,6 +1,6 @@
 """Decoded frames as they are kept, in memory or on disk: raw pixels, or JPEG.
 
-JPEG takes a fifth of the room of raw pixels (docs/training.md has the measurement). Chroma is not subsampled: that
+JPEG takes a fifth of the size of raw pixels (docs/training.md has the measurement). Chroma is not subsampled: that
 would cost more error than it saves in size. Only training crops are kept this way; what is evaluated stays exact.
 """
 
@@ -104,7 +104,7 @@ def keep_in_memory(pixels: Pixels, plan: CropPlan) -> Frames:
 class OnDemand(Sequence[Frames], Generic[_Item]):
     """The frames of clips, each opened when it is asked for: from a file of the cache, or by decoding the clip.
 
-    A data set may hold more clips than memory has room for, or than a process may map.
+    A data set may hold more clips than fit into memory, or than a process may map.
     """
 
     def __init__(self, items: Sequence[_Item], get: Callable[[_Item], Frames], workers: int = 1) -> None:

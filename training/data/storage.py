@@ -62,7 +62,7 @@ def plan_storage(
     say: Callable[[str], None],
     memory: Callable[[], int | None] = free_memory,
 ) -> Storage:
-    """Decide what is kept, and report how much room it needs.
+    """Decide what is kept, and report how much space it needs.
 
     Args:
         sets: the clips.
@@ -84,15 +84,15 @@ def plan_storage(
     batches = bytes_of_batches(train, max(1, recipe.optimiser.batch_size // here), serve.crop) * here
     needed = batches + (0 if cache else kept * here)
     what = f"{len(sets.train.clips)} training clips and {len(sets.evaluated)} to evaluate"
-    rooms = []
+    needs = []
     if cache is not None and (keeps or keeps_judged):
-        rooms.append(require_disk(kept, cache, what, f"give --cache a folder with more room, or {_less(recipe)}"))
+        needs.append(require_disk(kept, cache, what, f"give --cache a folder with more space, or {_less(recipe)}"))
     help_ = "take a smaller optimiser.batch_size"
     if kept and cache is None:
-        help_ = f"give --cache a folder with {in_words(kept)} of room, or {_less(recipe)}"
-    rooms.append(require_memory(needed, what, help_, memory))
+        help_ = f"give --cache a folder with {in_words(kept)} of space, or {_less(recipe)}"
+    needs.append(require_memory(needed, what, help_, memory))
     anew = "" if keeps else "; training frames are decoded anew in every epoch"
-    say(f"{what} need {' and '.join(rooms)}{anew}")
+    say(f"{what} need {' and '.join(needs)}{anew}")
     return Storage(keeps, keeps_judged, cache)
 
 

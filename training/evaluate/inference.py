@@ -116,14 +116,15 @@ def judge(
     Frames are kept no longer than it takes to run the model on them, or in files if there is a ``cache``.
 
     Raises:
-        DataError: the clips have other classes than the model, none can be decoded, or the cache has no room.
+        DataError: the clips have other classes than the model, none can be decoded, or the cache is full.
     """
     if data.labels != trained.labels:
         raise DataError(f"the clips have the classes {', '.join(data.labels)}; the model {', '.join(trained.labels)}")
     plan = serving_plan(trained.recipe)
     if cache is not None:
         needed = bytes_to_keep(data.clips, plan, cache)
-        require_disk(needed, cache, f"{len(data.clips)} clips", "give --cache a folder with more room, or leave it out")
+        what = f"{len(data.clips)} clips"
+        require_disk(needed, cache, what, "give --cache a folder with more space, or leave it out")
     good: list[Clip] = []
     broken: list[Broken] = []
     rows: list[Logits] = []

@@ -101,7 +101,7 @@ class RunFolder:
             return Progress()
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:  # the reader raises whatever the bytes make it stumble over
+        except Exception as error:  # damaged files make the reader raise many kinds of errors
             raise ResumeError(f"{path} cannot be read; name another folder, or remove it to start again") from error
         if not isinstance(state, dict) or state.get("fingerprint") != self._fingerprint:
             raise ResumeError(f"{self.path} holds a training of another recipe or other clips; name another folder")

@@ -17,7 +17,7 @@ SHOWN = ("loss", "_accuracy", "_macro_f1", "_map")
 class StepBar:
     """A bar over all optimiser steps of a training, including those of earlier starts.
 
-    The time left is reckoned from the mean over this start, so that judging between epochs counts towards it.
+    The remaining time is computed from the mean over this start, so it includes the evaluation between epochs.
 
     Args:
         epochs: of the whole training.

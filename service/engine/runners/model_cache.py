@@ -15,8 +15,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from bundle.instructions import features, onnx_session_entries
 from bundle.manifest import Graph
-from service.cpu import features
 from service.engine.runners.base import RunnerError
 
 MODEL = "model.onnx"
@@ -64,8 +64,9 @@ def kept_model(cache: Path, file: Path, graph: Graph, version: str, prepare: Pre
 
 
 def _key(graph: Graph, version: str) -> str:
-    """Changes with the graph, the runtime, and whatever of the processor may decide a layout."""
-    parts = (graph.sha256, version, *sorted(features()))
+    """Changes with the graph, the runtime, and whatever of the processor or the session may decide a layout."""
+    entries = (f"{name}={value}" for name, value in onnx_session_entries().items())
+    parts = (graph.sha256, version, *sorted(features()), *sorted(entries))
     return hashlib.sha256(" ".join(parts).encode()).hexdigest()[:32]
 
 

@@ -1,4 +1,4 @@
-"""Crops come out of the well that serves, and a broken clip does not stop anything."""
+"""Crops equal the frames of the service, and a broken clip does not stop anything."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The room that clips need is said before anything is decoded, and what cannot fit is refused."""
+"""The space that clips need is reported before anything is decoded, and what cannot fit is refused."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_what_cannot_fit_on_disk_is_refused_before_anything_is_decoded(
     assert not (tmp_path / "cache").exists()
 
 
-def test_keeping_nothing_needs_room_for_batches_only(
+def test_keeping_nothing_needs_space_for_batches_only(
     clip_folder: Path, tmp_path: Path, tiny_recipe: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sets, recipe = sets_of(list_clips(clip_folder)), tiny_recipe(data={"resize": 32, "candidates": 0})

@@ -73,7 +73,7 @@ def test_judging_keeps_few_frames_at_a_time(
     assert max(most) <= 4
 
 
-def test_a_cache_without_room_is_refused(
+def test_a_cache_without_space_is_refused(
     clip_folder: Path, tmp_path: Path, tiny_recipe: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = list_clips(clip_folder)

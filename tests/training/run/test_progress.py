@@ -19,7 +19,7 @@ from training.run.train import train
 
 
 class Terminal(io.StringIO):
-    """Somebody watches."""
+    """A terminal is attached."""
 
     def isatty(self) -> bool:
         return True
