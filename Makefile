@@ -25,8 +25,9 @@ serve: $(VENV)/.serve ## install what serving needs (no torch) and start the ser
 	exec $(BIN)/adafocus serve --bundle $(BUNDLE) --host $(HOST) --port $(PORT)
 
 test: $(VENV)/.dev $(VENV)-outside/.ready ## every check: lint, types, import contracts, tests, and a visit from outside
-	@# Both environments are there now, so that two lanes can run beside each other: the tests, and all the rest.
-	$(MAKE) --no-print-directory --jobs 2 --output-sync=target unit lint type arch outside
+	@# Both environments are there now. The static checks run beside the tests; the browser gets the machine to itself.
+	$(MAKE) --no-print-directory --jobs 2 --output-sync=target unit lint type arch
+	$(MAKE) --no-print-directory outside
 
 quick: lint arch $(VENV)/.dev ## for daily work, about two minutes: lint, import contracts, and the tests that are not slow
 	$(PYTEST) -m "not slow"
@@ -41,7 +42,7 @@ type: $(VENV)/.dev ## mypy --strict
 arch: $(VENV)/.dev ## the import contracts of pyproject.toml
 	$(BIN)/lint-imports
 
-unit: $(VENV)/.dev ## the tests, and which of them took longest
+unit: $(VENV)/.dev ## the tests, one process for each core, and which of them took longest
 	$(PYTEST) --durations=25
 
 outside: $(VENV)/.serve $(VENV)-outside/.ready ## the tests from outside: the page in Chromium, other people's clients

@@ -51,13 +51,27 @@ def conditions(name: str) -> str:
     rows = newest_results("backends", name)
     row = rows[0]
     peaks = {row["precision"]: float(row["peak_gflops_per_s"]) for row in rows}
-    said = ", ".join(f"{peak:.0f} in {precision}" for precision, peak in peaks.items())
+    values = ", ".join(f"{peak:.0f} in {precision}" for precision, peak in peaks.items())
     others = max(float(row["others_share"]) for row in rows)
     return (
-        f"{row['processor']}, {row['threads']} threads, medians of {row['rounds']} rounds in which all took turns; "
-        f"others used at most {others:.0%} of the processors meanwhile. The largest product reached {said} GFLOP/s, a "
-        f"multiply-add counting two. `balanced` leaves at step {_mean_step(rows)} on average."
+        f"{row['processor']}, {row['threads']} threads, medians of {row['rounds']} rounds in which all variants took "
+        f"turns. Other processes used at most {others:.0%} of the processors. The largest product reached {values} "
+        f"GFLOP/s, with two operations per multiply-add. `balanced` exits at step {_mean_step(rows)} on average."
     )
+
+
+def int8_cures() -> str:
+    """How far int8 is from its definition without 8-bit dot products, and what each cure costs."""
+    lines = [
+        "| graph | runtime | variant | error from its definition | error from fp32 | ms per frame, batch 1 | batch 8 |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {row['graph']} | {row['runtime']} | {row['variant']} | {float(row['rms_from_definition']):.3f} "
+        f"| {float(row['rms_from_fp32']):.3f} | {row['cpu_ms_batch_1']} | {row['cpu_ms_batch_8']} |"
+        for row in newest_results("int8_cures")
+    ]
+    return "\n".join(lines)
 
 
 def draw(rows: Sequence[Row]) -> None:
@@ -139,7 +153,7 @@ def device_graphs() -> str:
 
 
 def main() -> None:
-    """Write the page and the picture, or say whether the page is out of date."""
+    """Write the page and the picture, or report whether the page is out of date."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing; fail if the page is out of date")
     check = parser.parse_args().check
@@ -151,6 +165,7 @@ def main() -> None:
         "table:services": services(),
         "table:precisions": precisions(),
         "table:device-graphs": device_graphs(),
+        "table:int8-cures": int8_cures(),
     }
     now = PAGE.read_text(encoding="utf-8")
     new = filled_with(now, sections)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
+from benchmarks.certified_tables import certified_points
 from benchmarks.machine import newest_results
 
 Row = Mapping[str, str]
@@ -31,7 +32,7 @@ def refill_all() -> str:
 
 
 def refill() -> str:
-    """README's one row: batch 8, mean exit nearest to 6 of 16."""
+    """The row in README: batch 8, mean exit nearest to 6 of 16."""
     rows = [row for row in newest_results("refill") if row["batch"] == "8"]
     return refill_rows([min(rows, key=lambda row: abs(float(row["mean_exit_step"]) / float(row["steps"]) - 6 / 16))])
 
@@ -50,7 +51,7 @@ def refill_cpu() -> str:
 
 
 def overhead() -> str:
-    """What the service adds."""
+    """Time that the service adds to a request."""
     return _table(
         newest_results("overhead"),
         ("`exit`", _exit),
@@ -88,7 +89,7 @@ def load_generator() -> str:
 
 
 def http_cost() -> str:
-    """What the service adds to a bare route and to its model."""
+    """Processor time that the service adds to a bare route and to its model."""
     return _table(
         newest_results("http-cost"),
         ("`exit`", _exit),
@@ -100,7 +101,7 @@ def http_cost() -> str:
 
 
 def decoder_cost() -> str:
-    """A worker's processor time beside plain PyAV's."""
+    """A worker's processor time, compared with plain PyAV's."""
     return _table(
         newest_results("decoder-cost"),
         ("clips", "clips"),
@@ -139,7 +140,7 @@ def plans() -> str:
 
 
 def lookahead_full() -> str:
-    """What looking ahead saves where nobody leaves."""
+    """Time that looking ahead saves without exit."""
     return _table(
         [row for row in newest_results("lookahead") if row["exit"] == "full"],
         ("model", "model"),
@@ -152,7 +153,7 @@ def lookahead_full() -> str:
 
 
 def lookahead_exit() -> str:
-    """What looking beyond the exit would save, and cost."""
+    """Time that looking ahead beyond the exit would save, and its cost."""
     kept = ("onnxruntime-cpu", "fp32")
     return _table(
         [
@@ -170,7 +171,29 @@ def lookahead_exit() -> str:
     )
 
 
+def simulated_device() -> str:
+    """The engine's share of a simulated device's rate, before and after its core left the event loop."""
+    variants = {"event-loop": "event loop", "thread": "thread", "process": "process"}
+    rows = [
+        {**row, "core": name}
+        for variant, name in variants.items()
+        for row in newest_results("simulated_device", variant)
+    ]
+    return _table(
+        sorted(rows, key=lambda row: (row["device"], int(row["batch"]))),
+        ("device", "device"),
+        ("batch", "batch"),
+        ("rows in flight", "rows"),
+        ("core", "core"),
+        ("frames/s of the device", "device_frames_per_s"),
+        ("… of the engine", "engine_frames_per_s"),
+        ("share", _percent("share")),
+        ("processor time, µs a frame", "cpu_us_per_frame"),
+    )
+
+
 PAGES = {
+    Path("docs/operating-points.md"): {"certified_points": certified_points},
     Path("docs/engine.md"): {
         "refill_all": refill_all,
         "refill_cpu": refill_cpu,
@@ -179,6 +202,7 @@ PAGES = {
         "http_cost": http_cost,
         "load_generator": load_generator,
         "decoder_cost": decoder_cost,
+        "simulated_device": simulated_device,
         "lookahead_full": lookahead_full,
         "first_step": first_step,
         "plans": plans,

@@ -1,4 +1,4 @@
-"""How soon a watcher sees something: the first event of a stream, against the whole answer without exit.
+"""Measures the time to the first event of a stream, compared with the whole answer without exit.
 
 A: one sample clip with ``stream=true&exit=full``, to its first ``step`` and to its ``result``; B: without a stream.
 A B A B; medians.
@@ -24,8 +24,8 @@ def streamed(http: httpx.Client, clip: bytes, frames: str) -> tuple[float, float
     """Seconds to the first event and to the end of the stream."""
     begun = time.perf_counter()
     first = 0.0
-    ask = {"exit": "full", "stream": "true", "frames": frames}
-    with http.stream("POST", "/classify", content=clip, params=ask) as answer:
+    options = {"exit": "full", "stream": "true", "frames": frames}
+    with http.stream("POST", "/classify", content=clip, params=options) as answer:
         answer.raise_for_status()
         for line in answer.iter_lines():
             if not first and line.startswith("data: "):
@@ -38,11 +38,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=50)
     parser.add_argument("--bundle", type=Path, default=ROOT / "bundles" / "tank-state")
-    ask = parser.parse_args()
-    rounds, model = ask.rounds, load_bundle(ask.bundle).manifest.name
+    options = parser.parse_args()
+    rounds, model = options.rounds, load_bundle(options.bundle).manifest.name
     clips = {path.name: path.read_bytes() for path in SAMPLES} | {"one_key_frame.mp4": one_key_frame()}
     rows = []
-    with running_service("--bundle", str(ask.bundle)) as service, httpx.Client(base_url=service.url) as http:
+    with running_service("--bundle", str(options.bundle)) as service, httpx.Client(base_url=service.url) as http:
         for name, clip in clips.items():
             first, whole, plain, drawn = [], [], [], []
             for _ in range(rounds):

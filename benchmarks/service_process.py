@@ -1,4 +1,4 @@
-"""A service of its own for a benchmark: started, waited for, looked at from outside, and ended by its process id."""
+"""Runs a service for a benchmark: starts it, waits until it is ready, measures its processes and ends it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,7 +40,7 @@ def one_key_frame() -> bytes:
 
 @dataclass(frozen=True)
 class ServiceProcess:
-    """A running service: where it listens, its process, and how long it took to be ready."""
+    """A running service: its address, its process, and how long it took to become ready."""
 
     url: str
     pid: int
@@ -51,23 +51,24 @@ class ServiceProcess:
         return [int(pid) for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
 
     def memory_mb(self) -> tuple[float, float]:
-        """Megabytes of the service and of all its workers, shared pages split between those who share them."""
+        """Megabytes of the service and all its workers; shared pages are split between the processes."""
         return proportional_megabytes(self.pid), sum(proportional_megabytes(pid) for pid in self.workers())
 
 
 @contextmanager
 def running_service(
-    *options: str, program: Path | None = None, environment: Mapping[str, str] | None = None
+    *options: str, program: Path | Sequence[str] | None = None, environment: Mapping[str, str] | None = None
 ) -> Iterator[ServiceProcess]:
-    """Start ``adafocus serve`` on a free port of the loopback and end it with SIGTERM.
+    """Start ``adafocus serve`` on a free loopback port and end it with SIGTERM.
 
     Args:
         options: further command-line options.
-        program: the command; by default the one beside this interpreter.
-        environment: further variables.
+        program: the command, or its words; by default the one next to this interpreter.
+        environment: further environment variables.
     """
     begun = time.perf_counter()
-    command = [program or Path(sys.executable).with_name("adafocus"), "serve", "--port", "0", *options]
+    words = [program or Path(sys.executable).with_name("adafocus")] if not isinstance(program, Sequence) else program
+    command = [*words, "serve", "--port", "0", *options]
     with tempfile.TemporaryFile("w+") as log:
         variables = {**os.environ, **(environment or {})}
         process = subprocess.Popen(command, stderr=log, stdout=subprocess.DEVNULL, env=variables)
@@ -85,7 +86,7 @@ def running_service(
 
 
 def proportional_megabytes(pid: int) -> float:
-    """Proportional set size: pages that processes share are split between them, so that sums are true."""
+    """Proportional set size, which splits shared pages between the processes, so that sums are correct."""
     rollup = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii")
     found = re.search(r"^Pss:\s+(\d+) kB", rollup, re.MULTILINE)
     return int(found[1]) * 1024 / 1e6 if found else float("nan")

@@ -13,10 +13,11 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 
 from bundle.manifest import Manifest
+from service.decode.frames_in_place import FramesInPlace
 from service.decode.pool import DecodeJob
 from service.decode.upload import Spool, open_spool, receive
-from service.engine.intake import LOOK_AHEAD_CHANCE
 from service.engine.request import EngineRequest
+from service.engine.step_plan import PREFETCH_PROBABILITY
 from service.errors import DeadlinePassed, Internal
 from service.progress import GIGA, Observer, StepReporter
 from service.results import Decoded, to_metrics, to_response
@@ -86,11 +87,13 @@ async def classify(
             thresholds=thresholds,
             max_flops=None if parameters.max_gflops is None else round(parameters.max_gflops * GIGA),
             deadline=due,
-            continues=manifest.continuation_row(parameters.exit),
+            continue_probability=manifest.continuation_row(parameters.exit),
             look_ahead=parameters.deadline_ms is None and observer is None,
-            on_step=line.noting(telling),
+            on_step=telling,
         )
-        outcome = await engine.classify(request, frames)
+        outcome = await engine.classify(request, FramesInPlace(frames))
+    for step in outcome.steps:
+        line.step(step)
     times = replace(
         outcome.stage_times,
         total=clock() - started,
@@ -109,7 +112,7 @@ def slots_for(manifest: Manifest, parameters: Parameters) -> int | None:
     None for a video that will probably need all of its frames; it has them sooner. 1 for any other: the engine asks
     early where the video is likely to go on, and frames that are decoded for a video that has exited are wasted.
     """
-    goes_through = math.prod(manifest.continuation_row(parameters.exit)[:-1]) >= LOOK_AHEAD_CHANCE
+    goes_through = math.prod(manifest.continuation_row(parameters.exit)[:-1]) >= PREFETCH_PROBABILITY
     return None if goes_through and parameters.max_gflops is None else 1
 
 

@@ -6,16 +6,28 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from bundle.manifest import Manifest
-from bundle.store import Bundle
+from bundle.store import Bundle, load_bundle
 from service.cpu import usable_cores
 from service.decode.pool import DecodePool, PoolSettings
-from service.engine.core import Engine, running
+from service.engine.engine import Engine, running
+from service.engine.process import open_core_process
 from service.engine.runners.base import Runner
 from service.engine.runners.graphs import batch_sizes_up_to
-from service.engine.runners.selection import RunnerOptions, graph_threads, open_runner
+from service.engine.runners.selection import (
+    RunnerOptions,
+    abilities_here,
+    default_max_batch,
+    graph_threads,
+    open_runner,
+    takes_gpu,
+)
+from service.engine.scheduler import MAX_BATCHES_IN_FLIGHT
+from service.engine.transport import InProcess, Transport
 from service.settings import Settings
+from service.telemetry import logs
 from service.telemetry.metrics import Metrics
 
 
@@ -33,6 +45,9 @@ class Runtime:
         """The manifest of the served bundle."""
         return self.engine.manifest
 
+
+MIN_DECODED_AHEAD, MAX_DECODED_AHEAD = 3, 64
+"""Frames that a decoder may have ready of a video that will probably need them."""
 
 MakeRunner = Callable[[Bundle, Settings], Runner]
 
@@ -52,28 +67,21 @@ async def open_runtime(
             workers=settings.decode_workers,
             crop=bundle.manifest.geometry.crop,
             memory_bytes=settings.decode_memory_bytes,
+            # Frames stay in their slots until the engine reads them: those of the steps that run together, and of the
+            # batch after.
+            slots=min(MAX_DECODED_AHEAD, max(MIN_DECODED_AHEAD, 2 * settings.look_ahead)),
         ),
         metrics,
     )
     decoders = asyncio.create_task(pool.start())  # while the model is loaded
     try:
-        runner = await asyncio.to_thread(make, bundle, settings)
-        manifest = bundle.manifest.served_in(runner.precision)
-        # A video in a slot holds a decoder until it leaves, so there are as many slots as decoders.
-        slots = settings.decode_workers
-        metrics.slots(slots)
+        manifest, core = await _open_core(bundle, settings, make)
+        metrics.slots(settings.videos_in_flight)
         metrics.queue_limit(settings.max_queue)
-        engine = Engine(
-            manifest,
-            runner,
-            slots=slots,
-            max_batch=settings.max_batch,
-            max_queue=settings.max_queue,
-            observer=metrics,
-        )
+        engine = Engine(manifest, core, slots=settings.videos_in_flight, max_queue=settings.max_queue, observer=metrics)
         async with running(engine):
             await decoders
-            metrics.model_loaded(manifest.name, manifest.version, runner.backend, runner.precision)
+            metrics.model_loaded(manifest.name, manifest.version, core.runner.backend, core.runner.precision)
             try:
                 yield Runtime(engine, pool, metrics, settings)
             finally:
@@ -82,6 +90,32 @@ async def open_runtime(
         decoders.cancel()
         await asyncio.gather(decoders, return_exceptions=True)
         await pool.close()
+
+
+async def _open_core(bundle: Bundle, settings: Settings, make: MakeRunner) -> tuple[Manifest, Transport]:
+    """The engine's core, in this process or in its own, and the manifest with the thresholds of its precision."""
+    gpu, max_batch = _takes_gpu(bundle, settings), _max_batch(bundle, settings)
+    # A video that has left keeps its place in the core until its batch is done.
+    slots = settings.videos_in_flight + MAX_BATCHES_IN_FLIGHT * max_batch
+    if gpu if settings.engine_process is None else settings.engine_process:
+        core = await open_core_process(partial(load_core, settings, make), slots=slots, max_batch=max_batch)
+        return core.manifest, core
+    runner = await asyncio.to_thread(make, bundle, settings)
+    manifest = bundle.manifest.served_in(runner.precision)
+    return manifest, InProcess(manifest, runner, slots=slots, max_batch=max_batch)
+
+
+def load_core(settings: Settings, make: MakeRunner) -> tuple[Manifest, Runner]:
+    """What the engine runs in a process of its own.
+
+    Raises:
+        BundleError: the bundle has changed since the service read it, and cannot be read any more.
+        RunnerError: there is no such backend, or it cannot run here.
+    """
+    logs.configure()
+    bundle = load_bundle(settings.bundle)
+    runner = make(bundle, settings)
+    return bundle.manifest.served_in(runner.precision), runner
 
 
 def make_runner(bundle: Bundle, settings: Settings) -> Runner:
@@ -94,10 +128,18 @@ def make_runner(bundle: Bundle, settings: Settings) -> Runner:
         bundle,
         RunnerOptions(
             threads=settings.intra_op_threads or graph_threads(bundle.manifest, usable_cores()),
-            batch_sizes=batch_sizes_up_to(settings.max_batch),
+            batch_sizes=batch_sizes_up_to(_max_batch(bundle, settings)),
             backend=settings.backend,
             precision=settings.precision,
             cache=settings.model_cache,
             look_ahead=settings.look_ahead,
         ),
     )
+
+
+def _takes_gpu(bundle: Bundle, settings: Settings) -> bool:
+    return takes_gpu(bundle.manifest, settings.backend, abilities_here())
+
+
+def _max_batch(bundle: Bundle, settings: Settings) -> int:
+    return settings.max_batch or default_max_batch(gpu=_takes_gpu(bundle, settings))

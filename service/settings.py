@@ -105,8 +105,21 @@ class Settings(BaseSettings):
     max_queue: int = Field(
         default=64, ge=0, description="Requests that may wait for a slot; more are rejected with 503."
     )
-    max_batch: int = Field(
-        default=8, ge=1, le=1024, description="Largest batch: videos that share one run of the model."
+    max_batch: int | None = Field(
+        default=None,
+        ge=1,
+        le=1024,
+        description="Largest batch: videos that share one run of the model; unset: 8, on a GPU 64.",
+    )
+    slots: int | None = Field(
+        default=None,
+        ge=1,
+        le=4096,
+        description="Videos that run at once; unset: as many as decoders. Each takes memory for the frames that wait "
+        "for their step: 150 kB for a frame of 224 pixels, two frames as a rule.",
+    )
+    engine_process: bool | None = Field(
+        default=None, description="Whether the engine runs in a process of its own; unset: only on a GPU."
     )
     look_ahead: int = Field(
         default=8,
@@ -131,7 +144,7 @@ class Settings(BaseSettings):
         default_factory=default_decode_workers,
         ge=1,
         le=256,
-        description="Decoder processes, and videos that run at once.",
+        description="Decoder processes.",
     )
     decode_memory_bytes: int = Field(
         default=1 << 30, ge=1 << 26, description="Memory limit of one decoder process, in bytes."
@@ -190,6 +203,11 @@ class Settings(BaseSettings):
             if origin != "*" and not _ORIGIN.fullmatch(origin):
                 raise ValueError("an origin must be scheme://host[:port] without a path, or *")
         return origins
+
+    @property
+    def videos_in_flight(self) -> int:
+        """Videos that may run at once."""
+        return self.slots or self.decode_workers
 
     @property
     def media_limits(self) -> MediaLimits:

@@ -1,4 +1,4 @@
-"""What tests share: where the optional material is, small real clips, and every tolerance."""
+"""Fixtures that all tests share: the paths of optional material, small real clips, and every tolerance."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def shared_dir() -> Path:
-    """CalibrationSet beside the project that a clone may lack; a test that needs it is skipped by name."""
+    """Optional material beside the project that a clone may lack; a test that needs it is skipped by name."""
     if not SHARED.is_dir():
         pytest.skip("needs the folder ../shared, which this clone does not have")
     return SHARED

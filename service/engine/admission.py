@@ -1,4 +1,4 @@
-"""A place in the service, tried at the door: a full house says so before the body is read.
+"""Admission: rejects with 503 before reading the body when all slots and queue places are taken.
 
 A request holds a *place* from its first byte to its answer, and a *slot* while its video runs. Both are bounded, so
 memory is.
@@ -7,13 +7,16 @@ memory is.
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from service.engine.request import EngineObserver
-from service.engine.scheduler import next_rows
+from service.engine.scheduler import due_times, most_urgent
 from service.errors import Overloaded
 
 _SMOOTHING = 0.2
@@ -122,10 +125,13 @@ class Admission:
 
     def _grant(self) -> None:
         live = [waiter for waiter in self._waiters if not waiter.granted.done()]
-        for waiter in next_rows(live, self.slots - self.slots_taken):
-            self._waiters.remove(waiter)
-            self._take(1)
-            waiter.granted.set_result(None)
+        if live:
+            arrived = np.array([waiter.arrived for waiter in live])
+            deadlines = np.array([math.inf if waiter.deadline is None else waiter.deadline for waiter in live])
+            for index in most_urgent(due_times(arrived, deadlines), arrived, self.slots - self.slots_taken).tolist():
+                self._waiters.remove(live[index])
+                self._take(1)
+                live[index].granted.set_result(None)
         self.observer.queue_depth(len(self._waiters))
 
     def _take(self, count: int) -> None:

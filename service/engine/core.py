@@ -1,46 +1,48 @@
-"""The engine: schedule, run, update, until nobody is left.
+"""The engine's core: a plain loop that schedules, runs and updates, on a thread of its own.
 
-A row is one video at one step. Whoever has a frame runs in the next batch, whatever its step; whoever is sure leaves
-and its slot is taken at once. A video that is alone runs several steps in one batch if it will need them anyway. The
-loop below owns the device: one thread runs batches, the event loop's thread owns every row, so there are no locks.
+The loop's thread owns the state of every video. Another thread only waits for the device, so that the next batch is
+prepared while one runs. Whoever sends commands, and whoever is told what has happened, is elsewhere: on an event loop
+in the same process, or in another process.
 """
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import logging
+import math
 import time
-from collections.abc import AsyncIterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
-from functools import partial
+from collections.abc import Callable
+from queue import Empty, SimpleQueue
 
 import numpy as np
 
-from bundle.exit_rule import confidence, leaves
+from bundle.exit_rule import Bool, ExitReason, leaves
 from bundle.manifest import Manifest
-from service.engine.admission import Admission
-from service.engine.batch import Batch, BatchRun, StepResult, run
-from service.engine.intake import FrameIntake, intake_for
-from service.engine.request import EngineObserver, EngineRequest, FrameSource, Outcome, Row, Status, Step
-from service.engine.runners.base import Runner, RunnerError
-from service.engine.scheduler import next_rows, steps_of
-from service.errors import DeadlinePassed, Internal, Undecodable
+from service.engine.batch import BatchResult
+from service.engine.device import Device, Done, InFlight, name_this_thread
+from service.engine.messages import Commands, Ended, Failure, Report
+from service.engine.runners.base import Int64, Runner
+from service.engine.scheduler import MAX_BATCHES_IN_FLIGHT, most_urgent, rows_to_run, steps_together
+from service.engine.staging import Staging
+from service.engine.step_plan import exit_reason
+from service.engine.video_states import FREE, LEAVING, QUEUE, READY, RUNNING, WAITING, VideoStates
+from service.frame_memory import FrameSegment
 
 logger = logging.getLogger("adafocus.engine")
 
+LONGEST_WAIT_SECONDS = 60.0
+"""The loop wakes at least so often, which costs nothing and needs no limit of the platform."""
 
-class Engine:
-    """Runs the videos of all requests through one model on one device.
+
+class EngineCore:
+    """Runs the videos of all clients through one model on one device.
 
     Args:
         manifest: of the bundle that the runner loaded.
-        runner: the device.
+        runner: the device; warmed up.
         slots: videos in flight at once.
         max_batch: rows in one batch at most.
-        max_queue: requests that may hold a place beyond those in a slot.
-        observer: told what ran; metrics.
+        report: told what has happened, about once a batch, on the core's thread; must not block.
+        device_thread: wait for the device on a thread of its own.
     """
 
     def __init__(
@@ -50,203 +52,258 @@ class Engine:
         *,
         slots: int,
         max_batch: int,
-        max_queue: int,
-        observer: EngineObserver,
+        report: Callable[[Report], None],
+        device_thread: bool = True,
     ) -> None:
-        self.manifest = manifest
-        self.runner = runner
-        self.admission = Admission(slots, max_queue, observer, time.monotonic)
+        self._manifest = manifest
         self._max_batch = max_batch
-        self._observer = observer
-        self._intake: FrameIntake = intake_for(manifest, runner.look_ahead)
-        self._judge = partial(confidence, criterion=manifest.exit_criterion, temperature=manifest.temperature)
-        self._rows: list[Row] = []
-        self._wake = asyncio.Event()
-        self._device = ThreadPoolExecutor(max_workers=1, thread_name_prefix="device")
-        self._loop_task: asyncio.Task[None] | None = None
+        self._planned = manifest.sampling.frames + (manifest.sampling.focus_frames or 0)
+        self._is_clip = manifest.sampling.focus_frames is not None
+        self._look_ahead = 1 if self._is_clip else runner.look_ahead
+        self._judge = manifest.exit_rule.confidence
+        self._states = VideoStates(slots, manifest, runner.widths)
+        self._staging = [Staging(manifest, runner, max_batch) for _ in range(MAX_BATCHES_IN_FLIGHT)]
+        self._segments: dict[int, FrameSegment] = {}
+        self._tell = report
+        self._report = Report()
+        self._urgent = False  # somebody waits for the report: it is not held back until the next one
+        self._watching = 0  # videos that are watched and not yet free
+        self._next_deadline = math.inf  # none is earlier
+        self._mailbox: SimpleQueue[Commands | FrameSegment | Done | int | None] = SimpleQueue()
+        self._device = Device(runner, self._mailbox.put, own_thread=device_thread)
 
-    @property
-    def alive(self) -> bool:
-        """Started, and still serving rows."""
-        return self._loop_task is not None and not self._loop_task.done()
+    def post(self, commands: Commands) -> None:
+        """Have commands carried out; from any thread."""
+        self._mailbox.put(commands)
 
-    async def start(self) -> None:
-        """Warm every batch size, then begin to serve rows."""
-        await asyncio.get_running_loop().run_in_executor(self._device, self.runner.warm_up)
-        self._loop_task = asyncio.create_task(self._serve(), name="engine")
+    def attach(self, segment: FrameSegment) -> None:
+        """Know a segment whose frames commands that are posted later name; from any thread."""
+        self._mailbox.put(segment)
 
-    async def close(self) -> None:
-        """Stop serving and give the device back; rows still in flight fail."""
-        if self._loop_task is not None:
-            self._loop_task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._loop_task
-        for row in self._rows:
-            row.fail(Internal())
-        self._device.shutdown(wait=True)
-        self.runner.close()
+    def detach(self, number: int) -> None:
+        """Forget a segment in which no frame is waiting; from any thread."""
+        self._mailbox.put(number)
 
-    async def classify(self, request: EngineRequest, source: FrameSource) -> Outcome:
-        """Run one video until it is sure, out of frames, out of budget or out of time. The caller holds a slot.
+    def close(self) -> None:
+        """End `run` soon; from any thread."""
+        self._mailbox.put(None)
 
-        A caller that is cancelled takes no part in any later batch.
-
-        Raises:
-            DeadlinePassed: the deadline passed before the first step finished.
-            Undecodable: the source had no frame at all.
-            Internal: the device failed on this video.
-        """
-        loop = asyncio.get_running_loop()
-        row = Row.start(request, time.monotonic(), self.runner.widths, loop.create_future())
-        feeder = asyncio.create_task(self._feed(row, source))
-        self._rows.append(row)
+    def run(self) -> None:
+        """Serve until closed; videos still in flight then fail."""
+        name_this_thread("engine")
+        self._device.start()
         try:
-            async with asyncio.timeout_at(request.deadline) as limit:
-                await row.finished
-        except TimeoutError:
-            if not limit.expired():
-                raise
-            if not row.steps:
-                raise DeadlinePassed from None
-            row.finish("deadline")
+            while self._turn():
+                pass
         finally:
-            row.leave()
-            self._rows.remove(row)
-            feeder.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await feeder
-        return row.outcome()
+            self._end_all()
+            self._device.close()
 
-    def schedule(self) -> list[Row]:
-        """The rows of the next batch: ready ones, most urgent first."""
-        batch = next_rows([row for row in self._rows if row.status is Status.READY], self._max_batch)
-        now = time.monotonic()
-        for row in batch:
-            row.status = Status.RUNNING
-            row.turn = steps_of(alone=len(batch) == 1, at_once=self._intake.at_once(row))
-            row.step_queue_seconds = now - row.ready_since
-            row.queue_seconds += row.step_queue_seconds
-            row.glance_flops += row.turn * self.manifest.flops.glance
-            row.focus_flops += row.turn * self.manifest.flops.focus
-        return batch
-
-    async def run(self, rows: Sequence[Row]) -> BatchRun:
-        """Glance and focus of all rows, on the device's thread."""
-        steps = [(row, later) for row in rows for later in range(row.turn)]
-        pairs = [self._intake.pixels(row, later) for row, later in steps]
-        seen = np.stack([glance for glance, _ in pairs])
-        batch = Batch(
-            glance_frames=seen,
-            focus_frames=seen if all(a is b for a, b in pairs) else np.stack([focus for _, focus in pairs]),
-            policy_state=np.stack([row.policy_state for row in rows]),
-            pooled_state=np.stack([row.pooled_state for row in rows]),
-            step=np.array([row.step + later for row, later in steps], dtype=np.int64),
-        )
-        return await asyncio.get_running_loop().run_in_executor(self._device, run, self.runner, self._judge, batch)
-
-    def update(self, rows: Sequence[Row], done: BatchRun) -> None:
-        """Store what each row learnt and decide who is finished."""
-        for size, glance_seconds, focus_seconds in done.runs:
-            self._observer.batch_ran("glance", size, glance_seconds)
-            self._observer.batch_ran("focus", size, focus_seconds)
-        stepped: list[tuple[Row, StepResult]] = []
-        thresholds: list[float] = []
-        steps = [(row, row.step + later) for row in rows for later in range(row.turn)]
-        for (row, step), result in zip(steps, done.results, strict=True):
-            if isinstance(result, RunnerError):
-                error = Internal()
-                error.__cause__ = result
-                row.fail(error)
-            else:
-                stepped.append((row, result))
-                thresholds.append(row.request.thresholds[step])
-        sure = leaves([result.confidence for _, result in stepped], thresholds)
-        for (row, result), is_sure in zip(stepped, sure, strict=True):
-            if row.status is not Status.DONE:  # its client left, its time was up, or it failed, while it ran
-                self._advance(row, result, is_sure=bool(is_sure))
-
-    def _advance(self, row: Row, result: StepResult, *, is_sure: bool) -> None:
-        frame = self._intake.take(row)
-        y, x = result.patch_centre.tolist()
-        row.steps.append(
-            Step(
-                frame.index,
-                frame.time_s,
-                (y, x),
-                result.logits,
-                result.confidence,
-                row.step_queue_seconds,
-                result.glance_seconds,
-                result.focus_seconds,
-            )
-        )
-        if row.request.on_step is not None:
-            row.request.on_step(row.steps[-1], frame)
-        row.policy_state, row.pooled_state = result.policy_state, result.pooled_state
-        row.glance_seconds += result.glance_seconds
-        row.focus_seconds += result.focus_seconds
-        row.step_queue_seconds = 0.0  # of further steps of the same turn
-        row.status = Status.WAITING
-        cap = row.request.max_flops
-        if row.step == self.manifest.steps:
-            row.finish("end_of_video" if self._intake.fell_short(row) else "all_steps")
-        elif is_sure:
-            row.finish("confident")
-        elif cap is not None and (row.step + 1) * self.manifest.flops.per_step > cap:
-            row.finish("max_gflops")
-        else:
-            self._offer(row)
-
-    def _offer(self, row: Row) -> None:
-        """Make a row ready if its next step has its frames, or end it if it never will."""
-        if row.status is not Status.WAITING:
-            return
-        if self._intake.complete(row):
-            row.status = Status.READY
-            row.ready_since = time.monotonic()
-            self._wake.set()
-        elif row.drained and row.steps:
-            row.finish("end_of_video")
-        elif row.drained:
-            row.fail(Undecodable("no frame of the video could be decoded"))
-
-    async def _feed(self, row: Row, source: FrameSource) -> None:
-        """Pull frames a little ahead of the steps, so that a row that goes on is ready at once."""
+    def _turn(self) -> bool:
+        """Wait for something to do, and do all of it; False once closed."""
+        wait = min(LONGEST_WAIT_SECONDS, max(0.0, self._next_deadline - time.monotonic()))
         try:
-            while row.status is not Status.DONE and not row.drained:
-                if self._intake.full(row):
-                    row.room.clear()
-                    await row.room.wait()
-                    continue
-                frame = await source.next()
-                if frame is None:
-                    row.drained = True
-                else:
-                    row.inbox.append(frame)
-                self._offer(row)
-        except Exception as error:  # noqa: BLE001 - whatever the source raises belongs to this row's caller
-            row.fail(error)
+            message = self._mailbox.get(timeout=wait)
+            while message is not None:
+                self._take(message)
+                message = self._mailbox.get_nowait()
+            return False
+        except Empty:
+            pass
+        if self._next_deadline <= time.monotonic():
+            self._expire()
+        self._dispatch()
+        idle = len(self._staging) == MAX_BATCHES_IN_FLIGHT
+        if self._report and self._mailbox.empty() and (self._urgent or idle):
+            report, self._report, self._urgent = self._report, Report(), False
+            self._tell(report)
+        return True
 
-    async def _serve(self) -> None:
-        while True:
-            await self._wake.wait()
-            rows = self.schedule()
+    def _take(self, message: Commands | FrameSegment | Done | int) -> None:
+        match message:
+            case Commands():
+                self._obey(message)
+            case Done():
+                self._complete(message.flight, message.result)
+            case FrameSegment():
+                self._segments[message.number] = message
+            case int():
+                self._segments.pop(message, None)
+
+    def _obey(self, commands: Commands) -> None:
+        states, touched = self._states, []
+        for request in commands.submitted:
+            states.start(request)
+            self._watching += request.watched
+            self._next_deadline = min(self._next_deadline, request.deadline)
+        if commands.frames:
+            touched.append(states.deliver(commands.frame_table()))
+        if commands.drained:
+            drained = np.array(commands.drained, dtype=np.int64)
+            states.drained[drained] = True
+            touched.append(drained)
+        for slot in commands.cancelled:
+            self._leave(slot)
+        for slots in touched:
+            self._offer(slots, time.monotonic())
+
+    def _offer(self, slots: Int64, now: float) -> None:
+        """Make videos that wait ready if their next step has its frames, or end them if it never will."""
+        states = self._states
+        slots = slots[states.status[slots] == WAITING]
+        delivered = states.delivered[slots]
+        if self._is_clip:
+            complete = (delivered == self._planned) | (states.drained[slots] & (delivered > 0))
+        else:
+            complete = delivered > states.step[slots]
+        ready = slots[complete]
+        states.status[ready] = READY
+        states.ready_since[ready] = now
+        if len(ready) < len(slots):
+            starved = slots[~complete]
+            for slot in set(starved[states.drained[starved]].tolist()):
+                self._end(slot, "end_of_video" if states.step[slot] else Failure.NO_FRAME)
+
+    def _expire(self) -> None:
+        """End videos whose time is up, with the best answer so far."""
+        states = self._states
+        for slot in np.flatnonzero(states.deadline <= time.monotonic()).tolist():
+            self._end(slot, "deadline" if states.step[slot] else Failure.DEADLINE)
+        self._next_deadline = float(states.deadline.min())
+
+    def _dispatch(self) -> None:
+        """Give the device what it should have now."""
+        states = self._states
+        while self._staging:
+            ready = np.flatnonzero(states.status == READY)
+            in_flight = MAX_BATCHES_IN_FLIGHT - len(self._staging)
+            rows = rows_to_run(ready=len(ready), max_batch=self._max_batch, in_flight=in_flight)
             if not rows:
-                self._wake.clear()
-                continue
-            try:
-                self.update(rows, await self.run(rows))
-            except Exception:  # the rows of this batch fail, the engine goes on
-                logger.exception("a batch of %d rows failed outside the graphs", len(rows))
-                for row in rows:
-                    row.fail(Internal())
+                return
+            if rows < len(ready):
+                ready = ready[most_urgent(states.due[ready], states.arrived[ready], rows)]
+            self._start(ready)
 
+    def _start(self, slots: Int64) -> None:
+        states, staging = self._states, self._staging.pop()
+        together = steps_together(alone=len(slots) == 1, available=states.available(int(slots[0]), self._look_ahead))
+        step = states.step[slots]
+        after = step + together
+        states.seconds[slots, step, QUEUE] = time.monotonic() - states.ready_since[slots]
+        states.started[slots] = after
+        states.status[slots] = RUNNING
+        try:
+            batch = (
+                staging.step_of_each(slots, step, states, self._segments)
+                if together == 1
+                else staging.steps_of_one(int(slots[0]), together, states, self._segments)
+            )
+        except Exception as error:
+            logger.exception("a batch of %d rows could not be put together", len(slots))
+            self._staging.append(staging)
+            states.status[slots] = WAITING
+            self._fail(slots, str(error))
+            return
+        self._device.run(slots, together, batch, staging)
+        read = states.delivered[slots] if self._is_clip else after
+        self._urgent |= states.hungry(slots)
+        if self._watching:
+            unwatched = ~states.watched[slots]
+            slots, read = slots[unwatched], read[unwatched]
+        self._report.gathered.append((slots.tolist(), read.tolist()))
 
-@asynccontextmanager
-async def running(engine: Engine) -> AsyncIterator[Engine]:
-    """The engine, started and closed around a block."""
-    await engine.start()
-    try:
-        yield engine
-    finally:
-        await engine.close()
+    def _complete(self, flight: InFlight, result: BatchResult | Exception) -> None:
+        """Store what a batch left, and decide which videos are finished."""
+        states, slots = self._states, flight.slots
+        self._staging.append(flight.staging)
+        staying = states.status[slots] == RUNNING
+        states.status[slots[staying]] = WAITING
+        if not staying.all():
+            self._free(slots[~staying])
+        if isinstance(result, Exception):
+            logger.error("a batch of %d rows failed outside the graphs", len(slots), exc_info=result)
+            self._fail(slots[staying], str(result))
+            return
+        self._report.runs += result.runs
+        now = time.monotonic()
+        if flight.steps > 1:
+            self._advance_one(int(slots[0]), flight.steps, result, now)
+            return
+        if result.failed.any():
+            self._fail(slots[staying & result.failed], str(result.fault))
+        rows = np.flatnonzero(staying & ~result.failed)
+        if len(rows):
+            self._advance(slots[rows], result, rows, now)
+            self._offer(slots[rows], now)
+
+    def _advance_one(self, slot: int, steps: int, result: BatchResult, now: float) -> None:
+        """Let a video take several steps that ran together, until it ends."""
+        slots = np.array([slot])
+        if result.failed.any() and self._states.status[slot] == WAITING:
+            self._fail(slots, str(result.fault))
+        for row in range(steps):
+            if self._states.status[slot] == WAITING:
+                self._advance(slots, result, np.array([row]), now)
+        self._offer(slots, now)
+
+    def _advance(self, slots: Int64, result: BatchResult, rows: Int64, now: float) -> None:
+        """Let each of the slots take what its row of the batch left."""
+        states, outputs, seconds, step = self._states, result.outputs, result.seconds, self._states.step[slots]
+        if len(rows) < len(outputs.logits):
+            outputs = outputs.take(rows)
+            seconds = seconds if len(seconds) == 1 else seconds[rows]
+        confidences = self._judge(outputs.logits, step)
+        states.finish_step(slots, step, outputs, confidences, seconds, now)
+        if self._watching:
+            for slot, last in zip(slots.tolist(), step.tolist(), strict=True):
+                if states.watched[slot]:
+                    self._urgent = True
+                    self._report.watched.append((slot, states.step_table(slot, last)))
+        self._decide(slots, step + 1, leaves(confidences, states.thresholds[slots, step]))
+
+    def _decide(self, slots: Int64, step: Int64, confident: Bool) -> None:
+        """End the videos that are finished, and let the others go on."""
+        stop = confident | (step >= self._manifest.steps) | (step >= self._states.affordable[slots])
+        if stop.any():
+            for index in np.flatnonzero(stop).tolist():
+                slot, at_end = int(slots[index]), bool(step[index] == self._manifest.steps)
+                short = at_end and self._is_clip and self._states.delivered[slot] < self._planned
+                self._end(slot, exit_reason(at_end=at_end, short=bool(short), confident=bool(confident[index])))
+            slots, step = slots[~stop], step[~stop]
+        self._urgent |= self._states.hungry(slots)
+        self._report.stepped.append((slots.tolist(), step.tolist()))
+
+    def _fail(self, slots: Int64, fault: str) -> None:
+        for slot in slots.tolist():
+            self._end(slot, Failure.FAULT, fault)
+
+    def _end(self, slot: int, reason: ExitReason | Failure, fault: str = "") -> None:
+        """Report a video's end and take it out of every further batch."""
+        states = self._states
+        started = int(states.started[slot])
+        queued = float(states.seconds[slot, :started, QUEUE].sum())
+        self._urgent = True
+        self._report.ended.append(Ended(slot, reason, states.step_table(slot), started, queued, fault))
+        self._leave(slot)
+
+    def _leave(self, slot: int) -> None:
+        """Take a video out of every further batch; its slot is free, or will be when its batch is done."""
+        states = self._states
+        if states.status[slot] == RUNNING:
+            states.status[slot] = LEAVING
+            states.deadline[slot] = np.inf
+        elif states.status[slot] not in (FREE, LEAVING):
+            self._free(np.array([slot]))
+
+    def _free(self, slots: Int64) -> None:
+        if self._watching:
+            self._watching -= int(self._states.watched[slots].sum())
+        self._states.free(slots)
+        self._report.freed += slots.tolist()
+        self._urgent = True
+
+    def _end_all(self) -> None:
+        for slot in np.flatnonzero(~np.isin(self._states.status, (FREE, LEAVING))).tolist():
+            self._end(slot, Failure.FAULT, "the engine was closed")
+        self._tell(self._report)
+        self._report = Report()

@@ -1,45 +1,61 @@
-"""Who runs next: pure functions over what is waiting, tested without a clock, a device or a server."""
+"""Which videos run next: pure functions over arrays, tested without a clock, a device or a server."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol, TypeVar
+import numpy as np
+import numpy.typing as npt
+
+Float64 = npt.NDArray[np.float64]
+Int64 = npt.NDArray[np.int64]
 
 PATIENCE_SECONDS = 10.0
 """A video without a deadline counts as due this long after it arrived. So an urgent one passes it, but a stream of
 urgent ones cannot hold it back for ever: sooner or later it is the earliest."""
 
-
-class Claim(Protocol):
-    """What the scheduler needs to know of a candidate."""
-
-    @property
-    def arrived(self) -> float:
-        """When it came, in event-loop seconds."""
-
-    @property
-    def deadline(self) -> float | None:
-        """When its answer is due, or None."""
+MAX_BATCHES_IN_FLIGHT = 2
+"""Batches that the device may hold: the one that runs, and the next, prepared while it runs."""
 
 
-ClaimT = TypeVar("ClaimT", bound=Claim)
+def due_times(arrived: Float64, deadlines: Float64) -> Float64:
+    """When each video counts as due: its deadline, or `PATIENCE_SECONDS` after it arrived if that is sooner.
+
+    Args:
+        arrived: ``[N]`` seconds on the clock of the deadlines.
+        deadlines: ``[N]``, ``inf`` for none.
+    """
+    return np.minimum(deadlines, arrived + PATIENCE_SECONDS)
 
 
-def urgency(claim: Claim) -> tuple[float, float]:
-    """The sort key of the policy, smaller is sooner: earliest deadline first, then first come first served."""
-    due = claim.arrived + PATIENCE_SECONDS
-    return (due if claim.deadline is None else min(claim.deadline, due), claim.arrived)
+def most_urgent(due: Float64, arrived: Float64, places: int) -> Int64:
+    """Indices of the most urgent candidates, as many as there are places, the most urgent first.
+
+    The earliest due comes first, then the one that arrived first; ties keep their order.
+
+    Args:
+        due: ``[N]``, from `due_times`.
+        arrived: ``[N]``.
+        places: at most so many are taken; none if it is not positive.
+    """
+    return np.lexsort((arrived, due))[: max(0, places)]
 
 
-def steps_of(*, alone: bool, at_once: int) -> int:
+def rows_to_run(*, ready: int, max_batch: int, in_flight: int) -> int:
+    """How many rows the next batch takes now; 0 to wait.
+
+    A device that is idle runs whatever is ready. While it runs a batch, another is prepared only if it is full: a
+    partial one would shut out the videos that become ready before the device is free.
+    """
+    if in_flight == 0:
+        return min(ready, max_batch)
+    if in_flight < MAX_BATCHES_IN_FLIGHT and ready >= max_batch:
+        return max_batch
+    return 0
+
+
+def steps_together(*, alone: bool, available: int) -> int:
     """How many steps of a video run in one batch: several only if no other video waits.
 
-    With others in the batch a step costs as little without looking ahead, and those who come meanwhile wait for one
+    With others in the batch a step costs as little without looking ahead, and those that come meanwhile wait for one
     step only.
     """
-    return max(1, at_once) if alone else 1
-
-
-def next_rows(candidates: Sequence[ClaimT], places: int) -> list[ClaimT]:
-    """The most urgent candidates, as many as there are places, in order of urgency; ties keep their order."""
-    return sorted(candidates, key=urgency)[: max(0, places)]
+    return max(1, available) if alone else 1

@@ -103,12 +103,18 @@ class ModelReady(_Schema):
 
 
 def _require_data(schema: dict[str, Any]) -> None:
-    """Describe ``data`` as required: a request in JSON needs it, and only the binary extension omits it."""
+    """Describe ``data`` as generators of clients need it: required, and flat.
+
+    Only the binary extension omits it. It may be nested as deep as the shape, which a JSON schema cannot express.
+    """
     schema["required"].append("data")
-    element = {"type": "string", "format": "byte"}
-    nested = {"type": "array", "minItems": 1, "maxItems": 1}
-    description = schema["properties"]["data"]["description"] + " Flat, or nested as the shape says."
-    schema["properties"]["data"] = nested | {"items": {"anyOf": [element, nested]}, "description": description}
+    schema["properties"]["data"] = {
+        "type": "array",
+        "items": {"type": "string", "format": "byte"},
+        "minItems": 1,
+        "maxItems": 1,
+        "description": schema["properties"]["data"]["description"],
+    }
 
 
 def _one_dimension_of_one(shape: object) -> object:
@@ -145,14 +151,15 @@ class InputTensor(_Schema):
     datatype: Literal["BYTES"]
     shape: Annotated[
         tuple[Literal[1], ...],
-        BeforeValidator(_one_dimension_of_one),
         Field(min_length=1, max_length=8, description="One element: [1], or [1, 1]."),
+        BeforeValidator(_one_dimension_of_one),  # after Field, or the JSON schema has no minItems
     ]
     parameters: dict[str, Parameter] | None = Field(
         default=None, description="`binary_data_size`: how many of the bytes after the JSON belong to this tensor."
     )
     data: Annotated[tuple[StrictStr], BeforeValidator(_flat)] | None = Field(
-        default=None, description="The video in base64; omitted if it follows the JSON as bytes."
+        default=None,
+        description="The video in base64, flat or nested as the shape; omitted if it follows the JSON as bytes.",
     )
 
 

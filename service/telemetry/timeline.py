@@ -7,9 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from service.engine.request import Step, StepCallback
+from service.engine.request import Step
 from service.engine.stage_times import Stage
-from video.decoder import Frame
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,20 +48,10 @@ class Timeline:
         """Record a span that was measured elsewhere."""
         self.spans.append(Span(stage, start, end))
 
-    def noting(self, then: StepCallback | None) -> StepCallback:
-        """A step callback for the engine that records the step and then calls ``then``."""
-
-        def stepped(step: Step, frame: Frame) -> None:
-            self.step(step)
-            if then is not None:
-                then(step, frame)
-
-        return stepped
-
     def step(self, step: Step) -> None:
         """Note a step that has just finished: its focus, its glance, its wait for the device, its wait for a frame."""
         self._steps += 1
-        end = self.clock()
+        end = step.finished_at
         parts: tuple[tuple[Stage, float], ...] = (
             ("focus", step.focus_seconds),
             ("glance", step.glance_seconds),

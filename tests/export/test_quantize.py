@@ -13,9 +13,9 @@ from export.calibration_set import Recorder
 from export.errors import ExportError
 from export.exporter import Export
 from export.frames import texture
+from export.graph_runs import run_videos
 from export.graphs import served_graphs
 from export.quantize import Layer, layers_of, quantize, sensitivity
-from export.verify import run_steps
 from model.adafocus import AdaFocus
 from tests.export.models import FRAME
 from tests.model.factory import frame_model
@@ -38,7 +38,7 @@ def feeds(frame_export: Export) -> dict[str, list[Feeds]]:
         Recorder(OnnxGraph(graph.component, frame_export.files[graph.file], threads=1))
         for graph in frame_export.manifest.graphs
     )
-    run_steps(glance, focus, [texture(4, 64, seed) for seed in range(2)])
+    run_videos("frame", glance, focus, [texture(4, 64, seed) for seed in range(2)], 4)
     return {"glance": glance.feeds, "focus": focus.feeds}
 
 

@@ -61,3 +61,24 @@ async def test_each_precision_is_served_with_its_own_thresholds(
     async with open_runtime(load_bundle(bundle.path), settings, Metrics(4), make_runner) as runtime:
         assert runtime.engine.runner.precision == precision
         assert runtime.manifest.threshold_row("balanced")[0] == pytest.approx(threshold)
+
+
+async def test_the_engine_runs_in_a_process_of_its_own_if_it_is_asked_to(bundle: Bundle) -> None:
+    settings = Settings(
+        bundle=bundle.path,
+        decode_workers=1,
+        max_batch=2,
+        slots=5,
+        intra_op_threads=1,
+        precision="int8",
+        engine_process=True,
+    )
+    metrics = Metrics(4)
+    async with open_runtime(load_bundle(bundle.path), settings, metrics, make_runner) as runtime:
+        assert (runtime.engine.runner.backend, runtime.engine.runner.precision) == ("onnxruntime-cpu", "int8")
+        assert runtime.manifest.threshold_row("balanced")[0] == pytest.approx(0.65)
+        assert runtime.engine.admission.slots == 5
+        assert runtime.decoder.settings.slots >= 2 * settings.look_ahead, "a lone video could not look ahead"
+        assert runtime.engine.alive
+    assert not runtime.engine.alive
+    assert "adafocus_slots 5.0" in metrics.render("")[0].decode()

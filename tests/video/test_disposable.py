@@ -1,4 +1,4 @@
-"""Pictures that are left undecoded: only such as nobody can miss, so that every wanted frame is what a scan gives."""
+"""Only pictures that cannot affect a wanted frame are left undecoded, so every wanted frame equals that of a scan."""
 
 from __future__ import annotations
 

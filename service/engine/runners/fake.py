@@ -25,7 +25,7 @@ class FakeRunner:
         look_ahead: steps of one video that a batch may hold.
 
     Attributes:
-        started: set when the first glance begins, before it waits for the gate.
+        entered: set when a glance begins, before it waits for the gate.
         tried: rows of every glance that began.
         batches: rows of every glance that did not fail.
     """
@@ -47,8 +47,8 @@ class FakeRunner:
         self.gain = gain
         self.fails_on = fails_on
         self.gate = gate
+        self.entered = threading.Event()
         self.look_ahead = look_ahead
-        self.started = threading.Event()
         self.tried: list[int] = []
         self.batches: list[int] = []
 
@@ -58,8 +58,8 @@ class FakeRunner:
 
     def glance(self, frames: UInt8, policy_state: Float32) -> GlanceOutput:
         """Feature: the mean brightness of each row; patch centre: the middle."""
+        self.entered.set()
         self.tried.append(len(frames))
-        self.started.set()
         if self.gate is not None and not self.gate.wait(timeout=30):
             raise RunnerError("the test never opened the gate")
         if self.fails_on is not None and any(self.fails_on(row) for row in frames):

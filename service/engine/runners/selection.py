@@ -18,11 +18,10 @@ from typing import cast
 from bundle.instructions import has_bf16, has_int8
 from bundle.manifest import GraphFormat, Manifest, Precision
 from bundle.store import Bundle
-from service.engine.runners.base import Component, Runner, RunnerError
+from service.engine.runners.base import LARGE_STEP_FLOPS, Component, Runner, RunnerError
 from service.engine.runners.graphs import Executor, GraphRunner, Graphs, graphs_of, has_graphs
 
-LARGE_STEP_FLOPS = 100_000_000
-"""Below, a step's time is that of its many calls, which no precision makes cheaper (docs/backends.md)."""
+PROCESSOR_MAX_BATCH, GPU_MAX_BATCH = 8, 64
 
 FASTEST_LARGE: tuple[tuple[str, Precision], ...] = (
     ("openvino", "int8"),
@@ -149,13 +148,31 @@ def open_runner(bundle: Bundle, options: RunnerOptions) -> Runner:
             raise RunnerError(f"unknown backend {options.backend!r}; there are {', '.join(BACKENDS)}")
         return _open(bundle, options, options.backend, here)
     check_one_onnxruntime(here.installed)
-    if "onnxruntime-gpu" in here.installed:
+    if takes_gpu(bundle.manifest, None, here):
         try:
             return _open(bundle, options, "onnxruntime-cuda", here)
         except RunnerError as error:
-            # Whoever installed the runtime for GPUs wants to know why none is used.
+            # The runtime for GPUs is installed, so log why no GPU is used.
             logger.warning("no GPU is used", extra={"fields": {"because": str(error)}})
+    elif "onnxruntime-gpu" in here.installed:
+        logger.info("a small model is served on the processor; to use a GPU, name its backend")
     return _open(bundle, options, fastest_on_processor(bundle.manifest, options.precision, here), here)
+
+
+def takes_gpu(manifest: Manifest, backend: str | None, here: Abilities) -> bool:
+    """Whether a bundle is served on a GPU, if this machine has a usable one.
+
+    A small model is not, unless its backend is named: its step is over on the processor before a GPU has been given
+    its frames (docs/backends.md).
+    """
+    if backend is not None:
+        return backend in BACKENDS and not BACKENDS[backend].on_processor
+    return "onnxruntime-gpu" in here.installed and _is_large(manifest)
+
+
+def default_max_batch(*, gpu: bool) -> int:
+    """Rows of a batch where none are set: a GPU takes as long for one as for eight, and gains up to a hundred."""
+    return GPU_MAX_BATCH if gpu else PROCESSOR_MAX_BATCH
 
 
 def fastest_on_processor(manifest: Manifest, wanted: Precision | None, here: Abilities) -> str:

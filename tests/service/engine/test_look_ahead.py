@@ -15,7 +15,17 @@ from service.engine.request import EngineRequest, Outcome
 from service.engine.runners.fake import FakeRunner
 from service.errors import Internal
 from tests.bundle.factory import make_manifest
-from tests.service.engine.factory import ALWAYS, NEVER, Frames, first_step_is_held, make_engine, never_leave
+from tests.service.engine.factory import (
+    ALWAYS,
+    NEVER,
+    Frames,
+    Recorder,
+    make_engine,
+    never_leave,
+    running_batch,
+)
+
+pytestmark = pytest.mark.usefixtures("transport")
 
 STEPS = 8
 
@@ -33,13 +43,31 @@ async def held_until_decoded(
     request: EngineRequest, shades: list[int] | None = None, **runner: Any
 ) -> tuple[Outcome, list[int], Frames]:
     """The outcome of a video whose frames are decoded while the first step is held, and the rows of each batch."""
-    gate, frames = threading.Event(), Frames(shades or [120] * STEPS)
+    gate = threading.Event()
     device = FakeRunner(3, gate=gate, **runner)
-    async with make_engine(device, manifest_of(STEPS)) as (engine, _):
+    async with make_engine(device, manifest_of(STEPS)) as (engine, recorder):
+        frames = first_alone(shades or [120] * STEPS)
         task = asyncio.create_task(engine.classify(request, frames))
-        await first_step_is_held(device)
+        await decoded_while_the_first_runs(device, recorder, frames)
         gate.set()
         return await task, device.batches, frames
+
+
+def first_alone(shades: list[int]) -> Frames:
+    """Frames of which only the first is there at once."""
+    return Frames(shades, hold=asyncio.Event(), held_after=1)
+
+
+async def decoded_while_the_first_runs(device: FakeRunner, recorder: Recorder, *videos: Frames) -> None:
+    """Wait for the first batch, then hand out all further frames that are asked for."""
+    await running_batch(device)
+    for frames in videos:
+        assert frames.hold is not None
+        frames.hold.set()
+    taken = -1
+    while taken != sum(frames.taken for frames in videos):
+        taken = sum(frames.taken for frames in videos)
+        await recorder.settle()
 
 
 async def test_the_steps_that_will_run_anyway_run_together_where_their_frames_are_there() -> None:
@@ -51,11 +79,12 @@ async def test_the_steps_that_will_run_anyway_run_together_where_their_frames_ar
 
 
 async def test_frames_are_decoded_for_the_batch_that_runs_and_the_next_and_no_further() -> None:
-    gate, frames = threading.Event(), Frames([120] * 32)
+    gate = threading.Event()
     device = FakeRunner(3, gate=gate, look_ahead=4)
-    async with make_engine(device, manifest_of(32)) as (engine, _):
+    async with make_engine(device, manifest_of(32)) as (engine, recorder):
+        frames = first_alone([120] * 32)
         task = asyncio.create_task(engine.classify(never_leave(32), frames))
-        await first_step_is_held(device)
+        await decoded_while_the_first_runs(device, recorder, frames)
         assert frames.taken == 8
         gate.set()
         await task
@@ -100,10 +129,10 @@ async def test_steps_share_the_time_of_their_batch() -> None:
 async def test_with_another_video_in_the_batch_nobody_looks_ahead() -> None:
     gate = threading.Event()
     device = FakeRunner(3, gate=gate, look_ahead=4)
-    async with make_engine(device, manifest_of(STEPS)) as (engine, _):
-        videos = [engine.classify(never_leave(STEPS), Frames([120] * STEPS)) for _ in range(2)]
-        task = asyncio.gather(*videos)
-        await first_step_is_held(device)
+    async with make_engine(device, manifest_of(STEPS)) as (engine, recorder):
+        frames = [first_alone([120] * STEPS) for _ in range(2)]
+        task = asyncio.gather(*(engine.classify(never_leave(STEPS), video) for video in frames))
+        await decoded_while_the_first_runs(device, recorder, *frames)
         gate.set()
         outcomes = await task
     assert {outcome.reason for outcome in outcomes} == {"all_steps"}
@@ -120,9 +149,10 @@ async def test_a_batch_that_fails_is_its_videos_own_error() -> None:
 async def test_a_client_that_leaves_while_several_steps_run_is_gone_with_them() -> None:
     gate = threading.Event()
     device = FakeRunner(3, gate=gate, look_ahead=4)
-    async with make_engine(device, manifest_of(STEPS)) as (engine, _):
-        task = asyncio.create_task(engine.classify(never_leave(STEPS), Frames([120] * STEPS)))
-        await first_step_is_held(device)
+    async with make_engine(device, manifest_of(STEPS)) as (engine, recorder):
+        frames = first_alone([120] * STEPS)
+        task = asyncio.create_task(engine.classify(never_leave(STEPS), frames))
+        await decoded_while_the_first_runs(device, recorder, frames)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task

@@ -1,58 +1,88 @@
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
 
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.engine.scheduler import PATIENCE_SECONDS, next_rows, steps_of
+from service.engine.scheduler import (
+    MAX_BATCHES_IN_FLIGHT,
+    PATIENCE_SECONDS,
+    due_times,
+    most_urgent,
+    rows_to_run,
+    steps_together,
+)
 
-
-@dataclass(frozen=True)
-class Candidate:
-    arrived: float
-    deadline: float | None = None
-
+Candidate = tuple[float, float]
+"""When it arrived, and its deadline."""
 
 times = st.floats(0, 1000)
-candidates = st.lists(st.builds(Candidate, arrived=times, deadline=st.none() | times), max_size=20)
+candidates = st.lists(st.tuples(times, times | st.just(math.inf)), max_size=20)
+
+
+def chosen(waiting: list[Candidate], places: int) -> list[int]:
+    arrived, deadlines = np.array(waiting, dtype=np.float64).reshape(-1, 2).T
+    return [int(index) for index in most_urgent(due_times(arrived, deadlines), arrived, places)]
 
 
 @given(candidates, st.integers(-1, 25))
-def test_takes_as_many_as_fit_and_invents_nobody(waiting: list[Candidate], places: int) -> None:
-    taken = next_rows(waiting, places)
+def test_takes_as_many_as_fit_and_each_once(waiting: list[Candidate], places: int) -> None:
+    taken = chosen(waiting, places)
     assert len(taken) == min(len(waiting), max(0, places))
-    remaining = list(waiting)
-    for candidate in taken:
-        remaining.remove(candidate)
+    assert len(set(taken)) == len(taken)
+    assert set(taken) <= set(range(len(waiting)))
+
+
+@given(candidates, st.integers(0, 25))
+def test_nobody_left_behind_is_more_urgent_than_one_who_was_taken(waiting: list[Candidate], places: int) -> None:
+    def due(index: int) -> tuple[float, float]:
+        arrived, deadline = waiting[index]
+        return min(deadline, arrived + PATIENCE_SECONDS), arrived
+
+    taken = chosen(waiting, places)
+    left = set(range(len(waiting))) - set(taken)
+    assert [due(index) for index in taken] == sorted(due(index) for index in taken)
+    assert all(due(behind) >= due(index) for behind in left for index in taken)
 
 
 @given(st.lists(times, min_size=1, max_size=20))
 def test_without_deadlines_first_come_is_first_served(arrivals: list[float]) -> None:
-    taken = next_rows([Candidate(at) for at in arrivals], len(arrivals))
-    assert [candidate.arrived for candidate in taken] == sorted(arrivals)
+    taken = chosen([(at, math.inf) for at in arrivals], len(arrivals))
+    assert [arrivals[index] for index in taken] == sorted(arrivals)
 
 
-@given(st.lists(st.floats(0, PATIENCE_SECONDS), min_size=1, max_size=20))
-def test_the_earliest_deadline_comes_first(deadlines: list[float]) -> None:
-    taken = next_rows([Candidate(0.0, due) for due in deadlines], len(deadlines))
-    assert [candidate.deadline for candidate in taken] == sorted(deadlines)
+def test_ties_keep_their_order() -> None:
+    assert chosen([(1.0, 5.0)] * 4, 3) == [0, 1, 2]
 
 
 def test_urgent_ones_cannot_hold_back_a_patient_one_for_ever() -> None:
-    patient = Candidate(0.0)
-    rounds = 0
     now = 0.0
     while True:  # every round brings two urgent newcomers and serves one
-        newcomers = [Candidate(now, now + 0.5), Candidate(now, now + 0.5)]
-        if next_rows([patient, *newcomers], 1) == [patient]:
+        newcomer = (now, now + 0.5)
+        if chosen([(0.0, math.inf), newcomer, newcomer], 1) == [0]:
             break
-        rounds += 1
         now += 0.1
-        assert rounds < 1000, "the patient one starves"
+        assert now < 100, "the patient one starves"
     assert now <= PATIENCE_SECONDS
 
 
+@given(st.integers(0, 100), st.integers(1, 64), st.integers(0, MAX_BATCHES_IN_FLIGHT))
+def test_an_idle_device_runs_what_is_ready_and_a_busy_one_is_given_full_batches_only(
+    ready: int, max_batch: int, in_flight: int
+) -> None:
+    rows = rows_to_run(ready=ready, max_batch=max_batch, in_flight=in_flight)
+    assert rows <= min(ready, max_batch)
+    if in_flight == 0:
+        assert rows == min(ready, max_batch)
+    elif in_flight < MAX_BATCHES_IN_FLIGHT:
+        assert rows in (0, max_batch)
+        assert (rows == max_batch) == (ready >= max_batch)
+    else:
+        assert rows == 0
+
+
 def test_only_a_lone_video_looks_ahead() -> None:
-    assert [steps_of(alone=True, at_once=steps) for steps in range(5)] == [1, 1, 2, 3, 4]
-    assert {steps_of(alone=False, at_once=steps) for steps in range(5)} == {1}
+    assert [steps_together(alone=True, available=steps) for steps in range(5)] == [1, 1, 2, 3, 4]
+    assert {steps_together(alone=False, available=steps) for steps in range(5)} == {1}

@@ -318,3 +318,7 @@ async def test_keys_and_quotas_hold_here_too(tmp_path: Path, clip: bytes) -> Non
 async def test_the_schema_says_what_is_understood() -> None:
     words = protocol.InferenceRequest.model_json_schema()
     assert set(words["properties"]) == {"id", "parameters", "inputs", "outputs"}
+    tensor = protocol.InputTensor.model_json_schema()
+    assert (tensor["properties"]["shape"]["minItems"], tensor["properties"]["shape"]["maxItems"]) == (1, 8)
+    assert tensor["properties"]["data"]["items"] == {"type": "string", "format": "byte"}
+    assert "data" in tensor["required"]

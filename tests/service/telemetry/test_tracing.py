@@ -23,8 +23,8 @@ from tests.service.server import make_settings, serving
 CALLER = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
-def step_of(queue: float, glance: float, focus: float) -> Step:
-    return Step(0, None, (0.5, 0.5), np.zeros(2, dtype=np.float32), 0.5, queue, glance, focus)
+def step_of(queue: float, glance: float, focus: float, finished_at: float) -> Step:
+    return Step(0, None, (0.5, 0.5), np.zeros(2, dtype=np.float32), 0.5, queue, glance, focus, finished_at)
 
 
 def test_a_step_is_read_back_from_its_end() -> None:
@@ -32,8 +32,7 @@ def test_a_step_is_read_back_from_its_end() -> None:
     line = Timeline(clock=lambda: now[0])
     with line.stage("decode"):
         now[0] = 11.0
-    now[0] = 15.0
-    line.step(step_of(queue=0.5, glance=1.0, focus=0.25))
+    line.step(step_of(queue=0.5, glance=1.0, focus=0.25, finished_at=15.0))
     assert line.spans == [
         Span("decode", 10.0, 11.0),
         Span("focus", 14.75, 15.0, 1),
@@ -44,10 +43,9 @@ def test_a_step_is_read_back_from_its_end() -> None:
 
 
 def test_a_step_never_begins_before_the_last_one_ended() -> None:
-    now = [0.0]
-    line = Timeline(clock=lambda: now[0])
-    for now[0] in (1.0, 1.5):
-        line.step(step_of(queue=0.0, glance=2.0, focus=0.25))
+    line = Timeline(clock=lambda: 0.0)
+    for finished_at in (1.0, 1.5):
+        line.step(step_of(queue=0.0, glance=2.0, focus=0.25, finished_at=finished_at))
     assert all(0.0 <= span.start <= span.end for span in line.spans)
     assert min(span.start for span in line.spans if span.step == 2) == 1.0
 

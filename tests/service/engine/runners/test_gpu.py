@@ -13,7 +13,8 @@ from bundle.store import Bundle, write_bundle
 from export.describe import graph_entry
 from export.fp16 import to_half
 from export.frames import texture
-from export.graphs import served_graphs
+from export.graphs import graphs_in
+from export.to_onnx import to_onnx
 from service.engine.runners.base import Runner, RunnerError
 from service.engine.runners.selection import RunnerOptions, open_runner
 from tests.export.models import FRAME
@@ -36,11 +37,9 @@ STEPS = 4
 @pytest.fixture(scope="module")
 def bundle(frame_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """The small frame model with fp16 graphs, too."""
-    graphs = served_graphs(frame_model(FRAME))
     entries, contents = [], {}
-    for graph in graphs:
-        whole = frame_bundle.file(frame_bundle.manifest.graph(graph.component, "onnx", "fp32")).read_bytes()
-        content = to_half(whole, graph.signature())
+    for graph in graphs_in(frame_model(FRAME), "fp16"):
+        content = to_half(to_onnx(graph), graph.signature())
         entries.append(graph_entry(graph, "onnx", "fp16", content))
         contents[entries[-1].file] = content
     for entry in frame_bundle.manifest.graphs:

@@ -14,6 +14,7 @@ from export.frames import texture
 from service.engine.runners import onnx
 from service.engine.runners.base import Array, Component, Float32, Runner, RunnerError
 from service.engine.runners.graphs import COMPONENTS, Executor, GraphRunner, Graphs, graphs_of
+from service.engine.runners.onnx_device import DeviceSessions
 
 
 class Sent:
@@ -61,7 +62,7 @@ def two_steps(opened: Runner, rows: int) -> np.ndarray:
 def test_bound_inputs_and_outputs_change_no_answer(frame_bundle: Bundle, rows: int) -> None:
     files, graphs = parts(frame_bundle)
     options = ort.SessionOptions()
-    executor = onnx.DeviceSessions(lambda name: ort.InferenceSession(str(files[name]), options), graphs, "cpu")
+    executor = DeviceSessions(lambda name: ort.InferenceSession(str(files[name]), options), graphs, "cpu")
     bound = runner(executor, graphs)
     plain = runner(onnx.open_cpu(files, graphs, 1, "fp32"), graphs)
     np.testing.assert_array_equal(two_steps(bound, rows), two_steps(plain, rows))
@@ -75,7 +76,7 @@ def test_no_convolution_on_a_device_meets_a_second_size(frame_bundle: Bundle) ->
     """Steps of one video are padded to a planned size, and each size has a session: another would plan anew."""
     files, graphs = parts(frame_bundle)
     options = ort.SessionOptions()
-    executor = onnx.DeviceSessions(lambda name: ort.InferenceSession(str(files[name]), options), graphs, "cpu")
+    executor = DeviceSessions(lambda name: ort.InferenceSession(str(files[name]), options), graphs, "cpu")
     sizes = (1, 2, 4)
     ahead = GraphRunner(
         executor, graphs, backend="x", precision="fp32", batch_sizes=sizes, look_ahead=4, pad_ahead=True

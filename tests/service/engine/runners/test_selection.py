@@ -40,13 +40,50 @@ def test_without_a_gpu_the_processor_serves_and_nothing_is_said_of_cuda(
 
 @pytest.mark.parametrize("installed", [{"onnxruntime-gpu"}], indirect=True)
 def test_a_runtime_for_gpus_without_a_gpu_says_why_the_processor_serves(
-    bundle: Bundle, installed: None, caplog: pytest.LogCaptureFixture
+    bundle: Bundle, installed: None, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(choose, "LARGE_STEP_FLOPS", 0)
     runner = open_runner(bundle, options())
     assert runner.backend == "onnxruntime-cpu"
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
     assert "CUDA" in record.fields["because"]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("installed", [{"onnxruntime-gpu"}], indirect=True)
+def test_a_small_model_stays_on_the_processor_unless_a_gpu_is_asked_for(
+    bundle: Bundle, installed: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    assert open_runner(bundle, options()).backend == "onnxruntime-cpu"
+    (record,) = caplog.records
+    assert "name its backend" in record.message
+    with pytest.raises(RunnerError, match="CUDA"):
+        open_runner(bundle, options("onnxruntime-cuda"))
+
+
+@pytest.mark.parametrize(
+    ("backend", "flops", "expected"),
+    [
+        (None, choose.LARGE_STEP_FLOPS, True),
+        (None, choose.LARGE_STEP_FLOPS - 1, False),
+        ("onnxruntime-cuda", 1, True),
+        ("onnxruntime-cpu", choose.LARGE_STEP_FLOPS, False),
+        ("abacus", choose.LARGE_STEP_FLOPS, False),
+    ],
+)
+def test_a_gpu_serves_a_large_model_or_whoever_names_it(
+    bundle: Bundle, backend: str | None, flops: int, expected: bool
+) -> None:
+    prices = bundle.manifest.flops.model_copy(update={"glance": flops, "focus": 0})
+    manifest = bundle.manifest.model_copy(update={"flops": prices})
+    here = Abilities(frozenset({"onnxruntime-gpu"}), frozenset({"fp32"}))
+    assert choose.takes_gpu(manifest, backend, here) is expected
+    assert not choose.takes_gpu(manifest, None, Abilities(frozenset({"onnxruntime"}), frozenset({"fp32"})))
+
+
+def test_batches_on_a_gpu_are_larger() -> None:
+    assert choose.default_max_batch(gpu=True) > choose.default_max_batch(gpu=False) == 8
 
 
 @pytest.mark.parametrize(

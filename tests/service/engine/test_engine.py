@@ -12,7 +12,17 @@ from service.engine.request import EngineRequest, Outcome
 from service.engine.runners.fake import FakeRunner
 from service.errors import DeadlinePassed, Internal, Undecodable
 from tests.bundle.factory import make_clip_manifest, make_manifest
-from tests.service.engine.factory import ALWAYS, NEVER, Frames, first_step_is_held, make_engine, never_leave
+from tests.service.engine.factory import (
+    ALWAYS,
+    NEVER,
+    Frames,
+    make_engine,
+    never_leave,
+    running_batch,
+    until,
+)
+
+pytestmark = pytest.mark.usefixtures("transport")
 
 DARK, GREY, BRIGHT = 10, 120, 250  # of classes 0, 1 and 2 of three
 
@@ -44,11 +54,13 @@ async def test_leaves_as_soon_as_it_is_sure_and_pulls_no_further_frame_than_its_
 @pytest.mark.parametrize(("chance", "pulled"), [(0.9, 2), (0.1, 1)])
 async def test_a_frame_is_pulled_ahead_only_for_a_video_that_probably_goes_on(chance: float, pulled: int) -> None:
     gate, frames = threading.Event(), Frames([GREY] * 4)
-    request = EngineRequest(thresholds=(ALWAYS,) * 4, continues=(chance,) * 4)
-    device = FakeRunner(3, gate=gate)
-    async with make_engine(device) as (engine, _):
+    request = EngineRequest(thresholds=(ALWAYS,) * 4, continue_probability=(chance,) * 4)
+    runner = FakeRunner(3, gate=gate)
+    async with make_engine(runner) as (engine, recorder):
         task = asyncio.create_task(engine.classify(request, frames))
-        await first_step_is_held(device)
+        await running_batch(runner)
+        await until(lambda: frames.taken >= pulled)
+        await recorder.settle()
         gate.set()
         outcome = await task
     assert (outcome.reason, len(outcome.steps)) == ("confident", 1)
@@ -96,13 +108,12 @@ async def test_a_row_that_fails_costs_its_batch_mates_nothing() -> None:
         tasks = [
             asyncio.create_task(engine.classify(never_leave(), Frames([shade] * 4))) for shade in (DARK, 77, BRIGHT)
         ]
-        await first_step_is_held(runner)
+        await running_batch(runner)
         gate.set()
         dark, failed, bright = await asyncio.gather(*tasks, return_exceptions=True)
     assert isinstance(failed, Internal)
     assert isinstance(dark, Outcome)
     assert isinstance(bright, Outcome)
-    assert max(runner.tried) >= 2, "rows shared a batch"
     assert (label(dark), label(bright)) == (0, 2)
     assert dark.glance_flops == 4 * engine.manifest.flops.glance
 
@@ -119,9 +130,8 @@ async def test_the_deadline_gives_the_best_so_far() -> None:
     frames = Frames([GREY] * 4, hold=hold)
     async with make_engine() as (engine, _):
         loop = asyncio.get_running_loop()
-        task = asyncio.create_task(engine.classify(never_leave(deadline=loop.time() + 0.2), frames))
-        while frames.taken < 2:
-            await asyncio.sleep(0)
+        task = asyncio.create_task(engine.classify(never_leave(deadline=loop.time() + 2), frames))
+        await until(lambda: frames.taken >= 2)
         hold.clear()
         outcome = await task
     assert outcome.reason == "deadline"
@@ -142,8 +152,7 @@ async def test_whoever_leaves_takes_part_in_no_later_batch() -> None:
     frames = Frames([GREY] * 4)
     async with make_engine(runner) as (engine, _):
         task = asyncio.create_task(engine.classify(never_leave(), frames))
-        while frames.taken < 2:  # the first step runs, held at the gate
-            await asyncio.sleep(0)
+        await running_batch(runner)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -198,9 +207,7 @@ def test_an_answer_does_not_depend_on_batch_mates_or_arrival(
     plans: list[tuple[list[int], float, int]], max_batch: int
 ) -> None:
     async def answers(together: bool) -> list[Outcome]:
-        gate = threading.Event()
-        device = FakeRunner(3, gate=gate)
-        async with make_engine(device, max_batch=max_batch) as (engine, _):
+        async with make_engine(max_batch=max_batch) as (engine, _):
 
             async def one(plan: tuple[list[int], float, int]) -> Outcome:
                 shades, threshold, turns = plan
@@ -209,14 +216,7 @@ def test_an_answer_does_not_depend_on_batch_mates_or_arrival(
                     return await engine.classify(request, Frames(shades, turns))
 
             if together:
-                everyone = asyncio.gather(*(one(plan) for plan in plans))
-                await first_step_is_held(device)
-                gate.set()
-                outcomes = list(await everyone)
-                if len(plans) > 2:  # all but the first had their frames when the first batch was over
-                    assert max(device.tried) >= min(max_batch, len(plans) - 1), "rows shared a batch"
-                return outcomes
-            gate.set()
+                return list(await asyncio.gather(*(one(plan) for plan in plans)))
             return [await one(plan) for plan in plans]
 
     for shared, alone in zip(asyncio.run(answers(True)), asyncio.run(answers(False)), strict=True):

@@ -1,0 +1,297 @@
+"""The engine's client: videos are submitted, given frames and cancelled; each has an answer that can be awaited.
+
+It lives on an event loop and knows its core only by messages, so the core may be a thread or another process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from bundle.manifest import Manifest
+from service.engine.frames import FrameStore
+from service.engine.messages import Commands, Ended, Failure, Report, StepTable, Submit
+from service.engine.outcomes import outcome_of, problem_of, steps_of
+from service.engine.request import EngineObserver, EngineRequest, Outcome
+from service.engine.step_plan import affordable_steps, certain_steps, prefetch_targets
+from service.engine.transport import Transport
+from service.errors import Internal
+from service.frame_memory import FrameSegment, SharedFrame
+from video.decoder import Frame
+
+FIRST_FRAME_SECONDS = 0.005
+"""How long the core may not know of a video that has no frame yet."""
+
+
+@dataclass(slots=True, eq=False)
+class Video:
+    """A video in flight, as its client sees it.
+
+    Attributes:
+        request: what was asked.
+        slot: at the core.
+        finished: its answer, or why there is none.
+        planned: frames that the model uses at most.
+        prefetch: for every step, how many frames to hold that no finished step has used.
+        delivered: index and time of every frame that was handed over, in this order.
+        held: frames that the core has not read yet, the oldest first.
+        released: frames that it has read.
+        steps: steps that have finished.
+        left: takes no further frame: the core has ended it, or has been told to.
+        feed: called when further frames may be wanted.
+    """
+
+    request: EngineRequest
+    slot: int
+    finished: asyncio.Future[Outcome]
+    planned: int
+    prefetch: tuple[int, ...]
+    delivered: list[tuple[int, float | None]] = field(default_factory=list)
+    held: deque[SharedFrame] = field(default_factory=deque)
+    released: int = 0
+    steps: int = 0
+    left: bool = False
+    feed: Callable[[], None] = lambda: None
+
+    @property
+    def complete(self) -> bool:
+        """Whether it has all frames that the model uses, or takes no more."""
+        return self.left or len(self.delivered) == self.planned
+
+    @property
+    def wants_frame(self) -> bool:
+        """Whether another frame should be pulled now."""
+        if self.complete:
+            return False
+        prefetch, steps = self.prefetch, self.steps
+        return len(self.delivered) - steps < prefetch[steps if steps < len(prefetch) else -1]
+
+    def release(self, count: int) -> None:
+        """Give back the frames that have been read: so many of all that were delivered."""
+        while self.released < count and self.held:
+            self.released += 1
+            self.held.popleft().release()
+
+
+class EngineClient:
+    """Turns calls into commands for the core, and its reports into answers.
+
+    Args:
+        manifest: of the model.
+        transport: to the core.
+        observer: told what ran.
+    """
+
+    def __init__(self, manifest: Manifest, transport: Transport, observer: EngineObserver) -> None:
+        self._manifest = manifest
+        self._transport = transport
+        self._observer = observer
+        self._is_clip = manifest.sampling.focus_frames is not None
+        self._planned = manifest.sampling.frames + (manifest.sampling.focus_frames or 0)
+        self._videos: dict[int, Video] = {}
+        self._free = list(reversed(range(transport.slots)))
+        self._waiting: deque[asyncio.Future[int]] = deque()
+        self._store = FrameStore(manifest.geometry.crop)
+        self._segments: dict[int, FrameSegment] = {}
+        self._commands = Commands()
+        self._flush_due = False
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def start(self) -> None:
+        """Start the core."""
+        await self._transport.start(self._hear)
+
+    async def close(self) -> None:
+        """End the core; videos still in flight fail."""
+        await self._transport.close()
+        self._fail_all()
+        self._store.close()
+
+    async def submit(self, request: EngineRequest) -> Video:
+        """Take a video in, once there is a slot; frames may follow at once.
+
+        Raises:
+            Internal: the core is gone.
+        """
+        loop = asyncio.get_running_loop()
+        if not self._transport.alive:
+            raise Internal
+        slot = self._free.pop() if self._free else await self._next_slot()
+        thresholds, most = request.thresholds, self._transport.runner.look_ahead
+        affordable = affordable_steps(request.max_flops, self._manifest.flops.per_step)
+        certain = certain_steps(thresholds, affordable) if most > 1 and request.look_ahead else ()
+        alone = certain or (1,) * len(thresholds)
+        prefetch = (self._planned,) if self._is_clip else prefetch_targets(request.continue_probability, alone, most)
+        video = Video(request, slot, loop.create_future(), self._planned, prefetch)
+        self._videos[slot] = video
+        deadline = math.inf if request.deadline is None else request.deadline
+        watched = request.on_step is not None
+        self._commands.submitted.append(
+            Submit(slot, thresholds, affordable, certain, time.monotonic(), deadline, watched)
+        )
+        self._flush_later()
+        return video
+
+    def frame_ready(self, video: Video, frame: Frame | SharedFrame) -> None:
+        """Hand over the next frame of a video, in visiting order.
+
+        Raises:
+            ValueError: the frame is not of the model's size.
+        """
+        shared = frame if isinstance(frame, SharedFrame) else self._store.put(frame)
+        if video.left:
+            shared.release()
+            return
+        segment = shared.segment
+        if segment.number not in self._segments:
+            self._attach(segment)
+        order = len(video.delivered)
+        self._commands.frames.extend((video.slot, order, segment.number, shared.place, frame.position))
+        video.delivered.append((frame.index, frame.time_s))
+        video.held.append(shared)
+        self._flush_soon()
+
+    def no_more_frames(self, video: Video) -> None:
+        """Say that no further frame of a video will come."""
+        if not video.left:
+            self._commands.drained.append(video.slot)
+            self._flush_soon()
+
+    def cancel(self, video: Video, error: BaseException | None = None) -> None:
+        """Take a video out of every later batch; its answer is then the error, or never comes. May be called again."""
+        if not video.finished.done():
+            if error is None:
+                video.finished.cancel()
+            else:
+                video.finished.set_exception(error)
+        if not video.left:
+            self._commands.cancelled.append(video.slot)
+            self._flush_soon()
+            self._let_go(video)
+
+    def _attach(self, segment: FrameSegment) -> None:
+        """Make a segment known to the core, which forgets those whose decoders have ended meanwhile."""
+        held = {frame.segment.number for video in self._videos.values() for frame in video.held}
+        for number, known in list(self._segments.items()):
+            if known.retired and number not in held:
+                del self._segments[number]
+                self._transport.detach(known)
+        self._segments[segment.number] = segment
+        self._transport.attach(segment)
+
+    async def _next_slot(self) -> int:
+        waiter: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiter)
+        try:
+            return await waiter
+        except asyncio.CancelledError:
+            if waiter.done() and not waiter.cancelled():  # it was granted in the very turn: pass it on
+                self._grant(waiter.result())
+            raise
+
+    def _grant(self, slot: int) -> None:
+        while self._waiting:
+            waiter = self._waiting.popleft()
+            if not waiter.done():
+                waiter.set_result(slot)
+                return
+        self._free.append(slot)
+
+    def _flush_soon(self) -> None:
+        """Send what was said in this turn of the event loop together."""
+        if not self._flush_due:
+            self._flush_due = True
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    def _flush_later(self) -> None:
+        """Send a new video with its first frame; if there is none soon, without, so that its deadline is kept."""
+        if self._timer is None and not self._flush_due:
+            self._timer = asyncio.get_running_loop().call_later(FIRST_FRAME_SECONDS, self._flush)
+
+    def _flush(self) -> None:
+        self._flush_due = False
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._commands:
+            commands, self._commands = self._commands, Commands()
+            self._transport.post(commands)
+
+    def _hear(self, report: Report) -> None:
+        """Take in what the core reports."""
+        for rows, glance_seconds, focus_seconds in report.runs:
+            self._observer.batch_ran("glance", rows, glance_seconds)
+            self._observer.batch_ran("focus", rows, focus_seconds)
+        videos = self._videos
+        for slots, counts in report.gathered:
+            for slot, count in zip(slots, counts, strict=True):
+                video = videos.get(slot)
+                if video is not None:
+                    video.release(count)
+        for slot, table in report.watched:
+            self._show(videos.get(slot), table)
+        for slots, counts in report.stepped:
+            for slot, count in zip(slots, counts, strict=True):
+                video = videos.get(slot)
+                if video is not None:
+                    video.steps = count
+                    video.feed()
+        for ended in report.ended:
+            self._conclude(ended)
+        if report.freed:
+            self._flush()  # what was said of the videos before, before it could be taken for the next one's
+        for slot in report.freed:
+            videos.pop(slot, None)
+            self._grant(slot)
+        if not self._transport.alive:
+            self._fail_all()
+
+    def _show(self, video: Video | None, table: StepTable) -> None:
+        """Tell a video's watcher of a step, with its frame."""
+        if video is None or video.left or video.request.on_step is None:
+            return
+        first = video.steps if not self._is_clip else 0
+        shared = video.held[0]
+        frame = Frame(shared.position, shared.index, shared.time_s, shared.pixels.copy())
+        (step,) = steps_of(table, video.delivered[first : first + 1])
+        video.steps += 1
+        video.release(len(video.delivered) if self._is_clip else video.steps)
+        video.feed()
+        try:
+            video.request.on_step(step, frame)
+        except Exception as error:  # noqa: BLE001 - whatever the watcher raises belongs to the video's caller
+            self.cancel(video, error)
+
+    def _conclude(self, ended: Ended) -> None:
+        video = self._videos.get(ended.slot)
+        if video is None:
+            return
+        self._let_go(video)
+        if video.finished.done():
+            return
+        if isinstance(ended.reason, Failure):
+            video.finished.set_exception(problem_of(ended))
+        else:
+            video.finished.set_result(outcome_of(self._manifest, video.request, video.delivered, ended))
+
+    def _let_go(self, video: Video) -> None:
+        """Give its frames back and wake whoever feeds it."""
+        video.left = True
+        video.release(len(video.delivered))
+        video.feed()
+
+    def _fail_all(self) -> None:
+        for video in list(self._videos.values()):
+            self._let_go(video)
+            with suppress(asyncio.InvalidStateError):
+                video.finished.set_exception(Internal())
+        self._videos.clear()
+        while self._waiting:
+            waiter = self._waiting.popleft()
+            if not waiter.done():
+                waiter.set_exception(Internal())

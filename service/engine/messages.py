@@ -1,0 +1,134 @@
+"""What the engine's client and its core tell each other: plain values, a few for each batch, that can be pickled."""
+
+from __future__ import annotations
+
+from array import array
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import NamedTuple
+
+import numpy as np
+
+from bundle.exit_rule import ExitReason
+from service.engine.runners.base import Float32, Int64
+from service.engine.scheduler import Float64
+
+FRAME_FIELDS = 5
+"""Numbers that tell of one frame: slot, its rank in the video's order of arrival, segment, place, position."""
+
+
+class Submit(NamedTuple):
+    """A video takes a slot; its frames follow.
+
+    Attributes:
+        slot: chosen by the client, which uses it again only when the core has freed it.
+        thresholds: one per step.
+        affordable: after how many steps the next one would pass the cap.
+        certain: for every step, how many from it on are certain to run; empty: look ahead never.
+        arrived: seconds.
+        deadline: seconds; ``inf`` for none.
+        watched: whether every step is reported as it finishes, and its frame kept until then.
+    """
+
+    slot: int
+    thresholds: tuple[float, ...]
+    affordable: int
+    certain: tuple[int, ...]
+    arrived: float
+    deadline: float
+    watched: bool
+
+
+@dataclass(slots=True)
+class Commands:
+    """What the client wants done, in this order: videos taken in, frames, ends of videos, cancellations."""
+
+    submitted: list[Submit] = field(default_factory=list)
+    frames: array[int] = field(default_factory=lambda: array("q"))
+    drained: list[int] = field(default_factory=list)
+    cancelled: list[int] = field(default_factory=list)
+
+    def frame_table(self) -> Int64:
+        """``[frames, FRAME_FIELDS]``."""
+        return np.frombuffer(self.frames, dtype=np.int64).reshape(-1, FRAME_FIELDS)
+
+    def __bool__(self) -> bool:
+        return bool(self.submitted or self.frames or self.drained or self.cancelled)
+
+
+class Failure(Enum):
+    """Why a video ended without an answer."""
+
+    NO_FRAME = "no_frame"
+    DEADLINE = "deadline"
+    FAULT = "fault"
+
+
+@dataclass(frozen=True, slots=True)
+class StepTable:
+    """The finished steps of one video as arrays, N of them.
+
+    Attributes:
+        patch_centres: ``[N, 2]`` (y, x) in 0..1.
+        logits: ``[N, C]``.
+        confidences: ``[N]``.
+        seconds: ``[N, 4]``: queue, glance, focus, and when it finished.
+    """
+
+    patch_centres: Float32
+    logits: Float32
+    confidences: Float32
+    seconds: Float64
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A video that takes part in no further batch.
+
+    Attributes:
+        slot: its slot.
+        reason: why its answer is final, or why there is none.
+        steps: those that finished.
+        started: steps that were started, finished or not.
+        queue_seconds: time spent ready and not running, of all steps that were started.
+        fault: what a failure was, for the log.
+    """
+
+    slot: int
+    reason: ExitReason | Failure
+    steps: StepTable
+    started: int
+    queue_seconds: float
+    fault: str = ""
+
+
+class Run(NamedTuple):
+    """One execution of both graphs: its real rows, and the seconds of each graph."""
+
+    rows: int
+    glance_seconds: float
+    focus_seconds: float
+
+
+@dataclass(slots=True)
+class Report:
+    """What has happened since the last report.
+
+    Attributes:
+        runs: executions of the graphs.
+        gathered: slots and, for each, how many of its frames have been read.
+        stepped: slots and, for each, how many of its steps have finished.
+        watched: slot and steps that have finished, of the videos that are watched.
+        ended: videos that have ended.
+        freed: slots that may be used again.
+    """
+
+    runs: list[Run] = field(default_factory=list)
+    gathered: list[tuple[list[int], list[int]]] = field(default_factory=list)
+    stepped: list[tuple[list[int], list[int]]] = field(default_factory=list)
+    watched: list[tuple[int, StepTable]] = field(default_factory=list)
+    ended: list[Ended] = field(default_factory=list)
+    freed: list[int] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.runs or self.gathered or self.stepped or self.watched or self.ended or self.freed)

@@ -1,0 +1,171 @@
+"""How a client reaches its core: in the same process, here; in another process, in `process`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from bundle.manifest import Manifest, Precision
+from service.engine.core import EngineCore
+from service.engine.messages import Commands, Report
+from service.engine.runners.base import LARGE_STEP_FLOPS, AsyncRunner, Runner
+from service.frame_memory import FrameSegment
+
+logger = logging.getLogger("adafocus.engine")
+
+
+@dataclass(frozen=True, slots=True)
+class RunnerInfo:
+    """What is known of a core's runner on the client's side.
+
+    Attributes:
+        backend: name as in ``--backend``.
+        precision: of the loaded graphs.
+        look_ahead: steps of one video that a batch may hold.
+    """
+
+    backend: str
+    precision: Precision
+    look_ahead: int
+
+
+class Transport(Protocol):
+    """A core as its client sees it. All calls come from one event loop's thread, and so do the reports."""
+
+    @property
+    def runner(self) -> RunnerInfo:
+        """What the core runs on."""
+
+    @property
+    def slots(self) -> int:
+        """Videos that may be in flight at once."""
+
+    @property
+    def alive(self) -> bool:
+        """Started, and still serving."""
+
+    async def start(self, report: Callable[[Report], None]) -> None:
+        """Warm the runner up, then begin to serve; ``report`` is told what has happened until it is closed.
+
+        A report with every video in flight among its ``ended`` is not promised when the core is lost: `alive` is then
+        false and ``report`` is called once with an empty report.
+        """
+
+    def post(self, commands: Commands) -> None:
+        """Have commands carried out."""
+
+    def attach(self, segment: FrameSegment) -> None:
+        """Make a segment known before commands name it."""
+
+    def detach(self, segment: FrameSegment) -> None:
+        """Forget a segment in which no frame is waiting."""
+
+    async def close(self) -> None:
+        """End the core and give the device back. May be called again."""
+
+
+class InProcess:
+    """A core on a thread of this process: the shortest way, and the frames need not be shared.
+
+    Args:
+        manifest: of the bundle that the runner loaded.
+        runner: the device.
+        slots: videos in flight at once.
+        max_batch: rows in one batch at most.
+    """
+
+    def __init__(self, manifest: Manifest, runner: Runner, *, slots: int, max_batch: int) -> None:
+        self.slots = slots
+        self.runner = RunnerInfo(runner.backend, runner.precision, runner.look_ahead)
+        self._manifest = manifest
+        self._runner = runner
+        self._max_batch = max_batch
+        self._core: EngineCore | None = None
+        self._thread: threading.Thread | None = None
+        self._failed = False
+        self._closed = False
+
+    @property
+    def alive(self) -> bool:
+        """See `Transport`."""
+        return self._core is not None and not self._failed and not self._closed
+
+    async def start(self, report: Callable[[Report], None]) -> None:
+        """See `Transport`."""
+        loop = asyncio.get_running_loop()
+        ready: asyncio.Future[None] = loop.create_future()
+
+        def tell(callback: Callable[..., object], *values: object) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended: nobody is left to be told
+                loop.call_soon_threadsafe(callback, *values)
+
+        def serve() -> None:
+            try:
+                self._runner.warm_up()
+                self._core = EngineCore(
+                    self._manifest,
+                    self._runner,
+                    slots=self.slots,
+                    max_batch=self._max_batch,
+                    report=lambda told: tell(report, told),
+                    device_thread=not takes_no_time(self._manifest, self._runner),
+                )
+            except BaseException as error:  # noqa: BLE001 - it belongs to whoever starts the engine
+                tell(_settle, ready, error)
+                return
+            tell(_settle, ready, None)
+            try:
+                self._core.run()
+            except Exception:
+                logger.exception("the engine's core has failed")
+                self._failed = True
+                tell(report, Report())
+
+        self._thread = threading.Thread(target=serve, name="engine", daemon=True)
+        self._thread.start()
+        await asyncio.shield(ready)
+
+    def post(self, commands: Commands) -> None:
+        """See `Transport`."""
+        if self._core is not None:
+            self._core.post(commands)
+
+    def attach(self, segment: FrameSegment) -> None:
+        """See `Transport`."""
+        if self._core is not None:
+            self._core.attach(segment)
+
+    def detach(self, segment: FrameSegment) -> None:
+        """See `Transport`."""
+        if self._core is not None:
+            self._core.detach(segment.number)
+
+    async def close(self) -> None:
+        """See `Transport`."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._core is not None:
+            self._core.close()
+        if self._thread is not None:
+            await asyncio.to_thread(self._thread.join)
+        self._runner.close()
+
+
+def takes_no_time(manifest: Manifest, runner: Runner) -> bool:
+    """Whether a batch is over so soon that commands and deadlines can wait for it."""
+    return manifest.flops.per_step < LARGE_STEP_FLOPS and not isinstance(runner, AsyncRunner)
+
+
+def _settle(ready: asyncio.Future[None], error: BaseException | None) -> None:
+    if ready.done():
+        return
+    if error is None:
+        ready.set_result(None)
+    else:
+        ready.set_exception(error)

@@ -1,0 +1,149 @@
+"""The state of all videos in flight, as arrays with one row a slot: what a batch changes is changed at once."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+from bundle.manifest import Manifest
+from service.engine.huge_pages import zeros
+from service.engine.messages import StepTable, Submit
+from service.engine.runners.base import BatchOutputs, Float32, Int64, StateWidths
+from service.engine.scheduler import Float64, due_times
+
+QUEUE, GLANCE, FOCUS, FINISHED = range(4)
+"""Columns of `VideoStates.seconds`; the first is written when a step starts, the others when it has finished."""
+
+SEGMENT, PLACE, POSITION = range(3)
+"""Columns of `VideoStates.frames`."""
+
+
+FREE, WAITING, READY, RUNNING, LEAVING = range(5)
+"""Where a slot stands: FREE → WAITING for a frame → READY → RUNNING → WAITING or READY …, and FREE again.
+
+LEAVING: the video has ended while its batch runs; the slot is free when that is done. Plain numbers, because they are
+compared with arrays several times for every batch.
+"""
+
+
+class VideoStates:
+    """Arrays whose first dimension is the slot. Recurrent states are zeros when a video starts.
+
+    Letters: N slots, K steps, P frames of a video, C classes, S and F widths of the two states.
+
+    Args:
+        slots: N.
+        manifest: of the model.
+        widths: of the states.
+    """
+
+    def __init__(self, slots: int, manifest: Manifest, widths: StateWidths) -> None:
+        steps, classes = manifest.steps, len(manifest.labels)
+        planned = manifest.sampling.frames + (manifest.sampling.focus_frames or 0)
+        self.status = np.full(slots, FREE, dtype=np.int8)
+        self.step = np.zeros(slots, dtype=np.int64)
+        """Steps finished, which is the index of the next one."""
+        self.started = np.zeros(slots, dtype=np.int64)
+        """Steps started, finished or not."""
+        self.delivered = np.zeros(slots, dtype=np.int64)
+        """Frames that have arrived."""
+        self.drained = np.zeros(slots, dtype=np.bool_)
+        """No further frame will come."""
+        self.watched = np.zeros(slots, dtype=np.bool_)
+        self.frames = np.zeros((slots, planned, 3), dtype=np.int64)
+        """Of every frame that has arrived: segment, place and position."""
+        self.thresholds = np.zeros((slots, steps), dtype=np.float32)
+        self.certain = np.ones((slots, steps), dtype=np.int64)
+        self.affordable = np.zeros(slots, dtype=np.int64)
+        self.arrived = np.zeros(slots, dtype=np.float64)
+        self.deadline = np.full(slots, np.inf, dtype=np.float64)
+        self.due = np.zeros(slots, dtype=np.float64)
+        self.ready_since = np.zeros(slots, dtype=np.float64)
+        self.policy: Float32 = zeros((slots, widths.policy), np.float32)
+        self.pooled: Float32 = zeros((slots, widths.pooled), np.float32)
+        self.patch_centres = np.zeros((slots, steps, 2), dtype=np.float32)
+        self.logits = np.zeros((slots, steps, classes), dtype=np.float32)
+        self.confidences = np.zeros((slots, steps), dtype=np.float32)
+        self.seconds = np.zeros((slots, steps, 4), dtype=np.float64)
+
+    def start(self, request: Submit) -> None:
+        """Put a video into its slot, which is free: nothing of the one before stays."""
+        slot, steps = request.slot, self.thresholds.shape[1]
+        self.status[slot] = WAITING
+        self.step[slot] = self.started[slot] = self.delivered[slot] = 0
+        self.drained[slot] = False
+        self.watched[slot] = request.watched
+        self.thresholds[slot] = _floats(request.thresholds)
+        self.certain[slot] = _integers(request.certain or (1,) * steps)
+        self.affordable[slot] = request.affordable
+        self.arrived[slot] = request.arrived
+        self.deadline[slot] = request.deadline
+        self.due[slot] = due_times(self.arrived[slot], self.deadline[slot])
+        self.seconds[slot] = 0.0
+        self.policy[slot] = 0.0
+        self.pooled[slot] = 0.0
+
+    def free(self, slots: Int64) -> None:
+        """Let slots be used again."""
+        self.status[slots] = FREE
+        self.deadline[slots] = np.inf
+
+    def deliver(self, table: Int64) -> Int64:
+        """Take frames in, as `Commands.frame_table` tells of them; returns their slots."""
+        slots, rank = table[:, 0], table[:, 1]
+        self.frames[slots, rank] = table[:, 2:]
+        self.delivered[slots] = rank + 1  # of several frames of a video, the last one counts
+        return slots
+
+    def available(self, slot: int, most: int) -> int:
+        """How many steps of a frame model's video could run now: certain to run, with their frames there."""
+        step = int(self.step[slot])
+        return min(int(self.certain[slot, step]), most, int(self.delivered[slot]) - step)
+
+    def hungry(self, slots: Int64) -> bool:
+        """Whether any of these videos may get further frames."""
+        return bool((self.delivered[slots] < self.frames.shape[1]).any())
+
+    def finish_step(
+        self, slots: Int64, step: Int64, outputs: BatchOutputs, confidences: Float32, seconds: Float64, now: float
+    ) -> None:
+        """Store what one step left in each of the slots; the one after it is next.
+
+        Args:
+            slots: ``[B]``, each once.
+            step: ``[B]``, index of the step of each.
+            outputs: ``[B, …]``.
+            confidences: ``[B]``.
+            seconds: ``[B, 2]`` or ``[1, 2]``: glance and focus.
+            now: when the step finished.
+        """
+        self.logits[slots, step] = outputs.logits
+        self.confidences[slots, step] = confidences
+        self.patch_centres[slots, step] = outputs.patch_centre
+        self.policy[slots] = outputs.policy_state
+        self.pooled[slots] = outputs.pooled_state
+        self.seconds[slots, step, GLANCE:FINISHED] = seconds
+        self.seconds[slots, step, FINISHED] = now
+        self.step[slots] = step + 1
+
+    def step_table(self, slot: int, first: int = 0) -> StepTable:
+        """Copies of what the finished steps of a video left, from one of them on."""
+        steps = slice(first, int(self.step[slot]))
+        return StepTable(
+            self.patch_centres[slot, steps].copy(),
+            self.logits[slot, steps].copy(),
+            self.confidences[slot, steps].copy(),
+            self.seconds[slot, steps].copy(),
+        )
+
+
+@lru_cache(maxsize=256)
+def _floats(row: tuple[float, ...]) -> npt.NDArray[np.float32]:
+    return np.array(row, dtype=np.float32)
+
+
+@lru_cache(maxsize=256)
+def _integers(row: tuple[int, ...]) -> Int64:
+    return np.array(row, dtype=np.int64)

@@ -1,0 +1,82 @@
+"""Frames that are read where a worker wrote them."""
+
+from __future__ import annotations
+
+import asyncio
+
+import numpy as np
+
+from service.decode.frames_in_place import FramesInPlace
+from service.frame_memory import SharedFrame
+from tests.service.decode.test_session import OPENED, Scene, done, frame, scene
+from video.decoder import Frame
+
+__all__ = ["scene"]  # a fixture
+
+
+async def test_frames_in_place_lie_where_the_worker_wrote_them_until_they_are_released(scene: Scene) -> None:
+    scene.hear(OPENED, frame(0, 0), frame(1, 2))
+    source = FramesInPlace(scene.session)
+    first = source.next_ready()
+    assert isinstance(first, SharedFrame)
+    assert np.shares_memory(first.pixels, scene.worker.frames.segment.pixels)
+    assert (first.position, int(first.pixels.max())) == (0, 0)
+    second = await source.next()
+    assert isinstance(second, SharedFrame)
+    assert (second.position, int(second.pixels.max())) == (2, 1)
+    assert source.next_ready() is None
+    assert scene.worker.told == ["job 10 False"]
+    first.release()
+    assert scene.worker.told == ["job 10 False"], "nothing is decoded before it is asked for"
+    assert source.next_ready() is None
+    assert scene.worker.told[-1] == "free 0"
+
+
+async def test_a_slot_goes_back_at_once_if_the_next_frame_is_waited_for(scene: Scene) -> None:
+    scene.hear(OPENED, frame(0, 0))
+    source = FramesInPlace(scene.session)
+    first = await source.next()
+    assert isinstance(first, SharedFrame)
+    waiting = asyncio.create_task(source.next())
+    await asyncio.sleep(0)
+    first.release()
+    assert scene.worker.told[-1] == "free 0"
+    scene.hear(frame(0, 3))
+    second = await waiting
+    assert second is not None
+    assert second.position == 3
+
+
+async def test_a_worker_has_its_next_video_when_its_frames_have_been_read(scene: Scene) -> None:
+    scene.hear(OPENED, frame(0, 0), frame(1, 2))
+    source = FramesInPlace(scene.session)
+    first = source.next_ready()
+    assert isinstance(first, SharedFrame)
+    scene.hear(done())
+    assert scene.ends == [], "the next video would be written over a frame that is being read"
+    copied = source.next_ready()
+    assert isinstance(copied, Frame)
+    assert (copied.position, int(copied.pixels.max())) == (2, 1)
+    first.release()
+    assert len(scene.ends) == 1
+    assert await source.next() is None
+
+
+async def test_closing_lets_the_worker_go_though_a_frame_was_not_released(scene: Scene) -> None:
+    scene.hear(OPENED, frame(0, 0))
+    first = FramesInPlace(scene.session).next_ready()
+    assert isinstance(first, SharedFrame)
+    scene.hear(done())
+    await scene.session.close()
+    assert len(scene.ends) == 1
+    first.release()
+    assert len(scene.ends) == 1
+
+
+async def test_a_frame_outlives_the_memory_of_its_worker(scene: Scene) -> None:
+    scene.hear(OPENED, frame(1, 0))
+    first = FramesInPlace(scene.session).next_ready()
+    assert isinstance(first, SharedFrame)
+    scene.worker.frames.close()
+    assert int(first.pixels.max()) == 1
+    assert first.segment.retired
