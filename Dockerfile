@@ -1,7 +1,7 @@
 # Three images: serve (processor), serve-gpu (CUDA out of wheels, no CUDA base image) and train.
 #   docker build --target serve -t adafocus:cpu .
-# Layers go from what seldom changes to what often does (system, dependencies, bundle, code), so that a change of code
-# rebuilds in seconds.
+# Layers are ordered by how rarely they change (system, dependencies, bundle, code), so that a change of code rebuilds
+# in seconds.
 ARG PYTHON_IMAGE=python:3.11-slim-bookworm
 
 FROM ${PYTHON_IMAGE} AS base
@@ -10,17 +10,18 @@ ENV PYTHONUNBUFFERED=1 \
     PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PIP_NO_CACHE_DIR=1
 
-# --- What to install: only a change of these lists, not of anything else in pyproject.toml, rebuilds dependencies.
-# EXTRAS adds some of its extras to the serving images, separated by commas: --build-arg EXTRAS=otel
+# --- Lists of requirements: dependencies are rebuilt only if these lists change, not if other parts of pyproject.toml
+# do.
+# EXTRAS adds extras of the project to the serving images, separated by commas: --build-arg EXTRAS=otel
 FROM base AS wanted
 ARG EXTRAS=
 WORKDIR /wanted
 COPY pyproject.toml docker/requirements.py ./
 RUN python3 requirements.py "serve,${EXTRAS}" >serve.txt \
  && python3 requirements.py "gpu,${EXTRAS}" >serve-gpu.txt \
- && python3 requirements.py train,export >train.txt
+ && python3 requirements.py train,pretrained,export >train.txt
 
-# --- Dependencies, each set in an environment without pip: images that run need no installer.
+# --- Dependencies, each set in an environment without pip, because the final images need no installer.
 FROM base AS serve-dependencies
 WORKDIR /build
 COPY constraints.txt ./
@@ -42,7 +43,7 @@ COPY --from=wanted /wanted/train.txt ./
 RUN python3 -m venv --without-pip /opt/adafocus \
  && pip --python /opt/adafocus/bin/python install -c constraints.txt -r train.txt
 
-# --- The code, as a tree to lay over an environment. The serving one holds no line of the torch wing.
+# --- The code, as a tree that is copied over an environment. The one for serving contains no training code.
 FROM base AS builder
 WORKDIR /build
 COPY constraints.txt ./
@@ -68,15 +69,16 @@ COPY service ./service
 COPY cli ./cli
 RUN /opt/adafocus/bin/pip install --no-deps --no-build-isolation --prefix /code .
 
-# --- What every image that runs has in common.
+# --- The common base of the final images.
 FROM base AS runtime
 LABEL org.opencontainers.image.title="adafocus" \
-      org.opencontainers.image.description="Video classification that stops looking as soon as it is sure" \
+      org.opencontainers.image.description="Video classification that stops as soon as it is confident" \
       org.opencontainers.image.licenses="Apache-2.0"
 RUN useradd --uid 10001 --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin adafocus
-# A volume that is mounted here takes over the owner: the service keeps prepared models only where nobody else can write.
+# A volume that is mounted here gets this folder's owner. The service keeps prepared models only in a folder that no
+# other user can write to.
 RUN install -d -o 10001 -g 10001 -m 700 /var/cache/adafocus
-# The root file system is meant to be read-only: whatever looks for a home finds the tmpfs that holds uploads.
+# The root file system is meant to be read-only, so HOME is the tmpfs that also holds uploads.
 ENV PATH=/opt/adafocus/bin:/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin \
     HOME=/tmp
 ENTRYPOINT ["adafocus"]
@@ -102,7 +104,7 @@ COPY --from=serving-code /code /opt/adafocus
 USER 10001:10001
 
 FROM serving AS serve-gpu
-# The container runtime of NVIDIA reads the first two; the third makes a missing GPU an error, not a slow service.
+# NVIDIA's container runtime reads the first two. The third makes a missing GPU an error instead of a slow service.
 ENV NVIDIA_VISIBLE_DEVICES=all \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility \
     ADAFOCUS_BACKEND=onnxruntime-cuda

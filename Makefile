@@ -13,14 +13,24 @@ BUNDLE ?= bundles/tank-state
 # One thread a pool: the tests share the machine, and spinning pools are slower than none.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help serve test lint type arch unit outside parity bench docker-verify clean
+# Processes that run test files at the same time: one for each core. WORKERS=0 runs all in one, as a debugger needs it.
+WORKERS ?= logical
+PYTEST  := $(BIN)/python -m pytest --dist loadfile -n $(WORKERS)
+
+.PHONY: help serve test quick lint type arch unit outside parity bench docker-verify clean
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 serve: $(VENV)/.serve ## install what serving needs (no torch) and start the service: PORT=, HOST=, BUNDLE=
 	exec $(BIN)/adafocus serve --bundle $(BUNDLE) --host $(HOST) --port $(PORT)
 
-test: lint type arch unit outside ## every check: lint, types, import contracts, tests, and a visit from outside
+test: $(VENV)/.dev $(VENV)-outside/.ready ## every check: lint, types, import contracts, tests, and a visit from outside
+	@# Both environments are there now. The static checks run beside the tests; the browser gets the machine to itself.
+	$(MAKE) --no-print-directory --jobs 2 --output-sync=target unit lint type arch
+	$(MAKE) --no-print-directory outside
+
+quick: lint arch $(VENV)/.dev ## for daily work, about two minutes: lint, import contracts, and the tests that are not slow
+	$(PYTEST) -m "not slow"
 
 lint: $(VENV)/.dev ## ruff: rules and format
 	$(BIN)/ruff check .
@@ -32,8 +42,8 @@ type: $(VENV)/.dev ## mypy --strict
 arch: $(VENV)/.dev ## the import contracts of pyproject.toml
 	$(BIN)/lint-imports
 
-unit: $(VENV)/.dev ## the tests
-	$(BIN)/python -m pytest
+unit: $(VENV)/.dev ## the tests, one process for each core, and which of them took longest
+	$(PYTEST) --durations=25
 
 outside: $(VENV)/.serve $(VENV)-outside/.ready ## the tests from outside: the page in Chromium, other people's clients
 	$(VENV)-outside/bin/python -m pytest -c tests/outside/pytest.ini --rootdir tests/outside -p no:cacheprovider tests/outside

@@ -1,7 +1,7 @@
-"""A bundle of actnet_mbv2_p128 with the weights of the parity fixtures, in every format and the precisions asked for.
+"""Creates a bundle of actnet_mbv2_p128 with the parity fixtures' weights, in every format and the given precisions.
 
-For measurements of speed. The weights are a recipe's: int8's ranges come from the fixtures' own videos, and what it
-loses on them says nothing.
+It is for measurements of speed. The weights are synthetic and int8's ranges come from the fixtures' videos, so its
+accuracy means nothing.
 
     python -m benchmarks.actnet FOLDER [--precisions int8 fp16]
 """
@@ -36,7 +36,9 @@ def main() -> None:
     """Write the bundle."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--precisions", nargs="+", choices=("int8", "fp16"), default=["int8"], help="beside fp32")
+    parser.add_argument(
+        "--precisions", nargs="+", choices=("int8", "fp16"), default=["int8"], help="Precisions in addition to fp32."
+    )
     options = parser.parse_args()
     write(options.folder, options.precisions)
 

@@ -51,12 +51,12 @@ def conditions(name: str) -> str:
     rows = newest_results("backends", name)
     row = rows[0]
     peaks = {row["precision"]: float(row["peak_gflops_per_s"]) for row in rows}
-    said = ", ".join(f"{peak:.0f} in {precision}" for precision, peak in peaks.items())
+    values = ", ".join(f"{peak:.0f} in {precision}" for precision, peak in peaks.items())
     others = max(float(row["others_share"]) for row in rows)
     return (
-        f"{row['processor']}, {row['threads']} threads, medians of {row['rounds']} rounds in which all took turns; "
-        f"others used at most {others:.0%} of the processors meanwhile. The largest product reached {said} GFLOP/s, a "
-        f"multiply-add counting two. `balanced` leaves at step {_mean_step(rows)} on average."
+        f"{row['processor']}, {row['threads']} threads, medians of {row['rounds']} rounds in which all variants took "
+        f"turns. Other processes used at most {others:.0%} of the processors. The largest product reached {values} "
+        f"GFLOP/s, with two operations per multiply-add. `balanced` exits at step {_mean_step(rows)} on average."
     )
 
 
@@ -139,7 +139,7 @@ def device_graphs() -> str:
 
 
 def main() -> None:
-    """Write the page and the picture, or say whether the page is out of date."""
+    """Write the page and the picture, or report whether the page is out of date."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing; fail if the page is out of date")
     check = parser.parse_args().check

@@ -1,4 +1,4 @@
-"""The process behind a variant of `benchmarks.backends`: loads it, then measures whenever it is asked to.
+"""The worker process of `benchmarks.backends`: loads one variant, then measures it on request.
 
 python -m benchmarks.backend_worker '{"kind": "variant", …}'
 """
@@ -19,6 +19,7 @@ import numpy as np
 
 from benchmarks.machine import graphics_megabytes
 from benchmarks.refill import exit_steps, with_refill
+from bundle.instructions import onnx_session_entries
 from bundle.manifest import Manifest
 from bundle.store import Bundle, load_bundle
 from service.engine.runners.base import Runner
@@ -29,19 +30,19 @@ GPU_PEAK_SIDE = 8192
 PEAK_SECONDS = 0.5
 VIDEOS = 16
 PAPERS_SHARE = 9.9 / 27.0
-"""Of the full price, what the paper's model with exit costs on ActivityNet: for a bundle that nobody calibrated."""
+"""Share of the full cost that the paper's model with exit needs on ActivityNet, for a bundle without calibration."""
 
 
 def main() -> None:
-    """Say when loaded, then answer line by line."""
+    """Report that the variant is loaded, then answer each line of input."""
     what = json.loads(sys.argv[1])
     if what["kind"] == "peak":
         answer = gpu_peaks() if what["device"] == "cuda" else peaks(what["threads"])
     else:
         answer = variant(what)
     for line in sys.stdin:
-        ask = json.loads(line)
-        print(json.dumps(memory() if "memory" in ask else answer(ask)), flush=True)
+        request = json.loads(line)
+        print(json.dumps(memory() if "memory" in request else answer(request)), flush=True)
 
 
 def memory() -> dict[str, float]:
@@ -50,7 +51,7 @@ def memory() -> dict[str, float]:
 
 
 def gpu_peaks() -> Callable[[dict[str, Any]], dict[str, float]]:
-    """What a large matrix product reaches on the GPU, as torch has it."""
+    """Speed of a large matrix product in torch on the GPU."""
     import torch
 
     torch.backends.cuda.matmul.allow_tf32 = False
@@ -71,8 +72,8 @@ def gpu_peaks() -> Callable[[dict[str, Any]], dict[str, float]]:
 
 
 def peaks(threads: int) -> Callable[[dict[str, Any]], dict[str, float]]:
-    """What a large matrix product reaches, as the fastest library here has it: GFLOP/s, a multiply-add counting two."""
-    from service.engine.runners.openvino import ov  # which keeps it from telling anybody
+    """Speed of a large matrix product in the fastest library here, in GFLOP/s; a multiply-add counts as two."""
+    from service.engine.runners.openvino import ov  # the runner disables its telemetry
 
     core = ov.Core()
     a, b = (ov.opset13.parameter([PEAK_SIDE, PEAK_SIDE], ov.Type.f32) for _ in range(2))
@@ -98,7 +99,7 @@ def peaks(threads: int) -> Callable[[dict[str, Any]], dict[str, float]]:
 
 
 def int8_product(threads: int) -> Callable[[], object]:
-    """The same product of 8-bit numbers, in ONNX Runtime, whose kernel for it has the processor's dot products."""
+    """The same product of 8-bit numbers in ONNX Runtime, whose kernel uses the processor's dot products."""
     import onnx
     import onnxruntime as ort
     from onnx import TensorProto, helper, numpy_helper
@@ -115,6 +116,8 @@ def int8_product(threads: int) -> Callable[[], object]:
     onnx.checker.check_model(model)
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
+    for entry, value in onnx_session_entries().items():
+        options.add_session_config_entry(entry, value)
     session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     values = np.random.default_rng(1).integers(0, 255, (PEAK_SIDE, PEAK_SIDE), dtype=np.uint8)
     return lambda: session.run(None, {"a": values})
@@ -143,11 +146,11 @@ def torch_forward(what: dict[str, Any]) -> Callable[[dict[str, Any]], dict[str, 
         model = authors.load("act_mbv2_p128", authors.FRAME_CONFIGS["act_mbv2_p128"], Path(folder)).to(device)
     videos = authors.videos(1, 16).to(device)
 
-    def answer(ask: dict[str, Any]) -> dict[str, float]:
-        frames = videos.expand(ask["batch"], *videos.shape[1:]).contiguous()
+    def answer(request: dict[str, Any]) -> dict[str, float]:
+        frames = videos.expand(request["batch"], *videos.shape[1:]).contiguous()
         with torch.inference_mode(), torch.autocast(device, torch.float16, enabled=half):
             seconds = statistics.median(_times(lambda: model(frames).step_logits.cpu(), what["seconds"]))
-        return {"video_ms": seconds * 1e3 / ask["batch"]}
+        return {"video_ms": seconds * 1e3 / request["batch"]}
 
     return answer
 
@@ -161,8 +164,8 @@ def runner(what: dict[str, Any]) -> Callable[[dict[str, Any]], dict[str, float]]
     manifest = bundle.manifest
     random = np.random.default_rng(0)
 
-    def answer(ask: dict[str, Any]) -> dict[str, float]:
-        batch = ask["batch"]
+    def answer(request: dict[str, Any]) -> dict[str, float]:
+        batch = request["batch"]
         shape = (batch, manifest.geometry.crop, manifest.geometry.crop, 3)
         frames = [random.integers(0, 256, shape, dtype=np.uint8) for _ in range(manifest.steps)]
         policy = np.zeros((batch, opened.widths.policy), np.float32)
@@ -177,8 +180,8 @@ def runner(what: dict[str, Any]) -> Callable[[dict[str, Any]], dict[str, float]]
                 focus = opened.focus(frame, glance.patch_centre, glance.feature, pooled_state, step + number)
                 policy_state, pooled_state = glance.policy_state, focus.pooled_state
 
-        if "point" in ask:
-            return {"point_videos_per_s": with_exit(bundle, opened, ask["point"], batch)}
+        if "point" in request:
+            return {"point_videos_per_s": with_exit(bundle, opened, request["point"], batch)}
         seconds = what["seconds"]
         glance_s = _times(lambda: opened.glance(frames[0], policy), seconds)
         focus_s = _times(lambda: opened.focus(frames[0], seen.patch_centre, seen.feature, pooled, step), seconds)
@@ -206,17 +209,17 @@ class KeptOpen:
 
 
 def with_exit(bundle: Bundle, opened: Runner, point: str, batch: int) -> float:
-    """Videos per second through the engine, which refills the rows of videos that have left."""
+    """Videos per second through the engine, which refills the rows of videos that have exited."""
     leaving = leaving_steps(bundle.manifest.served_in(opened.precision), point)
     rate, _, _ = asyncio.run(with_refill(bundle, KeptOpen(opened), leaving, batch))
     return rate
 
 
 def leaving_steps(manifest: Manifest, point: str) -> list[int]:
-    """A step for each of `VIDEOS` videos to leave at.
+    """The exit step of each of `VIDEOS` videos.
 
-    As often at each as on the calibration split at that point; for a bundle without one so that the mean step costs
-    what the paper's model with exit does on ActivityNet.
+    The frequencies are those of the calibration split at the operating point. For a bundle without one, the mean step
+    costs as much as the paper's model with exit on ActivityNet.
     """
     shares = np.array([], dtype=np.float64)
     if point in {known.name for known in manifest.operating_points}:
@@ -235,7 +238,7 @@ def resident_megabytes() -> float:
 
 
 def _times(run: Callable[[], object], seconds: float) -> list[float]:
-    """Seconds of each run, for that long and at least once; one before them is thrown away if it is short."""
+    """Seconds of each run, repeated for that long and at least once, after a short warm-up run."""
     begun = time.perf_counter()
     run()
     found = [time.perf_counter() - begun]

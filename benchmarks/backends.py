@@ -1,18 +1,17 @@
-"""Every backend and precision against the plain torch forward of the same model, on this machine, in the same run.
+"""Compares every backend and precision with the plain torch forward of the same model on this machine, in one run.
 
-Each variant runs in a process of its own, which sleeps while another is measured; the variants take turns (A B A B), so
-that whatever else the machine does falls on all of them, and medians are reported. The models are actnet_mbv2_p128 with
-the weights of the parity fixtures, quantised on their videos (for speed: such weights say nothing about accuracy), or
-any other bundle, then without torch.
+Each variant runs in its own process, which sleeps while another is measured. The variants take turns (A B A B), so
+that other load on the machine affects all of them, and medians are reported. The model is actnet_mbv2_p128 with the
+weights of the parity fixtures, quantised on their videos (such weights allow no statement about accuracy), or any other
+bundle, which is then not compared with torch.
 
-
-A large matrix product in every precision, in the same rounds, says what the processor or GPU can do at most.
+A large matrix product in every precision, in the same rounds, measures the peak of the processor or GPU.
 
     python -m benchmarks.backends --name actnet [--bundle DIR] [--precisions fp32 bf16 int8] [--rounds 3]
     python -m benchmarks.backends --name tank-state --bundle bundles/tank-state
     python -m benchmarks.backends --name actnet-cuda --device cuda --batches 1 8 32 --bundle DIR
 
-Without ``--bundle`` that of actnet_mbv2_p128 is made first (minutes); ``python -m benchmarks.actnet DIR`` keeps one.
+Without ``--bundle`` the one of actnet_mbv2_p128 is made first (minutes); ``python -m benchmarks.actnet DIR`` keeps it.
 Then ``python -m benchmarks.backend_pages`` writes the tables and pictures of docs/backends.md.
 """
 
@@ -72,17 +71,17 @@ POINT = "balanced"
 
 
 class Worker:
-    """A variant in a process of its own: one JSON line in, one out."""
+    """A variant in its own process: one JSON line in, one JSON line out."""
 
     def __init__(self, **what: object) -> None:
         arguments = [sys.executable, "-m", "benchmarks.backend_worker", json.dumps(what)]
         self._process = subprocess.Popen(
             arguments, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, **QUIET}
         )
-        self.told = self._read()
+        self.reported = self._read()
 
     def ask(self, **what: object) -> dict[str, float]:
-        """Have something measured, again if the machine had much else to do; ``others`` says how much it had."""
+        """Request a measurement, and repeat it if other processes used the machine; ``others`` is their share."""
         answers = []
         for _ in range(TRIES):
             before = self._seconds()
@@ -103,14 +102,14 @@ class Worker:
 
     def _asked(self, **what: object) -> dict[str, float]:
         if self._process.stdin is None:
-            raise RuntimeError("the worker cannot be asked")
+            raise RuntimeError("the worker has no standard input")
         self._process.stdin.write(json.dumps(what) + "\n")
         self._process.stdin.flush()
         return self._read()
 
     def _read(self) -> dict[str, float]:
         if self._process.stdout is None:
-            raise RuntimeError("the worker cannot answer")
+            raise RuntimeError("the worker has no standard output")
         line = self._process.stdout.readline()
         if not line:
             raise RuntimeError(f"the worker ended with code {self._process.wait()}")
@@ -129,7 +128,7 @@ QUIET = {"PYTHONWARNINGS": "ignore"}
 
 @dataclass
 class Measured:
-    """What was measured of a variant at a batch size, once per round."""
+    """The measurements of a variant at a batch size, one per round."""
 
     glance_ms: list[float] = field(default_factory=list)
     focus_ms: list[float] = field(default_factory=list)
@@ -138,7 +137,7 @@ class Measured:
     others: list[float] = field(default_factory=list)
 
     def add(self, answer: Mapping[str, float]) -> None:
-        """Take a round's numbers in."""
+        """Add the measurements of one round."""
         for name, value in answer.items():
             getattr(self, name).append(value)
 
@@ -158,19 +157,19 @@ def main() -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--name", required=True, help="of the CSV, as actnet")
-    parser.add_argument("--bundle", type=Path, help="of every format and precision that it holds; default: actnet's")
+    parser.add_argument("--name", required=True, help="Name of the CSV, for example actnet.")
+    parser.add_argument("--bundle", type=Path, help="Bundle to measure; default: actnet_mbv2_p128.")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--precisions", nargs="+", default=["fp32", "fp16", "bf16", "int8"])
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 4, 8])
     parser.add_argument("--rounds", type=int, default=4)
-    parser.add_argument("--seconds", type=float, default=0.4, help="each graph is run for, in each round")
+    parser.add_argument("--seconds", type=float, default=0.4, help="Seconds for which each graph runs in each round.")
     parser.add_argument("--threads", type=int, default=usable_cores())
     return parser.parse_args()
 
 
 def measure(bundle: Path, options: argparse.Namespace) -> list[dict[str, object]]:
-    """A row for each variant that the bundle can be run in, and each batch size."""
+    """A row for each variant that can run the bundle, and each batch size."""
     manifest = read_manifest(bundle)
     peaks: dict[str, list[float]] = {}
     with ExitStack() as held:
@@ -179,9 +178,14 @@ def measure(bundle: Path, options: argparse.Namespace) -> list[dict[str, object]
         workers = {}
         for backend, precision in VARIANTS if options.device == "cpu" else GPU_VARIANTS:
             if is_held(manifest, backend, precision) and (backend == "torch" or precision in options.precisions):
-                said = {"backend": backend, "precision": precision, "bundle": str(bundle), "threads": options.threads}
-                said |= {"batches": options.batches, "seconds": options.seconds, "device": options.device}
-                worker = Worker(kind="variant", **said)
+                variant_options = {
+                    "backend": backend,
+                    "precision": precision,
+                    "bundle": str(bundle),
+                    "threads": options.threads,
+                }
+                variant_options |= {"batches": options.batches, "seconds": options.seconds, "device": options.device}
+                worker = Worker(kind="variant", **variant_options)
                 held.callback(worker.close)
                 workers[backend, precision] = worker
         found = {
@@ -201,20 +205,20 @@ def measure(bundle: Path, options: argparse.Namespace) -> list[dict[str, object]
                     measured.add(worker.ask(batch=batch, point=POINT))
             worst = max(max(measured.others) for measured in found.values())
             print(f"a round done; others used up to {worst:.0%} of the processors", file=sys.stderr, flush=True)
-        told = {variant: worker.told | worker.ask(memory=True) for variant, worker in workers.items()}
+        reported = {variant: worker.reported | worker.ask(memory=True) for variant, worker in workers.items()}
     highest = {name: max(values) for name, values in peaks.items() if name.startswith("peak_")}
     machine = Machine(options.threads, highest, graphics() if options.device == "cuda" else processor())
     plain = [m for (b, precision, _), m in found.items() if (b, precision) == ("torch", "fp32")]
     torch = min((statistics.median(measured.video_ms) for measured in plain), default=None)
     return [
-        _row(manifest, variant, measured, told[variant[0], variant[1]], machine, torch)
+        _row(manifest, variant, measured, reported[variant[0], variant[1]], machine, torch)
         for variant, measured in found.items()
     ]
 
 
 @dataclass(frozen=True)
 class Machine:
-    """The machine: threads that were used, the largest products' GFLOP/s, and the name of what did the work."""
+    """The machine: number of threads, GFLOP/s of the largest products, and the name of the device."""
 
     threads: int
     peaks: Mapping[str, float]
@@ -235,7 +239,7 @@ def _row(
     manifest: Manifest,
     variant: tuple[str, str, int],
     measured: Measured,
-    told: Mapping[str, float],
+    reported: Mapping[str, float],
     machine: Machine,
     torch_ms: float | None,
 ) -> dict[str, object]:
@@ -267,9 +271,9 @@ def _row(
         "share_of_peak": round(rate(manifest.flops_full, video_ms) / peak, 3),
         "glance_share_of_peak": share(manifest.flops.glance, measured.glance_ms),
         "focus_share_of_peak": share(manifest.flops.focus, measured.focus_ms),
-        "startup_s": round(told["startup_s"], 2),
-        "rss_mb": round(told["rss_mb"]),
-        "device_mb": "" if math.isnan(told["device_mb"]) else round(told["device_mb"]),
+        "startup_s": round(reported["startup_s"], 2),
+        "rss_mb": round(reported["rss_mb"]),
+        "device_mb": "" if math.isnan(reported["device_mb"]) else round(reported["device_mb"]),
         "rounds": len(measured.video_ms),
         "others_share": round(max(measured.others), 3),
         "video_ms_each": " ".join(f"{value:.1f}" for value in measured.video_ms),
@@ -283,7 +287,7 @@ def _median(values: Iterable[float]) -> object:
 
 
 def markdown(rows: Sequence[Mapping[str, object]]) -> str:
-    """What was measured, for whoever waits for it."""
+    """The measurements as a Markdown table, to be printed."""
     columns = ("backend", "precision", "batch", "glance_ms", "focus_ms", "videos_per_s", "videos_per_s_balanced")
     more = (
         "times_torch",

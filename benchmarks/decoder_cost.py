@@ -1,14 +1,14 @@
-"""Processor time of a decode worker per video, beside plain PyAV that reaches the same frames.
+"""Compares the processor time of a decode worker per video with that of plain PyAV for the same frames.
 
-Plain PyAV opens the file, seeks to the key frame before the wanted one, decodes up to it and resizes it; where all
-frames are wanted it reads the file once from its start to the last of them. It is told beforehand at which times the
-frames are. It uses the same resizer settings, one thread, and checks nothing. The worker's path is what a worker
-process runs for a job: `service.decode.worker.task`, with the spool, the shared memory and the messages to the
-service, but without the sandbox, in which nothing costs more.
+Plain PyAV opens the file, seeks to the key frame before the wanted frame, decodes up to it and resizes it; if all
+frames are wanted, it reads the file once from its start to the last of them. It is given the times of the frames. It
+uses the same resizer settings and one thread, and checks nothing. The worker's path is the code that a worker process
+runs for a job: `service.decode.worker.task`, with the spool, the shared memory and the messages to the service, but
+without the sandbox, which adds no cost to it.
 
-One frame is what `exit=balanced` mostly needs of the shipped model, all of them are what `exit=full` needs. Both ways
-take turns on each clip in one process; medians of processor time (user and system) count, which a busy machine
-disturbs less than the clock. That both give the same pixels is checked first.
+With the shipped model `exit=balanced` mostly needs one frame, and `exit=full` needs all frames. Both ways take turns on
+each clip in one process. Medians of processor time (user and system) are reported, because a busy machine disturbs them
+less than wall time. The script first checks that both give the same pixels.
 
 Run ``python -m benchmarks.decoder_cost [--rounds 30]``.
 """
@@ -19,6 +19,7 @@ import argparse
 import os
 import socket
 import statistics
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -32,7 +33,7 @@ from av.video.reformatter import Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
 from benchmarks.machine import write_results
-from benchmarks.service_process import ONE_KEY_FRAME, ROOT, SAMPLES
+from benchmarks.service_process import ROOT, SAMPLES, one_key_frame
 from bundle.manifest import FrameGeometry, Manifest
 from bundle.store import load_bundle
 from service.decode.ipc import MAX_MESSAGE_BYTES, encode, socket_pair
@@ -51,7 +52,7 @@ FILTER = (
 
 @dataclass(frozen=True)
 class Clip:
-    """A clip, also in anonymous memory as an upload is, and when its wanted frames are shown, in visiting order."""
+    """A clip, its copy in anonymous memory (like an upload), and the times of its wanted frames in visiting order."""
 
     path: Path
     fd: int
@@ -74,7 +75,7 @@ class Clip:
 
 
 class OneVideo(Control):
-    """A worker's control socket whose other side takes so many frames and then wants no more."""
+    """A worker's control socket whose other side takes a number of frames and then closes the job."""
 
     wanted = 0
 
@@ -108,7 +109,7 @@ def plain(clip: Clip, geometry: FrameGeometry, frames: int) -> dict[int, NDArray
 
 
 def centre(resizer: VideoReformatter, frame: av.VideoFrame, geometry: FrameGeometry) -> NDArray[np.uint8]:
-    """The centre square of a frame that lies on its side."""
+    """The centre square of a frame that is rotated by 90 degrees."""
     width = int(geometry.resize * frame.width / frame.height)
     scaled = resizer.reformat(
         frame, width=width, height=geometry.resize, format="rgb24", interpolation=FILTER, threads=1
@@ -132,7 +133,7 @@ class Worker:
         socket.send_fds(self._service, [encode(job.message(clip.size, True, clip.size))], [clip.fd])
         taken = self._control.next_job()
         if not isinstance(taken, Job):
-            raise TypeError("no job came")
+            raise TypeError("the worker received no job")
         self._control.wanted = frames
         done = Task(taken, self._control, self.frames).run()
         if done.code is not None:
@@ -153,7 +154,7 @@ def cpu_ms(work: Callable[[], object]) -> float:
 
 
 def check(clips: list[Clip], worker: Worker, manifest: Manifest, frames: int) -> None:
-    """That both ways give the same pixels.
+    """Check that both ways give the same pixels.
 
     Raises:
         RuntimeError: they do not.
@@ -173,16 +174,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--bundle", type=Path, default=ROOT / "bundles" / "tank-state")
-    ask = parser.parse_args()
-    manifest = load_bundle(ask.bundle).manifest
+    options = parser.parse_args()
+    manifest = load_bundle(options.bundle).manifest
     worker = Worker(manifest)
     samples = [Clip.of(path, manifest) for path in SAMPLES]
+    folder = tempfile.TemporaryDirectory()  # removed when the program ends
+    camera = Path(folder.name) / "one_key_frame.mp4"
+    camera.write_bytes(one_key_frame())
     rows = []
-    for what, clips in (("samples", samples), ("camera's file", [Clip.of(ONE_KEY_FRAME, manifest)])):
+    for what, clips in (("samples", samples), ("camera's file", [Clip.of(camera, manifest)])):
         for point, frames in (("balanced", 1), ("full", manifest.sampling.frames)):
             check(clips, worker, manifest, frames)
             alone, served = [], []
-            for clip in clips * ask.rounds:
+            for clip in clips * options.rounds:
                 alone.append(cpu_ms(partial(plain, clip, manifest.geometry, frames)))
                 served.append(cpu_ms(partial(worker.decode, clip, frames)))
                 worker.forget()
@@ -194,7 +198,7 @@ def main() -> None:
                     "plain_ms": round(statistics.median(alone), 2),
                     "worker_ms": round(statistics.median(served), 2),
                     "ratio": round(statistics.median(s / a for s, a in zip(served, alone, strict=True)), 2),
-                    "rounds": ask.rounds,
+                    "rounds": options.rounds,
                 }
             )
             print(rows[-1], flush=True)

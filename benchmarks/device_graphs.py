@@ -1,10 +1,10 @@
-"""Each graph on a GPU at one batch size after the other, and how far its answers lie from the processor's in fp32.
+"""Measures each graph on a GPU at several batch sizes, and the difference of its logits from the processor's fp32.
 
     python -m benchmarks.actnet DIR --precisions fp16
     python -m benchmarks.device_graphs --bundle DIR [--precisions fp32 fp16] [--batches 1 8 32]
 
-Time is from arrays in this process's memory to arrays in it, frames sent and states brought back. Takes a minute, for
-whoever has a GPU for an hour; `benchmarks.backends --device cuda` measures the rest, beside torch.
+Times include the copies of frames to the GPU and of states back to this process's memory. The run takes a minute;
+`benchmarks.backends --device cuda` measures the rest, compared with torch.
 """
 
 from __future__ import annotations
@@ -37,24 +37,24 @@ def main() -> None:
     parser.add_argument("--precisions", nargs="+", default=["fp32", "fp16"])
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 8, 32])
     parser.add_argument("--seconds", type=float, default=0.25, help="each batch size is run for")
-    ask = parser.parse_args()
-    bundle, device = load_bundle(ask.bundle), graphics() or processor()
-    sizes = tuple(sorted({*ask.batches, COMPARED[0]}))
+    options = parser.parse_args()
+    bundle, device = load_bundle(options.bundle), graphics() or processor()
+    sizes = tuple(sorted({*options.batches, COMPARED[0]}))
     exact = logits(open_runner(bundle, RunnerOptions(usable_cores(), sizes, "onnxruntime-cpu", "fp32")), bundle)
     rows: list[dict[str, object]] = []
-    for precision in ask.precisions:
+    for precision in options.precisions:
         begun = time.perf_counter()
-        runner = open_runner(bundle, RunnerOptions(usable_cores(), sizes, ask.backend, precision))
+        runner = open_runner(bundle, RunnerOptions(usable_cores(), sizes, options.backend, precision))
         runner.warm_up()
         ready = time.perf_counter() - begun
         apart = logits(runner, bundle) - exact
-        for batch in ask.batches:
-            glance_ms, focus_ms = step_ms(runner, bundle, batch, ask.seconds)
+        for batch in options.batches:
+            glance_ms, focus_ms = step_ms(runner, bundle, batch, options.seconds)
             rows.append(
                 {
                     "device": device,
                     "model": bundle.manifest.name,
-                    "backend": ask.backend,
+                    "backend": options.backend,
                     "precision": precision,
                     "batch": batch,
                     "glance_ms": round(glance_ms, 3),
@@ -70,11 +70,11 @@ def main() -> None:
             )
             print(rows[-1], flush=True)
         runner.close()
-    print(write_results("device-graphs", f"{bundle.manifest.name}_{ask.backend}", rows, device))
+    print(write_results("device-graphs", f"{bundle.manifest.name}_{options.backend}", rows, device))
 
 
 def logits(runner: Runner, bundle: Bundle) -> np.ndarray:
-    """Of the first steps of a few videos of textures."""
+    """Logits of the first steps of a few videos of textures."""
     videos, steps = COMPARED
     crop = bundle.manifest.geometry.crop
     return all_steps(np.stack([texture(steps, crop, seed=video) for video in range(videos)]), runner)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
+from benchmarks.certified_tables import certified_points
 from benchmarks.machine import newest_results
 
 Row = Mapping[str, str]
@@ -31,7 +32,7 @@ def refill_all() -> str:
 
 
 def refill() -> str:
-    """README's one row: batch 8, mean exit nearest to 6 of 16."""
+    """The row in README: batch 8, mean exit nearest to 6 of 16."""
     rows = [row for row in newest_results("refill") if row["batch"] == "8"]
     return refill_rows([min(rows, key=lambda row: abs(float(row["mean_exit_step"]) / float(row["steps"]) - 6 / 16))])
 
@@ -50,7 +51,7 @@ def refill_cpu() -> str:
 
 
 def overhead() -> str:
-    """What the service adds."""
+    """Time that the service adds to a request."""
     return _table(
         newest_results("overhead"),
         ("`exit`", _exit),
@@ -88,7 +89,7 @@ def load_generator() -> str:
 
 
 def http_cost() -> str:
-    """What the service adds to a bare route and to its model."""
+    """Processor time that the service adds to a bare route and to its model."""
     return _table(
         newest_results("http-cost"),
         ("`exit`", _exit),
@@ -100,7 +101,7 @@ def http_cost() -> str:
 
 
 def decoder_cost() -> str:
-    """A worker's processor time beside plain PyAV's."""
+    """A worker's processor time, compared with plain PyAV's."""
     return _table(
         newest_results("decoder-cost"),
         ("clips", "clips"),
@@ -139,7 +140,7 @@ def plans() -> str:
 
 
 def lookahead_full() -> str:
-    """What looking ahead saves where nobody leaves."""
+    """Time that looking ahead saves without exit."""
     return _table(
         [row for row in newest_results("lookahead") if row["exit"] == "full"],
         ("model", "model"),
@@ -152,7 +153,7 @@ def lookahead_full() -> str:
 
 
 def lookahead_exit() -> str:
-    """What looking beyond the exit would save, and cost."""
+    """Time that looking ahead beyond the exit would save, and its cost."""
     kept = ("onnxruntime-cpu", "fp32")
     return _table(
         [
@@ -191,7 +192,31 @@ def simulated_device() -> str:
     )
 
 
+def certified_points() -> str:
+    """What a promise of 1 % costs beside the rule that changes no answer, by population and number of clips."""
+    found: dict[tuple[str, str], dict[str, Row]] = {}
+    for row in newest_results("certified-points"):
+        if row["point"] == "accurate":
+            found.setdefault((row["population"], row["clips"]), {})[row["way"]] = row
+    lines = [
+        "| population | clips | `accurate` by rule: of full compute · above 1 % "
+        "| certified at 1 %: how often · of full compute · promises broken |",
+        "|---|---|---|---|",
+    ]
+    for (population, clips), ways in found.items():
+        rules, tested = ways["rules"], ways["certified"]
+        lines.append(
+            f"| {population.replace('_', ' ')} | {clips} | {float(rules['share_of_full_median']):.2f} "
+            f"· {rules['above_epsilon']} of {rules['calibrations']} "
+            f"| {tested['certified']} of {tested['calibrations']} "
+            f"· {float(tested['share_of_full_median']):.2f} · {tested['promises_broken']} |"
+        )
+    return "\n".join(lines)
+
+
 PAGES = {
+    Path("docs/operating-points.md"): {"certified_points": certified_points},
+    Path("docs/operating-points.md"): {"certified_points": certified_points},
     Path("docs/engine.md"): {
         "refill_all": refill_all,
         "refill_cpu": refill_cpu,

@@ -1,4 +1,4 @@
-"""How soon a watcher sees something: the first event of a stream, against the whole answer without exit.
+"""Measures the time to the first event of a stream, compared with the whole answer without exit.
 
 A: one sample clip with ``stream=true&exit=full``, to its first ``step`` and to its ``result``; B: without a stream.
 A B A B; medians.
@@ -16,7 +16,7 @@ from pathlib import Path
 import httpx
 
 from benchmarks.machine import write_results
-from benchmarks.service_process import ONE_KEY_FRAME, ROOT, SAMPLES, running_service
+from benchmarks.service_process import ROOT, SAMPLES, one_key_frame, running_service
 from bundle.store import load_bundle
 
 
@@ -24,8 +24,8 @@ def streamed(http: httpx.Client, clip: bytes, frames: str) -> tuple[float, float
     """Seconds to the first event and to the end of the stream."""
     begun = time.perf_counter()
     first = 0.0
-    ask = {"exit": "full", "stream": "true", "frames": frames}
-    with http.stream("POST", "/classify", content=clip, params=ask) as answer:
+    options = {"exit": "full", "stream": "true", "frames": frames}
+    with http.stream("POST", "/classify", content=clip, params=options) as answer:
         answer.raise_for_status()
         for line in answer.iter_lines():
             if not first and line.startswith("data: "):
@@ -38,12 +38,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=50)
     parser.add_argument("--bundle", type=Path, default=ROOT / "bundles" / "tank-state")
-    ask = parser.parse_args()
-    rounds, model = ask.rounds, load_bundle(ask.bundle).manifest.name
+    options = parser.parse_args()
+    rounds, model = options.rounds, load_bundle(options.bundle).manifest.name
+    clips = {path.name: path.read_bytes() for path in SAMPLES} | {"one_key_frame.mp4": one_key_frame()}
     rows = []
-    with running_service("--bundle", str(ask.bundle)) as service, httpx.Client(base_url=service.url) as http:
-        for path in [*SAMPLES, ONE_KEY_FRAME]:
-            clip = path.read_bytes()
+    with running_service("--bundle", str(options.bundle)) as service, httpx.Client(base_url=service.url) as http:
+        for name, clip in clips.items():
             first, whole, plain, drawn = [], [], [], []
             for _ in range(rounds):
                 to_first, to_end = streamed(http, clip, "false")
@@ -56,7 +56,7 @@ def main() -> None:
             rows.append(
                 {
                     "model": model,
-                    "clip": path.name,
+                    "clip": name,
                     "first_step_ms": round(statistics.median(first) * 1e3, 2),
                     "first_step_with_frame_ms": round(statistics.median(drawn) * 1e3, 2),
                     "stream_ms": round(statistics.median(whole) * 1e3, 2),

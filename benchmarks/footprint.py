@@ -1,6 +1,6 @@
-"""What serving costs to keep: size of the install, time to ready, resident memory.
+"""Measures the footprint of serving: size of the install, time to ready, resident memory.
 
-Installs the extras ``serve`` and ``draw`` into a throw-away environment, as ``make serve`` does, starts the service
+Installs the extras ``serve`` and ``draw`` into a temporary environment, like ``make serve``, starts the service
 there several times, and reads the processes' memory after one answer. Linux only.
 
 Run ``python -m benchmarks.footprint [--starts 5]``.
@@ -32,7 +32,7 @@ def main() -> None:
         subprocess.run([sys.executable, "-m", "venv", environment], check=True)
         empty = megabytes(environment)
         pip = [environment / "bin" / "python", "-m", "pip", "install", "--quiet", "--no-compile"]
-        # pip's own bytecode is not part of what it installs.
+        # pip's own bytecode is not part of the install.
         silent = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
         subprocess.run([*pip, "-c", ROOT / "constraints.txt", f"{ROOT}[serve,draw]"], check=True, env=silent)
         installed = megabytes(environment) - empty

@@ -1,7 +1,7 @@
-"""Why the exported graphs are built as they are: ways to cut a patch, to apply a step's head, and the whole graphs.
+"""Compares ways to build the exported graphs: to cut a patch, to apply a step's head, and the whole graphs.
 
-Uses the weights of the parity fixtures (actnet_mbv2_p128). All variants of a comparison take turns, so that whatever
-else the machine does falls on each of them; the best time is the machine's, the median that of the machine as it was.
+Uses the weights of the parity fixtures (actnet_mbv2_p128). All variants of a comparison take turns, so that other load
+on the machine affects each of them. The best time is that of an idle machine, the median that of the machine in use.
 
     python -m benchmarks.graphs [--threads 2] [--rounds 30] [--without-graphs]
 """
@@ -34,7 +34,7 @@ BATCHES = (1, 4, 8)
 
 
 class Patch(nn.Module):
-    """uint8 frames and centres to normalised patches; a subclass says how they are cut."""
+    """Turns uint8 frames and centres into normalised patches; a subclass defines how they are cut."""
 
     component = "focus"
 
@@ -59,7 +59,7 @@ class Patch(nn.Module):
 
 
 class GridPatch(Patch):
-    """The paper's way."""
+    """Cuts patches as in the paper."""
 
     def cut(self, frames: Tensor, centre: Tensor) -> Tensor:
         """Affine grid and grid sampling."""
@@ -94,7 +94,7 @@ class MatMulPatch(Patch):
 
 
 class Head(nn.Module):
-    """The head of each row's own step; a subclass says how."""
+    """Applies the head of each row's step; a subclass defines how."""
 
     component = "focus"
 

@@ -1,10 +1,10 @@
-"""Processor time of the service process per answer beyond the graphs, beside a bare route that reads the same upload.
+"""Compares the service's processor time per answer, without the graphs, with a bare route that reads the same upload.
 
-A: `adafocus serve`, asked for `exit=balanced` by a few clients that cost little (`cli.load`), its decoders not counted.
+A: `adafocus serve` with requests for `exit=balanced` from a few cheap clients (`cli.load`); its decoders do not count.
 B: a FastAPI application with one route that reads the upload and answers a few words, behind the same protocol, event
-loop and settings of uvicorn. Both run at the same time and are asked in turns with the same clips; user and system time
-of each process is read before and after each turn, and for the service that of each thread. The threads that run the
-graphs are counted apart; what is left is what the service adds to a bare route and to its model.
+loop and settings of uvicorn. Both run at the same time and get the same clips in turns. User and system time of each
+process is read before and after each turn, and for the service that of each thread. The threads that run the graphs are
+counted separately; the rest is what the service adds to a bare route and to its model.
 
 Run ``python -m benchmarks.http_cost [--requests 400] [--rounds 7] [--clients 4]``.
 """
@@ -43,7 +43,7 @@ def bare_application() -> FastAPI:
 
     @app.post("/classify")
     async def classify(request: Request) -> dict[str, dict[str, float]]:
-        """Answer as much as the load generator wants to see."""
+        """Answer with the fields that the load generator reads."""
         size = 0
         async for chunk in request.stream():
             size += len(chunk)
@@ -64,11 +64,11 @@ def serve_bare_application() -> None:
 
 @contextmanager
 def bare_process() -> Iterator[tuple[str, int]]:
-    """The bare application in a process of its own: its address and process id."""
+    """Run the bare application in its own process; yields its address and process id."""
     command = [sys.executable, "-m", __spec__.name if __spec__ else __name__, "--bare"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
         if process.stdout is None:
-            raise RuntimeError("there is no pipe")
+            raise RuntimeError("the bare application has no standard output")
         try:
             yield process.stdout.readline().strip(), process.pid
         finally:
@@ -122,32 +122,32 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=4)
     parser.add_argument("--bundle", type=Path, default=ROOT / "bundles" / "tank-state")
     parser.add_argument("--bare", action="store_true", help=argparse.SUPPRESS)
-    ask = parser.parse_args()
-    if ask.bare:
+    options = parser.parse_args()
+    if options.bare:
         serve_bare_application()
         return
     clips = [clip.read_bytes() for clip in SAMPLES]
     rows = []
-    with running_service("--bundle", str(ask.bundle)) as service, bare_process() as (bare_url, bare_pid):
+    with running_service("--bundle", str(options.bundle)) as service, bare_process() as (bare_url, bare_pid):
         for point in ("balanced", "full"):
             parameters = {"exit": point}
-            turn(service.url, service.pid, clips, parameters, ask.requests // 4, ask.clients)
-            turn(bare_url, bare_pid, clips, {}, ask.requests // 4, ask.clients)
+            turn(service.url, service.pid, clips, parameters, options.requests // 4, options.clients)
+            turn(bare_url, bare_pid, clips, {}, options.requests // 4, options.clients)
             bare, served = [], []
-            for _ in range(ask.rounds):
-                bare.append(turn(bare_url, bare_pid, clips, {}, ask.requests, ask.clients))
-                served.append(turn(service.url, service.pid, clips, parameters, ask.requests, ask.clients))
+            for _ in range(options.rounds):
+                bare.append(turn(bare_url, bare_pid, clips, {}, options.requests, options.clients))
+                served.append(turn(service.url, service.pid, clips, parameters, options.requests, options.clients))
             loop = [main for main, _ in served]
             rows.append(
                 {
                     "exit": point,
-                    "clients": ask.clients,
+                    "clients": options.clients,
                     "bare_ms": round(statistics.median(sum(each) for each in bare), 3),
                     "service_ms": round(statistics.median(loop), 3),
                     "graphs_ms": round(statistics.median(others for _, others in served), 3),
                     "ratio": round(statistics.median(s / sum(b) for s, b in zip(loop, bare, strict=True)), 2),
-                    "requests": ask.requests,
-                    "rounds": ask.rounds,
+                    "requests": options.requests,
+                    "rounds": options.rounds,
                 }
             )
             print(rows[-1], flush=True)

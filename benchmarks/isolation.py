@@ -1,8 +1,8 @@
-"""What it costs to decode untrusted videos in sandboxed processes: the same clip in this process and through the pool.
+"""Measures the cost of decoding in sandboxed processes: the same clip decoded in this process and through the pool.
 
-A 10 s clip of 320×240, 16 frames coarse to fine, all of them taken; rounds of both ways interleaved. Processor time
-beside wall time: on a machine that others use too, only the former is steady. Also how long a worker takes from nothing
-to ready, and what it keeps in memory: alone, and what each further one adds (its private pages).
+A 10 s clip of 320×240, 16 frames coarse to fine, all of them taken, with interleaved rounds. It reports processor time
+and wall time; on a shared machine only the former is steady. It also measures how long a worker takes to start, its
+memory, and the memory that each further worker adds (its private pages).
 
 Run ``python -m benchmarks.isolation [--rounds 60]``.
 """
@@ -37,7 +37,7 @@ JOB = DecodeJob(Sampling(frames=STEPS, order=ORDER), FrameGeometry(resize=256, c
 
 
 def in_process(clip: bytes) -> float:
-    """Seconds to have all frames, decoded here."""
+    """Seconds to decode all frames in this process."""
     begun = time.perf_counter()
     with open_video(io.BytesIO(clip), JOB.limits) as video:
         stream = FrameStream(video, wanted_frames(video.index.frames, frames=STEPS, order=ORDER), Geometry(256, 224))
@@ -47,7 +47,7 @@ def in_process(clip: bytes) -> float:
 
 
 async def through_pool(pool: DecodePool, clip: bytes) -> tuple[float, float]:
-    """Seconds to have all frames from a worker, the spool included; and what the worker says it spent."""
+    """Seconds to get all frames from a worker, including the spool; and the time that the worker reports."""
     begun = time.perf_counter()
     with Spool() as spool:
         spool.write(clip)
@@ -59,19 +59,19 @@ async def through_pool(pool: DecodePool, clip: bytes) -> tuple[float, float]:
 
 
 async def start_seconds() -> float:
-    """Seconds from nothing to one ready worker."""
+    """Seconds to start one worker."""
     begun = time.perf_counter()
     async with DecodePool(PoolSettings(workers=1, crop=224)):
         return time.perf_counter() - begun
 
 
 def milliseconds(samples: Sequence[float], *, best: bool = False) -> float:
-    """The median, or the least."""
+    """The median, or the minimum."""
     return round((min(samples) if best else statistics.median(samples)) * 1e3, 2)
 
 
 async def measure(rounds: int) -> dict[str, object]:
-    """Everything, once."""
+    """Run one round of all measurements."""
     clip = make_clip(CLIP)
     starts = [await start_seconds() for _ in range(10)]
     here, pooled, inside, cpu_here, cpu_worker, cpu_service = [], [], [], [], [], []
@@ -87,7 +87,7 @@ async def measure(rounds: int) -> dict[str, object]:
             pooled.append(outside)
             inside.append(spent)
             cpu_service.append(time.process_time() - cpu)
-            await asyncio.sleep(0.01)  # it tidies up after its last word
+            await asyncio.sleep(0.01)  # it cleans up after its last message
             cpu_worker.append(process_cpu_seconds(worker.pid) - cpu_of_worker)
         used = worker.memory_full_info()
     return {

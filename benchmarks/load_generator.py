@@ -1,9 +1,9 @@
-"""Processor time that the load generator of `adafocus bench` takes per request, beside a general HTTP client.
+"""Compares the processor time per request of `adafocus bench`'s load generator with a general HTTP client.
 
-A dummy server in another process reads each upload and answers at once with a classification, so that the generator is
-all that is measured. The sample clips are sent over loopback by 1, 16 and 64 clients; both generators take turns in one
-process, and the medians of their processor time (user and system) count. The system's share is mostly the copying of
-the clip into the socket.
+A dummy server in another process reads each upload and answers at once with a classification, so that only the
+generator is measured. 1, 16 and 64 clients send the sample clips over loopback. Both generators take turns in one
+process, and medians of their processor time (user and system) are reported. The system's share is mostly the copying
+of the clip into the socket.
 
 Run ``python -m benchmarks.load_generator [--requests 2000] [--rounds 5]``.
 """
@@ -63,7 +63,7 @@ class DummyServer(asyncio.Protocol):
         self._left = 0
 
     def data_received(self, data: bytes) -> None:
-        """Count the body down."""
+        """Count the remaining bytes of the body."""
         if self._left == 0:
             self._head += data
             head, found, body = self._head.partition(b"\r\n\r\n")
@@ -92,7 +92,7 @@ def serve(pipe: Pipe) -> None:
 
 
 def with_httpx(plan: Plan) -> None:
-    """The same closed loop through a general client."""
+    """Run the same closed loop with a general client."""
 
     async def main() -> None:
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
@@ -110,7 +110,7 @@ def with_httpx(plan: Plan) -> None:
 
 
 def with_bench(plan: Plan) -> None:
-    """As `adafocus bench` does it."""
+    """Run the closed loop of `adafocus bench`."""
     samples: list[Sample] = []
     run(plan, Endpoint.find(plan.url), samples.append)
     summary = report(samples, 100.0, plan)
@@ -137,7 +137,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--requests", type=int, default=2000)
     parser.add_argument("--rounds", type=int, default=5)
-    ask = parser.parse_args()
+    options = parser.parse_args()
     ours, theirs = multiprocessing.get_context("spawn").Pipe()
     server = multiprocessing.get_context("spawn").Process(target=serve, args=(theirs,), daemon=True)
     server.start()
@@ -145,9 +145,9 @@ def main() -> None:
     url = f"http://127.0.0.1:{ours.recv()}"
     rows = []
     for clients in CLIENTS:
-        plan = Plan(url, [clip.read_bytes() for clip in SAMPLES], {}, ask.requests, concurrency=clients)
+        plan = Plan(url, [clip.read_bytes() for clip in SAMPLES], {}, options.requests, concurrency=clients)
         taken: dict[str, list[tuple[float, float, float]]] = {"httpx": [], "adafocus bench": []}
-        for _ in range(ask.rounds):
+        for _ in range(options.rounds):
             taken["httpx"].append(cpu_ms(with_httpx, plan))
             taken["adafocus bench"].append(cpu_ms(with_bench, plan))
         for generator, figures in taken.items():
@@ -159,8 +159,8 @@ def main() -> None:
                     "cpu_ms_per_request": round(total, 3),
                     "system_ms_per_request": round(system, 3),
                     "requests_per_s": round(1e3 / wall),
-                    "requests": ask.requests,
-                    "rounds": ask.rounds,
+                    "requests": options.requests,
+                    "rounds": options.rounds,
                 }
             )
             print(rows[-1], flush=True)

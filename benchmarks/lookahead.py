@@ -1,10 +1,9 @@
-"""What several steps of one video in one batch (look-ahead) save, through the engine, beside torch's plain forward.
+"""Measures what several steps of one video in one batch (look-ahead) save, compared with torch's plain forward.
 
-A video alone, already decoded, all of its steps: by the engine one step at a time, 2, 4 and 8 at a time, and, for the
-bundle with the weights of the parity fixtures, by the plain forward of the same model in torch. One after the other,
-again and again, in one process; the medians. What it would take to look ahead of an exit, too, is computed from these:
-an exit step rounded up to whole batches, with the exit steps of the default point's calibration, or a mean of 6 of 16
-for a bundle without one.
+All steps of a lone, decoded video run through the engine one, 2, 4 and 8 at a time and, for the bundle with the weights
+of the parity fixtures, through the plain forward of the same model in torch. All take turns in one process; medians are
+reported. The cost of looking ahead beyond an exit is computed from these: the exit step is rounded up to whole batches,
+with the exit steps of the default point's calibration, or a mean of 6 of 16 for a bundle without one.
 
 Run ``python -m benchmarks.lookahead [--bundle FOLDER ...] [--rounds 40]``.
 """
@@ -25,9 +24,10 @@ from benchmarks.backend_worker import KeptOpen
 from benchmarks.machine import write_results
 from benchmarks.refill import Clock, Frames, exit_steps, make_frames
 from benchmarks.service_process import ROOT
+from bundle.instructions import has_bf16
 from bundle.manifest import Manifest, Precision
 from bundle.store import Bundle, load_bundle
-from service.cpu import has_bf16, usable_cores
+from service.cpu import usable_cores
 from service.engine.engine import Engine, running
 from service.engine.request import EngineRequest
 from service.engine.runners.base import Runner
@@ -40,18 +40,18 @@ WARMING = 2
 
 
 class Limited(KeptOpen):
-    """A runner that looks ahead by no more than that."""
+    """A runner that looks ahead by at most a given number of steps."""
 
     def __init__(self, runner: Runner, look_ahead: int) -> None:
         super().__init__(runner)
         self.look_ahead = look_ahead
 
     def warm_up(self) -> None:
-        """It is warm."""
+        """Do nothing: the runner is warm."""
 
 
 def shares(manifest: Manifest, point: str) -> Sequence[float]:
-    """The share of videos that leave after each step."""
+    """The share of videos that exit after each step."""
     known = None if point == MADE_UP else manifest.point(point).exit_shares
     if known is not None:
         return known
@@ -60,7 +60,7 @@ def shares(manifest: Manifest, point: str) -> Sequence[float]:
 
 
 async def seconds_per_video(bundle: Bundle, runner: Runner, look_ahead: int) -> float:
-    """Of one video, through all of its steps."""
+    """Seconds of one video, through all of its steps."""
     steps, pixels = bundle.manifest.steps, make_frames(bundle)
     transport = InProcess(bundle.manifest, Limited(runner, look_ahead), slots=1, max_batch=AHEAD[-1])
     engine = Engine(bundle.manifest, transport, slots=1, max_queue=0, observer=Clock())
@@ -125,9 +125,9 @@ def measure(bundle: Bundle, rounds: int) -> list[dict[str, object]]:
     rows = []
     for backend, precision in runners:
         ms = {ahead: statistics.median(seconds[backend, precision, ahead][WARMING:]) * 1e3 for ahead in AHEAD}
-        told = {"model": f"{manifest.name}-{manifest.version}", "backend": backend, "precision": precision}
+        common = {"model": f"{manifest.name}-{manifest.version}", "backend": backend, "precision": precision}
         rest = {"threads": threads, "rounds": rounds}
-        rows += [told | row | rest for row in (*full(ms, manifest.steps, torch_ms), *with_exit(ms, manifest))]
+        rows += [common | row | rest for row in (*full(ms, manifest.steps, torch_ms), *with_exit(ms, manifest))]
     return rows
 
 
@@ -147,7 +147,7 @@ def full(ms: dict[int, float], steps: int, torch_ms: float | None) -> list[dict[
 
 
 def with_exit(ms: dict[int, float], manifest: Manifest) -> list[dict[str, object]]:
-    """With exits, if the engine looked beyond them: computed."""
+    """Rows with exits, computed for an engine that looks ahead beyond them."""
     steps, default = manifest.steps, manifest.default_point
     point = default if default != "full" else MADE_UP
     left = shares(manifest, point)
@@ -171,10 +171,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=40)
     parser.add_argument("--bundle", type=Path, nargs="+", default=[ROOT / "bundles" / "tank-state"])
-    ask = parser.parse_args()
+    options = parser.parse_args()
     rows = []
-    for folder in ask.bundle:
-        rows += measure(load_bundle(folder), ask.rounds)
+    for folder in options.bundle:
+        rows += measure(load_bundle(folder), options.rounds)
         for row in rows:
             print(row, flush=True)
     print(write_results("lookahead", "all", rows))

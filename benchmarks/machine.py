@@ -1,4 +1,4 @@
-"""What every result carries: the machine it was measured on, and the day."""
+"""The machine and the date of every result."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Row = Mapping[str, object]
 
 
 def processor() -> str:
-    """The processor's name, as it gives it."""
+    """The processor's name, as it reports it."""
     cpuinfo = Path("/proc/cpuinfo")
     text = cpuinfo.read_text(encoding="utf-8") if cpuinfo.exists() else ""
     found = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
@@ -26,12 +26,12 @@ def processor() -> str:
 
 
 def graphics() -> str:
-    """The first NVIDIA GPU's name, as its driver gives it; empty where there is none."""
+    """The first NVIDIA GPU's name, as its driver reports it; empty if there is none."""
     return next(iter(_asked_of_gpu("--query-gpu=name")), "")
 
 
 def graphics_megabytes(pid: int) -> float:
-    """Device memory that a process holds; NaN where the driver does not tell."""
+    """Device memory that a process holds, in MB; NaN if the driver does not report it."""
     for line in _asked_of_gpu("--query-compute-apps=pid,used_memory"):
         owner, _, mebibytes = line.partition(", ")
         if owner == str(pid) and mebibytes.isdigit():
@@ -43,8 +43,8 @@ def _asked_of_gpu(query: str) -> list[str]:
     program = shutil.which("nvidia-smi")
     if program is None:
         return []
-    asked = subprocess.run([program, query, "--format=csv,noheader,nounits"], capture_output=True, text=True)
-    return asked.stdout.splitlines() if asked.returncode == 0 else []
+    result = subprocess.run([program, query, "--format=csv,noheader,nounits"], capture_output=True, text=True)
+    return result.stdout.splitlines() if result.returncode == 0 else []
 
 
 def machine_name(device: str = "") -> str:
@@ -60,7 +60,7 @@ def write_results(benchmark: str, variant: str, rows: Sequence[Row], device: str
         benchmark: its module's name.
         variant: of the benchmark, as a bundle's name.
         rows: with the same columns.
-        device: what did the work, if not the processor.
+        device: name of the device that did the work, if not the processor.
     """
     RESULTS.mkdir(exist_ok=True)
     day = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
@@ -76,7 +76,7 @@ def newest_results(benchmark: str, variant: str = "*") -> list[dict[str, str]]:
     """The rows of the newest CSV of a benchmark, or of one variant of it.
 
     Raises:
-        FileNotFoundError: it has none.
+        FileNotFoundError: there is none.
     """
     paths = _by_day(benchmark, variant)
     if not paths:
@@ -85,7 +85,7 @@ def newest_results(benchmark: str, variant: str = "*") -> list[dict[str, str]]:
 
 
 def with_earlier(benchmark: str, rows: Sequence[Row], keys: Sequence[str]) -> list[Row]:
-    """These rows, after those of the newest CSV, if there is one, whose keys are none of theirs."""
+    """The rows of the newest CSV, if there is one, with other keys than the given rows; then the given rows."""
 
     def key(row: Row) -> list[str]:
         return [str(row.get(name)) for name in keys]

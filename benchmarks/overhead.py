@@ -1,13 +1,13 @@
-"""What the service adds to a request: HTTP, spooling, processes and scheduling, over decoding and the graphs alone.
+"""Measures what the service adds to a request (HTTP, spooling, processes, scheduling) beyond decoding and the graphs.
 
-A: the same clip, decoded and run in this process with the same decoder, graphs and exit rule, one after the other; at
-the number of threads that is faster here, of all processors and one. B: the same clip posted to an idle service on the
-loopback, over a bare socket: a client's own time is not the service's. A A B B A A B B, of which every second counts:
-either empties the processor's caches for the other, and an idle service has no such neighbour. The medians' difference
-is what is added. Beside it, what is added to the times that the answer itself reports for decoding and the graphs: less
-where a frame is decoded while another is looked at. And what a request takes in which nothing is done, `GET /healthz`,
-right after another and after a pause: the difference is one waking of a processor that slept, of which a classification
-has half a dozen.
+A: the same clip is decoded and run in this process with the same decoder, graphs and exit rule, one after the other,
+with one thread or one per processor, whichever is faster here. B: the same clip is posted to an idle service over
+loopback and a bare socket, because a client's own time does not belong to the service. The order is A A B B A A B B,
+and every second run counts: each way evicts the other's data from the processor's caches, which an idle service would
+not experience. The added time is the difference of the medians. The script also reports the time added to the decoding
+and graph times in the answer, which is less if one frame is decoded while the model runs on another. And it measures an
+empty request, `GET /healthz`, right after another and after a pause: the difference is one wake-up of a sleeping
+processor, and a classification has half a dozen.
 
 Run ``python -m benchmarks.overhead [--rounds 100]``.
 """
@@ -25,8 +25,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.machine import write_results
-from benchmarks.service_process import ONE_KEY_FRAME, ROOT, ServiceProcess, running_service
-from bundle.exit_rule import confidence, leaves
+from benchmarks.service_process import ROOT, ServiceProcess, one_key_frame, running_service
+from bundle.exit_rule import leaves
 from bundle.store import Bundle, load_bundle
 from service.cpu import usable_cores
 from service.engine.runners.base import Runner
@@ -40,7 +40,7 @@ PAUSE_SECONDS = 0.015
 
 
 def alone(bundle: Bundle, runner: Runner, clip: bytes, point: str) -> None:
-    """Classify one clip with nothing around it."""
+    """Classify one clip without the service."""
     manifest = bundle.manifest
     sampling, thresholds = manifest.sampling, manifest.threshold_row(point)
     policy = np.zeros((1, runner.widths.policy), dtype=np.float32)
@@ -59,17 +59,17 @@ def alone(bundle: Bundle, runner: Runner, clip: bytes, point: str) -> None:
             step_index = np.array([step], dtype=np.int64)
             focus = runner.focus(pixels, glance.patch_centre, glance.feature, pooled, step_index)
             policy, pooled = glance.policy_state, focus.pooled_state
-            sure = confidence(focus.logits, manifest.exit_criterion, manifest.temperature)
+            sure = manifest.exit_rule.confidence(focus.logits, step)
             if leaves(sure, thresholds[step]).all():
                 break
         stream.close()
 
 
 class Client:
-    """One kept connection, and no more of HTTP than that takes.
+    """A persistent connection with a minimal HTTP client.
 
     Args:
-        service: to be asked.
+        service: to which requests are sent.
     """
 
     def __init__(self, service: ServiceProcess) -> None:
@@ -79,11 +79,11 @@ class Client:
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def classify(self, clip: bytes, point: str) -> bytes:
-        """The answer's body."""
+        """The body of the response."""
         return self._ask(f"POST /classify?exit={point}", clip)
 
     def health(self, pause: float) -> float:
-        """Seconds that the service takes to say that it is alive, after a pause in seconds."""
+        """Seconds that a request for `/healthz` takes after a pause in seconds."""
         time.sleep(pause)
         begun = time.perf_counter()
         self._ask("GET /healthz", b"")
@@ -93,7 +93,7 @@ class Client:
         """The answer's body.
 
         Raises:
-            RuntimeError: it is none of status 200.
+            RuntimeError: the status is not 200.
         """
         head = f"{what} HTTP/1.1\r\nHost: {self._host}\r\nContent-Length: {len(content)}\r\n\r\n"
         self._socket.sendall(head.encode() + content)
@@ -114,10 +114,10 @@ def main() -> None:
     """Measure, print, and write the CSV."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=100)
-    parser.add_argument("--clip", type=Path, default=ONE_KEY_FRAME)
+    parser.add_argument("--clip", type=Path, help="default: a sample with a single key frame")
     parser.add_argument("--bundle", type=Path, default=ROOT / "bundles" / "tank-state")
-    ask = parser.parse_args()
-    bundle, clip = load_bundle(ask.bundle), ask.clip.read_bytes()
+    options = parser.parse_args()
+    bundle, clip = load_bundle(options.bundle), (options.clip.read_bytes() if options.clip else one_key_frame())
     runners = {}
     for threads in sorted({1, usable_cores()}):
         runners[threads] = open_runner(
@@ -125,12 +125,12 @@ def main() -> None:
         )
         runners[threads].warm_up()
     rows = []
-    with running_service("--bundle", str(ask.bundle)) as service:
+    with running_service("--bundle", str(options.bundle)) as service:
         client = Client(service)
         for point in ("full", bundle.manifest.default_point):
             direct: dict[int, list[float]] = {threads: [] for threads in runners}
             served, reported, awake, asleep = [], [], [], []
-            for _ in range(ask.rounds):
+            for _ in range(options.rounds):
                 for threads, runner in runners.items():
                     alone(bundle, runner, clip, point)
                     begun = time.perf_counter()
@@ -162,7 +162,7 @@ def main() -> None:
                     ),
                     "health_ms": round(statistics.median(awake) * 1e3, 2),
                     "health_after_pause_ms": round(statistics.median(asleep) * 1e3, 2),
-                    "rounds": ask.rounds,
+                    "rounds": options.rounds,
                 }
             )
             print(rows[-1], flush=True)

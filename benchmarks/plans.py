@@ -1,11 +1,11 @@
-"""What reaching frames costs: to the first step, to the last step, and decoding the file whole.
+"""Measures the cost of reaching frames: to the first step, to the last step, and of decoding the whole file.
 
-Clips are made here: short, long (three minutes of 1080p), a single key frame, all key frames, B-pictures; the samples
-follow. Each is read through the same well as an upload, 16 frames coarse to fine, in turns with a well that leaves no
-picture undecoded on its way (``decoding_all``). A "scan" decodes every frame and converts none.
-Times are processor time: a decoder has one thread, so it is what it would take alone, on a machine in use too.
+Clips are generated here: short, long (three minutes of 1080p), a single key frame, all key frames, B-pictures; the
+samples follow. Each is decoded like an upload, 16 frames coarse to fine, in turns with a decoder that skips no picture
+(``decoding_all``). A "scan" decodes every frame and converts none. Times are processor time: a decoder has one thread,
+so they are the same on a busy machine.
 
-Run ``python -m benchmarks.plans [--rounds 3] [--clips FOLDER]``; a folder keeps the clips for the next time.
+Run ``python -m benchmarks.plans [--rounds 3] [--clips FOLDER]``; the folder keeps the clips for the next run.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import av
 import numpy as np
 
 from benchmarks.machine import write_results
-from benchmarks.service_process import ONE_KEY_FRAME, SAMPLES
+from benchmarks.service_process import SAMPLES, one_key_frame
 from video.decoder import FrameStream
 from video.disposable import Disposables
 from video.probe import open_video
@@ -37,9 +37,9 @@ GEOMETRY = Geometry(256, 224)
 
 @dataclass(frozen=True)
 class ClipKind:
-    """A clip to make: size in pixels, length in seconds, frames between key frames; the encoder's effort.
+    """A clip to generate: size in pixels, length in seconds, frames between key frames, and the encoder's effort.
 
-    The least effort makes no B-pictures.
+    The lowest effort makes no B-pictures.
     """
 
     name: str
@@ -61,7 +61,7 @@ KINDS = (
 
 
 def make_clip(kind: ClipKind, rate: int = 25) -> bytes:
-    """H.264 in MP4: a moving gradient under a sensor's noise, which no frame shares with the one before."""
+    """Generate H.264 in MP4: a moving gradient with sensor noise, which differs in every frame."""
     sink = io.BytesIO()
     rng = np.random.default_rng(0)
     grain = rng.integers(0, 12, (8, kind.height, kind.width, 1), dtype=np.uint8)
@@ -93,7 +93,7 @@ def scan(clip: bytes) -> tuple[float, int]:
 
 
 def reach(clip: bytes, steps: int, *, sparing: bool = True) -> tuple[float, int]:
-    """Seconds and decoded frames up to that many steps, opening and indexing included."""
+    """Seconds and decoded frames up to that many steps, including opening and indexing."""
     begun = time.process_time()
     everything = nullcontext() if sparing else patch.object(Disposables, "may_leave_out", lambda *_: False)
     with everything, open_video(io.BytesIO(clip)) as video:
@@ -140,7 +140,7 @@ def measure(name: str, clip: bytes, rounds: int) -> dict[str, object]:
 
 
 def kept_clip(kind: ClipKind, folder: Path | None) -> bytes:
-    """A clip of that kind, made before or now."""
+    """A clip of that kind; it is generated if it does not exist."""
     if folder is None:
         return make_clip(kind)
     path = folder / f"{kind.width}x{kind.height}_{kind.seconds}s_{kind.key_every}_{kind.preset}.mp4"
@@ -155,13 +155,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--clips", type=Path, help="folder that keeps the clips")
     parser.add_argument("--longest", type=int, default=180, help="seconds of the longest clip to make")
-    ask = parser.parse_args()
-    clips = {kind.name: kept_clip(kind, ask.clips) for kind in KINDS if kind.seconds <= ask.longest}
+    options = parser.parse_args()
+    clips = {kind.name: kept_clip(kind, options.clips) for kind in KINDS if kind.seconds <= options.longest}
     clips |= {f"sample {path.name}": path.read_bytes() for path in SAMPLES}
-    clips["bridge_up.mp4, as its camera wrote it"] = ONE_KEY_FRAME.read_bytes()
+    clips["bridge_up.mp4, with one key frame"] = one_key_frame()
     rows = []
     for name, clip in clips.items():
-        rows.append(measure(name, clip, ask.rounds))
+        rows.append(measure(name, clip, options.rounds))
         print(rows[-1], flush=True)
     print(write_results("plans", "pyav", rows))
 

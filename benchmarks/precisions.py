@@ -1,13 +1,12 @@
-"""What each backend and precision of a bundle answers on labelled clips, against fp32 in ONNX Runtime.
+"""Compares each backend and precision of a bundle on labelled clips with fp32 in ONNX Runtime.
 
-Decodes through the well that serves, runs in the runner that serves, with the thresholds that were solved for each
-precision, and leaves by the rule that serves.
+Uses the decoder, the runners and the exit rule of the service, and the thresholds that were solved for each precision.
 
     python -m benchmarks.precisions --data ../shared/datasets/tank_state --checkpoint runs/x/last.pt --calibration FILE
 
 exports the checkpoint in every format and precision first, int8 with its ranges and thresholds from the training split,
-and then measures on the validation split. ``--bundle DIR`` measures what a bundle holds already. Where there is a GPU,
-``--reduced fp16`` gives it something to compute, and the results are those of ``precisions-cuda``.
+and then measures on the validation split. ``--bundle DIR`` measures the graphs of an existing bundle. On a machine with
+a GPU, ``--reduced fp16`` exports graphs for it, and the results are written as ``precisions-cuda``.
 """
 
 from __future__ import annotations
@@ -40,7 +39,9 @@ def main() -> None:
     parser.add_argument("--bundle", type=Path, default=ROOT / "bundles" / "tank-state")
     parser.add_argument("--checkpoint", type=Path, help="to export, in place of a bundle")
     parser.add_argument("--calibration", type=Path, help="of the checkpoint, from `adafocus calibrate`")
-    parser.add_argument("--reduced", choices=("int8", "fp16"), default="int8", help="precision to export beside fp32")
+    parser.add_argument(
+        "--reduced", choices=("int8", "fp16"), default="int8", help="precision to export in addition to fp32"
+    )
     options = parser.parse_args()
     with ExitStack() as held:
         folder = options.bundle
@@ -54,7 +55,7 @@ def main() -> None:
 
 
 def export(checkpoint: Path, calibration: Path | None, data: Path, folder: Path, reduced: str) -> None:
-    """Make a bundle of every format, in fp32 and another precision; the training split makes int8."""
+    """Export a bundle of every format, in fp32 and another precision; int8 is calibrated on the training split."""
     program = Path(sys.executable).with_name("adafocus")
     what = ["--checkpoint", checkpoint, "--data", data, "--out", folder]
     what += ["--calibration", calibration] if calibration is not None else []

@@ -1,4 +1,4 @@
-"""Write the tables of README and docs from the newest results, and README's answer from the service itself.
+"""Writes the tables of README and docs from the newest results, and README's example answer from the engine.
 
 python -m benchmarks.readme [--check]
 """
@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from benchmarks import training_tables
 from benchmarks.engine_tables import PAGES, refill
 from benchmarks.machine import newest_results
 
@@ -75,7 +76,7 @@ TABLES = {"claims": claims, "shipped_model": shipped_model, "footprint": footpri
 
 
 def answer() -> str:
-    """What the curl in README answers, asked of the same engine; ids and times are left out."""
+    """The answer to README's curl command from the same engine, without ids and times."""
     program = Path(sys.executable).with_name("adafocus")
     clip = ["samples/bridge_up.mp4", "--bundle", "bundles/tank-state", "--top-k", "2", "--json"]
     text = subprocess.run([program, "classify", *clip], cwd=ROOT, check=True, capture_output=True, text=True).stdout
@@ -87,7 +88,7 @@ def answer() -> str:
 
 
 def filled_with(text: str, sections: Mapping[str, str]) -> str:
-    """A page with the sections of these names made new."""
+    """A page with the named sections replaced."""
     for name, content in sections.items():
         pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
         text = pattern.sub(lambda found, content=content: f"{found[1]}{content}\n{found[2]}", text)
@@ -95,11 +96,11 @@ def filled_with(text: str, sections: Mapping[str, str]) -> str:
 
 
 def main() -> None:
-    """Write the pages, or say which is out of date."""
+    """Write the pages, or report which is out of date."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing; fail if a page is out of date")
     check = parser.parse_args().check
-    for page, tables in {Path("README.md"): TABLES, **PAGES}.items():
+    for page, tables in {Path("README.md"): TABLES, **PAGES, **training_tables.PAGES}.items():
         makers: dict[str, Callable[[], str]] = dict(tables)
         sections = {f"table:{name}": make() for name, make in makers.items()}
         if page.name == "README.md":

@@ -1,11 +1,11 @@
-"""In-flight batching against static batching: the same graphs, the same videos, the same exit steps.
+"""Compares in-flight batching with static batching on the same graphs, videos and exit steps.
 
-Static batching takes a batch of videos, steps it until the slowest has left, then takes the next; rows whose video has
-left run on as padding. The engine refills a row as soon as its video leaves. Videos are frames in memory, so that no
-decoding is timed, and each leaves at a step drawn beforehand, so that both sides do the same useful work.
+Static batching runs a batch of videos until the slowest has exited, then the next batch; rows whose video has exited
+continue as padding. The engine refills a row as soon as its video exits. Videos are frames in memory, so no decoding is
+timed, and each exits at a step drawn beforehand, so both sides do the same useful work.
 
-With ``--threads 1`` the same is told in processor time, which is what it would take alone on a processor: a graph run
-then stays on the thread that asks for it. On a machine that others use too, only that can be compared.
+With ``--threads 1`` the results are processor time, which equals the time on an idle processor: a graph run then stays
+on the calling thread. On a shared machine only these results can be compared.
 
     python -m benchmarks.refill [--bundle DIR] [--videos 200] [--rounds 5] [--threads 2] [--backend onnxruntime-cuda]
 """
@@ -64,7 +64,7 @@ class ProcessorClock:
     """A runner that adds up the processor time of its graph runs.
 
     Args:
-        runner: runs them, on the thread that asks for it.
+        runner: runs the graphs, on the calling thread.
     """
 
     runner: Runner
@@ -72,7 +72,7 @@ class ProcessorClock:
     warmed: float = 0.0
 
     def warm_up(self) -> None:
-        """See `Runner`; what it takes is no part of serving."""
+        """See `Runner`; its time is not part of serving."""
         begun = time.process_time()
         self.runner.warm_up()
         self.warmed = time.process_time() - begun
@@ -99,26 +99,26 @@ class ProcessorClock:
 
 @dataclass
 class Frames:
-    """A video already decoded: the same few frames, over and over."""
+    """A decoded video: the same few frames, repeated."""
 
     pixels: list[np.ndarray]
     taken: int = 0
 
     async def next(self) -> Frame | None:
-        """The next one, at once."""
+        """The next frame, without waiting."""
         self.taken += 1
         return Frame(self.taken - 1, self.taken - 1, None, self.pixels[self.taken % len(self.pixels)])
 
 
 def exit_steps(videos: int, steps: int, mean: float, seed: int) -> list[int]:
-    """Exit steps from 1 to ``steps`` with that mean: shares fall or rise geometrically, as the paper's budgets do."""
+    """Exit steps from 1 to ``steps`` with that mean. Shares fall or rise geometrically, like the paper's budgets."""
     low, high = 1e-3, 1e3
     for _ in range(100):
         ratio = math.sqrt(low * high)
         shares = ratio ** np.arange(steps, dtype=np.float64)
         reached = float((shares / shares.sum() * np.arange(1, steps + 1)).sum())
         low, high = (ratio, high) if reached < mean else (low, ratio)
-    # Evenly spaced quantiles in random order: a drawn sample's own mean would wander.
+    # Evenly spaced quantiles in random order, because the mean of a random sample would vary.
     levels = (np.arange(videos) + 0.5) / videos
     leaving = np.searchsorted(np.cumsum(shares / shares.sum()), levels) + 1
     return [int(step) for step in np.random.default_rng(seed).permutation(np.minimum(leaving, steps))]
@@ -177,20 +177,20 @@ def main() -> None:
     parser.add_argument("--backend", choices=("onnxruntime-cpu", "onnxruntime-cuda"), default="onnxruntime-cpu")
     parser.add_argument("--precision", choices=("fp32", "fp16", "int8"), help="default: the fastest of the bundle here")
     parser.add_argument("--means", type=int, nargs="+", default=[4, 6, 8, 10], help="mean exit steps, of 16")
-    ask = parser.parse_args()
-    bundle = load_bundle(ask.bundle)
-    steps, device = bundle.manifest.steps, graphics() if ask.backend == "onnxruntime-cuda" else ""
+    options = parser.parse_args()
+    bundle = load_bundle(options.bundle)
+    steps, device = bundle.manifest.steps, graphics() if options.backend == "onnxruntime-cuda" else ""
     rows = []
-    for batch in ask.batches:
-        for sixteenths in ask.means:
+    for batch in options.batches:
+        for sixteenths in options.means:
             mean = sixteenths * steps / 16
-            leaving = exit_steps(ask.videos, steps, mean, seed=batch)
+            leaving = exit_steps(options.videos, steps, mean, seed=batch)
             static, refill, fill, outside = [], [], [], []
             static_cpu, refill_cpu, outside_cpu = [], [], []
-            for _ in range(ask.rounds):  # A B A B: both sides see the same noise
+            for _ in range(options.rounds):  # A B A B: both sides see the same noise
                 runner = open_runner(
                     bundle,
-                    RunnerOptions(ask.threads, batch_sizes_up_to(batch), ask.backend, ask.precision),
+                    RunnerOptions(options.threads, batch_sizes_up_to(batch), options.backend, options.precision),
                 )
                 runner.warm_up()
                 begun = time.process_time()
@@ -215,21 +215,21 @@ def main() -> None:
                     "ratio": round(statistics.median(b / a for a, b in zip(static, refill, strict=True)), 2),
                     "mean_rows": round(statistics.median(fill), 2),
                     "share_outside_graphs": round(statistics.median(outside), 3),
-                    "threads": ask.threads,
-                    "static_cpu_ms_per_video": round(statistics.median(static_cpu) / ask.videos * 1e3, 2),
-                    "refill_cpu_ms_per_video": round(statistics.median(refill_cpu) / ask.videos * 1e3, 2),
+                    "threads": options.threads,
+                    "static_cpu_ms_per_video": round(statistics.median(static_cpu) / options.videos * 1e3, 2),
+                    "refill_cpu_ms_per_video": round(statistics.median(refill_cpu) / options.videos * 1e3, 2),
                     "cpu_ratio": round(
                         statistics.median(a / b for a, b in zip(static_cpu, refill_cpu, strict=True)), 2
                     ),
                     "cpu_share_outside_graphs": round(statistics.median(outside_cpu), 3),
-                    "videos": ask.videos,
-                    "rounds": ask.rounds,
+                    "videos": options.videos,
+                    "rounds": options.rounds,
                 }
             )
             print(rows[-1], flush=True)
-            # After each, as it may be stopped.
+            # Write after each, because the run may be interrupted.
             name = "refill-cuda" if device else "refill"
-            written = write_results(name, f"{bundle.manifest.name}_{ask.backend}", rows, device)
+            written = write_results(name, f"{bundle.manifest.name}_{options.backend}", rows, device)
     print(written)
 
 

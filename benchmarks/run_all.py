@@ -1,9 +1,9 @@
-"""Every measurement behind README's tables and the docs, one after the other; then the tables themselves.
+"""Runs every measurement of README and the docs, one after the other, and then writes the tables.
 
-Run ``python -m benchmarks.run_all [--data FOLDER]``, on a machine that does nothing else. FOLDER holds the labelled
-clips of the shipped bundle; without it its accuracy table is left as it is. A bundle of the paper's full-size model
-with recipe weights, for the measurements of speed, is made on the way. ``--device cuda`` measures what a GPU does, the
-most telling first, in case that it is lent for minutes.
+Run ``python -m benchmarks.run_all [--data FOLDER]`` on an otherwise idle machine. FOLDER holds the labelled clips of
+the shipped bundle; without it the accuracy table is not updated. A bundle of the paper's full-size model with synthetic
+weights is made for the measurements of speed. ``--device cuda`` measures a GPU, the most informative results first, in
+case that it is available only for minutes.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def main() -> None:
 
 
 def on_processor(paper: str, data: Path | None) -> list[list[str]]:
-    """Modules and their arguments; ``paper`` is where the paper's model goes."""
+    """Modules and their arguments; ``paper`` is the folder of the paper's model."""
     plan = [
         ["footprint"],
         ["overhead"],
@@ -38,6 +38,7 @@ def on_processor(paper: str, data: Path | None) -> list[list[str]]:
         ["http_cost"],
         ["load_generator"],
         ["plans"],
+        ["certified_points"],
         ["decoder_cost"],
         ["isolation"],
         ["actnet", paper],

@@ -1,7 +1,8 @@
-"""A service of its own for a benchmark: started, waited for, looked at from outside, and ended by its process id."""
+"""Runs a service for a benchmark: starts it, waits until it is ready, measures its processes and ends it."""
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import signal
@@ -15,19 +16,31 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+import av
 import httpx
 
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLES = sorted((ROOT / "samples").glob("*.mp4"))
-ONE_KEY_FRAME = ROOT / "tests" / "fixtures" / "video" / "one_key_frame.mp4"
-"""One of the samples as its camera wrote it."""
-
 READY_SECONDS = 60.0
+
+
+def one_key_frame() -> bytes:
+    """The sample `bridge_up.mp4` encoded again with a single key frame, as many surveillance cameras write."""
+    buffer = io.BytesIO()
+    with av.open(str(ROOT / "samples" / "bridge_up.mp4")) as source, av.open(buffer, "w", format="mp4") as output:
+        given = source.streams.video[0]
+        stream = output.add_stream("libx264", rate=given.average_rate, options={"g": "100000", "crf": "26"})
+        stream.width, stream.height, stream.pix_fmt = given.width, given.height, "yuv420p"
+        for frame in source.decode(given):
+            frame.pict_type = av.video.frame.PictureType.NONE
+            output.mux(stream.encode(frame))
+        output.mux(stream.encode(None))
+    return buffer.getvalue()
 
 
 @dataclass(frozen=True)
 class ServiceProcess:
-    """A running service: where it listens, its process, and how long it took to be ready."""
+    """A running service: its address, its process, and how long it took to become ready."""
 
     url: str
     pid: int
@@ -38,7 +51,7 @@ class ServiceProcess:
         return [int(pid) for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
 
     def memory_mb(self) -> tuple[float, float]:
-        """Megabytes of the service and of all its workers, shared pages split between those who share them."""
+        """Megabytes of the service and all its workers; shared pages are split between the processes."""
         return proportional_megabytes(self.pid), sum(proportional_megabytes(pid) for pid in self.workers())
 
 
@@ -46,12 +59,12 @@ class ServiceProcess:
 def running_service(
     *options: str, program: Path | Sequence[str] | None = None, environment: Mapping[str, str] | None = None
 ) -> Iterator[ServiceProcess]:
-    """Start ``adafocus serve`` on a free port of the loopback and end it with SIGTERM.
+    """Start ``adafocus serve`` on a free loopback port and end it with SIGTERM.
 
     Args:
         options: further command-line options.
-        program: the command, or its words; by default the one beside this interpreter.
-        environment: further variables.
+        program: the command, or its words; by default the one next to this interpreter.
+        environment: further environment variables.
     """
     begun = time.perf_counter()
     words = [program or Path(sys.executable).with_name("adafocus")] if not isinstance(program, Sequence) else program
@@ -73,7 +86,7 @@ def running_service(
 
 
 def proportional_megabytes(pid: int) -> float:
-    """Proportional set size: pages that processes share are split between them, so that sums are true."""
+    """Proportional set size, which splits shared pages between the processes, so that sums are correct."""
     rollup = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii")
     found = re.search(r"^Pss:\s+(\d+) kB", rollup, re.MULTILINE)
     return int(found[1]) * 1024 / 1e6 if found else float("nan")

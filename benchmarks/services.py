@@ -1,8 +1,8 @@
-"""How soon a service of each backend and precision is ready, and what one and two of them hold in memory.
+"""Measures the time to ready of a service with each backend and precision, and the memory of one and of two.
 
-Memory is the services' own proportional set size: pages that two share are split between them. The decode workers are
-not in it. A first start brings the files into the system's cache, as a machine has them that serves, and fills the
-model cache where there is one; its time is told apart.
+Memory is the proportional set size of the services, which splits shared pages between them, without the decode workers.
+A first start brings the files into the system's cache, as on a serving machine, and fills the model cache if there is
+one; its time is reported separately.
 
     python -m benchmarks.services --bundle DIR … [--starts 3]
 """
@@ -26,22 +26,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--bundle", type=Path, nargs="+", default=[ROOT / "bundles" / "tank-state"])
     parser.add_argument("--starts", type=int, default=3)
-    ask = parser.parse_args()
+    options = parser.parse_args()
     rows = []
-    for bundle in ask.bundle:
+    for bundle in options.bundle:
         manifest = read_manifest(bundle)
         for backend, precision in VARIANTS:
             if backend != "torch" and is_held(manifest, backend, precision):
                 for cached in (False, True) if backend != "torchscript" else (False,):
                     row = {"bundle": manifest.name, "backend": backend, "precision": precision}
-                    measured = measure(bundle, backend, precision, ask.starts, cached=cached)
+                    measured = measure(bundle, backend, precision, options.starts, cached=cached)
                     rows.append(row | measured | {"processor": processor()})
                     print(rows[-1], flush=True)
     print(write_results("services", "all", rows))
 
 
 def measure(bundle: Path, backend: str, precision: str, starts: int, *, cached: bool) -> dict[str, object]:
-    """Median seconds to ready; megabytes of one service, and of two that run side by side."""
+    """Median seconds to ready; megabytes of one service, and of two that run at the same time."""
     options = ("--bundle", str(bundle), "--backend", backend)
     seconds, alone = [], []
     with ExitStack() as held:

@@ -1,7 +1,7 @@
-"""README's table: the shipped bundle on labelled clips, at every operating point.
+"""Evaluates the shipped bundle on labelled clips at every operating point, for README's table.
 
-Decodes through the well that serves, runs the graphs in the runner that serves, and leaves by the rule that serves;
-only HTTP is left out. The clips are those of a split that training, choosing and calibrating never saw.
+Uses the decoder, the runner and the exit rule of the service, without HTTP. The clips are those of a split that was not
+used for training, selection and calibration.
 
     python -m benchmarks.shipped_model --data ../shared/datasets/tank_state [--split val] [--bundle bundles/tank-state]
 """
@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.machine import write_results
-from bundle.exit_rule import confidence, leaves
+from bundle.exit_rule import leaves
 from bundle.manifest import Manifest
 from bundle.store import load_bundle
 from service.cpu import usable_cores
@@ -37,7 +37,7 @@ GIGA = 1e9
 
 @dataclass(frozen=True)
 class Answers:
-    """Step logits [N, T, C] and labels [N] of the clips, and how many frames each really gave [N]."""
+    """Step logits [N, T, C] and labels [N] of the clips, and the number of frames decoded from each [N]."""
 
     logits: npt.NDArray[np.float32]
     labels: npt.NDArray[np.int64]
@@ -56,7 +56,7 @@ def main() -> None:
     manifest = bundle.manifest
     data = list_clips(options.data, options.split)
     if data.labels != manifest.labels:
-        raise SystemExit(f"the clips have the classes {data.labels}, the bundle {manifest.labels}")
+        raise SystemExit(f"the clips must have the bundle's classes {manifest.labels}, got {data.labels}")
     runner = open_runner(bundle, RunnerOptions(usable_cores(), (BATCH,), backend=options.backend))
     answers = answer_all(data.clips, manifest, runner)
     rows = [row(manifest, point.name, answers) for point in manifest.operating_points]
@@ -65,7 +65,7 @@ def main() -> None:
 
 
 def decode(clip: Clip, manifest: Manifest) -> list[npt.NDArray[np.uint8]]:
-    """The frames of a clip that the service would see, in visiting order; fewer where some cannot be decoded."""
+    """The frames of a clip that the service would see, in visiting order; fewer if some cannot be decoded."""
     sampling, geometry = manifest.sampling, Geometry(manifest.geometry.resize, manifest.geometry.crop)
     with clip.path.open("rb") as file, open_video(file) as video:
         wanted = wanted_frames(
@@ -80,7 +80,7 @@ def decode(clip: Clip, manifest: Manifest) -> list[npt.NDArray[np.uint8]]:
 
 
 def answer_all(clips: tuple[Clip, ...], manifest: Manifest, runner: Runner) -> Answers:
-    """Every step of every clip."""
+    """Run every step of every clip."""
     logits = []
     counts = []
     for start in range(0, len(clips), BATCH):
@@ -109,7 +109,7 @@ def all_steps(frames: npt.NDArray[np.uint8], runner: Runner) -> npt.NDArray[np.f
 
 def row(manifest: Manifest, point: str, answers: Answers) -> dict[str, object]:
     """An operating point: accuracy, macro-F1 and per-class F1, mean GFLOPs per video and their share of full."""
-    sure = confidence(answers.logits, manifest.exit_criterion, manifest.temperature)
+    sure = manifest.exit_rule.of_all_steps(answers.logits)
     out = leaves(sure, np.array(manifest.threshold_row(point))[None, :])
     left = np.minimum(np.argmax(out, axis=1), answers.frames - 1)
     predicted = answers.logits[np.arange(len(left)), left].argmax(axis=1)

@@ -1,6 +1,6 @@
-"""Ten thousand requests of mixed clips, good, odd and damaged: does memory stay flat, does every answer come?
+"""Sends ten thousand requests with good, unusual and damaged clips, and checks memory and responses.
 
-Memory is read from outside after every hundred answers. The verdict compares the last quarter with the second.
+The memory of the processes is read after every hundred answers. The verdict compares the last quarter with the second.
 
 Run ``python -m benchmarks.soak [--requests 10000] [--concurrency 4] [CLIP ...]``; by default samples/ and tests' clips.
 """
@@ -23,7 +23,7 @@ EVERY = 100
 
 
 async def soak(service: ServiceProcess, clips: list[bytes], requests: int, concurrency: int) -> list[dict[str, object]]:
-    """Send the requests; one row for every hundred answers."""
+    """Send the requests and return one row for every hundred answers."""
     rows: list[dict[str, object]] = []
     statuses: Counter[int] = Counter()
     numbers = iter(range(requests))
@@ -57,8 +57,8 @@ def main() -> None:
     parser.add_argument("clips", type=Path, nargs="*")
     parser.add_argument("--requests", type=int, default=10_000)
     parser.add_argument("--concurrency", type=int, default=4)
-    ask = parser.parse_args()
-    paths = ask.clips or [
+    options = parser.parse_args()
+    paths = options.clips or [
         *SAMPLES,
         *sorted(
             path for path in (ROOT / "tests/fixtures/video").iterdir() if path.suffix not in {".md", ".json", ".npz"}
@@ -66,7 +66,7 @@ def main() -> None:
     ]
     clips = [path.read_bytes() for path in paths if path.is_file()]
     with running_service("--bundle", str(ROOT / "bundles" / "tank-state")) as service:
-        rows = asyncio.run(soak(service, clips, ask.requests, ask.concurrency))
+        rows = asyncio.run(soak(service, clips, options.requests, options.concurrency))
     for column in ("service_mb", "workers_mb"):
         quarters = quarter_means(rows, column)
         print(column, [round(value, 1) for value in quarters], f"last / second: {quarters[3] / quarters[1]:.3f}")

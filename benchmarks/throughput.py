@@ -1,7 +1,7 @@
-"""What a service answers end to end: uploads, decoding, graphs and early exit together, over the clients it serves.
+"""Measures a service end to end (uploads, decoding, graphs and early exit) with several numbers of clients.
 
-A closed loop: so many clients each wait for their answer before they ask again. The clips are sent over loopback by a
-process of its own on the same machine.
+It is a closed loop: each client waits for its answer before it sends the next request. A separate process on the same
+machine sends the clips over loopback.
 
     python -m benchmarks.throughput --bundle DIR --backend onnxruntime-cuda --precision fp16 [--exits full balanced]
 """
@@ -31,42 +31,44 @@ def main() -> None:
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 4, 16, 32])
     parser.add_argument("--requests", type=int, default=400, help="of each measurement with several clients")
     parser.add_argument("--max-batch", type=int, default=32)
-    ask = parser.parse_args()
-    name = read_manifest(ask.bundle).name
-    device = graphics() if ask.backend == "onnxruntime-cuda" else ""
+    options = parser.parse_args()
+    name = read_manifest(options.bundle).name
+    device = graphics() if options.backend == "onnxruntime-cuda" else ""
     environment = {
-        "ADAFOCUS_PRECISION": ask.precision,
-        "ADAFOCUS_MAX_BATCH": str(ask.max_batch),
+        "ADAFOCUS_PRECISION": options.precision,
+        "ADAFOCUS_MAX_BATCH": str(options.max_batch),
         "ADAFOCUS_DRAIN_GRACE_SECONDS": "0",
     }
     rows = []
-    options = ("--bundle", str(ask.bundle), "--backend", ask.backend)
-    with running_service(*options, environment=environment) as service:
-        load(service.url, ask.clips, "full", max(ask.clients), 2 * max(ask.clients))  # every decoder has worked once
-        for point in ask.exits:
-            for clients in ask.clients:
-                requests = ask.requests if clients > 1 else max(50, ask.requests // 8)
-                said = load(service.url, ask.clips, point, clients, requests)
+    service_options = ("--bundle", str(options.bundle), "--backend", options.backend)
+    with running_service(*service_options, environment=environment) as service:
+        load(
+            service.url, options.clips, "full", max(options.clients), 2 * max(options.clients)
+        )  # warm up every decoder
+        for point in options.exits:
+            for clients in options.clients:
+                requests = options.requests if clients > 1 else max(50, options.requests // 8)
+                report = load(service.url, options.clips, point, clients, requests)
                 rows.append(
                     {
                         "bundle": name,
-                        "backend": ask.backend,
-                        "precision": ask.precision,
+                        "backend": options.backend,
+                        "precision": options.precision,
                         "exit": point,
                         "clients": clients,
-                        "answers_per_s": round(said["throughput"], 1),
-                        **{f"{key}_ms": round(value, 1) for key, value in said["latency_ms"].items()},
-                        "share_of_full": round(said["share_of_full"], 3),
-                        "statuses": " ".join(f"{status}:{count}" for status, count in said["statuses"].items()),
+                        "answers_per_s": round(report["throughput"], 1),
+                        **{f"{key}_ms": round(value, 1) for key, value in report["latency_ms"].items()},
+                        "share_of_full": round(report["share_of_full"], 3),
+                        "statuses": " ".join(f"{status}:{count}" for status, count in report["statuses"].items()),
                         "requests": requests,
-                        "max_batch": ask.max_batch,
+                        "max_batch": options.max_batch,
                         "cores": usable_cores(),
                         "ready_s": round(service.seconds_to_ready, 1),
                         "processor": device or processor(),
                     }
                 )
                 print(rows[-1], flush=True)
-    print(write_results("throughput", f"{name}-{ask.precision}_{ask.backend}", rows, device))
+    print(write_results("throughput", f"{name}-{options.precision}_{options.backend}", rows, device))
 
 
 def load(url: str, clips: list[Path], point: str, clients: int, requests: int) -> dict[str, dict[str, float]]:

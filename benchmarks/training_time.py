@@ -1,15 +1,14 @@
-"""Where the time of a training goes: decoding with and without a cache, and an epoch stage by stage.
+"""Measures where the time of a training goes: decoding with and without a cache, and the stages of an epoch.
 
     python -m benchmarks.training_time ../shared/datasets/tank_state --config tank_state [--rounds 3]
 
 Epochs in one stage, in both precisions and on one and two threads, and in each of the four stages of the study
-(`benchmarks.evidence.arms`) take turns; medians over rounds. The docs' tables are written from the CSV.
+(`benchmarks.evidence.arms`) take turns; medians over rounds. `benchmarks.readme` makes the table.
 """
 
 from __future__ import annotations
 
 import argparse
-import re
 import statistics
 import tempfile
 import time
@@ -18,15 +17,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks.evidence.arms import ONE_STAGE, STAGES, Arm, Phase
-from benchmarks.machine import newest_results, write_results
+from benchmarks.machine import write_results
+from benchmarks.training_tables import STAGES as TIMED
 from training.data.clips import ClipSet
-from training.data.crops import decode_all, decode_clip, training_plan
+from training.data.crop_plan import training_plan
+from training.data.crops import decode_all, decode_clip
 from training.data.manifests import list_clips
-from training.recipe import Recipe, load_recipe
+from training.recipe import Recipe
+from training.recipe_files import load_recipe
 from training.run.train import train
-
-PAGE = Path(__file__).resolve().parent.parent / "docs" / "training.md"
-PARTS = ("load_s", "forward_s", "backward_s", "evaluate_s")
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ VARIANTS = (
 
 
 def epochs(data: ClipSet, recipe: Recipe, cache: Path, rounds: int) -> Iterator[dict[str, object]]:
-    """Seconds of the second epoch of each variant: the first warms up."""
+    """Seconds of the second epoch of each variant; the first is a warm-up."""
     found: dict[Variant, list[dict[str, float]]] = {variant: [] for variant in VARIANTS}
     with tempfile.TemporaryDirectory() as folder:
         for number in range(rounds):
@@ -58,12 +57,12 @@ def epochs(data: ClipSet, recipe: Recipe, cache: Path, rounds: int) -> Iterator[
                 found[variant].append(done.history[-1])
     for variant, seen in found.items():
         named = {"what": f"epoch {variant.phase.name}", "precision": variant.precision, "threads": variant.threads}
-        middle = {name: round(statistics.median(row[name] for row in seen), 3) for name in ("train_s", *PARTS)}
+        middle = {name: round(statistics.median(row[name] for row in seen), 3) for name in ("train_s", *TIMED)}
         yield named | middle
 
 
 def decoding(data: ClipSet, recipe: Recipe) -> Iterator[dict[str, object]]:
-    """Seconds to decode every clip: one at a time, as many at a time as processors, and from the cache."""
+    """Seconds to decode every clip: one at a time, one per processor at a time, and from the cache."""
     plan = training_plan(recipe)
     with tempfile.TemporaryDirectory() as folder:
         cache = Path(folder)
@@ -80,39 +79,19 @@ def decoding(data: ClipSet, recipe: Recipe) -> Iterator[dict[str, object]]:
         yield {"what": "cache MB", "train_s": round(size / 1e6)}
 
 
-def table() -> str:
-    """For docs/training.md."""
-    lines = ["| | seconds |", "|---|---|"]
-    for row in newest_results("training-time"):
-        if row["what"].startswith("decode"):
-            lines.append(f"| {row['what']} | {float(row['train_s']):.2f} |")
-        elif row["what"] == "cache MB":
-            lines[-1] = lines[-1].replace("decode cached", f"decode cached ({row['train_s']} MB on disk)")
-        elif row["what"] == "epoch all":
-            parts = " · ".join(f"{float(row[part]):.2f}" for part in PARTS)
-            threads = "1 thread" if row["threads"] == "1" else f"{row['threads']} threads"
-            what = f"an epoch, {row['precision']}, {threads}: waiting for batches · forward · backward · judging"
-            lines.append(f"| {what} | {parts} |")
-    return "\n".join(lines)
-
-
 def main() -> None:
-    """Measure if a data set is given; write the table."""
+    """Measure, and write the CSV."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("data", type=Path, nargs="?")
+    parser.add_argument("data", type=Path)
     parser.add_argument("--config", default="tank_state")
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
-    if options.data is not None:
-        data, recipe = list_clips(options.data, "train"), replace(load_recipe(options.config), held_aside=0.2)
-        with tempfile.TemporaryDirectory() as cache:
-            rows = [*epochs(data, recipe, Path(cache), options.rounds), *decoding(data, recipe)]
-        columns = dict.fromkeys(name for row in rows for name in row)
-        rows = [{name: row.get(name, "") for name in columns} for row in rows]
-        print(write_results("training-time", data.source.get("name", "clips"), rows))
-    text = PAGE.read_text(encoding="utf-8")
-    marked = re.compile(r"(<!-- table:training_time -->\n).*?(<!-- /table:training_time -->)", re.DOTALL)
-    PAGE.write_text(marked.sub(lambda found: f"{found[1]}{table()}\n{found[2]}", text), encoding="utf-8")
+    data, recipe = list_clips(options.data, "train"), replace(load_recipe(options.config), holdout=0.2)
+    with tempfile.TemporaryDirectory() as cache:
+        rows = [*epochs(data, recipe, Path(cache), options.rounds), *decoding(data, recipe)]
+    columns = dict.fromkeys(name for row in rows for name in row)
+    rows = [{name: row.get(name, "") for name in columns} for row in rows]
+    print(write_results("training-time", data.source.get("name", "clips"), rows))
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""The door between the two wings: a trained model as a folder that needs nothing else to be served."""
+"""Bundles: a trained model exported as a self-contained folder, which training writes and the service reads."""

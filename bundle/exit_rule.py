@@ -1,50 +1,57 @@
-"""What an exit threshold means: from logits to a confidence, and from a confidence to "enough".
+"""The exit rule: turns logits into a confidence and compares the confidence with a threshold.
 
-Pure, and shared: calibration solves thresholds with these functions and the engine applies them with the same ones, so
-a threshold cannot mean one thing when it is solved and another when it is served (PAPER section 3).
+Pure and shared: calibration solves thresholds with these functions and the engine applies them with the same functions,
+so a threshold has the same meaning in both places (arXiv 2112.14238, section 3).
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
+CalibrationProtocol = Literal["holdout", "paper"]
+"""Clips that exit thresholds are solved on: unseen in training, or the training clips, as AdaFocusV2 published it."""
+
 ExitCriterion = Literal["max_softmax", "max_logit", "neg_entropy"]
 ExitReason = Literal["confident", "all_steps", "max_gflops", "deadline", "end_of_video"]
-"""Why a video's answer is final: it was sure enough, had run every step, or ran out of budget, time or frames."""
+"""Why an answer is final: it is confident, all steps have run, or the budget, the time or the frames ran out."""
 
 Float32 = npt.NDArray[np.float32]
+Int64 = npt.NDArray[np.int64]
 Bool = npt.NDArray[np.bool_]
 
 
-def probabilities(logits: Float32, temperature: float = 1.0) -> Float32:
+def probabilities(logits: Float32, temperature: float | Float32 = 1.0) -> Float32:
     """Softmax of ``logits / temperature`` over the last axis.
 
     Args:
         logits: ``[..., C]`` float32.
-        temperature: above 0; 1 leaves the logits as the model made them.
+        temperature: above 0; 1 leaves the logits as the model made them. An array has one for each row, and is
+            broadcast to ``[...]``.
 
     Returns:
         ``[..., C]`` float32, each row sums to one.
     """
-    scaled = logits / np.float32(temperature)
+    divisor = np.float32(temperature) if np.ndim(temperature) == 0 else np.asarray(temperature, np.float32)[..., None]
+    scaled = logits / divisor
     powers = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
     return np.asarray(powers / powers.sum(axis=-1, keepdims=True), dtype=np.float32)
 
 
-def confidence(logits: Float32, criterion: ExitCriterion, temperature: float = 1.0) -> Float32:
-    """How sure a step is, as the number that its threshold is compared with; higher is surer.
+def confidence(logits: Float32, criterion: ExitCriterion, temperature: float | Float32 = 1.0) -> Float32:
+    """The confidence of a step: the number that is compared with its threshold. Higher is more confident.
 
-    ``max_softmax`` is the paper's text, the largest softmax probability. ``max_logit`` and ``neg_entropy`` are what
-    the released code computes: the largest raw logit (the temperature does not touch it), and the sum of p log p, with
-    the limit 0 for a probability that underflows, where the released code's product becomes NaN.
+    ``max_softmax`` follows the paper's text: the largest softmax probability. ``max_logit`` and ``neg_entropy`` follow
+    the released code: the largest raw logit (the temperature does not affect it), and the sum of p log p. A probability
+    that underflows contributes the limit 0, where the released code computes NaN.
 
     Args:
         logits: ``[..., C]`` float32.
         criterion: one of the three names above.
-        temperature: divides the logits before a softmax.
+        temperature: divides the logits before a softmax; a number, or one for each row as in `probabilities`.
 
     Returns:
         ``[...]`` float32.
@@ -59,10 +66,46 @@ def confidence(logits: Float32, criterion: ExitCriterion, temperature: float = 1
 
 
 def leaves(confidences: npt.ArrayLike, thresholds: npt.ArrayLike) -> Bool:
-    """Whether each row is sure enough to stop: confidence at or above its threshold; NaN never is.
+    """Whether each row may exit: its confidence is at or above its threshold. A NaN confidence is never enough.
 
-    A threshold of ``inf`` never lets a row leave, ``-inf`` always does (the last step).
+    A threshold of ``inf`` never lets a row exit, and ``-inf`` always does (the last step).
     """
     sure = np.asarray(confidences, dtype=np.float32)
     wanted = np.asarray(thresholds, dtype=np.float32)
     return np.asarray(np.where(np.isneginf(wanted), True, sure >= wanted), dtype=np.bool_)
+
+
+@dataclass(frozen=True)
+class ExitRule:
+    """How a model's confidence is computed at each of its steps.
+
+    Attributes:
+        criterion: what the confidence is.
+        temperatures: one per step; all the same where a model has a single temperature.
+    """
+
+    criterion: ExitCriterion
+    temperatures: tuple[float, ...]
+
+    def confidence(self, logits: Float32, step: int | Int64) -> Float32:
+        """`confidence` at the temperature of a step.
+
+        Args:
+            logits: ``[..., C]`` float32.
+            step: of all rows, or of each row (broadcast to ``[...]``), from 0.
+
+        Returns:
+            ``[...]`` float32.
+        """
+        return confidence(logits, self.criterion, self._temperature(step))
+
+    def probabilities(self, logits: Float32, step: int | Int64) -> Float32:
+        """`probabilities` at the temperature of a step: ``[..., C]`` float32."""
+        return probabilities(logits, self._temperature(step))
+
+    def of_all_steps(self, logits: Float32) -> Float32:
+        """Confidences of all steps: ``[..., T, C]`` logits, ``[..., T]`` float32."""
+        return self.confidence(logits, np.arange(len(self.temperatures)))
+
+    def _temperature(self, step: int | Int64) -> Float32:
+        return np.asarray(np.asarray(self.temperatures, dtype=np.float32)[step])

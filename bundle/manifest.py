@@ -1,7 +1,7 @@
-"""The manifest: everything a service must know of a trained model, parsed once and frozen.
+"""The manifest: everything that a service must know about a trained model, parsed once and frozen.
 
-Shapes use the field's letters: B batch, T steps, C classes, H and W frame height and width in pixels. FLOPs follow the
-paper's convention throughout: one multiply-add counts one.
+Letters of shapes: B batch, T steps, C classes, H and W frame height and width in pixels. FLOPs follow the paper's
+convention throughout: one multiply-add counts as one.
 """
 
 from __future__ import annotations
@@ -12,7 +12,11 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from bundle.exit_rule import CalibrationProtocol, ExitRule
 from bundle.exit_rule import ExitCriterion as ExitCriterion
+from bundle.guarantee import Guarantee
+from bundle.kinds import KINDS
+from bundle.kinds import ModelKind as ModelKind
 
 SCHEMA_VERSION = 1
 """Raised when an older reader could misread a newer manifest; docs/bundle-format.md lists what changed."""
@@ -21,14 +25,14 @@ FULL = "full"
 """The operating point that never exits early. Every bundle has it."""
 
 SHARES_SUM = 1e-3
-"""How far shares that were written as decimals may be from adding up to 1."""
+"""Largest difference from 1 of the sum of shares, which are written as rounded decimals."""
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
+Temperature = Annotated[float, Field(ge=1e-3, le=1e3)]
 GraphFormat = Literal["onnx", "torchscript"]
-ModelKind = Literal["frame", "clip"]
 
 
 class _Frozen(BaseModel):
@@ -78,7 +82,7 @@ class FrameGeometry(_Frozen):
 
 
 class Sampling(_Frozen):
-    """Which frames of a video the model sees, and in which order it visits them (PAPER section 1)."""
+    """Which frames of a video the model sees, and in which order it visits them (arXiv 2112.14238, section 3)."""
 
     frames: int = Field(ge=1, le=1024, description="frames sampled uniformly; a clip model's glance frames")
     focus_frames: int | None = Field(default=None, ge=1, le=1024, description="clip models: frames of the focus")
@@ -93,7 +97,7 @@ class Sampling(_Frozen):
 
 
 class FlopsPart(_Frozen):
-    """A summand of a step's cost. Parts without a component are in the paper's counting only."""
+    """One part of a step's cost. A part without a component counts only in the paper's convention."""
 
     name: str
     flops: int = Field(ge=0)
@@ -101,7 +105,7 @@ class FlopsPart(_Frozen):
 
 
 class Flops(_Frozen):
-    """Multiply-adds, computed from the modules when the bundle was exported, never typed by hand."""
+    """Multiply-adds, computed from the modules when the bundle is exported, never typed by hand."""
 
     glance: int = Field(gt=0, description="one step of the glance graph as served: glance network and policy")
     focus: int = Field(gt=0, description="one step of the focus graph as served: focus network, classifier, one head")
@@ -128,7 +132,7 @@ class Flops(_Frozen):
 
 
 class OperatingPoint(_Frozen):
-    """A named trade of accuracy for compute: one exit threshold per step."""
+    """A named compromise between accuracy and compute: one exit threshold per step."""
 
     name: Name
     thresholds: tuple[float | None, ...] = Field(
@@ -138,34 +142,39 @@ class OperatingPoint(_Frozen):
     expected_gflops: float = Field(gt=0, description="mean per video on the calibration split")
     expected_accuracy: float | None = Field(default=None, ge=0, le=1, description="on the calibration split")
     exit_shares: tuple[float, ...] | None = Field(default=None, description="share of calibration videos per step")
+    guarantee: Guarantee | None = Field(default=None, description="what was certified; null: nothing is promised")
 
     def check(self, steps: int) -> None:
-        """Raise `ValueError` unless there is one threshold a step, and one share of all videos, if there are any."""
+        """Check the number of thresholds and shares, and that the shares add up to 1.
+
+        Raises:
+            ValueError: there is not one threshold per step, or not one share per step although there are shares.
+        """
         if len(self.thresholds) != steps:
-            raise ValueError(f"operating point {self.name!r} needs {steps} thresholds")
+            raise ValueError(f"operating point {self.name!r} needs {steps} thresholds, got {len(self.thresholds)}")
         shares = self.exit_shares
         if shares is None:
             return
         if len(shares) != steps or not all(0 <= share <= 1 for share in shares) or abs(sum(shares) - 1) > SHARES_SUM:
-            raise ValueError(f"the exit_shares of operating point {self.name!r} are {steps} shares that add up to 1")
+            raise ValueError(f"exit_shares of operating point {self.name!r} must be {steps} shares that add up to 1")
 
 
 class Reduced(_Frozen):
-    """What graphs of a reduced precision trade, measured at export against fp32 on the same labelled clips."""
+    """Accuracy of graphs of a reduced precision, measured at export against fp32 on the same labelled clips."""
 
     precision: Precision
     data: str = Field(description="which clips")
     clips: int = Field(ge=1)
-    accuracy: float = Field(ge=0, le=1, description="share of the clips answered rightly after all steps")
-    accuracy_fp32: float = Field(ge=0, le=1, description="the same of the fp32 graphs")
+    accuracy: float = Field(ge=0, le=1, description="share of the clips answered correctly after all steps")
+    accuracy_fp32: float = Field(ge=0, le=1, description="the same for the fp32 graphs")
     agreement: float = Field(ge=0, le=1, description="share of the clips with fp32's answer after all steps")
-    exit_step_shift: dict[str, float] = Field(description="per operating point: mean exit step less that of fp32")
-    operating_points: tuple[OperatingPoint, ...] = Field(description="thresholds solved again, to be used instead")
-    kept: tuple[str, ...] = Field(default=(), description="layers left in fp32 because they suffered most")
+    exit_step_shift: dict[str, float] = Field(description="per operating point: mean exit step minus that of fp32")
+    operating_points: tuple[OperatingPoint, ...] = Field(description="thresholds solved again for this precision")
+    kept: tuple[str, ...] = Field(default=(), description="layers kept in fp32 because they lost the most")
 
 
 class Provenance(_Frozen):
-    """Where the weights come from: enough to make them again and to know what may be done with them."""
+    """Where the weights come from: what is needed to reproduce them and to know how they are licensed."""
 
     data: str
     data_source: str | None = None
@@ -177,7 +186,7 @@ class Provenance(_Frozen):
 
 
 class Manifest(_Frozen):
-    """Everything the service must know of a model (PRODUCT section 5)."""
+    """Everything that the service must know about a model (docs/bundle-format.md)."""
 
     schema_version: int = SCHEMA_VERSION
     name: Name
@@ -190,11 +199,19 @@ class Manifest(_Frozen):
     sampling: Sampling
     patch_size: int = Field(ge=1, description="side of the focus patch, pixels of the cropped frame")
     flops: Flops
-    temperature: float = Field(default=1.0, ge=1e-3, le=1e3, description="logits are divided by it before the softmax")
+    temperature: Temperature = Field(default=1.0, description="logits are divided by it before the softmax")
+    temperatures: tuple[Temperature, ...] | None = Field(
+        default=None, description="one per step, used instead of temperature; null: the same at all steps"
+    )
     exit_criterion: ExitCriterion = "max_softmax"
     operating_points: tuple[OperatingPoint, ...] = Field(min_length=1)
     default_point: Name = FULL
     graphs: tuple[Graph, ...] = Field(min_length=2)
+    calibration_protocol: CalibrationProtocol | None = Field(
+        default=None,
+        description="clips that the exit thresholds were solved on: holdout, unseen in training; paper, the training "
+        "clips, as published; null: not stated",
+    )
     reduced: tuple[Reduced, ...] = Field(default=(), description="one for each precision of the graphs besides fp32")
     provenance: Provenance
 
@@ -203,7 +220,7 @@ class Manifest(_Frozen):
     def _known_schema(cls, data: Any) -> Any:
         if isinstance(data, dict) and data.get("schema_version", SCHEMA_VERSION) != SCHEMA_VERSION:
             found = data["schema_version"]
-            raise ValueError(f"bundle schema {found!r} is not readable here; this version reads {SCHEMA_VERSION}")
+            raise ValueError(f"schema_version must be {SCHEMA_VERSION} for this version of adafocus, got {found!r}")
         return data
 
     @model_validator(mode="after")
@@ -212,10 +229,9 @@ class Manifest(_Frozen):
             raise ValueError("labels must be distinct")
         if self.patch_size > self.geometry.crop:
             raise ValueError(f"patch_size {self.patch_size} must not exceed crop {self.geometry.crop}")
-        if self.kind == "frame" and self.steps != self.sampling.frames:
-            raise ValueError(f"a frame model has one step per sampled frame: {self.steps} != {self.sampling.frames}")
-        if self.kind == "clip" and (self.steps != 1 or self.sampling.focus_frames is None):
-            raise ValueError("a clip model has one step and names its focus_frames")
+        KINDS[self.kind].check(self.steps, self.sampling)
+        if self.temperatures is not None and len(self.temperatures) != self.steps:
+            raise ValueError(f"temperatures must have one for each of {self.steps} steps, got {len(self.temperatures)}")
         names = [point.name for point in self.operating_points]
         if len(set(names)) != len(names):
             raise ValueError("operating points must have distinct names")
@@ -225,7 +241,7 @@ class Manifest(_Frozen):
         for point in self.operating_points:
             point.check(self.steps)
         if any(threshold is not None for threshold in self.point(FULL).thresholds):
-            raise ValueError("operating point 'full' never exits early: its thresholds are all null")
+            raise ValueError("all thresholds of operating point 'full' must be null: it never exits early")
         return self
 
     @model_validator(mode="after")
@@ -235,15 +251,15 @@ class Manifest(_Frozen):
             if [point.name for point in reduced.operating_points] != names:
                 raise ValueError(f"{reduced.precision} needs the operating points {', '.join(names)}, in this order")
             if any(len(point.thresholds) != self.steps for point in reduced.operating_points):
-                raise ValueError(f"the operating points of {reduced.precision} need {self.steps} thresholds")
+                raise ValueError(f"each operating point of {reduced.precision} needs {self.steps} thresholds")
             for point in reduced.operating_points:
                 point.check(self.steps)
         if len({reduced.precision for reduced in self.reduced}) != len(self.reduced):
-            raise ValueError("a precision is reduced once")
+            raise ValueError("reduced must hold each precision only once")
         return self
 
     def served_in(self, precision: Precision) -> Self:
-        """The manifest with the operating points that were solved for that precision; as it is if none were."""
+        """The manifest with the operating points of that precision; unchanged if none were solved for it."""
         for reduced in self.reduced:
             if reduced.precision == precision:
                 return self.model_copy(update={"operating_points": reduced.operating_points})
@@ -281,19 +297,24 @@ class Manifest(_Frozen):
         """Multiply-adds of one video in the published tables' counting."""
         return self.steps * self.flops.paper_per_step
 
+    @property
+    def exit_rule(self) -> ExitRule:
+        """How the confidence of each step is computed."""
+        return ExitRule(self.exit_criterion, self.temperatures or (self.temperature,) * self.steps)
+
     @cached_property
     def continuation_rows(self) -> dict[str, tuple[float, ...]]:
-        """By point and per step, the share of the videos that reached it which went on, on the calibration split.
+        """By operating point and step: the share of the calibration videos reaching the step that continued after it.
 
         1 where it is unknown.
         """
         return {point.name: self._continuation_row(point) for point in self.operating_points}
 
     def continuation_row(self, name: str) -> tuple[float, ...]:
-        """That of one point.
+        """The row of `continuation_rows` of one operating point.
 
         Raises:
-            KeyError: there is none of that name.
+            KeyError: there is no point of that name.
         """
         return self.continuation_rows[name]
 
@@ -305,7 +326,7 @@ class Manifest(_Frozen):
         return tuple(1.0 - share / left if left > 0 else 1.0 for share, left in zip(shares, reached, strict=True))
 
     def threshold_row(self, name: str) -> tuple[float, ...]:
-        """Thresholds of a point as plain numbers: ``inf`` where it never leaves, ``-inf`` at the last step."""
+        """Thresholds of a point as plain numbers: ``inf`` where it never exits, ``-inf`` at the last step."""
         row = [math.inf if value is None else value for value in self.point(name).thresholds]
         row[-1] = -math.inf
         return tuple(row)

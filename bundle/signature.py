@@ -1,20 +1,23 @@
-"""The graphs' signatures: tensor names, types and shapes, the same for every format (PRODUCT section 5).
+"""The graphs' signatures: tensor names, types and shapes, the same for every format (docs/bundle-format.md).
 
-Written once here: the exporter builds its graphs' specifications from it, and loading checks a manifest against it.
+They are defined only here: the exporter builds its graphs' specifications from them, and loading checks a manifest
+against them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Literal, NamedTuple
 
+from bundle.kinds import ModelKind
 from bundle.manifest import Graph, Manifest, TensorSpec
 
 BATCH = "batch"
-"""The symbolic dimension: how many frames share a call, each of another video."""
+"""The symbolic dimension: the number of frames in one call, each from a different video."""
 
 VIDEOS = "videos"
-"""The first dimension of the states in graphs that look ahead: of V videos, a batch of T·V rows holds T consecutive
-steps each, step after step. With one state per row, rows are independent, as they always are in the other graphs."""
+"""The first dimension of the states in graphs that look ahead. A batch of T·V rows holds T consecutive steps of each of
+V videos, ordered by step. With one state per row, rows are independent, as they always are in the other graphs."""
 
 
 class Signature(NamedTuple):
@@ -25,7 +28,7 @@ class Signature(NamedTuple):
 
 
 class Widths(NamedTuple):
-    """Sizes that the networks decide, not the manifest; a clip model has no states."""
+    """Sizes that follow from the networks and not from the manifest. A clip model has no states."""
 
     glance_feature: int
     policy_state: int = 0
@@ -75,10 +78,10 @@ def clip_signature(component: Literal["glance", "focus"], frames: int, crop: int
 
 
 def check_signatures(manifest: Manifest) -> None:
-    """Check that the graphs take and give what the manifest's other fields say they must.
+    """Check that the graphs' inputs and outputs match the manifest's other fields.
 
     Raises:
-        ValueError: names the graph's file and the tensor, with what it is and what it should be.
+        ValueError: they do not; the message names the graph's file and the tensor, and gives both specifications.
     """
     served = {(graph.format, graph.precision, graph.component): graph for graph in manifest.graphs}
     if len(served) != len(manifest.graphs):
@@ -94,12 +97,25 @@ def check_signatures(manifest: Manifest) -> None:
 
 
 def _expected(manifest: Manifest, graph: Graph, glance: Graph, focus: Graph) -> Signature:
-    crop, classes, sampling = manifest.geometry.crop, len(manifest.labels), manifest.sampling
-    if manifest.kind == "clip":
-        frames = sampling.frames if graph.component == "glance" else sampling.focus_frames
-        return clip_signature(graph.component, frames or 0, crop, classes)
+    return _EXPECTED[manifest.kind](manifest, graph, glance, focus)
+
+
+def _expected_of_clip(manifest: Manifest, graph: Graph, glance: Graph, focus: Graph) -> Signature:
+    sampling = manifest.sampling
+    frames = sampling.frames if graph.component == "glance" else sampling.focus_frames
+    return clip_signature(graph.component, frames or 0, manifest.geometry.crop, len(manifest.labels))
+
+
+def _expected_of_frame(manifest: Manifest, graph: Graph, glance: Graph, focus: Graph) -> Signature:
+    crop, classes = manifest.geometry.crop, len(manifest.labels)
     widths = Widths(glance.width("glance_feature"), glance.width("policy_state"), focus.width("pooled_state"))
     return frame_signature(graph.component, crop, classes, widths, look_ahead=looks_ahead(glance))
+
+
+_EXPECTED: Mapping[ModelKind, Callable[[Manifest, Graph, Graph, Graph], Signature]] = {
+    "frame": _expected_of_frame,
+    "clip": _expected_of_clip,
+}
 
 
 def _compare(file: str, side: str, found: tuple[TensorSpec, ...], expected: tuple[TensorSpec, ...]) -> None:

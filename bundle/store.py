@@ -1,6 +1,6 @@
-"""Reading, verifying and writing a bundle folder. File names of a bundle are known here and nowhere else.
+"""Reads, verifies and writes a bundle folder. Only this module knows the file names of a bundle.
 
-``BundleError`` is everything that can be wrong with a bundle, in one line that names the file.
+Every failure is a ``BundleError``, whose message is one line that names the file.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from bundle.signature import check_signatures
 MANIFEST = "manifest.json"
 _MAX_MANIFEST_BYTES = 16 << 20
 VERIFIERS = 4
-"""Files that are verified at a time: their sums are computed side by side."""
+"""Number of files whose checksums are computed in parallel."""
 
 _SUFFIX: dict[GraphFormat, str] = {"onnx": "onnx", "torchscript": "ts"}
 
@@ -52,7 +52,7 @@ def graph_file_name(graph: Graph) -> str:
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """The manifest of a bundle folder, parsed and checked in itself; the files it names are not looked at.
+    """Parse and check the manifest of a bundle folder. The files that it names are not read.
 
     Raises:
         BundleError: there is none, it is not JSON, or a field is missing or out of range.
@@ -66,7 +66,7 @@ def read_manifest(folder: Path) -> Manifest:
             f"{path}: cannot be read ({_reason(error)}); a bundle is a folder with a {MANIFEST}"
         ) from error
     if len(text) > _MAX_MANIFEST_BYTES:
-        raise BundleError(f"{path}: larger than {_MAX_MANIFEST_BYTES} bytes, which no manifest is")
+        raise BundleError(f"{path}: is larger than the limit of {_MAX_MANIFEST_BYTES} bytes for a manifest")
     try:
         manifest = Manifest.model_validate_json(text)
         if any(graph.file == MANIFEST for graph in manifest.graphs):
@@ -95,17 +95,17 @@ def load_bundle(folder: Path) -> Bundle:
 
 
 def write_bundle(folder: Path, manifest: Manifest, files: Mapping[str, bytes | Path]) -> Bundle:
-    """Write a bundle, all or nothing: into a temporary sibling that is verified, synced and then renamed.
+    """Write a bundle atomically: into a temporary sibling folder that is verified, synced and then renamed.
 
     An existing bundle is replaced; a folder that holds anything else is not.
 
     Args:
-        folder: where the bundle goes; missing parents are made.
-        manifest: what ``manifest.json`` will say.
-        files: content, or the path of a file to copy, for exactly the graph files that the manifest names.
+        folder: the bundle's folder; missing parents are created.
+        manifest: the content of ``manifest.json``.
+        files: the content, or the path of a file to copy, for exactly the graph files that the manifest names.
 
     Raises:
-        BundleError: the folder cannot be replaced, the files are not the manifest's, or the disk refused. Nothing
+        BundleError: the folder cannot be replaced, the files are not the manifest's, or writing failed. Nothing
             is left behind.
     """
     named = sorted(graph.file for graph in manifest.graphs)
@@ -130,10 +130,10 @@ def write_bundle(folder: Path, manifest: Manifest, files: Mapping[str, bytes | P
 
 
 def check_replaceable(folder: Path) -> None:
-    """Check that writing a bundle to ``folder`` would destroy nothing but an older bundle.
+    """Check that writing a bundle to ``folder`` would replace only an older bundle.
 
     Raises:
-        BundleError: names what is in the way.
+        BundleError: it would not; the message names the file that would be lost.
     """
     if not folder.exists() and not folder.is_symlink():
         return
@@ -146,10 +146,10 @@ def check_replaceable(folder: Path) -> None:
         stated = json.loads((folder / MANIFEST).read_bytes())
         known = {MANIFEST, *(graph["file"] for graph in stated["graphs"])}
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BundleError(f"{folder}: is not empty and not a bundle; it is left alone") from error
+        raise BundleError(f"{folder}: is not empty and is not a bundle, so it is not replaced") from error
     strangers = sorted(present - known)
     if strangers:
-        raise BundleError(f"{folder}: holds {strangers[0]!r}, which is no part of the bundle; it is left alone")
+        raise BundleError(f"{folder}: holds {strangers[0]!r}, which is not part of the bundle, so it is not replaced")
 
 
 def _verify(path: Path, graph: Graph) -> None:

@@ -14,6 +14,8 @@ from cli.calibrate import CRITERIA
 from cli.videos import print_left_out
 
 if TYPE_CHECKING:
+    from training.data.clips import ClipSet
+    from training.evaluate.inference import Trained
     from training.evaluate.report import Report
 
 
@@ -63,7 +65,7 @@ def command(
     from training.evaluate.inference import judge, load_released, load_trained
     from training.evaluate.operating_points import load_calibration
     from training.evaluate.report import evaluate
-    from training.recipe import load_recipe
+    from training.recipe_files import load_recipe
 
     if criterion and calibration:
         raise click.UsageError(
@@ -85,6 +87,7 @@ def command(
             cache,
             lambda clip: click.echo(f"skipped {clip.path}: {clip.reason}", err=True),
         )
+        _warn_of_learned(trained, judged.clips)
         broken = [str(clip.path) for clip in judged.broken]
         report = evaluate(
             judged.logits,
@@ -106,6 +109,17 @@ def command(
         out.write_text(text + "\n", encoding="utf-8")
     click.echo(text if as_json else table(report))
     return 0
+
+
+def _warn_of_learned(trained: Trained, clips: ClipSet) -> None:
+    """Say on stderr how many of the clips the model knows, or knows others of the same group."""
+    learned = [clip for clip in clips.clips if trained.has_learned_from(clip)]
+    if learned:
+        click.echo(
+            f"warning: {len(learned)} of {len(clips.clips)} clips, or others of their group, were learned from, first "
+            f"{learned[0].path}: what follows is too good",
+            err=True,
+        )
 
 
 def table(report: Report) -> str:
@@ -133,11 +147,14 @@ def table(report: Report) -> str:
 
 
 def _points(report: Report) -> Iterator[str]:
+    several = f" {'mAP':>8}" if report.multi_label else ""
     if report.points:
-        yield f"{'point':<10} {'accuracy':>8} {'macro-F1':>8} {'GFLOPs':>9} {'of full':>8}  exit shares per step"
+        head = f"{'point':<10} {'accuracy':>8}{several} {'macro-F1':>8} {'GFLOPs':>9} {'of full':>8}"
+        yield f"{head}  exit shares per step"
     for point in report.points:
         shares = " ".join(f"{share:.2f}" for share in point.exit_shares)
+        precision = "" if point.mean_average_precision is None else f" {point.mean_average_precision:>8.4f}"
         yield (
-            f"{point.name:<10} {point.accuracy:>8.4f} {point.macro_f1:>8.4f} {point.gflops:>9.4g} "
+            f"{point.name:<10} {point.accuracy:>8.4f}{precision} {point.macro_f1:>8.4f} {point.gflops:>9.4g} "
             f"{point.flops_share:>8.1%}  {shares}"
         )

@@ -11,8 +11,10 @@ from typing import Any
 
 import click
 
+from bundle.kinds import KINDS
 from bundle.manifest import FULL, Flops, Manifest, Reduced
 from bundle.store import Bundle, BundleError, load_bundle
+from cli.certification import in_words
 
 WIDTH = 100
 _LABELS_SHOWN = 20
@@ -88,13 +90,7 @@ def _identity(manifest: Manifest) -> Iterator[tuple[str, str]]:
     yield "labels", _labels(manifest.labels)
     yield "frames", f"shorter side to {geometry.resize}, centre {geometry.crop} × {geometry.crop} pixels"
     yield "patch", f"{manifest.patch_size} × {manifest.patch_size} pixels of those"
-    if sampling.focus_frames is None:
-        yield (
-            "steps",
-            f"{manifest.steps}, one frame each, visited {', '.join(str(place + 1) for place in sampling.order)}",
-        )
-    else:
-        yield "steps", f"1, with {sampling.frames} frames for the glance and {sampling.focus_frames} for the focus"
+    yield "steps", KINDS[manifest.kind].describe_steps(manifest.steps, sampling)
     if sampling.first_frame:
         yield "sampled", f"from frame {sampling.first_frame} on"
     yield "data", "; ".join(filter(None, [data.data, data.data_source, data.data_licence]))
@@ -115,7 +111,7 @@ def _labels(labels: Sequence[str]) -> str:
 def describe_flops(manifest: Manifest) -> Iterator[str]:
     """FLOPs per video, step and stage, as served and as the paper counts, and what each count includes."""
     flops, steps = manifest.flops, manifest.steps
-    step = "per frame" if manifest.kind == "frame" else "per clip"
+    step = f"per {KINDS[manifest.kind].step_unit}"
     rows = [
         (
             f"per video ({steps} steps)" if steps > 1 else "per video",
@@ -144,6 +140,8 @@ def _stages(flops: Flops) -> Iterator[tuple[str, str, str]]:
 def _operating_points(manifest: Manifest) -> Iterator[str]:
     points = manifest.operating_points
     yield f"Operating points (default: {manifest.default_point})"
+    if manifest.calibration_protocol == "paper":
+        yield "  thresholds were solved on the training clips, as published: the accuracies are optimistic"
     yield from _table(
         ("name", "GFLOPs per video", "of full", "accuracy"),
         [
@@ -157,21 +155,25 @@ def _operating_points(manifest: Manifest) -> Iterator[str]:
         ],
         right={1, 2, 3},
     )
+    yield from (f"  {point.name}: {in_words(point.guarantee)}" for point in points if point.guarantee)
     early = [point for point in points if any(value is not None for value in point.thresholds)]
     if not early:
         return
-    yield f"Thresholds on {manifest.exit_criterion} at temperature {manifest.temperature:g} (–: no exit at this step)"
+    temperature = () if manifest.temperatures is None else ("temperature",)
+    heat = f"temperature {manifest.temperature:g}" if manifest.temperatures is None else "the temperature of each step"
+    yield f"Thresholds on {manifest.exit_criterion} at {heat} (–: no exit at this step)"
     yield from _table(
-        ("step", "GFLOPs so far", *(point.name for point in early)),
+        ("step", "GFLOPs so far", *temperature, *(point.name for point in early)),
         [
             (
                 str(step + 1),
                 three_digits((step + 1) * manifest.flops.per_step),
+                *(f"{manifest.exit_rule.temperatures[step]:g}" for _ in temperature),
                 *(_threshold(point.thresholds[step], last=step + 1 == manifest.steps) for point in early),
             )
             for step in range(manifest.steps)
         ],
-        right=set(range(2 + len(early))),
+        right=set(range(3 + len(early))),
     )
 
 

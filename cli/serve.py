@@ -102,13 +102,14 @@ def command(bundle: Path | None, host: str | None, port: int | None, backend: st
     except (BundleError, KeyFileError, TracingError) as error:
         raise click.ClickException(str(error)) from error
     listener = _listen(settings.host, settings.port)
-    server = DrainingServer(_config(app, settings), app.state.service)
+    server = DrainingServer(server_config(app, settings), app.state.service)
     server.run(sockets=[listener])
     for failure in failures:
         raise failure if not isinstance(failure, RunnerError | OSError) else click.ClickException(str(failure))
 
 
-def _config(app: FastAPI, settings: Settings) -> uvicorn.Config:
+def server_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
+    """How uvicorn serves the application: protocol, time limits and backlog."""
     return uvicorn.Config(
         app,
         http=http_protocol(settings.upload_timeout_seconds),

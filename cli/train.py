@@ -11,6 +11,7 @@ from cli.main import INTERRUPTED
 from cli.options import RenamedOption
 from cli.videos import print_left_out
 
+WEIGHTS = "File of ImageNet weights to start the {} from: torchvision's or timm's, .pth or .safetensors."
 PRECISIONS = ("fp32", "bf16", "fp16", "auto")
 
 
@@ -50,12 +51,8 @@ PRECISIONS = ("fp32", "bf16", "fp16", "auto")
 @click.option("--batch-size", type=click.IntRange(min=2), help="Batch size over all processes; overrides the recipe's.")
 @click.option("--precision", type=click.Choice(PRECISIONS), help="Precision of the networks; overrides the recipe's.")
 @click.option("--device", metavar="NAME", help="cpu, cuda or cuda:N; default: a GPU, if there is one.")
-@click.option(
-    "--glance-weights", type=click.Path(path_type=Path), help="File of ImageNet weights to start the glance from."
-)
-@click.option(
-    "--focus-weights", type=click.Path(path_type=Path), help="File of ImageNet weights to start the focus from."
-)
+@click.option("--glance-weights", type=click.Path(path_type=Path), help=WEIGHTS.format("glance"))
+@click.option("--focus-weights", type=click.Path(path_type=Path), help=WEIGHTS.format("focus"))
 def command(
     data: Path,
     config: str,
@@ -81,30 +78,30 @@ def command(
     """
     from training.data.manifests import default_split, list_clips
     from training.errors import TrainingError
-    from training.evaluate.monitor import watched_clips
-    from training.optimise.initial_weights import InitialWeights
-    from training.recipe import load_recipe
+    from training.evaluate.monitor import validation_clips
+    from training.optimise.initial_weights import initial_weights
+    from training.recipe_files import load_recipe
     from training.run.signals import Interrupted
     from training.run.train import train
 
     try:
         recipe = load_recipe(config).with_options(
             seed=seed,
-            held_aside=holdout,
+            holdout=holdout,
             fold=fold,
-            watch_split=validation_split,
+            validation_split=validation_split,
             threads=threads,
             epochs=epochs,
             batch_size=batch_size,
             precision=precision,
         )
-        initial = InitialWeights(glance_weights, focus_weights)
+        initial = initial_weights(recipe, glance_weights, focus_weights)
         clips = list_clips(data, split or default_split(data, recipe.lists), recipe.lists)
-        watched = watched_clips(data, recipe)
+        watched = validation_clips(data, recipe)
         if _prints():
             print_left_out(list(dict.fromkeys(clips.left_out + (watched.left_out if watched else ()))))
         outcome = train(
-            clips, recipe, out, cache, lambda line: click.echo(line, err=True), initial, device, watched=watched
+            clips, recipe, out, cache, lambda line: click.echo(line, err=True), initial, device, validation=watched
         )
     except TrainingError as error:
         raise click.ClickException(str(error)) from error

@@ -1,4 +1,4 @@
-"""Exit code 0 if the service in this container says that it is ready, 1 otherwise. Standard library only."""
+"""Ends with exit code 0 if the service in this container is ready, 1 otherwise. Standard library only."""
 
 from __future__ import annotations
 

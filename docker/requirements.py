@@ -1,8 +1,8 @@
-"""What to install for some extras, one requirement per line: the dependencies without the code that needs them.
+"""Prints the requirements of some extras, one per line, without the project itself.
 
 usage: requirements.py EXTRA[,EXTRA...] (reads pyproject.toml in the current folder)
 
-An image installs these in a layer of their own, which stays as it is while only code changes. Standard library only.
+An image installs them in a separate layer, which is not rebuilt when only code changes. Standard library only.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _OWN = re.compile(r"adafocus\[([\w, -]+)\]")
 
 
 def requirements(pyproject: str, extras: list[str]) -> list[str]:
-    """The dependencies and those of the extras, in the order in which they are written, none twice.
+    """The dependencies of the project and of the extras, in the order of the file, without duplicates.
 
     Raises:
         KeyError: there is no such extra.
@@ -29,7 +29,7 @@ def requirements(pyproject: str, extras: list[str]) -> list[str]:
 
 
 def _of(optional: dict[str, list[str]], extra: str) -> list[str]:
-    """The requirements of an extra; where it names extras of ours, theirs."""
+    """The requirements of an extra, including those of the project's own extras that it names."""
     found: list[str] = []
     for requirement in optional[extra]:
         own = _OWN.fullmatch(requirement)

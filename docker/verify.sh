@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
-# The deployment, run for real: files checked, images built, everything brought up without a GPU, a load of real clips,
-# every query of every dashboard, the counters against the answers, a stop in the middle of a request.
+# Tests the deployment end to end: checks the files, builds the images, starts everything without a GPU, sends real
+# clips, runs every query of every dashboard, compares the counters with the responses, and stops during a request.
 #   make docker-verify
-# Needs a Docker engine (DOCKER_HOST as usual), docker compose or docker-compose, promtool and curl. Ends what it began.
-#   CLIPS="a.mp4 b.mp4"   clips to load with; samples/ if unset
-#   LOAD_SECONDS=90       how long; a dashboard looks back a minute
-#   GPU_IMAGE=1           build image serve-gpu too (3 GB) and try its libraries
-#   TRAIN_IMAGE=1         build image train too (6 GB), learn from the clips for two epochs and export what came of it
-#   CHECK='commands'      run after the load, while everything is up
+# Needs a Docker engine (DOCKER_HOST as usual), docker compose or docker-compose, promtool and curl. Stops everything
+# that it started.
+#   CLIPS="a.mp4 b.mp4"   clips to send; those of samples/ if unset
+#   LOAD_SECONDS=90       duration of the load; a dashboard looks back one minute
+#   GPU_IMAGE=1           also build image serve-gpu (3 GB) and load its libraries
+#   TRAIN_IMAGE=1         also build image train (6 GB), train on the clips for two epochs and export the model
+#   CHECK='commands'      commands to run after the load, while everything is up
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -18,7 +19,7 @@ export ADAFOCUS_CPU_IMAGE=${ADAFOCUS_CPU_IMAGE:-adafocus:cpu} ADAFOCUS_GPU_IMAGE
 export ADAFOCUS_PUBLISH=127.0.0.1:18000 PROMETHEUS_PUBLISH=127.0.0.1:19090 GRAFANA_PUBLISH=127.0.0.1:13000
 export SERVICE=http://$ADAFOCUS_PUBLISH PROMETHEUS=http://$PROMETHEUS_PUBLISH GRAFANA=http://$GRAFANA_PUBLISH
 export DOCKER_BUILDKIT=1 COMPOSE_DOCKER_CLI_BUILD=1
-WORK=build/docker-verify TOOLS=build/docker-verify/venv/bin SAID="python3 docker/verify/said.py"
+WORK=build/docker-verify TOOLS=build/docker-verify/venv/bin CHECK_OUTPUT="python3 docker/verify/check_output.py"
 CPU=(-f docker-compose.yml -f docker/compose.cpu.yml)
 
 if docker compose version >/dev/null 2>&1; then COMPOSE=(docker compose); else COMPOSE=(docker-compose); fi
@@ -43,8 +44,8 @@ size() { docker image inspect -f '{{.Size}}' "$1"; }
 over_base() { echo "$2: $((($(size "$1") - $(size "$PYTHON_IMAGE")) / 1000000)) MB over its base"; }
 
 for tool in docker promtool curl python3; do command -v "$tool" >/dev/null || fail "$tool is missing"; done
-docker info >/dev/null 2>&1 || fail "no Docker engine answers; set DOCKER_HOST"
-[ -f "${CLIPS[0]}" ] || fail "no clip to load with; name some in CLIPS"
+docker info >/dev/null 2>&1 || fail "the Docker engine does not respond; check DOCKER_HOST"
+[ -f "${CLIPS[0]}" ] || fail "clip ${CLIPS[0]} does not exist; list clips in CLIPS"
 mkdir -p $WORK
 
 step files
@@ -66,10 +67,10 @@ if [ "${GPU_IMAGE:-0}" = 1 ]; then
   over_base "$ADAFOCUS_GPU_IMAGE" serve-gpu
   docker run --rm -v "$PWD/docker/verify/gpu_link.py:/gpu_link.py:ro" --entrypoint python3 "$ADAFOCUS_GPU_IMAGE" \
     /gpu_link.py
-  # The program itself, too: without a driver it must end, and miss nothing but the driver.
+  # Run the program itself, too: without a driver it must fail, and only because the driver is missing.
   ! docker run --rm --read-only --tmpfs /tmp --cap-drop ALL "$ADAFOCUS_GPU_IMAGE" >$WORK/gpu.log 2>&1 ||
-    fail "image serve-gpu runs without a GPU"
-  grep -q 'with error: libcuda.so.1' $WORK/gpu.log || fail "image serve-gpu misses a library: $(cat $WORK/gpu.log)"
+    fail "image serve-gpu must fail without a GPU, but it ran"
+  grep -q 'with error: libcuda.so.1' $WORK/gpu.log || fail "image serve-gpu lacks a library: $(cat $WORK/gpu.log)"
   tail -n 1 $WORK/gpu.log
 fi
 
@@ -77,7 +78,7 @@ if [ "${TRAIN_IMAGE:-0}" = 1 ]; then
   docker build -q --target train -t adafocus:train --build-arg "PYTHON_IMAGE=$PYTHON_IMAGE" . >/dev/null
   over_base adafocus:train train
   rm -rf $WORK/data && mkdir -p $WORK/data $WORK/runs && chmod 777 $WORK/runs
-  for clip in "${CLIPS[@]}"; do # a class of its own each: this is not about what it learns
+  for clip in "${CLIPS[@]}"; do # one class per clip; the accuracy does not matter here
     mkdir "$WORK/data/$(basename "${clip%.*}")" && cp "$clip" "$WORK/data/$(basename "${clip%.*}")/"
   done
   trainer() {
@@ -85,11 +86,11 @@ if [ "${TRAIN_IMAGE:-0}" = 1 ]; then
       -v "$PWD/$WORK/data:/data:ro" -v "$PWD/$WORK/runs:/runs" adafocus:train "$@"
   }
   trainer train --data /data --config small --epochs 2 --batch-size 2 --out /runs/one >$WORK/train.log 2>&1 ||
-    fail "image train does not train: $(tail -n 3 $WORK/train.log)"
+    fail "training in image train failed: $(tail -n 3 $WORK/train.log)"
   trainer export --checkpoint /runs/one/last.pt --out /runs/bundle >>$WORK/train.log 2>&1 ||
-    fail "image train does not export: $(tail -n 3 $WORK/train.log)"
+    fail "the export in image train failed: $(tail -n 3 $WORK/train.log)"
   trainer inspect /runs/bundle >$WORK/inspect.log && head -n 1 $WORK/inspect.log
-  # What the container's user wrote, nobody else may remove.
+  # Files of the container's user can be removed only by that user.
   docker run --rm -v "$PWD/$WORK/runs:/runs" --entrypoint sh adafocus:train -c 'rm -rf /runs/*'
 fi
 
@@ -98,7 +99,7 @@ trap 'compose logs --no-color >$WORK/compose.log 2>&1 || true; compose down -v -
 compose up -d --no-build >$WORK/up.log 2>&1 || fail "compose up failed: $(tail -n 5 $WORK/up.log)"
 CONTAINER=$(compose ps -q adafocus-cpu)
 wait_until 90 is_healthy || fail "the service did not become healthy: $(docker logs "$CONTAINER" 2>&1 | tail -n 20)"
-docker inspect "$CONTAINER" | $SAID health
+docker inspect "$CONTAINER" | $CHECK_OUTPUT health
 docker logs "$CONTAINER" 2>&1 | grep -E 'sandbox|"ready"'
 
 step privileges
@@ -110,7 +111,7 @@ inside 'grep -q "^NoNewPrivs:.*1$" /proc/1/status' || fail "the service may gain
 echo "user 10001, read-only root and bundles, no capabilities, no new privileges"
 
 step "one upload"
-curl -fsS -F "video=@${CLIPS[0]}" "$SERVICE/classify" | $SAID answer
+curl -fsS -F "video=@${CLIPS[0]}" "$SERVICE/classify" | $CHECK_OUTPUT answer
 curl -fsS "$SERVICE/metrics" | promtool check metrics && echo "promtool: no finding in /metrics"
 
 step load
@@ -119,7 +120,7 @@ python3 docker/verify/load.py "$SERVICE" "$PROMETHEUS" "$LOAD_SECONDS" "${CLIPS[
 
 step dashboards
 python3 docker/verify/dashboards.py "$PROMETHEUS" docker/grafana/dashboards/*.json
-curl -fsS "$PROMETHEUS/api/v1/rules" | $SAID rules
+curl -fsS "$PROMETHEUS/api/v1/rules" | $CHECK_OUTPUT rules
 wait_until 60 curl -fsS "$GRAFANA/api/health" || fail "Grafana did not come up"
 printf 'grafana: %s\n' "$(curl -fsS "$GRAFANA/api/health" | tr -d '\n ' | head -c 400)"
 [ -z "${CHECK:-}" ] || bash -c "$CHECK"
@@ -130,5 +131,5 @@ python3 docker/verify/in_flight.py "${ADAFOCUS_PUBLISH%:*}" "${ADAFOCUS_PUBLISH#
 code=$(docker inspect -f '{{.State.ExitCode}}' "$CONTAINER")
 [ "$code" = 0 ] || fail "the service ended with exit code $code"
 echo "stop: exit code 0"
-docker logs "$CONTAINER" 2>&1 | $SAID logs
-printf '\ndocker-verify: all of it held\n'
+docker logs "$CONTAINER" 2>&1 | $CHECK_OUTPUT logs
+printf '\ndocker-verify: all checks passed\n'

@@ -1,4 +1,7 @@
-"""docs/metrics.md out of the catalogue. `python docs/generate_metrics.py` writes it; a test compares the two."""
+"""Generates docs/metrics.md from the metrics' definitions. `python docs/generate_metrics.py` writes the file.
+
+A test compares the file with the output of this module.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +15,11 @@ HEAD = """# Metrics
 
 <!-- Generated from service/telemetry/definitions.py: edit that, then run `python docs/generate_metrics.py`. -->
 
-`GET /metrics` answers in Prometheus' text format, and in OpenMetrics when the `Accept` header names it; only there the
-buckets of `adafocus_request_duration_seconds` carry exemplars with the request's id, which is also in the log and in
-the answer's `X-Request-ID`. Base units: seconds, bytes, multiply-adds (the paper's FLOPs: one multiply-add is one),
-frames. Label values are closed sets, and every series is there from the first scrape with the value 0, but those that
-only the loaded bundle can name. A ratio is never a metric: divide the rates of two counters.
+`GET /metrics` returns Prometheus' text format, or OpenMetrics if the `Accept` header names it. Only in OpenMetrics do
+the buckets of `adafocus_request_duration_seconds` carry exemplars with the request's id, which is also in the log and
+in the response's `X-Request-ID`. Base units are seconds, bytes, multiply-adds (the paper's FLOPs: one multiply-add is
+one) and frames. Label values come from fixed sets. Every series exists from the first scrape with the value 0, except
+those whose labels depend on the loaded bundle. No metric is a ratio: divide the rates of two counters.
 
 | metric | type | unit | labels | what it counts |
 |---|---|---|---|---|
@@ -31,7 +34,7 @@ BUCKETS = """
 
 
 def page() -> str:
-    """The whole page."""
+    """The text of the page."""
     rows = [
         f"| `{metric.name}` | {metric.kind} | {metric.unit or '–'} | {_labels(metric)} | {metric.help} |"
         for metric in CATALOGUE

@@ -1,4 +1,4 @@
-"""What a reduced precision trades on labelled clips, and the exit thresholds that keep its meaning.
+"""Measures what a reduced precision loses on labelled clips, and solves its exit thresholds anew.
 
 Thresholds are numbers of one model's confidence. For another precision each is moved so that as many clips leave at
 each step as with fp32; where they do that already it stays. That needs no labels, so clips that the model has learned
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from bundle.exit_rule import confidence, leaves
+from bundle.exit_rule import leaves
 from bundle.manifest import Manifest, OperatingPoint, Precision, Reduced
 
 Float32 = npt.NDArray[np.float32]
@@ -22,7 +22,7 @@ Indices = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Bound:
-    """What a precision may lose, after all steps.
+    """The most that a precision may lose, after all steps.
 
     Attributes:
         agreement: share of the clips that must get fp32's answer.
@@ -33,7 +33,7 @@ class Bound:
     accuracy_lost: float = 0.005
 
     def holds(self, reduced: Reduced) -> bool:
-        """Whether the precision is within it."""
+        """Whether a precision is within the bound."""
         lost = reduced.accuracy_fp32 - reduced.accuracy
         return reduced.agreement >= self.agreement and lost <= self.accuracy_lost + 1e-9
 
@@ -59,8 +59,7 @@ def compare(
         logits: of the precision.
         kept: layers that stayed in fp32.
     """
-    sure = confidence(logits, manifest.exit_criterion, manifest.temperature)
-    sure_fp32 = confidence(fp32.logits, manifest.exit_criterion, manifest.temperature)
+    sure, sure_fp32 = (manifest.exit_rule.of_all_steps(one) for one in (logits, fp32.logits))
     points, shifts = [], {}
     for point in manifest.operating_points:
         row = manifest.threshold_row(point.name)
@@ -89,7 +88,7 @@ def follow(wanted: Float32, found: Float32, row: Sequence[float]) -> tuple[float
     Args:
         wanted: float32 [N, T], confidences that the row was solved for.
         found: float32 [N, T], of the same clips in another precision.
-        row: T thresholds; ``inf`` where nobody leaves.
+        row: T thresholds; ``inf`` where no clip leaves.
 
     Returns:
         T thresholds, each as near to the row's as can be.
@@ -120,4 +119,5 @@ def _nearest(sure: Float32, count: int, threshold: float) -> float:
 
 def _point(point: OperatingPoint, thresholds: Sequence[float], gflops: float) -> OperatingPoint:
     solved = tuple(None if np.isinf(value) else value for value in thresholds)
-    return point.model_copy(update={"thresholds": solved, "expected_gflops": gflops, "expected_accuracy": None})
+    moved = {"thresholds": solved, "expected_gflops": gflops, "expected_accuracy": None, "guarantee": None}
+    return point.model_copy(update=moved)  # what was certified is another model with other thresholds

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import onnxruntime as ort
 import torch
 
+from bundle.instructions import onnx_session_entries
 from bundle.manifest import Graph
 from bundle.signature import VIDEOS, looks_ahead
 from export.errors import ExportError, first_line
@@ -48,6 +49,8 @@ class OnnxGraph:
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
+        for entry, value in onnx_session_entries().items():
+            options.add_session_config_entry(entry, value)
         self._component = component
         try:
             self._session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])

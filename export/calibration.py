@@ -2,29 +2,53 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from bundle.exit_rule import CalibrationProtocol
 from bundle.manifest import FULL, ExitCriterion, OperatingPoint
 from export.errors import ExportError, reason
 
 
 class Calibration(BaseModel):
-    """What was solved on held-aside videos; the points are the manifest's own."""
+    """The content of a calibration file; its points have the manifest's form."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     temperature: float = Field(gt=0)
+    temperatures: tuple[float, ...] | None = Field(default=None, description="one per step")
     criterion: ExitCriterion
     points: tuple[OperatingPoint, ...]
     default: str
     clips: int | None = Field(default=None, ge=1, description="how many videos it was solved on")
     notes: str | None = None
+    checkpoint: str | None = Field(default=None, description="sha256 of the checkpoint that was tested")
+    protocol: CalibrationProtocol = Field(default="holdout", description="which clips it was solved on")
 
     def operating_points(self, full: OperatingPoint) -> tuple[OperatingPoint, ...]:
         """The points of a bundle: the file's, with ``full`` in front if the file does not state it."""
         return self.points if any(point.name == FULL for point in self.points) else (full, *self.points)
+
+    def require_checkpoint(self, path: Path) -> None:
+        """Check that what the points guarantee was tested with this checkpoint. Points without guarantee fit any.
+
+        Raises:
+            ExportError: it was tested with another one, or the checkpoint cannot be read.
+        """
+        if self.checkpoint is None or all(point.guarantee is None for point in self.points):
+            return
+        try:
+            with path.open("rb") as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise ExportError(f"{path}: cannot be read ({reason(error)})") from error
+        if found != self.checkpoint:
+            raise ExportError(
+                f"the guarantees of the calibration belong to another checkpoint (sha256 {self.checkpoint[:16]}…; "
+                f"{path} has {found[:16]}…); calibrate this checkpoint, or export the one that was calibrated"
+            )
 
 
 def read_calibration(path: Path) -> Calibration:

@@ -13,22 +13,22 @@ from bundle.manifest import Manifest
 from export.artefact import Artefact, Feeds, Float32
 from export.errors import ExportError
 from export.frames import real
-from export.verify import run_clips, run_steps
+from export.graph_runs import run_videos
 
 UInt8 = npt.NDArray[np.uint8]
 Indices = npt.NDArray[np.int64]
 
 RANGE_CLIPS = 48
-"""Clips whose frames say which ranges the tensors have."""
+"""Clips whose frames determine the ranges of the tensors."""
 
 JUDGED_CLIPS = 400
 """Clips that a precision is judged on, at most. Their frames are held in memory: 2.4 MB a clip for 16 of 224 pixels."""
 
 ENOUGH_CLIPS = 100
-"""Where so many are new to the model, it is judged on those alone."""
+"""With at least so many clips unseen in training, a precision is judged on those alone."""
 
 FEWEST_CLIPS = 20
-"""With fewer, one clip is more than any bound."""
+"""With fewer clips, a single one would exceed every bound."""
 
 CHUNK = 16
 """Clips that are run together."""
@@ -45,7 +45,7 @@ class LabelledVideo:
 
 @dataclass(frozen=True)
 class LabelledClips:
-    """Where labelled videos are.
+    """A list of labelled videos.
 
     Attributes:
         name: of the data set, with its split.
@@ -118,10 +118,7 @@ def step_logits(glance: Artefact, focus: Artefact, videos: Sequence[UInt8], mani
     found = []
     for start in range(0, len(videos), CHUNK):
         chunk = videos[start : start + CHUNK]
-        if manifest.kind == "frame":
-            found.append(run_steps(glance, focus, chunk).logits)
-        else:
-            found.append(run_clips(glance, focus, chunk, manifest.sampling.frames).logits)
+        found.append(run_videos(manifest.kind, glance, focus, chunk, manifest.sampling.frames).logits)
     return np.concatenate(found)
 
 

@@ -1,4 +1,4 @@
-"""What a bundle's graphs may be: known without torch, as whoever reads `adafocus export --help` may have none."""
+"""The formats and precisions of a bundle's graphs, importable without torch so that `export --help` works."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""The manifest of a model that is about to be exported: everything but the graph files' checksums."""
+"""Builds the manifest of a model that is about to be exported, except for the graph files' checksums."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -26,30 +26,18 @@ from bundle.store import graph_file_name
 from export.calibration import Calibration, first_problem
 from export.errors import ExportError, reason
 from export.graphs import ServedGraph, served_graphs
-from model.adafocus import AdaFocus
 from model.flops import StepFlops, step_flops
-from model.tsm import AdaFocusTSM
+from model.video_model import VideoModel
 from video.sampler import visiting_order
 
 PAPER_RESIZE = 256 / 224
-"""Shorter side over crop in the published models (PAPER section 1)."""
+"""Shorter side over crop in the published models."""
 
 _TO_BE_MADE = b"?"
 
-SERVED_PARTS: Mapping[str, Literal["glance", "focus"]] = {
-    "glance network": "glance",
-    "policy": "glance",
-    "glance head": "glance",
-    "focus network": "focus",
-    "classifier MLP": "focus",
-    "step head": "focus",
-    "focus head": "focus",
-}
-"""Which graph runs each part of the FLOPs; parts that are not here are in the paper's counting only."""
-
 
 def describe(
-    model: AdaFocus | AdaFocusTSM,
+    model: VideoModel,
     *,
     name: str,
     version: str,
@@ -58,7 +46,7 @@ def describe(
     labels: Sequence[str] | None = None,
     calibration: Calibration | None = None,
 ) -> Manifest:
-    """Everything the service must know of a model, with entries for graphs that are still to be made.
+    """The manifest of a model, with placeholder entries for graphs that are still to be made.
 
     Args:
         model: its weights may be on the meta device.
@@ -89,9 +77,11 @@ def describe(
             patch_size=config.patch_size,
             flops=_flops(flops),
             temperature=calibration.temperature if calibration else 1.0,
+            temperatures=calibration.temperatures if calibration else None,
             exit_criterion=calibration.criterion if calibration else "max_softmax",
             operating_points=calibration.operating_points(full) if calibration else (full,),
             default_point=calibration.default if calibration else FULL,
+            calibration_protocol=calibration.protocol if calibration else None,
             graphs=tuple(graph_entry(graph, "onnx", "fp32", _TO_BE_MADE) for graph in served_graphs(model)),
             provenance=_provenance(metadata, calibration),
         )
@@ -100,7 +90,7 @@ def describe(
 
 
 def class_names(count: int) -> tuple[str, ...]:
-    """Names for classes that nobody has named: ``class_000``, ``class_001`` and so on."""
+    """Default names of classes: ``class_000``, ``class_001`` and so on."""
     digits = max(3, len(str(count - 1)))
     return tuple(f"class_{index:0{digits}d}" for index in range(count))
 
@@ -141,16 +131,14 @@ def _geometry(metadata: Mapping[str, Any], frame_size: int) -> FrameGeometry:
     return geometry
 
 
-def _sampling(model: AdaFocus | AdaFocusTSM, metadata: Mapping[str, Any]) -> Sampling:
-    config = model.config
-    first_frame = (metadata.get("sampling") or {}).get("first_frame", 0)
-    if config.kind == "clip":
-        order = tuple(range(config.glance_frames))
-        return Sampling(
-            frames=config.glance_frames, focus_frames=config.focus_frames, first_frame=first_frame, order=order
-        )
-    order = visiting_order(config.steps, config.frame_order)
-    return Sampling(frames=config.steps, first_frame=first_frame, order=order)
+def _sampling(model: VideoModel, metadata: Mapping[str, Any]) -> Sampling:
+    sampling = model.config.sampling
+    return Sampling(
+        frames=sampling.frames,
+        focus_frames=sampling.focus_frames,
+        first_frame=(metadata.get("sampling") or {}).get("first_frame", 0),
+        order=visiting_order(sampling.frames, sampling.order),
+    )
 
 
 def _flops(count: StepFlops) -> Flops:
@@ -159,15 +147,12 @@ def _flops(count: StepFlops) -> Flops:
         focus=count.focus,
         paper_per_step=count.paper_per_step,
         convention=count.convention,
-        parts=tuple(
-            FlopsPart(name=name, flops=flops, component=SERVED_PARTS.get(name))
-            for name, flops in count.breakdown.items()
-        ),
+        parts=tuple(FlopsPart(name=part.name, flops=part.flops, component=part.component) for part in count.parts),
     )
 
 
 def graph_entry(graph: ServedGraph, fmt: GraphFormat, precision: Precision, content: bytes) -> Graph:
-    """What the manifest says of a graph file with that content."""
+    """The manifest's entry for a graph file with that content."""
     signature = graph.signature()
     unnamed = Graph(
         component=graph.component,

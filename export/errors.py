@@ -1,4 +1,4 @@
-"""What can go wrong when exporting: each message is one line, and nothing was written.
+"""Errors of exporting. Each message is one line; when one is raised, nothing was written.
 
 ``ExportError`` is the root; ``UnavailableError``, ``NotReproducedError`` and ``LossError`` are its kinds.
 """
@@ -26,5 +26,5 @@ def first_line(error: BaseException) -> str:
 
 
 def reason(error: OSError) -> str:
-    """Why the operating system refused, in words."""
+    """The operating system's reason for an error, in words."""
     return (error.strerror or first_line(error)).lower()

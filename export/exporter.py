@@ -1,4 +1,4 @@
-"""From a checkpoint file to a verified, ready-to-write bundle. Writing it is ``bundle.store.write_bundle``'s."""
+"""Makes a verified bundle in memory from a checkpoint file; ``bundle.store.write_bundle`` writes it."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from export.precision import Files, QuantizationContext, reduce
 from export.to_onnx import to_onnx
 from export.to_torchscript import movable_cut, to_torchscript
 from export.verify import Agreement, verify
-from model.adafocus import AdaFocus
-from model.checkpoint import Checkpoint, CheckpointError, read_checkpoint
+from model.checkpoint import Checkpoint, read_checkpoint
 from model.config import PUBLISHED, ModelConfig
-from model.tsm import AdaFocusTSM
+from model.video_model import VideoModel
+from model.weight_files import CheckpointError
 
 BOUND = Bound()
-"""What a reduced precision may lose."""
+"""Accuracy and agreement that a reduced precision may lose."""
 
 _Kind = tuple[GraphFormat, Precision]
 _Name = TypeVar("_Name", bound=str)
@@ -47,7 +47,7 @@ DATA_SETS: Mapping[str, str] = {
 
 
 def stages(formats: Sequence[str], precisions: Sequence[str] = ("fp32",)) -> tuple[str, ...]:
-    """What ``export`` reports as it begins each of them."""
+    """Names of the stages that ``export`` reports, in their order."""
     reduced = [precision for precision in precisions if precision != "fp32"]
     made = [f"{fmt} {part}" for fmt in formats for part in ("glance", "focus", "verification")]
     return ("checkpoint", *made, *(["clips"] if reduced else []), *reduced)
@@ -55,7 +55,7 @@ def stages(formats: Sequence[str], precisions: Sequence[str] = ("fp32",)) -> tup
 
 @dataclass(frozen=True)
 class Request:
-    """What to export, and as what.
+    """A request to export a checkpoint.
 
     Attributes:
         checkpoint: ours, or one of the authors' released files.
@@ -99,7 +99,7 @@ def export(request: Request, on_stage: Callable[[str], None] = lambda stage: Non
     Raises:
         UnavailableError: there is no such format or precision, or none of the two together.
         LossError: a precision loses more than its bound.
-        ExportError: it cannot be made, or does not reproduce the torch model; `model.checkpoint.CheckpointError`
+        ExportError: it cannot be made, or does not reproduce the torch model; `model.weight_files.CheckpointError`
             becomes one.
     """
     wanted = _wanted(request)
@@ -128,7 +128,7 @@ def export(request: Request, on_stage: Callable[[str], None] = lambda stage: Non
 
 
 def _wanted(request: Request) -> list[_Kind]:
-    """Which graphs to write, in the manifest's order."""
+    """The graphs to write, in the manifest's order."""
     formats = _available("format", request.formats, FORMATS)
     precisions = _available("precision", request.precisions, PRECISIONS)
     kinds = [(fmt, precision) for fmt in formats for precision in precisions if fmt == "onnx" or precision == "fp32"]
@@ -144,7 +144,7 @@ def _wanted(request: Request) -> list[_Kind]:
 
 
 def _verified(
-    model: AdaFocus | AdaFocusTSM, fmt: GraphFormat, videos: Sequence[UInt8], on_stage: Callable[[str], None]
+    model: VideoModel, fmt: GraphFormat, videos: Sequence[UInt8], on_stage: Callable[[str], None]
 ) -> tuple[Files, Agreement]:
     """Both graphs in fp32, compared with torch."""
     graphs = _graphs(model, fmt, "fp32")
@@ -157,14 +157,14 @@ def _verified(
     return (contents[0], contents[1]), verify(model, artefacts[0], artefacts[1], videos)
 
 
-def _graphs(model: AdaFocus | AdaFocusTSM, fmt: GraphFormat, precision: Precision) -> tuple[ServedGraph, ServedGraph]:
+def _graphs(model: VideoModel, fmt: GraphFormat, precision: Precision) -> tuple[ServedGraph, ServedGraph]:
     """A trace has no loop of a free length, and remembers devices."""
     if fmt == "torchscript":
         return served_graphs(model, movable_cut(), look_ahead=False)
     return graphs_in(model, precision)
 
 
-def _entries(model: AdaFocus | AdaFocusTSM, kind: _Kind, files: Files) -> Iterator[tuple[Graph, bytes]]:
+def _entries(model: VideoModel, kind: _Kind, files: Files) -> Iterator[tuple[Graph, bytes]]:
     for graph, content in zip(_graphs(model, *kind), files, strict=True):
         yield graph_entry(graph, *kind, content), content
 
@@ -172,13 +172,13 @@ def _entries(model: AdaFocus | AdaFocusTSM, kind: _Kind, files: Files) -> Iterat
 class Loaded(NamedTuple):
     """The model of a checkpoint, the manifest its bundle will have but for its graphs, and the clips it knows."""
 
-    model: AdaFocus | AdaFocusTSM
+    model: VideoModel
     manifest: Manifest
     learned_from: frozenset[str]
 
 
 def load_and_describe(request: Request) -> Loaded:
-    """Read the checkpoint and whatever else says what the model is.
+    """Read the checkpoint and the files that describe the model.
 
     Raises:
         ExportError: the checkpoint, the labels or the calibration cannot be used.
@@ -198,6 +198,8 @@ def load_and_describe(request: Request) -> Loaded:
     metadata = dict(checkpoint.metadata)
     if checkpoint.format == "authors":
         metadata["provenance"] = _authors(request.config)
+    if calibration is not None:
+        calibration.require_checkpoint(request.checkpoint)
     manifest = describe(
         model,
         name=request.name,
@@ -218,7 +220,7 @@ def _config(name: str | None) -> ModelConfig | None:
 
 
 def _authors(config: str | None) -> dict[str, str]:
-    """What is known of a released file."""
+    """Provenance of a file that the authors released."""
     data_set = (config or "").partition("_")[0]
     return {
         "data": DATA_SETS.get(data_set, "not stated by the checkpoint"),

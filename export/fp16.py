@@ -1,4 +1,4 @@
-"""An fp32 graph to fp16, for GPUs: the networks' arithmetic in half precision, where patches lie and pixels in full.
+"""Converts an fp32 graph to fp16 for GPUs; patch positions and pixels stay in full precision.
 
 Inputs and outputs stay float32. A processor computes such a graph too, widening every number: slowly, but truly enough
 to verify it.
@@ -17,7 +17,7 @@ from export.errors import ExportError
 from export.to_onnx import check_file, strip
 
 _LOOPS = ("Loop", "Scan")
-"""What stands in their bodies, the recurrence's product with its state, stays in fp32."""
+"""Loops stay in fp32: their bodies hold the recurrence's product with its state."""
 
 
 def to_half(content: bytes, signature: Signature) -> bytes:

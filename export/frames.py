@@ -22,7 +22,7 @@ SEED = 20220621
 
 
 def frames_per_video(sampling: Sampling) -> int:
-    """How many frames of a video the model sees; a clip model's focus frames come after its glance frames."""
+    """Number of frames of a video that the model sees; a clip model's focus frames come after its glance frames."""
     return sampling.frames + (sampling.focus_frames or 0)
 
 

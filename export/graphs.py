@@ -1,4 +1,4 @@
-"""The graphs of a bundle as torch modules: uint8 frames and states in, states out (PRODUCT section 5).
+"""The graphs of a bundle as torch modules: uint8 frames and states in, states out.
 
 Normalisation and patch cropping are inside. The modules hold no weights of their own; they call the model's step
 functions, so that what is exported is what was trained. The arguments of ``forward`` are named as the file's tensors.
@@ -17,12 +17,13 @@ from bundle.signature import BATCH, VIDEOS, Signature, Widths, clip_signature, f
 from model.adafocus import AdaFocus
 from model.backbones import by_clip
 from model.tsm import AdaFocusTSM
+from model.video_model import VideoModel
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 EXAMPLE_SIZES = {BATCH: 4, VIDEOS: 2}
-"""Of the inputs that a graph is exported with: a dimension of 1 would be frozen silently, equal ones tied together."""
+"""Sizes of the example inputs. A dimension of 1 would be frozen silently, and equal ones would be tied together."""
 
 Cut = Callable[[Tensor, Tensor, int], Tensor]
 """`cut_patches`, or the same in another form."""
@@ -49,7 +50,7 @@ class PlaneNorm(PixelNorm):
     """Colours become planes, then `PixelNorm`: [N, H, W, 3] of any type -> [N, 3, H, W] float32."""
 
     def forward(self, images: Tensor) -> Tensor:
-        """Turn the bytes, which are a quarter of the numbers that they become."""
+        """Permute before converting, while a value is one byte rather than four."""
         return super().forward(images.permute(0, 3, 1, 2))
 
 
@@ -191,7 +192,7 @@ class ClipGlanceGraph(nn.Module):
         """uint8 [B, 8, H, W, 3] -> glance feature [B, C], patch centre [B, 2]."""
         config = self.model.config
         images: Tensor = self.images(frames.flatten(0, 1))
-        output = self.model.glance_clip(by_clip(images, config.glance_frames))
+        output = self.model.glance_part(by_clip(images, config.glance_frames))
         return output.logits, output.patch_centre
 
     def signature(self) -> Signature:
@@ -232,7 +233,7 @@ ServedGraph = GlanceGraph | FocusGraph | ClipGlanceGraph | ClipFocusGraph
 
 
 def served_graphs(
-    model: AdaFocus | AdaFocusTSM, cut: Cut = cut_patches, *, by_rows: bool = False, look_ahead: bool = True
+    model: VideoModel, cut: Cut = cut_patches, *, by_rows: bool = False, look_ahead: bool = True
 ) -> tuple[ServedGraph, ServedGraph]:
     """The glance and the focus graph of a model, in evaluation mode.
 
@@ -246,10 +247,12 @@ def served_graphs(
     if isinstance(model, AdaFocus):
         glance = GlanceGraph(model, by_rows=by_rows, look_ahead=look_ahead)
         return glance.eval(), FocusGraph(model, cut, look_ahead=look_ahead).eval()
-    return ClipGlanceGraph(model, by_rows=by_rows).eval(), ClipFocusGraph(model, cut).eval()
+    if isinstance(model, AdaFocusTSM):
+        return ClipGlanceGraph(model, by_rows=by_rows).eval(), ClipFocusGraph(model, cut).eval()
+    raise TypeError(f"there are no graphs for {type(model).__name__}")
 
 
-def graphs_in(model: AdaFocus | AdaFocusTSM, precision: Precision) -> tuple[ServedGraph, ServedGraph]:
+def graphs_in(model: VideoModel, precision: Precision) -> tuple[ServedGraph, ServedGraph]:
     """The graphs of a model that are written as ONNX in a precision.
 
     fp16 is for GPUs, whose runtimes replay a graph of kernels only if it has no loop: these graphs do not look ahead.

@@ -1,4 +1,4 @@
-"""Graphs in a reduced precision, within a bound that is measured on labelled clips, or not at all."""
+"""Makes graphs in a reduced precision, if they stay within a bound that is measured on labelled clips."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ from export.fp16 import to_half
 from export.graphs import ServedGraph, graphs_in, served_graphs
 from export.quantize import layers_of, quantize, sensitivity
 from export.to_onnx import to_onnx
-from model.adafocus import AdaFocus
-from model.tsm import AdaFocusTSM
+from model.video_model import VideoModel
 
 SENSITIVITY_FEEDS = 4
 """Calls that a layer's sensitivity is measured on."""
@@ -26,7 +25,7 @@ Files = tuple[bytes, bytes]
 
 @dataclass(frozen=True)
 class QuantizationContext:
-    """What graphs of a reduced precision are made from and measured against.
+    """Everything needed to make graphs of a reduced precision and to measure them.
 
     Attributes:
         model: in evaluation mode.
@@ -36,7 +35,7 @@ class QuantizationContext:
         threads: of a graph run.
     """
 
-    model: AdaFocus | AdaFocusTSM
+    model: VideoModel
     manifest: Manifest
     fp32: Files
     material: CalibrationSet

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from onnx import AttributeProto, GraphProto, NodeProto, helper, numpy_helper
 
 STATE_STEP = np.float32(1 / 127)
-"""Of the rounded state: between -1 and 1 whatever the frames, since it is a mean of hyperbolic tangents and zeros."""
+"""Scale of the rounded state, which is always between -1 and 1: it is a mean of hyperbolic tangents and zeros."""
 
 
 def products_in_loops(graph: GraphProto) -> Iterator[tuple[GraphProto, NodeProto]]:

@@ -1,14 +1,20 @@
-"""The torch wing's networks: AdaFocusV2 for frames, and its clip variant."""
+"""AdaFocusV2's networks in torch: the frame model and the clip model."""
 
 from __future__ import annotations
 
-from model.adafocus import AdaFocus
-from model.config import PUBLISHED, BackboneConfig, ModelConfig
-from model.tsm import AdaFocusTSM
+from collections.abc import Mapping
 
-__all__ = ["PUBLISHED", "AdaFocus", "AdaFocusTSM", "BackboneConfig", "ModelConfig", "build"]
+from model.adafocus import AdaFocus
+from model.config import PUBLISHED, BackboneConfig, Kind, ModelConfig
+from model.tsm import AdaFocusTSM
+from model.video_model import VideoModel
+
+__all__ = ["PUBLISHED", "AdaFocus", "AdaFocusTSM", "BackboneConfig", "ModelConfig", "VideoModel", "build"]
+
+
+_CLASSES: Mapping[Kind, type[AdaFocus] | type[AdaFocusTSM]] = {model.kind: model for model in (AdaFocus, AdaFocusTSM)}
 
 
 def build(config: ModelConfig) -> AdaFocus | AdaFocusTSM:
     """The model that a configuration describes, freshly initialised."""
-    return AdaFocusTSM(config) if config.kind == "clip" else AdaFocus(config)
+    return _CLASSES[config.kind](config)

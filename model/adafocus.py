@@ -1,4 +1,4 @@
-"""AdaFocusV2, the frame model (PAPER section 1): glance at a frame, look closely at one patch of it, pool, classify.
+"""The frame model of AdaFocusV2 (arXiv 2112.14238): glance at a frame, focus on one patch of it, pool, classify.
 
 ``forward`` takes a whole clip, as training does; ``glance_step`` and ``focus_step`` take one frame per row, as serving
 does. Both run the same modules and agree.
@@ -6,7 +6,8 @@ does. Both run the same modules and agree.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -14,33 +15,15 @@ from torch import Tensor, nn
 
 from model.backbones import build_backbone, by_clip, feature_map_size, spatial_mean
 from model.classifier import Classifier
-from model.config import ModelConfig
+from model.config import Kind, ModelConfig
+from model.names import DEAD_AUTHORS, frame_names
 from model.patch import crop_patches
 from model.policy import Policy
-
-
-class GlanceClip(NamedTuple):
-    """What the glance and the policy say of a clip."""
-
-    features: Tensor
-    """[B, T, G], pooled."""
-    logits: Tensor
-    """[B, T, C], the auxiliary frame-wise head's."""
-    patch_centres: Tensor
-    """[B, T, 2], the policy's, in (y, x) order."""
-
-
-class FocusClip(NamedTuple):
-    """What the focus and the classifier say of a clip, given patch centres."""
-
-    step_logits: Tensor
-    """[B, T, C], after each step."""
-    logits: Tensor
-    """[B, T, C], the auxiliary frame-wise head's."""
+from model.video_model import FocusClip, GlanceClip, VideoModel
 
 
 class ClipOutput(NamedTuple):
-    """Everything that the loss or an evaluation needs of a clip."""
+    """All outputs of a forward pass over a clip."""
 
     step_logits: Tensor
     """[B, T, C], after each step; the last is the answer over all frames."""
@@ -52,18 +35,18 @@ class ClipOutput(NamedTuple):
     """[B, T, 2], those that were used, in (y, x) order."""
 
 
-class AdaFocus(nn.Module):
+class AdaFocus(VideoModel):
     """The frame model.
 
     Frames are normalised floating point images in the order of the visit (``config.frame_order``): position t of a clip
     is step t. A clip may be shorter than ``config.steps``.
     """
 
+    kind: ClassVar[Kind] = "frame"
+    unused_in_released = DEAD_AUTHORS
+
     def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        if config.kind != "frame":
-            raise ValueError(f"AdaFocus needs kind 'frame', got {config.kind!r}")
-        self.config = config
+        super().__init__(config)
         self.glance = build_backbone(config.glance)
         self.focus = build_backbone(config.focus)
         G, L = self.glance.channels, self.focus.channels
@@ -87,11 +70,7 @@ class AdaFocus(nn.Module):
         return ClipOutput(focus.step_logits, glance.logits, focus.logits, centres)
 
     def glance_clip(self, frames: Tensor, *, detach_policy: bool = True) -> GlanceClip:
-        """Glance and policy over a clip [B, T, 3, H, W].
-
-        With ``detach_policy`` the policy's gradient stops before the glance network, which is what makes one-stage
-        training stable (PAPER section 2, remedy 3).
-        """
+        """See `VideoModel`."""
         B, T = frames.shape[:2]
         feature_maps = self._feature_map(frames.flatten(0, 1))  # (B·T, G, h, w)
         features = spatial_mean(feature_maps)
@@ -101,15 +80,25 @@ class AdaFocus(nn.Module):
         return GlanceClip(by_clip(features, T), by_clip(logits, T), centres)
 
     def focus_clip(self, frames: Tensor, glance_features: Tensor, patch_centres: Tensor) -> FocusClip:
-        """Focus and classifier over a clip: [B, T, 3, H, W], [B, T, G], [B, T, 2].
-
-        Training calls it twice on one glance: with the policy's patches and with random ones.
-        """
+        """See `VideoModel`."""
         T = frames.shape[1]
         patches = crop_patches(frames.flatten(0, 1), patch_centres.flatten(0, 1), self.config.patch_size)
         features = spatial_mean(self.focus(patches))  # (B·T, L)
         logits = by_clip(self.focus_head(self.dropout(features)), T)
         return FocusClip(self.classifier(glance_features, by_clip(features, T)), logits)
+
+    def learning_parts(self) -> dict[str, tuple[nn.Module, ...]]:
+        """See `VideoModel`."""
+        return {
+            "policy": (self.policy,),
+            "glance": (self.glance, self.glance_head),
+            "focus": (self.focus, self.focus_head),
+            "classifier": (self.classifier,),
+        }
+
+    def released_names(self) -> Mapping[str, tuple[str, ...]]:
+        """See `VideoModel`."""
+        return frame_names(self)
 
     def initial_states(self, batch: int) -> tuple[Tensor, Tensor]:
         """The states before the first step, all zero: policy state [B, S], pooled state [B, F]."""

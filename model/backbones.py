@@ -1,17 +1,51 @@
-"""The convolutional networks behind the glance and the focus: MobileNetV2 and ResNet, at any width and depth.
+"""The convolutional networks behind the glance and the focus: MobileNetV2, EfficientNet-Lite0 and ResNet.
 
-Sandler et al., CVPR 2018, and He et al., CVPR 2016 (the variant that strides in the 3×3 convolution). Only the
-features: a backbone maps images to a feature map, and whoever uses it pools and classifies.
+Each comes at any width and depth. Sources: Sandler et al., CVPR 2018 (MobileNetV2); Tan and Le, ICML 2019, in the Lite
+variant without squeeze-and-excitation (EfficientNet-Lite0); He et al., CVPR 2016, with the stride in the 3×3
+convolution (ResNet). A backbone maps images to a feature map; pooling and classification belong to its users.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.config import BackboneConfig
 
-INVERTED_RESIDUALS = ((1, 16, 1), (6, 24, 2), (6, 32, 2), (6, 64, 2), (6, 96, 1), (6, 160, 2), (6, 320, 1))
-"""MobileNetV2's stages: expansion, channels, stride of the first block."""
+
+class Stage(NamedTuple):
+    """A run of inverted residual blocks: expansion, channels, stride of the first block, side of the kernel."""
+
+    expansion: int
+    channels: int
+    stride: int
+    kernel: int = 3
+
+
+MOBILENET_V2 = (
+    Stage(1, 16, 1),
+    Stage(6, 24, 2),
+    Stage(6, 32, 2),
+    Stage(6, 64, 2),
+    Stage(6, 96, 1),
+    Stage(6, 160, 2),
+    Stage(6, 320, 1),
+)
+EFFICIENTNET_LITE0 = (
+    Stage(1, 16, 1),
+    Stage(6, 24, 2),
+    Stage(6, 40, 2, 5),
+    Stage(6, 80, 2),
+    Stage(6, 112, 1, 5),
+    Stage(6, 192, 2, 5),
+    Stage(6, 320, 1),
+)
+
+TENSORFLOW_EPSILON = 1e-3
+"""Batch norm's epsilon in EfficientNet-Lite; torch's default, 1e-5, gives other features with the same weights."""
 
 RESNET_WIDTHS = (64, 128, 256, 512)
 
@@ -48,17 +82,45 @@ class ConvNorm(nn.Module):
         return y
 
 
-class InvertedResidual(nn.Module):
-    """MobileNetV2's block: expand 1×1, depthwise 3×3, project 1×1 without activation."""
+class SamePaddedConvNorm(ConvNorm):
+    """`ConvNorm` as TensorFlow pads it: what an even side lacks is added at the bottom and right only.
 
-    def __init__(self, inputs: int, outputs: int, stride: int, expansion: int) -> None:
+    With stride 2 and an even side, torch's symmetric padding would read pixels that lie one further up and left than
+    those that the weights were trained on.
+    """
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> None:
+        super().__init__(inputs, outputs, kernel, stride, groups)
+        self.norm.eps = TENSORFLOW_EPSILON
+        if stride == 2:
+            self.conv.padding = (0, 0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, inputs, h, w] -> [N, outputs, h / stride, w / stride], rounded up."""
+        kernel = self.conv.kernel_size[0]
+        if self.conv.stride[0] == 2:
+            below, right = (((side + 1) // 2 - 1) * 2 + kernel - side for side in x.shape[2:])  # never negative
+            x = F.pad(x, (right // 2, (right + 1) // 2, below // 2, (below + 1) // 2))
+        return super().forward(x)
+
+
+ConvLayer = Callable[..., ConvNorm]
+"""`ConvNorm` or a subclass of it."""
+
+
+class InvertedResidual(nn.Module):
+    """The block of MobileNetV2 and EfficientNet-Lite: expand 1×1, depthwise, project 1×1 without activation."""
+
+    def __init__(
+        self, inputs: int, outputs: int, stride: int, expansion: int, kernel: int = 3, layer: ConvLayer = ConvNorm
+    ) -> None:
         super().__init__()
         hidden = inputs * expansion
         self.residual = stride == 1 and inputs == outputs
         self.shift: nn.Module = nn.Identity()  # the clip model puts its temporal shift here
-        self.expand = ConvNorm(inputs, hidden, 1) if expansion > 1 else None
-        self.depthwise = ConvNorm(hidden, hidden, 3, stride, groups=hidden)
-        self.project = ConvNorm(hidden, outputs, 1)
+        self.expand = layer(inputs, hidden, 1) if expansion > 1 else None
+        self.depthwise = layer(hidden, hidden, kernel, stride, groups=hidden)
+        self.project = layer(hidden, outputs, 1)
         self.activation = nn.ReLU6(inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -118,22 +180,26 @@ class BasicBlock(nn.Module):
         return out
 
 
-class MobileNetV2(nn.Module):
-    """MobileNetV2 up to its last 1×1 convolution; ``channels`` is the depth of the feature map."""
+class InvertedResidualNetwork(nn.Module):
+    """A stem, stages of inverted residual blocks and a last 1×1 convolution; ``channels`` is the map's depth."""
 
-    def __init__(self, width: float, depth: tuple[int, ...]) -> None:
+    def __init__(
+        self, stages: tuple[Stage, ...], width: float, depth: tuple[int, ...], layer: ConvLayer = ConvNorm
+    ) -> None:
         super().__init__()
+        self.depth = depth
         channels = scaled(32, width)
-        self.stem = ConvNorm(3, channels, 3, 2)
+        self.stem = layer(3, channels, 3, 2)
         blocks: list[nn.Module] = []
-        for (expansion, stage_channels, stride), repeats in zip(INVERTED_RESIDUALS, depth, strict=True):
-            outputs = scaled(stage_channels, width)
+        for stage, repeats in zip(stages, depth, strict=True):
+            outputs = scaled(stage.channels, width)
             for index in range(repeats):
-                blocks.append(InvertedResidual(channels, outputs, stride if index == 0 else 1, expansion))
+                stride = stage.stride if index == 0 else 1
+                blocks.append(InvertedResidual(channels, outputs, stride, stage.expansion, stage.kernel, layer))
                 channels = outputs
         self.blocks = nn.Sequential(*blocks)
         self.channels = scaled(1280, width)
-        self.last = ConvNorm(channels, self.channels, 1)
+        self.last = layer(channels, self.channels, 1)
         self.activation = nn.ReLU6(inplace=True)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -142,6 +208,20 @@ class MobileNetV2(nn.Module):
         x = self.blocks(x)
         out: Tensor = self.activation(self.last(x))
         return out
+
+
+class MobileNetV2(InvertedResidualNetwork):
+    """MobileNetV2 up to its last 1×1 convolution."""
+
+    def __init__(self, width: float, depth: tuple[int, ...]) -> None:
+        super().__init__(MOBILENET_V2, width, depth)
+
+
+class EfficientNetLite0(InvertedResidualNetwork):
+    """EfficientNet-Lite0 up to its last 1×1 convolution, without stochastic depth."""
+
+    def __init__(self, width: float, depth: tuple[int, ...]) -> None:
+        super().__init__(EFFICIENTNET_LITE0, width, depth, SamePaddedConvNorm)
 
 
 class ResNet(nn.Module):
@@ -171,13 +251,15 @@ class ResNet(nn.Module):
         return out
 
 
-Backbone = MobileNetV2 | ResNet
+Backbone = MobileNetV2 | EfficientNetLite0 | ResNet
 
 
 def build_backbone(config: BackboneConfig) -> Backbone:
     """The network that a configuration describes, freshly initialised."""
     if config.name == "mobilenet_v2":
         return MobileNetV2(config.width, config.stages)
+    if config.name == "efficientnet_lite0":
+        return EfficientNetLite0(config.width, config.stages)
     return ResNet(Bottleneck if config.name == "resnet50" else BasicBlock, config.width, config.stages)
 
 
@@ -185,7 +267,18 @@ def feature_map_size(backbone: Backbone, side: int) -> int:
     """Side of the feature map of a square image, from the strides of the network's own layers."""
     for module in backbone.modules():
         if isinstance(module, nn.Conv2d) and module.stride[0] > 1 and module.kernel_size[0] > 1:
-            side = -(-side // module.stride[0])  # odd kernels with "same" padding round up
+            side = -(-side // module.stride[0])  # odd kernels whose padding keeps the size round up
         elif isinstance(module, nn.MaxPool2d):
             side = -(-side // 2)
     return side
+
+
+def shiftable_blocks(backbone: Backbone) -> list[nn.Module]:
+    """The blocks that get a temporal shift: all of a ResNet's, else the expanding ones with a residual."""
+    if isinstance(backbone, InvertedResidualNetwork):
+        return [
+            block
+            for block in backbone.blocks
+            if isinstance(block, InvertedResidual) and block.residual and block.expand is not None
+        ]
+    return [block for stage in backbone.stages if isinstance(stage, nn.Sequential) for block in stage]

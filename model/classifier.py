@@ -1,4 +1,4 @@
-"""The classifier: one feature per frame, pooled over the frames seen so far, one head per step (PAPER section 1)."""
+"""The classifier: one feature per frame, pooled over the frames seen so far, one head per step."""
 
 from __future__ import annotations
 

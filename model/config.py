@@ -1,21 +1,22 @@
-"""What a model is made of: every size in one frozen, validated value.
+"""The configuration of a model: all its sizes in one frozen, validated value.
 
 A configuration is plain data (``to_dict`` and ``from_dict`` are exact inverses), travels inside our checkpoints, and is
-the only argument of ``model.build``. ``PUBLISHED`` holds one entry per model of the paper's tables (PAPER section 6).
+the only argument of ``model.build``. ``PUBLISHED`` holds one entry per model in the tables of arXiv 2112.14238.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, Field, asdict, dataclass, field, fields
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 Kind = Literal["frame", "clip"]
 FrameOrder = Literal["coarse_to_fine", "sequential"]
-BackboneName = Literal["mobilenet_v2", "resnet50", "resnet18"]
+BackboneName = Literal["mobilenet_v2", "efficientnet_lite0", "resnet50", "resnet18"]
 
 DEFAULT_DEPTH: Mapping[str, tuple[int, ...]] = {
     "mobilenet_v2": (1, 2, 3, 4, 3, 3, 1),
+    "efficientnet_lite0": (1, 2, 2, 3, 3, 4, 1),
     "resnet50": (3, 4, 6, 3),
     "resnet18": (2, 2, 2, 2),
 }
@@ -66,7 +67,7 @@ class BackboneConfig:
     """One of the two convolutional networks.
 
     Attributes:
-        name: ``mobilenet_v2``, ``resnet50`` (bottleneck blocks) or ``resnet18`` (basic blocks).
+        name: ``mobilenet_v2``, ``efficientnet_lite0``, ``resnet50`` (bottleneck blocks) or ``resnet18`` (basic blocks).
         width: channels are multiplied by this and rounded to multiples of 8; 1.0 is the published network.
         depth: blocks per stage; None is the published depth. A ResNet may have 2 to 4 stages.
         input_size: glance only: side in pixels that the frame is resized to; None takes the frame as it is.
@@ -82,7 +83,8 @@ class BackboneConfig:
         _real("backbone width", self.width, 0.05, 4.0)
         if self.depth is not None:
             most = len(DEFAULT_DEPTH[self.name])
-            _row(f"{self.name} depth", self.depth, (most if self.name == "mobilenet_v2" else 2, most), 64)
+            fewest = 2 if self.name.startswith("resnet") else most
+            _row(f"{self.name} depth", self.depth, (fewest, most), 64)
         if self.input_size is not None:
             _whole("backbone input_size", self.input_size, 8, 4096)
 
@@ -101,9 +103,28 @@ class BackboneConfig:
         return cls(**_checked("backbone", fields(cls), data))
 
 
+class FrameSampling(NamedTuple):
+    """Frames that a model samples from a video.
+
+    Attributes:
+        frames: steps of a frame model, glance frames of a clip model.
+        order: in which they are visited.
+        focus_frames: of a clip model, sampled besides; None for a frame model.
+    """
+
+    frames: int
+    order: FrameOrder
+    focus_frames: int | None = None
+
+    @property
+    def per_step(self) -> int:
+        """Frames that one step takes."""
+        return 1 if self.focus_frames is None else self.frames + self.focus_frames
+
+
 @dataclass(frozen=True)
 class ModelConfig:
-    """All sizes of a model; the defaults are ActivityNet's (PAPER sections 1 and 4).
+    """All sizes of a model; the defaults are those of the paper's ActivityNet model.
 
     Attributes:
         kind: ``frame`` sees one frame a step; ``clip`` (the TSM variant) sees all its frames in one step.
@@ -157,6 +178,18 @@ class ModelConfig:
         """Side in pixels of what the glance network sees."""
         return self.frame_size if self.glance.input_size is None else self.glance.input_size
 
+    @property
+    def learns_through_auxiliary_heads(self) -> bool:
+        """Whether the answer's heads read detached features, so that the networks need the auxiliary losses."""
+        return self.kind == "clip"
+
+    @property
+    def sampling(self) -> FrameSampling:
+        """Which frames of a video the model sees."""
+        if self.kind == "clip":
+            return FrameSampling(self.glance_frames, "sequential", self.focus_frames)
+        return FrameSampling(self.steps, self.frame_order)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data (numbers, strings, lists, dicts) that ``from_dict`` turns back into an equal value."""
         return {key: _plain(value) for key, value in asdict(self).items()}
@@ -206,4 +239,4 @@ def _clip_rows() -> dict[str, ModelConfig]:
 
 
 PUBLISHED: Mapping[str, ModelConfig] = {**_frame_rows(), **_clip_rows()}
-"""The models of PAPER section 6 by name: data set, glance network (or ``tsm``), patch size."""
+"""The published models by name: data set, glance network (or ``tsm``), patch size."""

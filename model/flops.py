@@ -1,8 +1,8 @@
-"""What one step costs, counted from the modules as they run: one multiply-add is one FLOP (PAPER section 6).
+"""Counts the cost of one step from the modules as they run; one multiply-add is one FLOP.
 
-Counted: convolutions, linear layers, and the two linear halves of the recurrence (6·H² together). Two totals come out:
-what is *served* (without the auxiliary heads), and the *paper's* counting, which reproduces the published per-frame
-numbers to the unit.
+The count covers convolutions, linear layers, and the two linear halves of the recurrence (6·H² together). There are two
+totals: the cost as *served*, without the auxiliary heads, and the *paper's* counting, which reproduces the published
+numbers per frame exactly.
 """
 
 from __future__ import annotations
@@ -12,13 +12,16 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from model.adafocus import AdaFocus
 from model.classifier import StepHeads
-from model.tsm import AdaFocusTSM
+from model.config import Kind
+from model.video_model import VideoModel
+
+Component = Literal["glance", "focus"]
 
 UNEXPLAINED_CONSTANT = 2
 """The published per-frame numbers of the frame models exceed every count of their modules by exactly this."""
@@ -35,23 +38,48 @@ CLIP_CONVENTION = (
 )
 
 
+class StepPart(NamedTuple):
+    """A summand of a step's cost in the counting of the published tables.
+
+    ``component`` is the graph that runs it when serving; None for what only the published counting includes.
+    """
+
+    name: str
+    flops: int
+    component: Component | None
+
+
 @dataclass(frozen=True)
 class StepFlops:
     """Multiply-adds of one step; for a clip model, of the whole clip.
 
     Attributes:
-        glance: as served: glance network (and the clip model's glance head) and policy.
-        focus: as served: focus network, classifier MLP and one head.
-        paper_per_step: in the counting of the published tables.
-        breakdown: what ``paper_per_step`` is the sum of.
-        convention: in words, what the two counts include.
+        parts: what ``paper_per_step`` is the sum of.
+        convention: in words, what is counted.
     """
 
-    glance: int
-    focus: int
-    paper_per_step: int
-    breakdown: Mapping[str, int]
+    parts: tuple[StepPart, ...]
     convention: str
+
+    @property
+    def glance(self) -> int:
+        """As served: glance network (and the clip model's glance head) and policy."""
+        return sum(part.flops for part in self.parts if part.component == "glance")
+
+    @property
+    def focus(self) -> int:
+        """As served: focus network, classifier MLP and one head."""
+        return sum(part.flops for part in self.parts if part.component == "focus")
+
+    @property
+    def paper_per_step(self) -> int:
+        """In the counting of the published tables."""
+        return sum(part.flops for part in self.parts)
+
+    @property
+    def breakdown(self) -> dict[str, int]:
+        """The parts by name."""
+        return {part.name: part.flops for part in self.parts}
 
     @property
     def per_step(self) -> int:
@@ -59,69 +87,77 @@ class StepFlops:
         return self.glance + self.focus
 
 
-def step_flops(model: AdaFocus | AdaFocusTSM) -> StepFlops:
-    """Count one step of a model by running it once on zeros, wherever its weights are (the meta device will do)."""
-    return _frame_flops(model) if isinstance(model, AdaFocus) else _clip_flops(model)
+@dataclass(frozen=True)
+class _Counting:
+    """The parts of one kind of model that are counted.
+
+    Attributes:
+        parts: name of each part, the module that it is, and the graph that runs it; None is training only.
+        extras: name of each summand of the published numbers that is no multiply-add, and its size.
+        convention: in words.
+    """
+
+    parts: tuple[tuple[str, str, Component | None], ...]
+    extras: Mapping[str, Callable[[nn.Module], int]]
+    convention: str
 
 
-def _frame_flops(model: AdaFocus) -> StepFlops:
-    size = model.config.frame_size
-    count = _trace(model, (1, 1, 3, size, size))
-    breakdown = {
-        "glance network": count["glance"],
-        "policy": count["policy"],
-        "focus network": count["focus"],
-        "classifier MLP": count["classifier.linear"],
-        "step head": count["classifier.heads"],
-        "glance auxiliary head": count["glance_head"],
-        "focus auxiliary head": count["focus_head"],
-        "batch norm channels": _norm_channels(model),
-        "unexplained constant": UNEXPLAINED_CONSTANT,
-    }
-    return StepFlops(
-        glance=breakdown["glance network"] + breakdown["policy"],
-        focus=breakdown["focus network"] + breakdown["classifier MLP"] + breakdown["step head"],
-        paper_per_step=sum(breakdown.values()),
-        breakdown=breakdown,
+_COUNTINGS: Mapping[Kind, _Counting] = {
+    "frame": _Counting(
+        parts=(
+            ("glance network", "glance", "glance"),
+            ("policy", "policy", "glance"),
+            ("focus network", "focus", "focus"),
+            ("classifier MLP", "classifier.linear", "focus"),
+            ("step head", "classifier.heads", "focus"),
+            ("glance auxiliary head", "glance_head", None),
+            ("focus auxiliary head", "focus_head", None),
+        ),
+        extras={
+            "batch norm channels": lambda model: _norm_channels(model),
+            "unexplained constant": lambda model: UNEXPLAINED_CONSTANT,
+        },
         convention=FRAME_CONVENTION,
-    )
-
-
-def _clip_flops(model: AdaFocusTSM) -> StepFlops:
-    size, config = model.config.frame_size, model.config
-    count = _trace(model, (1, config.glance_frames, 3, size, size), (1, config.focus_frames, 3, size, size))
-    breakdown = {
-        "glance network": count["glance"],
-        "policy": count["policy"],
-        "glance head": count["glance_head"],
-        "focus network": count["focus"],
-        "focus head": count["focus_head"],
-        "glance auxiliary head": count["glance_auxiliary"],
-        "focus auxiliary head": count["focus_auxiliary"],
-    }
-    return StepFlops(
-        glance=breakdown["glance network"] + breakdown["policy"] + breakdown["glance head"],
-        focus=breakdown["focus network"] + breakdown["focus head"],
-        paper_per_step=sum(breakdown.values()),
-        breakdown=breakdown,
+    ),
+    "clip": _Counting(
+        parts=(
+            ("glance network", "glance", "glance"),
+            ("policy", "policy", "glance"),
+            ("glance head", "glance_head", "glance"),
+            ("focus network", "focus", "focus"),
+            ("focus head", "focus_head", "focus"),
+            ("glance auxiliary head", "glance_auxiliary", None),
+            ("focus auxiliary head", "focus_auxiliary", None),
+        ),
+        extras={},
         convention=CLIP_CONVENTION,
-    )
+    ),
+}
+
+
+def step_flops(model: VideoModel) -> StepFlops:
+    """Count one step of a model by running it once on zeros, wherever its weights are (the meta device will do)."""
+    counting, config = _COUNTINGS[model.config.kind], model.config
+    count = _trace(model, (1, config.sampling.per_step, 3, config.frame_size, config.frame_size))
+    parts = tuple(StepPart(name, count[module], component) for name, module, component in counting.parts)
+    extras = tuple(StepPart(name, size(model), None) for name, size in counting.extras.items())
+    return StepFlops((*parts, *extras), counting.convention)
 
 
 def _norm_channels(model: nn.Module) -> int:
     return sum(m.num_features for m in model.modules() if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d))
 
 
-def _trace(model: nn.Module, *shapes: tuple[int, ...]) -> Counter[str]:
-    """Multiply-adds of one forward on zeros, summed under every prefix of each module's name."""
+def _trace(model: VideoModel, shape: tuple[int, ...]) -> Counter[str]:
+    """Multiply-adds of one answer on zeros, summed under every prefix of each module's name."""
     count: Counter[str] = Counter()
     like = next(model.parameters())
-    inputs = [torch.zeros(shape, dtype=like.dtype, device=like.device) for shape in shapes]
+    frames = torch.zeros(shape, dtype=like.dtype, device=like.device)
     with ExitStack() as hooks, _evaluating(model), torch.no_grad():
         for name, module in model.named_modules():
             if isinstance(module, nn.Conv2d | nn.Linear | StepHeads):
                 hooks.callback(module.register_forward_hook(_counter(count, name)).remove)
-        model(*inputs)
+        model.answer(frames)
     return count
 
 

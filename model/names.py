@@ -1,26 +1,40 @@
 """Our names for the weights, and the names that others' files give them.
 
-Two dialects: ``authors`` (the released AdaFocusV2 checkpoints) and ``torchvision`` (ImageNet weights). A ResNet is
-named alike in both; MobileNetV2 is not. Every function answers a dictionary from our ``state_dict`` key to theirs.
+Four dialects: ``authors`` (the released AdaFocusV2 checkpoints), and of ImageNet weights ``torchvision``, ``timm`` and
+``lite`` (EfficientNet-Lite0 as ported from TensorFlow). A ResNet has the same names in the first three; MobileNetV2 has
+not. Every function returns a dictionary from our ``state_dict`` key to theirs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from torch import nn
 
-from model.adafocus import AdaFocus
-from model.backbones import Backbone, Bottleneck, ConvNorm, InvertedResidual, MobileNetV2
-from model.tsm import AdaFocusTSM, shiftable_blocks
+from model.backbones import (
+    Backbone,
+    Bottleneck,
+    ConvNorm,
+    EfficientNetLite0,
+    InvertedResidual,
+    InvertedResidualNetwork,
+    ResNet,
+    shiftable_blocks,
+)
 
-Dialect = Literal["authors", "torchvision"]
+if TYPE_CHECKING:
+    from model.adafocus import AdaFocus
+    from model.tsm import AdaFocusTSM
+
+Dialect = Literal["authors", "torchvision", "timm", "lite"]
 
 DEAD_AUTHORS = ("global_CNN.classifier.", "global_CNN.fc.", "local_CNN.fc.")
 """ImageNet heads that the released frame models carry along and never use."""
 
-DEAD_IMAGENET = ("classifier.", "fc.")
+DEAD_IMAGENET = ("classifier.", "fc.", "_fc.")
+"""Classification heads of ImageNet files."""
+
 
 _FRAME_MODULES = {
     "policy.encoder.squeeze": "policy_stn.encoder.0",
@@ -52,8 +66,17 @@ _CLIP_MODULES = {
 
 
 def backbone_names(backbone: Backbone, dialect: Dialect) -> dict[str, str]:
-    """Our key to theirs, for a glance or focus network without its ImageNet head."""
-    pairs = _mobilenet(backbone, dialect) if isinstance(backbone, MobileNetV2) else _resnet(backbone)
+    """Our key to theirs, for a glance or focus network without its ImageNet head.
+
+    Raises:
+        ValueError: no file in that dialect holds such a network.
+    """
+    if isinstance(backbone, ResNet):
+        return _keys(backbone, dict(_resnet(backbone)))
+    if isinstance(backbone, EfficientNetLite0) != (dialect == "lite"):
+        raise ValueError(f"there are no {dialect} names for {type(backbone).__name__}")
+    blocks = {"timm": _timm_blocks, "lite": _lite_blocks}.get(dialect)
+    pairs = _features(backbone, dialect) if blocks is None else blocks(backbone)
     return _keys(backbone, dict(pairs))
 
 
@@ -116,14 +139,18 @@ def _conv_norm(ours: str, conv: str, norm: str) -> Iterator[tuple[str, str]]:
     yield f"{ours}.norm", norm
 
 
-def _mobilenet(network: MobileNetV2, dialect: Dialect) -> Iterator[tuple[str, str]]:
+def _convolutions(block: nn.Module) -> list[str]:
+    """The convolutions of an inverted residual block, in their order."""
+    expands = isinstance(block, InvertedResidual) and block.expand is not None
+    return ["expand", "depthwise", "project"] if expands else ["depthwise", "project"]
+
+
+def _features(network: InvertedResidualNetwork, dialect: Dialect) -> Iterator[tuple[str, str]]:
+    """MobileNetV2 in the names of torchvision and of the authors: stem, blocks and last layer are one list."""
     yield from _conv_norm("stem", "features.0.0", "features.0.1")
     for index, block in enumerate(network.blocks):
-        parts = ["depthwise", "project"]
-        if isinstance(block, InvertedResidual) and block.expand is not None:
-            parts.insert(0, "expand")
         theirs = f"features.{index + 1}.conv"
-        for position, part in enumerate(parts):
+        for position, part in enumerate(_convolutions(block)):
             if dialect == "authors":  # one flat list: convolution, norm, activation, convolution, ...
                 conv, norm = f"{theirs}.{3 * position}", f"{theirs}.{3 * position + 1}"
             elif part == "project":  # the last pair lies flat in the list, the others in lists of their own
@@ -133,6 +160,34 @@ def _mobilenet(network: MobileNetV2, dialect: Dialect) -> Iterator[tuple[str, st
             yield from _conv_norm(f"blocks.{index}.{part}", conv, norm)
     last = f"features.{len(network.blocks) + 1}"
     yield from _conv_norm("last", f"{last}.0", f"{last}.1")
+
+
+def _timm_blocks(network: InvertedResidualNetwork) -> Iterator[tuple[str, str]]:
+    """MobileNetV2 in timm's names: blocks by stage, convolutions by what they do, norms numbered within each block."""
+    yield from _conv_norm("stem", "conv_stem", "bn1")
+    index = 0
+    for stage, repeats in enumerate(network.depth):
+        for number in range(repeats):
+            parts = _convolutions(network.blocks[index])
+            pointwise = {"expand": "conv_pw", "depthwise": "conv_dw", "project": "conv_pwl"}
+            if len(parts) == 2:  # a block that does not expand has one pointwise convolution
+                pointwise["project"] = "conv_pw"
+            for position, part in enumerate(parts, start=1):
+                theirs = f"blocks.{stage}.{number}"
+                yield from _conv_norm(f"blocks.{index}.{part}", f"{theirs}.{pointwise[part]}", f"{theirs}.bn{position}")
+            index += 1
+    yield from _conv_norm("last", "conv_head", "bn2")
+
+
+def _lite_blocks(network: InvertedResidualNetwork) -> Iterator[tuple[str, str]]:
+    """EfficientNet-Lite0 in the names of its port from TensorFlow."""
+    norms = {"expand": "_bn0", "depthwise": "_bn1", "project": "_bn2"}
+    yield from _conv_norm("stem", "_conv_stem", "_bn0")
+    for index, block in enumerate(network.blocks):
+        for part in _convolutions(block):
+            theirs = f"_blocks.{index}"
+            yield from _conv_norm(f"blocks.{index}.{part}", f"{theirs}._{part}_conv", f"{theirs}.{norms[part]}")
+    yield from _conv_norm("last", "_conv_head", "_bn1")
 
 
 def _resnet(network: nn.Module) -> Iterator[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""Cutting the patch out of the frame, differentiably in where it lies (PAPER section 1).
+"""Crops the patch from the frame, differentiably with respect to its position (arXiv 2112.14238).
 
 The patch's top-left corner is ``centre * (frame - patch)`` in pixels, fractional, and patch pixel i shows the frame at
 ``corner + i`` by bilinear interpolation: a pure shift. ``export.graphs`` serves the same as gathers and a lerp, which

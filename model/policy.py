@@ -1,7 +1,7 @@
-"""The policy: where to look closely (PAPER sections 1 and 4).
+"""The policy, which decides where the focus looks (arXiv 2112.14238).
 
-Both variants read the glance network's feature map and answer the patch centre (y, x), each in [0, 1]: 0 puts the patch
-flush with the top or left edge, 1 with the bottom or right one.
+Both variants read the glance network's feature map and return the patch centre (y, x), each in [0, 1]: 0 aligns the
+patch with the top or left edge, 1 with the bottom or right edge.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class GatedRecurrence(nn.Module):
 
         Only the product with the state goes step by step. For exported graphs: torch leaves this loop's length free.
         """
-        # Not public yet: whoever trains or evaluates shall not need it.
+        # scan is not public API yet; importing it here keeps training and evaluation independent of it.
         from torch._higher_order_ops.scan import scan
 
         def step(state: Tensor, from_input: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""The clip model (PAPER section 4): temporal shift in both networks, one patch centre for the whole clip.
+"""The clip model of AdaFocusV2 (arXiv 2112.14238): temporal shift in both networks, one patch centre a clip.
 
 The temporal shift is Lin et al.'s, ICCV 2019: some channels of every frame are taken from the frame after, some from
 the frame before, in front of the first convolution of each residual block.
@@ -6,7 +6,8 @@ the frame before, in front of the first convolution of each residual block.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -14,16 +15,20 @@ from torch import Tensor, nn
 
 from model.backbones import (
     Backbone,
-    InvertedResidual,
-    MobileNetV2,
     build_backbone,
     by_clip,
     feature_map_size,
+    shiftable_blocks,
     spatial_mean,
 )
-from model.config import BackboneConfig, ModelConfig
+from model.config import BackboneConfig, Kind, ModelConfig
+from model.names import clip_names
 from model.patch import crop_patches
 from model.policy import ClipPolicy
+from model.video_model import FocusClip, GlanceClip, VideoModel
+
+HEAD_DEVIATION = 0.001
+"""Standard deviation of the heads' initial weights, as in the released AdaFocusV2 and in TSM; biases start at 0."""
 
 
 class TemporalShift(nn.Module):
@@ -44,17 +49,6 @@ class TemporalShift(nn.Module):
         return torch.cat([later, earlier, same], dim=2).flatten(0, 1)
 
 
-def shiftable_blocks(backbone: Backbone) -> list[nn.Module]:
-    """The blocks that get a temporal shift: all of a ResNet's, and MobileNetV2's expanding ones with a residual."""
-    if isinstance(backbone, MobileNetV2):
-        return [
-            block
-            for block in backbone.blocks
-            if isinstance(block, InvertedResidual) and block.residual and block.expand is not None
-        ]
-    return [block for stage in backbone.stages if isinstance(stage, nn.Sequential) for block in stage]
-
-
 def build_shifted(config: BackboneConfig, frames: int, fraction: int) -> Backbone:
     """A backbone for clips of that many frames."""
     backbone = build_backbone(config)
@@ -64,7 +58,7 @@ def build_shifted(config: BackboneConfig, frames: int, fraction: int) -> Backbon
 
 
 class GlanceClipTSM(NamedTuple):
-    """What the glance and the policy say of a clip."""
+    """Outputs of the glance and the policy for a clip."""
 
     logits: Tensor
     """[B, C], mean over the frames of the glance head; part of the answer."""
@@ -75,7 +69,7 @@ class GlanceClipTSM(NamedTuple):
 
 
 class FocusClipTSM(NamedTuple):
-    """What the focus says of a clip, given a patch centre."""
+    """Outputs of the focus for a clip, given a patch centre."""
 
     logits: Tensor
     """[B, C], mean over the frames of the focus head; part of the answer."""
@@ -84,7 +78,7 @@ class FocusClipTSM(NamedTuple):
 
 
 class ClipModelOutput(NamedTuple):
-    """Everything that the loss or an evaluation needs of a clip."""
+    """All outputs of a forward pass over a clip."""
 
     logits: Tensor
     """[B, C], the answer: glance's plus focus's."""
@@ -96,14 +90,13 @@ class ClipModelOutput(NamedTuple):
     """[B, 2], the one that was used, in (y, x) order."""
 
 
-class AdaFocusTSM(nn.Module):
+class AdaFocusTSM(VideoModel):
     """The clip model: 8 frames for the glance, 12 for the focus, each set in the order of time."""
 
+    kind: ClassVar[Kind] = "clip"
+
     def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        if config.kind != "clip":
-            raise ValueError(f"AdaFocusTSM needs kind 'clip', got {config.kind!r}")
-        self.config = config
+        super().__init__(config)
         self.glance = build_shifted(config.glance, config.glance_frames, config.shift_fraction)
         self.focus = build_shifted(config.focus, config.focus_frames, config.shift_fraction)
         G, L = self.glance.channels, self.focus.channels
@@ -113,6 +106,9 @@ class AdaFocusTSM(nn.Module):
         self.focus_head = nn.Linear(L, config.num_classes)
         self.glance_auxiliary = nn.Linear(G, config.num_classes)  # training only
         self.focus_auxiliary = nn.Linear(L, config.num_classes)  # training only
+        for head in (self.glance_head, self.focus_head, self.glance_auxiliary, self.focus_auxiliary):
+            nn.init.normal_(head.weight, std=HEAD_DEVIATION)
+            nn.init.zeros_(head.bias)
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(
@@ -125,12 +121,34 @@ class AdaFocusTSM(nn.Module):
             focus_frames: [B, 12, 3, H, W], normalised.
             patch_centre: [B, 2] instead of the policy's, in (y, x) order.
         """
-        glance = self.glance_clip(glance_frames)
+        glance = self.glance_part(glance_frames)
         centre = glance.patch_centre if patch_centre is None else patch_centre
-        focus = self.focus_clip(focus_frames, centre)
+        focus = self.focus_part(focus_frames, centre)
         return ClipModelOutput(glance.logits + focus.logits, glance.auxiliary_logits, focus.auxiliary_logits, centre)
 
-    def glance_clip(self, frames: Tensor, *, detach_policy: bool = True) -> GlanceClipTSM:
+    def glance_clip(self, frames: Tensor, *, detach_policy: bool = True) -> GlanceClip:
+        """See `VideoModel`; of the K frames the glance sees the first ``config.glance_frames``."""
+        part = self.glance_part(frames[:, : self.config.glance_frames], detach_policy=detach_policy)
+        return GlanceClip(part.logits[:, None], part.auxiliary_logits[:, None], part.patch_centre[:, None])
+
+    def focus_clip(self, frames: Tensor, glance_features: Tensor, patch_centres: Tensor) -> FocusClip:
+        """See `VideoModel`; of the K frames the focus sees those after the glance's."""
+        part = self.focus_part(frames[:, self.config.glance_frames :], patch_centres[:, 0])
+        return FocusClip(glance_features + part.logits[:, None], part.auxiliary_logits[:, None])
+
+    def learning_parts(self) -> dict[str, tuple[nn.Module, ...]]:
+        """See `VideoModel`."""
+        return {
+            "policy": (self.policy,),
+            "glance": (self.glance, self.glance_head, self.glance_auxiliary),
+            "focus": (self.focus, self.focus_head, self.focus_auxiliary),
+        }
+
+    def released_names(self) -> Mapping[str, tuple[str, ...]]:
+        """See `VideoModel`."""
+        return clip_names(self)
+
+    def glance_part(self, frames: Tensor, *, detach_policy: bool = True) -> GlanceClipTSM:
         """Glance and policy: [B, 8, 3, H, W]; with ``detach_policy`` its gradient stops before the glance network."""
         T = frames.shape[1]
         images = frames.flatten(0, 1)
@@ -144,7 +162,7 @@ class AdaFocusTSM(nn.Module):
         logits = self.glance_head(features.detach()).mean(dim=1)  # detached, as released: only the head learns here
         return GlanceClipTSM(logits, self.glance_auxiliary(features).mean(dim=1), centre)
 
-    def focus_clip(self, frames: Tensor, patch_centre: Tensor) -> FocusClipTSM:
+    def focus_part(self, frames: Tensor, patch_centre: Tensor) -> FocusClipTSM:
         """Focus: [B, 12, 3, H, W] and one patch centre for all of them, [B, 2]."""
         T = frames.shape[1]
         centres = patch_centre[:, None].expand(-1, T, -1).flatten(0, 1)  # (B·T, 2)
@@ -152,7 +170,7 @@ class AdaFocusTSM(nn.Module):
         return self.focus_patches(by_clip(patches, T))
 
     def focus_patches(self, patches: Tensor) -> FocusClipTSM:
-        """``focus_clip`` on normalised patches [B, 12, 3, P, P] that are already cut."""
+        """``focus_part`` on normalised patches [B, 12, 3, P, P] that are already cut."""
         T = patches.shape[1]
         features = by_clip(self.dropout(spatial_mean(self.focus(patches.flatten(0, 1)))), T)  # (B, T, L)
         logits = self.focus_head(features.detach()).mean(dim=1)

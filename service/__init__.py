@@ -1,1 +1,1 @@
-"""The serving wing: videos in, answers out, and what each answer cost. No torch."""
+"""The service: receives videos and returns answers with their cost. It does not use torch."""

@@ -132,7 +132,7 @@ async def _serve(
             fields["load_seconds"] = round(time.perf_counter() - began, 2)
             logger.info("ready", extra={"fields": fields})
             await stop.wait()
-    except Exception as error:  # noqa: BLE001 - whatever it is, the caller must learn of it
+    except Exception as error:  # noqa: BLE001 - the caller must learn of any error
         on_failure(error)
     finally:
         service.runtime = None

@@ -1,4 +1,4 @@
-"""The cores that this process may use, and the instructions that decide which precision pays."""
+"""The number of processors that this process may use: its affinity and its control groups' quotas."""
 
 from __future__ import annotations
 
@@ -9,10 +9,6 @@ from pathlib import Path, PurePosixPath
 
 CGROUP_ROOT = Path("/sys/fs/cgroup")
 MEMBERSHIP = Path("/proc/self/cgroup")
-CPUINFO = Path("/proc/cpuinfo")
-
-_INT8_DOT_PRODUCTS = frozenset({"avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm"})
-_BF16_DOT_PRODUCTS = frozenset({"avx512_bf16", "amx_bf16"})
 
 
 def usable_cores(cgroup_root: Path = CGROUP_ROOT, membership: Path = MEMBERSHIP) -> int:
@@ -71,26 +67,3 @@ def _read(path: Path) -> str:
         return path.read_text(encoding="ascii").strip()
     except OSError:
         return ""
-
-
-def has_int8(cpuinfo: Path = CPUINFO) -> bool:
-    """Whether it multiplies and adds 8-bit numbers without saturating: without that int8 is slower, and less exact."""
-    return bool(_INT8_DOT_PRODUCTS & features(cpuinfo))
-
-
-def has_bf16(cpuinfo: Path = CPUINFO) -> bool:
-    """Whether it multiplies and adds bfloat16 numbers."""
-    return bool(_BF16_DOT_PRODUCTS & features(cpuinfo))
-
-
-def features(cpuinfo: Path = CPUINFO) -> frozenset[str]:
-    """Flags of the first processor that is listed; none where the system lists none."""
-    try:
-        text = cpuinfo.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return frozenset()
-    for line in text.splitlines():
-        name, _, value = line.partition(":")
-        if name.strip() in ("flags", "Features"):
-            return frozenset(value.split())
-    return frozenset()

@@ -21,7 +21,7 @@
     ├── Draining               503 draining     (Retry-After; also while starting)
     └── DeadlinePassed         504 deadline
 
-The rooms below HTTP raise these directly. Errors of the video room are mapped by their ``code`` in one place,
+The packages below HTTP raise these directly. Errors of the package `video` are mapped by their ``code`` in one place,
 `problem_from_video_error`. Any other exception becomes `Internal`, and its details stay in the log.
 """
 
@@ -265,11 +265,11 @@ class CodedError(Protocol):
 
     @property
     def code(self) -> str:
-        """One of the video room's codes."""
+        """A code of `video.errors`."""
 
 
 def problem_from_code(code: str, detail: str) -> Problem:
-    """The problem for a code of the video room, as a decode worker reports it; `Internal` for any other code."""
+    """The problem for a code of `video.errors`, as a decode worker reports it; `Internal` for any other code."""
     kind = _OF_A_VIDEO.get(code)
     return Internal() if kind is None else kind(detail)
 

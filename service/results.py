@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bundle.exit_rule import probabilities
 from bundle.manifest import Manifest
-from service.engine.request import Outcome, Step
+from service.engine.request import Outcome
 from service.engine.stage_times import StageTimes
 from service.engine.transport import RunnerInfo
 from service.progress import GIGA, trace_entry
@@ -69,7 +68,7 @@ def to_response(
         model=ModelAnswer(
             name=manifest.name, version=manifest.version, precision=runner.precision, backend=runner.backend
         ),
-        predictions=_predictions(manifest, last, parameters.top_k),
+        predictions=_predictions(manifest, outcome, parameters.top_k),
         exit=ExitAnswer(
             point=parameters.exit,
             reason=outcome.reason,
@@ -102,7 +101,7 @@ def to_response(
     )
 
 
-def _predictions(manifest: Manifest, step: Step, top_k: int) -> list[Prediction]:
-    scores = probabilities(step.logits, manifest.temperature)
+def _predictions(manifest: Manifest, outcome: Outcome, top_k: int) -> list[Prediction]:
+    scores = manifest.exit_rule.probabilities(outcome.last.logits, len(outcome.steps) - 1)
     best = np.argsort(-scores, kind="stable")[:top_k]
     return [Prediction(label=manifest.labels[i], index=int(i), score=float(scores[i])) for i in best]

@@ -1,11 +1,15 @@
-"""What tests share: where the optional material is, small real clips, and every tolerance."""
+"""Fixtures that all tests share: the paths of optional material, small real clips, and every tolerance."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+from tests.once import Once
 
 # No test asserts a time, so no example of a property test has a deadline: the machine may have other work to do.
 settings.register_profile("adafocus", parent=settings(), deadline=None)
@@ -14,13 +18,55 @@ settings.load_profile("adafocus")
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
 
+SLOW = (
+    "benchmarks",
+    "cli/test_export.py",
+    "e2e",
+    "export",
+    "parity",
+    "service/decode",
+    "service/engine/runners",
+    "training",
+    "video/test_disposable.py",
+    "video/test_faults.py",
+    "video/test_fuzz.py",
+)
+"""Folders and files that `make quick` leaves out: they export, train, or decode hundreds of clips."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what is slow."""
+    folder = ROOT / "tests"
+    slow = [folder / name for name in SLOW]
+    for item in items:
+        if any(item.path.is_relative_to(path) for path in slow):
+            item.add_marker("slow")
+
 
 @pytest.fixture(scope="session")
 def shared_dir() -> Path:
-    """CalibrationSet beside the project that a clone may lack; a test that needs it is skipped by name."""
+    """Optional material beside the project that a clone may lack; a test that needs it is skipped by name."""
     if not SHARED.is_dir():
         pytest.skip("needs the folder ../shared, which this clone does not have")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
+    """What the worker processes of this run share."""
+    base = tmp_path_factory.getbasetemp()
+    return Once((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "once")
+
+
+@pytest.fixture(scope="session")
+def exports_once(once: Once) -> Iterator[Once]:
+    """Exporting a graph again takes no time. That it gives the same bytes is held by `tests/export/test_to_onnx.py`."""
+    from export import exporter, precision
+
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (exporter, precision):
+            patch.setattr(module, "to_onnx", once.to_onnx)
+        yield once
 
 
 @pytest.fixture(scope="session")

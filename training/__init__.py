@@ -1,1 +1,1 @@
-"""The torch wing learns: from labelled videos to calibrated checkpoints."""
+"""Training: turns labelled videos into calibrated checkpoints."""

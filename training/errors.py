@@ -1,18 +1,18 @@
-"""What can go wrong while learning, as one small family: the command line turns each into one line.
+"""The exceptions of training. The command line prints each as one line.
 
 TrainingError
 ├── RecipeError        a recipe (configuration) that cannot be used
 ├── DataError          labelled videos that cannot be listed, split or read
-├── ResumeError        a run folder that another recipe, or nothing usable, lives in
-├── DivergedError      a loss that is no number any more
-└── CalibrationError   confidences or budgets that thresholds cannot be solved from
+├── ResumeError        a run folder that belongs to another recipe or cannot be read
+├── DivergedError      a loss that is not a finite number
+└── CalibrationError   confidences or budgets for which thresholds cannot be solved
 """
 
 from __future__ import annotations
 
 
 class TrainingError(Exception):
-    """Any foreseeable failure of this wing; the text says what was wrong and what would be right."""
+    """Base class of all expected errors of training. The message says what was wrong and what is allowed."""
 
 
 class RecipeError(TrainingError):
@@ -28,8 +28,8 @@ class ResumeError(TrainingError):
 
 
 class DivergedError(TrainingError):
-    """A training whose loss is no number any more."""
+    """A training whose loss is not a finite number."""
 
 
 class CalibrationError(TrainingError):
-    """Confidences or budgets that thresholds cannot be solved from."""
+    """Confidences or budgets for which thresholds cannot be solved."""

@@ -1,40 +1,46 @@
-"""A training recipe: everything that decides the weights besides the videos, parsed once from TOML and frozen.
+"""A training recipe: everything that decides the weights besides the videos, validated once and frozen.
 
-``configs/*.toml`` hold the recipes that come with the program; any file of the same form will do.
+`training.recipe_files` reads recipes from TOML.
 """
 
 from __future__ import annotations
 
 import inspect
-import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
-from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
 from model.config import ModelConfig
 from training.errors import RecipeError
 from training.optimise.losses import Remedies
 
-CONFIGS = Path(__file__).parent / "configs"
-
 Precision = Literal["fp32", "bf16", "fp16"]
 AskedPrecision = Literal["fp32", "bf16", "fp16", "auto"]
 
 Metric = Literal["accuracy", "macro_f1", "map"]
+
+RENAMED_KEYS: Mapping[str, str] = {
+    "held_aside": "holdout",
+    "watch_split": "validation_split",
+    "best_by": "monitor",
+}
+"""Recipe keys by their names in earlier versions, which keep working in files and in checkpoints."""
 
 _Part = TypeVar("_Part")
 
 
 @dataclass(frozen=True)
 class DataRecipe:
-    """What becomes of a video before the model sees it.
+    """How frames are sampled, cropped and augmented.
 
     Attributes:
         first_frame: frames before this index are never sampled, neither here nor in serving.
         resize: shorter side after resizing as served, pixels; the centre crop is the model's ``frame_size``.
-        source_size: side of the cached square that training crops are cut from, pixels; 0 takes ``resize``.
-        candidates: frames kept per step, one of which is drawn each time a clip is used (temporal jitter).
+        source_size: side of the square that training crops are cut from, pixels; 0 takes ``resize``.
+        candidates: frames kept of each segment of a clip, one of which is drawn, segment by segment, each time the clip
+            is used (temporal jitter); 1 takes those that serving takes; 0 keeps none, draws from all frames of the
+            segment and decodes them anew each time.
+        jpeg_quality: kept frames are JPEG of this quality, 1 to 100; 0 keeps raw pixels.
         scales: multi-scale crop: side of the crop as a share of the source square.
         flip: probability of mirroring a clip; 0 where left and right mean something.
         colour: strength of random brightness, contrast and tint of a clip; 0 is off.
@@ -45,7 +51,8 @@ class DataRecipe:
     first_frame: int = 0
     resize: int = 256
     source_size: int = 0
-    candidates: int = 1
+    candidates: int = 4
+    jpeg_quality: int = 95
     scales: tuple[float, ...] = (1.0, 0.875, 0.75, 0.66)
     flip: float = 0.5
     colour: float = 0.0
@@ -56,7 +63,8 @@ class DataRecipe:
         _within("data.first_frame", self.first_frame, 0, 1_000_000)
         _within("data.resize", self.resize, 8, 4096)
         _within("data.source_size", self.source_size, 0, 4096)
-        _within("data.candidates", self.candidates, 1, 64)
+        _within("data.candidates", self.candidates, 0, 64)
+        _within("data.jpeg_quality", self.jpeg_quality, 0, 100)
         _within("data.flip", self.flip, 0, 1)
         _within("data.colour", self.colour, 0, 0.9)
         _within("data.fewest_draws", self.fewest_draws, 0, 10_000_000)
@@ -74,7 +82,7 @@ class DataRecipe:
 
 @dataclass(frozen=True)
 class Multipliers:
-    """Learning rate of each part as a multiple of the base rate (PAPER section 2)."""
+    """Learning rate of each part as a multiple of the base rate; the defaults are the paper's."""
 
     policy: float = 0.1
     glance: float = 0.5
@@ -84,7 +92,7 @@ class Multipliers:
 
 @dataclass(frozen=True)
 class OptimiserRecipe:
-    """Stochastic gradient descent with momentum on a cosine (PAPER section 2 gives the defaults).
+    """Stochastic gradient descent with momentum on a cosine schedule; the defaults are the paper's.
 
     Attributes:
         lr: base rate at the top of the cosine; warm-up is linear.
@@ -134,14 +142,16 @@ class Recipe:
         name: of the recipe; travels into the checkpoint and the bundle.
         model: the model's configuration without ``num_classes``, which the data decide.
         seed: of every random number.
-        held_aside: share of the training clips kept out to watch and calibrate on; 0 learns from all.
-        fold: which of ``1 / held_aside`` parts is kept out.
+        holdout: share of the training clips that is kept out to judge epochs and to calibrate on; 0 trains on all.
+        fold: which of ``1 / holdout`` parts is kept out.
         threads: of torch on the CPU; 0 leaves its own choice.
         lists: which published data set's list files the data folder holds, one of
             `training.data.lists.PUBLISHED_LISTS`; empty for class folders and manifests.
-        watch_split: split whose clips are judged after each epoch to keep the best by; empty judges what is held aside.
-        best_by: which metric of them, ``accuracy``, ``macro_f1`` or ``map``; empty takes mean average precision where
-            clips may have several classes, else macro-F1.
+        validation_split: split that is judged after each epoch to keep the best one; empty judges the holdout.
+        monitor: the metric that decides which epoch is the best: ``accuracy``, ``macro_f1`` or ``map``; empty takes
+            mean average precision where clips may have several classes, else macro-F1.
+        pretrained: networks start from the ImageNet weights of a package on the index, where there is one for them
+            (`training.optimise.pretrained`).
     """
 
     name: str
@@ -151,21 +161,24 @@ class Recipe:
     multipliers: Multipliers = field(default_factory=Multipliers)
     remedies: Remedies = field(default_factory=Remedies)
     seed: int = 0
-    held_aside: float = 0.2
+    holdout: float = 0.2
     fold: int = 0
     threads: int = 0
     lists: str = ""
-    watch_split: str = ""
-    best_by: Metric | Literal[""] = ""
+    validation_split: str = ""
+    monitor: Metric | Literal[""] = ""
+    pretrained: bool = False
 
     def __post_init__(self) -> None:
-        _within("held_aside", self.held_aside, 0, 0.5)
+        _within("holdout", self.holdout, 0, 0.5)
         _within("fold", self.fold, 0, max(0, self.parts - 1))
         _within("threads", self.threads, 0, 1024)
-        if self.best_by not in ("", *get_args(Metric)):
-            raise RecipeError(f"best_by is {self.best_by!r}; permitted: {', '.join(get_args(Metric))}")
+        if self.monitor not in ("", *get_args(Metric)):
+            raise RecipeError(f"monitor is {self.monitor!r}; permitted: {', '.join(get_args(Metric))}")
+        if not isinstance(self.pretrained, bool):
+            raise RecipeError(f"pretrained is {self.pretrained!r}; permitted: true or false")
         config = self.model_config(2)
-        if config.kind == "clip" and not self.remedies.supervision:
+        if config.learns_through_auxiliary_heads and not self.remedies.supervision:
             raise RecipeError(
                 "remedies.supervision is false; permitted: true for a clip model, whose networks learn through the "
                 "auxiliary heads alone"
@@ -178,8 +191,8 @@ class Recipe:
 
     @property
     def parts(self) -> int:
-        """Into how many parts the clips are cut, one of which is held aside; 0 for none."""
-        return round(1 / self.held_aside) if self.held_aside else 0
+        """How many folds the clips are divided into, one of which is the holdout; 0 for none."""
+        return round(1 / self.holdout) if self.holdout else 0
 
     def model_config(self, num_classes: int) -> ModelConfig:
         """The model's configuration for that many classes.
@@ -204,67 +217,30 @@ class Recipe:
         return replace(self, **given, optimiser=replace(self.optimiser, **theirs))
 
 
-def known_recipes() -> tuple[str, ...]:
-    """The names of the recipes that come along, without the ones that are only inherited from."""
-    return tuple(sorted(file.stem for file in CONFIGS.glob("*.toml") if not file.stem.startswith("_")))
-
-
-def load_recipe(name_or_file: str) -> Recipe:
-    """A recipe by the name of one in ``configs/`` or by the path of a TOML file.
-
-    A file may say ``inherits = NAME|FILE``: what it does not say itself is taken, table by table and key by key, from
-    there; a file is looked for beside the one that names it.
-
-    Raises:
-        RecipeError: there is none, or it cannot be used; the message says what is permitted.
-    """
-    path = _recipe_path(name_or_file, Path())
-    content = _read(path)
-    seen = [path]
-    while (parent := content.pop("inherits", None)) is not None:
-        path = _recipe_path(str(parent), path.parent)
-        if path in seen:
-            raise RecipeError(f"{path.name} inherits from itself")
-        seen.append(path)
-        content = _over(_read(path), content)
-    return parse_recipe({"name": seen[0].stem, **content})
-
-
-def _recipe_path(name_or_file: str, beside: Path) -> Path:
-    path = Path(name_or_file)
-    return beside / path if path.suffix == ".toml" else CONFIGS / f"{name_or_file}.toml"
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        name = path.stem if path.parent == CONFIGS else str(path)
-        raise RecipeError(
-            f"there is no recipe {name!r}; give the path of a .toml file or one of {', '.join(known_recipes())}"
-        ) from error
-    except ValueError as error:  # not TOML, or not UTF-8
-        raise RecipeError(f"{path.name} is not TOML: {error}") from error
-
-
-def _over(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    """``own`` laid over ``base``: the tables of a recipe key by key, everything deeper or plain whole."""
-    tables = {key: {**base[key], **own[key]} for key in base.keys() & own.keys() if isinstance(base[key], Mapping)}
-    return {**base, **own, **tables}
-
-
 def parse_recipe(content: Mapping[str, Any]) -> Recipe:
-    """A recipe from plain data.
+    """A recipe from plain data; keys may have the names of earlier versions.
 
     Raises:
         RecipeError: an unknown key, a missing one, or a value out of range.
     """
-    parts: dict[str, Any] = dict(content)
+    parts = with_current_names(content)
     parts["data"] = _build("data", DataRecipe, parts.get("data", {}))
     parts["optimiser"] = _build("optimiser", OptimiserRecipe, parts.get("optimiser", {}))
     parts["multipliers"] = _build("multipliers", Multipliers, parts.get("multipliers", {}))
     parts["remedies"] = _build("remedies", Remedies, parts.get("remedies", {}))
     return _build("recipe", Recipe, parts)
+
+
+def with_current_names(content: Mapping[str, Any]) -> dict[str, Any]:
+    """The content of a recipe with the keys of earlier versions renamed.
+
+    Raises:
+        RecipeError: a key is given under both of its names.
+    """
+    for old, new in RENAMED_KEYS.items():
+        if old in content and new in content:
+            raise RecipeError(f"recipe has both {new!r} and {old!r}, its earlier name; keep {new!r}")
+    return {RENAMED_KEYS.get(key, key): value for key, value in content.items()}
 
 
 def _build(where: str, kind: type[_Part], values: Mapping[str, Any]) -> _Part:

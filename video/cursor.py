@@ -59,7 +59,7 @@ class Step:
     Attributes:
         frames: that the decoder returned, in presentation order; often those of earlier packets.
         failed: the decoder rejected the packet.
-        left_out: the packet was not decoded, because nobody wants its picture and no other picture refers to it.
+        left_out: the packet was not decoded, because its picture is not wanted and no other picture refers to it.
     """
 
     frames: list[av.VideoFrame] = field(default_factory=list)
@@ -95,7 +95,7 @@ class Cursor:
         """Decodes the next packet; if there is none, drains.
 
         Args:
-            spare: nobody wants the packet's picture; it is left out if no other picture refers to it.
+            spare: the packet's picture is not wanted; it is not decoded if no other picture refers to it.
 
         Raises:
             TooManyPixels: a frame is larger than the limits permit, or the packet keeps more pictures in memory.

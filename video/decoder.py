@@ -44,8 +44,7 @@ class FrameStream:
     The file is decoded as ``plan.plan`` says: by seeking to key frames, or in one scan forward, and never more packets
     than one scan has. A frame is recognised by the packet that it comes from, so that a seek returns exactly the pixels
     that a scan would. If the order of frames is not known in advance, there is one scan, and frames are counted.
-    Pictures that nobody wants and that no other picture refers to are not decoded (`disposable.py`), unless the video
-    is damaged.
+    Unwanted pictures to which no other picture refers are not decoded (`disposable.py`), unless the video is damaged.
 
     A wanted frame that cannot be decoded, or that is flagged as corrupt, is omitted. If a picture is stored but not
     shown by itself, the one on display at its time is returned for it. If decoding cannot start at a packet that is

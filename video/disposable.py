@@ -1,4 +1,4 @@
-"""Finds packets whose pictures no other picture refers to: they need not be decoded if nobody wants them.
+"""Finds packets whose pictures no other picture refers to. They need not be decoded if they are not wanted.
 
 H.264 marks such pictures in each of their NAL units (nal_ref_idc 0), HEVC by their type (sub-layer non-reference, in
 the highest sub-layer). The mark is used only if omitting the picture cannot change any other one that the decoder

@@ -1,9 +1,9 @@
-"""Lists the files below a folder, by the same rules for training and for the command line.
+"""Lists the files below a folder. Training and the command line use the same rules.
 
-- A file or folder whose name begins with a dot is left out, with everything in it.
-- A link to a file is a file, and a link to a folder is followed.
-- Every folder is entered once, and every file is listed once, however many links lead to it.
-- A link that leads back to a folder that holds it is not followed.
+- A file or folder whose name begins with a dot is skipped, with everything in it.
+- A link to a file counts as a file, and a link to a folder is followed.
+- Every folder is entered once, and every file is listed once, even if several links lead to it.
+- A link to a folder that contains the link is not followed.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class LeftOut:
-    """An entry of a folder that is not listed, and why.
+    """An entry of a folder that is not listed, and the reason.
 
     Attributes:
         path: of the entry.
         reason: completes a sentence that begins with the path.
-        is_error: the entry cannot be read; otherwise it would only be listed twice.
+        is_error: True if the entry cannot be read, False if it would only be listed twice.
     """
 
     path: Path
@@ -36,11 +36,11 @@ class LeftOut:
 
 @dataclass
 class FolderListing:
-    """Files below one folder or several; a folder or file that was listed is not listed again.
+    """The files below one or more folders, each listed once.
 
     Attributes:
-        files: in the order of `add`, those of each folder sorted by path.
-        left_out: what was not listed, except for hidden entries and for what the caller does not want.
+        files: in the order of the calls of `add`; those of each call are sorted by path.
+        left_out: entries that were not listed, except hidden entries and those that the caller does not want.
     """
 
     files: list[Path] = field(default_factory=list)
@@ -52,8 +52,8 @@ class FolderListing:
         """List the files below a folder, which may itself be hidden or a link.
 
         Args:
-            folder: to list. If it cannot be read, it is left out.
-            wanted: tells by its path whether a file is to be listed.
+            folder: the folder to list. If it cannot be read, it is added to `left_out`.
+            wanted: returns whether the file at a path is to be listed.
 
         Returns:
             The files that this added to the list, sorted.
@@ -80,7 +80,7 @@ class FolderListing:
         return found
 
     def _entries(self, folder: Path) -> list[os.DirEntry[str]]:
-        """What a folder holds except for hidden entries; nothing if it was entered before or cannot be read."""
+        """The visible entries of a folder; none if it was entered before or cannot be read."""
         try:
             status = folder.stat()
             before = self._folders.setdefault((status.st_dev, status.st_ino), folder)
@@ -95,21 +95,21 @@ class FolderListing:
             return []
 
     def _sort_link(self, link: Path, wanted: Callable[[Path], bool], folders: list[Path], files: list[Path]) -> None:
-        """Find out where a link leads."""
+        """Add a link to ``folders`` or ``files``, depending on its target."""
         kind = _kind_of(link)
         if kind is None:
-            if wanted(link) or not link.suffix:  # without one, it may have been a folder
-                self._leave_out(link, "is a link to nothing that can be read", is_error=True)
+            if wanted(link) or not link.suffix:  # without a suffix, it may have been a folder
+                self._leave_out(link, "is a link whose target cannot be read", is_error=True)
         elif stat.S_ISDIR(kind):
             if leads_back(link):
-                self._leave_out(link, "is a link to a folder that holds it", is_error=False)
+                self._leave_out(link, "is a link to a folder that contains it", is_error=False)
             else:
                 folders.append(link)
         elif stat.S_ISREG(kind) and wanted(link):
             files.append(link)
 
     def _once(self, file: Path, real: str) -> list[Path]:
-        """The file, unless it was listed before."""
+        """A list of the file; empty if it was listed before."""
         before = self._real_files.setdefault(real, file)
         if before is file:
             return [file]
@@ -122,10 +122,10 @@ class FolderListing:
 
 
 def folders_in(folder: Path) -> tuple[list[Path], list[LeftOut]]:
-    """The folders right inside a folder, sorted by name, by the rules of this module.
+    """The folders directly inside a folder, sorted by name, by the rules of this module.
 
     Returns:
-        The folders, links to folders among them; and what was left out.
+        The folders, including links to folders; and the entries that were left out.
 
     Raises:
         OSError: the folder cannot be read.
@@ -139,14 +139,14 @@ def folders_in(folder: Path) -> tuple[list[Path], list[LeftOut]]:
         try:
             status = path.stat()
         except OSError as error:
-            reason = "is a link to nothing that can be read" if entry.is_symlink() else f"cannot be read: {error}"
+            reason = "is a link whose target cannot be read" if entry.is_symlink() else f"cannot be read: {error}"
             left_out.append(LeftOut(path, reason, is_error=True))
             continue
         if not stat.S_ISDIR(status.st_mode):
             continue
         before = taken.setdefault((status.st_dev, status.st_ino), path)
         if entry.is_symlink() and leads_back(path):
-            left_out.append(LeftOut(path, "is a link to a folder that holds it", is_error=False))
+            left_out.append(LeftOut(path, "is a link to a folder that contains it", is_error=False))
         elif before is not path:
             left_out.append(LeftOut(path, f"is the same folder as {shown(before)}", is_error=False))
     gone = {entry.path for entry in left_out}
@@ -154,12 +154,12 @@ def folders_in(folder: Path) -> tuple[list[Path], list[LeftOut]]:
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a file or folder of this name is left out: editors, synchronisers and notebooks keep copies there."""
+    """Whether a file or folder of this name is hidden. Editors, sync tools and notebooks keep copies in hidden ones."""
     return name.startswith(".")
 
 
 def leads_back(link: Path) -> bool:
-    """Whether a link to a folder leads to one that holds the link, so that following it would never end."""
+    """Whether a link leads to a folder that contains the link, so that following it would never end."""
     link = link.absolute()
     above = {os.path.realpath(parent) for parent in link.parents}
     real_parent = Path(os.path.realpath(link.parent))
@@ -168,12 +168,12 @@ def leads_back(link: Path) -> bool:
 
 
 def shown(path: Path) -> str:
-    """A path as text that any output can carry, whatever bytes its name holds."""
+    """A path as printable text; bytes that are not UTF-8 are escaped."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def _kind_of(link: Path) -> int | None:
-    """The mode of what a link leads to; None if it leads nowhere, or to itself."""
+    """The mode of a link's target; None if the target does not exist or the link leads to itself."""
     try:
         return link.stat().st_mode
     except OSError:

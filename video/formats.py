@@ -1,4 +1,4 @@
-"""Which containers and codecs FFmpeg knows, by name, so that a list of permitted ones can be checked."""
+"""Checks lists of permitted containers and codecs against the names that FFmpeg knows."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NEVER_READ = frozenset(_OPENS_OTHERS | _DEVICES | _STILL)
 """Demuxers that open other files, addresses or devices, or read still images. They cannot be permitted."""
 
 _DECODED_BY = {"av1": "libdav1d"}
-"""FFmpeg also has an ``av1`` decoder of its own, which needs a GPU; it is not the one that a stream is given."""
+"""Decoders that differ from the codec's name. FFmpeg's own ``av1`` decoder needs a GPU and is not the default."""
 
 _COMMON_NAMES = {
     "h265": "hevc",
@@ -39,7 +39,7 @@ _COMMON_NAMES = {
 
 
 def decoder_of(codec: str) -> str:
-    """FFmpeg's name of the decoder that reads a codec: FFmpeg's own list of permitted codecs holds decoders.
+    """FFmpeg's name of the decoder of a codec. FFmpeg's own list of permitted codecs contains decoders.
 
     Raises:
         ValueError: FFmpeg has no decoder for it.
@@ -51,10 +51,10 @@ def decoder_of(codec: str) -> str:
 
 
 def check_codecs(names: Iterable[str]) -> None:
-    """Check that each name is one of a video codec that can be decoded.
+    """Check that each name is that of a video codec that FFmpeg can decode.
 
     Raises:
-        ValueError: one is not; the message names it and what was probably meant.
+        ValueError: a name is not; the message suggests the name that was probably meant.
     """
     for name in names:
         if name not in _video_codecs():
@@ -62,10 +62,10 @@ def check_codecs(names: Iterable[str]) -> None:
 
 
 def check_containers(names: Iterable[str]) -> None:
-    """Check that each name is one of a demuxer that may be permitted.
+    """Check that each name is that of a demuxer that may be permitted.
 
     Raises:
-        ValueError: one is not; the message names it and what was probably meant.
+        ValueError: a name is not; the message suggests the name that was probably meant.
     """
     for name in names:
         if name in NEVER_READ or name.endswith("_pipe"):
@@ -85,7 +85,7 @@ def _suggestion(name: str, known: frozenset[str]) -> str:
 
 
 def _decoded_codec(decoder: str) -> str | None:
-    """The name of the video codec that a decoder reads; None for an encoder, or for sound."""
+    """The name of the video codec of a decoder; None for an encoder or an audio codec."""
     try:
         codec = Codec(decoder, "r")
     except UnknownCodecError:

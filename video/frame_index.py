@@ -203,7 +203,7 @@ def _ranks(
         return None
     if backwards:
         return np.argsort(np.argsort(pts, kind="stable"), kind="stable") if distinct else None
-    # Where one time is all that the container tells, it may be that of decoding, whatever it is called.
+    # If the container stores only one time per packet, it may be the decoding time, independent of its name.
     one_time = traits.guesses_pts or traits.guesses_dts or bool((given == dts).all())
     ambiguous = not distinct or (len(pts) > 2 and one_time)
     if (traits.reorders and ambiguous) or (traits.may_reorder and not complete):

@@ -3,7 +3,7 @@
 A *visit* begins at a key frame and continues packet by packet. It yields every wanted frame that it passes, whether or
 not that frame's turn has come. After leaving a visit, its head has to be decoded again to come back to it.
 
-**Never are more packets decoded than one scan of the file has**, whatever frames are wanted in whatever order. Every
+**The number of decoded packets never exceeds that of one scan of the file**, for any wanted frames in any order. Every
 decision preserves an invariant: the packets decoded so far, plus one sweep through all that is still missing, do not
 exceed one scan. Within that limit the next frame comes as early as possible, because the model may stop after any
 frame.

@@ -1,1 +1,1 @@
-"""What each part of the method earns: the studies behind docs/evidence.md."""
+"""The studies of docs/evidence.md: what each part of the method contributes."""

@@ -1,7 +1,7 @@
-"""What takes the place of a part of the method, so that the part can be seen to earn its own.
+"""The arms of the study: models and trainings in which one part of the method is replaced.
 
-Models differ in where the focus looks (`Centre`, `Random`, `Shrunk`) or in having one network only (`OneNetwork`);
-`STAGES` trains the published model piece after piece instead of at once.
+Models differ in where the focus looks (`Centre`, `Random`, `Shrunk`) or have only one network (`OneNetwork`); `STAGES`
+trains the published model part by part instead of all at once.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.adafocus import AdaFocus, FocusClip, GlanceClip
+from model.adafocus import AdaFocus
 from model.backbones import by_clip, spatial_mean
 from model.config import ModelConfig
 from model.flops import step_flops
+from model.video_model import FocusClip, GlanceClip
 from training.optimise.losses import CrossEntropy, OneStageLoss, Remedies
 from training.optimise.objective import Method, Model, Objective
 
@@ -33,7 +34,7 @@ class Centre(AdaFocus):
 
 
 class Random(AdaFocus):
-    """Every patch lies anywhere, in training and in use."""
+    """Every patch has a random position, in training and in inference."""
 
     def glance_clip(self, frames: Tensor, *, detach_policy: bool = True) -> GlanceClip:
         """As the published model, but for the patch centres."""
@@ -54,7 +55,7 @@ class Shrunk(AdaFocus):
 
 
 class OneNetwork(AdaFocus):
-    """The glance network is the only one; the classifier's other half sees zeros."""
+    """The model has only the glance network; the classifier's other half gets zeros."""
 
     def focus_clip(self, frames: Tensor, glance_features: Tensor, patch_centres: Tensor) -> FocusClip:
         """No focus: nothing is cut out, and the auxiliary head learns the classes' frequencies."""
@@ -64,7 +65,7 @@ class OneNetwork(AdaFocus):
 
 
 def multiply_adds(model: AdaFocus) -> int:
-    """Of one step as an arm needs it: without the policy where nothing asks it, without a focus where there is none."""
+    """Multiply-adds of one step of an arm: without the policy if it is unused, without the focus if there is none."""
     count = step_flops(model)
     parts = count.breakdown
     if isinstance(model, OneNetwork):
@@ -75,14 +76,14 @@ def multiply_adds(model: AdaFocus) -> int:
 
 
 class _Stage(nn.Module):
-    """An objective that trains one piece; the others stand still, but for the statistics of their batch norms."""
+    """An objective that trains one part; the others stay fixed, except for the statistics of their batch norms."""
 
     parts: tuple[str, ...] = ()
 
     def __init__(self, model: Model, _: Remedies, cross_entropy: CrossEntropy) -> None:
         super().__init__()
         if not isinstance(model, AdaFocus):
-            raise TypeError("only a frame model is trained in stages")
+            raise TypeError("only a frame model can be trained in stages")
         self.model = model
         self.cross_entropy = cross_entropy
         for name, parameter in model.named_parameters():
@@ -111,27 +112,27 @@ class GlanceStage(_Stage):
 
 
 class FocusStage(_Stage):
-    """Second: focus and classifier, on patches that lie anywhere."""
+    """Second: focus and classifier, on random patches."""
 
     parts = ("focus", "focus_head", "classifier")
     at_random = True
 
 
 class PolicyStage(_Stage):
-    """Third: the policy, through the interpolation of its patches, everything else as it is."""
+    """Third: the policy, through the interpolation of its patches; everything else is fixed."""
 
     parts = ("policy",)
 
 
 class LastStage(_Stage):
-    """Fourth: focus and classifier once more, on the patches of the finished policy."""
+    """Fourth: focus and classifier again, on the patches of the trained policy."""
 
     parts = ("focus", "focus_head", "classifier")
 
 
 @dataclass(frozen=True)
 class Phase:
-    """A training among several: its objective, and its length as a share of the recipe's epochs."""
+    """One of several trainings: its objective, and its length as a share of the recipe's epochs."""
 
     name: str
     objective: Loss
@@ -149,14 +150,14 @@ STAGES = (
 
 @dataclass(frozen=True)
 class Arm:
-    """One way to train and to look.
+    """One variant of the model or the training.
 
     Attributes:
         model: class of the model. remedies: which are off.
         phases: of the training, one after the other.
-        compute: how its model is brought to the compute of the published one: ``same`` networks; the glance alone on
-            as ``large`` a frame as that pays for; or the focus network on the ``full`` frame, for as many frames as
-            that pays for.
+        compute: how the model is matched to the compute of the published one: ``same`` networks; the glance alone on
+            the ``large`` frame that this compute allows; or the focus network on the ``full`` frame, for as many frames
+            as this compute allows.
     """
 
     model: type[AdaFocus] = AdaFocus

@@ -1,11 +1,12 @@
-"""Five-fold cross-validation over all clips of a data set: each is judged by the model that has not learned from it.
+"""Five-fold cross-validation over all clips of a data set. The model that was not trained on a clip evaluates it.
 
-A validation split of a few clips per class says little about a model; this says more, and for each camera. Classes are
-spread evenly over the folds, and byte-identical clips stay together.
+A validation split with a few clips per class is not very informative about a model. This is more informative, and
+reports each camera. Classes are spread evenly over the folds. Byte-identical clips stay together, and so do clips of
+one `group` of the manifest or, with `--group-by location camera_id`, clips that agree in these fields.
 
     python -m benchmarks.evidence.cross_validation ../shared/datasets/tank_state --config tank_state --out runs/cv
 
-Intervals are Wilson's, at 95 %. Clips of one camera resemble each other, so the true ones are wider.
+Intervals are Wilson's, at 95 %. Clips of one camera resemble each other, so the true intervals are wider.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import argparse
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,13 +23,15 @@ import numpy as np
 
 from benchmarks.machine import write_results
 from model.checkpoint import read_checkpoint
-from training.data.clips import ClipSet, hold_aside
-from training.data.crops import decode_all, serving_plan
+from training.data.clips import ClipSet, hold_out
+from training.data.crop_plan import serving_plan
+from training.data.crops import decode_all
 from training.data.manifests import list_clips
 from training.evaluate.metrics import Indices, Logits, confusion, f1_per_class, macro_f1
 from training.evaluate.report import labels_of, predict
 from training.optimise.objective import ONE_STAGE, Method
-from training.recipe import Recipe, load_recipe
+from training.recipe import Recipe
+from training.recipe_files import load_recipe
 from training.run.train import train
 
 FOLDS = 5
@@ -45,7 +49,7 @@ def wilson(right: int, clips: int) -> tuple[float, float]:
 
 
 class Judged(NamedTuple):
-    """A fold that was not learned from: clips' identities, logits after each step [N, T, classes], true classes [N]."""
+    """Results on a held-out fold: the clips' identities, logits after each step [N, T, classes], true classes [N]."""
 
     identities: list[str]
     logits: Logits
@@ -53,19 +57,26 @@ class Judged(NamedTuple):
 
 
 def fold(data: ClipSet, recipe: Recipe, number: int, out: Path, cache: Path, method: Method = ONE_STAGE) -> Judged:
-    """Train without a fold, and judge it."""
+    """Train without a fold, and evaluate on it."""
     outcome = train(data, recipe.with_options(fold=number), out / f"fold{number}", cache, print, None, "cpu", method)
-    _, aside = hold_aside(data, FOLDS, number)
+    _, aside = hold_out(data, FOLDS, number)
     crops = decode_all(aside, serving_plan(recipe), cache)
     model = method.model(recipe.model_config(len(data.labels)))
     model.load_state_dict(read_checkpoint(outcome.checkpoint).state)
-    return Judged([clip.identity for clip in crops.data.clips], predict(model, crops), labels_of(crops))
+    return Judged([clip.identity for clip in crops.data.clips], predict(model, crops), labels_of(crops.data))
 
 
 def cameras(data: Path) -> dict[str, str]:
     """The camera of each clip by its sha256, as the manifest names it."""
     items = json.loads((data / "manifest.json").read_text(encoding="utf-8"))["items"]
     return {item["sha256"]: f"{item['location']} {item['camera_id']}" for item in items}
+
+
+def grouped(data: ClipSet, folder: Path, fields: Sequence[str]) -> ClipSet:
+    """The clips with a group made of these fields of the manifest's items, such as place and camera."""
+    items = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["items"]
+    group = {item["sha256"]: " ".join(str(item[field]) for field in fields) for item in items}
+    return data.only(replace(clip, group=group[clip.identity]) for clip in data.clips)
 
 
 def rows(where: Sequence[str], predicted: Indices, labels: Indices, classes: int) -> list[dict[str, object]]:
@@ -91,16 +102,19 @@ def rows(where: Sequence[str], predicted: Indices, labels: Indices, classes: int
 
 
 def main() -> None:
-    """Train the folds, or some of them; once all are there, write the CSV."""
+    """Train the folds, or some of them. When all are done, write the CSV."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path)
     parser.add_argument("--config", required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--folds", type=int, nargs="+", default=list(range(FOLDS)))
     parser.add_argument("--epochs", type=int, help="instead of the recipe's")
+    parser.add_argument("--group-by", nargs="+", metavar="FIELD", help="keep clips together that agree in these fields")
     options = parser.parse_args()
     data = list_clips(options.data)
-    recipe = load_recipe(options.config).with_options(held_aside=1 / FOLDS, epochs=options.epochs)
+    if options.group_by:
+        data = grouped(data, options.data, options.group_by)
+    recipe = load_recipe(options.config).with_options(holdout=1 / FOLDS, epochs=options.epochs)
     parts = [fold(data, recipe, number, options.out, options.out / "cache") for number in options.folds]
     if len(parts) < FOLDS:
         return

@@ -1,11 +1,10 @@
-"""A made video set in which what decides the class is small, sharp and somewhere in the frame.
+"""Generates a video set in which the decisive detail is small, sharp and anywhere in the frame.
 
-One orange plate drifts over a moving background, among plates of other colours. The direction of the fine hatching on
-the orange one is the class; the others are hatched in any direction, which means nothing. Lines lie 2.6 to 3.8 pixels
-apart, differently in every clip: a frame shrunk to the size of a glance shows where the orange plate is, but of its
-hatching an even tint or, where it is sampled too sparsely, other lines in some other direction. The hatching is shown
-only part of the time, in some clips nearly always, in others seldom: how many frames are needed differs from clip to
-clip.
+One orange plate drifts over a moving background, among plates of other colours. The class is the direction of the fine
+hatching on the orange plate; the others are hatched in random directions. Lines are 2.6 to 3.8 pixels apart,
+differently in every clip. A frame shrunk to the size of a glance shows where the orange plate is, but its hatching
+becomes an even tint or, where it is undersampled, lines in another direction. The hatching is visible only part of the
+time, in some clips nearly always, in others rarely, so the number of frames that are needed differs between clips.
 
     python -m benchmarks.evidence.hatching FOLDER [--train 1600] [--val 360] [--seed 0]
 
@@ -69,13 +68,13 @@ class Plate:
 
     def corner(self, frame: int) -> tuple[int, int]:
         """Row and column of its corner: it bounces off the edges."""
-        room = SIDE - PLATE
-        there = np.abs((self.start + self.drift * frame + room) % (2 * room) - room)
+        span = SIDE - PLATE
+        there = np.abs((self.start + self.drift * frame + span) % (2 * span) - span)
         return int(there[0]), int(there[1])
 
 
 def hatching(direction: float, random: np.random.Generator) -> npt.NDArray[np.float64]:
-    """Lines across a plate, soft as a sine: 0 to `DEEPEST` [PLATE, PLATE]; their distance and phase are drawn."""
+    """Sinusoidal lines across a plate: 0 to `DEEPEST` [PLATE, PLATE]; their distance and phase are random."""
     apart, phase = random.uniform(*APART), random.uniform(0, 2 * np.pi)
     down, right = np.mgrid[:PLATE, :PLATE]
     across = down * np.sin(direction) + right * np.cos(direction)
@@ -84,7 +83,7 @@ def hatching(direction: float, random: np.random.Generator) -> npt.NDArray[np.fl
 
 
 def plates(label: int, random: np.random.Generator) -> list[Plate]:
-    """What is in a clip of that class; the orange plate last, so that nothing hides it."""
+    """The plates of a clip of a class. The orange plate comes last, so that no other covers it."""
     colours = [OTHERS[index] for index in random.permutation(len(OTHERS))[:DISTRACTORS]]
     strangers = random.uniform(0, np.pi, DISTRACTORS)
     own = np.pi * label / CLASSES + random.normal(0, WAVER)
@@ -107,7 +106,7 @@ def pictures(label: int, random: np.random.Generator) -> Iterator[Picture]:
 
 
 def drawn(things: list[Plate], random: np.random.Generator, frames: Iterable[int]) -> Iterator[Picture]:
-    """Some frames of a clip with these plates: uint8 [SIDE, SIDE, 3]."""
+    """Draw some frames of a clip with these plates: uint8 [SIDE, SIDE, 3]."""
     coarse = np.random.default_rng([11, int(random.integers(BACKGROUNDS))]).uniform(60, 170, (9, 9, 3))
     start, drift = random.uniform(0, SIDE, 2), random.uniform(-2, 2, 2)
     noise = random.normal(0, 6, (2 * SIDE, 2 * SIDE, 1))
@@ -156,7 +155,7 @@ def _write(job: tuple[Path, int, tuple[int, int, int]]) -> None:
 
 
 def make(folder: Path, counts: dict[str, int], seed: int = 0) -> None:
-    """The set with its manifest; what is there is left."""
+    """Create the set with its manifest. Existing files are kept."""
     if (folder / "manifest.json").exists():
         return
     jobs = [
@@ -175,7 +174,7 @@ def make(folder: Path, counts: dict[str, int], seed: int = 0) -> None:
 
 
 def main() -> None:
-    """Make the set."""
+    """Generate the set."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--train", type=int, default=1600)

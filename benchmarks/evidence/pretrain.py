@@ -1,10 +1,10 @@
-"""What ImageNet is to the paper's networks, for the made set: networks that can see before they know where to look.
+"""Pretrains the networks for the synthetic set, in place of the ImageNet weights of the paper's networks.
 
-The focus learns directions of hatching on patches cut around the orange plate; the glance learns which colours of
-plates there are in a shrunk frame. A glance that is to do without a focus learns what the focus learns, on the same
-patches, at the resolution of the frame it will see. All from single frames, of no clip in the set, and none is told
-where anything is: that is left to learn. From scratch, a focus on patches that rarely show the hatching learns
-nothing for a long time, whatever chooses them, and a glance is never told what a plate is.
+The focus learns directions of hatching on patches around the orange plate; the glance learns which colours of plates a
+shrunk frame contains. A glance without a focus learns the same as the focus, on the same patches, at the resolution of
+its frames. All training uses single frames that are in no clip of the set, and no network learns positions: that is
+left to the study. From scratch, a focus on patches that rarely show the hatching learns nothing for a long time,
+however they are chosen, and a glance gets no signal about plates.
 
     python -m benchmarks.evidence.pretrain FILE.pt [--steps 400]
 """
@@ -30,7 +30,7 @@ from model.backbones import build_backbone, spatial_mean
 from model.config import BackboneConfig
 from model.patch import crop_patches
 from training.data.augment import normalise
-from training.recipe import load_recipe
+from training.recipe_files import load_recipe
 
 CONFIG = Path(__file__).with_name("hatching.toml")
 SEED = 9
@@ -42,11 +42,11 @@ OFF_CENTRE = 0.3
 
 
 class Frames(NamedTuple):
-    """Single frames to learn from.
+    """Single frames for training.
 
     Attributes:
         pixels: uint8 [N, SIDE, SIDE, 3].
-        targets: classes [N], or which colours there are [N, colours].
+        targets: classes [N], or which colours are present [N, colours].
         middles: of the orange plates where they matter [N, 2], pixels.
     """
 
@@ -84,7 +84,7 @@ Look = Callable[[Tensor, Tensor], Tensor]
 
 
 def pretrain(config: BackboneConfig, examples: Frames, look: Look, steps: int) -> dict[str, Tensor]:
-    """Weights of one network."""
+    """Train one network and return its weights."""
     torch.manual_seed(0)
     random = np.random.default_rng(SEED)
     network = build_backbone(config)
@@ -108,17 +108,17 @@ def pretrain(config: BackboneConfig, examples: Frames, look: Look, steps: int) -
 
 
 def networks(steps: int) -> dict[str, dict[str, Tensor]]:
-    """Weights of the glance, of the focus, and of the glance that is to do without a focus, on its larger frame."""
+    """Weights of the glance, of the focus, and of the glance without a focus, which sees a larger frame."""
     torch.set_num_threads(1)
     recipe = load_recipe(str(CONFIG))
     config = recipe.model_config(hatching.CLASSES)
     alone = arm_recipe(ARMS["none"], recipe, hatching.CLASSES).model_config(hatching.CLASSES)
     random = np.random.default_rng(SEED)
-    room = hatching.SIDE - config.patch_size
+    span = hatching.SIDE - config.patch_size
 
     def patch(batch: Tensor, middles: Tensor) -> Tensor:
         aside = torch.from_numpy(random.uniform(-OFF_CENTRE, OFF_CENTRE, tuple(middles.shape))).float()
-        centres = ((middles + (aside - 0.5) * config.patch_size) / room).clamp(0, 1)
+        centres = ((middles + (aside - 0.5) * config.patch_size) / span).clamp(0, 1)
         return crop_patches(batch, centres, config.patch_size)
 
     def shrunk(batch: Tensor, size: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""The tables and pictures of docs/evidence.md, from the newest CSV of each kind.
+"""Writes the tables and pictures of docs/evidence.md from the newest CSV of each kind.
 
 python -m benchmarks.evidence.report
 """
@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 
 from benchmarks.evidence import hatching
 from benchmarks.evidence.arms import ONE_STAGE, STAGES
+from benchmarks.evidence.jitter_tables import frame_sets_table, jitter_table
 from benchmarks.machine import newest_results
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -69,6 +70,8 @@ def tables() -> dict[str, str]:
         "shipped": shipped_table(),
         "cross_validation": cross_validation_table(),
         "sweep": sweep_table(),
+        "frame_sets": frame_sets_table(),
+        "jitter": jitter_table(),
     }
 
 
@@ -103,7 +106,7 @@ def looks_table(rows: Sequence[dict[str, str]], data: str) -> str:
 
 
 def remedies_table(rows: Sequence[dict[str, str]], data: str) -> str:
-    """(b) What each remedy, and one stage instead of several, is worth."""
+    """(b) The effect of each remedy, and of one stage instead of several."""
     lines = [
         "| trained | accuracy | macro-F1 | mean over the steps | how far patches spread | processor s | seeds |",
         "|---|---|---|---|---|---|---|",
@@ -120,7 +123,7 @@ def remedies_table(rows: Sequence[dict[str, str]], data: str) -> str:
 
 
 def seeds_table(rows: Sequence[dict[str, str]]) -> str:
-    """The operating points of the method, seed after seed."""
+    """The operating points of the method by seed."""
     lines = ["| data | seed | `full` | `accurate` | `balanced` | `fast` |", "|---|---|---|---|---|---|"]
     for row in rows:
         if row["arm"] == "learned":
@@ -133,7 +136,7 @@ def seeds_table(rows: Sequence[dict[str, str]]) -> str:
 
 
 def stages_table(rows: Sequence[dict[str, str]]) -> str:
-    """(b) Wall time: seconds of an epoch by the epochs there are."""
+    """(b) Wall time: seconds of an epoch and number of epochs."""
     measured = {row["what"].removeprefix("epoch "): row for row in newest_results("training-time")}
     epochs = int(next(row["epochs"] for row in rows if row["data"] == "tank_state" and row["arm"] == "learned"))
     lines = ["| | seconds an epoch | epochs | seconds |", "|---|---|---|---|"]
@@ -204,7 +207,7 @@ def _at(points: npt.NDArray[np.float64], share: float) -> float:
 
 
 def curve_table(data: str) -> str:
-    """(c) Leaving when sure, against the same compute for every clip, and against leaving by chance."""
+    """(c) Exit by confidence, compared with the same compute for every clip and with random exits."""
     curves = _curves(data)
     lines = [
         "| share of full compute | leaving when sure | a fixed number of frames | leaving by chance |",
@@ -220,7 +223,7 @@ def curve_table(data: str) -> str:
 
 
 def calibration_table() -> str:
-    """(d) What the temperature does to thresholds, and what the point ``balanced`` promised and did."""
+    """(d) The effect of the temperature on thresholds, and the expected and actual values of ``balanced``."""
     rows = newest_results("evidence-calibration")
     lines = [
         "| data | thresholds on confidences | temperature | first · second threshold | calibration error "
@@ -266,7 +269,7 @@ def draw_curve(data: str) -> Figure:
 
 
 def draw_set() -> Figure:
-    """Frames of two clips of the made set, whole and as the glance sees them."""
+    """Draw frames of two clips of the synthetic set, whole and as the glance sees them."""
     shown, small = range(0, hatching.FRAMES, hatching.FRAMES // 4), 24
     figure = Figure(figsize=(8, 8), layout="constrained")
     axes = figure.subplots(4, len(shown))

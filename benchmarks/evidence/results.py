@@ -1,10 +1,10 @@
-"""From what `benchmarks.evidence.study` kept to CSV.
+"""Writes CSV files from the results of `benchmarks.evidence.study`.
 
     python -m benchmarks.evidence.results runs/evidence/tank_state runs/evidence/hatching
 
 ``evidence`` has a row for each training, ``evidence-curve`` one for each point of the accuracy-compute curves,
 ``evidence-calibration`` one for each way to solve thresholds. `benchmarks.evidence.report` makes tables of them. A
-study need not be made again as a whole: rows of trainings that its folder lacks are taken over from the newest CSV.
+study can be repeated in part: rows of trainings that are missing in its folder are copied from the newest CSV.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ def main() -> None:
 
 
 def write(benchmark: str, sets: Collection[str], rows: list[Row]) -> None:
-    """To CSV, with what an earlier one has of other trainings on these sets."""
+    """Write a CSV, with the rows of the earlier one for other trainings on these sets."""
     merged = with_earlier(benchmark, rows, ("data", "arm", "seed"))
     print(write_results(benchmark, "studies", [row for row in merged if row["data"] in sets]))
 
 
 def training_row(data: str, path: Path) -> Row:
-    """What one training came to, on clips it has not seen."""
+    """The results of one training on unseen clips."""
     arm, seed = path.parent.name.rsplit("-", 1)
     judged, told = _read(path), json.loads((path.parent / "told.json").read_text(encoding="utf-8"))
     logits, labels = judged["val_logits"], judged["val_labels"].astype(np.int64)
@@ -80,7 +80,7 @@ def training_row(data: str, path: Path) -> Row:
 
 
 def curve_rows(data: str, path: Path) -> Iterator[Row]:
-    """Accuracy against the share of full compute: by confidence, by a fixed number of frames, by chance."""
+    """Accuracy against the share of full compute: exit by confidence, after a fixed number of frames, at random."""
     judged, seed = _read(path), path.parent.name.rsplit("-", 1)[1]
     aside, logits, labels = judged["aside_logits"], judged["val_logits"], judged["val_labels"].astype(np.int64)
     steps = logits.shape[1]
@@ -101,7 +101,7 @@ def _curve_row(data: str, seed: str, kind: str, share: float, found: float) -> R
 
 
 def calibration_rows(data: str, path: Path) -> Iterator[Row]:
-    """The point ``balanced`` solved in three ways, what it promised, and what it then did on unseen clips."""
+    """The point ``balanced`` solved in three ways: its expected values, and its values on unseen clips."""
     judged, told = _read(path), json.loads((path.parent / "told.json").read_text(encoding="utf-8"))
     seed = path.parent.name.rsplit("-", 1)[1]
     logits, labels = judged["val_logits"], judged["val_labels"].astype(np.int64)
@@ -133,7 +133,7 @@ def _shown(threshold: float | None) -> object:
 
 
 def _calibration(judged: Judged, told: dict[str, float], temperature: float | None = None) -> Calibration:
-    """Points solved on the clips held aside; at a given temperature instead of the fitted one."""
+    """Points solved on the held-out clips, at a given temperature instead of the fitted one."""
     labels = judged["aside_labels"].astype(np.int64)
     return calibrate(judged["aside_logits"], labels, told["flops_per_step"] / GIGA, temperature=temperature)
 

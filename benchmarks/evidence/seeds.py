@@ -1,4 +1,4 @@
-"""The shipped recipe from several seeds, at every operating point, on a split that took no part in anything.
+"""Evaluates the shipped recipe with several seeds, at every operating point, on a split not used for anything else.
 
 python -m benchmarks.evidence.seeds DATA --calibration runs/calibration.json runs/final0/last.pt runs/final1/last.pt …
 """
@@ -16,7 +16,7 @@ from training.evaluate.report import evaluate
 
 
 def main() -> None:
-    """Judge each checkpoint and write the CSV."""
+    """Evaluate each checkpoint and write the CSV."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path)
     parser.add_argument("checkpoints", type=Path, nargs="+")

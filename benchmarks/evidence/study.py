@@ -1,10 +1,10 @@
-"""Train every arm of the study on a data set, seed after seed, and keep what each says of the clips it has not seen.
+"""Trains every arm of the study on a data set, with several seeds, and stores the results on unseen clips.
 
     python -m benchmarks.evidence.study DATA --config FILE|NAME --out runs/evidence/NAME [--seeds 0 1 2] [--share 0/2]
 
-DATA has a manifest with the splits ``train`` and ``val``. Of the training split a fifth is held aside, to solve
-thresholds on; ``val`` is only judged. Each training continues where it was stopped, and one that is done is left alone;
-``--share`` lets several processes divide the work. `benchmarks.evidence.report` makes the tables.
+DATA has a manifest with the splits ``train`` and ``val``. A fifth of the training split is held out to solve
+thresholds; ``val`` is used only for evaluation. Each training resumes where it was stopped, and finished ones are
+skipped. ``--share`` divides the work between several processes. `benchmarks.evidence.report` makes the tables.
 """
 
 from __future__ import annotations
@@ -22,13 +22,15 @@ from benchmarks.evidence.arms import ARMS, Arm, OneNetwork, multiply_adds
 from model import AdaFocus
 from model.checkpoint import read_checkpoint
 from training.data.augment import serving_batch
-from training.data.clips import ClipSet, digest, hold_aside
-from training.data.crops import Crops, decode_all, serving_plan
+from training.data.clips import ClipSet, digest, hold_out
+from training.data.crop_plan import serving_plan
+from training.data.crops import Crops, decode_all
 from training.data.manifests import list_clips
 from training.evaluate.report import labels_of, predict
 from training.optimise.initial_weights import InitialWeights, Start
 from training.optimise.objective import Model
-from training.recipe import Recipe, load_recipe, parse_recipe
+from training.recipe import Recipe, parse_recipe
+from training.recipe_files import load_recipe
 from training.run.train import train
 
 SIZE_STEP = 8
@@ -37,7 +39,7 @@ SIZE_STEP = 8
 
 @dataclass(frozen=True)
 class FromRun(Start):
-    """Start from the weights that an earlier phase left."""
+    """Start from the weights of an earlier phase."""
 
     checkpoint: Path
 
@@ -46,7 +48,7 @@ class FromRun(Start):
         model.load_state_dict(read_checkpoint(self.checkpoint).state)
 
     def digests(self) -> dict[str, str]:
-        """The phase it was."""
+        """The digest of the earlier phase."""
         return {"all": self.checkpoint.parent.name}
 
 
@@ -57,7 +59,7 @@ class Pretrained(Start):
     weights: Path
 
     def load(self, model: Model) -> None:
-        """Focus and glance; a network that is alone can read from the start, as a focus can."""
+        """Load focus and glance. A single network starts with the ability to read, like a focus."""
         states = torch.load(self.weights, weights_only=True)
         glance = "glance"
         if isinstance(model, OneNetwork):
@@ -72,7 +74,7 @@ class Pretrained(Start):
 
 
 def arm_recipe(arm: Arm, recipe: Recipe, classes: int) -> Recipe:
-    """The recipe of an arm: remedies that are off, and the sizes that bring it to the published model's compute."""
+    """The recipe of an arm: the remedies that are off, and sizes that match the published model's compute."""
     content = recipe.to_dict()
     content["remedies"] = {**content["remedies"], **dict.fromkeys(arm.off, False)}
     if arm.compute == "same":
@@ -100,7 +102,7 @@ def _cost(recipe: Recipe, classes: int) -> int:
 def run(
     arm: Arm, recipe: Recipe, data: ClipSet, test: ClipSet, out: Path, cache: Path, initial: Start | None = None
 ) -> None:
-    """One training and its judgement; nothing if that is there."""
+    """Run one training and its evaluation; does nothing if the result exists."""
     if (out / "judged.npz").exists():
         return
     recipe = arm_recipe(arm, recipe, len(data.labels))
@@ -117,12 +119,12 @@ def run(
         initial = FromRun(checkpoint)
     model = arm.build(recipe.model_config(len(data.labels)))
     model.load_state_dict(read_checkpoint(checkpoint).state)
-    _, aside = hold_aside(data, recipe.parts, recipe.fold)
+    _, aside = hold_out(data, recipe.parts, recipe.fold)
     found = {}
     for name, clips in (("aside", aside), ("val", test)):
         crops = decode_all(clips, serving_plan(recipe), cache)
         torch.manual_seed(recipe.seed)
-        found[f"{name}_logits"], found[f"{name}_labels"] = predict(model, crops), labels_of(crops)
+        found[f"{name}_logits"], found[f"{name}_labels"] = predict(model, crops), labels_of(crops.data)
         found[f"{name}_centres"] = centres(model, crops)
     told = {"flops_per_step": multiply_adds(model), "steps": recipe.model["steps"], "epochs": epochs, "cpu_s": seconds}
     (out / "told.json").write_text(json.dumps(told), encoding="utf-8")
@@ -142,7 +144,7 @@ def centres(model: AdaFocus, crops: Crops) -> np.ndarray:
 
 
 def main() -> None:
-    """Work off the list."""
+    """Run all trainings."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path)
     parser.add_argument("--config", required=True)

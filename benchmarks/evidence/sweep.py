@@ -1,11 +1,11 @@
-"""Other configurations than the shipped one: frames, sizes, order, width, and no focus, on folds of the training split.
+"""Evaluates other configurations (frames, sizes, order, width, no focus) on folds of the training split.
 
-The validation split takes no part: each clip of the training split is judged by the model of five that has not learned
-from it. Likelihood is in the table because accuracy on so few clips hardly tells two configurations apart.
+The validation split is not used: each clip of the training split is evaluated by the one of five models that was not
+trained on it. The table has the likelihood because accuracy on so few clips hardly distinguishes configurations.
 
     python -m benchmarks.evidence.sweep DATA --out runs/sweep [--only NAME …] [--seed 0]
 
-What is done is kept, in the folder and in the CSV. `benchmarks.evidence.report` makes the table.
+Finished results are kept in the folder and in the CSV. `benchmarks.evidence.report` makes the table.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from benchmarks.machine import Row, with_earlier, write_results
 from training.data.clips import ClipSet
 from training.data.manifests import list_clips
 from training.evaluate.metrics import accuracy, macro_f1, negative_log_likelihood
-from training.recipe import Recipe, load_recipe, parse_recipe
+from training.recipe import Recipe, parse_recipe
+from training.recipe_files import load_recipe
 
 CONFIGURATIONS: dict[str, dict[str, Any]] = {
     "as shipped": {},
@@ -45,7 +46,7 @@ NO_FOCUS = "no focus, glance at its price"
 
 
 def changed(recipe: Recipe, changes: dict[str, Any]) -> Recipe:
-    """The recipe with another model; the larger square that crops are cut from grows with the frame."""
+    """The recipe with another model. The square from which crops are cut grows with the frame."""
     content = recipe.to_dict()
     model = content["model"]
     parts = {name: {**model[name], **part} for name, part in changes.items() if isinstance(part, dict)}
@@ -57,7 +58,7 @@ def changed(recipe: Recipe, changes: dict[str, Any]) -> Recipe:
 
 
 def judge(name: str, data: ClipSet, recipe: Recipe, out: Path) -> Row:
-    """All folds of one configuration."""
+    """Evaluate one configuration on all folds."""
     arm = ARMS["none"] if name == NO_FOCUS else Arm()
     own = arm_recipe(arm, changed(recipe, CONFIGURATIONS.get(name, {})), len(data.labels))
     folder = out / f"{name.replace(' ', '-').replace(',', '')}-{recipe.seed}"
@@ -82,7 +83,7 @@ def judge(name: str, data: ClipSet, recipe: Recipe, out: Path) -> Row:
 
 
 def main() -> None:
-    """Work off the list."""
+    """Evaluate all configurations."""
     names = [*CONFIGURATIONS, NO_FOCUS]
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path)
@@ -93,7 +94,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     data = list_clips(options.data, "train")
-    base = load_recipe(options.config).with_options(held_aside=1 / FOLDS, epochs=options.epochs)
+    base = load_recipe(options.config).with_options(holdout=1 / FOLDS, epochs=options.epochs)
     recipe = replace(base, seed=options.seed)
     for name in options.only:
         row = judge(name, data, recipe, options.out)

@@ -1,4 +1,4 @@
-"""What an answer costs, what stopping early saved, and whether that is drifting."""
+"""The dashboard of compute: the cost of an answer, the savings of early exit, and their drift."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ SHARE_OF_FULL = f"{rate('adafocus_flops_total')} / {rate('adafocus_flops_full_to
 COMPUTE = dashboard(
     "adafocus-compute",
     "adafocus · Per-request compute",
-    "What an answer costs, what stopping early saved, and whether videos are as hard as the model was calibrated for.",
+    "The cost of an answer, the savings of early exit, and whether videos are as hard as in the calibration.",
     [
         Row(
-            "What does a request cost, and what did the exit save?",
+            "Cost of a request, and savings of early exit",
             [
                 Panel(
                     "Mean cost",
-                    "Multiply-adds spent on an answered request, in the paper's counting: one multiply-add is one.",
+                    "Multiply-adds per answered request, in the paper's convention: one multiply-add is one FLOP.",
                     "si:FLOP",
                     [Query(mean("adafocus_request_flops"), "per request")],
                     kind="stat",
@@ -25,8 +25,8 @@ COMPUTE = dashboard(
                     height=4,
                 ),
                 Panel(
-                    "Share of the full price",
-                    "Multiply-adds spent, of what the same requests would have cost without any exit.",
+                    "Share of the full cost",
+                    "Multiply-adds spent, as a share of what the same requests would have cost without early exit.",
                     "percentunit",
                     [Query(SHARE_OF_FULL, "spent of full")],
                     kind="stat",
@@ -35,7 +35,7 @@ COMPUTE = dashboard(
                 ),
                 Panel(
                     "Device time per request",
-                    "Seconds that the device ran batches, divided by the requests answered: batch-mates share it.",
+                    "Seconds that the device ran batches, divided by answered requests. Requests in a batch share it.",
                     "s",
                     [Query(f"{rate('adafocus_device_seconds_total')} / {ANSWERED}", "per request")],
                     kind="stat",
@@ -44,8 +44,8 @@ COMPUTE = dashboard(
                 ),
                 Panel(
                     "Device time saved per request",
-                    "An estimate: device seconds per request, had every multiply-add that the exit saved been spent at "
-                    "the same speed.",
+                    "An estimate: the device time of the multiply-adds that early exit saved, at the speed of those "
+                    "that ran.",
                     "s",
                     [
                         Query(
@@ -60,7 +60,7 @@ COMPUTE = dashboard(
                 ),
                 Panel(
                     "Cost of a request",
-                    "Multiply-adds of an answered request. Quantiles come from buckets and are as fine as these.",
+                    "Multiply-adds per answered request. Quantiles are computed from buckets and are only as precise.",
                     "si:FLOP",
                     [
                         Query(quantile(0.5, "adafocus_request_flops"), "p50"),
@@ -70,17 +70,17 @@ COMPUTE = dashboard(
                     ],
                 ),
                 Panel(
-                    "Spent against full price",
-                    "Multiply-adds per second: spent, and what the same requests would have cost without exit.",
+                    "Spent and full cost",
+                    "Multiply-adds per second: spent, and what the same requests would have cost without early exit.",
                     "si:FLOP/s",
                     [
                         Query(rate("adafocus_flops_total"), "spent"),
-                        Query(rate("adafocus_flops_full_total"), "full price"),
+                        Query(rate("adafocus_flops_full_total"), "full cost"),
                     ],
                 ),
                 Panel(
                     "Glance and focus",
-                    "How the multiply-adds divide between the look at the whole frame and the look at the patch.",
+                    "Multiply-adds per second of the glance (the whole frame) and of the focus (the patch).",
                     "si:FLOP/s",
                     [Query(rate("adafocus_flops_total", "component"), "{{component}}")],
                     stacked=True,
@@ -88,31 +88,32 @@ COMPUTE = dashboard(
             ],
         ),
         Row(
-            "Where do videos leave, and is that drifting?",
+            "Exits and their drift",
             [
                 Panel(
                     "Exit step",
-                    "How many answers left at each step, counted from 1. A band that moves up: harder videos.",
+                    "Number of answers that exited at each step, counted from 1. A band that moves up means harder "
+                    "videos.",
                     "short",
                     [Query(f"sum by (le) (increase(adafocus_exit_step_bucket[{WINDOW}]))", "{{le}}")],
                     kind="heatmap",
                     width=12,
                 ),
                 Panel(
-                    "Why they left",
-                    "Answers per second by the reason of their exit. Many end_of_video: uploads are damaged or short.",
+                    "Exit reasons",
+                    "Answers per second by exit reason. Many end_of_video mean damaged or short uploads.",
                     "reqps",
                     [Query(rate("adafocus_exit_step_count", "reason"), "{{reason}}")],
                     width=12,
                     stacked=True,
                 ),
                 Panel(
-                    "Left by step, against the calibration",
-                    "Share of the last hour's videos that had left by each step, and the share that the manifest's "
-                    "calibration expects at the operating points that were asked for.",
+                    "Exits by step, and the calibration",
+                    "Share of the last hour's videos that had exited by each step, and the share that the manifest's "
+                    "calibration expects at the requested operating points.",
                     "percentunit",
                     [
-                        Query("adafocus:exits_by_step:share1h", "left by {{step}}"),
+                        Query("adafocus:exits_by_step:share1h", "exited by {{step}}"),
                         Query("adafocus:exits_by_step_expected:share1h", "expected by {{step}}"),
                     ],
                     kind="bargauge",
@@ -120,8 +121,8 @@ COMPUTE = dashboard(
                 ),
                 Panel(
                     "Shift of the exit distribution",
-                    "The largest gap between the two cumulative shares over an hour. Above 0.2 for half an hour is an "
-                    "alert: the videos, or the way they are encoded, are not those of the calibration.",
+                    "The largest difference between the two cumulative shares over an hour. Above 0.2 for half an hour "
+                    "raises an alert: the videos, or their encoding, differ from those of the calibration.",
                     "percentunit",
                     [
                         Query("adafocus:exits_later_than_expected:share1h", "later than expected"),
@@ -132,7 +133,7 @@ COMPUTE = dashboard(
                 ),
                 Panel(
                     "Mean exit step",
-                    "The step that answered, counted from 1; one step costs one glance and one focus.",
+                    "Mean step at which answers exited, counted from 1. One step costs one glance and one focus.",
                     "short",
                     [Query(mean("adafocus_exit_step"), "mean step")],
                     width=6,
@@ -141,11 +142,12 @@ COMPUTE = dashboard(
             ],
         ),
         Row(
-            "What does decoding cost?",
+            "Cost of decoding",
             [
                 Panel(
                     "Frames decoded and used",
-                    "Frames that were decoded, and those that the model saw. Between key frames everything is decoded.",
+                    "Frames that were decoded, and frames that the model saw. From a key frame on, all frames up to "
+                    "the wanted one are decoded.",
                     "fps",
                     [
                         Query(rate("adafocus_frames_decoded_total"), "decoded"),
@@ -155,7 +157,7 @@ COMPUTE = dashboard(
                 ),
                 Panel(
                     "Frames decoded for each frame used",
-                    "High for long videos with rare key frames; an early exit keeps it down.",
+                    "High for long videos with rare key frames. Early exit lowers it.",
                     "none",
                     [
                         Query(

@@ -1,4 +1,4 @@
-"""Whether requests are answered, how fast, and what is running full."""
+"""The dashboard of the service: requests, latency, capacity and health."""
 
 from __future__ import annotations
 
@@ -8,21 +8,22 @@ from promql import WINDOW, mean, quantile, rate
 SERVICE = dashboard(
     "adafocus-service",
     "adafocus · Service",
-    "Whether requests are answered, how fast, where their time goes, who was turned away, and what is running full.",
+    "Requests and their outcomes, latency by stage, rejections, capacity and health.",
     [
         Row(
-            "Are requests answered?",
+            "Requests and errors",
             [
                 Panel(
                     "Requests by outcome",
-                    "Classifications that ended, per second. rejected and error are ours; the rest is the client's.",
+                    "Classifications per second. The service causes rejected and error; the client causes the rest.",
                     "reqps",
                     [Query(rate("adafocus_requests_total", "outcome"), "{{outcome}}")],
                     stacked=True,
                 ),
                 Panel(
                     "Refused or failed",
-                    "Share of the requests that were ours to answer and were not. The objective is 0.1 % over a month.",
+                    "Share of the requests that the service should have answered and did not. The objective is 0.1 % "
+                    "over a month.",
                     "percentunit",
                     [
                         Query("adafocus:unanswered:ratio5m", "5 minutes"),
@@ -33,7 +34,7 @@ SERVICE = dashboard(
                 ),
                 Panel(
                     "Errors by code",
-                    "Error answers per second, by the code in their problem document.",
+                    "Error responses per second, by the code in their problem document.",
                     "reqps",
                     [Query(rate("adafocus_rejections_total", "code"), "{{code}}")],
                     stacked=True,
@@ -41,11 +42,12 @@ SERVICE = dashboard(
             ],
         ),
         Row(
-            "How fast, and where does the time go?",
+            "Latency and where the time goes",
             [
                 Panel(
                     "From the end of the upload to the answer",
-                    "What the service answers for: no client's network is in it. The line is p99's objective.",
+                    "The time for which the service is responsible, without the client's network. The line is the "
+                    "objective for p99.",
                     "s",
                     [
                         Query(quantile(0.5, "adafocus_processing_duration_seconds"), "p50"),
@@ -56,7 +58,7 @@ SERVICE = dashboard(
                 ),
                 Panel(
                     "From the first byte to the answer",
-                    "The whole request, the upload included, however it ended.",
+                    "The whole request including the upload, for every outcome.",
                     "s",
                     [
                         Query(quantile(0.5, "adafocus_request_duration_seconds"), "p50"),
@@ -66,13 +68,13 @@ SERVICE = dashboard(
                 ),
                 Panel(
                     "p95 by stage",
-                    "Stages overlap: frames are decoded while others are looked at.",
+                    "Stages overlap: frames are decoded while the model runs on others.",
                     "s",
                     [Query(quantile(0.95, "adafocus_stage_duration_seconds", "stage"), "{{stage}}")],
                 ),
                 Panel(
                     "Mean time by stage",
-                    "What an average answer spends where. A growing queue asks for room, a growing decode for workers.",
+                    "Mean time of an answer in each stage. If queue grows, add capacity; if decode grows, add workers.",
                     "s",
                     [Query(mean("adafocus_stage_duration_seconds", "stage"), "{{stage}}")],
                     stacked=True,
@@ -87,7 +89,7 @@ SERVICE = dashboard(
                 ),
                 Panel(
                     "Mean HTTP time by route",
-                    "From a request's head to the end of its answer. Probes should stay fast under load.",
+                    "From the request's headers to the end of its response. Probes should stay fast under load.",
                     "s",
                     [Query(mean("adafocus_http_request_duration_seconds", "route") + " > 0", "{{route}}")],
                     width=6,
@@ -95,11 +97,11 @@ SERVICE = dashboard(
             ],
         ),
         Row(
-            "What is running full?",
+            "Capacity",
             [
                 Panel(
                     "Queue",
-                    "Requests that wait for a slot, and how many may before they are turned away.",
+                    "Requests that wait for a slot, and the limit above which requests are rejected.",
                     "short",
                     [
                         Query("sum(adafocus_queue_depth)", "waiting"),
@@ -108,7 +110,7 @@ SERVICE = dashboard(
                 ),
                 Panel(
                     "Slots",
-                    "Videos being worked on, and how many can be at once.",
+                    "Videos that are being processed, and the number that can be at the same time.",
                     "short",
                     [
                         Query("sum(adafocus_slots_active)", "active"),
@@ -117,8 +119,8 @@ SERVICE = dashboard(
                 ),
                 Panel(
                     "Rows per batch",
-                    "Mean rows of a batch, padding not among them. Far below the slots under load: decoding is the "
-                    "bottleneck, rows wait for frames.",
+                    "Mean rows of a batch, without padding. Far below the number of slots under load means that "
+                    "decoding is the bottleneck and rows wait for frames.",
                     "short",
                     [
                         Query(mean("adafocus_batch_size", "component"), "{{component}}"),
@@ -128,7 +130,7 @@ SERVICE = dashboard(
                 ),
                 Panel(
                     "Batch sizes",
-                    "How many batches ran with how many rows.",
+                    "Number of batches by their number of rows.",
                     "short",
                     [
                         Query(
@@ -141,7 +143,7 @@ SERVICE = dashboard(
                 ),
                 Panel(
                     "Device busy",
-                    "Share of the time in which the device ran a batch. Near 1: more requests only wait longer.",
+                    "Share of the time in which the device ran a batch. Near 1, more requests only wait longer.",
                     "percentunit",
                     [
                         Query(
@@ -156,32 +158,32 @@ SERVICE = dashboard(
             ],
         ),
         Row(
-            "Is the machinery sound?",
+            "Health",
             [
                 Panel(
                     "Decode workers",
-                    "Processes alive.",
+                    "Number of worker processes that are alive.",
                     "short",
                     [Query("sum(adafocus_decode_workers)", "alive")],
                     width=6,
                 ),
                 Panel(
                     "Workers replaced",
-                    "Per minute, by what went wrong. A hostile upload costs one worker; many in a row want a look.",
+                    "Per minute, by reason. A hostile upload costs one worker; investigate if many are replaced.",
                     "cpm",
                     [Query(f"60 * {rate('adafocus_decode_worker_restarts_total', 'reason')}", "{{reason}}")],
                     width=6,
                 ),
                 Panel(
                     "Memory of the service",
-                    "Resident memory of the process that holds the model; decode workers are beside it.",
+                    "Resident memory of the process that holds the model, without the decode workers.",
                     "bytes",
                     [Query("adafocus_process_resident_memory_bytes", "{{instance}}")],
                     width=6,
                 ),
                 Panel(
                     "Processor time of the service",
-                    "Processors in use by the process that holds the model; decode workers are beside it.",
+                    "Processors used by the process that holds the model, without the decode workers.",
                     "short",
                     [Query(rate("adafocus_process_cpu_seconds_total", "instance"), "{{instance}}")],
                     width=6,
@@ -196,7 +198,7 @@ SERVICE = dashboard(
                 ),
                 Panel(
                     "Ready",
-                    "Instances that are loaded, warmed and not draining.",
+                    "Number of instances that are loaded, warmed up and not draining.",
                     "short",
                     [Query("sum(adafocus_ready)", "ready")],
                     kind="stat",

@@ -1,6 +1,6 @@
-"""The dashboards as JSON. `python docker/grafana/build.py` writes them into the folder beside this file.
+"""Builds the dashboards as JSON. `python docker/grafana/build.py` writes them into the folder next to this file.
 
-A test compares that folder with what this makes, so neither is edited alone.
+A test compares that folder with the output of this module, so edit the module and not the folder.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ DASHBOARDS: dict[str, Json] = {"compute.json": COMPUTE, "service.json": SERVICE,
 
 
 def text(board: Json) -> str:
-    """The JSON of a dashboard as it is written to its file."""
+    """The content of a dashboard's JSON file."""
     return json.dumps(board, indent=1, ensure_ascii=False) + "\n"
 
 

@@ -1,4 +1,4 @@
-"""Grafana's panels as plain values, and their JSON: what every panel of ours has, and where it lands on the grid."""
+"""Grafana's panels as plain values, and their JSON: the fields that all panels share, and their place on the grid."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Json = dict[str, object]
 Kind = Literal["timeseries", "stat", "heatmap", "bargauge", "table"]
 
 SOURCE = {"type": "prometheus", "uid": "prometheus"}
-"""The data source that provisioning makes, by its fixed uid."""
+"""The data source that provisioning creates, by its fixed uid."""
 
 COLUMNS = 24
 SCHEMA_VERSION = 39
@@ -18,7 +18,7 @@ SCHEMA_VERSION = 39
 
 @dataclass(frozen=True)
 class Query:
-    """A PromQL expression and the name of its series; ``{{label}}`` is filled in from the result."""
+    """A PromQL expression and the name of its series. Grafana replaces ``{{label}}`` by the label's value."""
 
     expr: str
     legend: str = ""
@@ -27,9 +27,9 @@ class Query:
 
 @dataclass(frozen=True)
 class Panel:
-    """One panel: a question as its title, what the answer means as its description, and the unit of its numbers.
+    """One panel: its title, a description of what its values mean, and their unit.
 
-    ``limit`` draws a line: an objective, or a capacity that does not change.
+    ``limit`` draws a line at an objective or a fixed capacity.
     """
 
     title: str

@@ -1,9 +1,9 @@
-"""Every query of every dashboard against a running Prometheus, as Grafana would ask it.
+"""Runs every query of every dashboard against a running Prometheus, as Grafana would.
 
 usage: dashboards.py PROMETHEUS_URL DASHBOARD.json...
 
-Exit code 1 if a query is wrong, has no data or nothing but NaN, if a legend names a label that the result lacks, or if
-a panel has no unit or no description. Standard library only.
+Exit code 1 if a query is invalid, has no data or only NaN, if a legend names a label that the result lacks, or if a
+panel has no unit or no description. Standard library only.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def series(prometheus: str, expression: str) -> list[dict[str, Any]]:
     """The series of a range query over the last minute.
 
     Raises:
-        ValueError: Prometheus does not like the query; its words are the text.
+        ValueError: Prometheus rejects the query; the message is its error text.
     """
     now = time.time()
     query = {"query": expression, "start": now - SPAN_SECONDS, "end": now, "step": STEP_SECONDS}
@@ -41,7 +41,7 @@ def series(prometheus: str, expression: str) -> list[dict[str, Any]]:
 
 
 def findings(prometheus: str, panel: dict[str, Any]) -> Iterator[str]:
-    """What is wrong with one panel, a sentence each."""
+    """Yield one sentence for each problem of a panel."""
     if not panel.get("description"):
         yield "has no description"
     if not panel["fieldConfig"]["defaults"].get("unit"):
@@ -64,17 +64,17 @@ def findings(prometheus: str, panel: dict[str, Any]) -> Iterator[str]:
 
 
 def main(prometheus: str, files: list[str]) -> int:
-    """Check every file, print what was found, and return the exit code."""
-    wrong = asked = 0
+    """Check every file, print the findings, and return the exit code."""
+    wrong = queries = 0
     for file in files:
         board = json.loads(Path(file).read_text(encoding="utf-8"))
         for panel in board["panels"]:
             if panel["type"] != "row":
-                asked += len(panel["targets"])
+                queries += len(panel["targets"])
                 for finding in findings(prometheus, panel):
                     wrong += 1
                     print(f"dashboards: {Path(file).name}, {panel['title']!r}: {finding}")
-    print(f"dashboards: {len(files)} files, {asked} queries, {wrong} findings")
+    print(f"dashboards: {len(files)} files, {queries} queries, {wrong} findings")
     return 1 if wrong else 0
 
 

@@ -1,4 +1,4 @@
-"""In image serve-gpu, on a host without a GPU: is everything there that CUDA needs but the driver?
+"""Checks, on a host without a GPU, that image serve-gpu has every library that CUDA needs except the driver's.
 
 Loads ONNX Runtime's CUDA provider. Exit code 0 if it loads, or if only the driver's own library is missing.
 """
@@ -15,7 +15,7 @@ DRIVER = "libcuda.so.1"
 
 
 def main() -> int:
-    """Load, say what happened, and return the exit code."""
+    """Load the provider, print the result, and return the exit code."""
     onnxruntime.preload_dlls()
     folder = Path(onnxruntime.__file__).parent / "capi"
     ctypes.CDLL(str(folder / "libonnxruntime_providers_shared.so"), ctypes.RTLD_GLOBAL)

@@ -1,4 +1,4 @@
-"""Answers like NVIDIA's exporter for one GPU, with the counters of docker/dcgm-counters.csv and made-up numbers."""
+"""A stand-in for NVIDIA's exporter with one GPU: the counters of docker/dcgm-counters.csv with made-up values."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LEVELS = {
 
 
 def exposition(counters: str, now: float) -> str:
-    """The page of metrics for the listed counters. Energy grows with time, the rest stands still."""
+    """The page of metrics for the listed counters. Energy grows with time; all other values are constant."""
     lines = []
     for line in counters.splitlines():
         if line.strip() and not line.startswith("#"):
@@ -33,10 +33,10 @@ def exposition(counters: str, now: float) -> str:
 
 
 class Exporter(http.server.BaseHTTPRequestHandler):
-    """Serves the page to whoever asks for anything."""
+    """Serves the page of metrics at every path."""
 
     def do_GET(self) -> None:
-        """Answer."""
+        """Send the page."""
         counters = Path("/counters.csv").read_text(encoding="utf-8")
         body = exposition(counters, time.time()).encode()
         self.send_response(200)
@@ -45,7 +45,7 @@ class Exporter(http.server.BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""A request that is still being uploaded when the service is told to stop: does it get its answer?
+"""Checks that a request whose upload is in progress is answered when the service is told to stop.
 
 usage: in_flight.py HOST PORT CLIP STOP_COMMAND...
 
-Sends half of the clip, runs the command in the background, sends the rest a while later, and prints the status and
-label of the answer. Exit code 1 if it is not 200. Standard library only.
+Sends half of the clip, runs the command in the background, sends the rest some seconds later, and prints the status
+and the label of the response. Exit code 1 if the status is not 200. Standard library only.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ import time
 from pathlib import Path
 
 MEANWHILE_SECONDS = 4
-"""Longer than the service goes on accepting: when the rest is sent, its listener is closed."""
+"""Longer than the service accepts connections after it is told to stop, so its listener is closed by then."""
 
 
 def main(host: str, port: int, clip: bytes, stop: list[str]) -> int:
-    """Do it and return the exit code."""
+    """Send the request, stop the service, and return the exit code."""
     connection = http.client.HTTPConnection(host, port, timeout=60)
     connection.putrequest("POST", "/classify")
     connection.putheader("Content-Type", "video/mp4")

@@ -1,10 +1,10 @@
-"""A bounded load of real clips, and whether the counters say of it what the answers said.
+"""Sends real clips for a limited time and compares the service's counters with its responses.
 
 usage: load.py SERVICE_URL PROMETHEUS_URL SECONDS CLIP...
 
-A few clients post clips at every operating point, with and without a cap, and now and then something that is no video.
-Exit code 1 if an answer is not what it should be, or if spent over full price, as Prometheus sees it, is more than one
-per cent from what the answers of the same time said. Standard library only.
+A few clients post clips at every operating point, with and without a cap, and sometimes a body that is not a video.
+Exit code 1 if a response has an unexpected status, or if the ratio of spent to full FLOPs in Prometheus differs by more
+than one per cent from that of the responses in the same time. Standard library only.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from pathlib import Path
 
 CLIENTS = 3
 SETTLE_SECONDS = 12
-"""Two scrapes: the last answers are then in Prometheus."""
+"""Two scrapes, so that Prometheus has the last responses."""
 TOLERANCE = 0.01
 WAYS = ("", "?exit=full", "?exit=fast", "?exit=balanced&trace=true", "?max_gflops=0.02", "?exit=full&deadline_ms=60000")
 
 
 @dataclass
 class Tally:
-    """What the answers said."""
+    """Totals over the responses."""
 
     statuses: Counter[int] = field(default_factory=Counter)
     labels: Counter[str] = field(default_factory=Counter)
@@ -39,7 +39,7 @@ class Tally:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def add(self, status: int, answer: dict[str, object]) -> None:
-        """Take one answer in."""
+        """Add one response."""
         with self.lock:
             self.statuses[status] += 1
             compute, predictions = answer.get("compute"), answer.get("predictions")
@@ -50,7 +50,7 @@ class Tally:
 
 
 def post(url: str, body: bytes) -> tuple[int, dict[str, object]]:
-    """Post raw bytes and return the status and the parsed answer, whatever the status."""
+    """Post raw bytes and return the status and the parsed response, also for an error status."""
     request = urllib.request.Request(url, data=body, headers={"Content-Type": "video/mp4"}, method="POST")
     try:
         with urllib.request.urlopen(request, timeout=60) as response:
@@ -60,18 +60,18 @@ def post(url: str, body: bytes) -> tuple[int, dict[str, object]]:
 
 
 def client(url: str, clips: list[bytes], first: int, until: float, tally: Tally) -> None:
-    """Post one clip after the other until the time is up; every twentieth request is none that can be answered."""
+    """Post one clip after the other until the time is up; every twentieth request has a body that is not a video."""
     for number in itertools.count(first, CLIENTS):
         if time.monotonic() > until:
             return
         if number % 20 == 19:
-            status, answer = post(f"{url}/classify", b"this is no video")
+            status, answer = post(f"{url}/classify", b"this is not a video")
         else:
             status, answer = post(f"{url}/classify{WAYS[number % len(WAYS)]}", clips[number % len(clips)])
         tally.add(status, answer)
 
 
-def ask(prometheus: str, expression: str) -> float:
+def instant_value(prometheus: str, expression: str) -> float:
     """The single value of an instant query.
 
     Raises:
@@ -86,7 +86,7 @@ def ask(prometheus: str, expression: str) -> float:
 
 
 def main(service: str, prometheus: str, seconds: float, clips: list[bytes]) -> int:
-    """Run the load, print what came of it, and return the exit code."""
+    """Run the load, print the totals, and return the exit code."""
     tally = Tally()
     began = time.monotonic()
     threads = [
@@ -100,13 +100,15 @@ def main(service: str, prometheus: str, seconds: float, clips: list[bytes]) -> i
     lasted = time.monotonic() - began
     time.sleep(SETTLE_SECONDS)
     window = f"[{int(lasted) + 2 * SETTLE_SECONDS}s]"
-    seen = ask(prometheus, f"sum(rate(adafocus_flops_total{window})) / sum(rate(adafocus_flops_full_total{window}))")
-    said = tally.spent / tally.full
+    counted = instant_value(
+        prometheus, f"sum(rate(adafocus_flops_total{window})) / sum(rate(adafocus_flops_full_total{window}))"
+    )
+    reported = tally.spent / tally.full
     print(f"load: {sum(tally.statuses.values())} requests in {lasted:.0f} s, statuses {dict(tally.statuses)}")
     print(f"load: labels {dict(tally.labels)}")
-    print(f"load: spent of full price: the answers {said:.5f}, Prometheus {seen:.5f}")
-    sound = set(tally.statuses) == {200, 415} and abs(seen / said - 1) <= TOLERANCE
-    return 0 if sound else 1
+    print(f"load: spent of full FLOPs: responses {reported:.5f}, Prometheus {counted:.5f}")
+    agree = set(tally.statuses) == {200, 415} and abs(counted / reported - 1) <= TOLERANCE
+    return 0 if agree else 1
 
 
 if __name__ == "__main__":

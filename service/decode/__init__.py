@@ -1,1 +1,1 @@
-"""From an untrusted upload to frames: a bounded spool, and a pool of sandboxed processes that decode it."""
+"""Turns an untrusted upload into frames: a bounded spool, and a pool of sandboxed processes that decode it."""

@@ -17,7 +17,7 @@ class FramesInPlace:
     before it is wanted. The worker has no other job while a frame that was handed over has not been released.
 
     Args:
-        session: used by nobody else.
+        session: used only by this object.
     """
 
     def __init__(self, session: DecodeSession) -> None:

@@ -1,4 +1,4 @@
-"""A waiting line for workers: who asks first is served first."""
+"""A first-come, first-served queue of idle workers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Item = TypeVar("Item")
 
 
 class IdleQueue(Generic[Item]):
-    """Idle items, and those who wait for one. Never both at once."""
+    """Idle items and the callers that wait for one. There are never both at the same time."""
 
     def __init__(self) -> None:
         self._idle: deque[Item] = deque()
@@ -21,11 +21,11 @@ class IdleQueue(Generic[Item]):
 
     @property
     def waiting(self) -> int:
-        """How many wait."""
+        """Number of callers that wait for an item."""
         return len(self._waiting)
 
     def put(self, item: Item) -> None:
-        """An item has become idle: the first in the line gets it."""
+        """Add an idle item, or hand it to the caller that has waited longest."""
         while self._waiting:
             future = self._waiting.popleft()
             if not future.done():
@@ -34,10 +34,10 @@ class IdleQueue(Generic[Item]):
         self._idle.append(item)
 
     async def take(self) -> Item:
-        """An idle item, waiting for one if need be. A waiter that is cancelled takes none with it.
+        """Return an idle item; waits until there is one. Cancelling a waiting call loses no item.
 
         Raises:
-            Problem: the line was closed with it.
+            Problem: the queue was closed with this problem.
         """
         if self._closed is not None:
             raise self._closed
@@ -50,17 +50,17 @@ class IdleQueue(Generic[Item]):
         except asyncio.CancelledError:
             if future in self._waiting:
                 self._waiting.remove(future)
-            elif not future.cancelled() and future.exception() is None:  # it had its turn, and leaves
+            elif not future.cancelled() and future.exception() is None:  # cancelled after it was given an item
                 self.put(future.result())
             raise
 
     def discard(self, item: Item) -> None:
-        """An item is not to be had any more; nothing happens if it is not idle."""
+        """Remove an idle item. Does nothing if the item is not idle."""
         if item in self._idle:
             self._idle.remove(item)
 
     def close(self, problem: Problem) -> None:
-        """Nobody gets anything any more; whoever waits gets the problem."""
+        """Hand out no more items: calls that wait, and later calls, raise the problem."""
         self._closed = problem
         self._idle.clear()
         while self._waiting:

@@ -1,17 +1,17 @@
-"""How the service and a decode worker talk: small JSON messages over a Unix socket that keeps their bounds.
+"""The protocol between the service and a decode worker: small JSON messages over a Unix SEQPACKET socket.
 
     service → worker                              worker → service
     job     what to decode, with a descriptor     ready   once, from inside the sandbox
     more    bytes that have arrived               opened  what the video is
     free    a slot whose frame was taken          frame   a slot that now holds a frame
-    close   nobody wants the rest                 need    bytes not yet there; blocks until ``more``
-                                                  done    the job has ended, with an error or without
+    close   stop decoding this job                need    waits for bytes that ``more`` announces
+                                                  done    the job has ended, with or without an error
 
-Every job ends with exactly one ``done``; until then the worker takes no other. What arrives at the worker after it
-has said ``done`` belongs to the past and is ignored. The end of the socket is the end of the worker.
+Every job ends with exactly one ``done``; until then the worker accepts no other job. The worker ignores messages about
+a job that arrive after its ``done``. The worker ends when the socket is closed.
 
-JSON and never pickle: a worker that has parsed a hostile file is itself not to be trusted. Standard library only: the
-worker imports this.
+Messages are JSON and never pickle, because a worker that has parsed a hostile file cannot be trusted. This module uses
+the standard library only, because the worker imports it.
 """
 
 from __future__ import annotations
@@ -21,30 +21,30 @@ import socket
 from collections.abc import Mapping
 
 MAX_MESSAGE_BYTES = 1 << 16
-"""A job with the longest visiting order fits several times."""
+"""Several times the size of a job with the longest visiting order."""
 
 OUT_OF_MEMORY = "memory"
-"""Code of a ``done`` whose job met the memory limit; the worker leaves after it."""
+"""Code of a ``done`` whose job reached the memory limit; the worker ends after it."""
 
 FAULT = "internal"
-"""Code of a ``done`` whose job met a fault of ours; its detail is for the log and for nobody else."""
+"""Code of a ``done`` whose job failed because of a bug of ours; its detail goes to the log only."""
 
 
 _ENCODER = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
 
 
 def socket_pair() -> tuple[socket.socket, socket.socket]:
-    """Two ends of a control connection. SEQPACKET: a message arrives whole or not at all."""
+    """Create both ends of a control connection. SEQPACKET: a message arrives whole or not at all."""
     return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 
 
 def encode(message: Mapping[str, object]) -> bytes:
-    """A message as bytes.
+    """Encode a message as bytes.
 
     Raises:
-        ValueError: it is too long, or holds a number that JSON does not know.
+        ValueError: it is too long, or holds a number that JSON cannot represent.
     """
     data = _ENCODER.encode(message).encode()
     if len(data) > MAX_MESSAGE_BYTES:
-        raise ValueError(f"a message of {len(data)} bytes; at most {MAX_MESSAGE_BYTES} are permitted")
+        raise ValueError(f"a message must have at most {MAX_MESSAGE_BYTES} bytes, got {len(data)}")
     return data

@@ -1,4 +1,4 @@
-"""What is wanted of one video, and how it is told to a worker."""
+"""A decode job: which frames of one video are wanted, and the message that tells a worker."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ class DecodeJob:
     """Frames of one video, in the order in which the model visits them.
 
     Attributes:
-        sampling: which frames.
+        sampling: which frames are wanted.
         geometry: of the square that the model sees, pixels.
-        limits: what is accepted of the video.
-        slots: decoded frames that the worker may hold; None: as many as its pool has places for. With 1 it decodes no
-            frame before it is asked for.
+        limits: which videos are accepted.
+        slots: number of decoded frames that the worker may hold; None: all slots of its pool. With 1 the worker
+            decodes a frame only when it is requested.
     """
 
     sampling: Sampling
@@ -26,21 +26,21 @@ class DecodeJob:
     slots: int | None = None
 
     def slots_of(self, pool: int) -> int:
-        """How many of a pool's slots the worker may use."""
+        """Number of slots that the worker may use, out of the pool's."""
         return pool if self.slots is None else max(1, min(self.slots, pool))
 
     @property
     def planned(self) -> int:
-        """Visited positions: a frame for each, where it can be decoded."""
+        """Number of frames wanted. Fewer arrive if some cannot be decoded."""
         return self.sampling.frames + (self.sampling.focus_frames or 0)
 
     def message(self, size: int, complete: bool, expected: int | None) -> dict[str, object]:
-        """The job as the worker reads it.
+        """The job as a message to the worker.
 
         Args:
             size: bytes that the spool holds now.
-            complete: whether these are all.
-            expected: how many it will hold in the end, if that is known.
+            complete: whether the spool is complete.
+            expected: final size of the spool in bytes, if it is known.
         """
         return {
             "type": "job",

@@ -1,4 +1,4 @@
-"""What a worker may say, parsed strictly: nothing of it is believed before it has this shape and is in range."""
+"""Messages from a decode worker. They are untrusted, so their fields, types and ranges are checked strictly."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Side = Annotated[int, Field(ge=1, le=1 << 16)]
 
 
 class ProtocolError(Exception):
-    """A worker said something that it may not say, or not now."""
+    """A worker sent a message that the protocol does not allow, or does not allow now."""
 
 
 class _Reply(BaseModel):
@@ -25,7 +25,7 @@ class _Reply(BaseModel):
 
 
 class Sandbox(_Reply):
-    """`SandboxReport` on the wire; said before the worker has seen a foreign byte."""
+    """`SandboxReport` as a message. The worker sends it before it reads any untrusted byte."""
 
     no_new_privileges: bool
     landlock: int = Field(ge=0, le=1000)
@@ -34,7 +34,7 @@ class Sandbox(_Reply):
     missing: list[Annotated[str, StringConstraints(max_length=200)]] = Field(max_length=16)
 
     def report(self) -> SandboxReport:
-        """The report itself."""
+        """Convert to a `SandboxReport`."""
         return SandboxReport(
             self.no_new_privileges, self.landlock, self.seccomp, self.memory_limit_bytes, tuple(self.missing)
         )
@@ -48,7 +48,7 @@ class Ready(_Reply):
 
 
 class Info(_Reply):
-    """`VideoInfo` on the wire."""
+    """`VideoInfo` as a message."""
 
     container: Word
     codec: Word
@@ -69,12 +69,12 @@ class Opened(_Reply):
     seconds: Seconds
 
     def video(self) -> VideoInfo:
-        """What the video is."""
+        """Convert to a `VideoInfo`."""
         return VideoInfo(**self.info.model_dump())
 
 
 class FrameReady(_Reply):
-    """A slot of the shared memory holds a wanted frame."""
+    """A slot of the shared memory now holds a frame."""
 
     type: Literal["frame"]
     slot: Count
@@ -86,14 +86,14 @@ class FrameReady(_Reply):
 
 
 class Need(_Reply):
-    """The worker waits until the spool holds ``size`` bytes, or is complete; None: until it is complete."""
+    """The worker waits until the spool holds ``size`` bytes or is complete. None: until the spool is complete."""
 
     type: Literal["need"]
     size: Count | None
 
 
 class Failure(_Reply):
-    """Why a job could not be done: a code of the video room, or one of `protocol`'s."""
+    """Why a job failed: a code of `video.errors`, or `OUT_OF_MEMORY` or `FAULT` of `ipc`."""
 
     code: Word
     detail: str = Field(max_length=4000)
@@ -113,21 +113,21 @@ _ADAPTER: TypeAdapter[Reply] = TypeAdapter(Annotated[Reply, Field(discriminator=
 
 
 def parse(data: bytes) -> Reply:
-    """What a worker said.
+    """Parse a message from a worker.
 
     Raises:
-        ProtocolError: it is no such message.
+        ProtocolError: it is too long, or is not a valid message.
     """
     if len(data) > MAX_MESSAGE_BYTES:
-        raise ProtocolError("a message that is too long")
+        raise ProtocolError(f"a message must have at most {MAX_MESSAGE_BYTES} bytes")
     try:
         return _ADAPTER.validate_json(data)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         where = ".".join(str(part)[:40] for part in first["loc"][:3])
-        raise ProtocolError(f"a message that is none: {where}: {first['msg'][:100]}") from None
+        raise ProtocolError(f"invalid message: {where}: {first['msg'][:100]}") from None
 
 
 def printable(text: str, *, most: int = 300) -> str:
-    """A worker's words made fit for one line of an answer or a log."""
+    """Shorten a worker's text and replace unprintable characters, so that it fits on one line of a response or log."""
     return "".join(letter if letter.isprintable() else " " for letter in text[:most])

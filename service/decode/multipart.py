@@ -1,4 +1,4 @@
-"""The video inside a form, found while the form is still arriving."""
+"""Extracts the video from a multipart form while the form is still arriving."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from service.errors import NoVideoPart
 
 VIDEO_PARTS = (b"video", b"file")
-"""Names of the part that holds the video; the first such part counts."""
+"""Names of the part that holds the video. The first such part is used."""
 
 MAX_PARTS = 64
-"""A form with more parts than this is none for us."""
+"""A form with more parts is rejected."""
 
 MAX_PART_HEADERS, MAX_PART_HEADER_BYTES = 16, 8192
-"""And so is one whose parts have more headers, or longer ones: they are held in memory until they end."""
+"""A form with more or longer headers in a part is rejected, because they are held in memory until they are complete."""
 
 
 class VideoPart:
-    """Passes on the bytes of a form's video part as the form is fed in; everything else is skipped.
+    """Passes the bytes of a form's video part to ``sink`` as the form arrives, and skips everything else.
 
     Args:
         content_type: of the request, with its boundary.
-        sink: takes the part's bytes, piece by piece.
+        sink: called with the part's bytes, chunk by chunk.
 
     Raises:
-        NoVideoPart: the content type is that of no form.
+        NoVideoPart: the content type is not that of a form.
     """
 
     def __init__(self, content_type: str, sink: Callable[[memoryview], None]) -> None:
@@ -64,10 +64,10 @@ class VideoPart:
             raise NoVideoPart("the boundary of the form is too long") from error
 
     def feed(self, chunk: bytes) -> None:
-        """Take the next bytes of the form.
+        """Parse the next bytes of the form.
 
         Raises:
-            NoVideoPart: they are not a form's.
+            NoVideoPart: the form is malformed.
         """
         try:
             self._parser.write(chunk)
@@ -75,10 +75,10 @@ class VideoPart:
             raise NoVideoPart("the form is malformed") from error
 
     def finish(self) -> None:
-        """There are no more bytes.
+        """Check that the form is complete and has a video part.
 
         Raises:
-            NoVideoPart: the form held no video part, or was cut off.
+            NoVideoPart: the form has no video part, or is truncated.
         """
         if not self._ended:
             raise NoVideoPart("the form ends before its closing boundary")

@@ -1,20 +1,20 @@
-"""Decode workers, kept running: one video at a time each, and none of them to be trusted.
+"""A pool of long-lived decode workers. Each decodes one video at a time, and none is trusted.
 
-A video costs its own request one error, whatever it does to its worker:
+Whatever a video does to its worker, only its own request fails:
 
     ==========================================  ============  =============
-    the worker                                  the request   restarts as
+    the worker                                  the request   restart reason
     ==========================================  ============  =============
     refuses the video, for a stated reason      that problem  not restarted
-    meets the memory limit                      Undecodable   memory
-    crashes by its own doing (SIGSEGV, …)       Undecodable   crashed
-    works on beyond ``cpu_seconds``             Undecodable   timeout
-    says nothing and does not work either       Undecodable   timeout
-    is killed from outside, or just ends        Internal      crashed
-    says what it may not say                    Internal      protocol
+    reaches the memory limit                    Undecodable   memory
+    crashes by its own fault (SIGSEGV, …)       Undecodable   crashed
+    uses more than ``cpu_seconds``              Undecodable   timeout
+    is silent and uses no processor time        Undecodable   timeout
+    is killed from outside, or simply ends      Internal      crashed
+    breaks the protocol                         Internal      protocol
     ==========================================  ============  =============
 
-Only the last two are put on us: a video may well be the reason, but the same request deserves another try.
+Only the last two count as errors of the service. The video may be the cause there too, but the client may retry.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ __all__ = [
     "WorkerTimeouts",
 ]
 
-# Signals that a process brings upon itself; any other comes from outside.
+# Signals that a process causes by its own fault; any other signal comes from outside.
 _OWN_DOING = frozenset(
     {signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL, signal.SIGSYS, signal.SIGTRAP}
 )
@@ -58,11 +58,11 @@ logger = logging.getLogger("adafocus.decode")
 
 
 class DecodePool:
-    """N workers and a line of those who wait for one. An async context manager: started on entry, closed at the end.
+    """A fixed number of decode workers and the requests that wait for one. An async context manager.
 
     Args:
         settings: of the pool.
-        observer: told of workers that come and go.
+        observer: informed when workers start, end or are replaced.
     """
 
     def __init__(self, settings: PoolSettings, observer: PoolObserver | None = None) -> None:
@@ -74,7 +74,7 @@ class DecodePool:
         self._refilling: set[asyncio.Task[None]] = set()
         self._closing = False
         self.sandbox: SandboxReport | None = None
-        """What holds inside the workers, once they have been started."""
+        """The workers' sandbox, once a worker has been started."""
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -85,19 +85,19 @@ class DecodePool:
 
     @property
     def pids(self) -> tuple[int, ...]:
-        """Processes of the workers alive now."""
+        """Process ids of the workers that are alive now."""
         return tuple(worker.pid for worker in self._workers)
 
     @property
     def waiting(self) -> int:
-        """Videos that wait for a worker."""
+        """Number of videos that wait for a worker."""
         return self._line.waiting
 
     async def start(self) -> None:
         """Start the workers and wait until all are ready.
 
         Raises:
-            WorkerStartError: one could not be started; none is left behind.
+            WorkerStartError: a worker could not be started; all others have been stopped.
         """
         starts = (self._add_worker() for _ in range(self.settings.workers))
         try:
@@ -109,7 +109,7 @@ class DecodePool:
             raise
 
     async def close(self) -> None:
-        """End all workers at once; videos that wait or are being decoded fail with `Draining`. May be called again."""
+        """Kill all workers; videos that wait or are being decoded fail with `Draining`. May be called again."""
         self._closing = True
         self._line.close(Draining())
         for task in self._refilling:
@@ -125,17 +125,18 @@ class DecodePool:
 
     @asynccontextmanager
     async def open(self, spool: Spool, job: DecodeJob) -> AsyncIterator[DecodeSession]:
-        """Have a video decoded: wait for a worker, let it check the video, and give its frames as they are pulled.
+        """Wait for a worker, have it check the video, and yield a session whose frames are pulled one by one.
 
-        At the end the worker has stopped, within a frame, or has nothing left to do; the session's counts are final.
+        On exit the worker has stopped (within the time of one frame) or has nothing left to do, and the session's
+        counts are final.
 
         Args:
-            spool: of the upload; may still be growing, and must stay open until the end.
-            job: what is wanted of it.
+            spool: of the upload; may still be growing, and must stay open until the context ends.
+            job: the frames that are wanted.
 
         Raises:
-            Problem: the video is refused, or its worker failed, or the pool is closed.
-            ValueError: the job asks for a larger square than the pool was made for.
+            Problem: the video is refused, its worker failed, or the pool is closed.
+            ValueError: the job's crop is larger than the pool's.
         """
         if job.geometry.crop > self.settings.crop:
             raise ValueError(f"crop must be at most {self.settings.crop} in this pool, got {job.geometry.crop}")
@@ -152,9 +153,9 @@ class DecodePool:
             session = self._session(worker, spool, job)
             try:
                 session.start()
-            except WorkerGoneError:  # it ended while it was idle: no fault of this video
+            except WorkerGoneError:  # it ended while it was idle, so this video is not the cause
                 self._lose(worker, "crashed", Internal())
-            except BaseException:  # it could not be given the spool: nothing has happened to it
+            except BaseException:  # the worker did not receive the job, so it is still idle
                 session.fail(Internal())
                 self._workers[worker] = None
                 self._line.put(worker)
@@ -190,7 +191,7 @@ class DecodePool:
         self._workers[worker] = None
         code = None if done.error is None else done.error.code
         if code == FAULT and done.error is not None:
-            logger.error("a decode worker met a fault: %s", printable(done.error.detail, most=2000))
+            logger.error("a decode worker failed unexpectedly: %s", printable(done.error.detail, most=2000))
         if code == OUT_OF_MEMORY:
             self._lose(worker, "memory", None)
         else:
@@ -211,7 +212,7 @@ class DecodePool:
         def heard(reply: Reply) -> None:
             session = self._workers.get(worker)
             if session is None:
-                raise ProtocolError("a word without a job")
+                raise ProtocolError("the worker sent a message while it had no job")
             session.hear(reply)
 
         def lost(error: ProtocolError | None) -> None:
@@ -225,7 +226,7 @@ class DecodePool:
         self._line.put(worker)
 
     def _report(self, sandbox: SandboxReport | None) -> None:
-        """Say once what the sandbox is worth here."""
+        """Log once how complete the sandbox is on this system."""
         if sandbox is None or self.sandbox is not None:
             return
         self.sandbox = sandbox
@@ -242,7 +243,7 @@ class DecodePool:
             logger.info("decode workers run in a full sandbox", extra={"fields": fields})
 
     def _lose(self, worker: WorkerProcess, reason: RestartReason, problem: Problem | None) -> None:
-        """Give a worker up: kill it, end its request, replace it. Without a problem its exit code decides on one."""
+        """Kill a worker, fail its request and replace it. Without a problem, the exit code determines the problem."""
         if worker not in self._workers or self._closing:
             return
         session = self._workers.pop(worker)
@@ -257,7 +258,7 @@ class DecodePool:
     async def _bury(self, worker: WorkerProcess, session: DecodeSession | None, reason: RestartReason) -> None:
         code = await worker.reap()
         fields = {"pid": worker.pid, "reason": reason, "exit_code": code}
-        logger.warning("a decode worker is replaced", extra={"fields": fields})
+        logger.warning("a decode worker has ended and will be replaced", extra={"fields": fields})
         if session is not None:
             session.fail(_problem_of_exit(code))
         if not self._closing:
@@ -277,7 +278,7 @@ class DecodePool:
 
 
 def _keep(tasks: set[asyncio.Task[None]], work: Coroutine[None, None, None]) -> None:
-    """Start a task and hold it until it has ended: the event loop itself would forget it."""
+    """Start a task and keep a reference until it ends, because the event loop keeps only a weak one."""
     task = asyncio.create_task(work)
     tasks.add(task)
     task.add_done_callback(tasks.discard)

@@ -1,4 +1,4 @@
-"""What a pool of decode workers is made of, and who is told of its fortunes."""
+"""Settings of a pool of decode workers, and the observer to which it reports."""
 
 from __future__ import annotations
 
@@ -12,36 +12,36 @@ RestartReason = Literal["crashed", "timeout", "memory", "protocol"]
 
 
 class PoolObserver(Protocol):
-    """What the pool reports as it happens; metrics implement it."""
+    """Receives the pool's events. The metrics implement it."""
 
     def decode_workers(self, count: int) -> None:
-        """Workers alive now."""
+        """Called with the number of workers that are alive when it changes."""
 
     def decode_worker_restarted(self, reason: RestartReason) -> None:
-        """A worker was replaced, or is about to be."""
+        """Called when a worker has been lost and will be replaced."""
 
 
 class Unobserved:
-    """An observer that looks away."""
+    """An observer that ignores all events."""
 
     def decode_workers(self, count: int) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def decode_worker_restarted(self, reason: RestartReason) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
 @dataclass(frozen=True)
 class PoolSettings:
-    """What a pool is made of.
+    """Settings of a pool.
 
     Attributes:
-        workers: processes, one video at a time each.
-        crop: side of the largest square that a job may ask for, pixels.
+        workers: number of processes; each decodes one video at a time.
+        crop: side of the largest square that a job may request, pixels.
         memory_bytes: address space of a worker beyond what it starts with.
-        slots: decoded frames that a worker may hold, where a job does not say less.
-        patience: with a worker on one video.
-        start_seconds: within which a worker is ready.
+        slots: number of decoded frames that a worker may hold, unless a job sets fewer.
+        patience: time limits of a worker on one video.
+        start_seconds: time limit for a worker to become ready.
     """
 
     workers: int

@@ -1,4 +1,4 @@
-"""One worker process as the service sees it: started, spoken to, listened to, killed and reaped."""
+"""The service's side of one worker process: start it, exchange messages with it, kill it and reap it."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from service.decode.watchdog import process_cpu_seconds
 from service.decode.worker import main as worker
 from service.decode.worker.sandbox import SandboxReport
 
-# What a worker inherits of the environment: where Python finds its own libraries. No key, no password.
+# Environment variables that a worker inherits: where Python finds its libraries. No key and no password is inherited.
 _KEPT_VARIABLES = ("PATH", "LD_LIBRARY_PATH", "PYTHONHOME")
-# One thread each, and one heap: threads would be refused, and every further heap reserves address space.
+# One thread and one heap: the sandbox refuses threads, and every further heap reserves address space.
 _SET_VARIABLES = {
     "LC_ALL": "C.UTF-8",
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
     "MALLOC_ARENA_MAX": "1",
 }
-# Messages taken in per turn of the event loop, so that a worker that floods does not own it.
+# Messages read per iteration of the event loop, so that a worker that floods the socket does not block the loop.
 _TURN = 64
 
 
 class WorkerGoneError(Exception):
-    """The worker cannot be spoken to any more."""
+    """The worker cannot receive messages any more."""
 
 
 class WorkerStartError(RuntimeError):
@@ -40,11 +40,11 @@ class WorkerStartError(RuntimeError):
 
 
 class WorkerProcess:
-    """A running worker. Made by `start`; `reap` must be called once.
+    """A running worker. Created by `start`; `reap` must be called once.
 
     Attributes:
-        frames: the memory in which its frames arrive.
-        sandbox: what holds inside.
+        frames: the shared memory into which the worker writes frames.
+        sandbox: the worker's sandbox, as the worker reported it.
     """
 
     def __init__(self, process: subprocess.Popen[bytes], control: socket.socket, frames: SharedFrames) -> None:
@@ -59,13 +59,13 @@ class WorkerProcess:
 
     @classmethod
     async def start(cls, *, slots: int, crop: int, memory_bytes: int, start_seconds: float) -> WorkerProcess:
-        """A new worker, in its sandbox and ready for a job.
+        """Start a worker and wait until it is in its sandbox and ready for a job.
 
         Raises:
-            WorkerStartError: it could not be started; its own words are on stderr.
+            WorkerStartError: it could not be started; stderr has the worker's error message.
         """
         if not hasattr(os, "memfd_create"):
-            raise WorkerStartError(f"decode workers need Linux, this is {sys.platform}")
+            raise WorkerStartError(f"decode workers need Linux, this system is {sys.platform}")
         frames = SharedFrames.create(slots, crop)
         ours, theirs = socket_pair()
         try:
@@ -86,7 +86,7 @@ class WorkerProcess:
             reaping = asyncio.create_task(self.reap())
             try:
                 await asyncio.shield(reaping)
-            except asyncio.CancelledError:  # cancelled only now: a process must not be left behind for that
+            except asyncio.CancelledError:  # the process must be reaped even if this task is cancelled
                 await reaping
                 raise
             raise
@@ -94,24 +94,24 @@ class WorkerProcess:
 
     @property
     def pid(self) -> int:
-        """Of the process."""
+        """The process id."""
         return self._process.pid
 
     def listen(self, on_reply: Callable[[Reply], None], on_lost: Callable[[ProtocolError | None], None]) -> None:
-        """Have every reply passed on from now, and be told when there will be none any more.
+        """Call ``on_reply`` for every message from now on, and ``on_lost`` when no more will come.
 
         Args:
-            on_reply: raises `ProtocolError` for a reply that may not come now.
-            on_lost: called once: with the error if a message broke the protocol, with None if the worker is gone.
+            on_reply: may raise `ProtocolError` for a message that the protocol does not allow now.
+            on_lost: called once: with the error if a message broke the protocol, with None if the worker has ended.
         """
         self._on_reply, self._on_lost = on_reply, on_lost
         self._loop.add_reader(self._control, self._hear)
 
     def send(self, message: Mapping[str, object], fd: int | None = None) -> None:
-        """Say something, with a descriptor if need be. Never waits: an honest worker leaves room for what we say.
+        """Send a message, and optionally a descriptor. Never blocks: a correct worker keeps the socket's buffer free.
 
         Raises:
-            WorkerGoneError: it did not, or is gone.
+            WorkerGoneError: the socket's buffer is full, or the worker has ended.
         """
         fds = [] if fd is None else [fd]
         try:
@@ -120,16 +120,20 @@ class WorkerProcess:
             raise WorkerGoneError(str(error)) from error
 
     def cpu_seconds(self) -> float:
-        """Processor time that it has used since it was started."""
+        """Processor time that the worker has used since it was started."""
         return process_cpu_seconds(self.pid)
 
     def kill(self) -> None:
-        """End it now. May be called again, and when it has ended by itself."""
+        """Kill the worker. May be called again, and after the worker has ended."""
         self._stop_listening()
         self._process.kill()
 
     async def reap(self) -> int:
-        """Wait for its end and let everything go; returns its exit code, negative for a signal."""
+        """Wait until the worker has ended and release its resources.
+
+        Returns:
+            The exit code, negative for a signal.
+        """
         code = await self._end()
         self._stop_listening()
         self._control.close()
@@ -137,15 +141,15 @@ class WorkerProcess:
         return code
 
     async def _end(self) -> int:
-        """The exit code, once there is one.
+        """Wait for the exit code.
 
-        Not asyncio's own child watcher: on Python 3.11 that is a thread for each worker, and it loses the exit code of
-        a process that is killed when it is dead already.
+        This does not use asyncio's child watcher: on Python 3.11 it needs a thread for each worker, and it loses the
+        exit code of a process that is killed after it has ended.
         """
         if self._process.poll() is None:
             try:
                 handle = os.pidfd_open(self.pid)
-            except OSError:  # a kernel before 5.3, or a container that does not let us
+            except OSError:  # a kernel before 5.3, or a container that forbids the call
                 return await asyncio.to_thread(self._process.wait)
             ended = asyncio.Event()
             self._loop.add_reader(handle, ended.set)
@@ -174,7 +178,7 @@ class WorkerProcess:
         except TimeoutError:
             raise WorkerStartError(f"a decode worker was not ready after {seconds:g} s") from None
         if not isinstance(reply, Ready):
-            raise WorkerStartError("a decode worker began with the wrong word")
+            raise WorkerStartError(f"the first message of a decode worker must be 'ready', got {reply.type!r}")
         return reply.sandbox.report()
 
     def _hear(self) -> None:
@@ -195,7 +199,7 @@ class WorkerProcess:
             except ProtocolError as error:
                 self._lost(error)
                 return
-            if self._on_lost is None:  # what was said has ended the conversation
+            if self._on_lost is None:  # handling this message has ended the connection
                 return
 
     def _lost(self, error: ProtocolError | None) -> None:
@@ -211,7 +215,7 @@ class WorkerProcess:
 
 
 def _spawn(arguments: list[str], *inherited: int) -> subprocess.Popen[bytes]:
-    """Start a worker; takes a few milliseconds, until it has begun to run."""
+    """Start a worker. This blocks for a few milliseconds, until the process runs."""
     return subprocess.Popen(  # noqa: S603 - this interpreter, with arguments of our own
         [sys.executable, "-P", *arguments],
         stdin=subprocess.DEVNULL,
@@ -224,5 +228,5 @@ def _spawn(arguments: list[str], *inherited: int) -> subprocess.Popen[bytes]:
 
 def _environment() -> dict[str, str]:
     kept = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
-    root = Path(service.__path__[0]).parent  # the worker is the same code, wherever it was installed or checked out
+    root = Path(service.__path__[0]).parent  # the worker must import the same code as this process
     return {**kept, **_SET_VARIABLES, "PYTHONPATH": str(root)}

@@ -1,4 +1,4 @@
-"""One video at a worker, as whoever wants its frames sees it: they are pulled, a little is decoded ahead."""
+"""The decoding of one video by one worker: the consumer pulls frames, and the worker decodes a few ahead."""
 
 from __future__ import annotations
 
@@ -22,31 +22,31 @@ from video.probe import VideoInfo
 
 
 class Worker(Protocol):
-    """What a session needs of a worker; `WorkerProcess` is one."""
+    """The part of a worker that a session needs. `WorkerProcess` implements it."""
 
     @property
     def frames(self) -> SharedFrames:
-        """The memory in which its frames arrive."""
+        """The shared memory into which the worker writes frames."""
 
     def send(self, message: Mapping[str, object], fd: int | None = None) -> None:
-        """Say something; raises `WorkerGoneError`."""
+        """Send a message, and optionally a descriptor; raises `WorkerGoneError`."""
 
     def cpu_seconds(self) -> float:
-        """Processor time that it has used."""
+        """Processor time that the worker has used."""
 
 
 class DecodeSession:
-    """The frames of one video, in the order in which the model visits them. For one consumer.
+    """The frames of one video, in the order in which the model visits them, for one consumer.
 
-    Made by `DecodePool.open`. Counts are the worker's own; they are final once the session is closed.
+    Created by `DecodePool.open`. The counts come from the worker and are final once the session is closed.
 
     Args:
-        worker: idle, and this session's until ``on_end``.
+        worker: an idle worker, which belongs to this session until ``on_end`` is called.
         spool: of the upload; may still be growing.
-        job: what is wanted.
-        patience: with the worker.
-        on_end: called once when the worker has said that the job is done, with what it said.
-        on_hang: called once when patience is at an end; the caller ends the session with `fail`.
+        job: the frames that are wanted.
+        patience: time limits of the worker.
+        on_end: called once with the worker's ``done`` message.
+        on_hang: called once when the worker exceeds a limit; the caller then ends the session with `fail`.
     """
 
     def __init__(
@@ -75,34 +75,34 @@ class DecodeSession:
         self._need: Need | None = None
         self._told_size, self._told_complete = spool.size, spool.complete
         self._last_position = -1
-        self._dropped = False  # the consumer wants no more
+        self._dropped = False  # the consumer wants no more frames
         self._stopping = False  # the worker has been told to stop
         self._ended = False
         self._error: Problem | None = None
         self._changed = asyncio.Event()
         self.frames_decoded = 0
-        """Frames that were handed to the decoder so far."""
+        """Number of frames handed to the decoder so far."""
         self.decode_seconds = 0.0
-        """Wall time that the worker has spent opening, decoding and resizing so far; waiting is not in it."""
+        """Wall time that the worker has spent opening, decoding and resizing so far, without waiting."""
 
     @property
     def info(self) -> VideoInfo:
-        """What the video is."""
+        """Container, codec, size and duration of the video."""
         if self._info is None:
-            raise ValueError("the session has not been opened")
+            raise ValueError("the session has not been opened; wait for opened() first")
         return self._info
 
     @property
     def planned(self) -> int:
-        """Frames wanted; fewer come if some cannot be decoded."""
+        """Number of frames wanted. Fewer arrive if some cannot be decoded."""
         return self._job.planned
 
     def start(self) -> None:
-        """Give the worker the job.
+        """Send the job to the worker.
 
         Raises:
-            WorkerGoneError: the worker has ended meanwhile.
-            OSError: the spool cannot be passed on.
+            WorkerGoneError: the worker has ended.
+            OSError: the spool cannot be opened for the worker.
         """
         self._told_size, self._told_complete = self._spool.size, self._spool.complete
         message = self._job.message(self._told_size, self._told_complete, self._spool.expected_bytes)
@@ -119,7 +119,7 @@ class DecodeSession:
         """Wait until the video has passed its checks.
 
         Raises:
-            Problem: it did not.
+            Problem: the video is refused.
         """
         await self._until(lambda: self._info is not None)
         if self._error is not None:
@@ -128,13 +128,13 @@ class DecodeSession:
             raise Internal
 
     async def next(self) -> Frame | None:
-        """The next frame that could be decoded, in visiting order; None when there is none left.
+        """Wait for the next decodable frame, in visiting order; None when there is none left.
 
-        A frame's slot goes back to the worker with the call after it: with a single slot nothing is decoded before it
-        is asked for. May be cancelled: no frame is lost.
+        The slot of a frame is returned to the worker by the next call, so with a single slot a frame is decoded only
+        when it is requested. Cancelling this call loses no frame.
 
         Raises:
-            Problem: the video, or its upload, failed before a single frame; or the worker did.
+            Problem: the video or its upload failed before the first frame, or the worker failed.
         """
         if self._lent is not None:
             lent, self._lent = self._lent, None
@@ -186,9 +186,9 @@ class DecodeSession:
             self._on_end(last_word)
 
     async def close(self) -> None:
-        """Let the worker stop, and wait until it has: within a frame. May be called again, and cancelled.
+        """Stop the worker and wait until it has, within the time of one frame. May be called again or cancelled.
 
-        A worker without a slot to write into does nothing, and its counts are final: there is nothing to wait for.
+        A worker without a free slot is not decoding and its counts are final, so this does not wait for it.
         """
         idle = len(self._held) >= self._slots
         self.abandon()
@@ -196,20 +196,20 @@ class DecodeSession:
             await self._until(lambda: False)
 
     def abandon(self) -> None:
-        """Tell the worker to stop. Frames that nobody took are gone."""
+        """Tell the worker to stop, without waiting. Frames that were not taken are lost."""
         self._dropped = True
         self._inbox.clear()
         self._stop()
         self.pass_on()
 
     def hear(self, reply: Reply) -> None:
-        """Take in what the worker says.
+        """Handle a message from the worker.
 
         Raises:
-            ProtocolError: it may not say that now.
+            ProtocolError: the protocol does not allow this message now.
         """
         if self._ended or isinstance(reply, Ready):
-            raise ProtocolError("a word out of turn")
+            raise ProtocolError(f"the message {reply.type!r} is not allowed now")
         match reply:
             case Opened():
                 self._take_info(reply)
@@ -228,22 +228,22 @@ class DecodeSession:
         self._watchdog.heard(owes=self._owed())
 
     def fail(self, problem: Problem) -> None:
-        """End the session with a problem, as its worker is no more. Frames that have arrived may still be taken."""
+        """End the session with a problem because its worker has ended. Frames that have arrived can still be taken."""
         if not self._ended:
             self._end(problem)
 
     def _take_info(self, reply: Opened) -> None:
         if self._info is not None:
-            raise ProtocolError("a video opened twice")
+            raise ProtocolError("the worker sent 'opened' twice")
         self._take_cost(reply.frames_decoded, reply.seconds)
         self._info = reply.video()
         self._changed.set()
 
     def _take_frame(self, reply: FrameReady) -> None:
         if self._info is None or reply.slot in self._held:
-            raise ProtocolError("a frame in a slot that was not free")
+            raise ProtocolError("the worker sent a frame in a slot that was not free")
         if not self._last_position < reply.position < self._job.planned:
-            raise ProtocolError("a frame for a position that was not due")
+            raise ProtocolError(f"the worker sent a frame for position {reply.position}, which was not due")
         self._take_cost(reply.frames_decoded, reply.seconds)
         self._last_position = reply.position
         if reply.slot >= self._worker.frames.slots:
@@ -254,20 +254,20 @@ class DecodeSession:
             self._changed.set()
 
     def _take_need(self, reply: Need) -> None:
-        # More may have come meanwhile than the worker could know of.
+        # More bytes may have arrived than the worker knows of.
         told = self._told_complete or (reply.size is not None and reply.size <= self._told_size)
         if self._need is not None or told:
-            raise ProtocolError("a need for bytes that it was told of")
+            raise ProtocolError("the worker waits for bytes that it was told of")
         self._need = reply
         self._feed()
 
     def _take_cost(self, frames_decoded: int, seconds: float) -> None:
         if frames_decoded < self.frames_decoded or seconds < self.decode_seconds:
-            raise ProtocolError("a cost that shrinks")
+            raise ProtocolError("the worker reported a lower cost than before")
         self.frames_decoded, self.decode_seconds = frames_decoded, seconds
 
     def _feed(self) -> None:
-        """Tell the worker of bytes that it waits for; called whenever the spool changes."""
+        """Tell the worker about bytes for which it waits. Called whenever the spool changes."""
         if self._spool.error is not None:
             self._error = self._error or self._spool.error
             self._stop()
@@ -298,7 +298,7 @@ class DecodeSession:
             self._watchdog.closing()
 
     def _say(self, message: dict[str, object]) -> None:
-        with suppress(WorkerGoneError):  # the end of its socket will tell
+        with suppress(WorkerGoneError):  # the pool learns of it from the closed socket
             self._worker.send(message)
 
     def _end(self, problem: Problem | None) -> None:
@@ -315,7 +315,7 @@ class DecodeSession:
 
 
 def _problem(done: Done) -> Problem | None:
-    """What a worker's error means to the caller; a fault's own words stay inside."""
+    """The problem for a worker's error. The details of a bug are not shown to the client."""
     if done.error is None:
         return None
     if done.error.code == OUT_OF_MEMORY:

@@ -1,4 +1,4 @@
-"""Frames between two processes without copying them through a socket: slots in memory that both have mapped."""
+"""Shared memory that passes frames from a worker to the service without copying them through a socket."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ CHANNELS = 3
 
 
 class SharedFrames:
-    """``slots`` places for one RGB square each, of at most ``crop`` pixels a side, in anonymous memory.
+    """Anonymous memory with ``slots`` slots, each for one RGB square of at most ``crop`` pixels per side.
 
-    The service `create`s it and reads, the worker `attach`es and writes; who may use which slot when is told over the
-    control socket. The size is sealed: a hostile worker cannot shrink it and so crash its reader.
+    The service calls `create` and reads; the worker calls `attach` and writes. Messages on the control socket say which
+    side may use a slot. The size is sealed, so a hostile worker cannot shrink the memory and crash the service.
     """
 
     def __init__(self, fd: int, slots: int, crop: int, memory: mmap.mmap) -> None:
         self.fd = fd
-        """The memory's descriptor, to be inherited by the worker; -1 once closed."""
+        """The memory's descriptor, which the worker inherits; -1 once closed."""
         self.slots = slots
         self.crop = crop
         self._memory = memory
@@ -31,10 +31,10 @@ class SharedFrames:
 
     @classmethod
     def create(cls, slots: int, crop: int) -> SharedFrames:
-        """New memory.
+        """Allocate new memory.
 
         Raises:
-            OSError: there is none.
+            OSError: it cannot be allocated.
         """
         fd = os.memfd_create("adafocus-frames", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         try:
@@ -47,23 +47,23 @@ class SharedFrames:
 
     @classmethod
     def attach(cls, fd: int, slots: int, crop: int) -> SharedFrames:
-        """Memory that another process has created."""
+        """Map memory that another process has created."""
         return cls(fd, slots, crop, mmap.mmap(fd, slots * cls._slot_bytes(crop)))
 
     def put(self, slot: int, pixels: NDArray[np.uint8]) -> None:
         """Write a square ``uint8 [crop, crop, 3]`` into a slot.
 
         Raises:
-            ValueError: no such slot, or the square does not fit.
+            ValueError: there is no such slot, or the square does not fit.
         """
         side = pixels.shape[0]
         self._view(slot, side)[:] = pixels
 
     def take(self, slot: int, side: int) -> NDArray[np.uint8]:
-        """A copy of the square of ``side`` pixels in a slot; the slot may then be written again.
+        """Copy the square of ``side`` pixels out of a slot. The slot may then be written again.
 
         Raises:
-            ValueError: no such slot, or it is smaller than that.
+            ValueError: there is no such slot, or ``side`` is larger than the slot.
         """
         return self._view(slot, side).copy()
 
@@ -78,9 +78,9 @@ class SharedFrames:
         return self._segment
 
     def close(self) -> None:
-        """Let go of the memory, once the other side is gone or never was. May be called again.
+        """Release the memory, after the other process has ended. May be called again.
 
-        It is unmapped when nothing reads it any more.
+        It is unmapped when no reader uses it any more.
         """
         if self.fd >= 0:
             os.close(self.fd)

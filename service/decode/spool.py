@@ -1,4 +1,4 @@
-"""An upload on its way to the decoder: bytes in a temporary file that has no name."""
+"""The spool: an upload in a temporary file without a name, from which the decoder reads."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from service.errors import Problem
 
 
 class Spool:
-    """A file that grows and then is complete, read by a decode worker while it grows if need be.
+    """A file that grows until it is complete. A decode worker may read it while it grows.
 
-    It never has a name, or loses it at once where the file system cannot do without, so nothing stays on the disk
-    however this process ends.
+    The file has no name, or its name is removed at once where the file system requires one, so nothing stays on the
+    disk however this process ends.
 
-    Writing blocks the event loop for as long as copying a chunk into the page cache takes, some 20 µs for 64 KiB; a
-    thread would cost more than that. What the disk cannot take in time then slows the upload, as it should.
+    Writing blocks the event loop while a chunk is copied into the page cache, about 20 µs for 64 KiB; a thread would
+    cost more. A disk that is too slow therefore slows the upload down, which is intended.
 
     Args:
-        directory: where the file is made; None: the system's directory for temporary files.
-        expected_bytes: what the file will hold in the end, if that is known for certain.
+        directory: folder of the file; None: the system's directory for temporary files.
+        expected_bytes: final size of the file, if it is known for certain.
     """
 
     def __init__(self, directory: Path | None = None, *, expected_bytes: int | None = None) -> None:
@@ -32,11 +32,11 @@ class Spool:
         self._listeners: list[Callable[[], None]] = []
         self.expected_bytes = expected_bytes
         self.size = 0
-        """Bytes that have been written."""
+        """Number of bytes written."""
         self.complete = False
-        """Whether these are all."""
+        """Whether all bytes have been written."""
         self.error: Problem | None = None
-        """Why there will never be more, if the upload failed."""
+        """The problem that ended the upload, if it failed."""
 
     @property
     def fd(self) -> int:
@@ -64,17 +64,17 @@ class Spool:
         self._tell()
 
     def finish(self) -> None:
-        """There will be no more bytes. May be called again."""
+        """Mark the spool as complete. May be called again."""
         self.complete = True
         self._tell()
 
     def fail(self, error: Problem) -> None:
-        """The upload has failed: whoever waits for more bytes fails with the same error."""
+        """Mark the upload as failed. Sessions that wait for more bytes fail with the same error."""
         self.error = error
         self._tell()
 
     def subscribe(self, listener: Callable[[], None]) -> Callable[[], None]:
-        """Have ``listener`` called on every change; the result ends that."""
+        """Call ``listener`` on every change. Calling the returned function ends the subscription."""
         self._listeners.append(listener)
 
         def end() -> None:
@@ -84,14 +84,14 @@ class Spool:
         return end
 
     def open_for_reading(self) -> int:
-        """A new descriptor of the file that only reads, for a process that is not to be trusted with more."""
+        """Open a new, read-only descriptor of the file, for an untrusted process."""
         try:
             return os.open(f"/proc/self/fd/{self.fd}", os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:  # no /proc: the worker's own limit on file sizes still keeps it from writing
+        except OSError:  # no /proc: the worker's limit on file sizes still prevents writing
             return os.dup(self.fd)
 
     def close(self) -> None:
-        """Let the bytes go. May be called again."""
+        """Close the file and free its bytes. May be called again."""
         self._listeners.clear()
         self._file.close()
 
@@ -107,14 +107,14 @@ class Spool:
 
 
 def _nameless_file(directory: str) -> FileIO:
-    """Make what `tempfile.TemporaryFile` makes, in a third of its time where the file system can do without a name.
+    """Like `tempfile.TemporaryFile`, but in a third of the time where the file system supports files without a name.
 
     Raises:
-        OSError: there is no room, or no such directory.
+        OSError: there is no space, or no such directory.
     """
     try:
         return FileIO(os.open(directory, os.O_RDWR | os.O_TMPFILE | os.O_EXCL | os.O_CLOEXEC, 0o600), "r+")
-    except (IsADirectoryError, AttributeError):  # an old kernel, or no Linux
+    except (IsADirectoryError, AttributeError):  # an old kernel, or a system other than Linux
         pass
     except OSError as error:
         if error.errno != errno.EOPNOTSUPP:

@@ -1,4 +1,4 @@
-"""From a request's body to a spool: bounded in bytes, whatever the client sends."""
+"""Reads a request's body into a spool, up to a limit in bytes."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from service.errors import EmptyBody, Internal, Overloaded, Problem, TooLarge
 
 __all__ = ["Spool", "open_spool", "receive"]
 
-_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
-"""The space for uploads is shared by all who are being served: it will be free again."""
+_NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
+"""All requests share the space for uploads, so these errors are temporary."""
 
 
 def open_spool(expected_bytes: int | None = None) -> Spool:
-    """A new spool, for the caller to close.
+    """Create a spool, which the caller must close.
 
     Raises:
-        Overloaded: there is no room for one.
-        Internal: it could not be made for another reason.
+        Overloaded: there is no space for it.
+        Internal: it could not be created for another reason.
     """
     try:
         return Spool(expected_bytes=expected_bytes)
@@ -35,29 +35,29 @@ async def receive(
     max_bytes: int,
     spool: Spool,
 ) -> None:
-    """Read a body into a spool: as it is, or the video part of a form (``video`` or ``file``, the first counts).
+    """Read a body into a spool: all of it, or the video part of a form (the first named ``video`` or ``file``).
 
-    The spool may be given to a decoder while this runs; if this fails, the spool fails with the same error.
+    A decoder may read the spool while this runs. If this fails, the spool fails with the same error.
 
     Args:
-        chunks: the body as it arrives; read no further than the limit.
-        content_type: declares a form if it is ``multipart/…``; any other, or none, means raw bytes.
-        max_bytes: of the whole body, the form's other parts included.
-        spool: empty; complete when this returns.
+        chunks: the body as it arrives; it is not read beyond the limit.
+        content_type: ``multipart/…`` declares a form; any other type, or None, means raw bytes.
+        max_bytes: limit for the whole body, including the form's other parts.
+        spool: an empty spool; it is complete when this returns.
 
     Raises:
         EmptyBody: the body, or the video part, holds no bytes.
-        NoVideoPart: a form without a video part, or one that cannot be parsed.
-        TooLarge: more than ``max_bytes``.
-        Overloaded: there is no room to store the bytes.
-        Internal: they could not be stored for another reason.
+        NoVideoPart: the form has no video part, or cannot be parsed.
+        TooLarge: the body is larger than ``max_bytes``.
+        Overloaded: there is no space to store the bytes.
+        Internal: the bytes could not be stored for another reason.
     """
     try:
         await _receive(chunks, content_type, max_bytes, spool)
     except Problem as problem:
         spool.fail(problem)
         raise
-    except BaseException:  # the client left, say: not our error to report, but nobody shall wait for more bytes
+    except BaseException:  # for example the client disconnected: a session must not wait for more bytes
         spool.fail(Internal())
         raise
 
@@ -87,6 +87,6 @@ async def _receive(chunks: AsyncIterator[bytes], content_type: str | None, max_b
 
 
 def _not_stored(error: OSError) -> Problem:
-    if error.errno in _NO_ROOM:
+    if error.errno in _NO_SPACE:
         return Overloaded("there is no space to store the upload at the moment")
     return Internal()

@@ -1,4 +1,4 @@
-"""When to give up on a worker: by its silence, and by the processor time it has burnt."""
+"""Decides when a worker has hung, from its silence and from the processor time that it has used."""
 
 from __future__ import annotations
 
@@ -9,7 +9,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 Verdict = Literal["silent", "busy", "unclosed"]
-"""It owes a word and does not even work; it works for ever; it does not let go of a request that was closed."""
+"""Why a worker is given up.
+
+silent: its reply is overdue and it uses no processor time. busy: it has used more processor time than allowed.
+unclosed: it has not ended a request in time after the request was closed.
+"""
 
 _SHORTEST_NAP = 0.05
 _WORKING_SHARE = 0.01
@@ -17,12 +21,12 @@ _WORKING_SHARE = 0.01
 
 @dataclass(frozen=True)
 class WorkerTimeouts:
-    """How long a worker may take.
+    """Time limits of a worker.
 
     Attributes:
-        stall_seconds: without a word and without using the processor, while it owes one.
-        cpu_seconds: processor time on one request.
-        close_seconds: from closing a request until the worker is free.
+        stall_seconds: longest time without a message and without using the processor, while a reply is due.
+        cpu_seconds: most processor time on one request.
+        close_seconds: longest time from closing a request until the worker is free.
     """
 
     stall_seconds: float = 10.0
@@ -37,13 +41,13 @@ class WorkerTimeouts:
 
 @dataclass
 class Signs:
-    """What is known of a worker on one request; times on any one clock, in seconds.
+    """The observed state of a worker on one request. All times are in seconds, on the same clock.
 
     Attributes:
-        heard: when it last spoke, last worked, or last began to owe a word.
+        heard: when it last sent a message, last used the processor, or when its reply last became due.
         cpu_start: its processor time when the request began.
         cpu_heard: its processor time at ``heard``.
-        owes: whether it is its turn.
+        owes: whether a reply from it is due.
         closing: when the request was closed; None while it is open.
     """
 
@@ -55,7 +59,7 @@ class Signs:
 
 
 def judge(signs: Signs, patience: WorkerTimeouts, now: float, cpu: float) -> Verdict | None:
-    """Whether to give up now. A worker that uses the processor is alive, within its budget. Pure."""
+    """The reason to give up now, or None. A worker that uses the processor within its limit is alive. Pure."""
     if cpu - signs.cpu_start >= patience.cpu_seconds:
         return "busy"
     if signs.closing is not None and now - signs.closing >= patience.close_seconds:
@@ -66,12 +70,12 @@ def judge(signs: Signs, patience: WorkerTimeouts, now: float, cpu: float) -> Ver
 
 
 def works(signs: Signs, now: float, cpu: float) -> bool:
-    """Whether the worker has used the processor since it was heard, more than waking up now and then does. Pure."""
+    """Whether the worker has used more processor time since ``heard`` than occasional wake-ups need. Pure."""
     return cpu - signs.cpu_heard > _WORKING_SHARE * (now - signs.heard)
 
 
 def nap(signs: Signs, patience: WorkerTimeouts, now: float, cpu: float) -> float:
-    """Seconds after which to judge again: not before one of the limits can be met. Pure."""
+    """Seconds until the next check: the earliest time at which a limit can be reached. Pure."""
     waits = [patience.cpu_seconds - (cpu - signs.cpu_start), patience.stall_seconds]
     if signs.owes:
         waits.append(patience.stall_seconds - (now - signs.heard))
@@ -81,11 +85,11 @@ def nap(signs: Signs, patience: WorkerTimeouts, now: float, cpu: float) -> float
 
 
 class Watchdog:
-    """Watches a worker over one request with a timer of the event loop.
+    """Watches a worker during one request with a timer of the event loop.
 
     Args:
-        patience: the limits.
-        cpu_seconds: reads the worker's processor time.
+        patience: the time limits.
+        cpu_seconds: returns the worker's processor time.
         give_up: called at most once, with the reason.
     """
 
@@ -103,20 +107,20 @@ class Watchdog:
         self._sleep(cpu)
 
     def heard(self, *, owes: bool) -> None:
-        """The worker has spoken, or been spoken to; ``owes`` says whether it is its turn now."""
+        """Record that a message was sent or received; ``owes`` tells whether a reply from the worker is now due."""
         self._signs.heard, self._signs.cpu_heard = self._loop.time(), self._cpu_seconds()
         self._signs.owes = owes
         if self._signs.cpu_heard - self._signs.cpu_start >= self._patience.cpu_seconds:
             self._expire("busy")
 
     def closing(self) -> None:
-        """The request was closed."""
+        """Record that the request was closed."""
         self._signs.closing = self._loop.time()
         self.heard(owes=True)
         self._sleep(self._signs.cpu_heard)
 
     def stop(self) -> None:
-        """The request has ended."""
+        """Stop watching, because the request has ended."""
         self._stopped = True
         self._cancel()
 
@@ -148,9 +152,9 @@ class Watchdog:
 
 
 def process_cpu_seconds(pid: int) -> float:
-    """Processor time that a process has used; 0 if there is no such process.
+    """Processor time that a process has used, in seconds; 0 if there is no such process.
 
-    Reads the kernel's per-process clock, whose number follows from the pid (``man 3 clock_getcpuclockid``).
+    Reads the kernel's per-process clock, whose id is computed from the pid (``man 3 clock_getcpuclockid``).
     """
     try:
         return time.clock_gettime((~pid << 3) | 2)

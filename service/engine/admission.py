@@ -1,4 +1,4 @@
-"""A place in the service, tried at the door: a full house says so before the body is read.
+"""Admission: rejects with 503 before reading the body when all slots and queue places are taken.
 
 A request holds a *place* from its first byte to its answer, and a *slot* while its video runs. Both are bounded, so
 memory is.

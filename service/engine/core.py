@@ -11,12 +11,11 @@ import logging
 import math
 import time
 from collections.abc import Callable
-from functools import partial
 from queue import Empty, SimpleQueue
 
 import numpy as np
 
-from bundle.exit_rule import Bool, ExitReason, confidence, leaves
+from bundle.exit_rule import Bool, ExitReason, leaves
 from bundle.manifest import Manifest
 from service.engine.batch import BatchResult
 from service.engine.device import Device, Done, InFlight, name_this_thread
@@ -61,7 +60,7 @@ class EngineCore:
         self._planned = manifest.sampling.frames + (manifest.sampling.focus_frames or 0)
         self._is_clip = manifest.sampling.focus_frames is not None
         self._look_ahead = 1 if self._is_clip else runner.look_ahead
-        self._judge = partial(confidence, criterion=manifest.exit_criterion, temperature=manifest.temperature)
+        self._judge = manifest.exit_rule.confidence
         self._states = VideoStates(slots, manifest, runner.widths)
         self._staging = [Staging(manifest, runner, max_batch) for _ in range(MAX_BATCHES_IN_FLIGHT)]
         self._segments: dict[int, FrameSegment] = {}
@@ -253,7 +252,7 @@ class EngineCore:
         if len(rows) < len(outputs.logits):
             outputs = outputs.take(rows)
             seconds = seconds if len(seconds) == 1 else seconds[rows]
-        confidences = self._judge(outputs.logits)
+        confidences = self._judge(outputs.logits, step)
         states.finish_step(slots, step, outputs, confidences, seconds, now)
         if self._watching:
             for slot, last in zip(slots.tolist(), step.tolist(), strict=True):

@@ -1,4 +1,4 @@
-"""A core in a process of its own: it shares neither the interpreter's lock nor the fate of whoever serves HTTP."""
+"""A core in a separate process, which shares neither the interpreter's lock nor crashes with the HTTP process."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from bundle.exit_rule import ExitReason
 PREFETCH_PROBABILITY = 0.5
 """The next frame is pulled while a step runs if the video goes on after it with at least this probability.
 
-Pulled early it costs nobody time; pulled for a video that then exits it has been decoded in vain, and decoding is most
+Pulled early it costs no time; pulled for a video that then exits it has been decoded in vain, and decoding is most
 of what a small model's answer costs.
 """
 

@@ -17,7 +17,7 @@ class DirectRoutes:
     time a request is resumed it comes through some fifteen coroutines; of none of it these endpoints have any use.
 
     Args:
-        app: whoever is asked otherwise.
+        app: handles all other requests.
         routes: without path parameters, whose endpoints take the request alone, return a response, and turn every
             error into one.
     """

@@ -168,7 +168,7 @@ def _record(exchange: Exchange, outcome: Outcome, span: RequestSpan) -> None:
 async def _unless_client_disconnects(work: Awaitable[Result], body: BodyReader) -> Result:
     """Await ``work``; cancel it if the client disconnects after its upload.
 
-    During the upload, whoever reads the body learns of a disconnect.
+    During the upload, the code that reads the body notices a disconnect.
 
     Raises:
         ClientDisconnected: the client is gone, and the work has cleaned up.
@@ -177,7 +177,7 @@ async def _unless_client_disconnects(work: Awaitable[Result], body: BodyReader) 
     try:
         return await work
     except asyncio.CancelledError:
-        if watch.has_cancelled and watch.request_task.uncancel() == 0:  # nobody else has cancelled it
+        if watch.has_cancelled and watch.request_task.uncancel() == 0:  # only the watch has cancelled it
             raise ClientDisconnected from None
         raise
     finally:

@@ -45,8 +45,8 @@ def read_keys(path: Path) -> tuple[str, ...]:
 class Keyring:
     """The API keys that are valid now.
 
-    The file is read again when it has changed. If it cannot be used any more, the keys stay as they are and the log
-    says so: a mistake while rotating keys locks nobody out.
+    The file is read again when it has changed. If it cannot be used any more, the keys stay the same and a warning is
+    logged, so a mistake while rotating keys does not lock clients out.
 
     Args:
         keys: keys that are always valid.

@@ -1,6 +1,6 @@
-"""Middleware for every route: a request id, a response to exceptions that nobody caught, and one line in the log.
+"""Middleware for every route: a request id, a response to uncaught exceptions, and one line in the log.
 
-Pure ASGI: a middleware that wraps requests in objects of its own would hide that a client disconnects.
+Pure ASGI: a middleware that wraps requests in its own objects would hide that a client disconnects.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The study changes what it says it changes and nothing else, at the compute it says."""
+"""Each arm of the study changes only the named part, at the stated compute."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from benchmarks.evidence.sweep import changed
 from model import AdaFocus
 from tests.conftest import ROOT
 from training.optimise.losses import CrossEntropy, Remedies
-from training.recipe import Recipe, load_recipe
+from training.recipe import Recipe
+from training.recipe_files import load_recipe
 from video.probe import open_video
 
 CLASSES = 4
@@ -47,7 +48,7 @@ def test_every_arm_spends_the_compute_of_the_method(name: str, config: str, reci
         return multiply_adds(ARMS[arm].build(own.model_config(CLASSES))) * steps, steps
 
     (spent, steps), (method, _) = per_video(name), per_video("learned")
-    # one full frame is the least there can be, whatever it costs
+    # one full frame is the minimum, at any cost
     assert spent == pytest.approx(method, rel=0.25) or (name == "full" and steps == 1)
 
 
@@ -83,7 +84,7 @@ def test_a_stage_trains_its_part_and_no_other(phase, recipe: Recipe, frames: tor
 
 
 def test_the_made_set_hides_its_classes_from_a_shrunk_frame(recipe: Recipe) -> None:
-    """What a glance sees of a plate is the same tint whatever the direction, and another where there are no lines."""
+    """A glance sees the same tint of a plate for every direction, and another tint if there are no lines."""
     size = recipe.model_config(CLASSES).glance_size
     shrunk = hatching.PLATE * size // hatching.SIDE
 

@@ -1,4 +1,4 @@
-"""README's tables, its answer and those of the docs are what the newest results say."""
+"""The tables of README and the docs, and README's example answer, agree with the newest results."""
 
 from __future__ import annotations
 

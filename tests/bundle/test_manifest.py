@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from bundle.exit_rule import confidence, probabilities
+from bundle.guarantee import Guarantee
 from bundle.manifest import Flops, FlopsPart, FrameGeometry, Manifest, OperatingPoint, Reduced, Sampling
 from bundle.signature import check_signatures
 from tests.bundle.factory import make_clip_manifest, make_manifest
@@ -94,8 +98,12 @@ def test_graphs_are_found_by_component_format_and_precision() -> None:
         ({"steps": 5}, "a frame model has one step per sampled frame: 5 != 4"),
         ({"default_point": "fast"}, "operating point 'fast' is missing; there are full, balanced"),
         ({"operating_points": (full(), full()), "default_point": "full"}, "distinct names"),
-        ({"operating_points": (full(3),), "default_point": "full"}, "'full' needs 4 thresholds"),
-        ({"operating_points": (full(4, 0.5),), "default_point": "full"}, "'full' never exits early"),
+        ({"operating_points": (full(3),), "default_point": "full"}, "'full' needs 4 thresholds, got 3"),
+        ({"operating_points": (full(4, 0.5),), "default_point": "full"}, "'full' must be null"),
+        (
+            {"sampling": {"frames": 4, "order": [0, 1, 2, 3], "focus_frames": 6}},
+            "a frame model samples no focus_frames, got 6",
+        ),
         ({"kind": "clip"}, "a clip model has one step"),
         ({"name": "../up"}, "String should match pattern"),
         ({"temperature": 0.0}, "greater than or equal to 0.001"),
@@ -104,11 +112,11 @@ def test_graphs_are_found_by_component_format_and_precision() -> None:
         ({"reduced": (reduced(full()),)}, "int8 needs the operating points full, balanced, in this order"),
         (
             {"operating_points": (full(),), "default_point": "full", "reduced": (reduced(full(3)),)},
-            "operating points of int8 need 4 thresholds",
+            "operating point of int8 needs 4 thresholds",
         ),
         (
             {"operating_points": (full(),), "default_point": "full", "reduced": (reduced(full()),) * 2},
-            "a precision is reduced once",
+            "each precision only once",
         ),
     ],
 )
@@ -139,7 +147,7 @@ def test_the_chance_to_go_on_is_of_those_who_got_there() -> None:
 def test_exit_shares_are_shares_of_every_step(shares: tuple[float, ...]) -> None:
     content = make_manifest().model_dump(mode="json")
     content["operating_points"][0]["exit_shares"] = shares
-    with pytest.raises(ValidationError, match="are 4 shares that add up to 1"):
+    with pytest.raises(ValidationError, match="must be 4 shares that add up to 1"):
         Manifest.model_validate(content)
 
 
@@ -147,3 +155,47 @@ def test_exit_shares_are_shares_of_every_step(shares: tuple[float, ...]) -> None
 def test_a_temperature_is_one_that_float32_can_divide_by(temperature: float) -> None:
     with pytest.raises(ValidationError, match="temperature"):
         Manifest.model_validate(make_manifest().model_dump(mode="json") | {"temperature": temperature})
+
+
+def test_a_manifest_without_temperatures_of_its_steps_judges_as_before() -> None:
+    manifest = make_manifest(temperature=1.7)
+    logits = np.random.default_rng(0).normal(size=(5, 4, 3)).astype(np.float32)
+    before = confidence(logits, "max_softmax", 1.7)
+    assert manifest.exit_rule.of_all_steps(logits).tobytes() == before.tobytes()
+    steps = np.array([3, 0, 1, 1, 2])
+    rows = manifest.exit_rule.confidence(logits[:, 0], steps)
+    assert rows.tobytes() == before[:, 0].tobytes()
+    assert manifest.exit_rule.probabilities(logits[0, 0], 2).tobytes() == probabilities(logits[0, 0], 1.7).tobytes()
+
+
+def test_each_step_has_its_temperature() -> None:
+    manifest = make_manifest(temperatures=(0.5, 1.0, 2.0, 4.0))
+    logits = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)
+    found = manifest.exit_rule.confidence(logits, np.array([3, 2, 1, 0]))
+    alone = [
+        float(confidence(row, "max_softmax", heat)) for row, heat in zip(logits, (4.0, 2.0, 1.0, 0.5), strict=True)
+    ]
+    assert found.tolist() == alone
+    with pytest.raises(ValidationError, match="one for each of 4 steps, got 2"):
+        make_manifest(temperatures=(1.0, 1.0))
+
+
+def test_a_guarantee_is_kept_and_checked() -> None:
+    manifest = make_manifest()
+    content = manifest.model_dump(mode="json")
+    given = {"risk": "answer_changed", "epsilon": 0.05, "confidence": 0.95, "clips": 59, "failures": 0, "method": "m"}
+    content["operating_points"][1]["guarantee"] = given
+    read = Manifest.model_validate_json(json.dumps(content))
+    assert read.point("balanced").guarantee == Guarantee("answer_changed", 0.05, 0.95, 59, 0, "m")
+    assert read.model_dump(mode="json")["operating_points"][1]["guarantee"] == given
+    for wrong in (
+        {"risk": "bad luck"},
+        {"epsilon": 0},
+        {"confidence": 1.0},
+        {"clips": 0},
+        {"failures": -1},
+        {"more": 1},
+    ):
+        content["operating_points"][1]["guarantee"] = given | wrong
+        with pytest.raises(ValidationError):
+            Manifest.model_validate(content)

@@ -72,7 +72,7 @@ def test_graph_files_are_named_by_component_precision_and_format() -> None:
         (lambda f: (f / "manifest.json").write_text("{"), "manifest.json: Invalid JSON"),
         (lambda f: (f / "manifest.json").write_text("[]"), "manifest.json: Input should be an object"),
         (lambda f: edit(f, lambda m: m.pop("labels")), "manifest.json: labels: Field required"),
-        (lambda f: edit(f, lambda m: m.update(schema_version=9)), "bundle schema 9 is not readable here"),
+        (lambda f: edit(f, lambda m: m.update(schema_version=9)), "schema_version must be 1 for this version"),
         (lambda f: edit(f, lambda m: m["graphs"][0].update(file="../x")), "graphs.0.file: String should match"),
         (lambda f: edit(f, lambda m: m["graphs"][0].update(file="manifest.json")), "cannot be named manifest.json"),
         (lambda f: edit(f, lambda m: m["graphs"][1].update(component="glance")), "two graphs have the same"),
@@ -121,9 +121,9 @@ def test_a_damaged_bundle_and_an_empty_folder_may_be_replaced(folder: Path) -> N
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("holiday.jpg", "x", "is not empty and not a bundle"),
-        ("manifest.json", '{"name": "some web app"}', "is not empty and not a bundle"),
-        ("manifest.json", '{"graphs": 3}', "is not empty and not a bundle"),
+        ("holiday.jpg", "x", "is not empty and is not a bundle"),
+        ("manifest.json", '{"name": "some web app"}', "is not empty and is not a bundle"),
+        ("manifest.json", '{"graphs": 3}', "is not empty and is not a bundle"),
     ],
 )
 def test_a_folder_that_is_no_bundle_is_left_alone(folder: Path, name: str, content: str, message: str) -> None:
@@ -137,7 +137,7 @@ def test_a_folder_that_is_no_bundle_is_left_alone(folder: Path, name: str, conte
 def test_a_bundle_with_a_strangers_file_is_left_alone(folder: Path) -> None:
     write_toy(folder)
     (folder / "notes.txt").write_text("mine")
-    with pytest.raises(BundleError, match=r"'notes\.txt', which is no part of the bundle"):
+    with pytest.raises(BundleError, match=r"'notes\.txt', which is not part of the bundle"):
         write_toy(folder)
     assert (folder / "notes.txt").read_text() == "mine"
 

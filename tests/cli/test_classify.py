@@ -127,8 +127,8 @@ def test_a_slow_video_holds_up_no_other(bundle: Path, clips: Path, monkeypatch: 
 def test_an_engine_that_stops_ends_the_run_without_a_row_for_every_video(
     bundle: Path, clips: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    async def stopped(rooms: Any, *_: object) -> None:
-        monkeypatch.setattr(type(rooms.engine), "alive", property(lambda engine: False))
+    async def stopped(runtime: Any, *_: object) -> None:
+        monkeypatch.setattr(type(runtime.engine), "alive", property(lambda engine: False))
         raise Internal
 
     monkeypatch.setattr("cli.classify.classify", stopped)
@@ -153,7 +153,7 @@ def test_hidden_folders_are_left_out_and_links_are_followed(
     captured = capsys.readouterr()
     shown = [Path(line.partition(": ")[0]).relative_to(clips).as_posix() for line in captured.out.splitlines()]
     assert shown == ["a.MP4", "b.mp4", "more/a.mp4", "site/c.mp4"]
-    assert captured.err == f"left out: {clips / 'loop'} is a link to a folder that holds it\n"
+    assert captured.err == f"left out: {clips / 'loop'} is a link to a folder that contains it\n"
 
 
 def test_a_link_that_cannot_be_read_is_named_and_the_exit_code_is_1(
@@ -163,7 +163,7 @@ def test_a_link_that_cannot_be_read_is_named_and_the_exit_code_is_1(
     assert classify(bundle, clips) == 1
     captured = capsys.readouterr()
     assert len(captured.out.splitlines()) == 3
-    assert captured.err == f"left out: {clips / 'gone.mp4'} is a link to nothing that can be read\n"
+    assert captured.err == f"left out: {clips / 'gone.mp4'} is a link whose target cannot be read\n"
 
 
 def test_a_name_of_any_bytes_is_classified_and_found_again(

@@ -1,4 +1,4 @@
-"""What the shell completes, asked as the shell asks."""
+"""Shell completion, called in the way that a shell calls it."""
 
 import json
 import subprocess

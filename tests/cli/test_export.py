@@ -12,6 +12,8 @@ from tests.e2e.tiny import write_clip
 from tests.export.models import CLIP, FRAME
 from tests.model.factory import clip_model, frame_model
 
+pytestmark = pytest.mark.usefixtures("exports_once")
+
 
 @pytest.fixture(scope="module")
 def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from bundle.guarantee import Guarantee
 from bundle.manifest import Flops, FlopsPart, Manifest, Provenance, Sampling
 from bundle.store import write_bundle
 from cli.inspect import three_digits
@@ -64,6 +65,20 @@ def test_a_reader_is_told_everything(tmp_path: Path, capsys: pytest.CaptureFixtu
         assert line in out
     sha256 = make_manifest().graph("focus", "onnx", "fp32").sha256
     assert f"focus.onnx focus, onnx fp32 0.0 MiB {sha256} verified" in out
+
+
+def test_guarantees_and_temperatures_of_steps_are_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    full, balanced = make_manifest().operating_points
+    certified = balanced.model_copy(update={"guarantee": Guarantee("answer_changed", 0.05, 0.95, 700, 21)})
+    manifest = make_manifest(operating_points=(full, certified), temperatures=(0.5, 1.0, 1.25, 2.0))
+    assert inspect(tmp_path, manifest) == 0
+    out = lines(capsys)
+    assert (
+        "balanced: at most 5 % of videos change the answer, with 0.95 confidence (21 of 700 tested clips did)"
+    ) in out
+    assert "Thresholds on max_softmax at the temperature of each step (–: no exit at this step)" in out
+    assert "step GFLOPs so far temperature balanced" in out
+    assert "3 0.0150 1.25 –" in out
 
 
 def test_a_clip_model_has_one_step(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""What may be named in a query: the catalogue's series, the recording rules', the GPU exporter's."""
+"""The series that a query may name: those of the service's metrics, the recording rules and the GPU exporter."""
 
 from __future__ import annotations
 

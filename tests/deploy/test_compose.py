@@ -1,4 +1,4 @@
-"""Dockerfile and compose files: what must stay true of them whoever edits them. `make docker-verify` runs them."""
+"""Static checks of the Dockerfile and the compose files. `make docker-verify` runs them for real."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ from model.checkpoint import save_checkpoint
 from model.tsm import AdaFocusTSM
 from tests.export.models import CLIP, FRAME
 from tests.model.factory import clip_model, frame_model
+from tests.once import Once
 
 METADATA = {
     "labels": ["one", "two", "three", "four", "five"],
@@ -18,6 +19,11 @@ METADATA = {
     "provenance": {"data": "toy clips", "data_licence": "MIT", "seed": 7, "metrics": {"accuracy": 0.5}},
     "licence": "CC0-1.0",
 }
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _exports_are_shared(exports_once: Once) -> None:
+    """Most of these tests export the same few networks."""
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from bundle.exit_rule import leaves
+from bundle.guarantee import Guarantee
 from bundle.manifest import Manifest
 from export.accuracy_tradeoff import Bound, Judged, compare, exit_steps, follow
 from tests.bundle.factory import make_manifest
@@ -70,6 +71,23 @@ def test_what_a_precision_trades() -> None:
     assert found.kept == ("focus.stem",)
     assert not Bound().holds(found)
     assert Bound(agreement=0.98, accuracy_lost=0.02).holds(found)
+
+
+def test_a_guarantee_is_not_inherited() -> None:
+    """Another precision is another model: what was certified for fp32 was not tested with it."""
+    manifest = make_manifest()
+    full, balanced = manifest.operating_points
+    certified = balanced.model_copy(update={"guarantee": Guarantee("answer_changed", 0.05, 0.95, 700, 21)})
+    manifest = make_manifest(operating_points=(full, certified))
+    fp32 = judged(manifest)
+    assert all(point.guarantee is None for point in compare(manifest, "int8", fp32, fp32.logits).operating_points)
+
+
+def test_confidences_of_all_steps_use_their_temperatures() -> None:
+    manifest = make_manifest(temperatures=(0.5, 1.0, 2.0, 4.0))
+    fp32 = judged(manifest)
+    hotter = compare(manifest, "int8", fp32, fp32.logits * np.float32(2))
+    assert hotter.exit_step_shift["balanced"] == 0.0
 
 
 def test_thresholds_are_solved_again() -> None:

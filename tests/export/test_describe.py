@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
 import pytest
 import torch
 
+from bundle.guarantee import Guarantee
 from bundle.manifest import FrameGeometry, OperatingPoint, Sampling
 from bundle.signature import check_signatures
+from cli.inspect import _operating_points
 from export.calibration import Calibration, read_calibration
 from export.describe import class_names, describe, read_labels
 from export.errors import ExportError
@@ -55,6 +58,22 @@ def test_the_checkpoint_says_what_the_manifest_says(frame_network: AdaFocus) -> 
     assert manifest.point("full").expected_gflops == pytest.approx(manifest.flops_full / 1e9)
 
 
+@pytest.mark.parametrize("protocol", ["holdout", "paper"])
+def test_the_manifest_says_which_clips_thresholds_were_solved_on(
+    frame_network: AdaFocus, tmp_path: Path, protocol: str
+) -> None:
+    calibration = read_calibration(write_json(tmp_path, {**CALIBRATION, "protocol": protocol}))
+    manifest = describe(
+        frame_network, name="toy", version="1", licence="MIT", metadata=METADATA, calibration=calibration
+    )
+    assert manifest.calibration_protocol == protocol
+    said = "thresholds were solved on the training clips, as published" in "\n".join(_operating_points(manifest))
+    assert said == (protocol == "paper")
+    assert describe(frame_network, name="t", version="1", licence="MIT", metadata={}).calibration_protocol is None
+    with pytest.raises(ExportError, match="protocol"):
+        read_calibration(write_json(tmp_path, {**CALIBRATION, "protocol": "hope"}))
+
+
 def test_the_papers_defaults_stand_in_for_what_a_checkpoint_does_not_say(frame_network: AdaFocus) -> None:
     manifest = describe(frame_network, name="toy", version="1", licence="MIT", metadata={})
     assert manifest.labels == ("class_000", "class_001", "class_002", "class_003", "class_004")
@@ -73,6 +92,40 @@ def test_calibration_becomes_operating_points(tmp_path: Path, frame_network: Ada
     assert manifest.point("balanced").exit_shares == (0.5, 0.0, 0.25, 0.25)
     assert manifest.provenance.notes == "exit thresholds solved on 40 videos (fold 0)"
     assert manifest.provenance.data == "toy clips"
+
+
+GUARANTEE = {"risk": "answer_changed", "epsilon": 0.05, "confidence": 0.95, "clips": 70, "failures": 0, "method": "m"}
+
+
+def test_temperatures_and_guarantees_reach_the_manifest(tmp_path: Path, frame_network: AdaFocus) -> None:
+    points = [point | {"guarantee": GUARANTEE} for point in CALIBRATION["points"]]
+    given = CALIBRATION | {"points": points, "temperatures": [1.0, 1.1, 1.2, 1.3]}
+    manifest = describe(
+        frame_network,
+        name="toy",
+        version="1",
+        licence="MIT",
+        metadata=METADATA,
+        calibration=read_calibration(write_json(tmp_path, given)),
+    )
+    assert manifest.exit_rule.temperatures == (1.0, 1.1, 1.2, 1.3)
+    assert manifest.point("balanced").guarantee == Guarantee(**GUARANTEE)
+    assert manifest.point("full").guarantee is None
+
+
+def test_a_guarantee_belongs_to_the_checkpoint_that_was_tested(tmp_path: Path) -> None:
+    (tmp_path / "tested.pt").write_bytes(b"weights")
+    (tmp_path / "other.pt").write_bytes(b"other weights")
+    tested = hashlib.sha256(b"weights").hexdigest()
+    points = [point | {"guarantee": GUARANTEE} for point in CALIBRATION["points"]]
+    certified = read_calibration(write_json(tmp_path, CALIBRATION | {"points": points, "checkpoint": tested}))
+    certified.require_checkpoint(tmp_path / "tested.pt")
+    with pytest.raises(ExportError, match="belong to another checkpoint"):
+        certified.require_checkpoint(tmp_path / "other.pt")
+    with pytest.raises(ExportError, match="cannot be read"):
+        certified.require_checkpoint(tmp_path / "absent.pt")
+    nothing_promised = read_calibration(write_json(tmp_path, CALIBRATION | {"checkpoint": tested}))
+    nothing_promised.require_checkpoint(tmp_path / "other.pt")
 
 
 def test_a_calibration_that_states_full_is_believed(frame_network: AdaFocus) -> None:

@@ -10,20 +10,20 @@ from export.describe import graph_entry
 from export.errors import ExportError
 from export.fp16 import to_half
 from export.graphs import served_graphs
-from export.to_onnx import to_onnx
 from model.adafocus import AdaFocus
 from model.tsm import AdaFocusTSM
 from tests.export.test_to_onnx import random_feeds
+from tests.once import Once
 
 ERROR = 2e-2
 """Of an fp16 output; the small networks' outputs are of the order of 1."""
 
 
 def test_an_fp16_graph_has_the_same_outside_and_nearly_the_same_answers(
-    frame_network: AdaFocus, clip_network: AdaFocusTSM
+    frame_network: AdaFocus, clip_network: AdaFocusTSM, once: Once
 ) -> None:
     for graph in (*served_graphs(frame_network), *served_graphs(clip_network)):
-        content = to_onnx(graph)
+        content = once.to_onnx(graph)
         half = to_half(content, graph.signature())
         assert len(half) < 0.75 * len(content)
         onnx.checker.check_model(onnx.load_from_string(half), full_check=True)
@@ -34,9 +34,9 @@ def test_an_fp16_graph_has_the_same_outside_and_nearly_the_same_answers(
             np.testing.assert_allclose(found[name], value, atol=ERROR)
 
 
-def test_where_patches_lie_is_computed_in_full(frame_network: AdaFocus) -> None:
+def test_where_patches_lie_is_computed_in_full(frame_network: AdaFocus, once: Once) -> None:
     focus = served_graphs(frame_network)[1]
-    graph = onnx.load_from_string(to_half(to_onnx(focus), focus.signature())).graph
+    graph = onnx.load_from_string(to_half(once.to_onnx(focus), focus.signature())).graph
     typed = {
         value.name: value for value in onnx.shape_inference.infer_shapes(onnx.helper.make_model(graph)).graph.value_info
     }
@@ -46,9 +46,9 @@ def test_where_patches_lie_is_computed_in_full(frame_network: AdaFocus) -> None:
         assert typed[node.output[0]].type.tensor_type.elem_type == onnx.TensorProto.FLOAT
 
 
-def test_a_weight_beyond_fp16_is_named(frame_network: AdaFocus) -> None:
+def test_a_weight_beyond_fp16_is_named(frame_network: AdaFocus, once: Once) -> None:
     focus = served_graphs(frame_network)[1]
-    proto = onnx.load_from_string(to_onnx(focus))
+    proto = onnx.load_from_string(once.to_onnx(focus))
     tensor = next(tensor for tensor in proto.graph.initializer if tensor.name.endswith("stem.conv.weight"))
     values = numpy_helper.to_array(tensor).copy()
     values.flat[0] = 1e6

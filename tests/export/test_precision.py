@@ -22,7 +22,7 @@ GENEROUS = Bound(agreement=0.5, accuracy_lost=1.0)
 IMPOSSIBLE = Bound(agreement=1.1)
 
 
-def workshop(made: Export, model: AdaFocus | AdaFocusTSM, frames: int) -> QuantizationContext:
+def quantization_context(made: Export, model: AdaFocus | AdaFocusTSM, frames: int) -> QuantizationContext:
     clips = tuple(texture(frames, 64, seed) for seed in range(8))
     material = CalibrationSet("textures", clips[:3], clips[3:], np.zeros(5, np.int64))
     return QuantizationContext(
@@ -32,12 +32,12 @@ def workshop(made: Export, model: AdaFocus | AdaFocusTSM, frames: int) -> Quanti
 
 @pytest.fixture(scope="module")
 def frame_shop(frame_export: Export, frame_network: AdaFocus) -> QuantizationContext:
-    return workshop(frame_export, frame_network, 4)
+    return quantization_context(frame_export, frame_network, 4)
 
 
 @pytest.fixture(scope="module")
 def clip_shop(clip_export: Export, clip_network: AdaFocusTSM) -> QuantizationContext:
-    return workshop(clip_export, clip_network, 7)
+    return quantization_context(clip_export, clip_network, 7)
 
 
 @pytest.mark.parametrize("precision", ["fp16", "int8"])

@@ -13,22 +13,22 @@ from export.calibration_set import Recorder
 from export.errors import ExportError
 from export.exporter import Export
 from export.frames import texture
+from export.graph_runs import run_videos
 from export.graphs import served_graphs
 from export.quantize import Layer, layers_of, quantize, sensitivity
-from export.to_onnx import to_onnx
-from export.verify import run_steps
 from model.adafocus import AdaFocus
 from tests.export.models import FRAME
 from tests.model.factory import frame_model
+from tests.once import Once
 
 ERROR = 0.1
 """Root mean square difference of an int8 output over its spread, on frames that the ranges were taken from."""
 
 
 @pytest.fixture(scope="module")
-def content(frame_network: AdaFocus) -> dict[str, bytes]:
+def content(frame_network: AdaFocus, once: Once) -> dict[str, bytes]:
     """Both graphs in fp32, as they are quantised."""
-    return {graph.component: to_onnx(graph) for graph in served_graphs(frame_network, by_rows=True)}
+    return {graph.component: once.to_onnx(graph) for graph in served_graphs(frame_network, by_rows=True)}
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def feeds(frame_export: Export) -> dict[str, list[Feeds]]:
         Recorder(OnnxGraph(graph.component, frame_export.files[graph.file], threads=1))
         for graph in frame_export.manifest.graphs
     )
-    run_steps(glance, focus, [texture(4, 64, seed) for seed in range(2)])
+    run_videos("frame", glance, focus, [texture(4, 64, seed) for seed in range(2)], 4)
     return {"glance": glance.feeds, "focus": focus.feeds}
 
 
@@ -113,11 +113,11 @@ def test_what_cannot_be_quantised_is_one_line(signatures: dict[str, Signature], 
     assert "\n" not in str(raised.value)
 
 
-def test_the_recurrences_product_is_quantised_in_its_loop() -> None:
+def test_the_recurrences_product_is_quantised_in_its_loop(once: Once) -> None:
     """With a state wide enough to be worth it."""
     model = frame_model(replace(FRAME, policy_hidden=192))
     glance = served_graphs(model, by_rows=True)[0]
-    content = to_onnx(glance)
+    content = once.to_onnx(glance)
     layer = next(layer for layer in layers_of(content) if layer.name == "policy.recurrence.from_state")
     random = np.random.default_rng(0)
     state = np.tanh(random.normal(size=(3, 192))).astype(np.float32)

@@ -44,6 +44,8 @@ def settled(model: nn.Module, seed: int = 0) -> None:
             tensor.normal_(0, 0.1, generator=generator)
         elif name.endswith("running_var"):
             tensor.uniform_(0.5, 1.5, generator=generator)
+        elif name.endswith(("_head.weight", "_auxiliary.weight")):  # a clip model's start near zero
+            tensor.normal_(0, 0.03, generator=generator)
         elif tensor.is_floating_point() and tensor.ndim == 1:
             tensor.add_(torch.randn(tensor.shape, generator=generator) * 0.05)
 

@@ -9,7 +9,12 @@ from model.backbones import build_backbone, by_clip, feature_map_size, scaled, s
 
 @pytest.mark.parametrize(
     ("name", "parameters", "channels"),
-    [("mobilenet_v2", 2_223_872, 1280), ("resnet50", 23_508_032, 2048), ("resnet18", 11_176_512, 512)],
+    [
+        ("mobilenet_v2", 2_223_872, 1280),
+        ("efficientnet_lite0", 3_371_008, 1280),
+        ("resnet50", 23_508_032, 2048),
+        ("resnet18", 11_176_512, 512),
+    ],
 )
 def test_published_networks_have_their_published_size(name: str, parameters: int, channels: int) -> None:
     with torch.device("meta"):
@@ -23,6 +28,7 @@ def test_published_networks_have_their_published_size(name: str, parameters: int
     "config",
     [
         BackboneConfig("mobilenet_v2", 0.25),
+        BackboneConfig("efficientnet_lite0", 0.25),
         BackboneConfig("resnet50", 0.125, (1, 1, 1, 1)),
         BackboneConfig("resnet18", 0.125, (1, 2)),
         BackboneConfig("resnet18", 0.5, (1, 1, 1)),
@@ -44,7 +50,7 @@ def test_width_scales_in_multiples_of_eight() -> None:
 
 def test_an_untrained_network_keeps_its_signal() -> None:
     torch.manual_seed(0)
-    for name in ("mobilenet_v2", "resnet18"):
+    for name in ("mobilenet_v2", "efficientnet_lite0", "resnet18"):
         features = spatial_mean(build_backbone(BackboneConfig(name, 0.5)).eval()(torch.randn(2, 3, 64, 64)))
         assert 1e-3 < features.std() < 1e3
 

@@ -10,17 +10,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from model import AdaFocus, AdaFocusTSM, BackboneConfig, ModelConfig, build
-from model.backbones import build_backbone
-from model.checkpoint import (
-    CheckpointError,
-    load_authors,
-    load_backbone_imagenet,
-    load_checkpoint,
-    read_checkpoint,
-    save_checkpoint,
-)
-from model.names import backbone_names, clip_names, frame_names
+from model import AdaFocus, AdaFocusTSM, ModelConfig, build
+from model.checkpoint import load_authors, load_checkpoint, read_checkpoint, save_checkpoint
+from model.names import clip_names, frame_names
+from model.weight_files import CheckpointError
 from tests.model.factory import SMALL_CLIP, SMALL_FRAME, SMALL_RESIZED, clip, clip_model, frame_model
 
 Model = AdaFocus | AdaFocusTSM
@@ -220,53 +213,6 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monke
         save_checkpoint(path, frame_model())
     assert [file.name for file in tmp_path.iterdir()] == ["model.pt"]
     assert path.read_text() == "before"
-
-
-def imagenet_state(name: str, dialect: str) -> State:
-    torch.manual_seed(3)
-    backbone = build_backbone(BackboneConfig(name))
-    names = backbone_names(backbone, dialect)
-    state = {names[key]: value for key, value in backbone.state_dict().items()}
-    head = "classifier.1" if name == "mobilenet_v2" else "fc"
-    return state | {f"{head}.weight": torch.zeros(3, 3), f"{head}.bias": torch.zeros(3)}
-
-
-@pytest.mark.parametrize(
-    ("name", "dialect", "sample"),
-    [
-        ("mobilenet_v2", "torchvision", ("features.1.conv.0.0.weight", "features.2.conv.1.1.bias")),
-        (
-            "mobilenet_v2",
-            "torchvision",
-            ("features.1.conv.1.weight", "features.17.conv.2.weight", "features.18.0.weight"),
-        ),
-        ("mobilenet_v2", "authors", ("features.1.conv.0.weight", "features.2.conv.4.bias", "features.9.conv.6.weight")),
-        ("resnet50", "torchvision", ("conv1.weight", "layer1.0.downsample.0.weight", "layer4.2.bn3.running_var")),
-        ("resnet18", "torchvision", ("conv1.weight", "layer2.0.downsample.1.bias", "layer4.1.conv2.weight")),
-    ],
-)
-def test_imagenet_weights_initialise_a_backbone(
-    tmp_path: Path, name: str, dialect: str, sample: tuple[str, ...]
-) -> None:
-    state = imagenet_state(name, dialect)
-    assert set(sample) <= state.keys()
-    old = {key: value for key, value in state.items() if not key.endswith("num_batches_tracked")}
-    torch.save(old, tmp_path / "imagenet.pth")
-    backbone = build_backbone(BackboneConfig(name))
-    load_backbone_imagenet(backbone, tmp_path / "imagenet.pth")
-    names = backbone_names(backbone, dialect)
-    loaded = {names[key]: value for key, value in backbone.state_dict().items()}
-    assert all(torch.equal(value, loaded[key]) for key, value in state.items() if key in loaded)
-
-
-def test_imagenet_weights_of_another_width_do_not_fit(tmp_path: Path) -> None:
-    torch.save(imagenet_state("resnet18", "torchvision"), tmp_path / "imagenet.pth")
-    with pytest.raises(
-        CheckpointError, match=r"'conv1.weight' has shape \(64, 3, 7, 7\), the model needs \(32, 3, 7, 7\)"
-    ):
-        load_backbone_imagenet(build_backbone(BackboneConfig("resnet18", 0.5)), tmp_path / "imagenet.pth")
-    with pytest.raises(CheckpointError, match="lacks"):
-        load_backbone_imagenet(build_backbone(BackboneConfig("mobilenet_v2")), tmp_path / "imagenet.pth")
 
 
 def test_every_weight_of_ours_has_a_name_of_theirs() -> None:

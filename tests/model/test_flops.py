@@ -6,8 +6,11 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
-from model import PUBLISHED, ModelConfig, build
+from model import PUBLISHED, BackboneConfig, ModelConfig, build
+from model.backbones import build_backbone
+from model.config import BackboneName
 from model.flops import UNEXPLAINED_CONSTANT, StepFlops, step_flops
 from tests.model.factory import SMALL_CLIP, SMALL_FRAME, clip_model, frame_model
 
@@ -66,6 +69,14 @@ def test_to_the_unit(name: str, patch: int, published: int, served: int) -> None
     flops = count(replace(PUBLISHED[name], patch_size=patch))
     assert flops.paper_per_step == published
     assert flops.per_step == served
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v2", "efficientnet_lite0", "resnet18"])
+def test_a_backbone_costs_what_torch_counts(name: BackboneName) -> None:
+    config = replace(PUBLISHED["actnet_mbv2_p128"], glance=BackboneConfig(name))
+    with torch.device("meta"), FlopCounterMode(display=False) as counter:
+        build_backbone(config.glance)(torch.zeros(1, 3, 224, 224))
+    assert count(config).breakdown["glance network"] == counter.get_total_flops() // 2
 
 
 def test_the_parts_of_a_frame() -> None:

@@ -35,13 +35,22 @@ def test_which_blocks_are_shifted() -> None:
     assert len(shiftable_blocks(resnet)) == 16
 
 
+def test_the_heads_start_small_and_without_bias() -> None:
+    torch.manual_seed(0)
+    model = AdaFocusTSM(replace(SMALL_CLIP, num_classes=400))
+    for head in (model.glance_head, model.focus_head, model.glance_auxiliary, model.focus_auxiliary):
+        assert head.weight.std().item() == pytest.approx(0.001, rel=0.05)
+        assert head.weight.mean().abs().item() < 1e-4
+        assert not head.bias.any()
+
+
 @torch.no_grad()
 def test_glance_then_focus_is_the_whole() -> None:
     model = clip_model()
     glance_frames, focus_frames = clip(3, 3), clip(3, 4, seed=2)
     out = model(glance_frames, focus_frames)
-    glance = model.glance_clip(glance_frames)
-    focus = model.focus_clip(focus_frames, glance.patch_centre)
+    glance = model.glance_part(glance_frames)
+    focus = model.focus_part(focus_frames, glance.patch_centre)
     torch.testing.assert_close(out.logits, glance.logits + focus.logits)
     torch.testing.assert_close(out.patch_centre, glance.patch_centre)
     given = model(glance_frames, focus_frames, 1 - glance.patch_centre)
@@ -74,9 +83,9 @@ def test_the_answers_heads_read_detached_features() -> None:
 
 def test_the_policys_gradient_stops_before_the_glance() -> None:
     model = clip_model().train()
-    model.glance_clip(clip(2, 3)).patch_centre.sum().backward()
+    model.glance_part(clip(2, 3)).patch_centre.sum().backward()
     assert all(parameter.grad is None for parameter in model.glance.parameters())
-    model.glance_clip(clip(2, 3), detach_policy=False).patch_centre.sum().backward()
+    model.glance_part(clip(2, 3), detach_policy=False).patch_centre.sum().backward()
     assert model.glance.stem.conv.weight.grad is not None
 
 

@@ -18,6 +18,7 @@ from playwright.sync_api import Browser, BrowserContext, sync_playwright
 from .visit import ROOT, Visit
 
 COMMAND = ROOT / ".venv" / "bin" / "adafocus"
+PYTHON = ROOT / ".venv" / "bin" / "python"
 START_SECONDS = 60
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or "chromium"
 QUIET = [
@@ -59,6 +60,14 @@ def service(*arguments: str, folder: Path = ROOT, **environment: str) -> Iterato
     finally:
         process.terminate()
         process.wait(timeout=30)
+
+
+@pytest.fixture(scope="session")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the clips that `tests.media` makes, in an environment that has PyAV."""
+    folder = tmp_path_factory.mktemp("clips")
+    subprocess.run([str(PYTHON), "-m", "tests.media", str(folder)], cwd=ROOT, check=True)
+    return folder
 
 
 @pytest.fixture(scope="session")

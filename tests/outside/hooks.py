@@ -1,4 +1,4 @@
-"""What schemathesis cannot make up: videos. Wherever the description says bytes of a video, it sends a real one."""
+"""Hooks for schemathesis, which cannot generate videos: they send a real video where the description requires one."""
 
 import base64
 import json

@@ -1,6 +1,6 @@
-"""What README and the docs tell readers to type and to run, typed and run, or marked with the reason why not.
+"""Runs the commands in README and the docs, unless they are marked with a reason.
 
-A comment that the reader does not see stands before a block that is not run: ``<!-- not run: REASON -->``.
+A comment that readers do not see marks a block that is not run: ``<!-- not run: REASON -->``.
 """
 
 import os
@@ -37,7 +37,7 @@ for number in range(10):
     clip.write_bytes(make_clip(20 + number))
 """
 BRIEF = """
-inherits = "small"
+inherits = "small_scratch"
 data.fewest_draws = 0
 optimiser.epochs = 3
 """

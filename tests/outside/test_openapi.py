@@ -1,4 +1,4 @@
-"""Whatever the description permits or forbids, the service does what it says: schemathesis, every check."""
+"""The service behaves as its API description says: schemathesis with every check."""
 
 import os
 import subprocess

@@ -210,7 +210,7 @@ def test_what_is_no_video_is_refused_with_its_reason(visit: Visit, tmp_path: Pat
     visit.check_manners("415")
 
 
-def test_a_browser_is_not_made_to_play_what_the_service_refuses(visit: Visit, tmp_path: Path) -> None:
+def test_a_browser_is_not_made_to_play_what_the_service_refuses(visit: Visit, clips: Path, tmp_path: Path) -> None:
     """Given a playlist, Chromium would go and fetch what that names; of an empty file it complains."""
     page = visit.start()
     playlist = (ODD / "hls_playlist.m3u8").read_bytes()
@@ -220,8 +220,8 @@ def test_a_browser_is_not_made_to_play_what_the_service_refuses(visit: Visit, tm
         ODD / "hls_playlist.m3u8": "unsupported_media",
         tmp_path / "playlist.mp4": "unsupported_media",
         tmp_path / "empty.webm": "empty_body",
-        ODD / "audio_with_cover_art.m4a": "no_video_stream",
-        ODD / "cbcs_encrypted_decodes_garbage.mp4": "undecodable",
+        clips / "audio_with_cover_art.m4a": "no_video_stream",
+        clips / "encrypted_but_decodes.mp4": "undecodable",
         ODD / "bomb_8k_black_60f.mp4": "too_many_pixels",
     }
     for file, code in refused.items():
@@ -232,10 +232,12 @@ def test_a_browser_is_not_made_to_play_what_the_service_refuses(visit: Visit, tm
     visit.check_manners("status of 4")
 
 
-def test_what_this_browser_plays_badly_or_not_at_all_is_shown_all_the_same(visit: Visit, tmp_path: Path) -> None:
+def test_what_this_browser_plays_badly_or_not_at_all_is_shown_all_the_same(
+    visit: Visit, clips: Path, tmp_path: Path
+) -> None:
     page = visit.start()
     (tmp_path / "a video.m3u8").write_bytes(CLIP.read_bytes())
-    for file in (tmp_path / "a video.m3u8", *(ODD / name for name in ("mpeg1_ps.mpg", "truncated_ts_midpacket.ts"))):
+    for file in (tmp_path / "a video.m3u8", *(clips / name for name in ("mpeg1_ps.mpg", "truncated_ts_midpacket.ts"))):
         page.locator("#file").set_input_files(file)
         expect(page.locator("#input-hint")).to_contain_text(file.name)
         answered(page)

@@ -48,7 +48,7 @@ def test_glance_stage_by_stage(case: Case) -> None:
     assert_close(maps.std(dim=(1, 2, 3), correction=0).view(4, 8), want["fm_std"], tolerances.FEATURE_MAP)
     assert_close(maps.flatten(1)[:, :64].view(4, 8, 64), want["fm_first64"], tolerances.FEATURE_MAP)
     assert_close(spatial_mean(maps).view(4, 8, -1), want["global_feat"], tolerances.FEATURE_MAP)
-    glance = model.glance_clip(case.glance_frames)
+    glance = model.glance_part(case.glance_frames)
     assert_close(glance.logits, want["global_logit"], tolerances.LOGITS_MAX, tolerances.LOGITS_RMS)
 
 
@@ -63,7 +63,7 @@ def test_focus_on_the_reference_patches(case: Case) -> None:
     assert_close(patches.std(dim=(1, 2, 3), correction=0).view(4, 12), want["patch_std"], tolerances.STAGED_PATCHES)
     features = spatial_mean(case.model.focus(patches)).view(4, 12, -1)
     assert_close(features, want["local_feat"], tolerances.STAGED_FEATURES)
-    focus = case.model.focus_clip(case.focus_frames, centre)
+    focus = case.model.focus_part(case.focus_frames, centre)
     assert_close(focus.logits, want["local_logit"], tolerances.STAGED_LOGITS)
 
 

@@ -17,10 +17,10 @@ import pytest
 import torch
 from click.testing import CliRunner
 
+from bundle.instructions import has_bf16
 from bundle.manifest import Precision
 from bundle.store import Bundle, load_bundle
 from cli.inspect import command as inspect
-from service.cpu import has_bf16
 from service.engine.runners.selection import RunnerOptions, open_runner
 from tests.fixtures.authors import weights
 from tests.parity import authors, tolerances

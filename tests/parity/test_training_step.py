@@ -15,7 +15,7 @@ from model.names import frame_names
 from tests.parity import authors, tolerances
 from tests.parity.authors import Arrays
 from training.optimise.optimiser import learning_rate_factor, make_optimiser, set_learning_rates
-from training.recipe import load_recipe
+from training.recipe_files import load_recipe
 
 pytestmark = pytest.mark.parity
 

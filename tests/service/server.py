@@ -15,7 +15,7 @@ import uvicorn
 from fastapi import FastAPI
 from prometheus_client.parser import text_string_to_metric_families
 
-from cli.http_protocol import http_protocol
+from cli.serve import server_config
 from service.app import create_app
 from service.http.state import ServerState
 from service.runtime import MakeRunner, make_runner
@@ -96,8 +96,7 @@ async def serving(
     failures: list[Exception] = []
     app = create_app(settings, runner=runner, on_failure=failures.append)
     listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(app, http=http_protocol(20.0), ws="none", lifespan="on", log_config=None, access_log=False)
-    server = QuietServer(config)
+    server = QuietServer(server_config(app, settings))
     task = asyncio.create_task(server.serve(sockets=[listener]))
     host, port = listener.getsockname()
     running = Running(app, server, host, port)

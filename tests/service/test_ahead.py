@@ -1,4 +1,4 @@
-"""How far the decoder goes ahead of the engine: only for a video that probably needs all of its frames."""
+"""The decoder runs ahead of the engine only for a video that probably needs all of its frames."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The error taxonomy against the product's table."""
+"""The errors have the documented statuses and codes."""
 
 import pytest
 

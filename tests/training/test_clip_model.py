@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,12 +11,13 @@ import torch
 import torch.nn.functional as F
 
 from model.tsm import AdaFocusTSM
-from training.data.crops import decode_all, serving_plan, training_plan
+from training.data.crop_plan import serving_plan, training_plan
+from training.data.crops import decode_all
 from training.data.manifests import list_clips
 from training.errors import RecipeError
 from training.evaluate.inference import judge, load_trained
 from training.evaluate.report import evaluate
-from training.optimise.losses import CrossEntropy, Remedies, clip_loss
+from training.optimise.losses import CrossEntropy, Remedies, one_stage_loss
 from training.optimise.objective import Objective
 from training.optimise.optimiser import make_optimiser
 from training.recipe import Recipe
@@ -52,11 +54,10 @@ def test_the_loss_is_half_the_sum_over_policy_and_random_patches(
 
 def test_where_the_gradient_goes(model: AdaFocusTSM, batch: tuple[torch.Tensor, torch.Tensor, torch.Tensor]) -> None:
     frames, labels, centres = batch
-    parted = frames[:, :2], frames[:, 2:]
 
     def gradient(remedies: Remedies) -> torch.Tensor | None:
         model.zero_grad(set_to_none=True)
-        clip_loss(model, parted, labels, centres[:, 0], remedies).total.backward()
+        one_stage_loss(model, frames, labels, centres, remedies).total.backward()
         assert next(model.policy.parameters()).grad is not None
         grad = next(model.glance.parameters()).grad
         return None if grad is None else grad.clone()
@@ -87,7 +88,7 @@ def test_glance_and_focus_are_sampled_apart(clip_recipe: Make) -> None:
     recipe = clip_recipe()
     assert serving_plan(recipe).wanted(60) == (15, 45, 10, 30, 50)
     assert serving_plan(recipe).wanted(2) == (0, 0, 0, 0, 0)
-    plan = training_plan(recipe)
+    plan = replace(training_plan(recipe), candidates=2)
     assert plan.wanted(60) == (7, 22, 37, 52, 5, 15, 25, 35, 45, 55)
     assert plan.wanted(2) == (0,) * 10
 

@@ -14,19 +14,19 @@ import torch
 from model.checkpoint import read_checkpoint
 from tests.conftest import ROOT
 from training.data.manifests import list_clips
-from training.recipe import load_recipe
+from training.recipe_files import load_recipe
 from training.run.train import train
 
-STEPS = 4  # two epochs of two
+CLIPS = 16  # two epochs of two batches of four
 SAVES = 5  # the first epoch keeps last, best and state, the second one last and state at least
 
 KILLED = """
 import os, signal, sys
 from pathlib import Path
 import torch
-from training import augment
+from training.data import augment
 from training.data.manifests import list_clips
-from training.recipe import load_recipe
+from training.recipe_files import load_recipe
 from training.run.train import train
 
 left = int(sys.argv[4])
@@ -39,7 +39,7 @@ def dying(function):
         return function(*arguments)
     return call
 
-if sys.argv[3] == "step":
+if sys.argv[3] == "clip":
     augment.Augment.__call__ = dying(augment.Augment.__call__)
 else:
     torch.save = dying(torch.save)
@@ -68,7 +68,7 @@ average = 0.5
 """
 
 
-@pytest.mark.parametrize(("moment", "moments"), [("step", STEPS), ("save", SAVES)])
+@pytest.mark.parametrize(("moment", "moments"), [("clip", CLIPS), ("save", SAVES)])
 def test_killed_and_resumed_is_the_same(clip_folder: Path, tmp_path: Path, moment: str, moments: int) -> None:
     config = tmp_path / "tiny.toml"
     config.write_text(TOML)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,11 @@ from model import PUBLISHED, build
 from model.flops import step_flops
 from training.data.lists import PUBLISHED_LISTS
 from training.errors import RecipeError
-from training.recipe import known_recipes, load_recipe, parse_recipe
+from training.recipe import parse_recipe
+from training.recipe_files import known_recipes, load_recipe
 
 MODEL = {"steps": 4, "frame_size": 64, "patch_size": 32}
+DATA = {"resize": 64}
 
 
 FRAME_GFLOPS = {"mbv2": {96: 17.6, 128: 27.0, 160: 39.0}, "res50": {96: 24.8, 128: 34.1, 160: 46.1}}
@@ -22,7 +25,7 @@ CLASSES = {"actnet": 200, "fcvid": 239, "minik": 200, "sthv1": 174, "sthv2": 174
 
 
 def test_every_published_model_has_a_recipe() -> None:
-    assert set(known_recipes()) - {"tank_state", "small"} == set(PUBLISHED)
+    assert set(known_recipes()) - {"tank_state", "small", "small_pretrained", "small_scratch"} == set(PUBLISHED)
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -40,6 +43,57 @@ def test_published_recipes_build_the_published_models_at_their_price(name: str) 
     assert step_flops(model).paper_per_step * config.steps / 1e9 == pytest.approx(expected, abs=0.06)
 
 
+FRAME_OPTIMISER = {"epochs": 50, "batch_size": 32, "lr": 0.002, "momentum": 0.9, "weight_decay": 1e-4, "clip": 0.0}
+FRAME_TRAINING = {
+    **FRAME_OPTIMISER,
+    "dropout": 0.2,
+    "flip": 0.5,
+    "policy": 0.1,
+    "glance": 0.5,
+    "focus": 1.0,
+    "classifier": 5.0,
+}
+CLIP_TRAINING = {
+    **FRAME_OPTIMISER,
+    "lr": 0.01,
+    "weight_decay": 5e-4,
+    "clip": 20.0,
+    "dropout": 0.5,
+    "flip": 0.0,
+    "policy": 0.01,
+    "glance": 0.5,
+    "focus": 1.0,
+}
+TRAINING = {
+    "actnet": FRAME_TRAINING,
+    "fcvid": FRAME_TRAINING,
+    "minik": {**FRAME_TRAINING, "batch_size": 48, "lr": 0.003},
+    "sthv1": CLIP_TRAINING,
+    "sthv2": CLIP_TRAINING,
+    "jester": CLIP_TRAINING,
+}
+"""What the released training scripts and the paper (arXiv 2112.14238, section 4) say, by data set."""
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_recipes_train_with_the_published_settings(name: str) -> None:
+    recipe = load_recipe(name)
+    wanted = TRAINING[name.partition("_")[0]]
+    optimiser, rates = recipe.optimiser, asdict(recipe.multipliers)
+    found = {
+        **asdict(optimiser),
+        **{part: rates[part] for part in rates if part in wanted},
+        "clip": optimiser.clip_gradient,
+        "dropout": recipe.model_config(2).dropout,
+        "flip": recipe.data.flip,
+    }
+    assert {key: found[key] for key in wanted} == wanted
+    untouched = (optimiser.warmup_epochs, optimiser.label_smoothing, optimiser.class_weights, optimiser.average)
+    assert untouched == (0, 0, 0, 0)
+    assert recipe.data.scales == (1.0, 0.875, 0.75, 0.66)
+    assert (recipe.data.colour, recipe.data.balance, recipe.data.fewest_draws) == (0, 0, 0)
+
+
 def test_a_file_inherits_key_by_key(tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text('inherits = "actnet_mbv2_p96"\n[optimiser]\nepochs = 3\n')
     (tmp_path / "again.toml").write_text('inherits = "mine.toml"\nseed = 4\n[data]\nflip = 0.25\n')
@@ -49,6 +103,16 @@ def test_a_file_inherits_key_by_key(tmp_path: Path) -> None:
     (tmp_path / "ring.toml").write_text('inherits = "ring.toml"')
     with pytest.raises(RecipeError, match=r"ring\.toml inherits from itself"):
         load_recipe(str(tmp_path / "ring.toml"))
+
+
+def test_keys_of_earlier_versions_keep_working(tmp_path: Path) -> None:
+    old = parse_recipe({"name": "x", "model": MODEL, "data": DATA, "held_aside": 0.25, "watch_split": "val"})
+    assert (old.holdout, old.validation_split, old.parts) == (0.25, "val", 4)
+    assert parse_recipe({"name": "x", "model": MODEL, "data": DATA, "best_by": "map"}).monitor == "map"
+    assert not {"held_aside", "watch_split", "best_by"} & old.to_dict().keys()
+    (tmp_path / "mine.toml").write_text('inherits = "actnet_mbv2_p96"\nheld_aside = 0.1\nbest_by = "accuracy"\n')
+    recipe = load_recipe(str(tmp_path / "mine.toml"))  # they replace what is inherited under the names of today
+    assert (recipe.holdout, recipe.monitor, recipe.validation_split) == (0.1, "accuracy", "val")
 
 
 @pytest.mark.parametrize("name", known_recipes())
@@ -81,9 +145,12 @@ def test_a_recipe_from_a_file(tmp_path: Path) -> None:
         ),
         ({"optimiser": {"precision": "int8"}}, "optimiser.precision is 'int8'; permitted: fp32, bf16, fp16, auto"),
         ({"model": {"steps": 0}}, "model: steps is 0"),
-        ({"best_by": "loss"}, "best_by is 'loss'; permitted: accuracy, macro_f1, map"),
-        ({"held_aside": 0.9}, "held_aside is 0.9"),
-        ({"held_aside": 0.2, "fold": 5}, "fold is 5; permitted: 0 to 4"),
+        ({"monitor": "loss"}, "monitor is 'loss'; permitted: accuracy, macro_f1, map"),
+        ({"best_by": "loss"}, "monitor is 'loss'"),
+        ({"holdout": 0.9}, "holdout is 0.9"),
+        ({"holdout": 0.2, "fold": 5}, "fold is 5; permitted: 0 to 4"),
+        ({"holdout": 0.2, "held_aside": 0.2}, "both 'holdout' and 'held_aside', its earlier name; keep 'holdout'"),
+        ({"pretrained": "yes"}, "pretrained is 'yes'; permitted: true or false"),
     ],
 )
 def test_what_is_wrong_is_named(change: dict[str, object], message: str) -> None:

@@ -15,6 +15,9 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+from tests.video.clips import GEOMETRY
+from video.transform import Geometry
+
 SIDE = 64
 _BLOCK = 16
 _I_PCM, _I_SLICE = 25, 7
@@ -77,10 +80,18 @@ class _Writer:
         self._bits = [text + "0" * (-len(text) % 8)]
 
 
+def bar_number(pixels: NDArray[np.uint8], geometry: Geometry = GEOMETRY) -> int:
+    """The number that a frame of such a stream shows, after resizing and cropping."""
+    margin = (geometry.resize - geometry.crop) // 2
+    bar = geometry.resize // _NUMBER_BITS
+    bars = [pixels[:, max(bit * bar - margin, 0) : (bit + 1) * bar - margin].mean() for bit in range(_NUMBER_BITS)]
+    return sum(1 << bit for bit, mean in enumerate(bars) if mean > 127)
+
+
 def field_stream(
     codings: Sequence[Coding], numbers: Sequence[int] | None = None, key_every: int = 1000
 ) -> list[Picture]:
-    """Codes pictures whose vertical bars are the bits of their numbers, as `numbered_picture` draws them.
+    """Codes pictures whose vertical bars are the bits of their numbers, the lowest first; `bar_number` reads them.
 
     Args:
         codings: of each picture, in decode order: two fields, a frame, or a frame whose macroblock pairs are fields.

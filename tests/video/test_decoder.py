@@ -4,10 +4,10 @@ import io
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from tests.video.clips import FIXTURES, GEOMETRY, claim_key_frames, make_clip, number_of, order_16, read_frames
+from tests.video.clips import GEOMETRY, claim_key_frames, make_clip, named, number_of, order_16, read_frames
 from tests.video.defects import with_display_matrix
 from video.cursor import Cursor
 from video.decoder import FrameStream
@@ -51,11 +51,12 @@ def test_each_frame_is_the_one_asked_for(options: dict[str, str]) -> None:
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_seeking_gives_what_a_scan_gives_bit_for_bit(name: str, data: st.DataObject) -> None:
-    path = FIXTURES / name
-    scan = {frame.index: frame.pixels for frame in read_frames(path)[0]}
+    clip = named(name)
+    scan = {frame.index: frame.pixels for frame in read_frames(clip)[0]}
     assert len(scan) >= 69
     wanted = data.draw(st.lists(st.integers(0, 108 if len(scan) > 100 else 69), min_size=1, max_size=20))
-    frames, stream, video = read_frames(path, wanted)
+    assume(any(index in scan for index in wanted))
+    frames, stream, video = read_frames(clip, wanted)
     assert [frame.index for frame in frames] == [index for index in wanted if index in scan]
     assert all(np.array_equal(frame.pixels, scan[frame.index]) for frame in frames)
     assert stream.frames_decoded <= video.index.packets
@@ -63,7 +64,7 @@ def test_seeking_gives_what_a_scan_gives_bit_for_bit(name: str, data: st.DataObj
 
 def test_a_full_read_is_one_scan() -> None:
     for name in FILES:
-        _, stream, video = read_frames(FIXTURES / name)
+        _, stream, video = read_frames(named(name))
         assert stream.frames_decoded == video.index.packets
 
 
@@ -117,13 +118,13 @@ def test_frames_are_mirrored_as_they_are_displayed(container: str, rotation: int
 
 
 def test_a_rotated_file_equals_its_upright_twin_turned() -> None:
-    upright = read_frames(FIXTURES / "mp4_faststart.mp4", (40,), Geometry(60, 60))[0][0].pixels
-    rotated = read_frames(FIXTURES / "rotate_90.mp4", (40,), Geometry(60, 60))[0][0].pixels
+    upright = read_frames(named("mp4_faststart.mp4"), (40,), Geometry(60, 60))[0][0].pixels
+    rotated = read_frames(named("rotate_90.mp4"), (40,), Geometry(60, 60))[0][0].pixels
     assert np.array_equal(rotated, np.rot90(upright))
 
 
 def test_frames_follow_a_size_that_changes_midway() -> None:
-    frames, _, video = read_frames(FIXTURES / "ts_size_change_midstream.ts")
+    frames, _, video = read_frames(named("ts_size_change_midstream.ts"))
     assert len(frames) == video.index.frames == 109
     assert (video.info.width, video.info.height) == (320, 240)
 
@@ -131,7 +132,7 @@ def test_frames_follow_a_size_that_changes_midway() -> None:
 def test_a_size_that_grows_over_the_limit_midway_is_refused() -> None:
     limits = MediaLimits(max_pixels=320 * 240)
     with (
-        (FIXTURES / "ts_size_change_midstream.ts").open("rb") as opened,
+        io.BytesIO(named("ts_size_change_midstream.ts")) as opened,
         open_video(opened, limits) as video,
     ):
         stream = FrameStream(video, range(109), GEOMETRY)
@@ -144,23 +145,23 @@ def test_a_size_that_grows_over_the_limit_midway_is_refused() -> None:
 
 
 def test_damage_costs_the_damaged_frames_only() -> None:
-    frames, stream, video = read_frames(FIXTURES / "zeroed_middle.mp4")
+    frames, stream, video = read_frames(named("zeroed_middle.mp4"))
     assert 40 <= len(frames) < video.index.frames
     assert stream.frames_decoded == video.index.packets
 
 
 def test_a_cut_file_gives_what_is_there() -> None:
-    whole = FIXTURES.joinpath("mp4_faststart.mp4").read_bytes()
+    whole = named("mp4_faststart.mp4")
     frames, _, video = read_frames(whole[: len(whole) // 2])
-    assert video.index.frames < 40
+    assert video.index.frames < 60
     assert len(frames) >= video.index.frames - 1
 
 
 def test_a_video_of_which_no_wanted_frame_can_be_had_is_undecodable() -> None:
-    there = {frame.index for frame in read_frames(FIXTURES / "zeroed_middle.mp4")[0]}
+    there = {frame.index for frame in read_frames(named("zeroed_middle.mp4"))[0]}
     lost = next(index for index in range(109) if index not in there)
     with pytest.raises(Undecodable, match="none of the wanted frames"):
-        read_frames(FIXTURES / "zeroed_middle.mp4", (lost,))
+        read_frames(named("zeroed_middle.mp4"), (lost,))
 
 
 @pytest.mark.parametrize("wanted", [(), (5,), (-1, 2)])
@@ -180,17 +181,17 @@ def test_packets_wrongly_marked_as_key_frames_are_not_visited_first() -> None:
 
 @pytest.mark.parametrize("name", FILES)
 def test_a_container_that_cannot_seek_gives_the_same(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = FIXTURES / name
+    clip = named(name)
     wanted = (60, 5, 30, 31)
-    seeking, stream, _ = read_frames(path, wanted)
+    seeking, stream, _ = read_frames(clip, wanted)
     monkeypatch.setattr(Cursor, "_seek", lambda *_: False)
-    reading, other, _ = read_frames(path, wanted)
+    reading, other, _ = read_frames(clip, wanted)
     assert all(np.array_equal(a.pixels, b.pixels) for a, b in zip(seeking, reading, strict=True))
     assert stream.frames_decoded == other.frames_decoded
 
 
 def test_times_go_on_where_a_second_part_begins_before_the_first_ends() -> None:
-    frames, _, video = read_frames(FIXTURES / "ts_size_change_midstream.ts", (108, 0, 54))
+    frames, _, video = read_frames(named("ts_size_change_midstream.ts"), (108, 0, 54))
     assert (video.info.frames, video.info.duration_s) == (109, pytest.approx(109 / 30, abs=0.001))
     assert [frame.index for frame in frames] == [108, 0, 54]
     assert [frame.time_s for frame in frames] == pytest.approx([108 / 30, 0, 54 / 30], abs=0.001)

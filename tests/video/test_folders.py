@@ -107,7 +107,7 @@ def test_a_link_that_leads_back_by_way_of_another_is_not_followed(tmp_path: Path
     (tmp_path / "far/up").symlink_to(data)
     made = listing(data / "walk")
     assert [file.name for file in made.files] == ["a.mp4", "c.mp4"]
-    assert told(made, data / "walk") == ["site/up is a link to a folder that holds it"]
+    assert told(made, data / "walk") == ["site/up is a link to a folder that contains it"]
     assert leads_back(data / "walk/site/up")
     assert not leads_back(data / "walk/site")
 
@@ -127,7 +127,7 @@ def test_a_link_to_nothing_is_named_if_it_looks_like_a_file_that_is_wanted(tmp_p
     made = listing(tmp_path)
     assert [file.name for file in made.files] == ["a.mp4"]
     assert [(entry.path.name, entry.is_error) for entry in made.left_out] == [("b.mp4", True)]
-    assert "is a link to nothing" in str(made.left_out[0])
+    assert "is a link whose target cannot be read" in str(made.left_out[0])
 
 
 def test_a_folder_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,6 +179,6 @@ def test_the_folders_right_inside_a_folder(tmp_path: Path) -> None:
     assert [folder.name for folder in folders] == ["far", "run", "walk"]
     assert {entry.path.name: (str(entry).split(" ", 1)[1], entry.is_error) for entry in left_out} == {
         "alias": (f"is the same folder as {data / 'walk'}", False),
-        "back": ("is a link to a folder that holds it", False),
-        "gone": ("is a link to nothing that can be read", True),
+        "back": ("is a link to a folder that contains it", False),
+        "gone": ("is a link whose target cannot be read", True),
     }

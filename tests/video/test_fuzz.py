@@ -9,7 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.video.clips import FIXTURES, make_clip, outcome
+from tests.media.damage import with_stream_announced_midway
+from tests.video.clips import make_clip, named, outcome
 from video.limits import MediaLimits
 
 # Damage may turn a small clip into one that claims to be huge; a real service has larger limits and a sandbox.
@@ -53,7 +54,7 @@ def test_flipped_and_missing_bytes(kind: str, flips: list[tuple[float, int]], ke
 @settings(max_examples=25, deadline=None)
 @given(start=st.floats(0, 0.9), length=st.floats(0, 0.3), filler=st.integers(0, 255))
 def test_overwritten_stretches(start: float, length: float, filler: int) -> None:
-    data = bytearray((FIXTURES / "mp4_faststart.mp4").read_bytes())
+    data = bytearray(named("mp4_faststart.mp4"))
     begin = int(start * len(data))
     end = min(begin + int(length * len(data)), len(data))
     data[begin:end] = bytes([filler]) * (end - begin)
@@ -70,6 +71,5 @@ def test_arbitrary_bytes(data: bytes, magic: bytes) -> None:
 
 
 def test_a_stream_that_is_announced_midway() -> None:
-    data = bytearray((FIXTURES / "truncated_ts_midpacket.ts").read_bytes())
-    data[33742] = 255
-    assert outcome(bytes(data)) in ("ok", "partial")
+    data = with_stream_announced_midway(named("truncated_ts_midpacket.ts"))
+    assert outcome(data) in ("ok", "partial")

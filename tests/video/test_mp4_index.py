@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.video.clips import FIXTURES, GEOMETRY, make_clip, moov_first, number_of, order_16, read_frames
+from tests.video.clips import GEOMETRY, make_clip, moov_first, named, number_of, order_16, read_frames
 from video import mp4_index
 from video.cursor import Packets
 from video.decoder import FrameStream
@@ -39,7 +39,7 @@ ONE_GROUP = {
 }
 KEYS_H264 = moov_first(make_clip(40, codec="libx264", g="5", bf="2"))
 RECOVERY_POINTS = moov_first(make_clip(40, codec="libx264", **{"g": "8", "x264-params": "intra-refresh=1"}))
-FASTSTART = (FIXTURES / "mp4_faststart.mp4").read_bytes()
+FASTSTART = named("mp4_faststart.mp4")
 HEADER = range(36, 2160)
 
 

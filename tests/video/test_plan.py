@@ -117,7 +117,7 @@ def test_the_first_wanted_frame_is_reached_by_seeking() -> None:
 
 def test_a_group_is_left_unfinished_only_while_that_is_affordable() -> None:
     index = make_index([(10, 0), (10, 0)])
-    # Frame 15 first: going there directly and back to 5 is cheap, there are frames nobody wants.
+    # Frame 15 first: going there directly and back to 5 is cheap, because some frames are not wanted.
     _, spent = follow(index, (15, 5))
     assert spent[0] == 5
     # With every frame wanted there is no slack: the head of a group decoded twice would be one too many.

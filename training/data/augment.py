@@ -1,15 +1,16 @@
-"""From kept squares to the model's input: random in training, exactly the server's arithmetic otherwise."""
+"""From decoded squares to the model's input: random in training, exactly the server's arithmetic otherwise."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from training.data.crops import CropPlan, Pixels
+from training.data.frame_store import Pixels
 from training.recipe import DataRecipe
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -19,38 +20,40 @@ TINT = 1 / 3
 """Strength of the random tint relative to that of brightness and contrast."""
 
 
+Jitter = Callable[[np.random.Generator, int, int], npt.NDArray[np.int64]]
+"""Draws which of its candidates each segment shows: generator, segments, candidates -> int64 [segments]."""
+
+
+def jitter_per_segment(random: np.random.Generator, segments: int, candidates: int) -> npt.NDArray[np.int64]:
+    """Draw a candidate for each segment, independently of the others, as the released code does."""
+    return random.integers(candidates, size=segments)
+
+
 def normalise(frames: Tensor) -> Tensor:
-    """[..., 3, H, W] in 0..255 -> normalised by ImageNet's mean and deviation (PAPER section 1)."""
+    """Normalise [..., 3, H, W] in 0..255 by ImageNet's mean and deviation."""
     mean = torch.tensor(IMAGENET_MEAN, device=frames.device).view(3, 1, 1) * 255
     std = torch.tensor(IMAGENET_STD, device=frames.device).view(3, 1, 1) * 255
     return (frames.float() - mean) / std
 
 
 def serving_batch(pixels: Sequence[Pixels]) -> Tensor:
-    """Clips as served, ``uint8 [T, S, S, 3]`` each in visiting order -> [B, T, 3, S, S], normalised."""
+    """Return clips as served, ``uint8 [T, S, S, 3]`` each in visiting order, as [B, T, 3, S, S], normalised."""
     return normalise(torch.from_numpy(np.stack(pixels)).permute(0, 1, 4, 2, 3))
 
 
 class Augment:
-    """Random moments, crops, mirroring and colour; one draw per clip, the same for all its frames."""
+    """Random crop, mirroring and colour, drawn once for all frames of a clip."""
 
-    def __init__(self, plan: CropPlan, recipe: DataRecipe, frame_size: int, device: torch.device | None = None) -> None:
-        self._plan = plan
+    def __init__(self, recipe: DataRecipe, frame_size: int, device: torch.device | None = None) -> None:
         self._device = device
         self._recipe = recipe
         self._size = frame_size
 
-    def __call__(self, pixels: Sequence[Pixels], random: np.random.Generator) -> Tensor:
-        """Clips ``uint8 [K·candidates, S, S, 3]`` in time order -> [B, K, 3, frame_size, frame_size], normalised."""
-        return normalise(torch.stack([self._clip(clip, random) for clip in pixels]))
-
-    def _clip(self, pixels: Pixels, random: np.random.Generator) -> Tensor:
-        plan, recipe = self._plan, self._recipe
-        offset = random.integers(plan.candidates)
-        positions = [*plan.order, *range(plan.steps, plan.steps + plan.focus_steps)]
-        chosen = pixels[[position * plan.candidates + offset for position in positions]]
-        top, left, height, width = self._box(plan.crop, random)
-        cut = np.ascontiguousarray(chosen[:, top : top + height, left : left + width])
+    def __call__(self, pixels: Pixels, random: np.random.Generator) -> Tensor:
+        """Return frames ``uint8 [K, S, S, 3]`` of a clip as float [K, 3, frame_size, frame_size] in 0..255."""
+        recipe = self._recipe
+        top, left, height, width = self._box(pixels.shape[1], random)
+        cut = np.ascontiguousarray(pixels[:, top : top + height, left : left + width])
         frames = torch.from_numpy(cut).to(self._device).permute(0, 3, 1, 2).float()
         if frames.shape[2:] != (self._size, self._size):  # else it would only be copied, slowly
             frames = F.interpolate(frames, size=(self._size, self._size), mode="bilinear", antialias=True)
@@ -59,7 +62,7 @@ class Augment:
         return _recolour(frames, recipe.colour, random) if recipe.colour else frames
 
     def _box(self, side: int, random: np.random.Generator) -> tuple[int, int, int, int]:
-        """Top, left, height and width of a crop: one of the scales for each side, not more than one scale apart."""
+        """Return top, left, height and width of a crop; the scales of its sides are at most one apart."""
         scales = sorted(self._recipe.scales)
         first = int(random.integers(len(scales)))
         second = int(np.clip(first + random.integers(-1, 2), 0, len(scales) - 1))
@@ -69,7 +72,7 @@ class Augment:
 
 
 def _recolour(frames: Tensor, strength: float, random: np.random.Generator) -> Tensor:
-    """Random contrast about the clip's mean, brightness, and tint: [T, 3, H, W] in 0..255, kept there."""
+    """Change contrast about the clip's mean, brightness and tint at random: [T, 3, H, W], clamped to 0..255."""
     contrast, brightness = random.uniform(1 - strength, 1 + strength, 2)
     tint = torch.from_numpy(random.uniform(1 - strength * TINT, 1 + strength * TINT, (1, 3, 1, 1))).float()
     mean = frames.mean()

@@ -1,4 +1,4 @@
-"""Which clips come together in a step, and with which label."""
+"""Draw the clips of each batch, and their labels."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Batch = npt.NDArray[np.int64]
 
 
 def batches_in_epoch(clips: int, size: int, fewest: int = 0) -> int:
-    """How many batches `batches` makes of so many clips."""
+    """Return the number of batches that `batches` makes of ``clips`` clips."""
     size = min(size, clips)
     return max(clips // size, math.ceil(fewest / size))
 
@@ -22,11 +22,18 @@ def batches_in_epoch(clips: int, size: int, fewest: int = 0) -> int:
 def batches(
     labels: npt.NDArray[np.int64], size: int, balance: float, random: np.random.Generator, fewest: int = 0
 ) -> list[Batch]:
-    """Clip indices of every batch of an epoch, which is as long as the data, but draws at least ``fewest`` clips.
+    """Return the clip indices of every batch of an epoch.
 
-    Without balance every clip comes equally often, but for the remainder of the last round, which waits for the next
-    epoch. With it clips are drawn with a chance that grows with the rarity of
-    their class, ``count**-balance``.
+    Without balance, every clip is drawn once, or several times until ``fewest`` are drawn; the remainder that fills no
+    batch is dropped.
+
+    Args:
+        labels: class index of each clip, int64 [N].
+        size: clips in a batch.
+        balance: clips are drawn with a probability proportional to ``count**-balance`` of their class; 0 draws each
+            equally often.
+        random: decides the order.
+        fewest: an epoch draws at least so many clips.
     """
     number = batches_in_epoch(len(labels), size, fewest)
     size = min(size, len(labels))
@@ -40,10 +47,10 @@ def batches(
 
 
 def own_part(batch: Batch, rank: int, world: int) -> Batch:
-    """What one of several processes takes of a batch: every one the same number, the remainder left out."""
+    """Return one process's share of a batch; all shares have the same size, and the remainder is dropped."""
     return batch[: len(batch) // world * world][rank::world]
 
 
 def drawn_labels(clips: Sequence[Clip], random: np.random.Generator) -> list[int]:
-    """A class of each clip; of a clip that has several, another one each time, as the released code does."""
+    """Return a class of each clip; of a clip with several, a random one, as the released code does."""
     return [int(random.choice(clip.all_labels)) if clip.also else clip.label for clip in clips]

@@ -1,8 +1,9 @@
-"""What the clips are, in words: how many of each class, and which classes cannot be learned or watched."""
+"""Counts of clips per class in words, and warnings about classes with too few clips."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from training.data.clips import ClipSet
 
@@ -11,31 +12,37 @@ MOST_NAMED = 20
 
 
 def counts_in_words(data: ClipSet) -> str:
-    """``bridge_up 35, no_action 32``, or of many classes how many there are and how large."""
+    """Return ``bridge_up 35, no_action 32``; for many classes, how many there are and how large they are."""
     counts = data.counts()
     if len(counts) > MOST_NAMED:
         return f"{len(counts)} classes of {min(counts)} to {max(counts)}"
     return ", ".join(f"{name} {count}" for name, count in zip(data.labels, counts, strict=True))
 
 
-def warnings(learned: ClipSet, aside: ClipSet | None, watched: ClipSet | None = None) -> Iterator[str]:
-    """One line for each kind of class that the clips do not suffice for, and one if clips watched are learned from."""
-    has = dict(zip(learned.labels, learned.counts(), strict=True))
-    yield from _line([name for name, count in has.items() if not count], "without a clip to learn from")
-    yield from _line([name for name, count in has.items() if count == 1], "with a single clip to learn from")
-    if aside is not None:
-        missing = [name for name, count in zip(aside.labels, aside.counts(), strict=True) if not count]
-        yield from _line(missing, "without a clip held aside to measure on")
-    if watched is not None:
-        known = {clip.identity for clip in learned.clips}
-        both = [clip.path for clip in watched.clips if clip.identity in known]
-        if both:
-            of_all = f"{len(both)} of {len(watched.clips)} clips that are watched"
-            yield f"warning: {of_all} are learned from, too, first {both[0]}"
+def warnings(train: ClipSet, holdout: ClipSet | None, validation: ClipSet | None = None) -> Iterator[str]:
+    """Yield a line for each kind of class with too few clips, and for validation clips that are trained on, too."""
+    has = dict(zip(train.labels, train.counts(), strict=True))
+    yield from _classes([name for name, count in has.items() if not count], "no training clip")
+    yield from _classes([name for name, count in has.items() if count == 1], "a single training clip")
+    if holdout is not None:
+        missing = [name for name, count in zip(holdout.labels, holdout.counts(), strict=True) if not count]
+        yield from _classes(missing, "no holdout clip to evaluate")
+    if validation is not None:
+        known = {clip.identity for clip in train.clips}
+        both = [clip.path for clip in validation.clips if clip.identity in known]
+        yield from _clips(both, validation, "are training clips, too")
+        groups = {clip.group for clip in train.clips if clip.group}
+        related = [clip.path for clip in validation.clips if clip.group in groups and clip.identity not in known]
+        yield from _clips(related, validation, "share a group with training clips")
 
 
-def _line(names: Sequence[str], what: str) -> Iterator[str]:
+def _classes(names: Sequence[str], what: str) -> Iterator[str]:
     if names:
         shown = ", ".join(repr(name) for name in names[:MOST_NAMED])
         more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
-        yield f"warning: {len(names)} {'class' if len(names) == 1 else 'classes'} {what}: {shown}{more}"
+        yield f"warning: {len(names)} {'class has' if len(names) == 1 else 'classes have'} {what}: {shown}{more}"
+
+
+def _clips(paths: Sequence[Path], validation: ClipSet, what: str) -> Iterator[str]:
+    if paths:
+        yield f"warning: {len(paths)} of {len(validation.clips)} validation clips {what}, first {paths[0]}"

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from training.data.groups import assign_parts, has_groups, units_of
 from training.errors import DataError
 from video.folders import FolderListing, LeftOut, folders_in, shown
 
@@ -25,14 +26,15 @@ class Clip:
     """One labelled video.
 
     Attributes:
-        path: of the file, or of a folder with an image per frame.
+        path: path of the file, or of a folder with an image per frame.
         label: class index.
-        identity: sha256 of the file, or as `digest` has it of a folder: byte-identical clips are one clip when clips
-            are parted.
+        identity: sha256 of the file, or `digest` of a folder; byte-identical clips stay together in every split.
         also: further classes of a clip that has several.
-        template, frames: of a folder of frames: the images' names from their number, counted from 1, and how many
-            there are; without a template the folder's images in the order of their names.
-        listed: the identity is of what a list says, not of any bytes.
+        template, frames: format of the names of a folder's images, counted from 1, and the number of frames; without
+            a template, a folder's images are taken in the order of their names.
+        listed: whether the identity was made from a line of a list rather than from the file's bytes.
+        group: name of the clip's source, such as a recording or a camera; empty if unknown. A split never divides the
+            clips of one group.
     """
 
     path: Path
@@ -42,6 +44,7 @@ class Clip:
     template: str = ""
     frames: int = 0
     listed: bool = False
+    group: str = ""
 
     @property
     def all_labels(self) -> tuple[int, ...]:
@@ -56,7 +59,7 @@ class ClipSet:
     Attributes:
         labels: class names; a clip's ``label`` counts them.
         clips: in the order of their paths, or of their list.
-        source: what the data set says of itself (``name``, ``source``, ``licence``), for the checkpoint.
+        source: the data set's own description (``name``, ``source``, ``licence``), for the checkpoint.
         multi_label: a clip may have several classes; the metric is then mean average precision.
         left_out: of a folder, what was not listed although it is not hidden, and why: a line each.
     """
@@ -68,12 +71,12 @@ class ClipSet:
     left_out: tuple[str, ...] = ()
 
     def counts(self) -> tuple[int, ...]:
-        """Clips per class."""
+        """Return the number of clips of each class."""
         seen = Counter(clip.label for clip in self.clips)
         return tuple(seen[index] for index in range(len(self.labels)))
 
     def only(self, clips: Iterable[Clip]) -> ClipSet:
-        """The same classes with other clips."""
+        """Return the same classes with these clips."""
         return replace(self, clips=tuple(clips))
 
 
@@ -83,7 +86,7 @@ def has_split_folders(folder: Path) -> bool:
 
 
 def class_folders(folder: Path, split: str | None = None) -> ClipSet:
-    """The clips of a folder per class, or of a folder per split with those in it.
+    """Return the clips of class folders, or of split folders with class folders in them.
 
     Classes are those of all splits, so that each split counts them alike. Hidden files and folders are left out and
     links are followed, as `video.folders` says.
@@ -123,10 +126,10 @@ def _check_class_names(names: Iterable[str]) -> None:
 
 
 def digest(path: Path) -> str:
-    """sha256 of a file, wherever it lies; of its path if it cannot be read, which decoding will then report.
+    """Return the sha256 of a file; of its path if it cannot be read, which decoding then reports.
 
-    Of a folder of frames: of all names and sizes, and of the first and the last one's bytes. All of them would be as
-    much to read as the whole data set.
+    The digest of a folder of frames covers all names and sizes, and the bytes of the first and the last frame. To read
+    all of them would take as long as to read the data set.
     """
     try:
         if path.is_dir():
@@ -146,40 +149,62 @@ def _folder_digest(folder: Path) -> str:
 
 
 def fold_of(clips: Sequence[Clip], parts: int, seed: int = 0) -> list[int]:
-    """A part 0..parts-1 for every clip: each class spread evenly, byte-identical clips together.
+    """Return a part 0..parts-1 for every clip: each class is spread evenly, clips of one unit stay together.
 
-    Depends on the clips' identities and the seed alone, not on their order or their folder.
+    A unit is a group of clips, or byte-identical clips (`training.data.groups`). The result depends on the clips'
+    identities and groups and on the seed alone, not on their order or their folder.
 
     Raises:
-        DataError: ``parts`` is less than 2.
+        DataError: ``parts`` is less than 2, or clips have groups and there are fewer units than parts.
     """
     if parts < 2:
-        raise DataError(f"clips are parted in at least 2, got {parts}")
-    by_class: defaultdict[int, set[str]] = defaultdict(set)
+        raise DataError(f"clips can be split into at least 2 parts, got {parts}")
+    units = units_of(clips)
+    if has_groups(clips):
+        if len(set(units)) < parts:
+            raise DataError(
+                f"{len(clips)} clips form {len(set(units))} group(s), too few to split them into {parts} parts; use a "
+                "larger holdout, or finer groups"
+            )
+        part = assign_parts(units, [clip.label for clip in clips], parts, seed)
+    else:
+        part = _dealt(clips, parts, seed)
+    return [part[unit] for unit in units]
+
+
+def _dealt(clips: Sequence[Clip], parts: int, seed: int) -> dict[str, int]:
+    """Return the part of each identity; those of one class are dealt to the parts in turn."""
+    label: dict[str, int] = {}
     for clip in sorted(clips, key=lambda clip: (clip.identity, clip.label)):
-        if not any(clip.identity in group for group in by_class.values()):
-            by_class[clip.label].add(clip.identity)
+        label.setdefault(clip.identity, clip.label)
+    by_class: defaultdict[int, list[str]] = defaultdict(list)
+    for identity in sorted(label):
+        by_class[label[identity]].append(identity)
     part: dict[str, int] = {}
-    dealt = 0
-    for label in sorted(by_class):
-        identities = sorted(by_class[label])
-        for index in np.random.default_rng([seed, label]).permutation(len(identities)):
-            part[identities[index]] = dealt % parts  # dealt on over the classes, so that parts stay of one size
-            dealt += 1
-    return [part[clip.identity] for clip in clips]
+    for index in sorted(by_class):
+        identities = by_class[index]
+        for place in np.random.default_rng([seed, index]).permutation(len(identities)):
+            part[identities[place]] = len(part) % parts  # dealt on over the classes, so that parts stay of one size
+    return part
 
 
-def hold_aside(data: ClipSet, parts: int, fold: int, seed: int = 0) -> tuple[ClipSet, ClipSet]:
-    """Part the clips: what to learn from, and the ``fold``-th of ``parts`` parts kept out of it.
+def hold_out(data: ClipSet, parts: int, fold: int, seed: int = 0) -> tuple[ClipSet, ClipSet]:
+    """Split the clips into training clips and the holdout, which is the ``fold``-th of ``parts`` parts.
 
-    The only clip of a class is never kept out.
+    If a class would have no training clip, one of its units (`training.data.groups`) stays with the training clips.
+
+    Raises:
+        DataError: as `fold_of`.
     """
-    distinct = Counter(label for label, _ in {(clip.label, clip.identity) for clip in data.clips})
-    aside = [
-        part == fold and distinct[clip.label] > 1
-        for clip, part in zip(data.clips, fold_of(data.clips, parts, seed), strict=True)
-    ]
+    units = units_of(data.clips)
+    held = {unit for unit, part in zip(units, fold_of(data.clips, parts, seed), strict=True) if part == fold}
+    trained = {clip.label for clip, unit in zip(data.clips, units, strict=True) if unit not in held}
+    for clip, unit in sorted(zip(data.clips, units, strict=True), key=lambda pair: pair[1]):
+        if clip.label not in trained:
+            held.discard(unit)
+            trained |= {other.label for other, its in zip(data.clips, units, strict=True) if its == unit}
+    out = [unit in held for unit in units]
     return (
-        data.only(clip for clip, out in zip(data.clips, aside, strict=True) if not out),
-        data.only(clip for clip, out in zip(data.clips, aside, strict=True) if out),
+        data.only(clip for clip, is_out in zip(data.clips, out, strict=True) if not is_out),
+        data.only(clip for clip, is_out in zip(data.clips, out, strict=True) if is_out),
     )

@@ -1,112 +1,45 @@
-"""From clips to squares of pixels: decoded once through the well that serves, then kept.
+"""From clips to squares of pixels, through the decoder and resizer that serve.
 
-Training keeps several candidate frames per step in a larger square, so that crops and moments can vary; evaluation
+Training draws from several moments of each segment in a larger square, so that moments and crops can vary; evaluation
 takes exactly what a server would: the same sampler, decoder and resizer.
 """
 
 from __future__ import annotations
 
-import hashlib
-import os
 import sys
-import tempfile
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import astuple, dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import overload
 
 import numpy as np
-import numpy.typing as npt
 from tqdm import tqdm
 
 from training.data.clips import Clip, ClipSet
+from training.data.crop_plan import CropPlan
+from training.data.frame_store import Frames, OnDemand, Pixels, cache_file, is_whole, keep_in_memory, open_file, save
 from training.data.frames import frame_count, read_frames
 from training.data.prefetch import ahead, processors
 from training.errors import DataError
-from training.recipe import Recipe
 from video.decoder import FrameStream
 from video.errors import VideoError
 from video.probe import open_video
-from video.sampler import sample_clip_indices, sample_indices, visiting_order, wanted_frames
 from video.transform import Geometry
 
-Pixels = npt.NDArray[np.uint8]
+UNUSABLE = (VideoError, DataError, OSError)
+"""What decoding a clip raises if the clip is at fault."""
+
+Choice = Callable[[int], Sequence[int]]
+"""Which frames to decode of a video with so many."""
 
 
-@dataclass(frozen=True)
-class CropPlan:
-    """Which frames of a clip are kept, and how large.
+def decode_clip(clip: Clip, plan: CropPlan, random: np.random.Generator | None = None) -> Pixels:
+    """Return frames of a clip: ``uint8 [K, crop, crop, 3]``. A lost frame is replaced by its neighbour.
 
-    Attributes:
-        steps: T, frames that the model visits.
-        order: how it visits them; of a clip model, its glance frames in time order.
-        first_frame: frames before this index are never sampled.
-        resize: shorter side after resizing, pixels. crop: side of the kept centre square.
-        candidates: frames per step. With 1, frames are kept in visiting order, as served: [T, crop, crop, 3]. With
-            more, in time order: [T·candidates, crop, crop, 3].
-        focus_steps: frames of a clip model's focus, which follow those of its glance; 0 for a frame model.
-    """
-
-    steps: int
-    order: tuple[int, ...]
-    first_frame: int
-    resize: int
-    crop: int
-    candidates: int = 1
-    focus_steps: int = 0
-
-    def wanted(self, num_frames: int) -> tuple[int, ...]:
-        """Frame indices to keep of a video of so many frames."""
-        if self.candidates > 1:
-            parts = (self.steps, self.focus_steps) if self.focus_steps else (self.steps,)
-            return tuple(index for count in parts for index in self._moments(num_frames, count))
-        return wanted_frames(
-            num_frames,
-            frames=self.steps,
-            order=self.order,
-            first_frame=self.first_frame,
-            focus_frames=self.focus_steps or None,
-        )
-
-    def _moments(self, num_frames: int, count: int) -> list[int]:
-        """The candidates of each of ``count`` steps, in time order; a clip too short to choose gives none."""
-        first = min(self.first_frame, num_frames - 1)
-        usable = num_frames - first
-        if usable <= count:
-            sample = sample_clip_indices if self.focus_steps else sample_indices
-            return [index for index in sample(num_frames, count, self.first_frame) for _ in range(self.candidates)]
-        pieces = count * self.candidates
-        if usable > pieces:
-            return list(sample_indices(num_frames, pieces, self.first_frame))
-        return [first + (2 * piece + 1) * usable // (2 * pieces) for piece in range(pieces)]
-
-
-def serving_plan(recipe: Recipe) -> CropPlan:
-    """What a server would see."""
-    config = recipe.model_config(2)
-    clip = config.kind == "clip"
-    steps = config.glance_frames if clip else config.steps
-    order = visiting_order(steps, "sequential" if clip else config.frame_order)
-    return CropPlan(
-        steps=steps,
-        order=order,
-        first_frame=recipe.data.first_frame,
-        resize=recipe.data.resize,
-        crop=config.frame_size,
-        focus_steps=config.focus_frames if clip else 0,
-    )
-
-
-def training_plan(recipe: Recipe) -> CropPlan:
-    """What training crops are cut from: the centre square whole, at the source size."""
-    served = serving_plan(recipe)
-    source = recipe.data.source
-    return replace(served, resize=source, crop=source, candidates=max(2, recipe.data.candidates))
-
-
-def decode_clip(clip: Clip, plan: CropPlan) -> Pixels:
-    """The planned frames of a clip: ``uint8 [K, crop, crop, 3]``. A lost frame is replaced by its neighbour.
+    Args:
+        clip: a video, or a folder of images.
+        plan: which of its frames, and how large.
+        random: draws a frame of each segment; None takes those that the plan keeps.
 
     Raises:
         VideoError: the file is no usable video.
@@ -114,20 +47,24 @@ def decode_clip(clip: Clip, plan: CropPlan) -> Pixels:
         OSError: it cannot be read.
     """
     geometry = Geometry(plan.resize, plan.crop)
+
+    def choose(frames: int) -> Sequence[int]:
+        return plan.wanted(frames) if random is None else plan.draw(frames, random)
+
     if clip.template or clip.path.is_dir():
-        wanted = plan.wanted(frame_count(clip))
+        wanted = choose(frame_count(clip))
         have = read_frames(clip, set(wanted), geometry)
     else:
-        wanted, have = _decode_video(clip.path, plan, geometry)
+        wanted, have = _decode_video(clip.path, choose, geometry)
     nearest = [min(have, key=lambda index, want=want: (abs(index - want), index)) for want in wanted]  # type: ignore[misc]
     return np.stack([have[index] for index in nearest])
 
 
-def _decode_video(path: Path, plan: CropPlan, geometry: Geometry) -> tuple[tuple[int, ...], dict[int, Pixels]]:
+def _decode_video(path: Path, choose: Choice, geometry: Geometry) -> tuple[Sequence[int], dict[int, Pixels]]:
     with path.open("rb") as file, open_video(file) as video:
         if not video.info.frames:
             raise DataError("the video does not tell how many frames it has")
-        wanted = plan.wanted(video.info.frames)
+        wanted = choose(video.info.frames)
         stream = FrameStream(video, wanted, geometry)
         have = {}
         while (frame := stream.next()) is not None:
@@ -144,82 +81,84 @@ class Broken:
     reason: str
 
 
+def _decoded_each_time(clips: Sequence[Clip], plan: CropPlan) -> OnDemand[Clip]:
+    """The frames of clips, none of which is kept."""
+
+    def decode(clip: Clip) -> Pixels:
+        try:
+            return decode_clip(clip, plan)
+        except UNUSABLE as error:
+            raise DataError(f"{clip.path} cannot be decoded any more: {error}") from error
+
+    return OnDemand(clips, decode, processors())
+
+
 @dataclass(frozen=True)
 class Crops:
-    """Decoded clips, of which some may be moved to others.
+    """Clips that can be decoded.
 
     Attributes:
-        data: the clips that could be decoded.
-        pixels: for each of them ``uint8 [K, crop, crop, 3]``; a memory map if they are kept on disk.
-        broken: the others.
+        data: the clips.
+        pixels: for each of them the frames that its plan keeps: in memory, on disk, or decoded when asked for.
+        broken: the clips that cannot be decoded.
     """
 
     data: ClipSet
-    pixels: Sequence[Pixels]
+    pixels: Sequence[Frames]
     broken: tuple[Broken, ...]
 
     def without(self, identities: Collection[str]) -> Crops:
-        """All but these clips."""
+        """Return all but these clips."""
         kept = [number for number, clip in enumerate(self.data.clips) if clip.identity not in identities]
-        pixels = self.pixels.only(kept) if isinstance(self.pixels, _OnDisk) else [self.pixels[n] for n in kept]
+        pixels: Sequence[Frames]
+        if isinstance(self.pixels, OnDemand):
+            pixels = self.pixels.only(kept)
+        else:
+            pixels = [self.pixels[number] for number in kept]
         return Crops(self.data.only(self.data.clips[number] for number in kept), pixels, self.broken)
 
     def and_those(self, others: Crops) -> Crops:
-        """These clips, then those of others, which were kept in the same way."""
-        pixels: Sequence[Pixels] = [*self.pixels, *others.pixels]
-        if isinstance(self.pixels, _OnDisk) and isinstance(others.pixels, _OnDisk):
+        """Return these clips, then those of others, which are kept in the same way."""
+        pixels: Sequence[Frames]
+        if isinstance(self.pixels, OnDemand) and isinstance(others.pixels, OnDemand):
             pixels = self.pixels.and_those(others.pixels)
+        else:
+            pixels = [*self.pixels, *others.pixels]
         return Crops(self.data.only(self.data.clips + others.data.clips), pixels, self.broken + others.broken)
 
 
-class _OnDisk(Sequence[Pixels]):
-    """Crops in files, mapped when they are asked for: a data set may hold more clips than a process may map."""
+def decode_each(
+    data: ClipSet,
+    plan: CropPlan,
+    cache: Path | None = None,
+    check: Callable[[], None] = lambda: None,
+    work: str = "decoding",
+) -> Iterator[tuple[Clip, Pixels | Path | Broken]]:
+    """Decode every clip, as many at a time as there are processors, and yield them in their order.
 
-    def __init__(self, files: Sequence[Path]) -> None:
-        self._files = files
-
-    def only(self, numbers: Sequence[int]) -> _OnDisk:
-        """Some of them."""
-        return _OnDisk([self._files[number] for number in numbers])
-
-    def and_those(self, others: _OnDisk) -> _OnDisk:
-        """These, then others."""
-        return _OnDisk([*self._files, *others._files])
-
-    def __len__(self) -> int:
-        return len(self._files)
-
-    @overload
-    def __getitem__(self, index: int) -> Pixels: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> list[Pixels]: ...
-
-    def __getitem__(self, index: int | slice) -> Pixels | list[Pixels]:
-        if isinstance(index, slice):
-            return [_mapped(file) for file in self._files[index]]
-        return _mapped(self._files[index])
-
-
-def _mapped(file: Path) -> Pixels:
-    """Crops as they were kept.
-
-    Raises:
-        DataError: the file is gone, or not whole.
+    Args:
+        data: the clips.
+        plan: which of their frames, and how large.
+        cache: folder for files of decoded frames; what is yielded is then the file, which is only made if need be.
+        check: called after each clip; may raise to stop.
+        work: what the progress bar says.
     """
-    try:
-        kept: Pixels = np.load(file, mmap_mode="r")
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"{file} of the cache is gone or damaged; the same command again makes it anew") from error
-    return kept
 
+    def decode(clip: Clip) -> Pixels | Path | Broken:
+        try:
+            return _cached(clip, plan, cache) if cache else decode_clip(clip, plan)
+        except UNUSABLE as error:
+            return Broken(clip.path, str(error))
 
-def _is_whole(file: Path, plan: CropPlan) -> bool:
-    try:
-        kept = _mapped(file)
-    except DataError:
-        return False
-    return kept.dtype == np.uint8 and kept.ndim == 4 and kept.shape[1:] == (plan.crop, plan.crop, 3)
+    workers = processors()
+    with ThreadPoolExecutor(workers) as pool:
+        decoded = zip(data.clips, ahead(pool, decode, data.clips, depth=2 * workers), strict=True)
+        hidden = not sys.stderr.isatty()
+        for clip, made in tqdm(
+            decoded, total=len(data.clips), unit="clip", desc=work, disable=hidden, leave=False, delay=1
+        ):
+            check()
+            yield clip, made
 
 
 def decode_all(
@@ -228,81 +167,50 @@ def decode_all(
     cache: Path | None = None,
     report: Callable[[Broken], None] | None = None,
     check: Callable[[], None] = lambda: None,
+    *,
+    keep: bool = True,
 ) -> Crops:
-    """Decode every clip once, in memory or, with ``cache``, in files that later runs find again.
+    """Decode every clip once, and keep the frames in memory or, with ``cache``, in files that later runs find again.
 
-    As many clips at a time as there are processors. A clip that cannot be decoded is reported and left out.
+    A clip that cannot be decoded is reported and left out.
 
     Args:
         data: the clips.
         plan: which of their frames are kept, and how large.
-        cache: folder for files of decoded crops.
+        cache: folder for files of decoded frames.
         report: told of each clip that cannot be decoded.
         check: called after each clip; may raise to stop.
+        keep: False keeps nothing: clips are only tried, and decoded again whenever they are asked for.
 
     Raises:
-        DataError: not one clip could be decoded.
+        DataError: not one clip can be decoded.
     """
-
-    def decode(clip: Clip) -> Pixels | Path | Broken:
-        try:
-            return _cached(clip, plan, cache) if cache else decode_clip(clip, plan)
-        except (VideoError, DataError, OSError) as error:
-            return Broken(clip.path, str(error))
-
+    cache = cache if keep else None
     good: list[Clip] = []
-    pixels: list[Pixels] = []
+    pixels: list[Frames] = []
     files: list[Path] = []
     broken: list[Broken] = []
-    workers = processors()
-    with ThreadPoolExecutor(workers) as pool:
-        decoded = zip(data.clips, ahead(pool, decode, data.clips, depth=2 * workers), strict=True)
-        hidden = not sys.stderr.isatty()
-        for clip, made in tqdm(
-            decoded, total=len(data.clips), unit="clip", desc="decoding", disable=hidden, leave=False, delay=1
-        ):
-            check()
-            if isinstance(made, Broken):
-                broken.append(made)
-                if report is not None:
-                    report(made)
-                continue
-            good.append(clip)
-            if isinstance(made, Path):
-                files.append(made)
-            else:
-                pixels.append(made)
+    for clip, made in decode_each(data, plan, cache, check, "decoding" if keep else "trying clips"):
+        if isinstance(made, Broken):
+            broken.append(made)
+            if report is not None:
+                report(made)
+            continue
+        good.append(clip)
+        if isinstance(made, Path):
+            files.append(made)
+        elif keep:
+            pixels.append(keep_in_memory(made, plan))
     if not good:
-        raise DataError(f"not one of {len(data.clips)} clips can be decoded; the first: {broken[0].reason}")
-    return Crops(data.only(good), _OnDisk(files) if cache else pixels, tuple(broken))
+        raise DataError(f"none of {len(data.clips)} clips can be decoded; the first: {broken[0].reason}")
+    if not keep:
+        return Crops(data.only(good), _decoded_each_time(good, plan), tuple(broken))
+    return Crops(data.only(good), OnDemand(files, open_file) if cache else pixels, tuple(broken))
 
 
 def _cached(clip: Clip, plan: CropPlan, cache: Path) -> Path:
-    """The file with a clip's crops, made if it is not there or not whole."""
-    key = hashlib.sha256(repr((clip.identity, _source(clip), astuple(plan))).encode()).hexdigest()[:32]
-    file = cache / key[:2] / f"{key}.npy"
-    if not _is_whole(file, plan):
-        pixels = decode_clip(clip, plan)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=file.parent, prefix=f".{key}.", delete=False) as stream:
-            try:
-                np.save(stream, pixels)
-                stream.flush()
-                os.fsync(stream.fileno())
-                Path(stream.name).replace(file)
-            except BaseException:
-                Path(stream.name).unlink(missing_ok=True)
-                raise
+    """Return the file with a clip's frames, made if it is missing or damaged."""
+    file = cache_file(clip, plan, cache)
+    if not is_whole(file, plan):
+        save(decode_clip(clip, plan), plan, file)
     return file
-
-
-def _source(clip: Clip) -> tuple[object, ...]:
-    """What tells a clip's pixels where its identity does not: of a listed clip, and of a folder of images."""
-    if not clip.listed and not clip.path.is_dir():
-        return ()
-    place = clip.path.resolve()
-    try:
-        seen = place.stat()
-    except OSError:
-        return (str(place),)
-    return (str(place), clip.template, seen.st_size, seen.st_mtime_ns)

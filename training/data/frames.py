@@ -1,4 +1,4 @@
-"""A folder with an image per frame, read as if it were a video: by the decoder and the resizer that serve."""
+"""Read a folder with an image per frame as if it were a video, with the decoder and resizer of the service."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ CODECS = {".jpg": "mjpeg", ".jpeg": "mjpeg", ".png": "png", ".bmp": "bmp", ".web
 """Decoder of each kind of image."""
 
 FEWEST = 3
-"""The released code leaves out what its lists say is shorter."""
+"""Fewest frames of a clip in a list; the released code drops shorter ones."""
 
 
 def frame_count(clip: Clip) -> int:
-    """Frames of a clip that is a folder.
+    """Return the number of frames of a clip that is a folder.
 
     Raises:
-        DataError: too few, or none.
+        DataError: it has too few frames, or none.
     """
     if clip.template:
         if clip.frames < FEWEST:
-            raise DataError(f"has {clip.frames} frames; clips of a list have at least {FEWEST}")
+            raise DataError(f"it has {clip.frames} frames; clips of a list need at least {FEWEST}")
         return clip.frames
     count = len(_images(clip.path))
     if not count:
-        raise DataError(f"is a folder without images ({', '.join(CODECS)})")
+        raise DataError(f"the folder has no images ({', '.join(CODECS)})")
     return count
 
 
 def read_frames(clip: Clip, indices: set[int], geometry: Geometry) -> dict[int, npt.NDArray[np.uint8]]:
-    """Some frames of a clip that is a folder, by index from 0; one that cannot be read is left out.
+    """Return some frames of a clip that is a folder, by index from 0. Frames that cannot be read are left out.
 
     Raises:
-        DataError: not one of them can be read.
+        DataError: none of them can be read.
     """
     resizer = Resizer(geometry.resize, geometry.crop)
     images = None if clip.template else _images(clip.path)
@@ -50,7 +50,7 @@ def read_frames(clip: Clip, indices: set[int], geometry: Geometry) -> dict[int, 
         if frame is not None:
             have[index] = resizer(frame)
     if not have:
-        raise DataError(f"none of its {len(indices)} frames that are needed can be read")
+        raise DataError(f"none of the {len(indices)} frames that are needed can be read")
     return have
 
 

@@ -1,4 +1,4 @@
-"""The list files in which the six published data sets come (PAPER section 5), frames or videos.
+"""Read the list files of the six published data sets, as frames or videos.
 
 A line names a video's folder (or file), its number of frames, and its class; where a video may have several, further
 classes follow, and -1 stands for none. Folders are looked for beside the lists and in the sub-folders that the released
@@ -21,15 +21,15 @@ _SUFFIXES = ("", ".mp4", ".webm", ".mkv", ".avi")
 
 @dataclass(frozen=True)
 class ListFormat:
-    """How one data set is listed.
+    """The format of one data set's lists.
 
     Attributes:
-        classes: how many there are.
+        classes: number of classes.
         metric: ``map`` where a video may have several classes, else ``top1``.
-        template: name of a frame's image in its video's folder, from its number, counted from 1.
-        separator: between the fields of a line; with spaces, the path may hold spaces too.
+        template: format of the name of a frame's image in its video's folder; frames count from 1.
+        separator: character between the fields of a line; if it is a space, the path may still hold spaces.
         names: file that names the classes, one per line.
-        splits: the list of each split.
+        splits: file name of each split's list.
     """
 
     classes: int
@@ -65,22 +65,22 @@ PUBLISHED_LISTS: Mapping[str, ListFormat] = {
     "somethingv2": ListFormat(174, "top1", "{:06d}.jpg", " ", "category.txt", _SHIFTED),
     "jester": ListFormat(27, "top1", "{:05d}.jpg", " ", "category.txt", _SHIFTED),
 }
-"""By the name that a recipe gives as ``lists``."""
+"""The formats by the name that a recipe gives as ``lists``."""
 
 
 def read_lists(folder: Path, name: str, split: str | None = None) -> ClipSet:
-    """The clips of a published data set in the lists of the released code.
+    """Return the clips of a published data set from the lists of the released code.
 
     Args:
         folder: holds the lists, the class names, and the frames or videos.
         name: of the data set, a key of `PUBLISHED_LISTS`.
-        split: ``train`` or ``val``; None reads both, those of them that are there.
+        split: ``train`` or ``val``; None reads those of the two that exist.
 
     Raises:
         DataError: an unknown name or split, no such list, or a line that cannot be understood (named by its number).
     """
     if name not in PUBLISHED_LISTS:
-        raise DataError(f"there are no lists {name!r}; permitted: {', '.join(PUBLISHED_LISTS)}")
+        raise DataError(f"lists must be one of {', '.join(PUBLISHED_LISTS)}, got {name!r}")
     form = PUBLISHED_LISTS[name]
     if split is not None and split not in form.splits:
         raise DataError(f"{name} has no split {split!r}; it has {', '.join(form.splits)}")
@@ -98,12 +98,13 @@ def has_list(folder: Path, name: str, split: str) -> bool:
 
 
 def _class_names(path: Path, classes: int) -> tuple[str, ...]:
-    """Class names in the order of their indices; made up where no file gives them."""
+    """Return the class names in the order of their indices; numbered ones if no file names them."""
     if not path.is_file():
         return tuple(f"class_{index:03d}" for index in range(classes))
     names = tuple(line.strip() for line in _lines(path) if line.strip())
     if len(names) != classes or len(set(names)) != classes:
-        raise DataError(f"{path} names {len(set(names))} different classes on {len(names)} lines; it should {classes}")
+        found = f"{len(set(names))} different classes on {len(names)} lines"
+        raise DataError(f"{path} must name {classes} different classes, one per line; it names {found}")
     return names
 
 
@@ -136,10 +137,10 @@ def _clips(path: Path, folder: Path, name: str) -> list[Clip]:
 
 
 def _clip(folder: Path, name: str, entry: str, frames: int, labels: tuple[int, ...]) -> Clip:
-    """A line's clip: a folder of frames, or a video if there is one of that name."""
+    """Return a line's clip: a folder of frames, or a video if there is one of that name."""
     path = _find(folder, entry)
-    # Reading whole data sets of this size to tell equal clips apart would take hours, and their authors parted them.
-    # Several of them number their clips, so the data set's name belongs to it.
+    # Hashing data sets of this size would take hours, and their authors have split them already. The name of the data
+    # set is part of the identity, because several data sets number their clips.
     identity = hashlib.sha256(f"{name}\0{entry}\0{frames}".encode()).hexdigest()
     if path.is_file():
         return Clip(path, labels[0], identity, labels[1:], listed=True)

@@ -1,8 +1,9 @@
-"""Finding the labelled clips of a folder: by a manifest, as JSON or CSV, or else by its class folders.
+"""Find the labelled clips of a folder: by a manifest, as JSON or CSV, or else by its class folders.
 
-``manifest.json`` holds ``items`` that name ``file``, ``label`` (or ``labels``, a list), and if known ``split`` and
-``sha256``; ``manifest.csv`` has those as columns, several ``labels`` separated by semicolons. A ``file`` may be a video
-or a folder of images, one per frame, and is looked for beside the manifest.
+``manifest.json`` holds ``items`` that name ``file``, ``label`` (or ``labels``, a list), and where they are known
+``split``, ``group`` and ``sha256``; ``manifest.csv`` has those as columns, several ``labels`` separated by semicolons.
+A ``file`` may be a video or a folder of images, one per frame, and is looked for beside the manifest. Clips of one
+``group`` come from one source, such as a recording or a camera, and stay together wherever clips are split.
 """
 
 from __future__ import annotations
@@ -27,43 +28,44 @@ class _Row:
     labels: tuple[str, ...]
     split: str | None = None
     sha256: str | None = None
+    group: str = ""
 
 
 def find_manifest(data: Path) -> Path | None:
-    """The manifest that ``data`` is or holds; None if there is none."""
+    """Return the manifest that ``data`` is or holds; None if there is none."""
     if data.is_file():
         return data
     return next((data / name for name in MANIFESTS if (data / name).is_file()), None)
 
 
 def list_clips(data: Path, split: str | None = None, lists: str = "") -> ClipSet:
-    """The labelled clips of a folder.
+    """Return the labelled clips of a folder.
 
     Args:
         data: class folders of videos, or a folder with a manifest, or a manifest.
-        split: keep only the clips of this split; a folder without a manifest has the splits that its sub-folders name
-            (``data/train/<class>``), or none.
-        lists: instead, the lists of this published data set are in the folder (`training.data.lists`).
+        split: return only the clips of this split. A folder without a manifest has the splits that its sub-folders
+            name (``data/train/<class>``), or none.
+        lists: read the lists of this published data set instead (`training.data.lists`).
 
     Raises:
-        DataError: no such folder, no clips, an unknown split, or fewer than two classes.
+        DataError: the folder does not exist or has no clips, fewer than two classes, or no such split.
     """
     manifest = find_manifest(data)
     if not data.is_dir() and manifest is None:
-        raise DataError(f"{data} is no folder; give one with a folder of videos per class, or with a {MANIFESTS[0]}")
+        raise DataError(f"{data} is not a folder; give one with a folder of videos per class, or with a {MANIFESTS[0]}")
     if lists and manifest is None:
         found = read_lists(data, lists, split)
     else:
         found = _from_manifest(manifest, split) if manifest else class_folders(data, split)
     if len(found.labels) < 2:
-        raise DataError(f"{data} has {len(found.labels)} class(es); at least two are needed to learn from")
+        raise DataError(f"{data} has {len(found.labels)} class(es); training needs at least two")
     if not found.clips:
         raise DataError(f"{data} has no clips" + (f" in split {split!r}" if split else ""))
     return found
 
 
 def default_split(data: Path, lists: str = "") -> str | None:
-    """The split to learn from: ``train`` where there is one, else everything."""
+    """Return the split to train on: ``train`` if there is one; None, which is everything, otherwise."""
     manifest = find_manifest(data)
     if manifest is not None:
         return "train" if "train" in _splits(_read(manifest)[0]) else None
@@ -71,7 +73,7 @@ def default_split(data: Path, lists: str = "") -> str | None:
 
 
 def published_training(data: Path, lists: str) -> ClipSet | None:
-    """What a model of a published data set has learned from by that set's own list; None where it is not at hand.
+    """Return the clips of a published data set's own training list; None if the list is not there.
 
     Raises:
         DataError: the list cannot be understood.
@@ -93,7 +95,7 @@ def _from_manifest(path: Path, split: str | None) -> ClipSet:
         if split is None or row.split == split:
             file = path.parent / row.file
             first, *also = (index[label] for label in row.labels)
-            clips.append(Clip(file, first, row.sha256 or digest(file), tuple(also)))
+            clips.append(Clip(file, first, row.sha256 or digest(file), tuple(also), group=row.group))
     return ClipSet(names, tuple(clips), source, any(len(row.labels) > 1 for row in rows))
 
 
@@ -102,7 +104,7 @@ def _splits(rows: Iterable[_Row]) -> Sequence[str]:
 
 
 def _read(path: Path) -> tuple[list[_Row], dict[str, str]]:
-    """The rows of a manifest, and what it says of its data set."""
+    """Return the rows of a manifest, and its description of the data set."""
     try:
         if path.suffix.lower() == ".csv":
             with path.open(newline="", encoding="utf-8-sig") as file:
@@ -111,7 +113,7 @@ def _read(path: Path) -> tuple[list[_Row], dict[str, str]]:
         source = {key: str(content[key]) for key in ("name", "source", "licence") if content.get(key)}
         return [_row(dict(item), None) for item in content["items"]], source
     except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
-        raise DataError(f"{path} is no manifest: its items must each name a file and a label ({error!r})") from error
+        raise DataError(f"{path} is not a manifest: each item must name a file and a label ({error!r})") from error
 
 
 def _row(item: Mapping[str, Any], separator: str | None) -> _Row:
@@ -122,5 +124,6 @@ def _row(item: Mapping[str, Any], separator: str | None) -> _Row:
     else:
         labels = (str(item["label"]),)
     if not item["file"] or not all(labels):
-        raise ValueError(f"an item without a file or a label: {dict(item)}")
-    return _Row(str(item["file"]), labels, item.get("split") or None, item.get("sha256") or None)
+        raise ValueError(f"an item has no file or no label: {dict(item)}")
+    group = "" if item.get("group") is None else str(item["group"]).strip()
+    return _Row(str(item["file"]), labels, item.get("split") or None, item.get("sha256") or None, group)

@@ -1,4 +1,4 @@
-"""Work done ahead of its use, by threads, in order and a bounded way ahead."""
+"""Map a function over items in background threads, in order and with a bounded number of results waiting."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _Result = TypeVar("_Result")
 def ahead(
     pool: Executor, function: Callable[[_Item], _Result], items: Iterable[_Item], depth: int
 ) -> Iterator[_Result]:
-    """``function`` of each item, in their order, with at most ``depth`` results waiting or in the making."""
+    """Yield ``function`` of each item, in order, with at most ``depth`` results waiting or in the making."""
     waiting: deque[Future[_Result]] = deque()
     for item in items:
         waiting.append(pool.submit(function, item))
@@ -26,5 +26,5 @@ def ahead(
 
 
 def processors() -> int:
-    """How many processors this process may run on."""
+    """Return the number of processors that this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,107 +1,111 @@
-"""The clips of a training by what they are there for: to learn from, held aside, watched."""
+"""The clips of a training, decoded: those that are trained on, the holdout, and a validation split."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import NamedTuple
 
 from training.data.class_counts import counts_in_words, warnings
 from training.data.clips import ClipSet
-from training.data.crops import Broken, Crops, decode_all, serving_plan, training_plan
-from training.evaluate.monitor import ASIDE, WATCHED
+from training.data.crop_plan import serving_plan, training_plan
+from training.data.crops import Broken, Crops, decode_all
+from training.data.groups import units_of
+from training.data.storage import Sets, Storage
+from training.evaluate.monitor import HOLDOUT, VALIDATION
 from training.recipe import Recipe
 
 
-class Sets(NamedTuple):
-    """The clips as they are listed; ``watched`` where others than those held aside are."""
-
-    learn: ClipSet
-    aside: ClipSet
-    watched: ClipSet | None
-
-
 @dataclass(frozen=True)
-class Parts:
-    """The clips that could be decoded; None where there were to be none."""
+class Splits:
+    """The clips that can be decoded.
 
-    learn: Crops
-    aside: Crops | None
-    watched: Crops | None
+    Attributes:
+        train: clips that are trained on.
+        holdout: clips of the same split that are kept out of it; None if there are none.
+        validation: clips of another split, which are evaluated instead of the holdout; None if the recipe names none.
+    """
+
+    train: Crops
+    holdout: Crops | None
+    validation: Crops | None
 
     @property
-    def judged(self) -> Crops | None:
-        """What is judged after each epoch."""
-        return self.watched or self.aside
+    def evaluated(self) -> Crops | None:
+        """The clips that are evaluated after each epoch."""
+        return self.validation or self.holdout
 
     @property
-    def judged_as(self) -> str:
-        """What the columns with its figures begin with."""
-        return WATCHED if self.watched else ASIDE
+    def column_prefix(self) -> str:
+        """The prefix of the log's columns with their metrics."""
+        return VALIDATION if self.validation else HOLDOUT
 
     @property
     def broken(self) -> tuple[Broken, ...]:
-        """The clips that could not be decoded."""
-        decoded = (self.learn, self.aside, self.watched)
+        """The clips that cannot be decoded."""
+        decoded = (self.train, self.holdout, self.validation)
         return tuple(broken for crops in decoded if crops for broken in crops.broken)
 
 
-def decode_parts(
-    sets: Sets, recipe: Recipe, cache: Path | None, say: Callable[[str], None], check: Callable[[], None]
-) -> Parts:
-    """Decode every clip of a training.
+def decode_splits(
+    sets: Sets, recipe: Recipe, storage: Storage, say: Callable[[str], None], check: Callable[[], None]
+) -> Splits:
+    """Decode the clips of a training.
 
     Args:
-        sets: the clips.
-        recipe: says which of their frames are kept, and how large.
-        cache: folder for decoded crops; None keeps them in memory.
-        say: told a line for each clip that is broken, one about all, and warnings.
+        sets: the clips as they are listed.
+        recipe: says which of their frames are decoded, and how large.
+        storage: which frames are kept, and where.
+        say: called with a line for each broken clip, a summary, and warnings.
         check: called after each clip; may raise to stop.
 
     Raises:
-        DataError: of one of the sets not one clip could be decoded.
+        DataError: no clip of one of the splits can be decoded.
     """
     start = time.perf_counter()
 
     def report(broken: Broken) -> None:
         say(f"skipped {broken.path}: {broken.reason}")
 
-    learn = decode_all(sets.learn, training_plan(recipe), cache, report, check)
-    aside = decode_all(sets.aside, serving_plan(recipe), cache, report, check) if sets.aside.clips else None
-    watched = decode_all(sets.watched, serving_plan(recipe), cache, report, check) if sets.watched else None
-    parts = Parts(learn, aside, watched)
-    if aside is not None:
-        parts = _with_the_last_of_a_class(parts, aside, recipe, cache, say)
-    _say_what_there_is(parts, recipe, time.perf_counter() - start, say)
-    return parts
+    def as_served(data: ClipSet) -> Crops:
+        return decode_all(data, serving_plan(recipe), storage.cache, report, check, keep=storage.evaluation)
+
+    train = decode_all(sets.train, training_plan(recipe), storage.cache, report, check, keep=storage.training)
+    holdout = as_served(sets.holdout) if sets.holdout.clips else None
+    splits = Splits(train, holdout, as_served(sets.validation) if sets.validation else None)
+    if holdout is not None:
+        splits = _with_every_class(splits, holdout, recipe, storage, say)
+    _summarise(splits, recipe, time.perf_counter() - start, say)
+    return splits
 
 
-def _with_the_last_of_a_class(
-    parts: Parts, aside: Crops, recipe: Recipe, cache: Path | None, say: Callable[[str], None]
-) -> Parts:
-    """Of a class whose clips to learn from are all broken, take one back that was held aside."""
-    learned = parts.learn.data.counts()
-    missing = {clip.label: clip for clip in reversed(aside.data.clips) if not learned[clip.label]}
+def _with_every_class(
+    splits: Splits, holdout: Crops, recipe: Recipe, storage: Storage, say: Callable[[str], None]
+) -> Splits:
+    """Move a unit from the holdout to training for each class whose training clips are all broken."""
+    trained = splits.train.data.counts()
+    missing = {clip.label: clip for clip in reversed(holdout.data.clips) if not trained[clip.label]}
     if not missing:
-        return parts
-    back = [clip for clip in aside.data.clips if missing.get(clip.label) is clip]
-    taken = decode_all(aside.data.only(back), training_plan(recipe), cache)
-    for clip in taken.data.clips:
-        say(f"{clip.path} is learned from, not held aside: no other clip of its class can be decoded")
-    kept = aside.without({clip.identity for clip in taken.data.clips})
-    return replace(parts, learn=parts.learn.and_those(taken), aside=kept)
+        return splits
+    units = units_of(holdout.data.clips)
+    wanted = {unit for clip, unit in zip(holdout.data.clips, units, strict=True) if missing.get(clip.label) is clip}
+    back = [clip for clip, unit in zip(holdout.data.clips, units, strict=True) if unit in wanted]
+    moved = decode_all(holdout.data.only(back), training_plan(recipe), storage.cache, keep=storage.training)
+    for clip in moved.data.clips:
+        say(f"training on {clip.path}, which was held out: its class has no other training clip that can be decoded")
+    kept = holdout.without({clip.identity for clip in moved.data.clips})
+    return replace(splits, train=splits.train.and_those(moved), holdout=kept if kept.data.clips else None)
 
 
-def _say_what_there_is(parts: Parts, recipe: Recipe, seconds: float, say: Callable[[str], None]) -> None:
-    learn = parts.learn.data
-    aside, watched = (crops.data if crops else None for crops in (parts.aside, parts.watched))
+def _summarise(splits: Splits, recipe: Recipe, seconds: float, say: Callable[[str], None]) -> None:
+    train = splits.train.data
+    holdout, validation = (crops.data if crops else None for crops in (splits.holdout, splits.validation))
     say(
-        f"decoded {len(learn.clips)} clips to learn from ({counts_in_words(learn)}) and "
-        f"{len(aside.clips) if aside else 0} held aside in {seconds:.1f} s; {len(parts.broken)} skipped as broken"
+        f"decoded {len(train.clips)} training clips ({counts_in_words(train)}) and "
+        f"{len(holdout.clips) if holdout else 0} holdout clips in {seconds:.1f} s; "
+        f"skipped {len(splits.broken)} that cannot be decoded"
     )
-    if watched:
-        say(f"{len(watched.clips)} clips of split {recipe.watch_split} are judged after each epoch")
-    for line in warnings(learn, aside, watched):
+    if validation:
+        say(f"{len(validation.clips)} clips of split {recipe.validation_split} are evaluated after each epoch")
+    for line in warnings(train, holdout, validation):
         say(line)

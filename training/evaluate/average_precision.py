@@ -1,4 +1,4 @@
-"""Mean average precision, in the three ways in which it is reported; they differ where a class has no clip.
+"""Mean average precision, averaged in three ways, which differ if a class has no clip.
 
 ``sklearn`` counts such a class as 0, as scikit-learn's macro average does; ``present`` leaves it out; ``authors`` is
 the released AdaFocusV2 code's, which numbers the classes that occur anew, so that everything after an absent class is
@@ -20,7 +20,7 @@ Targets = npt.NDArray[np.bool_]
 
 
 def average_precisions(scores: Scores, targets: Targets) -> npt.NDArray[np.float64]:
-    """Average precision of each class [C] from scores and targets [N, C]; 0 for a class without a clip.
+    """Return the average precision of each class [C] from scores and targets [N, C]; 0 for a class without a clip.
 
     Clips of equal score are taken together, as scikit-learn does.
     """
@@ -28,14 +28,14 @@ def average_precisions(scores: Scores, targets: Targets) -> npt.NDArray[np.float
 
 
 def authors_average_precisions(scores: Scores, targets: Targets) -> npt.NDArray[np.float64]:
-    """The same as the released code computes it: classes that occur move up into the places of those that do not."""
+    """Return what the released code computes: classes that occur move up to the places of those that do not."""
     occurring = targets[:, targets.any(axis=0)]
     moved = np.pad(occurring, ((0, 0), (0, targets.shape[1] - occurring.shape[1])))
     return np.array([_of_class(scores[:, c], moved[:, c], ties=False) for c in range(targets.shape[1])])
 
 
 def mean_average_precision(scores: Scores, targets: Targets, average: Average = "sklearn") -> float:
-    """Mean over the classes, 0..1; see the module for what ``average`` chooses."""
+    """Return the mean over the classes, 0..1; the module describes the choices of ``average``."""
     if average == "authors":
         return float(authors_average_precisions(scores, targets).mean())
     per_class = average_precisions(scores, targets)
@@ -45,7 +45,7 @@ def mean_average_precision(scores: Scores, targets: Targets, average: Average = 
 
 
 def _of_class(scores: Scores, targets: Targets, *, ties: bool) -> float:
-    """Mean over the positives of the precision at their rank."""
+    """Return the mean over the positives of the precision at their rank."""
     positives = int(targets.sum())
     if not positives:
         return 0.0

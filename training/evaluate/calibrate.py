@@ -1,38 +1,42 @@
-"""Solving the conditional exit on held-aside clips (PAPER section 3): temperature, thresholds, operating points.
+"""Solve the conditional exit on held-out clips: temperature, thresholds, operating points.
 
-Nothing is trained here. Input are the logits ``[N, T, C]`` of clips that the model has not learned from; output are
-numbers that the service applies with the same `bundle.exit_rule` that solves them.
+Nothing is trained here. The input are the logits ``[N, T, C]`` of clips that the model was not trained on. The service
+applies the results with the same `bundle.exit_rule` that solves them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from bundle.exit_rule import ExitCriterion, confidence
+from bundle.exit_rule import CalibrationProtocol, ExitCriterion, confidence, probabilities
 from training.errors import CalibrationError
-from training.evaluate.metrics import Logits, Truth, accuracy, answers, exit_steps, negative_log_likelihood
+from training.evaluate.average_precision import mean_average_precision
+from training.evaluate.metrics import Indices, Logits, Truth, accuracy, answers, exit_steps, negative_log_likelihood
 from training.evaluate.operating_points import Calibration, Point, Thresholds
 
 Confidences = npt.NDArray[np.float32]
+Temperature = float | npt.NDArray[np.float32]
+"""One for all steps, or float32 [T] with one per step."""
 
 RATIOS = tuple(round(0.02 * step, 2) for step in range(5, 45)) + tuple(round(0.1 * step, 1) for step in range(9, 40))
-"""The sweep of q: exit shares fall (q < 1) or rise (q > 1) from step to step by this factor."""
+"""The values of q that are tried: from step to step, exit shares fall (q < 1) or rise (q > 1) by this factor."""
 
 TEMPERATURES = np.geomspace(0.2, 5.0, 161)
 
 
 @dataclass(frozen=True)
 class PointRule:
-    """How an operating point is chosen from the curve of the calibration clips.
+    """A rule that chooses an operating point from the curve of the calibration clips.
 
-    The cheapest budget that costs at most ``flops_share`` of full compute, loses at most ``accuracy_lost`` of the full
-    model's accuracy and changes at most the share ``answers_changed`` of its answers; then the cheapest such one that
+    Budgets are compared by accuracy or, where clips may have several classes, by mean average precision. The rule picks
+    the cheapest budget that costs at most ``flops_share`` of full compute, loses at most ``accuracy_lost`` of the full
+    model's score and changes at most the share ``answers_changed`` of its answers; then the cheapest such one that
     costs at least ``headroom`` times as much, if there is one: of many budgets tried on few clips the cheapest that
-    passes has been lucky, and does worse on others. If none passes, the most accurate one within ``flops_share``; with
+    passes has been lucky, and does worse on others. If none passes, it picks the best one within ``flops_share``; with
     none within it, the cheapest.
     """
 
@@ -50,7 +54,8 @@ POINT_RULES = (
 )
 """``accurate`` answers as the full model does; ``balanced`` may err elsewhere; ``fast`` may err a little more often."""
 
-DEFAULT_POINT = "balanced"
+DEFAULT_POINTS = ("balanced", "accurate")
+"""The first of these whose rule is kept is the default; else ``full``."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,8 @@ class CurvePoint:
     """One budget of the sweep as measured: ``flops_share`` of full compute, accuracy, and where clips left.
 
     ``answers_changed`` is the share of clips that get another answer than from the full model.
+    ``mean_average_precision`` is over the classes that occur, of what each clip is given where it leaves; None where
+    clips have one class each.
     """
 
     ratio: float
@@ -66,10 +73,16 @@ class CurvePoint:
     accuracy: float
     answers_changed: float
     exit_shares: tuple[float, ...]
+    mean_average_precision: float | None = None
+
+    @property
+    def score(self) -> float:
+        """The number that budgets are compared by: mean average precision for several classes a clip, else accuracy."""
+        return self.accuracy if self.mean_average_precision is None else self.mean_average_precision
 
 
 def exit_quota(ratio: float, steps: int) -> npt.NDArray[np.float32]:
-    """Share of the clips that is to leave at each step, proportional to ``ratio**t``: float32 [steps], sums to one.
+    """Return the share of clips to leave at each step, proportional to ``ratio**t``: float32 [steps], sums to one.
 
     Computed in float32 as the released code does it: the solver floors multiples of these numbers.
 
@@ -86,7 +99,7 @@ def exit_quota(ratio: float, steps: int) -> npt.NDArray[np.float32]:
 
 
 def solve_thresholds(confidences: Confidences, quota: npt.NDArray[np.float32]) -> tuple[float | None, ...]:
-    """The confidence at each step that lets the wanted number of the remaining clips out there.
+    """Return the confidence at each step at which the wanted number of the remaining clips leaves.
 
     Args:
         confidences: float32 [N, T], higher is surer.
@@ -124,15 +137,20 @@ def _checked(confidences: Confidences, quota: npt.NDArray[np.float32]) -> tuple[
 
 
 def fit_temperature(logits: Logits, labels: Truth) -> float:
-    """The temperature of least negative log-likelihood over all clips and steps, to about two per cent."""
+    """Return the temperature of least negative log-likelihood over all clips and steps, to about two per cent."""
     losses = [negative_log_likelihood(logits, labels, float(value)) for value in TEMPERATURES]
     return float(np.round(TEMPERATURES[int(np.argmin(losses))], 4))
 
 
 def measure(
-    logits: Logits, labels: Truth, thresholds: Thresholds, criterion: ExitCriterion, temperature: float, ratio: float
+    logits: Logits,
+    labels: Truth,
+    thresholds: Thresholds,
+    criterion: ExitCriterion,
+    temperature: Temperature,
+    ratio: float,
 ) -> CurvePoint:
-    """What a row of thresholds does to these clips. Leaving at step t costs t of T equal steps."""
+    """Apply thresholds to clips. Leaving at step t costs t of T equal steps."""
     steps = exit_steps(logits, thresholds, criterion, temperature)
     total = logits.shape[1]
     shares = np.bincount(steps, minlength=total) / len(steps)
@@ -144,13 +162,20 @@ def measure(
         accuracy=accuracy(given, labels),
         answers_changed=float(np.mean(given != logits[:, -1].argmax(axis=1))),
         exit_shares=tuple(float(share) for share in shares),
+        mean_average_precision=_map_at(logits, labels, steps) if labels.ndim == 2 else None,
     )
 
 
+def _map_at(logits: Logits, truth: Truth, steps: Indices) -> float:
+    """Mean average precision, over the classes that occur, of what clips are given that leave at these steps."""
+    left = logits[np.arange(len(logits)), steps]
+    return mean_average_precision(probabilities(left), truth.astype(np.bool_), "present")
+
+
 def exit_curve(
-    logits: Logits, labels: Truth, criterion: ExitCriterion, temperature: float, ratios: Sequence[float] = RATIOS
+    logits: Logits, labels: Truth, criterion: ExitCriterion, temperature: Temperature, ratios: Sequence[float] = RATIOS
 ) -> tuple[CurvePoint, ...]:
-    """The sweep of budgets, cheapest first, solved and measured on the same clips."""
+    """Return the sweep of budgets, cheapest first, solved and measured on the same clips."""
     sure = confidence(logits, criterion, temperature)
     steps = logits.shape[1]
     curve = [
@@ -160,18 +185,18 @@ def exit_curve(
     return tuple(sorted(curve, key=_cheapest_first))
 
 
-def is_met(rule: PointRule, point: CurvePoint, full_accuracy: float) -> bool:
-    """Whether a budget keeps what the rule promises."""
+def is_met(rule: PointRule, point: CurvePoint, full_score: float) -> bool:
+    """Whether a budget meets the rule."""
     return (
         point.flops_share <= rule.flops_share
-        and point.accuracy >= full_accuracy - rule.accuracy_lost - 1e-9
+        and point.score >= full_score - rule.accuracy_lost - 1e-9
         and point.answers_changed <= rule.answers_changed
     )
 
 
-def choose(curve: Sequence[CurvePoint], rule: PointRule, full_accuracy: float) -> CurvePoint:
-    """The budget that a rule picks from a curve, which holds at least one."""
-    good = [point for point in curve if is_met(rule, point, full_accuracy)]
+def choose(curve: Sequence[CurvePoint], rule: PointRule, full_score: float) -> CurvePoint:
+    """Return the budget that a rule picks from a curve, which has at least one."""
+    good = [point for point in curve if is_met(rule, point, full_score)]
     if good:
         cheapest = min(good, key=_cheapest_first)
         safer = [point for point in good if point.flops_share >= rule.headroom * cheapest.flops_share]
@@ -180,19 +205,19 @@ def choose(curve: Sequence[CurvePoint], rule: PointRule, full_accuracy: float) -
 
 
 def best_within(curve: Sequence[CurvePoint], flops_share: float) -> CurvePoint:
-    """The most accurate budget that costs at most this share of full compute; the cheapest if none does."""
+    """Return the best budget that costs at most this share of full compute; the cheapest if none does."""
     affordable = [point for point in curve if point.flops_share <= flops_share]
     if not affordable:
         return min(curve, key=_cheapest_first)
-    return max(affordable, key=lambda point: (point.accuracy, -point.flops_share))
+    return max(affordable, key=lambda point: (point.score, -point.flops_share))
 
 
 def _cheapest_first(point: CurvePoint) -> tuple[float, float]:
-    return point.flops_share, -point.accuracy
+    return point.flops_share, -point.score
 
 
 def budget_name(share: float) -> str:
-    """Name of the operating point for a share of full compute: ``at-30`` for 0.3."""
+    """Return the name of the operating point for a share of full compute: ``at-30`` for 0.3."""
     return f"at-{100 * share:g}"
 
 
@@ -205,38 +230,53 @@ def calibrate(
     notes: str = "",
     budgets: Sequence[float] = (),
     temperature: float | None = None,
+    protocol: CalibrationProtocol = "holdout",
+    temperatures: tuple[float, ...] | None = None,
+    certified: Mapping[str, Thresholds] | None = None,
 ) -> Calibration:
-    """Temperature and operating points from held-aside clips.
+    """Temperature and operating points from the logits of clips.
 
     Args:
-        logits: float32 [N, T, C] of clips that the model has not learned from.
+        logits: float32 [N, T, C] of clips that the model was not trained on, unless ``protocol`` says so.
         labels: int64 [N], or bool [N, C] where a clip may have several.
         gflops_per_step: cost of one served step.
         criterion: what the service will compare with the thresholds.
-        rules: the points besides ``full``; the one named ``balanced`` becomes the default.
+        rules: the points besides ``full``, dearest first. The default is ``balanced`` or, if no budget keeps its
+            rule, ``accurate``; ``full`` if none keeps that either.
         notes: which clips these were; travels into the bundle.
-        budgets: shares of full compute; each adds a point (``at-30`` for 0.3), the most accurate one within it.
+        budgets: shares of full compute; each adds a point (``at-30`` for 0.3), the best one within it.
         temperature: None fits it.
+        protocol: which clips these are; a label that travels into the bundle.
+        temperatures: one per step, used instead of ``temperature``.
+        certified: thresholds by the name of their point, instead of what a rule would choose; names that no rule has
+            add points. See `training.evaluate.certified_points`.
 
     Raises:
         CalibrationError: nothing to solve from.
     """
     temperature = fit_temperature(logits, labels) if temperature is None else temperature
-    steps = logits.shape[1]
-    full = measure(logits, labels, (None,) * steps, criterion, temperature, ratio=0.0)
-    curve = exit_curve(logits, labels, criterion, temperature)
+    heat = temperature if temperatures is None else np.array(temperatures, dtype=np.float32)
+    steps, missed = logits.shape[1], list[str]()
+    full = measure(logits, labels, (None,) * steps, criterion, heat, ratio=0.0)
+    curve = exit_curve(logits, labels, criterion, heat)
+    tested = {name: measure(logits, labels, row, criterion, heat, 0.0) for name, row in (certified or {}).items()}
     chosen = [("full", full)]
     if steps > 1:  # a clip model takes all its frames in one step and has nowhere to leave
         budgets_and_none = (*curve, full)  # never leaving is a choice, too
-        chosen += [(rule.name, choose(budgets_and_none, rule, full.accuracy)) for rule in rules]
+        dear_enough = _not_below(budgets_and_none, tested)
+        chosen += [(rule.name, tested.get(rule.name) or choose(dear_enough, rule, full.score)) for rule in rules]
         missed = [
             name
             for rule, (name, point) in zip(rules, chosen[1:], strict=True)
-            if not is_met(rule, point, full.accuracy)
+            if name not in tested and not is_met(rule, point, full.score)
         ]
         if missed:
             notes = f"{notes}; no budget keeps the rule of {', '.join(missed)}: the best within its price was taken"
+        chosen += [(name, point) for name, point in tested.items() if name not in dict(chosen)]
         chosen += [(budget_name(share), best_within(budgets_and_none, share)) for share in budgets]
+    if labels.ndim == 2:
+        found = ", ".join(f"{name} {point.score:.4f}" for name, point in chosen)
+        notes = f"{notes}; chosen by mean average precision: {found}"
     points = tuple(
         Point(
             name=name,
@@ -248,6 +288,16 @@ def calibrate(
         for name, point in chosen
     )
     if len({point.name for point in points}) < len(points):
-        raise CalibrationError(f"budgets repeat themselves: {', '.join(point.name for point in points)}")
-    default = DEFAULT_POINT if DEFAULT_POINT in {point.name for point in points} else "full"
-    return Calibration(temperature, criterion, points, default, clips=len(logits), notes=notes)
+        raise CalibrationError(f"two operating points have the same name: {', '.join(point.name for point in points)}")
+    kept = {point.name for point in points} - set(missed)
+    default = next((name for name in DEFAULT_POINTS if name in kept), "full")
+    return Calibration(temperature, criterion, points, default, len(logits), notes, protocol, temperatures)
+
+
+def _not_below(curve: Sequence[CurvePoint], tested: Mapping[str, CurvePoint]) -> list[CurvePoint]:
+    """Return the budgets that cost no less than any tested row; never empty, because never leaving is among them.
+
+    Where a looser promise was kept and a stricter one could not be tested, the stricter point must not be the cheaper.
+    """
+    floor = max((point.flops_share for point in tested.values()), default=0.0)
+    return [point for point in curve if point.flops_share >= floor]

@@ -1,4 +1,4 @@
-"""A trained checkpoint together with what it remembers of its training, and the clips it may be judged on."""
+"""A trained checkpoint with its memory of the training, and the clips it may be judged on."""
 
 from __future__ import annotations
 
@@ -8,13 +8,18 @@ from pathlib import Path
 
 import numpy as np
 
-from model.checkpoint import CheckpointError, load_authors, load_checkpoint
+from model.checkpoint import load_authors, load_checkpoint
 from model.flops import step_flops
-from training.data.clips import ClipSet
-from training.data.crops import Broken, decode_all, serving_plan
+from model.weight_files import CheckpointError
+from training.data.capacity import bytes_to_keep, require_disk
+from training.data.clips import Clip, ClipSet
+from training.data.crop_plan import serving_plan
+from training.data.crops import Broken, decode_each
+from training.data.frame_store import Pixels, load_pixels
+from training.data.groups import units_of
 from training.errors import CalibrationError, DataError
 from training.evaluate.metrics import Logits, Truth
-from training.evaluate.report import predict, truth_of
+from training.evaluate.report import BATCH, step_logits, truth_of
 from training.optimise.objective import Model
 from training.recipe import Recipe, parse_recipe
 
@@ -26,9 +31,11 @@ class Trained:
     """A model and what its checkpoint says of it.
 
     Attributes:
-        model: in evaluation mode.
-        recipe: it was trained with. labels: class names.
-        learned_from, held_aside: identities (sha256) of the clips that it learned from and that were kept out.
+        model: the model, in evaluation mode.
+        recipe: the recipe that it was trained with.
+        labels: class names.
+        learned_from, held_aside: identities (sha256) of the clips that it was trained on, and of the holdout.
+        learned_groups: groups (`Clip.group`) of the clips that it was trained on.
     """
 
     model: Model
@@ -36,10 +43,15 @@ class Trained:
     labels: tuple[str, ...]
     learned_from: frozenset[str]
     held_aside: frozenset[str]
+    learned_groups: frozenset[str] = frozenset()
+
+    def has_learned_from(self, clip: Clip) -> bool:
+        """Whether the model was trained on the clip, a byte-identical one, or one of the same group."""
+        return clip.identity in self.learned_from or (bool(clip.group) and clip.group in self.learned_groups)
 
     @property
     def gflops_per_step(self) -> float:
-        """Cost of one served step."""
+        """The cost of one served step."""
         return step_flops(self.model).per_step / GIGA
 
 
@@ -47,7 +59,7 @@ def load_trained(path: Path) -> Trained:
     """Read a checkpoint that `training.run.train` wrote.
 
     Raises:
-        DataError: not such a checkpoint.
+        DataError: the file is not such a checkpoint.
     """
     try:
         model, metadata = load_checkpoint(path)
@@ -57,26 +69,27 @@ def load_trained(path: Path) -> Trained:
             labels=tuple(metadata["labels"]),
             learned_from=frozenset(metadata["learned_from"]),
             held_aside=frozenset(metadata["held_aside"]),
+            learned_groups=frozenset(metadata.get("learned_groups", ())),
         )
     except CheckpointError as error:
         raise DataError(str(error)) from error
     except KeyError as error:
-        raise DataError(f"{path} does not remember its training: it lacks {error.args[0]!r}") from error
+        raise DataError(f"{path} does not describe its training: it lacks {error.args[0]!r}") from error
 
 
 def load_released(
     path: Path, recipe: Recipe, labels: tuple[str, ...], learned_from: frozenset[str] = frozenset()
 ) -> Trained:
-    """Read a checkpoint of the released code, which does not say what it learned from.
+    """Read a checkpoint of the released code, which does not name its training clips.
 
     Args:
-        path: of the file.
-        recipe: the published one; gives sizes and sampling.
+        path: path of the file.
+        recipe: the published recipe, which gives sizes and sampling.
         labels: class names, in the order of the data set's lists.
-        learned_from: identities of the clips that it is otherwise known to have learned from.
+        learned_from: identities of the clips that it is otherwise known to have been trained on.
 
     Raises:
-        DataError: not such a checkpoint, or one of other sizes.
+        DataError: the file is not such a checkpoint, or its sizes differ.
     """
     try:
         model = load_authors(path, recipe.model_config(len(labels)))
@@ -87,7 +100,7 @@ def load_released(
 
 @dataclass(frozen=True)
 class Judged:
-    """Step logits [N, T, C] and labels [N], or [N, C], of clips, and the clips that could not be decoded."""
+    """Step logits [N, T, C] and labels [N], or [N, C], of clips, and the clips that cannot be decoded."""
 
     logits: Logits
     labels: Truth
@@ -100,13 +113,39 @@ def judge(
 ) -> Judged:
     """Run a model on clips exactly as a server would.
 
+    Frames are kept no longer than it takes to run the model on them, or in files if there is a ``cache``.
+
     Raises:
-        DataError: the clips have other classes than the model, or none can be decoded.
+        DataError: the clips have other classes than the model, none can be decoded, or the cache is full.
     """
     if data.labels != trained.labels:
         raise DataError(f"the clips have the classes {', '.join(data.labels)}; the model {', '.join(trained.labels)}")
-    crops = decode_all(data, serving_plan(trained.recipe), cache, report)
-    return Judged(predict(trained.model, crops), truth_of(crops), crops.data, crops.broken)
+    plan = serving_plan(trained.recipe)
+    if cache is not None:
+        needed = bytes_to_keep(data.clips, plan, cache)
+        what = f"{len(data.clips)} clips"
+        require_disk(needed, cache, what, "give --cache a folder with more space, or leave it out")
+    good: list[Clip] = []
+    broken: list[Broken] = []
+    rows: list[Logits] = []
+    waiting: list[Pixels] = []
+    for clip, made in decode_each(data, plan, cache, work="judging"):
+        if isinstance(made, Broken):
+            broken.append(made)
+            if report is not None:
+                report(made)
+            continue
+        good.append(clip)
+        waiting.append(load_pixels(made) if isinstance(made, Path) else made)
+        if len(waiting) == BATCH:
+            rows.append(step_logits(trained.model, waiting))
+            waiting = []
+    if not good:
+        raise DataError(f"none of {len(data.clips)} clips can be decoded; the first: {broken[0].reason}")
+    if waiting:
+        rows.append(step_logits(trained.model, waiting))
+    judged = data.only(good)
+    return Judged(np.concatenate(rows), truth_of(judged), judged, tuple(broken))
 
 
 def judge_held_aside(
@@ -115,25 +154,33 @@ def judge_held_aside(
     cache: Path | None = None,
     report: Callable[[Broken], None] | None = None,
 ) -> Judged:
-    """Every clip of ``data`` that a model kept aside, judged by that model: the material of a calibration.
+    """Run each model on the clips of its holdout, which a calibration is solved on.
 
-    With the models of several folds every clip is judged by the one model that has not learned from it (a cross-fit).
+    With the models of several folds, every clip is judged by the one model that was not trained on it (a cross-fit).
 
     Raises:
-        CalibrationError: the models differ in configuration or labels, no clip was held aside, a clip was by several
-            models, or a model learned from a clip that it is to judge.
+        CalibrationError: the models differ in configuration or labels, a model has no holdout clip, a clip is in two
+            holdouts, or a model was trained on a holdout clip or one of its group.
     """
     first = models[0]
     if any(other.model.config != first.model.config or other.labels != first.labels for other in models):
         raise CalibrationError("the checkpoints differ in their model or their labels; give the folds of one recipe")
     judged, seen = [], set[str]()
+    unit = dict(zip((clip.identity for clip in data.clips), units_of(data.clips), strict=True))
     for trained in models:
         mine = [clip for clip in data.clips if clip.identity in trained.held_aside]
         identities = {clip.identity for clip in mine}
         if not mine:
-            raise CalibrationError("a checkpoint kept none of these clips aside: it learned from all, or from others")
+            raise CalibrationError("a checkpoint has no holdout among these clips: it was trained on all, or on others")
         if identities & trained.learned_from or identities & seen:
-            raise CalibrationError("a clip to calibrate on was learned from, or is held aside by two checkpoints")
+            raise CalibrationError("a calibration clip is a training clip, or is in the holdout of two checkpoints")
+        learned = {unit[clip.identity] for clip in data.clips if clip.identity in trained.learned_from}
+        shared = [clip for clip in mine if unit[clip.identity] in learned or trained.has_learned_from(clip)]
+        if shared:
+            raise CalibrationError(
+                f"{len(shared)} of {len(mine)} calibration clips share a group with training clips, first "
+                f"{shared[0].path}; train again with the groups of the manifest"
+            )
         seen |= identities
         judged.append(judge(trained, data.only(mine), cache, report))
     return Judged(
@@ -147,16 +194,43 @@ def judge_held_aside(
 def judge_unseen(
     trained: Trained, data: ClipSet, cache: Path | None = None, report: Callable[[Broken], None] | None = None
 ) -> Judged:
-    """All of these clips, of which the model must not have learned from one.
+    """Run a model on clips that it must not have been trained on.
 
     Raises:
-        CalibrationError: it has, or from a byte-identical one; the message says from how many.
+        CalibrationError: it was trained on a clip, a byte-identical one, or one of the same group; the message says
+            on how many.
         DataError: as `judge`.
     """
     learned = [clip for clip in data.clips if clip.identity in trained.learned_from]
     if learned:
         raise CalibrationError(
-            f"{len(learned)} of {len(data.clips)} clips to calibrate on were learned from, first {learned[0].path}; "
-            "give a split that training did not see"
+            f"{len(learned)} of {len(data.clips)} calibration clips are training clips, first {learned[0].path}; "
+            "give a split that training did not use"
+        )
+    related = [clip for clip in data.clips if trained.has_learned_from(clip)]
+    if related:
+        raise CalibrationError(
+            f"{len(related)} of {len(data.clips)} calibration clips share a group with training clips, first "
+            f"{related[0].path}; give a split of other groups"
         )
     return judge(trained, data, cache, report)
+
+
+def judge_training(
+    trained: Trained, data: ClipSet, cache: Path | None = None, report: Callable[[Broken], None] | None = None
+) -> Judged:
+    """The clips of ``data`` that a model was trained on: what the published protocol solves thresholds on.
+
+    They are read as served, in full and without augmentation; the released code augments them and drops the remainder
+    of the last batch.
+
+    Raises:
+        CalibrationError: it was trained on none of them.
+        DataError: as `judge`.
+    """
+    mine = [clip for clip in data.clips if clip.identity in trained.learned_from]
+    if not mine:
+        raise CalibrationError(
+            f"the model was trained on none of these {len(data.clips)} clips; give the data that it was trained on"
+        )
+    return judge(trained, data.only(mine), cache, report)

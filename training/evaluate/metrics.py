@@ -1,8 +1,8 @@
-"""What a classifier is worth on labelled clips: pure functions of predictions and labels.
+"""Metrics of a classifier: pure functions of predictions and labels.
 
-Predictions are class indices; logits are ``[N, T, C]``, one row per clip and visited step. What is true of the clips is
-a class index each, ``[N]``, or where a clip may have several classes a row of booleans each, ``[N, C]``: an answer is
-then right if it is one of them.
+Predictions are class indices; logits are ``[N, T, C]``, one row per clip and visited step. The truth is a class index
+of each clip, ``[N]``, or, where a clip may have several classes, a row of booleans, ``[N, C]``; an answer is then right
+if it is one of them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Truth = npt.NDArray[np.int64] | npt.NDArray[np.bool_]
 
 
 def confusion(predicted: Indices, labels: Indices, classes: int) -> Indices:
-    """Counts ``[classes, classes]``: row is the true class, column the predicted one."""
+    """Return counts ``[classes, classes]``; rows are true classes, columns predicted ones."""
     cells = np.bincount(labels * classes + predicted, minlength=classes * classes)
     return cells.reshape(classes, classes).astype(np.int64)
 
@@ -32,41 +32,44 @@ def hits(predicted: Indices, truth: Truth) -> npt.NDArray[np.bool_]:
 
 
 def one_label(predicted: Indices, truth: Truth) -> Indices:
-    """One class per clip, for tables of classes: the answered one if it is among the clip's, else the clip's first."""
+    """Return one class per clip, for tables of classes: the answer if it is right, else the clip's first class."""
     if truth.ndim == 1:
         return truth.astype(np.int64)
     return np.where(hits(predicted, truth), predicted, truth.argmax(axis=1)).astype(np.int64)
 
 
 def accuracy(predicted: Indices, truth: Truth) -> float:
-    """Share of clips whose answer is right; 0 for no clips."""
+    """Return the share of clips whose answer is right; 0 for no clips."""
     return float(np.mean(hits(predicted, truth))) if len(truth) else 0.0
 
 
 def top_k_accuracy(scores: npt.NDArray[np.float32], truth: Truth, k: int) -> float:
-    """Share of clips with a right class among the ``k`` of highest score: [N, C]."""
+    """Return the share of clips with a right class among the ``k`` highest scores; scores are [N, C]."""
     best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
     right = [hits(best[:, place], truth) for place in range(best.shape[1])]
     return float(np.mean(np.any(right, axis=0))) if len(truth) else 0.0
 
 
 def f1_per_class(table: Indices) -> npt.NDArray[np.float64]:
-    """F1 of each class from a confusion table; NaN for a class that occurs neither as label nor as prediction."""
+    """Return the F1 of each class of a confusion table; NaN for a class that is neither a label nor a prediction."""
     right = np.diag(table).astype(np.float64)
     total = (table.sum(axis=0) + table.sum(axis=1)).astype(np.float64)
     return np.asarray(np.divide(2 * right, total, out=np.full_like(right, np.nan), where=total > 0))
 
 
 def macro_f1(predicted: Indices, labels: Indices, classes: int) -> float:
-    """Mean F1 over the classes that occur as label or as prediction, as scikit-learn counts them."""
+    """Return the mean F1 over the classes that are a label or a prediction, as scikit-learn does."""
     scores = f1_per_class(confusion(predicted, labels, classes))
     return float(np.nanmean(scores)) if len(labels) else 0.0
 
 
 def exit_steps(
-    logits: Logits, thresholds: Thresholds, criterion: ExitCriterion = "max_softmax", temperature: float = 1.0
+    logits: Logits,
+    thresholds: Thresholds,
+    criterion: ExitCriterion = "max_softmax",
+    temperature: float | npt.NDArray[np.float32] = 1.0,
 ) -> Indices:
-    """The 0-based step at which each clip leaves ``[N]``, by the rule that the service applies (PAPER section 3)."""
+    """Return the 0-based step at which each clip leaves ``[N]``, by the rule that the service applies."""
     sure = confidence(logits, criterion, temperature)  # (N, T)
     out = leaves(sure, as_row(thresholds)[None, :])
     out[:, -1] = True
@@ -74,13 +77,13 @@ def exit_steps(
 
 
 def answers(logits: Logits, steps: Indices) -> Indices:
-    """The class each clip gets when it leaves at its step: ``[N, T, C]``, ``[N]`` -> ``[N]``."""
+    """Return the answer of each clip at the step at which it leaves: ``[N, T, C]``, ``[N]`` -> ``[N]``."""
     rows = np.arange(len(logits))
     return np.asarray(np.argmax(logits[rows, steps], axis=1), dtype=np.int64)
 
 
 def negative_log_likelihood(logits: Logits, truth: Truth, temperature: float = 1.0) -> float:
-    """Mean NLL of the labels over all clips and steps, nats; of a clip's several labels, the mean over them."""
+    """Return the mean NLL over all clips and steps, in nats; for several labels of a clip, their mean."""
     shares = np.log(np.maximum(probabilities(logits, temperature), 1e-12))  # (N, T, C)
     if truth.ndim == 1:
         return float(-np.take_along_axis(shares, truth.astype(np.int64)[:, None, None], axis=2).mean())
@@ -89,7 +92,7 @@ def negative_log_likelihood(logits: Logits, truth: Truth, temperature: float = 1
 
 
 def calibration_error(logits: Logits, truth: Truth, temperature: float = 1.0, bins: int = 10) -> float:
-    """Expected calibration error of the last step's answer: confidence against accuracy in equal-width bins."""
+    """Return the expected calibration error of the last step: confidence against accuracy in bins of equal width."""
     shares = probabilities(logits[:, -1], temperature)
     sure, right = shares.max(axis=1), hits(shares.argmax(axis=1), truth)
     index = np.minimum((sure * bins).astype(int), bins - 1)

@@ -1,4 +1,4 @@
-"""What is judged after each epoch, so that the best one is kept: which clips, and by which metric."""
+"""Evaluation after each epoch, to keep the best one: on which clips, and by which metric."""
 
 from __future__ import annotations
 
@@ -15,37 +15,37 @@ from training.evaluate.report import multi_hot, predict, truth_of
 from training.optimise.objective import Model
 from training.recipe import Metric, Recipe
 
-ASIDE, WATCHED = "aside_", "watched_"
-"""What columns of the log begin with: what was judged were clips held aside, or those of a split to watch."""
+HOLDOUT, VALIDATION = "holdout_", "validation_"
+"""Prefixes of the log's columns with the metrics of holdout clips, and of the validation split."""
 
 
-def watched_clips(data: Path, recipe: Recipe) -> ClipSet | None:
-    """The clips of the split that a recipe watches; None if it names none.
+def validation_clips(data: Path, recipe: Recipe) -> ClipSet | None:
+    """Return the clips of a recipe's validation split; None if it names none.
 
     Raises:
         DataError: there is no such split, or no clip in it; the message says how to do without.
     """
-    if not recipe.watch_split:
+    if not recipe.validation_split:
         return None
     try:
-        return list_clips(data, recipe.watch_split, recipe.lists)
+        return list_clips(data, recipe.validation_split, recipe.lists)
     except DataError as error:
-        how = f"the recipe watches split {recipe.watch_split!r}; --watch-split '' does without"
+        how = f"the recipe validates on split {recipe.validation_split!r}; --validation-split '' does without"
         raise DataError(f"{error} ({how})") from error
 
 
 def metric_of(recipe: Recipe, data: ClipSet) -> Metric:
-    """What the best epoch is chosen by: the recipe's choice, else what suits the clips."""
-    return recipe.best_by or ("map" if data.multi_label else "macro_f1")
+    """Return the metric that the best epoch is chosen by: the recipe's, else the one that suits the clips."""
+    return recipe.monitor or ("map" if data.multi_label else "macro_f1")
 
 
 def figures(model: Model, crops: Crops, metric: Metric) -> dict[str, float]:
-    """What a model is worth on clips that it has not learned from, by the name of each metric.
+    """Return a model's metrics on clips that it was not trained on, by name.
 
     Mean average precision, over the classes that occur, is among them where clips may have several, or if it is
     ``metric``.
     """
-    logits, truth = predict(model, crops), truth_of(crops)
+    logits, truth = predict(model, crops), truth_of(crops.data)
     classes = logits.shape[2]
     predicted = logits[:, -1].argmax(axis=1)
     found = {

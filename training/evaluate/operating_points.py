@@ -1,24 +1,26 @@
-"""Operating points on their way from calibration to a bundle: plain values and the JSON they travel in."""
+"""Operating points between calibration and export: plain values, and the JSON file that holds them."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from bundle.exit_rule import ExitCriterion
+from bundle.exit_rule import CalibrationProtocol, ExitCriterion, ExitRule
+from bundle.guarantee import METHOD, Guarantee
 from training.errors import CalibrationError
 
 Thresholds = Sequence[float | None]
 
 
 def as_row(thresholds: Thresholds) -> npt.NDArray[np.float64]:
-    """Thresholds as numbers ``[T]``: infinity where a step never lets a clip leave, minus infinity at the last."""
+    """Return thresholds as numbers ``[T]``: infinity where no clip leaves, minus infinity at the last step."""
     row = np.array([math.inf if value is None else value for value in thresholds], dtype=np.float64)
     row[-1] = -math.inf
     return row
@@ -29,7 +31,7 @@ class Point:
     """An operating point: one threshold per step (None never leaves there; the last step always answers).
 
     ``expected_gflops`` and ``expected_accuracy`` were measured on the calibration clips; ``exit_shares`` are the shares
-    of those clips that left at each step.
+    of those clips that left at each step. ``guarantee`` is None where nothing was certified.
     """
 
     name: str
@@ -37,11 +39,17 @@ class Point:
     expected_gflops: float
     expected_accuracy: float
     exit_shares: tuple[float, ...]
+    guarantee: Guarantee | None = None
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """What calibration found: the file that ``adafocus export --calibration`` reads."""
+    """The result of a calibration: the file that ``adafocus export --calibration`` reads.
+
+    ``protocol`` is ``holdout`` if the clips were unseen in training, ``paper`` if they were the training clips.
+    ``temperatures`` has one per step, used instead of ``temperature``; None means the same at all steps.
+    ``checkpoint`` is the sha256 of the file whose model the guarantees were tested with.
+    """
 
     temperature: float
     criterion: ExitCriterion
@@ -49,6 +57,14 @@ class Calibration:
     default: str
     clips: int
     notes: str
+    protocol: CalibrationProtocol = "holdout"
+    temperatures: tuple[float, ...] | None = None
+    checkpoint: str | None = None
+
+    @property
+    def exit_rule(self) -> ExitRule:
+        """How the confidence of each step is computed."""
+        return ExitRule(self.criterion, self.temperatures or (self.temperature,) * len(self.points[0].thresholds))
 
     def save(self, path: Path) -> None:
         """Write it as JSON."""
@@ -71,6 +87,7 @@ def load_calibration(path: Path) -> Calibration:
                 expected_gflops=float(item["expected_gflops"]),
                 expected_accuracy=float(item["expected_accuracy"]),
                 exit_shares=tuple(float(value) for value in item["exit_shares"]),
+                guarantee=_guarantee(item.get("guarantee")),
             )
             for item in data["points"]
         )
@@ -81,6 +98,26 @@ def load_calibration(path: Path) -> Calibration:
             default=str(data["default"]),
             clips=int(data["clips"]),
             notes=str(data["notes"]),
+            protocol=data.get("protocol", "holdout"),
+            temperatures=_floats(data.get("temperatures")),
+            checkpoint=data.get("checkpoint"),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CalibrationError(f"{path} is no calibration file: {error}") from error
+        raise CalibrationError(f"{path} is not a calibration file: {error}") from error
+
+
+def _guarantee(data: Mapping[str, Any] | None) -> Guarantee | None:
+    if data is None:
+        return None
+    return Guarantee(
+        risk=data["risk"],
+        epsilon=float(data["epsilon"]),
+        confidence=float(data["confidence"]),
+        clips=int(data["clips"]),
+        failures=int(data["failures"]),
+        method=str(data.get("method", METHOD)),
+    )
+
+
+def _floats(values: Sequence[float] | None) -> tuple[float, ...] | None:
+    return None if values is None else tuple(float(value) for value in values)

@@ -1,4 +1,4 @@
-"""An evaluation as pictures: accuracy against compute, accuracy and exits per step, and who is taken for whom."""
+"""Plots of an evaluation: accuracy against compute, accuracy and exits per step, and the confusion matrix."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from matplotlib.figure import Figure
 from training.evaluate.report import Report
 
 MOST_NAMES = 40
-"""More classes than this are not named on the axes of the confusion matrix."""
+"""With more classes than this, the axes of the confusion matrix have no names."""
 
 
 def save_plots(report: Report, folder: Path) -> tuple[Path, ...]:
-    """Write ``curve.png``, ``steps.png`` and ``confusion.png`` into a folder, made if need be."""
+    """Write ``curve.png``, ``steps.png`` and ``confusion.png`` into a folder, which is made if it does not exist."""
     folder.mkdir(parents=True, exist_ok=True)
     figures = {"curve": curve(report), "steps": steps(report), "confusion": confusion(report)}
     paths = []
@@ -25,7 +25,7 @@ def save_plots(report: Report, folder: Path) -> tuple[Path, ...]:
 
 
 def curve(report: Report) -> Figure:
-    """Accuracy, or mean average precision, against mean GFLOPs per video."""
+    """Plot accuracy, or mean average precision, against mean GFLOPs per video."""
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.add_subplot()
     gflops = [point.flops_share * report.gflops_full for point in report.curve]
@@ -49,7 +49,7 @@ def curve(report: Report) -> Figure:
 
 
 def _together(report: Report) -> dict[tuple[float, float], list[str]]:
-    """The names of the operating points at each place of the curve: on few clips several may coincide."""
+    """Return the names of the operating points at each place of the curve; on few clips several may coincide."""
     places: dict[tuple[float, float], list[str]] = {}
     for point in report.points:
         places.setdefault((point.gflops, point.accuracy), []).append(point.name)
@@ -57,7 +57,7 @@ def _together(report: Report) -> dict[tuple[float, float], list[str]]:
 
 
 def steps(report: Report) -> Figure:
-    """Accuracy after each step if all clips went so far, and where the clips leave at each operating point."""
+    """Plot the accuracy after each step, and the steps at which clips leave at each operating point."""
     figure = Figure(figsize=(6, 5), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True)
     numbers = np.arange(1, len(report.step_accuracy) + 1)
@@ -75,7 +75,7 @@ def steps(report: Report) -> Figure:
 
 
 def confusion(report: Report) -> Figure:
-    """Rows are the true classes, columns the answers; colour is the share of the row."""
+    """Plot true classes as rows and answers as columns; the colour is the share of the row."""
     table = np.array(report.confusion, dtype=np.float64)
     side = min(12.0, 3 + 0.35 * len(table))
     figure = Figure(figsize=(side + 1, side), layout="constrained")

@@ -1,4 +1,4 @@
-"""What a trained model is worth on labelled clips, and what it costs: the numbers of PRODUCT's ``evaluate``."""
+"""Evaluate a model on labelled clips: accuracy, cost, and the curve between them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from bundle.exit_rule import ExitCriterion, probabilities
+from bundle.exit_rule import ExitCriterion, ExitRule, probabilities
 from training.data.augment import serving_batch
+from training.data.clips import ClipSet
 from training.data.crops import Crops
+from training.data.frame_store import Pixels
 from training.evaluate.average_precision import AVERAGES, mean_average_precision
-from training.evaluate.calibrate import CurvePoint, exit_curve, measure
+from training.evaluate.calibrate import CurvePoint, Temperature, exit_curve, measure
 from training.evaluate.metrics import (
     Indices,
     Logits,
@@ -31,12 +33,18 @@ from training.evaluate.metrics import (
     top_k_accuracy,
 )
 from training.evaluate.operating_points import Calibration
-from training.optimise.objective import Model, answer
+from training.optimise.objective import Model
+
+BATCH = 16
+"""Clips that are evaluated at a time."""
 
 
 @dataclass(frozen=True)
 class PointReport:
-    """An operating point on these clips."""
+    """An operating point on these clips.
+
+    ``mean_average_precision`` is over the classes that occur; None where clips have one class each.
+    """
 
     name: str
     accuracy: float
@@ -44,6 +52,7 @@ class PointReport:
     gflops: float
     flops_share: float
     exit_shares: tuple[float, ...]
+    mean_average_precision: float | None = None
 
 
 @dataclass(frozen=True)
@@ -74,38 +83,42 @@ class Report:
     broken: tuple[str, ...] = field(default=())
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data, for JSON."""
+        """Return plain data for JSON."""
         return asdict(self)
 
 
 @torch.no_grad()
-def predict(model: Model, crops: Crops, batch_size: int = 16) -> Logits:
-    """Step logits of every clip as served: float32 [N, T, C]; a clip model has one step."""
+def step_logits(model: Model, pixels: Sequence[Pixels]) -> Logits:
+    """Return the step logits of one batch of clips as served: float32 [N, T, C]; a clip model has one step."""
     was_training = model.training
     model.eval()
     device = next(model.parameters()).device
-    rows = []
-    for start in range(0, len(crops.pixels), batch_size):
-        frames = serving_batch(crops.pixels[start : start + batch_size]).to(device)
-        rows.append(answer(model, frames).float().cpu().numpy())
+    logits = model.answer(serving_batch(pixels).to(device)).float().cpu().numpy()
     model.train(was_training)
-    return np.concatenate(rows).astype(np.float32)
+    return logits.astype(np.float32, copy=False)
 
 
-def labels_of(crops: Crops) -> Indices:
-    """The class index of every clip, the first one where it has several: int64 [N]."""
-    return np.array([clip.label for clip in crops.data.clips], dtype=np.int64)
+def predict(model: Model, crops: Crops, batch_size: int = BATCH) -> Logits:
+    """Return the step logits of every clip as served: float32 [N, T, C]."""
+    starts = range(0, len(crops.pixels), batch_size)
+    batches = ([kept[np.arange(len(kept))] for kept in crops.pixels[start : start + batch_size]] for start in starts)
+    return np.concatenate([step_logits(model, batch) for batch in batches])
 
 
-def truth_of(crops: Crops) -> Truth:
-    """What is true of every clip: int64 [N], or bool [N, C] where clips may have several classes."""
-    if not crops.data.multi_label:
-        return labels_of(crops)
-    return multi_hot([clip.all_labels for clip in crops.data.clips], len(crops.data.labels))
+def labels_of(data: ClipSet) -> Indices:
+    """Return the class index of every clip, the first one where it has several: int64 [N]."""
+    return np.array([clip.label for clip in data.clips], dtype=np.int64)
+
+
+def truth_of(data: ClipSet) -> Truth:
+    """Return the true classes of every clip: int64 [N], or bool [N, C] where clips may have several."""
+    if not data.multi_label:
+        return labels_of(data)
+    return multi_hot([clip.all_labels for clip in data.clips], len(data.labels))
 
 
 def multi_hot(labels: Sequence[Sequence[int]], classes: int) -> npt.NDArray[np.bool_]:
-    """Rows of class indices -> bool [N, classes]."""
+    """Return rows of class indices as bool [N, classes]."""
     table = np.zeros((len(labels), classes), dtype=np.bool_)
     for row, own in zip(table, labels, strict=True):
         row[list(own)] = True
@@ -119,9 +132,9 @@ def point_report(
     thresholds: Sequence[float | None],
     gflops_per_step: float,
     criterion: ExitCriterion,
-    temperature: float,
+    temperature: Temperature,
 ) -> PointReport:
-    """What an operating point does to clips whose logits are known."""
+    """Apply an operating point to the logits of clips."""
     steps = exit_steps(logits, thresholds, criterion, temperature)
     found = measure(logits, labels, thresholds, criterion, temperature, ratio=0.0)
     given = answers(logits, steps)
@@ -132,6 +145,7 @@ def point_report(
         gflops=found.flops_share * logits.shape[1] * gflops_per_step,
         flops_share=found.flops_share,
         exit_shares=found.exit_shares,
+        mean_average_precision=found.mean_average_precision,
     )
 
 
@@ -144,13 +158,14 @@ def evaluate(
     broken: Sequence[str] = (),
     criterion: ExitCriterion = "max_softmax",
 ) -> Report:
-    """Every number from step logits [N, T, C] and labels [N], or [N, C] where a clip may have several.
+    """Return every metric of step logits [N, T, C] and labels [N], or [N, C] where a clip may have several.
 
-    The curve's thresholds are solved on these very clips, so it shows what is possible; the points of ``calibration``
-    were solved elsewhere, with their own criterion, and show what is.
+    The curve's thresholds are solved on these clips, so it is optimistic; the points of ``calibration`` were solved on
+    others, with their own criterion.
     """
     criterion = calibration.criterion if calibration else criterion
-    temperature = calibration.temperature if calibration else 1.0
+    rule = calibration.exit_rule if calibration else ExitRule(criterion, (1.0,) * logits.shape[1])
+    temperature, last_temperature = np.array(rule.temperatures, dtype=np.float32), rule.temperatures[-1]
     predicted = logits.argmax(axis=2)
     last = predicted[:, -1]
     several = labels.ndim == 2
@@ -170,8 +185,8 @@ def evaluate(
         per_class=_per_class(table, names),
         step_accuracy=tuple(accuracy(predicted[:, step], labels) for step in range(logits.shape[1])),
         confusion=tuple(tuple(int(cell) for cell in row) for row in table),
-        nll=negative_log_likelihood(logits[:, -1:], labels, temperature),
-        calibration_error=calibration_error(logits, labels, temperature),
+        nll=negative_log_likelihood(logits[:, -1:], labels, last_temperature),
+        calibration_error=calibration_error(logits, labels, last_temperature),
         gflops_full=logits.shape[1] * gflops_per_step,
         points=tuple(
             point_report(point.name, logits, labels, point.thresholds, gflops_per_step, criterion, temperature)
@@ -184,9 +199,13 @@ def evaluate(
 
 
 def _map_at(
-    logits: Logits, targets: npt.NDArray[np.bool_], point: CurvePoint, criterion: ExitCriterion, temperature: float
+    logits: Logits,
+    targets: npt.NDArray[np.bool_],
+    point: CurvePoint,
+    criterion: ExitCriterion,
+    temperature: Temperature,
 ) -> float:
-    """Mean average precision of what the clips are given where they leave."""
+    """Return the mean average precision of the scores of the steps at which the clips leave."""
     left = logits[np.arange(len(logits)), exit_steps(logits, point.thresholds, criterion, temperature)]
     return mean_average_precision(probabilities(left, 1.0), targets)
 

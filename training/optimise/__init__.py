@@ -1,1 +1,1 @@
-"""How weights move: losses, objective, optimiser and precision."""
+"""Optimisation: losses, objective, initial weights, optimiser and precision."""

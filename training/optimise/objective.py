@@ -11,19 +11,19 @@ import torch
 from torch import Tensor, nn
 
 from model import build
-from model.adafocus import AdaFocus
 from model.config import ModelConfig
-from model.tsm import AdaFocusTSM
-from training.optimise.losses import CrossEntropy, OneStageLoss, Remedies, clip_loss, one_stage_loss
+from model.video_model import VideoModel
+from training.data.augment import Jitter, jitter_per_segment
+from training.optimise.losses import CrossEntropy, OneStageLoss, Remedies, one_stage_loss
 from training.recipe import Precision
 
-Model = AdaFocus | AdaFocusTSM
+Model = VideoModel
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Objective(nn.Module):
-    """What is differentiated: frames and labels in, the loss and its parts out."""
+    """The module that is differentiated: frames and labels in, the loss and its parts out."""
 
     def __init__(self, model: Model, remedies: Remedies, cross_entropy: CrossEntropy) -> None:
         super().__init__()
@@ -35,60 +35,46 @@ class Objective(nn.Module):
         """The loss of a batch.
 
         Args:
-            frames: [B, K, 3, H, W], normalised: the steps of a frame model in visiting order; the glance frames, then
-                the focus frames of a clip model.
+            frames: [B, K, 3, H, W], normalised, as `model.video_model` takes them.
             labels: int64 [B].
-            random_centres: [B, T, 2], of a clip model [B, 1, 2].
+            random_centres: [B, T, 2].
         """
-        if isinstance(self.model, AdaFocus):
-            return one_stage_loss(self.model, frames, labels, random_centres, self._remedies, self._cross_entropy)
-        first = self.model.config.glance_frames
-        parted = frames[:, :first], frames[:, first:]
-        return clip_loss(self.model, parted, labels, random_centres[:, 0], self._remedies, self._cross_entropy)
+        return one_stage_loss(self.model, frames, labels, random_centres, self._remedies, self._cross_entropy)
 
 
 @dataclass(frozen=True)
 class Method:
-    """What is trained, and by which loss: the paper's, unless a study puts something else in its place.
+    """A model and its loss: the paper's, unless a study replaces them.
 
     Attributes:
         model: makes the model of a configuration.
         objective: makes the module that is differentiated, called as `Objective` is.
+        jitter: draws which moment of each segment a clip shows.
     """
 
     model: Callable[[ModelConfig], Model] = build
     objective: Callable[[Model, Remedies, CrossEntropy], nn.Module] = Objective
+    jitter: Jitter = jitter_per_segment
 
 
 ONE_STAGE = Method()
 """AdaFocusV2 as published."""
 
 
-def answer(model: Model, frames: Tensor) -> Tensor:
-    """Step logits [B, T, C] of frames as `Objective.forward` takes them; a clip model has one step."""
-    if isinstance(model, AdaFocus):
-        step_logits: Tensor = model(frames).step_logits
-        return step_logits
-    first = model.config.glance_frames
-    logits: Tensor = model(frames[:, :first], frames[:, first:]).logits
-    return logits[:, None]
-
-
 def use_half_precision(model: Model, precision: Precision, device_type: str) -> None:
-    """Run both networks and the frame model's classifier in half precision; everything else stays in float32.
+    """Run every part but the policy in half precision, without its heads; everything else stays in float32.
 
-    The policy stays whole because its gradient is a small difference of neighbouring pixels, and so do patch centres,
-    interpolation and losses. ``fp32`` changes nothing.
+    The policy stays in float32 because its gradient is a small difference of neighbouring pixels, and so do patch
+    centres, interpolation and losses. ``fp32`` changes nothing.
     """
     if precision == "fp32":
         return
-    parts: list[nn.Module] = [model.glance, model.focus]
-    if isinstance(model, AdaFocus):
-        parts.append(model.classifier)
-    for part in parts:
+    for name, (network, *_) in model.learning_parts().items():
+        if name == "policy":
+            continue
         enter, leave = _autocast_hooks(device_type, DTYPES[precision])
-        part.register_forward_pre_hook(enter)
-        part.register_forward_hook(leave, always_call=True)
+        network.register_forward_pre_hook(enter)
+        network.register_forward_hook(leave, always_call=True)
 
 
 def _autocast_hooks(

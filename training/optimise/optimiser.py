@@ -1,4 +1,4 @@
-"""Optimiser, schedule and averaging: how weights move (PAPER section 2)."""
+"""Optimiser, learning rate schedule and weight averaging."""
 
 from __future__ import annotations
 
@@ -8,28 +8,19 @@ import math
 import torch
 from torch import nn
 
-from model.adafocus import AdaFocus
 from training.optimise.objective import Model
 from training.recipe import Multipliers, OptimiserRecipe
 
 
 def parameter_groups(model: Model, lr: float, multipliers: Multipliers) -> list[dict[str, object]]:
     """One group per part with its own learning rate; each network's heads go with it."""
-    parts: dict[str, tuple[nn.Module, ...]] = {"policy": (model.policy,)}
-    if isinstance(model, AdaFocus):
-        parts["glance"] = (model.glance, model.glance_head)
-        parts["focus"] = (model.focus, model.focus_head)
-        parts["classifier"] = (model.classifier,)
-    else:
-        parts["glance"] = (model.glance, model.glance_head, model.glance_auxiliary)
-        parts["focus"] = (model.focus, model.focus_head, model.focus_auxiliary)
     return [
         {
             "name": name,
             "lr": lr * getattr(multipliers, name),
             "params": [p for module in modules for p in module.parameters()],
         }
-        for name, modules in parts.items()
+        for name, modules in model.learning_parts().items()
     ]
 
 
@@ -40,7 +31,7 @@ def make_optimiser(model: Model, recipe: OptimiserRecipe, multipliers: Multiplie
 
 
 def learning_rate_factor(step: int, steps_per_epoch: int, recipe: OptimiserRecipe) -> float:
-    """What the rate is multiplied with at a step: linear warm-up times half a cosine over the whole training."""
+    """Factor of the learning rate at a step: linear warm-up times half a cosine over the whole training."""
     warmup = recipe.warmup_epochs * steps_per_epoch
     rise = min(1.0, (step + 1) / warmup) if warmup else 1.0
     return rise * 0.5 * (1 + math.cos(math.pi * step / (recipe.epochs * steps_per_epoch)))
@@ -64,7 +55,7 @@ class WeightAverage:
         self._updates = 0
 
     def update(self) -> None:
-        """Take a step of the model into the average; the first ones count more, so that the start is forgotten."""
+        """Update the average with the model's weights; early updates count more, so that the start is forgotten."""
         if not self._decay:
             return
         self._updates += 1
@@ -77,7 +68,7 @@ class WeightAverage:
                     mean.copy_(value)
 
     def state(self) -> dict[str, object]:
-        """What `restore` needs."""
+        """The state that `restore` takes."""
         return {"weights": self.module.state_dict() if self._decay else {}, "updates": self._updates}
 
     def restore(self, state: dict[str, object]) -> None:

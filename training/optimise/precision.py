@@ -1,4 +1,4 @@
-"""The number format in which networks learn, where a recipe leaves it to the machine."""
+"""Chooses the precision of the networks where a recipe leaves it to the machine."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ TENSOR_CORES = (7, 0)
 
 
 def fastest_precision(device: torch.device) -> Precision:
-    """What a device multiplies fastest, of what training is known to work in.
+    """The fastest precision of a device among those that training supports.
 
     ``bf16`` where there are instructions for it (AVX512-BF16 or AMX, GPUs since Ampere), else ``fp16`` on GPUs with
     tensor cores, else ``fp32``: bf16 that a processor has to emulate is slower than that.

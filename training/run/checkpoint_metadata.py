@@ -1,25 +1,30 @@
-"""What a checkpoint remembers of its training: all that evaluation, calibration and export need beside the weights."""
+"""Metadata of a checkpoint: what evaluation, calibration and export need besides the weights."""
 
 from __future__ import annotations
 
-from training.data.splits import Parts
-from training.evaluate.monitor import ASIDE, WATCHED
+from collections.abc import Sequence
+
+from training.data.splits import Splits
+from training.evaluate.monitor import HOLDOUT, VALIDATION
 from training.recipe import Recipe
 from training.run.folder import Progress
 
 
-def metadata(recipe: Recipe, parts: Parts, progress: Progress, frame_size: int) -> dict[str, object]:
+def metadata(
+    recipe: Recipe, splits: Splits, progress: Progress, frame_size: int, started_from: Sequence[str] = ()
+) -> dict[str, object]:
     """Plain values to keep in a checkpoint.
 
     Args:
         recipe: of the training.
-        parts: its clips.
+        splits: its clips.
         progress: with the row of the epoch at the end of its history.
         frame_size: side of the model's frames, pixels.
+        started_from: where its weights came from before the first step, in words.
     """
     row = progress.history[-1]
-    data = parts.learn.data
-    held = parts.aside.data.clips if parts.aside else ()
+    data = splits.train.data
+    held = splits.holdout.data.clips if splits.holdout else ()
     source = data.source
     return {
         "labels": list(data.labels),
@@ -31,12 +36,13 @@ def metadata(recipe: Recipe, parts: Parts, progress: Progress, frame_size: int) 
             "data_licence": source.get("licence"),
             "recipe": recipe.name,
             "seed": recipe.seed,
-            "metrics": {key: value for key, value in row.items() if key.startswith((ASIDE, WATCHED))},
-            "notes": f"{len(data.clips)} clips learned from, {len(held)} held aside",
+            "metrics": {key: value for key, value in row.items() if key.startswith((HOLDOUT, VALIDATION))},
+            "notes": "; ".join([f"{len(data.clips)} clips trained on, {len(held)} held out", *started_from]),
         },
         "recipe": recipe.to_dict(),
         "precision": progress.precision,
         "epoch": int(row["epoch"]),
         "learned_from": [clip.identity for clip in data.clips],
+        "learned_groups": sorted({clip.group for clip in data.clips if clip.group}),
         "held_aside": [clip.identity for clip in held],
     }

@@ -9,7 +9,7 @@ from tensorboardX import SummaryWriter
 
 from training.run.folder import Row
 
-GROUPS = {"aside": "held aside", "watched": "watched", "s": "seconds"}
+GROUPS = {"holdout": "holdout", "validation": "validation", "s": "seconds"}
 """Heading under which a column is shown, by its first or its last word; the others are of the loss."""
 
 
@@ -48,6 +48,6 @@ class EventLog:
 
 
 def heading(column: str) -> str:
-    """Where a column of the log is shown."""
+    """The group under which TensorBoard shows a column of the log."""
     words = column.split("_")
     return GROUPS.get(words[0]) or GROUPS.get(words[-1]) or "training"

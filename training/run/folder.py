@@ -1,4 +1,4 @@
-"""A run folder: what a training leaves behind, and what it resumes from.
+"""A run folder: the files that a training writes and resumes from.
 
 ``state.pt`` holds everything to continue (weights, their average, optimiser, epoch, history) and is replaced whole
 after every epoch. Random numbers need no saving: every epoch draws its own from the seed and its number.
@@ -28,7 +28,7 @@ Row = dict[str, float]
 
 @dataclass
 class Progress:
-    """How far a run is: epochs finished, the log so far, and the best value of the metric that is watched.
+    """Progress of a run: epochs finished, the log so far, and the best value of the monitored metric.
 
     ``precision`` is what the run began in, None before it has; ``scaler`` the state of the loss's scale.
     """
@@ -56,7 +56,7 @@ class RunFolder:
 
     @property
     def best(self) -> Path:
-        """Checkpoint of the best epoch on the clips that are watched."""
+        """Checkpoint of the epoch that did best on the validation clips."""
         return self.path / "best.pt"
 
     @property
@@ -101,7 +101,7 @@ class RunFolder:
             return Progress()
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:  # the reader raises whatever the bytes make it stumble over
+        except Exception as error:  # damaged files make the reader raise many kinds of errors
             raise ResumeError(f"{path} cannot be read; name another folder, or remove it to start again") from error
         if not isinstance(state, dict) or state.get("fingerprint") != self._fingerprint:
             raise ResumeError(f"{self.path} holds a training of another recipe or other clips; name another folder")
@@ -126,7 +126,8 @@ class RunFolder:
 def fingerprint(recipe: Mapping[str, Any], identities: Sequence[str], initial: Mapping[str, str]) -> str:
     """A digest of everything that decides the weights: recipe, clips, and the files of initial weights.
 
-    What is watched decides which epoch is the best one: those clips and that metric are among ``identities``.
+    The validation clips and the monitored metric are among ``identities``, because they decide which epoch is the best.
     """
-    kept = {key: value for key, value in recipe.items() if key not in ("threads", "name", "watch_split", "best_by")}
+    aside = ("threads", "name", "validation_split", "monitor")
+    kept = {key: value for key, value in recipe.items() if key not in aside}
     return hashlib.sha256(json.dumps([kept, list(identities), dict(initial)], sort_keys=True).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""What somebody at a terminal sees of a training: steps done and left, the end in sight, the last figures."""
+"""The progress bar of a training: steps done and left, remaining time, the last epoch's figures."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ SHOWN = ("loss", "_accuracy", "_macro_f1", "_map")
 
 
 class StepBar:
-    """A bar over all optimiser steps of a training, those of earlier starts included; nothing where nobody watches.
+    """A bar over all optimiser steps of a training, including those of earlier starts.
 
-    The time left is reckoned from the mean over this start, so that judging between epochs counts towards it.
+    The remaining time is computed from the mean over this start, so it includes the evaluation between epochs.
 
     Args:
         epochs: of the whole training.

@@ -1,4 +1,4 @@
-"""Stopping a training between two steps, so that its run folder can be continued."""
+"""Stops a training between two steps on a signal, so that its run folder can be continued."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Stop:
         self.signal = 0
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        """The signal handler: the first signal asks, the second one insists."""
+        """Handle a signal: the first one stops after the step, the second one at once."""
         if self.signal:
             raise KeyboardInterrupt
         self.signal = number
@@ -32,11 +32,11 @@ class Stop:
 
 @contextmanager
 def stopping_politely() -> Iterator[Stop]:
-    """Answer SIGTERM and SIGINT between two steps, where handlers may be set: in the main thread."""
+    """Handle SIGTERM and SIGINT between two steps; does nothing outside the main thread."""
     stop = Stop()
     try:
         before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
-    except ValueError:  # not the main thread: somebody else answers for signals
+    except ValueError:  # only the main thread may set signal handlers
         yield stop
         return
     try:

@@ -1,4 +1,4 @@
-"""A worker's end of the control socket, and what it has heard there."""
+"""The worker's end of the control socket, and the state that the service's messages have set."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ from typing import NoReturn
 from service.decode.ipc import MAX_MESSAGE_BYTES, encode
 from video.limits import MediaLimits
 
-# Looking costs some microseconds, as much as a small packet takes to decode.
+# Polling the socket costs some microseconds, as much as decoding a small packet.
 _LOOK_EVERY_SECONDS = 0.005
 _FD_BYTES = array("i").itemsize
 
 
 class ClosedError(Exception):
-    """Nobody wants the video any more. Not one of the errors that decoding catches, so it ends whatever goes on."""
+    """The request was closed. Decoding does not catch this error, so it always ends the job."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """What the service wants of one video; `service.decode.job.DecodeJob` as it arrives.
+    """A `service.decode.job.DecodeJob` as the worker receives it.
 
     Attributes:
         fd: the spool, opened for reading.
-        frames: sampled frames.
-        focus_frames: of a clip model; None for others.
-        first_frame: no frame before it is sampled.
+        frames: number of sampled frames.
+        focus_frames: number of focus frames of a clip model; None for other models.
+        first_frame: no frame before this index is sampled.
         order: positions in time in visiting order.
         resize: length of the shorter side after resizing, pixels.
         crop: side of the centre square, pixels.
-        slots: that may be used; None: all.
-        limits: what is accepted.
+        slots: number of slots that may be used; None: all.
+        limits: which videos are accepted.
         size: bytes in the spool when the job was sent.
-        complete: whether these are all.
-        expected: how many there will be, if known.
+        complete: whether the spool was complete then.
+        expected: final size of the spool in bytes, if known.
     """
 
     fd: int
@@ -57,27 +57,27 @@ class Job:
 
     @classmethod
     def parse(cls, message: dict[str, object], fd: int) -> Job:
-        """The job in a message of the service, which is trusted."""
+        """Parse the job in a message from the service. The message is trusted."""
         fields = {name: value for name, value in message.items() if name != "type"}
         limits = {name: tuple(v) if isinstance(v, list) else v for name, v in _mapping(fields.pop("limits")).items()}
         order = fields.pop("order")
         if not isinstance(order, list):
-            raise TypeError("order must be a list")
+            raise TypeError(f"order must be a list, got {type(order).__name__}")
         return cls(fd=fd, order=tuple(order), limits=MediaLimits(**limits), **fields)  # type: ignore[arg-type]
 
 
 @dataclass
 class Control:
-    """What a worker says to the service, and what it knows from it.
+    """The worker's connection to the service, and the state of the current job.
 
     Attributes:
-        socket: blocking; messages keep their bounds.
-        slots: of the shared memory.
+        socket: a blocking SEQPACKET socket.
+        slots: number of slots of the shared memory.
         free: slots that may be written.
-        closing: nobody wants the rest of this job.
+        closing: the service has closed this job.
         size: bytes of the spool that have arrived.
-        complete: whether these are all.
-        expected: how many there will be, if known.
+        complete: whether all bytes have arrived.
+        expected: final size of the spool in bytes, if known.
     """
 
     socket: socket.socket
@@ -90,14 +90,14 @@ class Control:
     _looked: float = 0.0
 
     def send(self, message: Mapping[str, object]) -> None:
-        """Say something."""
+        """Send a message to the service. Ends the process if the service is gone."""
         try:
             self.socket.send(encode(message))
         except OSError:
             _leave()
 
     def next_job(self) -> Job | None:
-        """Wait for a job; None when there will be no more."""
+        """Wait for a job; None when the service has closed the connection."""
         while True:
             try:
                 received = self._receive()
@@ -111,10 +111,12 @@ class Control:
             _close_all(fds)
 
     def check(self) -> None:
-        """Hear what has been said meanwhile, without waiting. Called between packets, so mostly it does not even look.
+        """Handle messages that have arrived, without waiting.
+
+        This is called between packets, so it polls the socket only if some time has passed since the last poll.
 
         Raises:
-            ClosedError: nobody wants the video any more.
+            ClosedError: the request was closed.
         """
         now = time.monotonic()
         if now - self._looked >= _LOOK_EVERY_SECONDS:
@@ -125,12 +127,12 @@ class Control:
             raise ClosedError
 
     def wait_for(self, size: int | None) -> None:
-        """Wait until there are ``size`` bytes, or no more will come (None: until then).
+        """Wait until ``size`` bytes have arrived or the spool is complete. None: until the spool is complete.
 
         Raises:
-            ClosedError: nobody wants the video any more.
+            ClosedError: the request was closed.
         """
-        if self.closing:  # FFmpeg may well try again after an error
+        if self.closing:  # FFmpeg may try again after an error
             raise ClosedError
         known = self.size
         self.send({"type": "need", "size": size})
@@ -140,10 +142,10 @@ class Control:
                 raise ClosedError
 
     def wait_for_slot(self) -> int:
-        """Wait until a slot may be written: that is how a slow engine stops the decoder.
+        """Wait until a slot may be written. This is how a slow engine holds the decoder back.
 
         Raises:
-            ClosedError: nobody wants the video any more.
+            ClosedError: the request was closed.
         """
         self.check()
         while not self.free:
@@ -159,7 +161,7 @@ class Control:
         return job
 
     def _hear(self, flags: int = 0) -> bool:
-        """Take in one message; False if there is none and ``flags`` say not to wait."""
+        """Handle one message; False if there is none and ``flags`` say not to wait."""
         try:
             received = self._receive(flags)
         except BlockingIOError:
@@ -180,7 +182,7 @@ class Control:
         return True
 
     def _receive(self, flags: int = 0) -> tuple[dict[str, object], list[int]] | None:
-        # Not socket.recv_fds: it forgets the flags.
+        # socket.recv_fds cannot be used, because it ignores the flags.
         data, attached, _, _ = self.socket.recvmsg(MAX_MESSAGE_BYTES, socket.CMSG_SPACE(_FD_BYTES), flags)
         fds = array("i")
         for level, kind, content in attached:
@@ -190,7 +192,7 @@ class Control:
 
 
 def _leave() -> NoReturn:
-    """The service is gone, and so is the reason to be here. Not by an exception: a decoder's callback loses those."""
+    """End the process because the service is gone. An exception would be lost in a decoder's callback."""
     os._exit(0)
 
 
@@ -201,11 +203,11 @@ def _close_all(fds: list[int]) -> None:
 
 def _mapping(value: object) -> dict[str, object]:
     if not isinstance(value, dict):
-        raise TypeError("a message must be an object")
+        raise TypeError(f"a message must be a JSON object, got {type(value).__name__}")
     return value
 
 
 def _integer(value: object) -> int:
     if not isinstance(value, int):
-        raise TypeError("a number must be whole")
+        raise TypeError(f"a number must be an integer, got {value!r}")
     return value

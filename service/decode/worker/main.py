@@ -1,7 +1,7 @@
 """An unprivileged process that decodes one untrusted video at a time.
 
-It is started as ``python -m service.decode.worker.main`` with the numbers of the descriptors that it inherits. It
-imports what decoding needs, enters its sandbox, and serves jobs until the control socket is closed (see `ipc`).
+The service starts it as ``python -m service.decode.worker.main`` with the numbers of the descriptors that it inherits.
+It imports what decoding needs, enters its sandbox, and serves jobs until the control socket is closed (see `ipc`).
 """
 
 from __future__ import annotations
@@ -38,23 +38,23 @@ _REHEARSAL = bytes.fromhex(
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Serve jobs until the service ends the conversation.
+    """Serve jobs until the service closes the control socket.
 
     Args:
-        arguments: as `arguments` makes them.
+        arguments: as `arguments` creates them.
     """
     parser = argparse.ArgumentParser(prog="adafocus decode worker")
     for name in ("control", "frames", "slots", "crop", "memory-bytes", "parent"):
         parser.add_argument(f"--{name}", type=int, required=True)
     given = parser.parse_args(arguments)
-    # A terminal's Ctrl-C and a supervisor's SIGTERM reach the whole group; when this process ends is the service's
-    # decision, which may still be draining.
+    # A terminal's Ctrl-C and a supervisor's SIGTERM reach the whole process group. The service may still be draining
+    # then, so it alone decides when this process ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     frames = SharedFrames.attach(given.frames, given.slots, given.crop)
     control = Control(socket.socket(fileno=given.control), slots=given.slots)
     _import_everything()
-    gc.freeze()  # what was imported stays: no collection between videos looks at it again
+    gc.freeze()  # imported objects are permanent, so collections between videos can skip them
     _fall_silent()
     report = sandbox.enter(given.memory_bytes, parent=given.parent)
     control.send({"type": "ready", "sandbox": asdict(report)})
@@ -63,7 +63,7 @@ def main(arguments: Sequence[str]) -> int:
         done = Task(job, control, frames).run()
         control.send(done.message())
         give_memory_back()
-        if done.out_of_memory:  # the heap is full or in pieces: the next video deserves a fresh one
+        if done.out_of_memory:  # the heap is full or fragmented: the next video needs a fresh process
             break
     return 0
 
@@ -82,9 +82,9 @@ def arguments(*, control: int, frames: SharedFrames, memory_bytes: int, parent: 
 
 
 def _import_everything() -> None:
-    """PyAV and numpy import parts of themselves when first called for; in the sandbox they no longer could.
+    """Import all of PyAV and decode a small video of our own, because the sandbox forbids later imports.
 
-    So all of PyAV is imported, and a video of our own is decoded as any other will be.
+    PyAV and numpy import some of their parts only on first use.
     """
     for module in pkgutil.walk_packages(av.__path__, "av."):
         if module.name not in ("av.__main__", "av.datasets"):  # a program, and a downloader
@@ -96,7 +96,7 @@ def _import_everything() -> None:
 
 
 class _Mallinfo2(ctypes.Structure):
-    """What the GNU libc says of its heap, in bytes; ``fordblks`` is what lies free in it."""
+    """The GNU libc's statistics of its heap, in bytes; ``fordblks`` is the free part."""
 
     _fields_ = (
         *((name, ctypes.c_size_t) for name in ("arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks")),
@@ -105,25 +105,26 @@ class _Mallinfo2(ctypes.Structure):
 
 
 def _memory_returner() -> Callable[[], None]:
-    """What returns freed memory to the system: a large video would otherwise be kept paid for, by every worker.
+    """Return a function that gives freed memory back to the system.
 
-    A little is kept: given back, it would have to be asked for again, page by page, by the next small video.
+    Without it, every worker would keep the memory of its largest video. A small amount is kept, because the next small
+    video would otherwise have to request it again page by page.
     """
     libc = ctypes.CDLL(None)
-    trim, ask = getattr(libc, "malloc_trim", None), getattr(libc, "mallinfo2", None)  # the GNU libc has them
-    if trim is None or ask is None:
+    trim, heap_info = getattr(libc, "malloc_trim", None), getattr(libc, "mallinfo2", None)  # only the GNU libc has them
+    if trim is None or heap_info is None:
         return lambda: None
-    ask.restype = _Mallinfo2
+    heap_info.restype = _Mallinfo2
 
     def give_back() -> None:
-        if ask().fordblks > _KEPT_FREE_BYTES:
+        if heap_info().fordblks > _KEPT_FREE_BYTES:
             trim(0)
 
     return give_back
 
 
 def _fall_silent() -> None:
-    """Until here an error belongs on the service's stderr; from here on a hostile file would write there."""
+    """Redirect the standard descriptors to /dev/null, because a hostile file could make FFmpeg write to stderr."""
     nothing = os.open(os.devnull, os.O_RDWR)
     for fd in (0, 1, 2):
         os.dup2(nothing, fd)

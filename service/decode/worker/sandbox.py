@@ -1,8 +1,8 @@
-"""What a decode worker gives up, for good, before it reads the first foreign byte.
+"""The sandbox of a decode worker, which the worker enters before it reads the first untrusted byte.
 
-Entered after the imports: no new privileges, no capabilities, no file (Landlock), few system calls (seccomp), bounded
-memory, no core file, and death with its parent. Every layer is tried; what this kernel does not offer is written in the
-report, never silently assumed. Nothing here can be undone, so it is only ever called in a process made for it.
+It is entered after the imports: no new privileges, no capabilities, no access to files (Landlock), few system calls
+(seccomp), limited memory, no core file, and the process is killed when its parent ends. Every layer is tried, and the
+report lists those that the kernel does not offer. Nothing can be undone, so this is called only in a worker process.
 
 Sources: the kernel's documentation of Landlock and seccomp, ``man 2 prctl``, ``man 2 setrlimit``. Standard library
 only.
@@ -24,7 +24,7 @@ from pathlib import Path
 from service.decode.worker.seccomp import MACHINES, Machine, SockFprog, build_filter
 
 MAX_OPEN_FILES = 16
-"""The control socket, one spool and the standard three, with a little room."""
+"""Enough for the control socket, one spool, the three standard descriptors and a few more."""
 
 _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
 _SECCOMP_SET_MODE_FILTER, _SECCOMP_FILTER_FLAG_TSYNC = 1, 1
@@ -42,14 +42,14 @@ _SCOPES_SINCE, _SCOPES = 6, 0b11
 
 @dataclass(frozen=True)
 class SandboxReport:
-    """What holds in this worker.
+    """The layers of the sandbox that are in force in a worker.
 
     Attributes:
-        no_new_privileges: set-user-id programs gain nothing any more.
+        no_new_privileges: set-user-id programs cannot gain privileges.
         landlock: version of the kernel's Landlock interface in force; 0 if none.
-        seccomp: the list of allowed system calls is in force.
-        memory_limit_bytes: the address space's limit; None if there is none.
-        missing: what could not be had and why, one phrase each; empty when everything holds.
+        seccomp: whether the list of allowed system calls is in force.
+        memory_limit_bytes: limit of the address space; None if there is none.
+        missing: one phrase for each layer that is missing, with the reason; empty if all are in force.
     """
 
     no_new_privileges: bool
@@ -60,18 +60,18 @@ class SandboxReport:
 
 
 class _NotOfferedError(Exception):
-    """One layer that this system does not offer."""
+    """This system does not offer a layer."""
 
 
 def enter(memory_bytes: int, *, parent: int) -> SandboxReport:
-    """Give everything up; called once, in the only thread of a worker, after its last import.
+    """Enter the sandbox. Called once, in the only thread of a worker, after its last import.
 
     Args:
-        memory_bytes: address space beyond what the process has now.
-        parent: process whose end is this one's end too.
+        memory_bytes: address space that the worker may use beyond what it has now.
+        parent: id of the process whose end also ends this one.
 
     Raises:
-        SystemExit: the parent is gone already.
+        SystemExit: the parent has already ended.
     """
     missing: list[str] = []
 
@@ -172,6 +172,6 @@ def _filter_calls(libc: ctypes.CDLL, machine: Machine | None) -> int:
     program = SockFprog(len(instructions) // 8, instructions)
     flags = ctypes.c_uint(_SECCOMP_FILTER_FLAG_TSYNC)
     thread = _call(libc, machine.seccomp, ctypes.c_uint(_SECCOMP_SET_MODE_FILTER), flags, ctypes.byref(program))
-    if thread:  # not an error number: the thread that could not be brought under the filter
+    if thread:  # a positive result is the id of a thread that could not be brought under the filter
         raise _NotOfferedError("another thread could not be brought under the filter")
     return 1

@@ -1,10 +1,11 @@
-"""The system calls that a decode worker may still make once it has entered its sandbox.
+"""The seccomp filter: the system calls that a decode worker may make in its sandbox.
 
-A list of what is allowed, not of what is forbidden: decoding from memory that is already mapped and from a descriptor
-that is already open needs few calls, and what a future kernel adds stays shut. A refused call fails with ``EPERM``
-instead of killing the process, so that a library which merely asks (for a thread's name, for a terminal) goes on.
+It lists what is allowed, so calls that a future kernel adds are refused. Decoding needs few calls, because the memory
+is already mapped and the descriptors are already open. A refused call fails with ``EPERM`` and does not kill the
+process, so that a library which only queries something (a thread's name, a terminal) can continue.
 
-Found by tracing the decoders over damaged and sound files; numbers from the kernel's tables for x86_64 and aarch64.
+The list was found by tracing the decoders on damaged and intact files. The numbers are from the kernel's tables for
+x86_64 and aarch64.
 """
 
 from __future__ import annotations
@@ -26,18 +27,19 @@ _LAST_STANDARD_DESCRIPTOR = 2
 
 @dataclass(frozen=True)
 class Machine:
-    """What differs between processor architectures.
+    """Numbers of system calls, which differ between processor architectures.
 
     Attributes:
-        audit_arch: how the kernel names the architecture to a filter.
+        audit_arch: the kernel's number for the architecture, as a filter sees it.
         seccomp: number of the call that installs a filter.
         capset: number of the call that drops capabilities.
         clone: starts threads (allowed) and processes (refused); its first argument holds the flags.
-        clone3: takes its flags in memory, where a filter cannot look: said not to exist, so that libc uses ``clone``.
-        write: allowed to the standard descriptors, which lead nowhere by then: PyAV and FFmpeg complain there, and PyAV
-            loses its way, and may loop for ever, if that fails.
-        mapping: ``mmap`` and ``mprotect``, allowed unless they ask for executable memory in their third argument.
-        plain: allowed whatever the arguments, the most frequent first.
+        clone3: passes its flags in memory, which a filter cannot read. It fails with ``ENOSYS``, so that libc uses
+            ``clone``.
+        write: allowed on the standard descriptors, which lead to /dev/null by then. PyAV and FFmpeg report errors
+            there, and PyAV may loop for ever if that fails.
+        mapping: ``mmap`` and ``mprotect``, allowed unless their third argument requests executable memory.
+        plain: allowed with any arguments; the most frequent calls come first.
     """
 
     audit_arch: int
@@ -108,7 +110,7 @@ def _refuse(error: int) -> bytes:
 
 
 def build_filter(machine: Machine) -> bytes:
-    """The filter as BPF instructions of 8 bytes each. Pure; tests interpret it."""
+    """Build the filter as BPF instructions of 8 bytes each. Pure; tests interpret the result."""
     allow = _instruction(_RETURN, _ALLOW)
     program = [
         _instruction(_LOAD, _OFFSET_ARCH),
@@ -145,6 +147,6 @@ def build_filter(machine: Machine) -> bytes:
 
 
 class SockFprog(ctypes.Structure):
-    """``struct sock_fprog``: how a filter is handed to the kernel."""
+    """``struct sock_fprog``, in which the kernel receives a filter."""
 
     _fields_ = (("length", ctypes.c_ushort), ("instructions", ctypes.c_char_p))

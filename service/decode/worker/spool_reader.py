@@ -1,4 +1,4 @@
-"""A spool as the decoder's file: seekable bytes without a name, some of which may still be on their way."""
+"""A file object over a spool for the decoder. Some of its bytes may not have arrived yet."""
 
 from __future__ import annotations
 
@@ -6,38 +6,38 @@ import os
 import time
 from typing import Protocol
 
-# FFmpeg asks for 32 KiB at a time, which may be seconds of a small video; less than this is not worth a message.
+# FFmpeg reads 32 KiB at a time, which may be seconds of a small video. Waiting for fewer bytes than this is not worth a
+# message.
 _ENOUGH_BYTES = 8192
 
 
 class Arrivals(Protocol):
-    """What is known of an upload from inside a worker."""
+    """The progress of an upload as a worker sees it."""
 
     size: int
     complete: bool
     expected: int | None
 
     def wait_for(self, size: int | None) -> None:
-        """Return when there are that many bytes, or no more will come; None: only the latter.
+        """Wait until that many bytes have arrived or the upload is complete. None: until it is complete.
 
         Raises:
-            ClosedError: nobody wants the video any more.
+            ClosedError: the request was closed.
         """
 
     def check(self) -> None:
-        """Return at once.
+        """Check, without waiting, whether the request was closed.
 
         Raises:
-            ClosedError: nobody wants the video any more.
+            ClosedError: the request was closed.
         """
 
 
 class SpoolReader:
-    """Reads a descriptor at a position of its own. It has no name, so no demuxer can guess anything from it.
+    """Reads a descriptor at its own position. It has no name, so that no demuxer can guess a format from one.
 
-    A read of bytes that have not arrived waits for some of them, and so does finding the end, by asking or by reading
-    there, unless the upload announced its length. Every read notices when the request has been closed: that is how a
-    long scan is interrupted.
+    A read of bytes that have not arrived waits for some of them. Seeking to the end and reading there wait too, unless
+    the upload's length is known. Every read checks whether the request was closed, which interrupts a long scan.
     """
 
     def __init__(self, fd: int, arrivals: Arrivals) -> None:
@@ -45,10 +45,10 @@ class SpoolReader:
         self._arrivals = arrivals
         self._position = 0
         self.waited_seconds = 0.0
-        """Time spent waiting for the upload: not the decoder's."""
+        """Time spent waiting for the upload, in seconds. It does not count as decoding."""
 
     def read(self, size: int = -1, /) -> bytes:
-        """Up to ``size`` bytes; fewer only at the end of the file or of what has arrived; none only at the former."""
+        """Read up to ``size`` bytes: fewer at the end of what has arrived, and none only at the end of the file."""
         self._arrivals.check()
         if size < 0:
             size = max(0, self._end() - self._position)
@@ -59,10 +59,10 @@ class SpoolReader:
         return data
 
     def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
-        """Move to a place, which may lie beyond what has arrived.
+        """Move the position, which may lie beyond what has arrived.
 
         Raises:
-            ValueError: before the start, or an unknown ``whence``.
+            ValueError: the position is before the start, or ``whence`` is unknown.
         """
         if whence == os.SEEK_CUR:
             offset += self._position
@@ -71,16 +71,16 @@ class SpoolReader:
         elif whence != os.SEEK_SET:
             raise ValueError(f"whence must be 0, 1 or 2, got {whence}")
         if offset < 0:
-            raise ValueError(f"cannot seek to {offset}")
+            raise ValueError(f"a position must be at least 0, got {offset}")
         self._position = offset
         return offset
 
     def tell(self) -> int:
-        """Where the next read starts."""
+        """The position at which the next read starts."""
         return self._position
 
     def seekable(self) -> bool:
-        """Yes."""
+        """Return True."""
         return True
 
     def _at_announced_end(self) -> bool:

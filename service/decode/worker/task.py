@@ -1,4 +1,4 @@
-"""One job inside a worker: open the video, decode what is wanted, hand it over frame by frame."""
+"""One job in a worker: open the video, decode the wanted frames and pass them on one by one."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _MAX_DETAIL = 2000
 
 @dataclass(frozen=True)
 class Done:
-    """How a job ended: what it cost, and what was wrong, if anything."""
+    """The result of a job: its cost, and the error, if any."""
 
     frames_decoded: int
     seconds: float
@@ -38,17 +38,17 @@ class Done:
 
     @property
     def out_of_memory(self) -> bool:
-        """Whether the memory limit was met."""
+        """Whether the job reached the memory limit."""
         return self.code == OUT_OF_MEMORY
 
     def message(self) -> dict[str, object]:
-        """For the service."""
+        """The message to the service."""
         error = None if self.code is None else {"code": self.code, "detail": self.detail[:_MAX_DETAIL]}
         return {"type": "done", "frames_decoded": self.frames_decoded, "seconds": self.seconds, "error": error}
 
 
 class Task:
-    """One job. Its seconds are wall time spent decoding and resizing; waiting for bytes or for a slot is not in it."""
+    """One job. Its seconds are wall time spent decoding and resizing, without waiting for bytes or for a slot."""
 
     def __init__(self, job: Job, control: Control, frames: SharedFrames) -> None:
         self._job = job
@@ -59,7 +59,7 @@ class Task:
         self._seconds = 0.0
 
     def run(self) -> Done:
-        """Do it, whatever the file is; the spool is closed afterwards."""
+        """Run the job and close the spool. No file makes this raise an error."""
         try:
             with ExitStack() as held:
                 held.callback(os.close, self._job.fd)
@@ -74,7 +74,7 @@ class Task:
             return self._done(error.code, str(error))
         except MemoryError:
             return self._done(OUT_OF_MEMORY)
-        except Exception:  # noqa: BLE001 - a fault of ours costs one request, not the worker; the service logs it
+        except Exception:  # noqa: BLE001 - a bug of ours fails one request and not the worker; the service logs it
             return self._done(FAULT, traceback.format_exc()[-_MAX_DETAIL:])
         return self._done()
 
@@ -121,13 +121,13 @@ def _stream(video: OpenVideo, job: Job, between: Callable[[], None]) -> FrameStr
 
 
 def _forget_stashed_error() -> None:
-    """PyAV keeps what a reader raised until its next call of FFmpeg's, even if that belongs to another video."""
+    """Clear the error of a reader that PyAV keeps until its next call of FFmpeg, even one for another video."""
     with suppress(Exception):
         err_check(0)
 
 
 def _is_out_of_memory(error: BaseException | None) -> bool:
-    """Whether a lack of memory is at the root of an error."""
+    """Whether an error was caused by a lack of memory."""
     while error is not None:
         if isinstance(error, MemoryError):
             return True

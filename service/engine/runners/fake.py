@@ -21,8 +21,13 @@ class FakeRunner:
         classes: number of classes C.
         gain: logit added per step to the class; larger is surer sooner.
         fails_on: called with the frames of one row; True makes the batch that holds it fail.
-        gate: if given, every glance waits for it: tests hold the device with it, and ``entered`` says that it waits.
+        gate: if given, every glance waits for it: tests hold the device with it.
         look_ahead: steps of one video that a batch may hold.
+
+    Attributes:
+        entered: set when a glance begins, before it waits for the gate.
+        tried: rows of every glance that began.
+        batches: rows of every glance that did not fail.
     """
 
     backend = "fake"
@@ -44,6 +49,7 @@ class FakeRunner:
         self.gate = gate
         self.entered = threading.Event()
         self.look_ahead = look_ahead
+        self.tried: list[int] = []
         self.batches: list[int] = []
 
     def padded(self, rows: int) -> int:
@@ -53,6 +59,7 @@ class FakeRunner:
     def glance(self, frames: UInt8, policy_state: Float32) -> GlanceOutput:
         """Feature: the mean brightness of each row; patch centre: the middle."""
         self.entered.set()
+        self.tried.append(len(frames))
         if self.gate is not None and not self.gate.wait(timeout=30):
             raise RunnerError("the test never opened the gate")
         if self.fails_on is not None and any(self.fails_on(row) for row in frames):

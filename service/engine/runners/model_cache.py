@@ -15,8 +15,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from bundle.instructions import features, onnx_session_entries
 from bundle.manifest import Graph
-from service.cpu import features
 from service.engine.runners.base import RunnerError
 
 MODEL = "model.onnx"
@@ -28,7 +28,7 @@ logger = logging.getLogger("adafocus.runner")
 
 
 def check_cache(cache: Path) -> None:
-    """Make the folder if it is missing, and check that nobody else can write what will be run from it.
+    """Create the folder if it is missing, and check that no other user can write to it, because its files are run.
 
     Raises:
         RunnerError: it cannot be made, or others can write to it.
@@ -39,14 +39,14 @@ def check_cache(cache: Path) -> None:
     except OSError as error:
         raise RunnerError(f"model_cache {cache} cannot be used: {error.strerror}") from error
     if found.st_uid != os.geteuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise RunnerError(f"model_cache {cache} must belong to the service's user, and be writable by nobody else")
+        raise RunnerError(f"model_cache {cache} must belong to the service's user, and be writable by no other user")
 
 
 def kept_model(cache: Path, file: Path, graph: Graph, version: str, prepare: Prepare) -> Path:
     """The prepared model of a graph's verified file, made now if there is none; the file itself if it cannot be made.
 
     Args:
-        cache: folder that nobody else can write to (`check_cache`).
+        cache: folder to which no other user can write (`check_cache`).
         file: of the graph.
         graph: what the bundle says of it.
         version: of the runtime; another one prepares for itself.
@@ -64,8 +64,9 @@ def kept_model(cache: Path, file: Path, graph: Graph, version: str, prepare: Pre
 
 
 def _key(graph: Graph, version: str) -> str:
-    """Changes with the graph, the runtime, and whatever of the processor may decide a layout."""
-    parts = (graph.sha256, version, *sorted(features()))
+    """Changes with the graph, the runtime, and whatever of the processor or the session may decide a layout."""
+    entries = (f"{name}={value}" for name, value in onnx_session_entries().items())
+    parts = (graph.sha256, version, *sorted(features()), *sorted(entries))
     return hashlib.sha256(" ".join(parts).encode()).hexdigest()[:32]
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import onnxruntime as ort
 
+from bundle.instructions import onnx_session_entries
 from bundle.manifest import Graph, Precision
 from bundle.signature import looks_ahead
 from service.engine.runners.base import Array, Component, Float32, RunnerError, first_line
@@ -89,8 +90,7 @@ def write_prepared(file: Path, target: Path) -> None:
     Raises:
         OSError: it could not.
     """
-    options = ort.SessionOptions()
-    options.log_severity_level = _FATAL
+    options = exact_options()
     options.optimized_model_filepath = str(target)
     for entry, value in {
         "session.optimized_model_external_initializers_file_name": f"{target.stem}.weights",
@@ -181,11 +181,19 @@ def _share_one_arena() -> None:
     ort.create_and_register_allocator(where, ort.OrtArenaCfg(sizes))
 
 
-def _options(threads: int) -> ort.SessionOptions:
+def exact_options() -> ort.SessionOptions:
+    """Options that every session starts from: int8 graphs are exact on every processor."""
     options = ort.SessionOptions()
+    options.log_severity_level = _FATAL  # what goes wrong is raised, and says so once
+    for entry, value in onnx_session_entries().items():
+        options.add_session_config_entry(entry, value)
+    return options
+
+
+def _options(threads: int) -> ort.SessionOptions:
+    options = exact_options()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    options.log_severity_level = _FATAL  # what goes wrong is raised, and says so once
     if _version() >= KNOWS_SPIN_DURATION:
         options.add_session_config_entry("session.intra_op.spin_duration_us", str(SPIN_MICROSECONDS))
     else:

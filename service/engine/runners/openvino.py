@@ -15,6 +15,7 @@ sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 import openvino as ov  # noqa: E402
 
+from bundle.instructions import has_int8  # noqa: E402
 from bundle.manifest import Precision  # noqa: E402
 from service.engine.runners.base import Array, Component, Float32, RunnerError, first_line  # noqa: E402
 from service.engine.runners.graphs import Executor, Graphs  # noqa: E402
@@ -22,6 +23,8 @@ from service.engine.runners.model_cache import check_cache  # noqa: E402
 
 DEVICE = "CPU"
 PATCHES = "patches"
+LOW_PRECISION = "LP_TRANSFORMS_MODE"
+"""OpenVINO's property that decides whether quantised parts of a graph are computed in 8 bits."""
 
 LOOKUPS = ("Gather", "GatherND")
 LARGE_TABLE = 1 << 16
@@ -81,13 +84,8 @@ def open_executor(
         core.set_property({"CACHE_DIR": str(cache)})  # which OpenVINO keys by model, device and its own version
     if precision == "bf16" and "BF16" not in core.get_property(DEVICE, "OPTIMIZATION_CAPABILITIES"):
         raise RunnerError("this processor does not compute in bf16; choose fp32")
-    options = {
-        "INFERENCE_NUM_THREADS": threads,
-        "NUM_STREAMS": 1,
-        "ENABLE_CPU_PINNING": False,  # the decoders' processes share these processors
-    }
-    exact = options | {"INFERENCE_PRECISION_HINT": "f32"}
-    fast = options | {"INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32"}
+    exact = compile_options(threads, "fp32")
+    fast = compile_options(threads, precision)
     stages: dict[Component, list[Stage]] = {}
     try:
         for component, file in files.items():
@@ -103,6 +101,21 @@ def open_executor(
     except RuntimeError as error:
         raise RunnerError(f"OpenVINO cannot load {file.name}: {first_line(error)}") from error
     return OpenVinoRequests(stages, graphs)
+
+
+def compile_options(threads: int, precision: Precision) -> dict[str, object]:
+    """OpenVINO's options for a graph of one precision, on this processor."""
+    options: dict[str, object] = {
+        "INFERENCE_NUM_THREADS": threads,
+        "NUM_STREAMS": 1,
+        "ENABLE_CPU_PINNING": False,  # the decoders' processes share these processors
+        "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
+    }
+    if precision == "int8" and not has_int8():
+        # OpenVINO's 8-bit kernels add pairs of products in 16 bits here, which saturate without an error. The graph is
+        # computed in fp32 instead, with the same roundings: exact, at the price of fp32.
+        options[LOW_PRECISION] = "NO"
+    return options
 
 
 def split_at_patches(model: ov.Model) -> tuple[ov.Model, ov.Model]:

@@ -15,9 +15,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import cast
 
+from bundle.instructions import has_bf16, has_int8
 from bundle.manifest import GraphFormat, Manifest, Precision
 from bundle.store import Bundle
-from service.cpu import has_bf16, has_int8
 from service.engine.runners.base import LARGE_STEP_FLOPS, Component, Runner, RunnerError
 from service.engine.runners.graphs import Executor, GraphRunner, Graphs, graphs_of, has_graphs
 
@@ -152,7 +152,7 @@ def open_runner(bundle: Bundle, options: RunnerOptions) -> Runner:
         try:
             return _open(bundle, options, "onnxruntime-cuda", here)
         except RunnerError as error:
-            # Whoever installed the runtime for GPUs wants to know why none is used.
+            # The runtime for GPUs is installed, so log why no GPU is used.
             logger.warning("no GPU is used", extra={"fields": {"because": str(error)}})
     elif "onnxruntime-gpu" in here.installed:
         logger.info("a small model is served on the processor; to use a GPU, name its backend")
@@ -255,7 +255,10 @@ def _open(bundle: Bundle, options: RunnerOptions, name: str, here: Abilities) ->
     graphs = graphs_of(bundle.manifest, backend.format, backend.precisions[precision])
     files = {component: bundle.file(graph) for component, graph in graphs.items()}
     if precision == "int8" and precision not in here.precisions:
-        logger.warning("slower and less exact than fp32 on this processor", extra={"fields": {"precision": precision}})
+        logger.warning(
+            "this processor has no 8-bit dot products: int8 saves little or no time",
+            extra={"fields": {"precision": precision}},
+        )
     for variable, value in backend.environment.items():
         os.environ.setdefault(variable, value)
     module, function = backend.opens

@@ -1,4 +1,4 @@
-"""Small videos, jobs and pools for the decode room's tests."""
+"""Small videos, jobs and pools for the tests of `service.decode`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hostile and broken videos, and workers that die or hang on them: what it costs, and whom."""
+"""Hostile and broken videos, and workers that crash or hang on them: only the video's own request fails."""
 
 from __future__ import annotations
 

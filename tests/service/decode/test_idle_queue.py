@@ -80,7 +80,7 @@ async def test_no_item_is_lost_or_given_twice(actions: list[str]) -> None:
     left = [task for task in takers if not task.done()]
     idle = []
     while put - len(taken) - len(idle) > 0:
-        assert not left, "an item lies idle while somebody waits"
+        assert not left, "an item is idle while a call waits"
         idle.append(await asyncio.wait_for(line.take(), 5))
     assert sorted(taken + idle) == list(range(put))
     for task in left:

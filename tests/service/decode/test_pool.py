@@ -1,4 +1,4 @@
-"""The pool with real workers: what happens to one request, and that others do not notice."""
+"""The pool with real workers: a failure affects one request and no other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From the start of a pool to its end: what it says, what it keeps, what it leaves."""
+"""The lifetime of a pool: start, log messages, resources, and cleanup."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The session's part of the conversation, against a worker that says what the test wants."""
+"""The session's side of the protocol, against a fake worker that sends the messages of the test."""
 
 from __future__ import annotations
 
@@ -248,7 +248,7 @@ async def test_a_worker_that_was_gone_already_is_told_of(scene: Scene) -> None:
     with pytest.raises(WorkerGoneError):
         other.start()
     scene.hear(OPENED, frame(0, 0))
-    assert await scene.session.next() is not None, "a slot that cannot be given back harms nobody"
+    assert await scene.session.next() is not None, "a slot that cannot be given back does no harm"
 
 
 class TestPatience:

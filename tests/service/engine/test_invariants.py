@@ -1,4 +1,4 @@
-"""What holds for every video whatever the others do: its answer is its own, and nobody waits for ever."""
+"""Invariants for every video: its answer does not depend on other videos, and no request waits for ever."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Clients that are refused early, wait to be invited, leave, or come when the house is full: over real sockets."""
+"""Clients that are rejected early, wait for 100 Continue, disconnect, or meet a full service, over real sockets."""
 
 import asyncio
 import json

@@ -234,7 +234,7 @@ async def test_a_server_that_stops_cancels_the_work_and_records_it(server: Serve
 
 
 async def test_a_refusal_starts_no_task(server: Server) -> None:
-    """A refused request costs no more than its response: nobody watches for the client while its body is unread."""
+    """A refused request costs no more than its response: disconnects are not watched while its body is unread."""
     before = asyncio.all_tasks()
     during: set[Any] = set()
 

@@ -1,4 +1,4 @@
-"""The keys of the moment."""
+"""The API keys that are valid now, and reloading their file."""
 
 import logging
 import os

@@ -20,7 +20,7 @@ async def running(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Run
     (samples / "inside").mkdir(parents=True)
     write_clip(samples / "grey.mp4")
     (samples / "README.md").write_text("Made here.")
-    (samples / "secret.txt").write_text("nobody's business")
+    (samples / "secret.txt").write_text("secret")
     (samples / ".hidden.mp4").write_text("nor this")
     async with serving(make_settings(folder, samples=samples)) as server:
         yield server

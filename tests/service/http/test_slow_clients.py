@@ -63,7 +63,7 @@ async def test_one_timer_serves_all_messages_and_counts_silence_from_the_last_on
     assert loop.due == [10]
     assert timer.waited_seconds == 15
     loop.now = 16
-    timer._check()  # nobody waits: what the server does with the bytes is not the client's silence
+    timer._check()  # no read is waiting: the server's own work does not count as the client's silence
     assert loop.due == [10, 26]
     waiting = asyncio.create_task(timer.next_message(asyncio.Event().wait))  # type: ignore[arg-type]  # never returns
     await asyncio.sleep(0)

@@ -1,4 +1,4 @@
-"""Query parameters against a bundle, and the order of the answer's fields."""
+"""Validation of query parameters for a bundle, and the order of the answer's fields."""
 
 import json
 

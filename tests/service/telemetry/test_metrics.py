@@ -1,4 +1,4 @@
-"""The metrics against the product's catalogue."""
+"""The metrics have the documented names, types and labels."""
 
 from collections.abc import Iterator
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.data.clips import Clip, ClipSet, digest, fold_of, hold_aside
+from training.data.clips import Clip, ClipSet, digest, fold_of, hold_out
 from training.data.manifests import default_split, list_clips
 from training.errors import DataError
 
@@ -147,7 +147,7 @@ def test_manifest_with_splits(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("items", [None, [1], [{"file": "a"}]])
 def test_a_bad_manifest_is_named(tmp_path: Path, items: object) -> None:
-    with pytest.raises(DataError, match=r"manifest\.json is no manifest"):
+    with pytest.raises(DataError, match=r"manifest\.json is not a manifest"):
         list_clips(manifest(tmp_path, items))
 
 
@@ -155,7 +155,7 @@ def test_too_few_classes_and_no_folder(tmp_path: Path) -> None:
     (tmp_path / "only").mkdir()
     with pytest.raises(DataError, match="at least two"):
         list_clips(tmp_path)
-    with pytest.raises(DataError, match="no folder"):
+    with pytest.raises(DataError, match="not a folder"):
         list_clips(tmp_path / "absent")
 
 
@@ -201,12 +201,12 @@ def test_parts_keep_identical_clips_together_and_classes_even(
 
 def test_holding_aside_parts_the_set() -> None:
     made = tuple(Clip(Path(str(n)), n % 2, str(n)) for n in range(20))
-    learn, aside = hold_aside(ClipSet(("a", "b"), made, {}), parts=5, fold=2)
+    learn, aside = hold_out(ClipSet(("a", "b"), made, {}), parts=5, fold=2)
     assert len(aside.clips) == 4
     assert {*learn.clips, *aside.clips} == set(made)
     one = (*made, Clip(Path("c"), 2, "alone"))
     for fold in range(5):
-        assert one[-1] in hold_aside(ClipSet(("a", "b", "c"), one, {}), parts=5, fold=fold)[0].clips
+        assert one[-1] in hold_out(ClipSet(("a", "b", "c"), one, {}), parts=5, fold=fold)[0].clips
     with pytest.raises(DataError, match="at least 2"):
         fold_of(made, 1)
 

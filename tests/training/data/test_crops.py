@@ -1,4 +1,4 @@
-"""Crops come out of the well that serves, and a broken clip does not stop anything."""
+"""Crops equal the frames of the service, and a broken clip does not stop anything."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ import torch
 from tests.training.conftest import write_clip
 from training.data.augment import Augment, normalise, serving_batch
 from training.data.clips import Clip
-from training.data.crops import Broken, decode_all, decode_clip, serving_plan, training_plan
+from training.data.crop_plan import serving_plan, training_plan
+from training.data.crops import Broken, decode_all, decode_clip
 from training.data.manifests import list_clips
 from training.errors import DataError
 from training.recipe import Recipe
@@ -90,7 +91,7 @@ def test_nothing_decodable_is_an_error(tmp_path: Path, tiny_recipe: Make) -> Non
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "x.mp4").write_bytes(b"x")
-    with pytest.raises(DataError, match="not one of 2 clips"):
+    with pytest.raises(DataError, match="none of 2 clips"):
         decode_all(list_clips(tmp_path), serving_plan(tiny_recipe()))
 
 
@@ -121,22 +122,20 @@ def test_serving_batch_changes_no_geometry() -> None:
 
 
 def test_augmentation_is_decided_by_its_generator(tiny_recipe: Make) -> None:
-    recipe = tiny_recipe()
-    augment = Augment(training_plan(recipe), recipe.data, 32)
-    pixels = [np.random.default_rng(0).integers(0, 256, (4, 36, 36, 3), dtype=np.uint8)]
+    augment = Augment(tiny_recipe().data, 32)
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 36, 36, 3), dtype=np.uint8)
     one, same = (augment(pixels, np.random.default_rng(1)) for _ in range(2))
-    assert one.shape == (1, 2, 3, 32, 32)
+    assert one.shape == (2, 3, 32, 32)
     torch.testing.assert_close(one, same, rtol=0, atol=0)
     assert not torch.equal(one, augment(pixels, np.random.default_rng(2)))
 
 
 def test_without_randomness_training_equals_the_source_square(tiny_recipe: Make) -> None:
-    still = {"resize": 32, "source_size": 32, "candidates": 2, "scales": [1.0], "flip": 0.0}
+    still = {"resize": 32, "source_size": 32, "candidates": 1, "scales": [1.0], "flip": 0.0}
     recipe = tiny_recipe(data=still)
-    pixels = np.repeat(np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8), 2, axis=0)
-    plan = training_plan(recipe)
-    frames = Augment(plan, recipe.data, 32)([pixels], np.random.default_rng(5))
-    torch.testing.assert_close(frames, serving_batch([pixels[[2 * position for position in plan.order]]]))
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
+    frames = Augment(recipe.data, 32)(pixels, np.random.default_rng(5))
+    torch.testing.assert_close(normalise(frames[None]), serving_batch([pixels]))
 
 
 def test_a_damaged_file_of_the_cache_is_made_anew(clip_folder: Path, tmp_path: Path, tiny_recipe: Make) -> None:
@@ -149,5 +148,5 @@ def test_a_damaged_file_of_the_cache_is_made_anew(clip_folder: Path, tmp_path: P
     again = decode_all(data, plan, tmp_path).pixels
     assert all(np.array_equal(one, other) for one, other in zip(again, whole, strict=True))
     files[3].unlink()
-    with pytest.raises(DataError, match=r"\.npy of the cache is gone or damaged; the same command again"):
+    with pytest.raises(DataError, match=r"\.npy of the cache is missing or damaged; the same command makes it again"):
         list(again)

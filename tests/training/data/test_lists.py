@@ -11,7 +11,8 @@ from PIL import Image
 
 from tests.training.conftest import write_clip
 from training.data.clips import Clip
-from training.data.crops import decode_all, decode_clip, serving_plan, training_plan
+from training.data.crop_plan import serving_plan, training_plan
+from training.data.crops import decode_all, decode_clip
 from training.data.manifests import default_split, list_clips
 from training.errors import DataError
 from training.recipe import Recipe
@@ -34,7 +35,7 @@ def test_comma_lists_with_several_labels(tmp_path: Path, tiny_recipe: Make) -> N
     assert len(found.labels) == 200
     assert [clip.all_labels for clip in found.clips] == [(5,), (7, 199), (0,)]
     crops = decode_all(found, serving_plan(tiny_recipe(data={"resize": 32})))
-    assert [str(broken.reason) for broken in crops.broken] == ["has 2 frames; clips of a list have at least 3"]
+    assert [str(broken.reason) for broken in crops.broken] == ["it has 2 frames; clips of a list need at least 3"]
     # Eight frames in two steps: indices 2 and 6, the second one first in neither order; numbers count from 1.
     assert [int(round(float(frame.mean()), -1)) for frame in crops.pixels[0]] == [30, 70]
 
@@ -64,11 +65,11 @@ def test_class_names_are_read_and_counted(tmp_path: Path) -> None:
     (tmp_path / "category.txt").write_text("\n".join(f"wave {n}" for n in range(27)))
     assert list_clips(tmp_path, None, "jester").labels[3] == "wave 3"
     (tmp_path / "category.txt").write_text("one\ntwo\n")
-    with pytest.raises(DataError, match="names 2 different classes on 2 lines; it should 27"):
+    with pytest.raises(DataError, match="must name 27 different classes, one per line; it names 2"):
         list_clips(tmp_path, None, "jester")
     with pytest.raises(DataError, match="none of the lists"):
         list_clips(tmp_path, None, "minik")
-    with pytest.raises(DataError, match="permitted: actnet"):
+    with pytest.raises(DataError, match="lists must be one of actnet"):
         list_clips(tmp_path, None, "k400")
     with pytest.raises(DataError, match="no split 'test'"):
         list_clips(tmp_path, "test", "jester")

@@ -18,6 +18,7 @@ from training.evaluate.average_precision import mean_average_precision
 from training.evaluate.calibrate import (
     POINT_RULES,
     PointRule,
+    best_within,
     calibrate,
     choose,
     exit_curve,
@@ -160,34 +161,35 @@ def test_points_keep_their_rules(validation: tuple[Logits, np.ndarray]) -> None:
     for rule in POINT_RULES:
         assert points[rule.name].expected_gflops <= rule.flops_share * 8.0
         assert sum(points[rule.name].exit_shares) == pytest.approx(1.0)
-    assert found.default == "balanced"
+    assert "no budget keeps the rule of balanced" in found.notes
+    assert found.default == "accurate"
 
 
 def test_a_rule_takes_the_cheapest_that_is_good_enough(validation: tuple[Logits, np.ndarray]) -> None:
     logits, labels = validation
     curve = exit_curve(logits, labels, "max_softmax", 1.0)
     rule = PointRule("any", 1.0, accuracy_lost=0.1, answers_changed=1.0)
-    best = choose(curve, rule, full_accuracy=0.6)
+    best = choose(curve, rule, full_score=0.6)
     assert all(point.accuracy < 0.5 for point in curve if point.flops_share < best.flops_share - 1e-12)
-    same = choose(curve, POINT_RULES[0], full_accuracy=0.5)
+    same = choose(curve, POINT_RULES[0], full_score=0.5)
     assert same.answers_changed == 0 or all(point.answers_changed > 0 for point in curve)
 
 
 def test_headroom_takes_a_dearer_budget_that_passes_too(validation: tuple[Logits, np.ndarray]) -> None:
     logits, labels = validation
     curve = exit_curve(logits, labels, "max_softmax", 1.0)
-    plain = choose(curve, PointRule("any", 1.0, accuracy_lost=0.1, answers_changed=1.0), full_accuracy=0.6)
-    roomy = choose(curve, PointRule("any", 1.0, 0.1, 1.0, headroom=1.2), full_accuracy=0.6)
+    plain = choose(curve, PointRule("any", 1.0, accuracy_lost=0.1, answers_changed=1.0), full_score=0.6)
+    roomy = choose(curve, PointRule("any", 1.0, 0.1, 1.0, headroom=1.2), full_score=0.6)
     assert roomy.flops_share >= 1.2 * plain.flops_share
     assert roomy.accuracy >= 0.5
     nothing_dearer = PointRule("any", plain.flops_share, 0.1, 1.0, headroom=1.2)
-    assert choose(curve, nothing_dearer, full_accuracy=0.6) == plain
+    assert choose(curve, nothing_dearer, full_score=0.6) == plain
 
 
 def test_without_an_affordable_budget_the_cheapest_is_taken() -> None:
     sure = np.random.default_rng(0).normal(size=(20, 2, 3)).astype(np.float32)
     curve = exit_curve(sure, np.zeros(20, dtype=np.int64), "max_softmax", 1.0)
-    assert choose(curve, POINT_RULES[-1], full_accuracy=1.0) == curve[0]
+    assert choose(curve, POINT_RULES[-1], full_score=1.0) == curve[0]
 
 
 def test_the_file_comes_back(tmp_path: Path, validation: tuple[Logits, np.ndarray]) -> None:
@@ -202,7 +204,7 @@ def test_budgets_add_points_within_them(validation: tuple[Logits, np.ndarray]) -
     assert list(found)[-2:] == ["at-30", "at-12.5"]
     assert found["at-30"].expected_gflops <= 0.3 * 8
     assert found["at-30"].expected_accuracy >= found["at-12.5"].expected_accuracy
-    with pytest.raises(CalibrationError, match="repeat"):
+    with pytest.raises(CalibrationError, match="same name"):
         calibrate(logits, labels, 0.5, budgets=(0.3, 0.3))
 
 
@@ -216,7 +218,7 @@ def test_a_model_of_one_step_has_nowhere_to_leave(validation: tuple[Logits, np.n
 @pytest.mark.parametrize("content", ["", "[]", '{"temperature": 1}'])
 def test_another_file_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "c.json").write_text(content)
-    with pytest.raises(CalibrationError, match=r"c\.json is no calibration file"):
+    with pytest.raises(CalibrationError, match=r"c\.json is not a calibration file"):
         load_calibration(tmp_path / "c.json")
 
 
@@ -230,3 +232,52 @@ def test_never_leaving_is_a_choice_and_a_rule_that_nothing_keeps_is_named() -> N
     points = {point.name: point for point in found.points}
     assert points["accurate"].expected_accuracy == 1.0
     assert found.notes == "made; no budget keeps the rule of balanced, fast: the best within its price was taken"
+
+
+def test_the_default_is_never_a_point_whose_rule_no_budget_keeps() -> None:
+    labels = np.arange(60) % 3
+    logits = np.zeros((60, 4, 3), np.float32)
+    logits[np.arange(60), :3, (labels + 1) % 3] = 9
+    logits[np.arange(60), 3, labels] = 5
+    assert calibrate(logits, labels, 0.5).default == "accurate"
+
+
+def several_labels() -> tuple[Logits, np.ndarray]:
+    """Clips with two classes of four. The first step is right about the first of them and leaves out the other."""
+    random = np.random.default_rng(0)
+    truth = np.zeros((80, 4), dtype=np.bool_)
+    for row in truth:
+        row[random.choice(4, 2, replace=False)] = True
+    logits = random.normal(0, 0.1, (80, 4, 4)).astype(np.float32)
+    for step, others in enumerate((-4, -4, 3, 4)):
+        for clip, row in enumerate(truth):
+            first, second = np.flatnonzero(row)
+            logits[clip, step, first] += 8
+            logits[clip, step, second] += others
+    return logits, truth
+
+
+def test_clips_with_several_labels_choose_points_by_average_precision() -> None:
+    """Top-1 is perfect from the first step on, so that accuracy would take the cheapest budget."""
+    logits, truth = several_labels()
+    curve = exit_curve(logits, truth, "max_softmax", 1.0)
+    assert {point.accuracy for point in curve} == {1.0}
+    full = measure(logits, truth, (None,) * 4, "max_softmax", 1.0, 0.0)
+    assert full.mean_average_precision is not None
+    rule = PointRule("any", 1.0, accuracy_lost=0.005, answers_changed=1.0)
+    chosen = choose((*curve, full), rule, full.score)
+    assert chosen.score >= full.mean_average_precision - 0.005
+    assert chosen.flops_share > min(point.flops_share for point in curve)
+    assert best_within(curve, 1.0).score == max(point.score for point in curve)
+    notes = calibrate(logits, truth, 0.5, notes="made").notes
+    assert f"chosen by mean average precision: full {full.mean_average_precision:.4f}" in notes
+
+
+def test_average_precision_along_the_curve_is_of_what_clips_are_given_where_they_leave() -> None:
+    logits, truth = several_labels()
+    for point in exit_curve(logits, truth, "max_softmax", 1.0)[::15]:
+        left = logits[np.arange(80), exit_steps(logits, point.thresholds)]
+        assert point.mean_average_precision == mean_average_precision(probabilities(left), truth, "present")
+    one = exit_curve(logits, truth.argmax(axis=1), "max_softmax", 1.0)[0]
+    assert one.mean_average_precision is None
+    assert one.score == one.accuracy

@@ -56,8 +56,8 @@ def test_a_finished_run_and_other_processes_write_nothing(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("column", "shown"),
     [
-        ("aside_accuracy", "held aside"),
-        ("watched_map", "watched"),
+        ("holdout_accuracy", "holdout"),
+        ("validation_map", "validation"),
         ("forward_s", "seconds"),
         ("loss", "training"),
         ("patch_spread", "training"),

@@ -19,7 +19,7 @@ from training.run.train import train
 
 
 class Terminal(io.StringIO):
-    """Somebody watches."""
+    """A terminal is attached."""
 
     def isatty(self) -> bool:
         return True
@@ -35,7 +35,7 @@ def test_counts_steps_and_goes_on_where_an_earlier_start_ended(
         train(data, recipe, tmp_path, say=StopAfter(1))
     shown = terminal.getvalue()
     assert "epoch 1/3:   0%" in shown
-    assert " 0/6 [" in shown  # eight clips to learn from are two batches of four
+    assert " 0/6 [" in shown  # eight training clips are two batches of four
     assert " 2/6 [" in shown
     terminal.truncate(terminal.seek(0))
     told: list[str] = []
@@ -43,7 +43,7 @@ def test_counts_steps_and_goes_on_where_an_earlier_start_ended(
     counts = re.findall(r"epoch (\d)/3: .* (\d)/6 \[", terminal.getvalue().replace("\r", "\n"))
     assert counts[0] == ("2", "2")
     assert counts[-1] == ("3", "6")
-    assert all(f" {name}=" in terminal.getvalue() for name in ("loss", "aside_accuracy", "aside_macro_f1"))
+    assert all(f" {name}=" in terminal.getvalue() for name in ("loss", "holdout_accuracy", "holdout_macro_f1"))
     assert sum(line.startswith("epoch ") for line in told) == 2
 
 

@@ -20,9 +20,10 @@ from training.data.manifests import list_clips
 from training.errors import CalibrationError, DataError, DivergedError, ResumeError
 from training.evaluate.calibrate import calibrate
 from training.evaluate.inference import judge, judge_held_aside, load_trained
-from training.evaluate.monitor import watched_clips
+from training.evaluate.monitor import validation_clips
 from training.evaluate.report import evaluate
-from training.recipe import Recipe, load_recipe
+from training.recipe import Recipe
+from training.recipe_files import load_recipe
 from training.run.signals import Interrupted
 from training.run.train import train
 
@@ -91,16 +92,16 @@ def test_broken_clips_and_a_class_of_one_do_not_stop_training(
     outcome = train(list_clips(folder), tiny_recipe(), tmp_path / "run", say=told.append)
     assert {broken.path.name for broken in outcome.broken} == {"ødelagt 1.mp4", "ødelagt 2.mp4"}
     assert sum("ødelagt" in line for line in told) == 2
-    assert any("2 skipped as broken" in line and "only one 1" in line for line in told)
-    assert "warning: 1 class with a single clip to learn from: 'only one'" in told
-    assert "warning: 1 class without a clip held aside to measure on: 'only one'" in told
+    assert any("skipped 2 that cannot be decoded" in line and "only one 1" in line for line in told)
+    assert "warning: 1 class has a single training clip: 'only one'" in told
+    assert any("have no holdout clip to evaluate: 'only one'" in line for line in told)
 
 
 def test_what_training_leaves_can_be_judged_and_calibrated(
     clip_folder: Path, tmp_path: Path, tiny_recipe: Make
 ) -> None:
     data = list_clips(clip_folder)
-    paths = [train(data, tiny_recipe(held_aside=0.5, fold=f), tmp_path / str(f)).checkpoint for f in (0, 1)]
+    paths = [train(data, tiny_recipe(holdout=0.5, fold=f), tmp_path / str(f)).checkpoint for f in (0, 1)]
     models = [load_trained(path) for path in paths]
     assert models[0].learned_from == models[1].held_aside
     judged = judge_held_aside(models, data)
@@ -118,8 +119,8 @@ def test_what_training_leaves_can_be_judged_and_calibrated(
     assert metadata["provenance"]["seed"] == 0
     with pytest.raises(CalibrationError, match="two checkpoints"):
         judge_held_aside([models[0], models[0]], data)
-    other = load_trained(train(data, tiny_recipe(held_aside=0.0), tmp_path / "all").checkpoint)
-    with pytest.raises(CalibrationError, match="none of these clips aside"):
+    other = load_trained(train(data, tiny_recipe(holdout=0.0), tmp_path / "all").checkpoint)
+    with pytest.raises(CalibrationError, match="has no holdout among these clips"):
         judge_held_aside([other], data)
 
 
@@ -130,7 +131,7 @@ def test_averaged_weights_are_what_is_judged(clip_folder: Path, tmp_path: Path, 
     with (tmp_path / "run" / "log.csv").open() as file:
         logged = list(csv.DictReader(file))[-1]
     accuracy = np.mean(again.logits[:, -1].argmax(axis=1) == again.labels)
-    assert float(logged["aside_accuracy"]) == pytest.approx(accuracy)
+    assert float(logged["holdout_accuracy"]) == pytest.approx(accuracy)
 
 
 def test_a_file_that_is_no_training_is_named(tmp_path: Path) -> None:
@@ -147,14 +148,14 @@ def test_clips_with_several_labels_learn_and_are_judged_by_average_precision(
     ]
     (tmp_path / "manifest.csv").write_text("\n".join(["file,labels", *rows]), encoding="utf-8")
     data = list_clips(tmp_path)
-    outcome = train(data, tiny_recipe(held_aside=0.5), tmp_path / "run")
-    assert 0 < outcome.history[-1]["aside_map"] <= 1
+    outcome = train(data, tiny_recipe(holdout=0.5), tmp_path / "run")
+    assert 0 < outcome.history[-1]["holdout_map"] <= 1
     trained = load_trained(outcome.checkpoint)
     judged = judge_held_aside([trained], data)
     assert judged.labels.shape == (5, 3)
     points = calibrate(judged.logits, judged.labels, trained.gflops_per_step)
     report = evaluate(judged.logits, judged.labels, data.labels, trained.gflops_per_step, points)
-    assert report.mean_average_precision["present"] == pytest.approx(outcome.history[-1]["aside_map"])
+    assert report.mean_average_precision["present"] == pytest.approx(outcome.history[-1]["holdout_map"])
 
 
 def test_a_published_recipe_learns_from_the_authors_lists(clip_folder: Path, tmp_path: Path, tiny_recipe: Make) -> None:
@@ -172,14 +173,14 @@ def test_a_published_recipe_learns_from_the_authors_lists(clip_folder: Path, tmp
     )
     recipe = load_recipe(str(tmp_path / "small.toml"))
     told: list[str] = []
-    data, watched = list_clips(tmp_path, "train", recipe.lists), watched_clips(tmp_path, recipe)
-    outcome = train(data, recipe, tmp_path / "run", say=told.append, watched=watched)
+    data, watched = list_clips(tmp_path, "train", recipe.lists), validation_clips(tmp_path, recipe)
+    outcome = train(data, recipe, tmp_path / "run", say=told.append, validation=watched)
     assert [broken.path.name for broken in outcome.broken] == ["gone", "gone too"]
     assert any("200 classes of 0 to 4" in line for line in told)
-    assert "2 clips of split val are judged after each epoch" in told
-    assert 0 < outcome.history[-1]["watched_map"] <= 1
+    assert "2 clips of split val are evaluated after each epoch" in told
+    assert 0 < outcome.history[-1]["validation_map"] <= 1
     assert (tmp_path / "run" / "best.pt").is_file()
-    assert any("198 classes without a clip to learn from" in line for line in told)
+    assert any("198 classes have no training clip" in line for line in told)
     assert len(load_trained(outcome.checkpoint).labels) == 200
 
 
@@ -201,9 +202,9 @@ def test_the_last_clip_of_a_class_is_learned_from(clip_folder: Path, tmp_path: P
         place.mkdir()
         write_clip(place / "good.mp4", red=40 * number, seed=50 + number)
         (place / "broken.mp4").write_bytes(bytes([number]) * 100)
-    train(list_clips(folder), tiny_recipe(held_aside=0.5), tmp_path / "run", say=told.append)
-    assert not any("without a clip to learn from" in line for line in told)
-    taken = [line for line in told if "is learned from, not held aside" in line]
+    train(list_clips(folder), tiny_recipe(holdout=0.5), tmp_path / "run", say=told.append)
+    assert not any("no training clip" in line for line in told)
+    taken = [line for line in told if "which was held out: its class has no other training clip" in line]
     assert taken
     kept = read_checkpoint(tmp_path / "run" / "last.pt").metadata
     assert not set(kept["learned_from"]) & set(kept["held_aside"])

@@ -1,4 +1,4 @@
-"""What a worker is made of, seen from outside."""
+"""A worker process, seen from outside."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The real thing, in a process of its own: what it may still do, tried one by one.
+"""The real sandbox in a separate process: each forbidden and each allowed action is tried.
 
 A test asks for what the report promises. On a kernel that offers less, less is asked; something always is.
 """

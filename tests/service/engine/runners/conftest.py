@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bundle.store import Bundle, write_bundle
+from bundle.store import Bundle, load_bundle, write_bundle
 from export.accuracy_tradeoff import Bound
 from export.calibration_set import CalibrationSet
 from export.describe import graph_entry
@@ -13,31 +13,34 @@ from export.exporter import Request, export, load_and_describe
 from export.frames import frames_per_video, texture
 from export.graphs import served_graphs
 from export.precision import QuantizationContext, reduce
+from model.adafocus import AdaFocus
 from model.checkpoint import save_checkpoint
+from model.tsm import AdaFocusTSM
 from tests.export.models import CLIP, FRAME
 from tests.model.factory import clip_model, frame_model
+from tests.once import Once
 
 FORMATS = ("onnx", "torchscript")
 
 
 @pytest.fixture(scope="session")
-def frame_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+def frame_bundle(exports_once: Once) -> Bundle:
     """A small frame model in every format."""
-    folder = tmp_path_factory.mktemp("frame")
-    save_checkpoint(folder / "frame.pt", frame_model(FRAME))
-    return _bundle(folder / "frame.pt", folder / "frame")
+    folder = exports_once.folder("frame-bundle", lambda folder: _write(folder, frame_model(FRAME)))
+    return load_bundle(folder / "bundle")
 
 
 @pytest.fixture(scope="session")
-def clip_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+def clip_bundle(exports_once: Once) -> Bundle:
     """A small clip model in every format."""
-    folder = tmp_path_factory.mktemp("clip")
-    save_checkpoint(folder / "clip.pt", clip_model(CLIP))
-    return _bundle(folder / "clip.pt", folder / "clip")
+    folder = exports_once.folder("clip-bundle", lambda folder: _write(folder, clip_model(CLIP)))
+    return load_bundle(folder / "bundle")
 
 
-def _bundle(checkpoint: Path, folder: Path) -> Bundle:
+def _write(folder: Path, network: AdaFocus | AdaFocusTSM) -> None:
     """Export in both formats, and quantise on textures, whatever that loses."""
+    checkpoint = folder / "checkpoint.pt"
+    save_checkpoint(checkpoint, network)
     request = Request(checkpoint, "toy", formats=FORMATS)
     made = export(request)
     model, manifest, _ = load_and_describe(request)
@@ -50,4 +53,5 @@ def _bundle(checkpoint: Path, folder: Path) -> Bundle:
     ]
     graphs = (*made.manifest.graphs, *entries)
     contents = made.files | {entry.file: content for entry, content in zip(entries, files, strict=True)}
-    return write_bundle(folder, made.manifest.model_copy(update={"graphs": graphs, "reduced": (reduced,)}), contents)
+    manifest = made.manifest.model_copy(update={"graphs": graphs, "reduced": (reduced,)})
+    write_bundle(folder / "bundle", manifest, contents)

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
+from bundle.instructions import has_bf16
 from bundle.manifest import Precision
 from bundle.store import Bundle
 from export.frames import noise, texture
 from export.verify import IMAGENET_MEAN, IMAGENET_STD
 from model.adafocus import AdaFocus
 from model.tsm import AdaFocusTSM
-from service.cpu import has_bf16
 from service.engine.runners.base import Runner, RunnerError
 from service.engine.runners.selection import RunnerOptions, open_runner
 from tests.export.models import CLIP, FRAME

@@ -1,4 +1,4 @@
-"""Models kept as prepared: the same answers, written once, by nobody else, and done without where it fails."""
+"""The model cache: the same answers, files written once and only by this user, and no failure if it cannot be used."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_one_that_another_process_has_made_meanwhile_is_taken(frame_bundle: Bund
 @pytest.mark.parametrize("backend", ["onnxruntime-cpu", "openvino"])
 def test_a_folder_that_others_can_write_to_is_refused(frame_bundle: Bundle, backend: str, tmp_path: Path) -> None:
     tmp_path.chmod(0o777)
-    with pytest.raises(RunnerError, match="must belong to the service's user, and be writable by nobody else"):
+    with pytest.raises(RunnerError, match="must belong to the service's user, and be writable by no other user"):
         opened(frame_bundle, backend, "fp32", tmp_path)
 
 

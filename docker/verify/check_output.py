@@ -1,6 +1,6 @@
-"""What a running deployment said, read from standard input and put in a line; exit code 1 if it is not as it should be.
+"""Checks the output of a running deployment, read from standard input, and prints one line. Exit code 1 on failure.
 
-usage: said.py health|answer|rules|logs (docker inspect, POST /classify, Prometheus' /api/v1/rules, docker logs)
+usage: check_output.py health|answer|rules|logs (docker inspect, POST /classify, Prometheus' /api/v1/rules, docker logs)
 
 Standard library only.
 """
@@ -14,7 +14,7 @@ from datetime import datetime
 
 
 def health(text: str) -> bool:
-    """How long the container took to become healthy."""
+    """Print how long the container took to become healthy."""
     state = json.loads(text)[0]["State"]
     first = next(entry for entry in state["Health"]["Log"] if entry["ExitCode"] == 0)
     began, healthy = (datetime.fromisoformat(moment[:26] + "+00:00") for moment in (state["StartedAt"], first["End"]))
@@ -23,27 +23,27 @@ def health(text: str) -> bool:
 
 
 def answer(text: str) -> bool:
-    """What a classification found, and at what price."""
+    """Print the result and the cost of a classification."""
     found = json.loads(text)
-    top, left, cost = found["predictions"][0], found["exit"], found["compute"]
+    top, exited, cost = found["predictions"][0], found["exit"], found["compute"]
     print(
-        f"classified inside the container: {top['label']} {top['score']:.2f}, left at step {left['step']} of "
-        f"{left['steps']}, {cost['gflops']:.4f} of {cost['gflops_full']:.4f} GFLOPs"
+        f"classified inside the container: {top['label']} {top['score']:.2f}, exit at step {exited['step']} of "
+        f"{exited['steps']}, {cost['gflops']:.4f} of {cost['gflops_full']:.4f} GFLOPs"
     )
     return True
 
 
 def rules(text: str) -> bool:
-    """Whether every rule could be evaluated."""
+    """Check that every rule could be evaluated."""
     all_rules = [rule for group in json.loads(text)["data"]["groups"] for rule in group["rules"]]
-    sick = [rule["name"] for rule in all_rules if rule["health"] != "ok"]
+    failed = [rule["name"] for rule in all_rules if rule["health"] != "ok"]
     firing = [rule["name"] for rule in all_rules if rule.get("state") == "firing"]
-    print(f"rules: {len(all_rules)} evaluated, sick: {sick or 'none'}, firing: {firing or 'none'}")
-    return not sick
+    print(f"rules: {len(all_rules)} evaluated, failed: {failed or 'none'}, firing: {firing or 'none'}")
+    return not failed
 
 
 def logs(text: str) -> bool:
-    """Whether every line is JSON and every request is told with its id and without what it carried."""
+    """Check that every line is JSON, that every request is logged with its id, and that there are no errors."""
     lines = [json.loads(line) for line in text.splitlines()]
     requests = [line for line in lines if line["message"] == "request"]
     errors = [line for line in lines if line["level"] == "error"]
@@ -51,7 +51,7 @@ def logs(text: str) -> bool:
     return bool(requests) and all(line["request_id"] for line in requests) and not errors
 
 
-SAYERS: dict[str, Callable[[str], bool]] = {"health": health, "answer": answer, "rules": rules, "logs": logs}
+CHECKS: dict[str, Callable[[str], bool]] = {"health": health, "answer": answer, "rules": rules, "logs": logs}
 
 if __name__ == "__main__":
-    sys.exit(0 if SAYERS[sys.argv[1]](sys.stdin.read()) else 1)
+    sys.exit(0 if CHECKS[sys.argv[1]](sys.stdin.read()) else 1)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from service.cpu import has_bf16, has_int8
+from bundle.instructions import has_bf16, has_int8
 
 
 @pytest.mark.parametrize(
