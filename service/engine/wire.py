@@ -88,13 +88,15 @@ class Inbox:
         """Descriptors that have arrived, in the order of the messages that announce them."""
 
     def receive(self) -> bool:
-        """Read what is there; False at the end of the stream.
+        """Read what is there; False at the end of the stream, also if the other end left something unread.
 
         Raises:
             BlockingIOError: nothing is there, and the socket does not block.
-            OSError: the connection is broken.
         """
-        data, ancillary, _, _ = self._connection.recvmsg(_CHUNK_BYTES, socket.CMSG_SPACE(_MAX_FDS * 4))
+        try:
+            data, ancillary, _, _ = self._connection.recvmsg(_CHUNK_BYTES, socket.CMSG_SPACE(_MAX_FDS * 4))
+        except ConnectionError:
+            return False
         for level, kind, payload in ancillary:
             if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
                 numbers = array("i")

@@ -7,7 +7,7 @@ import threading
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bundle.manifest import Manifest, OperatingPoint, Sampling
@@ -162,6 +162,7 @@ async def test_a_client_that_leaves_while_several_steps_run_is_gone_with_them() 
     assert sum(device.batches) == 1 + STEPS
 
 
+@settings(max_examples=25)
 @given(
     shades=st.lists(st.integers(0, 255), min_size=STEPS, max_size=STEPS),
     never=st.lists(st.booleans(), min_size=STEPS - 1, max_size=STEPS - 1),
