@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
@@ -84,7 +86,7 @@ def make_file(container: str, *tracks: Track, **options: str) -> bytes:
     buffer = io.BytesIO()
     if container in _RANDOM_IDENTIFIERS:
         options = {"fflags": "+bitexact", **options}
-    with av.open(buffer, "w", format=container, options=options) as output:
+    with _ordinary_priority(), av.open(buffer, "w", format=container, options=options) as output:
         writers = [
             _video(output, track) if isinstance(track, VideoTrack) else _audio(output, track) for track in tracks
         ]
@@ -122,6 +124,20 @@ def make_clip(
         options=options,
     )
     return make_file(container, track)
+
+
+@contextmanager
+def _ordinary_priority() -> Iterator[None]:
+    """Undo what libsvtav1 does where it may: it gives the calling thread real-time priority, and leaves it so.
+
+    Every process that a test started afterwards would have it, too, and could not be put into a control group.
+    """
+    policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        if os.sched_getscheduler(0) != policy:
+            os.sched_setscheduler(0, policy, parameters)
 
 
 def _writer(output: Any, track: Track) -> Iterator[Any]:

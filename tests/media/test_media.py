@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 
 import av
 import numpy as np
@@ -84,6 +85,12 @@ def test_frames_have_the_times_that_were_asked_for() -> None:
     data = make_clip(5, container="matroska", codec="ffv1", times=times, clock=1000)
     with av.open(io.BytesIO(data)) as opened:
         assert [round(frame.time * 1000) for frame in opened.decode(video=0)] == times
+
+
+def test_encoding_leaves_the_priority_of_the_process_as_it_is() -> None:
+    before = os.sched_getscheduler(0), os.sched_getparam(0)
+    make_clip(3, codec="libsvtav1", container="matroska")
+    assert (os.sched_getscheduler(0), os.sched_getparam(0)) == before
 
 
 def test_a_file_can_have_several_streams() -> None:
