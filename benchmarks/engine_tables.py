@@ -192,28 +192,6 @@ def simulated_device() -> str:
     )
 
 
-def certified_points() -> str:
-    """What a promise of 1 % costs beside the rule that changes no answer, by population and number of clips."""
-    found: dict[tuple[str, str], dict[str, Row]] = {}
-    for row in newest_results("certified-points"):
-        if row["point"] == "accurate":
-            found.setdefault((row["population"], row["clips"]), {})[row["way"]] = row
-    lines = [
-        "| population | clips | `accurate` by rule: of full compute · above 1 % "
-        "| certified at 1 %: how often · of full compute · promises broken |",
-        "|---|---|---|---|",
-    ]
-    for (population, clips), ways in found.items():
-        rules, tested = ways["rules"], ways["certified"]
-        lines.append(
-            f"| {population.replace('_', ' ')} | {clips} | {float(rules['share_of_full_median']):.2f} "
-            f"· {rules['above_epsilon']} of {rules['calibrations']} "
-            f"| {tested['certified']} of {tested['calibrations']} "
-            f"· {float(tested['share_of_full_median']):.2f} · {tested['promises_broken']} |"
-        )
-    return "\n".join(lines)
-
-
 PAGES = {
     Path("docs/operating-points.md"): {"certified_points": certified_points},
     Path("docs/operating-points.md"): {"certified_points": certified_points},
