@@ -60,6 +60,20 @@ def conditions(name: str) -> str:
     )
 
 
+def int8_cures() -> str:
+    """How far int8 is from its definition without 8-bit dot products, and what each cure costs."""
+    lines = [
+        "| graph | runtime | variant | error from its definition | error from fp32 | ms per frame, batch 1 | batch 8 |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {row['graph']} | {row['runtime']} | {row['variant']} | {float(row['rms_from_definition']):.3f} "
+        f"| {float(row['rms_from_fp32']):.3f} | {row['cpu_ms_batch_1']} | {row['cpu_ms_batch_8']} |"
+        for row in newest_results("int8_cures")
+    ]
+    return "\n".join(lines)
+
+
 def draw(rows: Sequence[Row]) -> None:
     """Videos per second of each variant and batch size, and torch's as a line."""
     import matplotlib as mpl
@@ -151,6 +165,7 @@ def main() -> None:
         "table:services": services(),
         "table:precisions": precisions(),
         "table:device-graphs": device_graphs(),
+        "table:int8-cures": int8_cures(),
     }
     now = PAGE.read_text(encoding="utf-8")
     new = filled_with(now, sections)

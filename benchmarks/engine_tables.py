@@ -194,7 +194,6 @@ def simulated_device() -> str:
 
 PAGES = {
     Path("docs/operating-points.md"): {"certified_points": certified_points},
-    Path("docs/operating-points.md"): {"certified_points": certified_points},
     Path("docs/engine.md"): {
         "refill_all": refill_all,
         "refill_cpu": refill_cpu,

@@ -18,6 +18,7 @@ import httpx
 
 from benchmarks.machine import write_results
 from benchmarks.service_process import ROOT, SAMPLES, ServiceProcess, running_service
+from tests.media.named import NAMES, named
 
 EVERY = 100
 
@@ -65,6 +66,7 @@ def main() -> None:
         ),
     ]
     clips = [path.read_bytes() for path in paths if path.is_file()]
+    clips += [] if options.clips else [named(name) for name in NAMES]
     with running_service("--bundle", str(ROOT / "bundles" / "tank-state")) as service:
         rows = asyncio.run(soak(service, clips, options.requests, options.concurrency))
     for column in ("service_mb", "workers_mb"):

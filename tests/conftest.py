@@ -23,6 +23,7 @@ SLOW = (
     "cli/test_export.py",
     "e2e",
     "export",
+    "model/test_flops.py",
     "parity",
     "service/decode",
     "service/engine/runners",

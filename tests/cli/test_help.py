@@ -79,7 +79,7 @@ def test_the_share_to_hold_out_reaches_the_recipe(
             seen.update(given)
             raise TrainingError("far enough")
 
-    monkeypatch.setattr("training.recipe.load_recipe", lambda name: Recipe())
+    monkeypatch.setattr("training.recipe_files.load_recipe", lambda name: Recipe())
     arguments = ["--data", str(tmp_path), "--config", "small", "--out", str(tmp_path / "run")]
     assert main(["train", *arguments, flag, "0.3", "--watch-split", "val"]) == 1
     assert capsys.readouterr().err == "adafocus: far enough\n"
