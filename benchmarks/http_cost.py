@@ -21,7 +21,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import httpx
 import uvicorn
 from fastapi import FastAPI, Request
 
@@ -88,30 +87,15 @@ def milliseconds_by_thread(pid: int) -> dict[str, float]:
 def turn(
     url: str, pid: int, clips: list[bytes], parameters: dict[str, str], requests: int, clients: int
 ) -> list[float]:
-    """Milliseconds per answer outside the graphs, and in them.
-
-    A small model's graphs run on the thread of the engine's loop, so what the service says that they took is taken off
-    that thread's time. It is wall time, which is more than processor time on a machine that does other work: the
-    service's share then comes out too small, and only a quiet machine gives both.
-    """
+    """Milliseconds of processor time per answer outside the graphs, and in them: by thread of the service."""
     samples: list[Sample] = []
     plan = Plan(url, clips, parameters, requests, concurrency=clients)
-    before, graphs = milliseconds_by_thread(pid), graph_milliseconds(url)
+    before = milliseconds_by_thread(pid)
     run(plan, Endpoint.find(url), samples.append)
     spent = {thread: ms - before.get(thread, 0.0) for thread, ms in milliseconds_by_thread(pid).items()}
     if any(sample.status != 200 for sample in samples):
         raise RuntimeError("a request was not answered with 200")
-    loop = spent.pop(ENGINE, 0.0)
-    inside = min(loop, graph_milliseconds(url) - graphs)
-    return [(spent.pop(str(pid)) + loop - inside) / requests, (inside + sum(spent.values())) / requests]
-
-
-def graph_milliseconds(url: str) -> float:
-    """Wall time that the service's graphs have taken so far; 0 for an application without metrics."""
-    text = httpx.get(f"{url}/metrics").text
-    return 1e3 * sum(
-        float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line.startswith("adafocus_device_seconds_total")
-    )
+    return [(spent.pop(str(pid)) + spent.pop(ENGINE, 0.0)) / requests, sum(spent.values()) / requests]
 
 
 def main() -> None:

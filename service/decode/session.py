@@ -160,6 +160,10 @@ class DecodeSession:
             raise self._error
         return None
 
+    def _copy_arrived(self) -> None:
+        """Copy the frames that have arrived, because the worker's memory is about to be used or closed."""
+        self._inbox = deque(self._copied(it) if isinstance(it, FrameReady) else it for it in self._inbox)
+
     def _copied(self, ready: FrameReady) -> Frame:
         pixels = self._worker.frames.take(ready.slot, self._job.geometry.crop)
         return Frame(ready.position, ready.index, ready.time_s, pixels)
@@ -220,7 +224,7 @@ class DecodeSession:
             case Done():
                 self._take_cost(reply.frames_decoded, reply.seconds)
                 self._end(_problem(reply))
-                self._inbox = deque(self._copied(it) if isinstance(it, FrameReady) else it for it in self._inbox)
+                self._copy_arrived()
                 self._last_word = reply
                 if not self._reading():
                     self.pass_on()
@@ -230,6 +234,7 @@ class DecodeSession:
     def fail(self, problem: Problem) -> None:
         """End the session with a problem because its worker has ended. Frames that have arrived can still be taken."""
         if not self._ended:
+            self._copy_arrived()
             self._end(problem)
 
     def _take_info(self, reply: Opened) -> None:

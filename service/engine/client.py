@@ -9,18 +9,17 @@ import asyncio
 import math
 import time
 from collections import deque
-from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
 
 from bundle.manifest import Manifest
 from service.engine.frames import FrameStore
 from service.engine.messages import Commands, Ended, Failure, Report, StepTable, Submit
 from service.engine.outcomes import outcome_of, problem_of, steps_of
-from service.engine.request import EngineObserver, EngineRequest, Outcome
+from service.engine.request import EngineObserver, EngineRequest
 from service.engine.step_plan import affordable_steps, certain_steps, prefetch_targets
 from service.engine.transport import Transport
-from service.errors import Internal
+from service.engine.video import Video
+from service.errors import DeadlinePassed, Internal
 from service.frame_memory import FrameSegment, SharedFrame
 from video.decoder import Frame
 
@@ -28,54 +27,8 @@ FIRST_FRAME_SECONDS = 0.005
 """How long the core may not know of a video that has no frame yet."""
 
 
-@dataclass(slots=True, eq=False)
-class Video:
-    """A video in flight, as its client sees it.
-
-    Attributes:
-        request: what was asked.
-        slot: at the core.
-        finished: its answer, or why there is none.
-        planned: frames that the model uses at most.
-        prefetch: for every step, how many frames to hold that no finished step has used.
-        delivered: index and time of every frame that was handed over, in this order.
-        held: frames that the core has not read yet, the oldest first.
-        released: frames that it has read.
-        steps: steps that have finished.
-        left: takes no further frame: the core has ended it, or has been told to.
-        feed: called when further frames may be wanted.
-    """
-
-    request: EngineRequest
-    slot: int
-    finished: asyncio.Future[Outcome]
-    planned: int
-    prefetch: tuple[int, ...]
-    delivered: list[tuple[int, float | None]] = field(default_factory=list)
-    held: deque[SharedFrame] = field(default_factory=deque)
-    released: int = 0
-    steps: int = 0
-    left: bool = False
-    feed: Callable[[], None] = lambda: None
-
-    @property
-    def complete(self) -> bool:
-        """Whether it has all frames that the model uses, or takes no more."""
-        return self.left or len(self.delivered) == self.planned
-
-    @property
-    def wants_frame(self) -> bool:
-        """Whether another frame should be pulled now."""
-        if self.complete:
-            return False
-        prefetch, steps = self.prefetch, self.steps
-        return len(self.delivered) - steps < prefetch[steps if steps < len(prefetch) else -1]
-
-    def release(self, count: int) -> None:
-        """Give back the frames that have been read: so many of all that were delivered."""
-        while self.released < count and self.held:
-            self.released += 1
-            self.held.popleft().release()
+OVERDUE_SECONDS = 0.1
+"""How long after a deadline the core may be silent. It keeps deadlines itself, unless a batch holds it up."""
 
 
 class EngineClient:
@@ -134,6 +87,9 @@ class EngineClient:
         self._commands.submitted.append(
             Submit(slot, thresholds, affordable, certain, time.monotonic(), deadline, watched)
         )
+        if request.deadline is not None:
+            wait = max(0.0, request.deadline - time.monotonic()) + OVERDUE_SECONDS
+            video.overdue = loop.call_later(wait, self._give_up, video)
         self._flush_later()
         return video
 
@@ -207,6 +163,11 @@ class EngineClient:
         if not self._flush_due:
             self._flush_due = True
             asyncio.get_running_loop().call_soon(self._flush)
+
+    def _give_up(self, video: Video) -> None:
+        """Answer for a core that is held up by the device, if there cannot be an answer yet."""
+        if video.steps == 0:
+            self.cancel(video, DeadlinePassed())
 
     def _flush_later(self) -> None:
         """Send a new video with its first frame; if there is none soon, without, so that its deadline is kept."""
@@ -282,6 +243,8 @@ class EngineClient:
     def _let_go(self, video: Video) -> None:
         """Give its frames back and wake whoever feeds it."""
         video.left = True
+        if video.overdue is not None:
+            video.overdue.cancel()
         video.release(len(video.delivered))
         video.feed()
 

@@ -48,8 +48,8 @@ class Device:
     Args:
         runner: warmed up.
         done: told of each batch that is finished, on the thread that waited for it.
-        own_thread: wait on a thread of its own, so that the caller can do other things meanwhile. If not, `run`
-            returns when the batch is done: for a small model that takes less than to wake a thread twice.
+        own_thread: wait on a thread of its own, so that deadlines and cancellations are handled meanwhile. If not,
+            `run` returns when the batch is done.
     """
 
     def __init__(self, runner: Runner, done: Callable[[Done], None], *, own_thread: bool) -> None:

@@ -10,9 +10,10 @@ from contextlib import asynccontextmanager
 
 from bundle.manifest import Manifest
 from service.engine.admission import Admission
-from service.engine.client import EngineClient, Video
+from service.engine.client import EngineClient
 from service.engine.request import EngineObserver, EngineRequest, FrameSource, Outcome, ReadySource
 from service.engine.transport import RunnerInfo, Transport
+from service.engine.video import Video
 
 
 class Engine:

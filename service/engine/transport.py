@@ -13,7 +13,7 @@ from typing import Protocol
 from bundle.manifest import Manifest, Precision
 from service.engine.core import EngineCore
 from service.engine.messages import Commands, Report
-from service.engine.runners.base import LARGE_STEP_FLOPS, AsyncRunner, Runner
+from service.engine.runners.base import Runner
 from service.frame_memory import FrameSegment
 
 logger = logging.getLogger("adafocus.engine")
@@ -113,7 +113,6 @@ class InProcess:
                     slots=self.slots,
                     max_batch=self._max_batch,
                     report=lambda told: tell(report, told),
-                    device_thread=not takes_no_time(self._manifest, self._runner),
                 )
             except BaseException as error:  # noqa: BLE001 - it belongs to whoever starts the engine
                 tell(_settle, ready, error)
@@ -155,11 +154,6 @@ class InProcess:
         if self._thread is not None:
             await asyncio.to_thread(self._thread.join)
         self._runner.close()
-
-
-def takes_no_time(manifest: Manifest, runner: Runner) -> bool:
-    """Whether a batch is over so soon that commands and deadlines can wait for it."""
-    return manifest.flops.per_step < LARGE_STEP_FLOPS and not isinstance(runner, AsyncRunner)
 
 
 def _settle(ready: asyncio.Future[None], error: BaseException | None) -> None:

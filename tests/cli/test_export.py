@@ -69,7 +69,7 @@ def test_a_folder_that_is_no_bundle_is_refused_before_the_work(
 ) -> None:
     (tmp_path / "holiday.jpg").write_text("mine")
     assert export(checkpoints / "frame.pt", tmp_path) == 1
-    assert "is not empty and not a bundle" in one_line(capsys)
+    assert "is not empty and is not a bundle" in one_line(capsys)
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_a_folder_that_is_no_bundle_is_refused_before_the_work(
         (["--format", "onnx,tflite"], "format 'tflite' is not available; this version writes onnx, torchscript"),
         (["--precision", "bf16"], "precision 'bf16' is not available; this version writes fp32, fp16, int8"),
         (["--precision", "int8"], "what int8 loses is measured on labelled clips; name some with --data"),
-        (["--precision", "int8", "--data", "gone"], "gone is no folder; give one with a folder of videos per class"),
+        (["--precision", "int8", "--data", "gone"], "gone is not a folder; give one with a folder of videos per class"),
         (["--config", "actnet"], "there is no configuration 'actnet'; did you mean actnet_"),
         (["--labels", "gone.txt"], "gone.txt: cannot be read"),
         (["--calibration", "gone.json"], "gone.json: cannot be read"),

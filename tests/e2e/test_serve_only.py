@@ -43,7 +43,7 @@ class Environment:
         done = self.run(PROGRAM, "serve", "--port", "0", *options)
         assert done.returncode == 1, done.stderr
         *before, last = done.stderr.splitlines()
-        assert all(json.loads(line)["message"] == "listening" for line in before), done.stderr
+        assert all(json.loads(line)["level"] == "info" for line in before), done.stderr
         return last
 
 

@@ -47,7 +47,10 @@ def test_published_models_survive_json(name: str) -> None:
         ({}, "model key 'num_classes' is missing"),
         ({"num_classes": 5, "glance": {}}, "backbone key 'name' is missing"),
         ({"num_classes": 5, "glance": "resnet50"}, "glance is 'resnet50'"),
-        ({"num_classes": 5, "focus": {"name": "resnet34"}}, "resnet34.*mobilenet_v2, resnet50, resnet18"),
+        (
+            {"num_classes": 5, "focus": {"name": "resnet34"}},
+            "resnet34.*mobilenet_v2, efficientnet_lite0, resnet50, resnet18",
+        ),
         ({"num_classes": 1}, "num_classes is 1; permitted: a whole number from 2"),
         ({"num_classes": True}, "num_classes is True"),
         ({"num_classes": 5, "steps": 2.0}, "steps is 2.0"),

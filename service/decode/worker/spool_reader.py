@@ -51,6 +51,8 @@ class SpoolReader:
         """Read up to ``size`` bytes: fewer at the end of what has arrived, and none only at the end of the file."""
         self._arrivals.check()
         if size < 0:
+            if not self._arrivals.complete:
+                self._wait(None)
             size = max(0, self._end() - self._position)
         if size and self._position >= self._arrivals.size and not self._at_announced_end():
             self._wait(self._position + min(size, _ENOUGH_BYTES))

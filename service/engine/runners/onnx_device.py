@@ -92,7 +92,7 @@ class DeviceSessions:
                 if not self._is_there(array, bound.inputs[name]):
                     bound.inputs[name].update_inplace(np.ascontiguousarray(array))
             bound.run()
-            made = {name: value.numpy() for name, value in bound.outputs.items()}
+            made = {name: self._on_host(value) for name, value in bound.outputs.items()}
         except Exception as error:  # ONNX Runtime has no public exception base class
             raise RunnerError(f"the {component} graph failed") from error
         there = [
@@ -101,6 +101,11 @@ class DeviceSessions:
         ]
         self._there = {id(array): (array, value) for array, value in there}
         return made
+
+    def _on_host(self, value: ort.OrtValue) -> Float32:
+        """A copy of an output: on the processor, ``numpy()`` is a view that the next run would overwrite."""
+        array: Float32 = value.numpy()
+        return array.copy() if self._device == "cpu" else array
 
     def close(self) -> None:
         """Drop the sessions; their memory goes with them."""

@@ -168,7 +168,7 @@ def made_before(key: int) -> tuple[Manifest, Runner]:
 class Transports:
     """Where the cores of the engines are that tests make; a fixture sets it, so that all tests run with each."""
 
-    every = ("thread", "two threads", "socket")
+    every = ("thread", "socket")
     used = "thread"
 
 

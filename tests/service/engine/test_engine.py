@@ -225,3 +225,13 @@ def test_an_answer_does_not_depend_on_batch_mates_or_arrival(
         assert [step.frame_index for step in shared.steps] == [step.frame_index for step in alone.steps]
         for ours, theirs in zip(shared.steps, alone.steps, strict=True):
             np.testing.assert_array_equal(ours.logits, theirs.logits)
+
+
+async def test_a_deadline_is_kept_before_the_first_step_though_the_device_hangs() -> None:
+    gate = threading.Event()
+    async with make_engine(FakeRunner(3, gate=gate)) as (engine, _):
+        loop = asyncio.get_running_loop()
+        with pytest.raises(DeadlinePassed):
+            await engine.classify(never_leave(deadline=loop.time() + 0.05), Frames([GREY] * 4))
+        gate.set()
+        assert (await engine.classify(never_leave(), Frames([BRIGHT] * 4))).reason == "all_steps"

@@ -125,7 +125,7 @@ def test_falling_back_to_the_processor_is_an_error(frame_bundle: Bundle, monkeyp
     """As where the driver is there and the device is not: ONNX Runtime then gives a session on the processor."""
     files, graphs = parts(frame_bundle)
     monkeypatch.setattr(onnx, "_load_cuda", lambda: " (cuDNN is missing)")
-    monkeypatch.setattr(onnx, "cuda_options", lambda precision: {})
+    monkeypatch.setattr(onnx, "cuda_options", lambda precision, *, replays: {})
     with (
         pytest.warns(UserWarning, match="CUDAExecutionProvider"),
         pytest.raises(
