@@ -107,9 +107,7 @@ def further_ranges(index: FrameIndex, wanted: Sequence[int], begun: int, at: int
     yield from _follow(stand, wanted, targets, budget=max(max(packets) + 1 - start, stand.sweep_cost()))
 
 
-def _follow(
-    stand: _Stand, wanted: Sequence[int], targets: Mapping[int, _Target], budget: int
-) -> Iterator[PacketRange]:
+def _follow(stand: _Stand, wanted: Sequence[int], targets: Mapping[int, _Target], budget: int) -> Iterator[PacketRange]:
     for position, frame in enumerate(wanted):
         of_position: list[PacketRange] = []
         while targets[frame] in stand.missing:

@@ -2,10 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from bundle.manifest import FrameGeometry, Sampling
 from video.limits import MediaLimits
+
+
+@dataclass(frozen=True, slots=True)
+class WindowJob:
+    """One window of a long video. The worker keeps the video open for the next window.
+
+    Attributes:
+        window_s: length of a window, seconds.
+        stride_s: from the start of one window to that of the next, seconds.
+        number: of this window, from 0.
+        again: the worker has the video open from the window before.
+    """
+
+    window_s: float
+    stride_s: float
+    number: int
+    again: bool
 
 
 @dataclass(frozen=True)
@@ -18,12 +35,14 @@ class DecodeJob:
         limits: which videos are accepted.
         slots: number of decoded frames that the worker may hold; None: all slots of its pool. With 1 the worker
             decodes a frame only when it is requested.
+        window: the window from which the frames are sampled; None: the whole video.
     """
 
     sampling: Sampling
     geometry: FrameGeometry
     limits: MediaLimits
     slots: int | None = None
+    window: WindowJob | None = None
 
     def slots_of(self, pool: int) -> int:
         """Number of slots that the worker may use, out of the pool's."""
@@ -51,6 +70,7 @@ class DecodeJob:
             "resize": self.geometry.resize,
             "crop": self.geometry.crop,
             "slots": self.slots,
+            "window": None if self.window is None else asdict(self.window),
             "limits": dict(vars(self.limits)),
             "size": size,
             "complete": complete,

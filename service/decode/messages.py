@@ -60,11 +60,20 @@ class Info(_Reply):
     rotation: Literal[0, 90, 180, 270]
 
 
+class WindowOpened(_Reply):
+    """The window that the frames come from, and how many the video has."""
+
+    start_s: Seconds
+    end_s: Seconds
+    count: Annotated[int, Field(ge=1, lt=1 << 40)]
+
+
 class Opened(_Reply):
-    """The video passed its checks."""
+    """The video passed its checks. Only a job for a window has ``window``."""
 
     type: Literal["opened"]
     info: Info
+    window: WindowOpened | None = None
     frames_decoded: Count
     seconds: Seconds
 

@@ -23,7 +23,8 @@ import asyncio
 import logging
 import signal
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from typing import Self
 
 from service.decode.idle_queue import IdleQueue
@@ -35,6 +36,7 @@ from service.decode.process import WorkerGoneError, WorkerProcess, WorkerStartEr
 from service.decode.session import DecodeSession
 from service.decode.spool import Spool
 from service.decode.watchdog import Verdict, WorkerTimeouts
+from service.decode.windows import Reservation, WindowDecoder
 from service.decode.worker.sandbox import SandboxReport
 from service.errors import Draining, Internal, Problem, Undecodable
 
@@ -72,6 +74,8 @@ class DecodePool:
         self._workers: dict[WorkerProcess, DecodeSession | None] = {}
         self._burials: set[asyncio.Task[None]] = set()
         self._refilling: set[asyncio.Task[None]] = set()
+        self._reservations: dict[WorkerProcess, Reservation] = {}
+        self._may_reserve = asyncio.Semaphore(max(1, settings.workers // 2))
         self._closing = False
         self.sandbox: SandboxReport | None = None
         """The workers' sandbox, once a worker has been started."""
@@ -116,6 +120,8 @@ class DecodePool:
             task.cancel()
         await asyncio.gather(*self._refilling, *self._burials, return_exceptions=True)
         workers, self._workers = self._workers, {}
+        while self._reservations:
+            self._reservations.popitem()[1].lost()
         for worker, session in workers.items():
             worker.kill()
             if session is not None:
@@ -124,7 +130,30 @@ class DecodePool:
         self._observer.decode_workers(0)
 
     @asynccontextmanager
-    async def open(self, spool: Spool, job: DecodeJob) -> AsyncIterator[DecodeSession]:
+    async def windows(
+        self, spool: Spool, job: DecodeJob, window_s: float, stride_s: float
+    ) -> AsyncIterator[WindowDecoder]:
+        """Wait until a worker may be reserved for a long video, and yield what decodes its windows.
+
+        At most half of the workers are reserved, so that other videos are not kept waiting.
+
+        Args:
+            spool: of the video; must stay open until the context ends.
+            job: the frames that are wanted of each window.
+            window_s: length of a window, seconds.
+            stride_s: from the start of one window to that of the next, seconds.
+        """
+        async with self._may_reserve:
+            reservation = Reservation()
+            try:
+                yield WindowDecoder(self, reservation, spool, job, window_s, stride_s)
+            finally:
+                self._end_reservation(reservation)
+
+    @asynccontextmanager
+    async def open(
+        self, spool: Spool, job: DecodeJob, reservation: Reservation | None = None
+    ) -> AsyncIterator[DecodeSession]:
         """Wait for a worker, have it check the video, and yield a session whose frames are pulled one by one.
 
         On exit the worker has stopped (within the time of one frame) or has nothing left to do, and the session's
@@ -133,6 +162,7 @@ class DecodePool:
         Args:
             spool: of the upload; may still be growing, and must stay open until the context ends.
             job: the frames that are wanted.
+            reservation: whose worker does the job, and stays reserved.
 
         Raises:
             Problem: the video is refused, its worker failed, or the pool is closed.
@@ -140,16 +170,19 @@ class DecodePool:
         """
         if job.geometry.crop > self.settings.crop:
             raise ValueError(f"crop must be at most {self.settings.crop} in this pool, got {job.geometry.crop}")
-        session = await self._begin(spool, job)
+        session = await self._begin(spool, job, reservation)
         try:
             await session.opened()
             yield session
         finally:
             await session.close()
 
-    async def _begin(self, spool: Spool, job: DecodeJob) -> DecodeSession:
+    async def _begin(self, spool: Spool, job: DecodeJob, reservation: Reservation | None) -> DecodeSession:
         while True:
-            worker = await self._line.take()
+            if reservation is None:
+                worker = await self._line.take()
+            else:
+                worker, job = await self._reserved_worker(reservation, job)
             session = self._session(worker, spool, job)
             try:
                 session.start()
@@ -158,10 +191,38 @@ class DecodePool:
             except BaseException:  # the worker did not receive the job, so it is still idle
                 session.fail(Internal())
                 self._workers[worker] = None
-                self._line.put(worker)
+                self._put_back(worker)
                 raise
             else:
                 return session
+
+    async def _reserved_worker(self, reservation: Reservation, job: DecodeJob) -> tuple[WorkerProcess, DecodeJob]:
+        """The worker of a reservation once it is idle, or another one if it has none; and the job for it."""
+        if reservation.worker is not None:
+            await reservation.idle.wait()
+        known = reservation.worker
+        worker = await self._line.take() if known is None else known
+        reservation.worker = worker
+        reservation.idle.clear()
+        self._reservations[worker] = reservation
+        window = job.window
+        return worker, job if window is None else replace(job, window=replace(window, again=known is not None))
+
+    def _end_reservation(self, reservation: Reservation) -> None:
+        worker = reservation.worker
+        if worker is None or self._reservations.pop(worker, None) is None:
+            return
+        with suppress(WorkerGoneError):  # the pool learns of it from the closed socket
+            worker.send({"type": "forget"})
+        if self._workers.get(worker) is None and worker in self._workers:
+            self._line.put(worker)
+
+    def _put_back(self, worker: WorkerProcess) -> None:
+        reservation = self._reservations.get(worker)
+        if reservation is None:
+            self._line.put(worker)
+        else:
+            reservation.idle.set()
 
     def _session(self, worker: WorkerProcess, spool: Spool, job: DecodeJob) -> DecodeSession:
         def hung(verdict: Verdict) -> None:
@@ -195,7 +256,7 @@ class DecodePool:
         if code == OUT_OF_MEMORY:
             self._lose(worker, "memory", None)
         else:
-            self._line.put(worker)
+            self._put_back(worker)
 
     async def _add_worker(self) -> None:
         settings = self.settings
@@ -248,6 +309,8 @@ class DecodePool:
             return
         session = self._workers.pop(worker)
         self._line.discard(worker)
+        if (reservation := self._reservations.pop(worker, None)) is not None:
+            reservation.lost()
         worker.kill()
         if session is not None and problem is not None:
             session.fail(problem)

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from service.decode.ipc import FAULT, OUT_OF_MEMORY
 from service.decode.job import DecodeJob
-from service.decode.messages import Done, FrameReady, Need, Opened, ProtocolError, Ready, Reply, printable
+from service.decode.messages import Done, FrameReady, Need, Opened, ProtocolError, Ready, Reply, WindowOpened, printable
 from service.decode.process import WorkerGoneError
 from service.decode.shared_frames import SharedFrames
 from service.decode.spool import Spool
@@ -67,6 +67,7 @@ class DecodeSession:
         self._watchdog = Watchdog(patience, worker.cpu_seconds, on_hang)
         self._unsubscribe = spool.subscribe(self._feed)
         self._info: VideoInfo | None = None
+        self._window: WindowOpened | None = None
         self._inbox: deque[FrameReady | Frame] = deque()
         self._held: set[int] = set()
         self._lent: int | None = None  # the slot whose frame the consumer took last
@@ -91,6 +92,13 @@ class DecodeSession:
         if self._info is None:
             raise ValueError("the session has not been opened; wait for opened() first")
         return self._info
+
+    @property
+    def window(self) -> WindowOpened:
+        """The window that the frames come from, of a job that asked for one."""
+        if self._window is None:
+            raise ValueError("the session has no window, or has not been opened")
+        return self._window
 
     @property
     def planned(self) -> int:
@@ -241,7 +249,10 @@ class DecodeSession:
         if self._info is not None:
             raise ProtocolError("the worker sent 'opened' twice")
         self._take_cost(reply.frames_decoded, reply.seconds)
+        if (reply.window is None) != (self._job.window is None):
+            raise ProtocolError("the worker must send a window for a job that asks for one, and for no other")
         self._info = reply.video()
+        self._window = reply.window
         self._changed.set()
 
     def _take_frame(self, reply: FrameReady) -> None:

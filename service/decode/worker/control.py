@@ -7,7 +7,7 @@ import os
 import socket
 import time
 from array import array
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import NoReturn
 
@@ -24,6 +24,16 @@ class ClosedError(Exception):
 
 
 @dataclass(frozen=True)
+class JobWindow:
+    """A `service.decode.job.WindowJob` as the worker receives it."""
+
+    window_s: float
+    stride_s: float
+    number: int
+    again: bool
+
+
+@dataclass(frozen=True)
 class Job:
     """A `service.decode.job.DecodeJob` as the worker receives it.
 
@@ -36,6 +46,7 @@ class Job:
         resize: length of the shorter side after resizing, pixels.
         crop: side of the centre square, pixels.
         slots: number of slots that may be used; None: all.
+        window: the window from which the frames are sampled; None: the whole video.
         limits: which videos are accepted.
         size: bytes in the spool when the job was sent.
         complete: whether the spool was complete then.
@@ -50,6 +61,7 @@ class Job:
     resize: int
     crop: int
     slots: int | None
+    window: JobWindow | None
     limits: MediaLimits
     size: int
     complete: bool
@@ -63,6 +75,8 @@ class Job:
         order = fields.pop("order")
         if not isinstance(order, list):
             raise TypeError(f"order must be a list, got {type(order).__name__}")
+        window = fields.pop("window")
+        fields["window"] = None if window is None else JobWindow(**_mapping(window))  # type: ignore[arg-type]
         return cls(fd=fd, order=tuple(order), limits=MediaLimits(**limits), **fields)  # type: ignore[arg-type]
 
 
@@ -96,8 +110,12 @@ class Control:
         except OSError:
             _leave()
 
-    def next_job(self) -> Job | None:
-        """Wait for a job; None when the service has closed the connection."""
+    def next_job(self, forget: Callable[[], None]) -> Job | None:
+        """Wait for a job; None when the service has closed the connection.
+
+        Args:
+            forget: called when the video that is kept open will not be asked for again.
+        """
         while True:
             try:
                 received = self._receive()
@@ -109,6 +127,8 @@ class Control:
             if message["type"] == "job" and len(fds) == 1:
                 return self._begin(Job.parse(message, fds[0]))
             _close_all(fds)
+            if message["type"] == "forget":
+                forget()
 
     def check(self) -> None:
         """Handle messages that have arrived, without waiting.

@@ -24,6 +24,7 @@ import av
 from service.decode.shared_frames import SharedFrames
 from service.decode.worker import sandbox
 from service.decode.worker.control import Control
+from service.decode.worker.kept_video import KeptVideo
 from service.decode.worker.task import Task
 from video.decoder import FrameStream
 from video.limits import MediaLimits
@@ -59,8 +60,9 @@ def main(arguments: Sequence[str]) -> int:
     report = sandbox.enter(given.memory_bytes, parent=given.parent)
     control.send({"type": "ready", "sandbox": asdict(report)})
     give_memory_back = _memory_returner()
-    while (job := control.next_job()) is not None:
-        done = Task(job, control, frames).run()
+    kept = KeptVideo()
+    while (job := control.next_job(kept.close)) is not None:
+        done = Task(job, control, frames, kept).run()
         control.send(done.message())
         give_memory_back()
         if done.out_of_memory:  # the heap is full or fragmented: the next video needs a fresh process

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import time
 import traceback
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from typing import TypeVar
-
-from av.error import err_check
 
 from service.decode.ipc import FAULT, OUT_OF_MEMORY
 from service.decode.shared_frames import SharedFrames
 from service.decode.worker.control import ClosedError, Control, Job
-from service.decode.worker.spool_reader import SpoolReader
+from service.decode.worker.kept_video import KeptVideo
 from video.decoder import FrameStream
 from video.errors import VideoError
-from video.probe import OpenVideo, open_video
-from video.sampler import wanted_frames
-from video.transform import Geometry
 
 Result = TypeVar("Result")
 
@@ -48,24 +41,35 @@ class Done:
 
 
 class Task:
-    """One job. Its seconds are wall time spent decoding and resizing, without waiting for bytes or for a slot."""
+    """One job. Its seconds are wall time spent decoding and resizing, without waiting for bytes or for a slot.
 
-    def __init__(self, job: Job, control: Control, frames: SharedFrames) -> None:
+    Args:
+        job: what to decode.
+        control: the connection to the service.
+        frames: where decoded frames go.
+        kept: the video that is open, perhaps from the window before.
+    """
+
+    def __init__(self, job: Job, control: Control, frames: SharedFrames, kept: KeptVideo | None = None) -> None:
         self._job = job
         self._control = control
         self._frames = frames
-        self._reader = SpoolReader(job.fd, control)
-        self._stream: FrameStream | None = None
+        self._kept = kept or KeptVideo()
         self._seconds = 0.0
+        self._stream: FrameStream | None = None
 
     def run(self) -> Done:
-        """Run the job and close the spool. No file makes this raise an error."""
+        """Run the job. No file makes this raise an error. Only the video of a window stays open."""
+        done = self._run()
+        if self._job.window is None or done.code is not None:
+            self._kept.close()
+        return done
+
+    def _run(self) -> Done:
         try:
-            with ExitStack() as held:
-                held.callback(os.close, self._job.fd)
-                held.callback(_forget_stashed_error)
-                video = self._timed(lambda: held.enter_context(open_video(self._reader, self._job.limits)))
-                self._deliver(video)
+            self._kept.prepare(self._job, self._control)
+            self._timed(lambda: self._kept.open(self._job))
+            self._deliver()
         except ClosedError:
             return self._done()
         except VideoError as error:
@@ -78,10 +82,13 @@ class Task:
             return self._done(FAULT, traceback.format_exc()[-_MAX_DETAIL:])
         return self._done()
 
-    def _deliver(self, video: OpenVideo) -> None:
+    def _deliver(self) -> None:
         job = self._job
-        stream = self._stream = self._timed(lambda: _stream(video, job, self._control.check))
-        self._control.send({"type": "opened", "info": asdict(video.info), **self._cost()})
+        video = self._kept.open(job)
+        stream, window = self._timed(lambda: self._kept.frames(job, self._control.check))
+        self._stream = stream
+        told = {} if window is None else {"window": window}
+        self._control.send({"type": "opened", "info": asdict(video.info), **told, **self._cost()})
         position, last = -1, job.frames + (job.focus_frames or 0) - 1
         while position < last:
             slot = self._control.wait_for_slot()
@@ -94,11 +101,11 @@ class Task:
             self._control.send({"type": "frame", **place, **self._cost()})
 
     def _timed(self, work: Callable[[], Result]) -> Result:
-        began, waited = time.perf_counter(), self._reader.waited_seconds
+        began, waited = time.perf_counter(), self._kept.waited_seconds
         try:
             return work()
         finally:
-            self._seconds += time.perf_counter() - began - (self._reader.waited_seconds - waited)
+            self._seconds += time.perf_counter() - began - (self._kept.waited_seconds - waited)
 
     def _cost(self) -> dict[str, object]:
         decoded = 0 if self._stream is None else self._stream.frames_decoded
@@ -107,23 +114,6 @@ class Task:
     def _done(self, code: str | None = None, detail: str = "") -> Done:
         decoded = 0 if self._stream is None else self._stream.frames_decoded
         return Done(decoded, self._seconds, code, detail)
-
-
-def _stream(video: OpenVideo, job: Job, between: Callable[[], None]) -> FrameStream:
-    wanted = wanted_frames(
-        video.index.frames,
-        frames=job.frames,
-        order=job.order,
-        first_frame=job.first_frame,
-        focus_frames=job.focus_frames,
-    )
-    return FrameStream(video, wanted, Geometry(job.resize, job.crop), between=between)
-
-
-def _forget_stashed_error() -> None:
-    """Clear the error of a reader that PyAV keeps until its next call of FFmpeg, even one for another video."""
-    with suppress(Exception):
-        err_check(0)
 
 
 def _is_out_of_memory(error: BaseException | None) -> bool:
