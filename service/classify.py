@@ -68,10 +68,10 @@ async def classify(
     due = started + min(settings.request_timeout_seconds, (parameters.deadline_ms or math.inf) / 1e3)
     thresholds = manifest.threshold_row(parameters.exit)
     async with AsyncExitStack() as held:
-        async with _in_time(due):
+        async with in_time(due):
             held.enter_context(engine.admission.place())
             spool = held.enter_context(open_spool(body.expected_bytes))
-            upload = await held.enter_async_context(_uploading(body, spool, settings, clock))
+            upload = await held.enter_async_context(uploading(body, spool, settings, clock))
             held.callback(lambda: line.add("upload", upload.started, upload.started + upload.seconds))
             early = held.enter_context(engine.admission.early_start())
             await (upload.begun if early else upload.ended)()
@@ -117,7 +117,7 @@ def slots_for(manifest: Manifest, parameters: Parameters) -> int | None:
 
 
 @dataclass(slots=True)
-class _Upload:
+class Upload:
     """An upload in progress."""
 
     task: asyncio.Task[None]
@@ -143,9 +143,7 @@ class _Upload:
 
 
 @asynccontextmanager
-async def _uploading(
-    body: Body, spool: Spool, settings: Settings, clock: Callable[[], float]
-) -> AsyncIterator[_Upload]:
+async def uploading(body: Body, spool: Spool, settings: Settings, clock: Callable[[], float]) -> AsyncIterator[Upload]:
     """Read the body into the spool while the block runs, and stop reading when the block ends."""
     receiving = receive(
         body.chunks,
@@ -153,7 +151,7 @@ async def _uploading(
         max_bytes=settings.max_upload_bytes,
         spool=spool,
     )
-    upload = _Upload(asyncio.create_task(receiving), asyncio.Event(), clock, clock())
+    upload = Upload(asyncio.create_task(receiving), asyncio.Event(), clock, clock())
     unsubscribe = spool.subscribe(upload.some.set)
 
     def end(task: asyncio.Task[None]) -> None:
@@ -175,7 +173,7 @@ async def _uploading(
 
 
 @asynccontextmanager
-async def _in_time(due: float) -> AsyncIterator[None]:
+async def in_time(due: float) -> AsyncIterator[None]:
     """Limit the time of what happens before the first step, while there is no answer to fall back on.
 
     Raises:

@@ -9,6 +9,7 @@ import numpy as np
 
 from bundle.manifest import Manifest
 from service.engine.request import Outcome
+from service.engine.runners.base import Float32
 from service.engine.stage_times import StageTimes
 from service.engine.transport import RunnerInfo
 from service.progress import GIGA, trace_entry
@@ -68,7 +69,7 @@ def to_response(
         model=ModelAnswer(
             name=manifest.name, version=manifest.version, precision=runner.precision, backend=runner.backend
         ),
-        predictions=_predictions(manifest, outcome, parameters.top_k),
+        predictions=predictions_of(manifest, scores_of(manifest, outcome), parameters.top_k),
         exit=ExitAnswer(
             point=parameters.exit,
             reason=outcome.reason,
@@ -101,7 +102,12 @@ def to_response(
     )
 
 
-def _predictions(manifest: Manifest, outcome: Outcome, top_k: int) -> list[Prediction]:
-    scores = manifest.exit_rule.probabilities(outcome.last.logits, len(outcome.steps) - 1)
+def scores_of(manifest: Manifest, outcome: Outcome) -> Float32:
+    """The calibrated probability of every class, ``[classes]``."""
+    return manifest.exit_rule.probabilities(outcome.last.logits, len(outcome.steps) - 1)
+
+
+def predictions_of(manifest: Manifest, scores: Float32, top_k: int) -> list[Prediction]:
+    """The ``top_k`` best classes, best first."""
     best = np.argsort(-scores, kind="stable")[:top_k]
     return [Prediction(label=manifest.labels[i], index=int(i), score=float(scores[i])) for i in best]

@@ -101,6 +101,15 @@ class Settings(BaseSettings):
 
     max_upload_bytes: int = Field(default=200_000_000, ge=1, description="Largest request body, in bytes.")
     max_video_seconds: float = Field(default=3600.0, gt=0, description="Longest video, in seconds.")
+    max_windowed_seconds: float = Field(
+        default=21_600.0, gt=0, description="Longest video that is classified in windows (window_s), in seconds."
+    )
+    max_windows: int = Field(default=10_000, ge=1, description="Most windows of one video.")
+    windows_timeout_seconds: float = Field(
+        default=3600.0,
+        gt=0,
+        description="Longest time for one request with windows; request_timeout_seconds applies to each window.",
+    )
     max_pixels: int = Field(default=8192 * 4320, ge=1, description="Largest frame: width × height, in pixels.")
     max_queue: int = Field(
         default=64, ge=0, description="Requests that may wait for a slot; more are rejected with 503."

@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from service.classify import Body, classify
+from service.classify import Body
 from service.errors import Internal, Outcome, Problem, TooLarge, UnsupportedEncoding
 from service.http.body import BodyReader, ClientDisconnected
 from service.http.context import RequestContext, context_of
@@ -27,8 +27,10 @@ from service.http.slow_clients import UploadLimits
 from service.http.state import ServerState, server_state
 from service.progress import Observer
 from service.schemas.classify import Classification, Parameters
+from service.segments import SegmentObserver
 from service.telemetry.timeline import Timeline
 from service.telemetry.tracing import RequestSpan
+from service.windows import classify_video
 
 CLIENT_CLOSED_REQUEST = 499
 """The status in the log of a request whose client disconnected before the response; it is never sent."""
@@ -81,7 +83,13 @@ class Exchange:
         if declared is not None and declared > limit:
             raise TooLarge(f"the body has {declared} bytes; the limit is {limit}")
 
-    async def classify(self, video: Body, parameters: Parameters, observer: Observer | None = None) -> Classification:
+    async def classify(
+        self,
+        video: Body,
+        parameters: Parameters,
+        observer: Observer | None = None,
+        segment_observer: SegmentObserver | None = None,
+    ) -> Classification:
         """Classify a video.
 
         Raises:
@@ -89,7 +97,8 @@ class Exchange:
             ClientDisconnected: the client closed the connection during the upload.
         """
         runtime = self.server.require_runtime()
-        return await classify(runtime, video, parameters, self.context.request_id, observer, self.timeline)
+        request_id = self.context.request_id
+        return await classify_video(runtime, video, parameters, request_id, observer, self.timeline, segment_observer)
 
 
 Work = Callable[[Exchange], Awaitable[Classification]]

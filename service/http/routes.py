@@ -49,6 +49,8 @@ async def _classify(exchange: Exchange) -> Classification:
 
 async def _classify_in_steps(stream: EventStream, exchange: Exchange) -> Classification:
     parameters, video = _read_head(exchange)
+    if parameters.windows is not None:
+        return await stream.send_segments(exchange, partial(exchange.classify, video, parameters, None))
     return await stream.send_steps(exchange, partial(exchange.classify, video, parameters), frames=parameters.frames)
 
 

@@ -138,6 +138,13 @@ CATALOGUE: tuple[Metric, ...] = (
     Metric("adafocus_frames_decoded_total", "counter", "frames", "Frames decoded for answered requests"),
     Metric("adafocus_frames_used_total", "counter", "frames", "Frames that the model used for answered requests"),
     Metric(
+        "adafocus_windows_total",
+        "counter",
+        "windows",
+        "Windows of long videos by outcome; each that is ok is also counted where answers are",
+        {"outcome": ("ok", "failed")},
+    ),
+    Metric(
         "adafocus_batch_size",
         "histogram",
         "rows",

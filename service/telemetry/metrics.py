@@ -114,6 +114,10 @@ class Metrics:
             shares = numbers.exit_shares or [float(step == numbers.step) for step in range(1, self._steps + 1)]
             self._expected[tuple(shares)] += 1
 
+    def window_finished(self, *, failed: bool) -> None:
+        """Count a window of a long video."""
+        self._counters["adafocus_windows_total", "failed" if failed else "ok"].inc()
+
     def batch_ran(self, component: Component, rows: int, seconds: float) -> None:
         """Count a batch; ``rows`` does not include padding."""
         self._histograms["adafocus_batch_size", component].observe(rows)
