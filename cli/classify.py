@@ -21,7 +21,7 @@ from cli.configuration import settings_from
 from cli.contact_sheet import ContactSheet, Looked
 from cli.jsonlines import JsonLinesFile
 from cli.videos import VideoPath, find_videos
-from service.classify import Body, classify
+from service.classify import Body
 from service.engine.runners.base import RunnerError
 from service.errors import BadParameter, EmptyBody, Internal, Problem
 from service.progress import StepReport
@@ -29,9 +29,16 @@ from service.runtime import Runtime, make_runner, open_runtime
 from service.schemas.classify import Classification, Parameters, parse_parameters
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
+from service.windows import classify_video
 
 _CHUNK_BYTES = 1 << 20
-_UNBOUNDED = {"max_upload_bytes": sys.maxsize, "request_timeout_seconds": 86_400.0}
+_UNBOUNDED = {
+    "max_upload_bytes": sys.maxsize,
+    "request_timeout_seconds": 86_400.0,
+    "max_windowed_seconds": 7 * 86_400.0,
+    "windows_timeout_seconds": 7 * 86_400.0,
+    "max_windows": sys.maxsize,
+}
 """Limits that protect a service from strangers do not apply to the user's own files."""
 
 UNREADABLE = "unreadable"
@@ -51,6 +58,10 @@ UNREADABLE = "unreadable"
 )
 @click.option("--top-k", metavar="N", help="Number of predictions; default: 5, or all classes if there are fewer.")
 @click.option("--max-gflops", metavar="X", help="Maximum compute for each video, in GFLOPs.")
+@click.option("--window", metavar="SECONDS", help="Classify each video in windows of this length: segments and events.")
+@click.option("--stride", metavar="SECONDS", help="From the start of one window to the next; default: as --window.")
+@click.option("--event-threshold", metavar="SCORE", help="Least score with which an event begins; default: 0.5.")
+@click.option("--event-min", metavar="SECONDS", help="Leave out shorter events, and bridge interruptions up to this.")
 @click.option("--trace", is_flag=True, help="With --json or --out: add an entry for each step.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object for each video.")
 @click.option(
@@ -69,6 +80,10 @@ def command(
     exit_point: str | None,
     top_k: str | None,
     max_gflops: str | None,
+    window: str | None,
+    stride: str | None,
+    event_threshold: str | None,
+    event_min: str | None,
     trace: bool,
     as_json: bool,
     out: Path | None,
@@ -80,7 +95,16 @@ def command(
     run goes on; the exit code is then 1. In a folder, hidden files and folders are left out and links are followed.
     """
     settings = settings_from({"bundle": bundle, "backend": backend, **_UNBOUNDED})
-    asked = {"exit": exit_point, "top_k": top_k, "max_gflops": max_gflops, "trace": "true" if trace else None}
+    asked = {
+        "exit": exit_point,
+        "top_k": top_k,
+        "max_gflops": max_gflops,
+        "trace": "true" if trace else None,
+        "window_s": window,
+        "stride_s": stride,
+        "event_threshold": event_threshold,
+        "event_min_s": event_min,
+    }
     try:
         loaded = load_bundle(settings.bundle)
         ask = parse_parameters([(name, value) for name, value in asked.items() if value is not None], loaded.manifest)
@@ -212,7 +236,7 @@ async def _classify(runtime: Runtime, file: Path, ask: Parameters, *, steps: boo
     reports: list[StepReport] = []
     try:
         body = Body(_chunks(file), expected_bytes=await asyncio.to_thread(_size, file))
-        answer = await classify(runtime, body, ask, uuid.uuid4().hex, reports.append if steps else None)
+        answer = await classify_video(runtime, body, ask, uuid.uuid4().hex, reports.append if steps else None)
     except EmptyBody as problem:
         return _Failure(problem.code, "the file is empty")
     except Problem as problem:
@@ -238,7 +262,17 @@ def _size(file: Path) -> int | None:
 def _summary(file: Path, answer: Classification) -> str:
     best, left, cost = answer.predictions[0], answer.exit, answer.compute
     name = click.format_filename(file)
-    return (
-        f"{name}: {best.label} {best.score:.3f} · step {left.step}/{left.steps} ({left.reason}) · "
-        f"{cost.gflops:.3g} of {cost.gflops_full:.3g} GFLOPs"
+    price = f"{cost.gflops:.3g} of {cost.gflops_full:.3g} GFLOPs"
+    if answer.segments is None or answer.events is None:
+        return f"{name}: {best.label} {best.score:.3f} · step {left.step}/{left.steps} ({left.reason}) · {price}"
+    events = (
+        f"\n  {_clock(event.start_s)} to {_clock(event.end_s)}: {event.label} {event.score:.3f}"
+        for event in answer.events
     )
+    return f"{name}: {len(answer.segments)} windows, {len(answer.events)} events · {price}{''.join(events)}"
+
+
+def _clock(seconds: float) -> str:
+    """Seconds as hours, minutes and seconds."""
+    minutes, rest = divmod(round(seconds, 1), 60)
+    return f"{int(minutes) // 60}:{int(minutes) % 60:02d}:{rest:04.1f}"
