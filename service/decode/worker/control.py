@@ -110,7 +110,7 @@ class Control:
         except OSError:
             _leave()
 
-    def next_job(self, forget: Callable[[], None]) -> Job | None:
+    def next_job(self, forget: Callable[[], None] = lambda: None) -> Job | None:
         """Wait for a job; None when the service has closed the connection.
 
         Args:

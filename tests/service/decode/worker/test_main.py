@@ -15,7 +15,7 @@ import psutil
 import pytest
 from av.error import err_check
 
-from service.decode.worker.task import _forget_stashed_error
+from service.decode.worker.kept_video import _forget_stashed_error
 from tests.service.decode.factory import clip, pool_of
 
 ROOT = Path(__file__).parents[4]
