@@ -30,7 +30,7 @@ import av
 from benchmarks.machine import write_results
 from benchmarks.service_process import ROOT
 from bundle.store import load_bundle
-from service.classify import Body
+from service.reception import Body
 from service.runtime import make_runner, open_runtime
 from service.schemas.classify import parse_parameters
 from service.segments import SegmentObserver

@@ -21,10 +21,10 @@ from cli.configuration import settings_from
 from cli.contact_sheet import ContactSheet, Looked
 from cli.jsonlines import JsonLinesFile
 from cli.videos import VideoPath, find_videos
-from service.classify import Body
 from service.engine.runners.base import RunnerError
 from service.errors import BadParameter, EmptyBody, Internal, Problem
 from service.progress import StepReport
+from service.reception import Body
 from service.runtime import Runtime, make_runner, open_runtime
 from service.schemas.classify import Classification, Parameters, parse_parameters
 from service.settings import Settings

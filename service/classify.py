@@ -8,51 +8,40 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from bundle.manifest import Manifest
 from service.decode.frames_in_place import FramesInPlace
 from service.decode.pool import DecodeJob
-from service.decode.upload import Spool, open_spool, receive
 from service.engine.request import EngineRequest
 from service.engine.step_plan import PREFETCH_PROBABILITY
-from service.errors import DeadlinePassed, Internal
+from service.errors import DeadlinePassed
 from service.progress import GIGA, Observer, StepReporter
+from service.reception import Video, receiving
 from service.results import Decoded, to_metrics, to_response
 from service.runtime import Runtime
 from service.schemas.classify import Classification, Parameters
-from service.settings import Settings
 from service.telemetry.timeline import Timeline
-
-
-@dataclass(frozen=True, slots=True)
-class Body:
-    """The body of a request: its bytes as they arrive, and their declared type."""
-
-    chunks: AsyncIterator[bytes]
-    content_type: str | None = None
-    expected_bytes: int | None = None
-    """The size of the whole video, if it is known for certain."""
 
 
 async def classify(
     runtime: Runtime,
-    body: Body,
+    body: Video,
     parameters: Parameters,
     request_id: str,
     observer: Observer | None = None,
     timeline: Timeline | None = None,
 ) -> Classification:
-    """Classify one upload.
+    """Classify one video.
 
     The body is not read before the request has a place. Decoding starts during the upload if there are idle slots, so
     an answer may come before the upload ends.
 
     Args:
         runtime: the engine and the decoders.
-        body: the upload.
+        body: the video.
         parameters: what the caller asks for.
         request_id: goes into the answer.
         observer: called for each step as it finishes.
@@ -70,8 +59,7 @@ async def classify(
     async with AsyncExitStack() as held:
         async with in_time(due):
             held.enter_context(engine.admission.place())
-            spool = held.enter_context(open_spool(body.expected_bytes))
-            upload = await held.enter_async_context(uploading(body, spool, settings, clock))
+            upload = await held.enter_async_context(receiving(body, settings, clock, runtime.metrics.bytes_fetched))
             held.callback(lambda: line.add("upload", upload.started, upload.started + upload.seconds))
             early = held.enter_context(engine.admission.early_start())
             await (upload.begun if early else upload.ended)()
@@ -81,7 +69,7 @@ async def classify(
                 manifest.sampling, manifest.geometry, settings.media_limits, slots_for(manifest, parameters)
             )
             with line.stage("decode"):
-                frames = await held.enter_async_context(runtime.decoder.open(spool, job))
+                frames = await held.enter_async_context(runtime.decoder.open(upload.spool, job))
         telling = StepReporter(manifest, thresholds, frames.info, observer, clock, started) if observer else None
         request = EngineRequest(
             thresholds=thresholds,
@@ -101,7 +89,7 @@ async def classify(
         queue=waited_seconds + outcome.queue_seconds,
         decode=frames.decode_seconds,
     )
-    decoded = Decoded(frames.info, frames.frames_decoded)
+    decoded = Decoded(frames.info, frames.frames_decoded, upload.fetched_bytes, upload.size)
     runtime.metrics.video_answered(to_metrics(manifest, parameters, outcome, times, decoded))
     return to_response(manifest, engine.runner, parameters, request_id, outcome, times, decoded)
 
@@ -114,62 +102,6 @@ def slots_for(manifest: Manifest, parameters: Parameters) -> int | None:
     """
     goes_through = math.prod(manifest.continuation_row(parameters.exit)[:-1]) >= PREFETCH_PROBABILITY
     return None if goes_through and parameters.max_gflops is None else 1
-
-
-@dataclass(slots=True)
-class Upload:
-    """An upload in progress."""
-
-    task: asyncio.Task[None]
-    some: asyncio.Event
-    clock: Callable[[], float]
-    started: float
-    finished: float | None = None
-
-    @property
-    def seconds(self) -> float:
-        """Its duration so far, or in total."""
-        return (self.finished if self.finished is not None else self.clock()) - self.started
-
-    async def begun(self) -> None:
-        """Wait for its first bytes, or for its end."""
-        await self.some.wait()
-        if self.task.done():
-            self.task.result()
-
-    async def ended(self) -> None:
-        """Wait for its end."""
-        await self.task
-
-
-@asynccontextmanager
-async def uploading(body: Body, spool: Spool, settings: Settings, clock: Callable[[], float]) -> AsyncIterator[Upload]:
-    """Read the body into the spool while the block runs, and stop reading when the block ends."""
-    receiving = receive(
-        body.chunks,
-        content_type=body.content_type,
-        max_bytes=settings.max_upload_bytes,
-        spool=spool,
-    )
-    upload = Upload(asyncio.create_task(receiving), asyncio.Event(), clock, clock())
-    unsubscribe = spool.subscribe(upload.some.set)
-
-    def end(task: asyncio.Task[None]) -> None:
-        upload.finished = clock()
-        upload.some.set()
-
-    upload.task.add_done_callback(end)
-    try:
-        yield upload
-    except Internal:
-        # The spool only says that the upload ended; the error of the upload says why.
-        if upload.task.done() and not upload.task.cancelled():
-            upload.task.result()
-        raise
-    finally:
-        unsubscribe()
-        upload.task.cancel()
-        await asyncio.gather(upload.task, return_exceptions=True)
 
 
 @asynccontextmanager

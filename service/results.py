@@ -29,10 +29,15 @@ from video.probe import VideoInfo
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """What the decoder found out about the video, and how many frames it decoded."""
+    """What the decoder found out about the video, how many frames it decoded, and what was fetched for it.
+
+    ``bytes_fetched`` and ``size`` are only known of a video that was given by URL.
+    """
 
     info: VideoInfo
     frames: int
+    bytes_fetched: int | None = None
+    size: int | None = None
 
 
 def to_metrics(
@@ -85,6 +90,7 @@ def to_response(
             focus_gflops=outcome.focus_flops / GIGA,
             frames_used=outcome.frames_used,
             frames_decoded=decoded.frames,
+            bytes_fetched=decoded.bytes_fetched,
         ),
         timing_ms=TimingAnswer(**times.milliseconds()),
         video=VideoAnswer(
@@ -95,6 +101,7 @@ def to_response(
             fps=info.fps,
             duration_s=info.duration_s,
             frames=info.frames,
+            bytes=decoded.size,
         ),
         trace=[trace_entry(manifest, number, step, info) for number, step in enumerate(outcome.steps, start=1)]
         if parameters.trace

@@ -9,16 +9,16 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 
 from bundle.exit_rule import ExitReason
-from service.classify import Body, Upload, classify, in_time, slots_for, uploading
+from service.classify import classify, in_time, slots_for
 from service.decode.frames_in_place import FramesInPlace
 from service.decode.pool import DecodeJob
 from service.decode.session import DecodeSession
-from service.decode.upload import open_spool
 from service.decode.windows import WindowDecoder
 from service.engine.request import EngineRequest, Outcome
 from service.engine.stage_times import StageTimes
 from service.errors import DeadlinePassed, TooLong, Undecodable
 from service.progress import GIGA, Observer
+from service.reception import Reception, Video, receiving
 from service.results import Decoded, scores_of, to_metrics, to_response
 from service.runtime import Runtime
 from service.schemas.classify import Classification, Parameters, WindowParameters
@@ -28,7 +28,7 @@ from service.telemetry.timeline import Timeline
 
 async def classify_video(
     runtime: Runtime,
-    body: Body,
+    body: Video,
     parameters: Parameters,
     request_id: str,
     observer: Observer | None = None,
@@ -39,7 +39,7 @@ async def classify_video(
 
     Args:
         runtime: the engine and the decoders.
-        body: the upload.
+        body: the video.
         parameters: what the caller asks for.
         request_id: goes into the answer.
         observer: called for each step as it finishes, of a video that is classified as a whole.
@@ -76,7 +76,7 @@ class _Run:
     count: int = 1
     failure: Undecodable | None = None
 
-    async def classify(self, body: Body) -> Classification:
+    async def classify(self, body: Video) -> Classification:
         """Classify every window, one after the other.
 
         A window that cannot be decoded is left out. The windows that are left at the deadline, or when the budget is
@@ -90,13 +90,14 @@ class _Run:
         async with AsyncExitStack() as held:
             async with in_time(self.due):
                 held.enter_context(admission.place())
-                spool = held.enter_context(open_spool(body.expected_bytes))
-                upload = await held.enter_async_context(uploading(body, spool, settings, self.clock))
+                upload = await held.enter_async_context(
+                    receiving(body, settings, self.clock, self.runtime.metrics.bytes_fetched)
+                )
                 early = held.enter_context(admission.early_start())
                 await (upload.begun if early else upload.ended)()
                 asked = self.windows
                 decoder = await held.enter_async_context(
-                    self.runtime.decoder.windows(spool, self._job(), asked.window_s, asked.stride_s)
+                    self.runtime.decoder.windows(upload.spool, self._job(), asked.window_s, asked.stride_s)
                 )
             stopped = await self._classify_all(decoder, segments)
             return self._answer(segments, stopped, upload)
@@ -180,10 +181,15 @@ class _Run:
         answer = to_response(manifest, self.runtime.engine.runner, parameters, self.request_id, outcome, times, decoded)
         return ClassifiedWindow(window.start_s, window.end_s, answer, scores_of(manifest, outcome))
 
-    def _answer(self, segments: Segments, stopped: ExitReason | None, upload: Upload) -> Classification:
+    def _answer(self, segments: Segments, stopped: ExitReason | None, upload: Reception) -> Classification:
         if not segments.segments:
             raise self.failure or Undecodable("no window of the video can be decoded")
         times = replace(self.times, total=self.clock() - self.started, upload=upload.seconds)
         if self.timeline is not None:
             self.timeline.add("upload", upload.started, upload.started + upload.seconds)
-        return segments.answer(times, stopped)
+        answer = segments.answer(times, stopped)
+        if upload.fetched_bytes is None:
+            return answer
+        compute = answer.compute.model_copy(update={"bytes_fetched": upload.fetched_bytes})
+        video = answer.video.model_copy(update={"bytes": upload.size})
+        return answer.model_copy(update={"compute": compute, "video": video})

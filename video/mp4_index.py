@@ -47,12 +47,13 @@ class Tables:
 
 
 def announced_index(
-    reader: Reader, stream: VideoStream, traits: StreamTraits, limits: MediaLimits
+    reader: Reader, stream: VideoStream, traits: StreamTraits, limits: MediaLimits, *, ranged: bool = False
 ) -> FrameIndex | None:
     """Returns the index that reading all packets would give, from the header alone; ``None`` if that is not certain.
 
     The reader's position does not change. The header may mark packets as key frames of H.264 that decoding cannot start
-    from: if it marks several, the head of each packet is read as well, which takes the whole file.
+    from: if it marks several, the head of each packet is read as well, which takes the whole file. With
+    ``ranged`` it is not read, and the header is believed.
     """
     stood = reader.tell()
     try:
@@ -63,7 +64,8 @@ def announced_index(
         if found is None:
             return None
         index, places = found
-        if traits.codec != "hevc" and len(index.keys) > 1 and not _are_key_frames(reader, stream, index, places):
+        believed = ranged or traits.codec == "hevc" or len(index.keys) <= 1
+        if not believed and not _are_key_frames(reader, stream, index, places):
             return None
     finally:
         reader.seek(stood)

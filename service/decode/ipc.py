@@ -10,6 +10,8 @@
 Every job ends with exactly one ``done``; until then the worker accepts no other job. The worker ignores messages about
 a job that arrive after its ``done``. The worker ends when the socket is closed.
 
+A job says whether its spool is sparse. Then ``need`` has a ``start``, and ``more`` says which range has arrived.
+
 A job for a window of a long video leaves the video open for the job of the next window. The next job for another video
 closes it, and so does ``forget``.
 

@@ -53,13 +53,14 @@ class DecodeJob:
         """Number of frames wanted. Fewer arrive if some cannot be decoded."""
         return self.sampling.frames + (self.sampling.focus_frames or 0)
 
-    def message(self, size: int, complete: bool, expected: int | None) -> dict[str, object]:
+    def message(self, size: int, complete: bool, expected: int | None, *, sparse: bool = False) -> dict[str, object]:
         """The job as a message to the worker.
 
         Args:
             size: bytes that the spool holds now.
             complete: whether the spool is complete.
             expected: final size of the spool in bytes, if it is known.
+            sparse: whether the bytes arrive in any order.
         """
         return {
             "type": "job",
@@ -75,4 +76,5 @@ class DecodeJob:
             "size": size,
             "complete": complete,
             "expected": expected,
+            "sparse": sparse,
         }

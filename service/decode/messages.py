@@ -95,10 +95,14 @@ class FrameReady(_Reply):
 
 
 class Need(_Reply):
-    """The worker waits until the spool holds ``size`` bytes or is complete. None: until the spool is complete."""
+    """The worker waits until the spool holds ``size`` bytes or is complete. None: until the spool is complete.
+
+    Of a sparse spool it waits for the bytes from ``start`` up to ``size``.
+    """
 
     type: Literal["need"]
     size: Count | None
+    start: Count | None = None
 
 
 class Failure(_Reply):

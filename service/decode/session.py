@@ -9,11 +9,13 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Protocol
 
+from service.decode.intervals import Intervals
 from service.decode.ipc import FAULT, OUT_OF_MEMORY
 from service.decode.job import DecodeJob
 from service.decode.messages import Done, FrameReady, Need, Opened, ProtocolError, Ready, Reply, WindowOpened, printable
 from service.decode.process import WorkerGoneError
 from service.decode.shared_frames import SharedFrames
+from service.decode.sparse_spool import SparseSpool
 from service.decode.spool import Spool
 from service.decode.watchdog import Verdict, Watchdog, WorkerTimeouts
 from service.errors import Internal, Problem, Undecodable, problem_from_code
@@ -75,6 +77,7 @@ class DecodeSession:
         self._last_word: Done | None = None  # what the worker said at the end, while its frames are being read
         self._need: Need | None = None
         self._told_size, self._told_complete = spool.size, spool.complete
+        self._told = Intervals()  # of a sparse spool
         self._last_position = -1
         self._dropped = False  # the consumer wants no more frames
         self._stopping = False  # the worker has been told to stop
@@ -113,7 +116,8 @@ class DecodeSession:
             OSError: the spool cannot be opened for the worker.
         """
         self._told_size, self._told_complete = self._spool.size, self._spool.complete
-        message = self._job.message(self._told_size, self._told_complete, self._spool.expected_bytes)
+        spool = self._spool
+        message = self._job.message(self._told_size, self._told_complete, spool.expected_bytes, sparse=spool.is_sparse)
         fd = self._spool.open_for_reading()
         try:
             self._worker.send(message, fd)
@@ -272,10 +276,20 @@ class DecodeSession:
     def _take_need(self, reply: Need) -> None:
         # More bytes may have arrived than the worker knows of.
         told = self._told_complete or (reply.size is not None and reply.size <= self._told_size)
+        if self._spool.is_sparse:
+            if reply.start is None or reply.size is None or not reply.start < reply.size <= self._end_of_file:
+                raise ProtocolError("the worker must ask for a range of the file")
+            told = self._told.covers(reply.start, reply.size)
         if self._need is not None or told:
             raise ProtocolError("the worker waits for bytes that it was told of")
         self._need = reply
         self._feed()
+        if self._need is not None and reply.start is not None and reply.size is not None:
+            self._spool.want(reply.start, reply.size)
+
+    @property
+    def _end_of_file(self) -> int:
+        return self._spool.expected_bytes or 0
 
     def _take_cost(self, frames_decoded: int, seconds: float) -> None:
         if frames_decoded < self.frames_decoded or seconds < self.decode_seconds:
@@ -290,11 +304,17 @@ class DecodeSession:
         need = self._need
         if need is None or self._stopping:
             return
-        enough = need.size is not None and self._spool.size >= need.size
+        start = need.start or 0
+        enough = need.size is not None and self._spool.covers(start, need.size)
         if enough or self._spool.complete:
             self._need = None
-            self._told_size, self._told_complete = self._spool.size, self._spool.complete
-            self._say({"type": "more", "size": self._told_size, "complete": self._told_complete})
+            if isinstance(self._spool, SparseSpool):
+                stop = self._spool.present.end_of(start)
+                self._told.add(start, stop)
+                self._say({"type": "more", "start": start, "size": stop, "complete": False})
+            else:
+                self._told_size, self._told_complete = self._spool.size, self._spool.complete
+                self._say({"type": "more", "size": self._told_size, "complete": self._told_complete})
             self._watchdog.heard(owes=True)
 
     def give_back(self, slot: int) -> None:

@@ -27,6 +27,9 @@ class Spool:
         expected_bytes: final size of the file, if it is known for certain.
     """
 
+    is_sparse = False
+    """Whether the bytes arrive in any order."""
+
     def __init__(self, directory: Path | None = None, *, expected_bytes: int | None = None) -> None:
         self._file = _nameless_file(str(directory or tempfile.gettempdir()))
         self._listeners: list[Callable[[], None]] = []
@@ -62,6 +65,13 @@ class Spool:
             self.size += written
             rest = rest[written:]
         self._tell()
+
+    def covers(self, start: int, stop: int) -> bool:
+        """Whether the bytes ``start``..``stop - 1`` have been written."""
+        return self.size >= stop
+
+    def want(self, start: int, stop: int) -> None:
+        """Record that a decoder waits for a range; an upload brings it anyway."""
 
     def finish(self) -> None:
         """Mark the spool as complete. May be called again."""
@@ -101,9 +111,31 @@ class Spool:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _write_at(self, position: int, chunk: memoryview) -> int:
+        return os.pwrite(self.fd, chunk, position)
+
     def _tell(self) -> None:
         for listener in tuple(self._listeners):
             listener()
+
+
+class FileSpool(Spool):
+    """A file of this machine in the place of a spool: complete, and not copied.
+
+    Args:
+        path: of a file that can be read at any position.
+
+    Raises:
+        OSError: it cannot be opened.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("rb", buffering=0)
+        self._listeners = []
+        self.size = os.fstat(self._file.fileno()).st_size
+        self.expected_bytes = self.size
+        self.complete = True
+        self.error = None
 
 
 def _nameless_file(directory: str) -> FileIO:

@@ -18,7 +18,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from service.classify import Body
 from service.errors import Internal, Outcome, Problem, TooLarge, UnsupportedEncoding
 from service.http.body import BodyReader, ClientDisconnected
 from service.http.context import RequestContext, context_of
@@ -26,6 +25,7 @@ from service.http.early_response import send_response
 from service.http.slow_clients import UploadLimits
 from service.http.state import ServerState, server_state
 from service.progress import Observer
+from service.reception import Video
 from service.schemas.classify import Classification, Parameters
 from service.segments import SegmentObserver
 from service.telemetry.timeline import Timeline
@@ -85,7 +85,7 @@ class Exchange:
 
     async def classify(
         self,
-        video: Body,
+        video: Video,
         parameters: Parameters,
         observer: Observer | None = None,
         segment_observer: SegmentObserver | None = None,

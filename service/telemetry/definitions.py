@@ -181,6 +181,7 @@ CATALOGUE: tuple[Metric, ...] = (
     Metric(
         "adafocus_upload_bytes_total", "counter", "bytes", "Bytes received in the bodies of classification requests"
     ),
+    Metric("adafocus_fetched_bytes_total", "counter", "bytes", "Bytes fetched for videos that were given by URL"),
     Metric(
         "adafocus_http_requests_total",
         "counter",

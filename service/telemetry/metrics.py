@@ -114,6 +114,10 @@ class Metrics:
             shares = numbers.exit_shares or [float(step == numbers.step) for step in range(1, self._steps + 1)]
             self._expected[tuple(shares)] += 1
 
+    def bytes_fetched(self, count: int) -> None:
+        """Count bytes that were fetched for a video that was given by URL."""
+        self._counters[("adafocus_fetched_bytes_total",)].inc(count)
+
     def window_finished(self, *, failed: bool) -> None:
         """Count a window of a long video."""
         self._counters["adafocus_windows_total", "failed" if failed else "ok"].inc()

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import NoReturn
 
+from service.decode.intervals import Intervals
 from service.decode.ipc import MAX_MESSAGE_BYTES, encode
 from video.limits import MediaLimits
 
@@ -51,6 +52,7 @@ class Job:
         size: bytes in the spool when the job was sent.
         complete: whether the spool was complete then.
         expected: final size of the spool in bytes, if known.
+        sparse: whether its bytes arrive in any order.
     """
 
     fd: int
@@ -66,6 +68,7 @@ class Job:
     size: int
     complete: bool
     expected: int | None
+    sparse: bool
 
     @classmethod
     def parse(cls, message: dict[str, object], fd: int) -> Job:
@@ -92,6 +95,7 @@ class Control:
         size: bytes of the spool that have arrived.
         complete: whether all bytes have arrived.
         expected: final size of the spool in bytes, if known.
+        present: ranges of a sparse spool that have arrived, as far as this worker knows.
     """
 
     socket: socket.socket
@@ -101,6 +105,7 @@ class Control:
     size: int = 0
     complete: bool = False
     expected: int | None = None
+    present: Intervals = field(default_factory=Intervals)
     _looked: float = 0.0
 
     def send(self, message: Mapping[str, object]) -> None:
@@ -161,6 +166,20 @@ class Control:
             if self.closing:
                 raise ClosedError
 
+    def wait_for_range(self, start: int, stop: int) -> None:
+        """Wait until the bytes ``start``..``stop - 1`` of a sparse spool have arrived.
+
+        Raises:
+            ClosedError: the request was closed.
+        """
+        if self.closing:
+            raise ClosedError
+        self.send({"type": "need", "start": start, "size": stop})
+        while not self.present.covers(start, stop):
+            self._hear()
+            if self.closing:
+                raise ClosedError
+
     def wait_for_slot(self) -> int:
         """Wait until a slot may be written. This is how a slow engine holds the decoder back.
 
@@ -178,6 +197,7 @@ class Control:
         self.free = list(range(self.slots if job.slots is None else min(self.slots, job.slots)))
         self.closing = False
         self.size, self.complete, self.expected = job.size, job.complete, job.expected
+        self.present = Intervals()  # the session of each job tells anew what is there
         return job
 
     def _hear(self, flags: int = 0) -> bool:
@@ -195,6 +215,8 @@ class Control:
         match message["type"]:
             case "free":
                 self.free.append(_integer(message["slot"]))
+            case "more" if "start" in message:
+                self.present.add(_integer(message["start"]), _integer(message["size"]))
             case "more":
                 self.size, self.complete = _integer(message["size"]), bool(message["complete"])
             case "close":

@@ -10,6 +10,7 @@ import numpy as np
 from av.error import err_check
 
 from service.decode.worker.control import Control, Job, JobWindow
+from service.decode.worker.range_reader import RangeReader
 from service.decode.worker.spool_reader import SpoolReader
 from video.decoder import FrameStream
 from video.errors import Undecodable
@@ -25,7 +26,7 @@ class KeptVideo:
     def __init__(self) -> None:
         self._held = ExitStack()
         self._video: OpenVideo | None = None
-        self._reader: SpoolReader | None = None
+        self._reader: SpoolReader | RangeReader | None = None
         self._stream: FrameStream | None = None
         self._windows: Windows | None = None
 
@@ -43,7 +44,7 @@ class KeptVideo:
         self.close()
         self._held.callback(os.close, job.fd)
         self._held.callback(_forget_stashed_error)
-        self._reader = SpoolReader(job.fd, control)
+        self._reader = RangeReader(job.fd, control) if job.sparse else SpoolReader(job.fd, control)
 
     def open(self, job: Job) -> OpenVideo:
         """Open the job's video, unless it is open already.
@@ -55,7 +56,7 @@ class KeptVideo:
         if self._video is None:
             if self._reader is None:
                 raise RuntimeError("a job must be prepared before its video is opened")
-            self._video = self._held.enter_context(open_video(self._reader, job.limits))
+            self._video = self._held.enter_context(open_video(self._reader, job.limits, ranged=job.sparse))
         return self._video
 
     def frames(self, job: Job, between: Callable[[], None]) -> tuple[FrameStream, dict[str, object] | None]:

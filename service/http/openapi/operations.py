@@ -21,6 +21,7 @@ from service.errors import (
     UnsupportedEncoding,
 )
 from service.http.openapi.examples import REQUEST_ID, SMALLEST_VIDEO, inference_in_bytes, inference_in_json
+from service.schemas.by_url import UrlRequest
 from service.schemas.classify import (
     DEFAULT_EVENT_THRESHOLD,
     DEFAULT_TOP_K,
@@ -91,7 +92,8 @@ def classify_request() -> Json:
         ],
         "requestBody": {
             "required": True,
-            "description": "A form with one file part named `video` (or `file`), or the video as the whole body.",
+            "description": "A form with one file part named `video` (or `file`), or the video as the whole body, or "
+            "JSON with the URL of a video.",
             "content": {
                 "multipart/form-data": {
                     "schema": {"type": "object", "properties": {"video": _BYTES}, "required": ["video"]},
@@ -100,6 +102,10 @@ def classify_request() -> Json:
                 },
                 "application/octet-stream": _CLIP,
                 "video/mp4": _CLIP,
+                "application/json": {
+                    "schema": _schema_of(UrlRequest),
+                    "example": {"url": "https://example.org/clip.mp4"},
+                },
             },
         },
     }
@@ -110,8 +116,8 @@ def classify_answers() -> dict[int | str, Json]:
     stream = {
         "schema": {
             "type": "object",
-            "description": "One event: a `StepEvent`, with `window_s` a `SegmentAnswer` or an `EventAnswer`, and at the "
-            "end a `Classification` or a `ProblemDocument`.",
+            "description": "One event: a `StepEvent`; with `window_s` a `SegmentAnswer` or an `EventAnswer`; and at "
+            "the end a `Classification` or a `ProblemDocument`.",
             "properties": {
                 "event": {"enum": ["step", "segment", "event", "result", "problem"]},
                 "data": {"type": "string"},
