@@ -55,8 +55,8 @@ async def serving_http(handle: Handle) -> AsyncIterator[Server]:
                 server.requests.append(request)
                 await handle(request, writer)
                 await writer.drain()
-        except (asyncio.IncompleteReadError, ConnectionError):
-            pass
+        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
+            pass  # the client has left, or the server ends
         finally:
             running.discard(task)
             writer.close()
