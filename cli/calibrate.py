@@ -17,7 +17,7 @@ from cli.videos import print_left_out
 if TYPE_CHECKING:
     from training.data.clips import ClipSet
     from training.data.crops import Broken
-    from training.evaluate.calibrate import CurvePoint
+    from training.evaluate.exit_curve import CurvePoint
     from training.evaluate.inference import Judged, Trained
     from training.evaluate.operating_points import Calibration
 
@@ -116,8 +116,8 @@ def command(
     import numpy as np
 
     from training.errors import TrainingError
-    from training.evaluate.calibrate import exit_curve
     from training.evaluate.certified_points import Promises
+    from training.evaluate.exit_curve import exit_curve
 
     promises = Promises(guarantees, confidence, risk)
 

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from bundle.exit_rule import ExitRule, leaves
 from bundle.guarantee import Guarantee, Risk
 from training.errors import CalibrationError
-from training.evaluate.calibrate import exit_quota, solve_thresholds
+from training.evaluate.exit_curve import exit_quota, solve_thresholds
 from training.evaluate.metrics import Indices, Logits, Truth
 from training.evaluate.operating_points import Thresholds
 

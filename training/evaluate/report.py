@@ -16,7 +16,7 @@ from training.data.clips import ClipSet
 from training.data.crops import Crops
 from training.data.frame_store import Pixels
 from training.evaluate.average_precision import AVERAGES, mean_average_precision
-from training.evaluate.calibrate import CurvePoint, Temperature, exit_curve, measure
+from training.evaluate.exit_curve import CurvePoint, Temperature, exit_curve, measure
 from training.evaluate.metrics import (
     Indices,
     Logits,

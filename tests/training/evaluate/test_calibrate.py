@@ -15,18 +15,8 @@ from bundle.exit_rule import ExitCriterion, confidence, probabilities
 from tests.fixtures.authors import weights
 from training.errors import CalibrationError
 from training.evaluate.average_precision import mean_average_precision
-from training.evaluate.calibrate import (
-    POINT_RULES,
-    PointRule,
-    best_within,
-    calibrate,
-    choose,
-    exit_curve,
-    exit_quota,
-    fit_temperature,
-    measure,
-    solve_thresholds,
-)
+from training.evaluate.calibrate import POINT_RULES, PointRule, best_within, calibrate, choose, fit_temperature
+from training.evaluate.exit_curve import exit_curve, exit_quota, measure, solve_thresholds
 from training.evaluate.metrics import Logits, answers, exit_steps
 from training.evaluate.operating_points import load_calibration
 from training.evaluate.report import multi_hot
