@@ -12,7 +12,8 @@ import torch.nn.functional as F
 
 from model import AdaFocus
 from model.names import frame_names
-from tests.parity import authors, tolerances
+from tests import tolerances
+from tests.parity import authors
 from tests.parity.authors import Arrays
 from training.optimise.optimiser import learning_rate_factor, make_optimiser, set_learning_rates
 from training.recipe_files import load_recipe

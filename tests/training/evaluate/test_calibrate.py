@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bundle.exit_rule import ExitCriterion, confidence, probabilities
+from tests import tolerances
 from tests.fixtures.authors import weights
 from training.errors import CalibrationError
 from training.evaluate.average_precision import mean_average_precision
@@ -62,7 +63,7 @@ class Sweep:
     scope="module",
     params=[
         Sweep("actnet_conf_mbv2_p128", "max_logit"),
-        Sweep("actnet_entropy_mbv2_p128", "neg_entropy", tolerance=1e-6),
+        Sweep("actnet_entropy_mbv2_p128", "neg_entropy", tolerance=tolerances.SOLVER_ENTROPY),
         Sweep("minik_conf_res50_p128", "max_logit", multi=False),
         Sweep("actnet_conf_mbv2_p96_skip7", "max_logit", absent=7),
     ],

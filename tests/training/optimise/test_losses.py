@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from model.adafocus import AdaFocus
-from tests.parity import authors, tolerances
+from tests import tolerances
+from tests.parity import authors
 from training.optimise.losses import CrossEntropy, OneStageLoss, Remedies, balanced_class_weights, one_stage_loss
 from training.recipe import Recipe
 
