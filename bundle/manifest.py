@@ -39,7 +39,7 @@ Temperature = Annotated[float, Field(ge=1e-3, le=1e3)]
 
 
 class FrameGeometry(FrozenModel):
-    """How a decoded frame becomes the model's input: shorter side to ``resize`` pixels, then a centre crop."""
+    """The resizing of a decoded frame to the model's input: shorter side to ``resize`` pixels, then a centre crop."""
 
     resize: int = Field(ge=8, le=4096, description="length of the shorter side after resizing, pixels")
     crop: int = Field(ge=8, le=4096, description="side of the centre square that the model sees, pixels")
@@ -52,7 +52,7 @@ class FrameGeometry(FrozenModel):
 
 
 class Sampling(FrozenModel):
-    """Which frames of a video the model sees, and in which order it visits them (arXiv 2112.14238, section 3)."""
+    """The frames of a video that the model sees, and the order of its visits (arXiv 2112.14238, section 3)."""
 
     frames: int = Field(ge=1, le=1024, description="frames sampled uniformly; a clip model's glance frames")
     focus_frames: int | None = Field(default=None, ge=1, le=1024, description="clip models: frames of the focus")
@@ -109,7 +109,7 @@ class Reduced(FrozenModel):
 
 
 class Provenance(FrozenModel):
-    """Where the weights come from: what is needed to reproduce them and to know how they are licensed."""
+    """The origin of the weights: what is needed to reproduce them, and their licence."""
 
     data: str
     data_source: str | None = None
@@ -234,7 +234,7 @@ class Manifest(FrozenModel):
 
     @property
     def exit_rule(self) -> ExitRule:
-        """How the confidence of each step is computed."""
+        """The rule that computes the confidence of each step."""
         return ExitRule(self.exit_criterion, self.temperatures or (self.temperature,) * self.steps)
 
     @cached_property

@@ -154,7 +154,7 @@ def command(
 def _step_seconds(
     rates: tuple[float, ...], given: float | None, concurrency: int | None, requests: int | None
 ) -> float | None:
-    """How long each rate lasts; None if the number of requests decides.
+    """Return the seconds that each rate lasts; None if the number of requests decides.
 
     Raises:
         click.UsageError: options that contradict each other.
@@ -189,7 +189,7 @@ def _sent(plan: Plan, slo_ms: float) -> Report:
 
 
 def _total(plan: Plan) -> int:
-    """How many requests the load will have.
+    """Return the number of requests of the load.
 
     Raises:
         click.UsageError: none, or too many.
@@ -242,7 +242,7 @@ def _json(summary: Report) -> str:
 
 
 def _complaints(summary: Report) -> list[str]:
-    """What is wrong with the figures: requests that were refused, and a rate that was not kept."""
+    """Return warnings about the figures: requests that were refused, and a rate that was not kept."""
     lines = [_refused(summary)] if summary.refusals else []
     if not summary.kept_rate:
         lines.append(
@@ -254,7 +254,7 @@ def _complaints(summary: Report) -> list[str]:
 
 
 def _refused(summary: Report) -> str:
-    """How many requests were refused, and how; if most were, what to do about it."""
+    """Return the number of refused requests and their statuses; if most were refused, also what to do about it."""
     kinds = "; ".join(f"{refusal.count} × {_words(refusal)}" for refusal in summary.refusals)
     told = f"{summary.requests - summary.answered} of {summary.requests} requests were not answered with 200: {kinds}"
     if summary.mostly_answered:

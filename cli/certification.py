@@ -1,4 +1,4 @@
-"""What `adafocus calibrate` certifies, and how a guarantee is printed."""
+"""Certification for `adafocus calibrate`: its options, and the printed form of a guarantee."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How bytes on a connection become requests: uvicorn's protocols, with bounds on what comes before a request.
+"""HTTP protocols: uvicorn's, with limits on the time and the bytes that a connection may take before a request.
 
 uvicorn waits forever for a request's head. A client that connects and says nothing, or sends its head a byte at a time,
 would keep a descriptor for as long as it likes; here it has a time limit. uvicorn's keep-alive timeout guards only the
@@ -40,7 +40,7 @@ class HeadTimer:
 
     @property
     def running(self) -> bool:
-        """Whether a head is being waited for."""
+        """True while the head of a request is awaited."""
         return self._handle is not None
 
     def start(self) -> None:

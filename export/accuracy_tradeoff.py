@@ -33,7 +33,7 @@ class Bound:
     accuracy_lost: float = 0.005
 
     def holds(self, reduced: Reduced) -> bool:
-        """Whether a precision is within the bound."""
+        """Return True if a precision is within the bound."""
         lost = reduced.accuracy_fp32 - reduced.accuracy
         return reduced.agreement >= self.agreement and lost <= self.accuracy_lost + 1e-9
 

@@ -25,7 +25,7 @@ class Artefact(Protocol):
 
     @property
     def looks_ahead(self) -> bool:
-        """Whether a batch may hold several steps of one video."""
+        """True if a batch may hold several steps of one video."""
 
     def width(self, name: str) -> int:
         """Size of the last dimension of an input or output.

@@ -143,7 +143,7 @@ def _answer(
 
 
 def slots_for(manifest: Manifest, parameters: Parameters) -> int | None:
-    """How many frames the decoder may prepare before they are asked for; None for no limit.
+    """Return the number of frames that the decoder may prepare before they are asked for; None for no limit.
 
     None for a video that will probably need all of its frames; it has them sooner. 1 for any other: the engine asks
     early where the video is likely to go on, and frames that are decoded for a video that has exited are wasted.

@@ -33,7 +33,7 @@ _FORMATS = (b"avc1", b"avc3", b"hvc1", b"hev1")
 
 @dataclass(frozen=True)
 class Tables:
-    """What an MP4 header says about the packets of its only video track, in decode order.
+    """The packets of an MP4 file's only video track as its header lists them, in decode order.
 
     Attributes:
         durations: of each packet, units of the track's time base; greater than 0.
@@ -146,7 +146,7 @@ def _index(tables: Tables, stream: VideoStream, traits: StreamTraits) -> tuple[F
 
 
 def _are_key_frames(reader: Reader, stream: VideoStream, index: FrameIndex, places: NDArray[np.int64]) -> bool:
-    """Whether the packets themselves say the same of which are key frames; reads them piece by piece."""
+    """Return True if the packets agree with the header about key frames; reads them piece by piece."""
     length_bytes = h264_key_frames.length_bytes(bytes(stream.codec_context.extradata or b""))
     if length_bytes is None or (np.diff(places) < 0).any():
         return False

@@ -1,4 +1,4 @@
-"""Where the service is, and a non-blocking connection to it that carries one request at a time.
+"""The address of the service, and a non-blocking connection to it that carries one request at a time.
 
 Plain sockets instead of an HTTP library: a load generator shares its machine with what it measures, and a general
 client costs several milliseconds of processor time a request.
@@ -123,7 +123,7 @@ class Connection:
 
     @property
     def idle(self) -> bool:
-        """Whether it carries no request."""
+        """True if it carries no request."""
         return self._reader is None
 
     def close(self) -> None:

@@ -50,7 +50,7 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What came of the requests that were due while one rate lasted; fields as in `Report`, ``rate`` as asked for.
+    """The results of the requests that were due while one rate lasted; fields as in `Report`, ``rate`` as asked for.
 
     ``offered`` is the rate that chance made of it.
     """
@@ -68,7 +68,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What came of a load; milliseconds are of answered requests.
+    """The results of a load; milliseconds are of answered requests.
 
     ``goodput`` counts answers within the objective, per second: what a caller with that patience gets. ``refusals``
     begin with the most frequent. ``sent_late`` counts requests of an open loop that the generator sent more than
@@ -94,12 +94,12 @@ class Report:
 
     @property
     def mostly_answered(self) -> bool:
-        """Whether the figures are of at least half of the requests."""
+        """True if at least half of the requests were answered."""
         return 2 * self.answered >= self.requests
 
     @property
     def kept_rate(self) -> bool:
-        """Whether all but one in a hundred requests were sent when they were due."""
+        """True if at most one in a hundred requests was sent late."""
         return 100 * self.sent_late <= self.requests
 
 

@@ -9,7 +9,7 @@ _MAX_BODY_BYTES = 64 << 20
 
 
 class ResponseError(Exception):
-    """What the server sent is not an HTTP/1.1 response that this client can read."""
+    """The server sent something that this client cannot read as an HTTP/1.1 response."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class ResponseReader:
 
     @property
     def begun(self) -> bool:
-        """Whether anything has arrived."""
+        """True if anything has arrived."""
         return bool(self._buffer) or self._status > 0
 
     def feed(self, data: bytes) -> Response | None:

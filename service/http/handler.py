@@ -225,7 +225,7 @@ def _check_encoding(request: Request) -> None:
 
 
 def _problem_of(error: Exception, request_id: str) -> Problem:
-    """What the client learns of an exception. The details of an internal error go to the log only."""
+    """Return the problem that the client is sent for an exception. Details of an internal error go to the log only."""
     problem = error if isinstance(error, Problem) else Internal()
     if isinstance(problem, Internal):
         logger.error("internal error", exc_info=error, extra={"fields": {"request_id": request_id}})

@@ -81,7 +81,7 @@ class ClipSet:
 
 
 def has_split_folders(folder: Path) -> bool:
-    """Whether a folder has its splits as sub-folders: one is ``train`` and holds folders, as a class does not."""
+    """Return True if a folder has splits as sub-folders: one is ``train`` and holds folders, as a class does not."""
     return (folder / "train").is_dir() and bool(folders_in(folder / "train")[0])
 
 

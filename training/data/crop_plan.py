@@ -1,4 +1,4 @@
-"""Which frames of a clip are decoded, and how large: for training, and exactly as a server would."""
+"""Plans of decoding: the frames of a clip and their size, for training and exactly as the service decodes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from video.sampler import sample_clip_indices, sample_indices, visiting_order, w
 
 @dataclass(frozen=True)
 class CropPlan:
-    """Which frames of a clip are decoded, and how large.
+    """The frames of a clip to decode, and their size.
 
     A clip is divided into segments of equal length, one for each step. Serving takes the middle frame of each; training
     takes another one each time.

@@ -167,7 +167,7 @@ def load_pixels(file: Path) -> Pixels:
 
 
 def is_whole(file: Path, plan: CropPlan) -> bool:
-    """Whether a file of the cache is there and holds frames of this plan."""
+    """Return True if a file of the cache is there and holds frames of this plan."""
     try:
         kept = open_file(file)
     except DataError:
@@ -204,7 +204,7 @@ def missing(clips: Sequence[Clip], plan: CropPlan, cache: Path) -> Iterator[Clip
 
 
 def _source(clip: Clip) -> tuple[object, ...]:
-    """What identifies a clip's pixels where its identity does not: of a listed clip, and of a folder of images."""
+    """Return what identifies the pixels of a listed clip or a folder of images, where the clip's identity does not."""
     if not clip.listed and not clip.path.is_dir():
         return ()
     place = clip.path.resolve()

@@ -57,7 +57,7 @@ def fit_temperature(logits: Logits, labels: Truth) -> float:
 
 
 def is_met(rule: PointRule, point: CurvePoint, full_score: float) -> bool:
-    """Whether a budget meets the rule."""
+    """Return True if a budget meets the rule."""
     return (
         point.flops_share <= rule.flops_share
         and point.score >= full_score - rule.accuracy_lost - 1e-9

@@ -32,7 +32,7 @@ FEWEST_FOR_STEPS = 50
 
 @dataclass(frozen=True)
 class Promises:
-    """What to certify.
+    """The options of a certification.
 
     Attributes:
         asked: epsilons, each of a point of its own; the first becomes the default.
@@ -141,7 +141,7 @@ def fit_temperatures(logits: Logits, labels: Truth, shared: float) -> tuple[floa
 
 @dataclass(frozen=True)
 class _Parts:
-    """Which labelled clips fit, the clips that test with their labels, and how many clips could test."""
+    """Return the labelled clips that fit, the clips that test with their labels, and the number that could test."""
 
     fit: Indices
     test: Logits

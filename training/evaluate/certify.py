@@ -40,7 +40,7 @@ LEVELS = 60
 
 @dataclass(frozen=True)
 class Exits:
-    """What each step of each clip would answer, and how confident it is.
+    """The answer and the confidence of each step of each clip.
 
     Attributes:
         confidences: float32 [N, T].
@@ -70,7 +70,7 @@ class Exits:
         return cls(rule.of_all_steps(logits), answers, right)
 
     def failures(self, risk: Risk) -> Bool:
-        """Whether exiting at each step would be a failure: bool [N, T]; never at the last step.
+        """True where exiting at a step would be a failure: bool [N, T]; never at the last step.
 
         Raises:
             CalibrationError: the risk needs labels and there are none.

@@ -46,7 +46,7 @@ class Trained:
     learned_groups: frozenset[str] = frozenset()
 
     def has_learned_from(self, clip: Clip) -> bool:
-        """Whether the model was trained on the clip, a byte-identical one, or one of the same group."""
+        """Return True if the model was trained on the clip, a byte-identical one, or one of the same group."""
         return clip.identity in self.learned_from or (bool(clip.group) and clip.group in self.learned_groups)
 
     @property

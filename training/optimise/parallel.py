@@ -21,7 +21,7 @@ PATIENCE = timedelta(days=1)
 
 @dataclass(frozen=True)
 class Place:
-    """Which of how many processes this is, and the device it trains on."""
+    """The rank of this process, the number of processes, and the device that it trains on."""
 
     device: torch.device
     rank: int = 0
@@ -29,7 +29,7 @@ class Place:
 
     @property
     def first(self) -> bool:
-        """Whether this process is the one that speaks, writes and judges."""
+        """True for the process that prints, writes files and evaluates."""
         return self.rank == 0
 
     def wait(self) -> None:
