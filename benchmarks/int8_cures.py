@@ -76,7 +76,7 @@ def build(folder: Path) -> None:
     from export import quantize as module
     from export.artefact import OnnxGraph
     from export.calibration_set import Recorder
-    from export.frames import texture
+    from export.example_frames import texture
     from export.graph_runs import run_steps
     from export.graphs import served_graphs
     from export.to_onnx import to_onnx

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from cli.completion import served_operating_points
 from cli.load.connection import Endpoint
 from cli.load.plan import Plan, arrivals
-from cli.load.report import LATE_MS, NO_CLASSIFICATION, Refusal, Report, Sample, report
+from cli.load.report import LATE_MS, NO_CLASSIFICATION, LoadReport, Refusal, Sample, report
 from cli.load.run import run
 from cli.videos import VideoPath, find_videos
 from service.settings import check_key
@@ -171,7 +171,7 @@ def _step_seconds(
     return seconds
 
 
-def _sent(plan: Plan, slo_ms: float) -> Report:
+def _sent(plan: Plan, slo_ms: float) -> LoadReport:
     """Send the load, after one request to see whether it can be answered, and sum it up."""
     total = _total(plan)
     endpoint = _endpoint(plan)
@@ -232,7 +232,7 @@ def _nobody(plan: Plan, why: str) -> click.ClickException:
     )
 
 
-def _json(summary: Report) -> str:
+def _json(summary: LoadReport) -> str:
     """The report as an object; without an answer there is no latency, and JSON has no NaN."""
     told = asdict(summary)
     for part in (told, *told["steps"]):
@@ -241,7 +241,7 @@ def _json(summary: Report) -> str:
     return json.dumps(told)
 
 
-def _complaints(summary: Report) -> list[str]:
+def _complaints(summary: LoadReport) -> list[str]:
     """Return warnings about the figures: requests that were refused, and a rate that was not kept."""
     lines = [_refused(summary)] if summary.refusals else []
     if not summary.kept_rate:
@@ -253,7 +253,7 @@ def _complaints(summary: Report) -> list[str]:
     return lines
 
 
-def _refused(summary: Report) -> str:
+def _refused(summary: LoadReport) -> str:
     """Return the number of refused requests and their statuses; if most were refused, also what to do about it."""
     kinds = "; ".join(f"{refusal.count} × {_words(refusal)}" for refusal in summary.refusals)
     told = f"{summary.requests - summary.answered} of {summary.requests} requests were not answered with 200: {kinds}"
@@ -268,7 +268,7 @@ def _words(refusal: Refusal) -> str:
     return f"{name} ({refusal.detail})" if refusal.detail else name
 
 
-def _table(summary: Report) -> str:
+def _table(summary: LoadReport) -> str:
     lines = [
         f"requests    {summary.requests} in {summary.seconds:.1f} s ({_statuses(summary.statuses)})",
         f"throughput  {summary.throughput:.1f} answers/s",

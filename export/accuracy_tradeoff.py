@@ -39,7 +39,7 @@ class Bound:
 
 
 @dataclass(frozen=True)
-class Judged:
+class ClipLogits:
     """Step logits [N, T, C] of fp32 graphs for clips with labels [N], and which clips they are."""
 
     logits: Float32
@@ -48,7 +48,7 @@ class Judged:
 
 
 def compare(
-    manifest: Manifest, precision: Precision, fp32: Judged, logits: Float32, kept: Sequence[str] = ()
+    manifest: Manifest, precision: Precision, fp32: ClipLogits, logits: Float32, kept: Sequence[str] = ()
 ) -> Reduced:
     """Compare a precision's step logits [N, T, C] with those of fp32, and solve its thresholds.
 

@@ -49,10 +49,10 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """The results of the requests that were due while one rate lasted; fields as in `Report`, ``rate`` as asked for.
+class RateResult:
+    """The results of the requests that were due while one rate lasted; fields as in `LoadReport`.
 
-    ``offered`` is the rate that chance made of it.
+    ``rate`` is the one that was asked for, ``offered`` is the rate that chance made of it.
     """
 
     rate: float
@@ -67,7 +67,7 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class LoadReport:
     """The results of a load; milliseconds are of answered requests.
 
     ``goodput`` counts answers within the objective, per second: what a caller with that patience gets. ``refusals``
@@ -90,7 +90,7 @@ class Report:
     sent_late: int = 0
     most_late_ms: float = 0.0
     generator_cpu_ms: float = 0.0
-    steps: list[Step] = field(default_factory=list)
+    steps: list[RateResult] = field(default_factory=list)
 
     @property
     def mostly_answered(self) -> bool:
@@ -111,7 +111,7 @@ def percentile(ascending: Sequence[float], percent: float) -> float:
     return ascending[max(0, int(rank) - 1)]
 
 
-def report(samples: Sequence[Sample], slo_ms: float, plan: Plan | None = None, cpu_seconds: float = 0.0) -> Report:
+def report(samples: Sequence[Sample], slo_ms: float, plan: Plan | None = None, cpu_seconds: float = 0.0) -> LoadReport:
     """Sum up a load.
 
     Args:
@@ -125,7 +125,7 @@ def report(samples: Sequence[Sample], slo_ms: float, plan: Plan | None = None, c
     seconds = max(sample.answered for sample in samples) - min(sample.due for sample in samples)
     spent, full = sum(sample.gflops for sample in good), sum(sample.gflops_full for sample in good)
     per_second = 1 / seconds if seconds > 0 else 0.0
-    return Report(
+    return LoadReport(
         requests=len(samples),
         answered=len(good),
         seconds=seconds,
@@ -144,7 +144,7 @@ def report(samples: Sequence[Sample], slo_ms: float, plan: Plan | None = None, c
     )
 
 
-def _steps(samples: Sequence[Sample], slo_ms: float, plan: Plan, step_seconds: float) -> list[Step]:
+def _steps(samples: Sequence[Sample], slo_ms: float, plan: Plan, step_seconds: float) -> list[RateResult]:
     """One for each rate, even if chance sent nothing in it."""
     steps = []
     for number, rate in enumerate(plan.rates):
@@ -155,7 +155,7 @@ def _steps(samples: Sequence[Sample], slo_ms: float, plan: Plan, step_seconds: f
         if of_step:
             seconds = max(seconds, max(sample.answered for sample in of_step) - min(sample.due for sample in of_step))
         steps.append(
-            Step(
+            RateResult(
                 rate=rate,
                 offered=len(of_step) / step_seconds,
                 requests=len(of_step),

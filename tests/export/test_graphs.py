@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from export.frames import noise, texture
+from export.example_frames import noise, texture
 from export.graphs import IMAGENET_MEAN, IMAGENET_STD, PixelNorm, cut_patches, served_graphs
 from model.adafocus import AdaFocus
 from model.patch import crop_patches

@@ -11,8 +11,8 @@ from bundle.signature import Signature
 from export.artefact import Feeds, OnnxGraph
 from export.calibration_set import Recorder
 from export.errors import ExportError
+from export.example_frames import texture
 from export.exporter import Export
-from export.frames import texture
 from export.graph_runs import run_videos
 from export.graphs import served_graphs
 from export.quantize import Layer, layers_of, quantize, sensitivity

@@ -11,8 +11,8 @@ import torch
 from bundle.store import load_bundle, write_bundle
 from export.artefact import TorchScriptGraph
 from export.errors import ExportError
+from export.example_frames import noise
 from export.exporter import Export, Request, export
-from export.frames import noise
 from export.graphs import served_graphs
 from export.to_torchscript import to_torchscript
 from model.adafocus import AdaFocus

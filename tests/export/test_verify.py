@@ -8,8 +8,8 @@ import torch
 
 from export.artefact import Artefact, Feeds, Float32, OnnxGraph, load_artefact
 from export.errors import ExportError, NotReproducedError
+from export.example_frames import noise, texture
 from export.exporter import Export
-from export.frames import noise, texture
 from export.verify import LOGITS_MAX, verify
 from model.adafocus import AdaFocus
 from model.tsm import AdaFocusTSM

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from training.data.clips import Clip, ClipSet
 from training.data.crop_plan import CropPlan
 from training.data.frame_store import Frames, OnDemand, Pixels, cache_file, is_whole, keep_in_memory, open_file, save
-from training.data.frames import frame_count, read_frames
+from training.data.image_folders import frame_count, read_frames
 from training.data.prefetch import ahead, processors
 from training.errors import DataError
 from video.decoder import FrameStream

@@ -51,7 +51,7 @@ class Promises:
 
 @dataclass(frozen=True)
 class Clips:
-    """Judged clips, with or without labels.
+    """Clips with the model's logits, with or without labels.
 
     Attributes:
         logits: float32 [N, T, C].

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 
 @dataclass
-class Clock:
+class StageTimer:
     """Adds up what each stage took."""
 
     seconds: dict[str, float] = field(default_factory=dict)

@@ -11,8 +11,8 @@ import pytest
 from bundle.manifest import Precision
 from bundle.store import Bundle, write_bundle
 from export.describe import graph_entry
+from export.example_frames import texture
 from export.fp16 import to_half
-from export.frames import texture
 from export.graphs import graphs_in
 from export.to_onnx import to_onnx
 from service.engine.runners.base import Runner, RunnerError

@@ -11,7 +11,7 @@ import torch
 from bundle.instructions import has_bf16
 from bundle.manifest import Precision
 from bundle.store import Bundle
-from export.frames import noise, texture
+from export.example_frames import noise, texture
 from export.verify import IMAGENET_MEAN, IMAGENET_STD
 from model.adafocus import AdaFocus
 from model.tsm import AdaFocusTSM

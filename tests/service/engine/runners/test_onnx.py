@@ -10,7 +10,7 @@ import onnxruntime as ort
 import pytest
 
 from bundle.store import Bundle
-from export.frames import texture
+from export.example_frames import texture
 from service.engine.runners import onnx
 from service.engine.runners.base import Array, Component, Float32, Runner, RunnerError
 from service.engine.runners.graphs import COMPONENTS, Executor, GraphRunner, Graphs, graphs_of

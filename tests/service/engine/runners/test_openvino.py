@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from bundle.store import Bundle
-from export.frames import texture
+from export.example_frames import texture
 from export.graphs import PixelNorm, cut_patches
 from service.engine.runners.openvino import PATCHES, halve_tables, ov, split_at_patches
 from tests import tolerances
