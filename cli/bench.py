@@ -22,7 +22,7 @@ from cli.videos import VideoPath, find_videos
 from service.settings import check_key
 
 _TOO_MUCH = (429, 503, 504)
-"""Statuses of a service that would answer if it got fewer requests."""
+"""Statuses that mean that the service would answer if it got fewer requests."""
 
 _MAX_REQUESTS = 1_000_000
 _STEP_SECONDS = 10.0

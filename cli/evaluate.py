@@ -112,7 +112,7 @@ def command(
 
 
 def _warn_of_learned(trained: Trained, clips: ClipSet) -> None:
-    """Say on stderr how many of the clips the model knows, or knows others of the same group."""
+    """Warn on standard error about clips that the model was trained on, or that share a group with one."""
     learned = [clip for clip in clips.clips if trained.has_learned_from(clip)]
     if learned:
         click.echo(

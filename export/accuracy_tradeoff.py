@@ -1,8 +1,8 @@
-"""Measures what a reduced precision loses on labelled clips, and solves its exit thresholds anew.
+"""Measures the accuracy that a reduced precision loses on labelled clips, and solves its exit thresholds anew.
 
 Thresholds are numbers of one model's confidence. For another precision each is moved so that as many clips leave at
-each step as with fp32; where they do that already it stays. That needs no labels, so clips that the model has learned
-from will do.
+each step as with fp32; a threshold that already does so is kept. This needs no labels, so training clips can be used,
+too.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ def compare(
 
     Args:
         manifest: with fp32's operating points.
-        precision: that is compared.
-        fp32: the same clips.
+        precision: the one that is compared.
+        fp32: the fp32 logits of the same clips.
         logits: of the precision.
         kept: layers that stayed in fp32.
     """
@@ -110,7 +110,7 @@ def exit_steps(sure: Float32, row: Sequence[float]) -> Indices:
 
 
 def _nearest(sure: Float32, count: int, threshold: float) -> float:
-    """The threshold nearest to the given one that lets ``count`` of these confidences leave, ties aside."""
+    """The threshold nearest to the given one at which ``count`` of these confidences exit, apart from ties."""
     falling = np.sort(sure)[::-1]
     lowest = np.nextafter(falling[count], np.float32(np.inf)) if count < len(falling) else -np.inf
     highest = falling[count - 1] if 0 < count <= len(falling) else np.inf
@@ -120,4 +120,4 @@ def _nearest(sure: Float32, count: int, threshold: float) -> float:
 def _point(point: OperatingPoint, thresholds: Sequence[float], gflops: float) -> OperatingPoint:
     solved = tuple(None if np.isinf(value) else value for value in thresholds)
     moved = {"thresholds": solved, "expected_gflops": gflops, "expected_accuracy": None, "guarantee": None}
-    return point.model_copy(update=moved)  # what was certified is another model with other thresholds
+    return point.model_copy(update=moved)  # the guarantee is about the fp32 model and its thresholds

@@ -36,7 +36,7 @@ CHUNK = 16
 
 @dataclass(frozen=True)
 class LabelledVideo:
-    """A file, its class index, and the sha256 that a checkpoint would remember it by."""
+    """A file, its class index, and the sha256 by which a checkpoint lists it."""
 
     path: Path
     label: int
@@ -74,7 +74,8 @@ def read_material(clips: LabelledClips, manifest: Manifest, learned_from: Collec
     Args:
         clips: where they are.
         manifest: says which frames of them the model sees.
-        learned_from: identities of clips that say less, because the model knows them.
+        learned_from: identities of clips that the model was trained on; they are evaluated only if there are too few
+            others.
 
     Raises:
         ExportError: a class is not the model's, or too few clips can be read.
@@ -124,7 +125,7 @@ def step_logits(glance: Artefact, focus: Artefact, videos: Sequence[UInt8], mani
 
 @dataclass
 class Recorder:
-    """A graph that remembers its inputs."""
+    """A graph that records its inputs."""
 
     graph: Artefact
     feeds: list[Feeds] = field(default_factory=list)

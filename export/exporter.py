@@ -158,7 +158,7 @@ def _verified(
 
 
 def _graphs(model: VideoModel, fmt: GraphFormat, precision: Precision) -> tuple[ServedGraph, ServedGraph]:
-    """A trace has no loop of a free length, and remembers devices."""
+    """A trace has no loop of variable length, and keeps the devices of its constants."""
     if fmt == "torchscript":
         return served_graphs(model, movable_cut(), look_ahead=False)
     return graphs_in(model, precision)

@@ -54,10 +54,10 @@ class QuantizationContext:
 def reduce(
     context: QuantizationContext, precision: Precision, bound: Bound, *, allow_loss: bool = False
 ) -> tuple[Files, Reduced]:
-    """Make both graphs in a reduced precision and measure what it trades.
+    """Make both graphs in a reduced precision and measure the accuracy that it loses.
 
-    Layers of an int8 graph are kept in fp32 if it is not within the bound without: the one that suffers most, then the
-    two, four, eight that do, up to half of all.
+    If an int8 graph is not within the bound, layers are kept in fp32: the one with the largest error, then the two,
+    four, eight with the largest errors, up to half of all.
 
     Args:
         context: what to make them from.
@@ -83,19 +83,19 @@ def reduce(
 
 @dataclass(frozen=True)
 class _Part:
-    """One graph to be quantised, and inputs that it meets on real frames."""
+    """One graph to be quantised, and its inputs on real frames."""
 
     graph: ServedGraph
     content: bytes
     feeds: tuple[Feeds, ...]
 
     def quantised(self, kept: Collection[str]) -> bytes:
-        """The graph with all layers in int8 but some."""
+        """The graph with all layers in int8 except some."""
         layers = [layer for layer in layers_of(self.content) if layer.name not in kept]
         return quantize(self.content, self.graph.signature(), self.feeds, layers) if layers else self.content
 
     def sensitivity(self) -> dict[str, float]:
-        """By layer, what it suffers."""
+        """The error that quantising each layer causes, by layer."""
         every = max(1, len(self.feeds) // SENSITIVITY_FEEDS)
         return sensitivity(self.content, self.graph.signature(), self.feeds[::every], self.graph.component)
 

@@ -1,6 +1,6 @@
 """Classifies one video: from the bytes of an upload to an answer that says what it cost.
 
-HTTP and the command line both call `classify`; where the bytes come from and where the answer goes is theirs.
+HTTP and the command line both call `classify`; they supply the bytes and deliver the answer.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from cli.load.plan import Plan
 from cli.load.response import Response, ResponseReader
 
 TIMEOUT_SECONDS = 60.0
-"""How long the service may neither take nor send a byte before its request counts as not answered."""
+"""Time without a byte in either direction after which a request counts as not answered."""
 
 _RECEIVE_BYTES = 64 << 10
 
@@ -115,10 +115,10 @@ class Connection:
         self._reader: ResponseReader | None = None
         self._early: Response | None = None
         self.events = EVENT_READ | EVENT_WRITE
-        """What to wait for."""
+        """The selector events to wait for."""
 
     def fileno(self) -> int:
-        """For the selector."""
+        """The socket's descriptor, for the selector."""
         return self._socket.fileno()
 
     @property

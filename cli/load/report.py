@@ -1,4 +1,4 @@
-"""Sums up a load: throughput, latency, goodput, price, refusals, and whether the load was sent as asked."""
+"""Sums up a load: throughput, latency, goodput, cost, refusals, and whether the load was sent as asked."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LATE_MS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One request: when it was due and answered (seconds on one clock), its status (0: none came), and its price.
+    """One request: when it was due and answered (seconds on one clock), its status (0: none came), and its cost.
 
     ``code`` and ``detail`` are of a refusal, as far as it said them; ``detail`` also says why no answer came.
     ``late`` is how many seconds after it was due the generator began to send it, ``step`` the index of its rate.
@@ -70,10 +70,10 @@ class RateResult:
 class LoadReport:
     """The results of a load; milliseconds are of answered requests.
 
-    ``goodput`` counts answers within the objective, per second: what a caller with that patience gets. ``refusals``
-    begin with the most frequent. ``sent_late`` counts requests of an open loop that the generator sent more than
-    `LATE_MS` after they were due, ``most_late_ms`` is the worst; ``generator_cpu_ms`` is its own processor time per
-    request. ``steps`` are those of a load with several rates.
+    ``goodput`` counts answers within the objective, per second. ``refusals`` begin with the most frequent.
+    ``sent_late`` counts requests of an open loop that the generator sent more than `LATE_MS` after they were due,
+    ``most_late_ms`` is the worst; ``generator_cpu_ms`` is its own processor time per request. ``steps`` are those of
+    a load with several rates.
     """
 
     requests: int

@@ -184,7 +184,7 @@ def _dealt(clips: Sequence[Clip], parts: int, seed: int) -> dict[str, int]:
     for index in sorted(by_class):
         identities = by_class[index]
         for place in np.random.default_rng([seed, index]).permutation(len(identities)):
-            part[identities[place]] = len(part) % parts  # dealt on over the classes, so that parts stay of one size
+            part[identities[place]] = len(part) % parts  # goes on over the classes, to keep parts equal
     return part
 
 

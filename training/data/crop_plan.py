@@ -99,7 +99,7 @@ class CropPlan:
 
 
 def serving_plan(recipe: Recipe) -> CropPlan:
-    """Return what a server would see."""
+    """Return the plan of the frames that the service would decode."""
     config = recipe.model_config(2)
     sampling = config.sampling
     return CropPlan(
@@ -113,7 +113,7 @@ def serving_plan(recipe: Recipe) -> CropPlan:
 
 
 def training_plan(recipe: Recipe) -> CropPlan:
-    """Return what training crops are cut from: the whole centre square, at the source size."""
+    """Return the plan of the frames that training crops are cut from: the centre square at the source size."""
     source = recipe.data.source
     return replace(
         serving_plan(recipe),

@@ -27,10 +27,10 @@ from video.probe import open_video
 from video.transform import Geometry
 
 UNUSABLE = (VideoError, DataError, OSError)
-"""What decoding a clip raises if the clip is at fault."""
+"""Exceptions of decoding that mean that the clip is at fault."""
 
 Choice = Callable[[int], Sequence[int]]
-"""Which frames to decode of a video with so many."""
+"""Returns the frames to decode, given the number of frames of a video."""
 
 
 def decode_clip(clip: Clip, plan: CropPlan, random: np.random.Generator | None = None) -> Pixels:

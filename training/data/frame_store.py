@@ -81,10 +81,10 @@ class JpegFrames:
 
     @classmethod
     def from_array(cls, whole: Pixels) -> JpegFrames:
-        """Return the frames of what `to_array` made.
+        """Return the frames in an array that `to_array` made.
 
         Raises:
-            ValueError: it is not that.
+            ValueError: the array is of another kind, or damaged.
         """
         count = int(whole[:8].view("<i8")[0])
         start = 8 * (count + 1)
@@ -108,7 +108,7 @@ class OnDemand(Sequence[Frames], Generic[_Item]):
     """
 
     def __init__(self, items: Sequence[_Item], get: Callable[[_Item], Frames], workers: int = 1) -> None:
-        """Take what the frames are made of, one item a clip.
+        """Keep the items that frames are made from, one for each clip.
 
         Args:
             items: files or clips.

@@ -27,9 +27,9 @@ class PointRule:
     Budgets are compared by accuracy or, where clips may have several classes, by mean average precision. The rule picks
     the cheapest budget that costs at most ``flops_share`` of full compute, loses at most ``accuracy_lost`` of the full
     model's score and changes at most the share ``answers_changed`` of its answers; then the cheapest such one that
-    costs at least ``headroom`` times as much, if there is one: of many budgets tried on few clips the cheapest that
-    passes has been lucky, and does worse on others. If none passes, it picks the best one within ``flops_share``; with
-    none within it, the cheapest.
+    costs at least ``headroom`` times as much, if there is one: of many budgets that are tried on few clips, the
+    cheapest one that passes was often lucky and does worse on other clips. If none passes, it picks the best one within
+    ``flops_share``; with none within it, the cheapest.
     """
 
     name: str
@@ -44,7 +44,7 @@ POINT_RULES = (
     PointRule("balanced", 0.4, accuracy_lost=0.005, answers_changed=1.0, headroom=1.2),
     PointRule("fast", 0.25, accuracy_lost=0.02, answers_changed=1.0),
 )
-"""``accurate`` answers as the full model does; ``balanced`` may err elsewhere; ``fast`` may err a little more often."""
+"""``accurate`` gives the full model's answers; ``balanced`` keeps about its accuracy; ``fast`` loses a little of it."""
 
 DEFAULT_POINTS = ("balanced", "accurate")
 """The first of these whose rule is kept is the default; else ``full``."""
@@ -101,7 +101,7 @@ def calibrate(
     temperatures: tuple[float, ...] | None = None,
     certified: Mapping[str, Thresholds] | None = None,
 ) -> Calibration:
-    """Temperature and operating points from the logits of clips.
+    """Solve temperature and operating points from the logits of clips.
 
     Args:
         logits: float32 [N, T, C] of clips that the model was not trained on, unless ``protocol`` says so.
@@ -127,8 +127,8 @@ def calibrate(
     tested = {name: measure(logits, labels, row, criterion, divisor, 0.0) for name, row in (certified or {}).items()}
     full = measure(logits, labels, (None,) * steps, criterion, divisor, ratio=0.0)
     chosen, missed = [("full", full)], list[str]()
-    if steps > 1:  # a clip model takes all its frames in one step and has nowhere to leave
-        budgets_and_none = (*exit_curve(logits, labels, criterion, divisor), full)  # never leaving is a choice, too
+    if steps > 1:  # a clip model has a single step, so it cannot exit early
+        budgets_and_none = (*exit_curve(logits, labels, criterion, divisor), full)  # no early exit is a budget, too
         by_rule, missed = _choose_by_rules(budgets_and_none, rules, tested, full.score)
         chosen += by_rule
         chosen += [(budget_name(share), best_within(budgets_and_none, share)) for share in budgets]

@@ -181,7 +181,7 @@ def _certify(fit: Exits, parts: _Parts, rule: ExitRule, promises: Promises) -> d
 def _with_guarantees(calibration: Calibration, guarantees: Mapping[str, Guarantee], promises: Promises) -> Calibration:
     points = tuple(replace(point, guarantee=guarantees.get(point.name)) for point in calibration.points)
     default = calibration.default
-    if promises.asked:  # who asks for a guarantee gets no default without one
+    if promises.asked:  # where a guarantee was asked for, the default point must have one
         asked = point_name(promises.asked[0])
         default = asked if asked in guarantees else "full"
     return replace(calibration, points=points, default=default)

@@ -31,8 +31,8 @@ class CurvePoint:
     """One budget of the sweep as measured: ``flops_share`` of full compute, accuracy, and where clips left.
 
     ``answers_changed`` is the share of clips that get another answer than from the full model.
-    ``mean_average_precision`` is over the classes that occur, of what each clip is given where it leaves; None where
-    clips have one class each.
+    ``mean_average_precision`` is over the classes that occur, of the scores of each clip at its exit; None where clips
+    have one class each.
     """
 
     ratio: float
@@ -129,7 +129,7 @@ def measure(
 
 
 def _map_at(logits: Logits, truth: Truth, steps: Indices) -> float:
-    """Mean average precision, over the classes that occur, of what clips are given that leave at these steps."""
+    """Mean average precision, over the classes that occur, of the scores of clips that exit at these steps."""
     left = logits[np.arange(len(logits)), steps]
     return mean_average_precision(probabilities(left), truth.astype(np.bool_), "present")
 

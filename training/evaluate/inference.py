@@ -1,4 +1,4 @@
-"""A trained checkpoint with its memory of the training, and the predictions that it may be asked for."""
+"""Trained checkpoints with their record of the training, and the predictions of their models on clips."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ GIGA = 1e9
 
 @dataclass(frozen=True)
 class Trained:
-    """A model and what its checkpoint says of it.
+    """A trained model with the metadata of its checkpoint.
 
     Attributes:
         model: the model, in evaluation mode.

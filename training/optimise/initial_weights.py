@@ -23,14 +23,14 @@ class Start(Protocol):
         """Fill the parts of a model that do not start from random weights."""
 
     def digests(self) -> dict[str, str]:
-        """Digests that tell this start from others: a run is continued only with the same."""
+        """Digests that identify this start; a run is continued only with the same ones."""
 
     def describe(self, recipe: Recipe) -> tuple[str, ...]:
         """Sentences that say where each network starts from; they travel into the checkpoint."""
         return ()
 
     def warnings(self, recipe: Recipe) -> tuple[str, ...]:
-        """Sentences for the user, where a start is worse than it needs to be."""
+        """Warnings for the user about networks that could start from better weights."""
         return ()
 
 

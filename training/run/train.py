@@ -120,7 +120,7 @@ class _Trainer:
     ) -> None:
         torch.manual_seed(recipe.seed)
         self._folder = folder
-        self._sets = sets if place.first else sets._replace(validation=None)  # the first judges for all
+        self._sets = sets if place.first else sets._replace(validation=None)  # the first process evaluates for all
         self._recipe = recipe
         self._say = say if place.first else lambda line: None
         self._place = place
@@ -128,10 +128,10 @@ class _Trainer:
         self._model = method.model(recipe.model_config(len(sets.train.labels)))
 
     def begin(self, initial: Start) -> None:
-        """Weights, optimiser and progress: from the start, or from where the run folder stands."""
+        """Initialise weights, optimiser and progress, from the start or from the run folder."""
         recipe, place = self._recipe.optimiser, self._place
         initial.load(self._model)
-        # Convolutions learn a quarter faster with the channels of a pixel side by side; the weights are the same.
+        # Convolutions train a quarter faster in the channels-last memory format; the weights are the same.
         self._model.to(place.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         if recipe.sync_batch_norm and place.world > 1:
             if place.device.type != "cuda":
@@ -209,7 +209,7 @@ class _Trainer:
         torch.manual_seed(seed + self._place.rank)
         data = self._recipe.data
         every = batches(labels_of(self.splits.train.data), recipe.batch_size, data.balance, random, data.fewest_draws)
-        if not self._place.first:  # the batches are the same for all, what is done to their clips is not
+        if not self._place.first:  # all processes draw the same batches, and each augments its clips differently
             random = np.random.default_rng([self._recipe.seed, epoch, self._place.rank])
         own = [own_part(batch, self._place.rank, self._place.world) for batch in every]
         self._model.train()
