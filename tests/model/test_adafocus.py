@@ -155,12 +155,12 @@ def test_small_models_learn(config: ModelConfig) -> None:
     torch.manual_seed(0)
     model = AdaFocus(config).train()
     target = torch.tensor([0, 1, 2, 0])
-    frames = clip(4, 8, size=96) + torch.eye(3)[target][:, None, :, None, None]  # a class is a colour
+    frames = clip(4, 4, size=96) + torch.eye(3)[target][:, None, :, None, None]  # a class is a colour
     optimiser = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
     losses = []
     for _ in range(9):
         out = model(frames)
-        loss = torch.nn.functional.cross_entropy(out.step_logits.flatten(0, 1), target.repeat_interleave(8))
+        loss = torch.nn.functional.cross_entropy(out.step_logits.flatten(0, 1), target.repeat_interleave(4))
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
