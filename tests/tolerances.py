@@ -23,6 +23,8 @@ POLICY_HIDDEN = 1e-3
 
 FLOAT64 = 1e-9
 FLOAT64_STORED_AS_FLOAT32 = 1e-6
+FLOAT64_LOGITS = 1e-7
+ZERO_NORM = 1e-10
 
 TRAIN_FLOAT64_RELATIVE = 1e-6
 TRAIN_LOSS = 1e-4
@@ -67,5 +69,9 @@ INT8_WEIGHTS = 2e-2
 
 PROBABILITY_SUM = 1e-5
 """Difference from 1 of a sum of softmax outputs in fp32 that were rounded for JSON."""
+FRAME_TIME_S = 0.002
+"""Some containers count milliseconds."""
+DAMAGED_TIME_S = 0.05
+"""A damaged or restarted clock is mended to about a frame of 25 a second."""
 PUBLISHED_GFLOPS = 0.06
 """The papers print one or two decimals."""
