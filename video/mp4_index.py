@@ -23,6 +23,9 @@ from video.source import Reader
 _MAX_HEADER_BYTES = 8 * 1024**2
 _KEY_FRAME, _DISCARDED = 1, 2  # flags of the demuxer's list
 _PIECE_BYTES = 4 * 1024**2
+# Bytes of the length of each NAL unit, as every muxer writes them. With another number that is wrong, FFmpeg's parser
+# takes the middle of a packet for its head, and finds key frames that the header does not list.
+_LENGTH_BYTES = 4
 _MAX_OFFSET = 2**28  # the demuxer ignores greater offsets as garbage
 # Encryption, fragments and compression: with any of these boxes, packets may differ from the table.
 _BARRED = (b"encv", b"sinf", b"tenc", b"senc", b"saiz", b"saio", b"pssh", b"mvex", b"moof", b"cmov", b"uuid")
@@ -67,6 +70,8 @@ def announced_index(
             return None
     finally:
         reader.seek(stood)
+    if traits.codec == "h264" and h264_key_frames.length_bytes(traits.extradata) != _LENGTH_BYTES:
+        return None
     if traits.codec == "h264" and H264Pictures(traits.extradata).may_be_fields:
         return None  # two packets may hold one frame
     # If the video is too long, the reading of packets refuses it.
