@@ -70,6 +70,7 @@ def _encode(seconds: int, megabits: float, key_frames_s: int) -> bytes:
             luma_out = luma.copy()
             luma_out[:, : SIZE[0]] = noisy
             picture.planes[0].update(luma_out.tobytes())
+            picture.pict_type = av.video.frame.PictureType.NONE  # the encoder chooses the key frames
             picture.pts, picture.time_base = number, Fraction(1, 25)
             output.mux(stream.encode(picture))
         output.mux(stream.encode())

@@ -80,6 +80,7 @@ def _encode_once(path: Path) -> tuple[Path, list[tuple[str, float]]]:
                     stream = output.add_stream("libx264", rate=25, options={"preset": "veryfast", "g": "250"})
                     stream.width, stream.height, stream.pix_fmt = frame.width, frame.height, "yuv420p"
                 picture = frame.reformat(stream.width, stream.height, "yuv420p")
+                picture.pict_type = av.video.frame.PictureType.NONE  # the encoder chooses the key frames
                 picture.pts, picture.time_base = number, Fraction(1, 25)
                 number += 1
                 output.mux(stream.encode(picture))

@@ -9,12 +9,12 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 
 from bundle.exit_rule import ExitReason
-from service.classify import classify, in_time, slots_for
+from service.classify import classify, engine_request, in_time, slots_for
 from service.decode.frames_in_place import FramesInPlace
 from service.decode.pool import DecodeJob
 from service.decode.session import DecodeSession
 from service.decode.windows import WindowDecoder
-from service.engine.request import EngineRequest, Outcome
+from service.engine.request import Outcome
 from service.engine.stage_times import StageTimes
 from service.errors import DeadlinePassed, TooLong, Undecodable
 from service.progress import GIGA, Observer
@@ -139,7 +139,8 @@ class _Run:
                 waited_seconds = await held.enter_async_context(engine.admission.slot(due))
                 frames = await held.enter_async_context(decoder.open(number))
             self.count = self._checked(frames.window.count)
-            outcome = await engine.classify(self._request(budget, due), FramesInPlace(frames))
+            request = engine_request(self.runtime.manifest, self.parameters, due)
+            outcome = await engine.classify(replace(request, max_flops=budget), FramesInPlace(frames))
         times = replace(
             outcome.stage_times,
             total=self.clock() - began,
@@ -147,17 +148,6 @@ class _Run:
             decode=frames.decode_seconds,
         )
         segments.add(self._classified(frames, outcome, times))
-
-    def _request(self, budget: int | None, due: float) -> EngineRequest:
-        manifest, parameters = self.runtime.manifest, self.parameters
-        return EngineRequest(
-            thresholds=manifest.threshold_row(parameters.exit),
-            max_flops=budget,
-            deadline=due,
-            continue_probability=manifest.continuation_row(parameters.exit),
-            look_ahead=parameters.deadline_ms is None,
-            on_step=None,
-        )
 
     def _checked(self, count: int) -> int:
         """The number of windows, if it is allowed.
