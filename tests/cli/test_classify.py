@@ -241,14 +241,14 @@ def test_a_folder_without_videos(bundle: Path, tmp_path: Path, capsys: pytest.Ca
 
 
 @pytest.mark.parametrize(
-    ("named", "hint"),
+    ("verb", "named", "hint"),
     [
-        ("", "use '.' for the current folder"),
-        ("http://127.0.0.1/clip.mp4", "http://127.0.0.1/clip.mp4 is a URL; download the file"),
-        ("-", "/dev/stdin"),
+        ("bench", "http://127.0.0.1/clip.mp4", "http://127.0.0.1/clip.mp4 is a URL; download the file"),
+        ("classify", "rtsp://127.0.0.1/stream", "a URL must begin with http://"),
+        *((verb, "", "use '.' for the current folder") for verb in ("classify", "bench")),
+        *((verb, "-", "/dev/stdin") for verb in ("classify", "bench")),
     ],
 )
-@pytest.mark.parametrize("verb", ["classify", "bench"])
 def test_what_only_looks_like_a_file_is_refused(
     verb: str, named: str, hint: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
