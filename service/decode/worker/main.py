@@ -54,9 +54,9 @@ def main(arguments: Sequence[str]) -> int:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     frames = SharedFrames.attach(given.frames, given.slots, given.crop)
     control = Control(socket.socket(fileno=given.control), slots=given.slots)
-    _import_everything()
+    import_everything()
     gc.freeze()  # imported objects are permanent, so collections between videos can skip them
-    _fall_silent()
+    fall_silent()
     report = sandbox.enter(given.memory_bytes, parent=given.parent)
     control.send({"type": "ready", "sandbox": asdict(report)})
     give_memory_back = _memory_returner()
@@ -83,7 +83,7 @@ def arguments(*, control: int, frames: SharedFrames, memory_bytes: int, parent: 
     return ["-m", __name__, *(f"--{name}={number}" for name, number in numbers.items())]
 
 
-def _import_everything() -> None:
+def import_everything() -> None:
     """Import all of PyAV and decode a small video of our own, because the sandbox forbids later imports.
 
     PyAV and numpy import some of their parts only on first use.
@@ -125,7 +125,7 @@ def _memory_returner() -> Callable[[], None]:
     return give_back
 
 
-def _fall_silent() -> None:
+def fall_silent() -> None:
     """Redirect the standard descriptors to /dev/null, because a hostile file could make FFmpeg write to stderr."""
     nothing = os.open(os.devnull, os.O_RDWR)
     for fd in (0, 1, 2):
