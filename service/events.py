@@ -104,6 +104,17 @@ class EventMerger:
             self._present = _Run(best, boundary, window.end_s, window.scores[best], 1)
         return certain + self._settle(window.start_s)
 
+    @property
+    def present(self) -> Event | None:
+        """The event that goes on now, if it is long enough to be one; its end is not known yet."""
+        present, waiting = self._present, self._waiting
+        if present is None:
+            return None
+        if waiting is not None and waiting.index == present.index and self._is_bridged(waiting, present.start_s):
+            windows, total = waiting.windows + present.windows, waiting.total + present.total
+            return Event(waiting.start_s, present.end_s, present.index, total / windows, windows)
+        return present.event() if present.seconds >= self._least_seconds else None
+
     def finish(self) -> list[Event]:
         """The remaining events, at the end of the video."""
         certain = self._close()

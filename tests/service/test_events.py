@@ -120,3 +120,14 @@ def test_a_video_of_one_label_is_one_event_if_it_is_long_enough(index: int, coun
     row[index] = 1.0
     found = events_of(windows(*[row] * count), least_seconds=least)
     assert spans(found) == ([(0, count * WINDOW_S, index, count)] if count * WINDOW_S >= least else [])
+
+
+def test_the_present_event_is_known_once_it_is_long_enough() -> None:
+    merger = EventMerger(least_seconds=15)
+    seen = []
+    for window in windows(A, A, B, A, B, B):
+        merger.add(window)
+        present = merger.present
+        seen.append(None if present is None else (present.index, present.start_s))
+    # The second run of A goes on with the first one, because the interruption was short.
+    assert seen == [None, (0, 0), None, (0, 0), None, (1, 40)]
