@@ -297,7 +297,7 @@ class Manifest(_Frozen):
         """Multiply-adds of one video in the published tables' counting."""
         return self.steps * self.flops.paper_per_step
 
-    @property
+    @cached_property
     def exit_rule(self) -> ExitRule:
         """How the confidence of each step is computed."""
         return ExitRule(self.exit_criterion, self.temperatures or (self.temperature,) * self.steps)

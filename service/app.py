@@ -8,14 +8,16 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
+from typing import TypedDict
 
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp
 
 from bundle.store import load_bundle
 from service.http import page, problems, routes
 from service.http.auth import AccessControl
-from service.http.direct import DirectRoutes
+from service.http.direct import Application, DirectRoutes
 from service.http.middleware import HeadLikeGet, RequestScope
 from service.http.open_inference import OpenInference
 from service.http.openapi import document as openapi
@@ -77,15 +79,18 @@ def create_app(
                 await serving
             await asyncio.to_thread(service.tracer.close)
 
-    app = FastAPI(
+    app = Application(
         title="adafocus", description=ABOUT, version=_version(), lifespan=lifespan, docs_url=None, redoc_url=None
     )
     app.state.service = service
-    app.add_middleware(DirectRoutes, routes=[routes.classify_route()])
+    way: ASGIApp
+    direct = way = DirectRoutes(app.router, [routes.classify_route()])
     app.add_middleware(HeadLikeGet)
     if settings.cors_origins:
-        _allow_cross_origin(app, settings.cors_origins)
+        app.add_middleware(CORSMiddleware, **_cross_origin(settings.cors_origins))
+        way = CORSMiddleware(way, **_cross_origin(settings.cors_origins))
     app.add_middleware(RequestScope, metrics=service.metrics)
+    app.take_around(direct, RequestScope(way, service.metrics))
     problems.install(app)
     app.include_router(routes.router)
     app.include_router(OpenInference().router)
@@ -94,9 +99,17 @@ def create_app(
     return app
 
 
-def _allow_cross_origin(app: FastAPI, origins: Sequence[str]) -> None:
-    app.add_middleware(
-        CORSMiddleware,
+class _CrossOrigin(TypedDict):
+    """Arguments of the middleware that answers browsers on other origins."""
+
+    allow_origins: Sequence[str]
+    allow_methods: Sequence[str]
+    allow_headers: Sequence[str]
+    expose_headers: Sequence[str]
+
+
+def _cross_origin(origins: Sequence[str]) -> _CrossOrigin:
+    return _CrossOrigin(
         allow_origins=origins,
         allow_methods=("GET", "POST", "PUT"),
         allow_headers=(

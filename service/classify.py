@@ -9,32 +9,47 @@ import asyncio
 import math
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
 
 from bundle.manifest import Manifest
 from service.decode.frames_in_place import FramesInPlace
-from service.decode.pool import DecodeJob
+from service.decode.pool import DecodeJob, DecodeSession
 from service.decode.upload import Spool, open_spool, receive
-from service.engine.request import EngineRequest
+from service.engine.request import EngineRequest, Outcome
+from service.engine.stage_times import StageTimes
 from service.engine.step_plan import PREFETCH_PROBABILITY
 from service.errors import DeadlinePassed, Internal
 from service.progress import GIGA, Observer, StepReporter
 from service.results import Decoded, to_metrics, to_response
-from service.runtime import Runtime
+from service.runtime import Course, Runtime
 from service.schemas.classify import Classification, Parameters
 from service.settings import Settings
-from service.telemetry.timeline import Timeline
+from service.telemetry.timeline import UNTIMED, Timeline
+
+SOON_SECONDS = 0.005
+"""How long the end of an upload is awaited after its first bytes: a decoder that waits for bytes costs more."""
+
+Clock = Callable[[], float]
 
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """The body of a request: its bytes as they arrive, and their declared type."""
+    """The body of a request: its bytes as they arrive, and what is declared of them.
+
+    Attributes:
+        chunks: its bytes.
+        content_type: None if none is declared.
+        expected_bytes: size of the whole video, if it is known for certain.
+        at_most_bytes: size of the body, if it is known for certain.
+    """
 
     chunks: AsyncIterator[bytes]
     content_type: str | None = None
     expected_bytes: int | None = None
-    """The size of the whole video, if it is known for certain."""
+    at_most_bytes: int | None = None
 
 
 async def classify(
@@ -43,7 +58,7 @@ async def classify(
     parameters: Parameters,
     request_id: str,
     observer: Observer | None = None,
-    timeline: Timeline | None = None,
+    timeline: Timeline = UNTIMED,
 ) -> Classification:
     """Classify one upload.
 
@@ -62,48 +77,49 @@ async def classify(
         Problem: there is no answer; nothing of the request is left in memory or on disk.
     """
     clock = time.monotonic  # the clock of the event loop, which uvloop tells in whole milliseconds
-    line = timeline or Timeline(clock)
-    settings, manifest, engine = runtime.settings, runtime.manifest, runtime.engine
+    settings, manifest, admission = runtime.settings, runtime.manifest, runtime.engine.admission
+    course = _course(runtime, parameters)
     started = clock()
     due = started + min(settings.request_timeout_seconds, (parameters.deadline_ms or math.inf) / 1e3)
-    thresholds = manifest.threshold_row(parameters.exit)
-    async with AsyncExitStack() as held:
-        async with _in_time(due):
-            held.enter_context(engine.admission.place())
-            spool = held.enter_context(open_spool(body.expected_bytes))
-            upload = await held.enter_async_context(_uploading(body, spool, settings, clock))
-            held.callback(lambda: line.add("upload", upload.started, upload.started + upload.seconds))
-            early = held.enter_context(engine.admission.early_start())
-            await (upload.begun if early else upload.ended)()
-            with line.stage("queue"):
-                waited_seconds = await held.enter_async_context(engine.admission.slot(due))
-            job = DecodeJob(
-                manifest.sampling, manifest.geometry, settings.media_limits, slots_for(manifest, parameters)
-            )
-            with line.stage("decode"):
-                frames = await held.enter_async_context(runtime.decoder.open(spool, job))
-        telling = StepReporter(manifest, thresholds, frames.info, observer, clock, started) if observer else None
-        request = EngineRequest(
-            thresholds=thresholds,
-            max_flops=None if parameters.max_gflops is None else round(parameters.max_gflops * GIGA),
-            deadline=due,
-            continue_probability=manifest.continuation_row(parameters.exit),
-            look_ahead=parameters.deadline_ms is None and observer is None,
-            on_step=telling,
-        )
-        outcome = await engine.classify(request, FramesInPlace(frames))
+    try:
+        async with asyncio.timeout_at(due) as limit, AsyncExitStack() as held:
+            held.enter_context(admission.place())
+            spool = held.enter_context(open_spool(body.expected_bytes, body.at_most_bytes))
+            upload = await held.enter_async_context(_Upload(body, spool, settings, timeline, clock))
+            await (upload.soon if held.enter_context(admission.early_start()) else upload.ended)()
+            with timeline.stage("queue"):
+                waited_seconds = await held.enter_async_context(admission.slot(due))
+            with timeline.stage("decode"):
+                frames = await held.enter_async_context(runtime.decoder.open(spool, course.job))
+            limit.reschedule(None)  # from now on the engine keeps the deadline: there may be an answer to fall back on
+            watch = None
+            if observer is not None:
+                watch = StepReporter(manifest, course.thresholds, frames.info, observer, clock, started)
+            outcome = await runtime.engine.classify(_request(course, parameters, due, watch), FramesInPlace(frames))
+    except TimeoutError:
+        if limit.expired():
+            raise DeadlinePassed from None
+        raise
     for step in outcome.steps:
-        line.step(step)
-    times = replace(
-        outcome.stage_times,
-        total=clock() - started,
-        upload=upload.seconds,
-        queue=waited_seconds + outcome.queue_seconds,
-        decode=frames.decode_seconds,
-    )
+        timeline.step(step)
+    times = _times(outcome, frames, clock() - started, upload.seconds, waited_seconds)
     decoded = Decoded(frames.info, frames.frames_decoded)
     runtime.metrics.video_answered(to_metrics(manifest, parameters, outcome, times, decoded))
-    return to_response(manifest, engine.runner, parameters, request_id, outcome, times, decoded)
+    return to_response(manifest, runtime.engine.runner, parameters, request_id, outcome, times, decoded)
+
+
+def _course(runtime: Runtime, parameters: Parameters) -> Course:
+    """What the parameters ask of the decoder and of the engine; it is the same for many requests."""
+    key = (parameters.exit, parameters.max_gflops is None)
+    course = runtime.courses.get(key)
+    if course is None:
+        manifest, slots = runtime.manifest, slots_for(runtime.manifest, parameters)
+        course = runtime.courses[key] = Course(
+            thresholds=manifest.threshold_row(parameters.exit),
+            continue_probability=manifest.continuation_row(parameters.exit),
+            job=DecodeJob(manifest.sampling, manifest.geometry, runtime.settings.media_limits, slots),
+        )
+    return course
 
 
 def slots_for(manifest: Manifest, parameters: Parameters) -> int | None:
@@ -116,75 +132,92 @@ def slots_for(manifest: Manifest, parameters: Parameters) -> int | None:
     return None if goes_through and parameters.max_gflops is None else 1
 
 
-@dataclass(slots=True)
-class _Upload:
-    """An upload in progress."""
+def _request(course: Course, parameters: Parameters, due: float, watch: StepReporter | None) -> EngineRequest:
+    return EngineRequest(
+        thresholds=course.thresholds,
+        max_flops=None if parameters.max_gflops is None else round(parameters.max_gflops * GIGA),
+        deadline=due,
+        continue_probability=course.continue_probability,
+        look_ahead=parameters.deadline_ms is None and watch is None,
+        on_step=watch,
+    )
 
-    task: asyncio.Task[None]
-    some: asyncio.Event
-    clock: Callable[[], float]
-    started: float
-    finished: float | None = None
+
+def _times(outcome: Outcome, frames: DecodeSession, total: float, upload: float, waited: float) -> StageTimes:
+    engine = outcome.stage_times
+    return StageTimes(total, upload, waited + engine.queue, frames.decode_seconds, engine.glance, engine.focus)
+
+
+class _Upload:
+    """An upload in progress: an async context manager that reads the body into the spool and stops at its end."""
+
+    _task: asyncio.Task[None]
+
+    def __init__(self, body: Body, spool: Spool, settings: Settings, timeline: Timeline, clock: Clock) -> None:
+        self._body, self._spool, self._settings = body, spool, settings
+        self._timeline, self._clock = timeline, clock
+        self._started = clock()
+        self._finished: float | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._unsubscribe: Callable[[], None] = lambda: None
+        self._timer: asyncio.TimerHandle | None = None
 
     @property
     def seconds(self) -> float:
         """Its duration so far, or in total."""
-        return (self.finished if self.finished is not None else self.clock()) - self.started
+        return (self._finished if self._finished is not None else self._clock()) - self._started
 
-    async def begun(self) -> None:
-        """Wait for its first bytes, or for its end."""
-        await self.some.wait()
-        if self.task.done():
-            self.task.result()
+    async def soon(self) -> None:
+        """Wait for its end, but not for long once its first bytes are there."""
+        if not self._task.done():
+            self._waiter = asyncio.get_running_loop().create_future()
+            self._unsubscribe = self._spool.subscribe(self._first_bytes)
+            if self._spool.size:
+                self._first_bytes()
+            await self._waiter
+        if self._task.done():
+            self._task.result()
 
     async def ended(self) -> None:
         """Wait for its end."""
-        await self.task
+        await self._task
 
+    async def __aenter__(self) -> Self:
+        body, most = self._body, self._settings.max_upload_bytes
+        receiving = receive(body.chunks, content_type=body.content_type, max_bytes=most, spool=self._spool)
+        self._task = asyncio.create_task(receiving)
+        self._task.add_done_callback(self._end)
+        return self
 
-@asynccontextmanager
-async def _uploading(
-    body: Body, spool: Spool, settings: Settings, clock: Callable[[], float]
-) -> AsyncIterator[_Upload]:
-    """Read the body into the spool while the block runs, and stop reading when the block ends."""
-    receiving = receive(
-        body.chunks,
-        content_type=body.content_type,
-        max_bytes=settings.max_upload_bytes,
-        spool=spool,
-    )
-    upload = _Upload(asyncio.create_task(receiving), asyncio.Event(), clock, clock())
-    unsubscribe = spool.subscribe(upload.some.set)
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        task = self._task
+        over = task.done() and not task.cancelled()
+        self._timeline.add("upload", self._started, self._started + self.seconds)
+        self._stop_waiting()
+        if not over:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        elif task.exception() is not None and isinstance(error, Internal):
+            # The spool only says that the upload ended; the error of the upload says why.
+            task.result()
 
-    def end(task: asyncio.Task[None]) -> None:
-        upload.finished = clock()
-        upload.some.set()
+    def _end(self, _: asyncio.Task[None]) -> None:
+        self._finished = self._clock()
+        self._go_on()
 
-    upload.task.add_done_callback(end)
-    try:
-        yield upload
-    except Internal:
-        # The spool only says that the upload ended; the error of the upload says why.
-        if upload.task.done() and not upload.task.cancelled():
-            upload.task.result()
-        raise
-    finally:
-        unsubscribe()
-        upload.task.cancel()
-        await asyncio.gather(upload.task, return_exceptions=True)
+    def _first_bytes(self) -> None:
+        self._unsubscribe()
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(SOON_SECONDS, self._go_on)
 
+    def _go_on(self) -> None:
+        self._stop_waiting()
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
-@asynccontextmanager
-async def _in_time(due: float) -> AsyncIterator[None]:
-    """Limit the time of what happens before the first step, while there is no answer to fall back on.
-
-    Raises:
-        DeadlinePassed: the time is over.
-    """
-    try:
-        async with asyncio.timeout_at(due) as limit:
-            yield
-    except TimeoutError:
-        if limit.expired():
-            raise DeadlinePassed from None
-        raise
+    def _stop_waiting(self) -> None:
+        self._unsubscribe()
+        if self._timer is not None:
+            self._timer.cancel()

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import numpy as np
-
 from bundle.manifest import Manifest
 from service.engine.request import Outcome
 from service.engine.stage_times import StageTimes
@@ -103,5 +101,6 @@ def to_response(
 
 def _predictions(manifest: Manifest, outcome: Outcome, top_k: int) -> list[Prediction]:
     scores = manifest.exit_rule.probabilities(outcome.last.logits, len(outcome.steps) - 1)
-    best = np.argsort(-scores, kind="stable")[:top_k]
-    return [Prediction(label=manifest.labels[i], index=int(i), score=float(scores[i])) for i in best]
+    best = (-scores).argsort(kind="stable")[:top_k].tolist()
+    shown, labels = scores.tolist(), manifest.labels
+    return [Prediction(label=labels[index], index=index, score=shown[index]) for index in best]

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 from bundle.manifest import Manifest
 from bundle.store import Bundle, load_bundle
 from service.cpu import usable_cores
-from service.decode.pool import DecodePool, PoolSettings
+from service.decode.pool import DecodeJob, DecodePool, PoolSettings
 from service.engine.engine import Engine, running
 from service.engine.process import open_core_process
 from service.engine.runners.base import Runner
@@ -32,13 +32,32 @@ from service.telemetry.metrics import Metrics
 
 
 @dataclass(frozen=True, slots=True)
+class Course:
+    """What the requests for one operating point have in common.
+
+    Attributes:
+        thresholds: one per step.
+        continue_probability: one per step: the chance that a video goes on after it.
+        job: of the decoder.
+    """
+
+    thresholds: tuple[float, ...]
+    continue_probability: tuple[float, ...]
+    job: DecodeJob
+
+
+@dataclass(frozen=True, slots=True)
 class Runtime:
-    """The engine and the decoders that requests pass through, opened and closed together."""
+    """The engine and the decoders that requests pass through, opened and closed together.
+
+    ``courses`` remembers what was worked out for an operating point, with and without a limit on the compute.
+    """
 
     engine: Engine
     decoder: DecodePool
     metrics: Metrics
     settings: Settings
+    courses: dict[tuple[str, bool], Course] = field(default_factory=dict)
 
     @property
     def manifest(self) -> Manifest:

@@ -9,6 +9,7 @@ from starlette.requests import Request
 
 from service.errors import RateLimited, Unauthorized
 from service.http.context import context_of
+from service.http.head import head_of
 from service.http.keys import Keyring
 from service.http.rate_limit import WINDOW_SECONDS, RateLimit
 from service.settings import Settings
@@ -38,8 +39,9 @@ class AccessControl:
         """
         if self._keyring.open_to_all:
             return request.client.host if request.client else ""
-        scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        holder = self._keyring.holder(token.strip() if scheme.lower() == "bearer" else request.headers.get("x-api-key"))
+        head = head_of(request.scope)
+        scheme, _, token = head.get(b"authorization").partition(" ")
+        holder = self._keyring.holder(token.strip() if scheme.lower() == "bearer" else head.get(b"x-api-key"))
         if holder is None:
             raise Unauthorized
         context_of(request.scope["state"]).fields["key"] = holder

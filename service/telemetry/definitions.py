@@ -60,6 +60,11 @@ class Metric:
     labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     buckets: tuple[float, ...] = ()
 
+    @property
+    def is_state(self) -> bool:
+        """Whether a gauge says yes or no, which processes of one service do not add up."""
+        return self.name == "adafocus_ready"
+
     def series(self, steps: int) -> Iterator[tuple[str, ...]]:
         """Label values of every series that exists from the start; none if the bundle gives them.
 
