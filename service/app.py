@@ -7,6 +7,7 @@ import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import TypedDict
 
@@ -14,7 +15,7 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
-from bundle.store import load_bundle
+from bundle.store import Bundle, load_bundle
 from service.http import page, problems, routes
 from service.http.auth import AccessControl
 from service.http.direct import Application, DirectRoutes
@@ -22,11 +23,16 @@ from service.http.middleware import HeadLikeGet, RequestScope
 from service.http.open_inference import OpenInference
 from service.http.openapi import document as openapi
 from service.http.openapi.operations import ABOUT
+from service.http.shared_accounts import SharedAccounts
 from service.http.state import ServerState
-from service.runtime import MakeRunner, make_runner, open_runtime
+from service.runtime import MakeRunner, SharedEngine, make_runner, open_runtime
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
+from service.telemetry.series import SeriesMemory
 from service.telemetry.tracing import make_tracer
+
+READY_SECONDS = 0.25
+"""How old the news of a front's readiness may be."""
 
 logger = logging.getLogger("adafocus.app")
 
@@ -36,9 +42,27 @@ def log_failure(error: Exception) -> None:
     logger.error("the service cannot start: %s", error, exc_info=error)
 
 
+@dataclass(frozen=True, slots=True)
+class Front:
+    """What one of several processes of a service shares with the others.
+
+    Attributes:
+        number: of this process, from 0.
+        engine: that all use.
+        series: what all have counted.
+        accounts: of all callers.
+    """
+
+    number: int
+    engine: SharedEngine
+    series: SeriesMemory
+    accounts: SharedAccounts
+
+
 def create_app(
     settings: Settings,
     *,
+    front: Front | None = None,
     runner: MakeRunner = make_runner,
     on_failure: Callable[[Exception], None] = log_failure,
     on_ready: Callable[[], None] = lambda: None,
@@ -50,6 +74,7 @@ def create_app(
 
     Args:
         settings: of the service.
+        front: what is shared if this process is one of several; None: it is the only one.
         runner: makes the runner for a bundle; tests pass their own.
         on_failure: called with the exception if the model cannot be loaded or the service stops.
         on_ready: called when everything is loaded and warmed, just before requests are accepted.
@@ -60,19 +85,20 @@ def create_app(
         TracingError: traces are configured, but the extra that sends them is not installed.
     """
     bundle = load_bundle(settings.bundle)
-    service = ServerState(
-        settings, bundle, Metrics(bundle.manifest.steps), AccessControl(settings), make_tracer(settings)
-    )
+    service = _state(settings, bundle, front)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         stop = asyncio.Event()
-        serving = asyncio.create_task(_serve(service, runner, on_failure, on_ready, stop))
+        serving = asyncio.create_task(_serve(service, runner, front, on_failure, on_ready, stop))
+        telling = None if front is None else asyncio.create_task(_tell_the_other_fronts(service))
         try:
             yield
         finally:
             service.stop_admitting()
             stop.set()
+            if telling is not None:
+                telling.cancel()
             if service.runtime is None:  # still loading, and not needed any more
                 serving.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -97,6 +123,16 @@ def create_app(
     app.include_router(page.router_for(page.Page.load(settings.samples)))
     openapi.install(app, bundle.manifest, settings)
     return app
+
+
+def _state(settings: Settings, bundle: Bundle, front: Front | None) -> ServerState:
+    steps = bundle.manifest.steps
+    if front is None:
+        metrics, access = Metrics(steps), AccessControl(settings)
+    else:
+        metrics = Metrics(steps, front.series, front.number)
+        access = AccessControl(settings, accounts=front.accounts)
+    return ServerState(settings, bundle, metrics, access, make_tracer(settings))
 
 
 class _CrossOrigin(TypedDict):
@@ -127,9 +163,17 @@ def _cross_origin(origins: Sequence[str]) -> _CrossOrigin:
     )
 
 
+async def _tell_the_other_fronts(service: ServerState) -> None:
+    """Keep it up to date whether this front is ready, for whichever front is asked for the metrics."""
+    while True:
+        service.metrics.ready(service.ready)
+        await asyncio.sleep(READY_SECONDS)
+
+
 async def _serve(
     service: ServerState,
     runner: MakeRunner,
+    front: Front | None,
     on_failure: Callable[[Exception], None],
     on_ready: Callable[[], None],
     stop: asyncio.Event,
@@ -137,9 +181,11 @@ async def _serve(
     """Open the runtime and keep it open until ``stop`` is set."""
     began = time.perf_counter()
     try:
-        async with open_runtime(service.bundle, service.settings, service.metrics, runner) as runtime:
+        shared = None if front is None else front.engine
+        async with open_runtime(service.bundle, service.settings, service.metrics, runner, shared) as runtime:
             on_ready()
             service.runtime = runtime
+            service.metrics.model_pid = lambda: runtime.engine.pid
             running = runtime.engine.runner
             fields: dict[str, object] = {"backend": running.backend, "precision": running.precision}
             fields["load_seconds"] = round(time.perf_counter() - began, 2)

@@ -11,7 +11,7 @@ from service.errors import RateLimited, Unauthorized
 from service.http.context import context_of
 from service.http.head import head_of
 from service.http.keys import Keyring
-from service.http.rate_limit import WINDOW_SECONDS, RateLimit
+from service.http.rate_limit import WINDOW_SECONDS, Accounts, RateLimit
 from service.settings import Settings
 
 
@@ -21,15 +21,19 @@ class AccessControl:
     Args:
         settings: with the keys and the limit.
         clock: returns seconds.
+        accounts: where callers are remembered; None: in this process.
 
     Raises:
         KeyFileError: the key file cannot be used.
     """
 
-    def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, settings: Settings, clock: Callable[[], float] = time.monotonic, accounts: Accounts | None = None
+    ) -> None:
         keys = [key.get_secret_value() for key in settings.api_keys]
         self._keyring = Keyring(keys, settings.api_keys_file, clock)
-        self._limit = RateLimit(settings.rate_limit_per_minute, clock) if settings.rate_limit_per_minute else None
+        per_minute = settings.rate_limit_per_minute
+        self._limit = RateLimit(per_minute, clock, accounts) if per_minute else None
 
     def authenticate(self, request: Request) -> str:
         """Check the API key of a request if keys are required; returns a name for the caller that does not reveal it.

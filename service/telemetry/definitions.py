@@ -61,9 +61,9 @@ class Metric:
     buckets: tuple[float, ...] = ()
 
     @property
-    def is_state(self) -> bool:
-        """Whether a gauge says yes or no, which processes of one service do not add up."""
-        return self.name == "adafocus_ready"
+    def is_common(self) -> bool:
+        """Whether a gauge tells of the service even if a process tells it: several processes do not add up."""
+        return self.name in ("adafocus_ready", "adafocus_queue_limit")
 
     def series(self, steps: int) -> Iterator[tuple[str, ...]]:
         """Label values of every series that exists from the start; none if the bundle gives them.

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate
+from pathlib import Path
 
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import GaugeMetricFamily
@@ -73,17 +74,16 @@ class Metrics:
         steps: of the bundle: the buckets of ``adafocus_exit_step``.
         memory: where processes that are one service count together; None: this process is the service.
         row: this process's place there.
-        model_pid: of the process that holds the model; None: this one.
     """
 
-    def __init__(
-        self, steps: int, memory: SeriesMemory | None = None, row: int = 0, model_pid: Callable[[], int] | None = None
-    ) -> None:
+    def __init__(self, steps: int, memory: SeriesMemory | None = None, row: int = 0) -> None:
+        self.model_pid: Callable[[], int | None] = lambda: None
+        """Tells the process that holds the model; None: this one."""
         self._registry = CollectorRegistry(auto_describe=True)
         self._counts = Counts(memory or SeriesMemory(layout_for(steps)), row)
         self._steps = steps
         self._model: tuple[str, str, str, str] | None = None
-        ProcessCollector(namespace=PROCESS_NAMESPACE, registry=self._registry, pid=model_pid or (lambda: "self"))
+        ProcessCollector(namespace=PROCESS_NAMESPACE, registry=self._registry, pid=lambda: _existing(self.model_pid()))
         self._registry.register(_Collector(self._collect))
 
     def request_finished(
@@ -185,6 +185,11 @@ class Metrics:
         if self._model is not None:
             info.add_metric(self._model, 1.0)
         yield info
+
+
+def _existing(pid: int | None) -> str:
+    """The process's name in /proc; this process's if that one has just ended, so that no series is missing."""
+    return "self" if pid is None or not Path(f"/proc/{pid}").exists() else str(pid)
 
 
 class _Collector:

@@ -157,8 +157,7 @@ class Counts:
             elif metric.kind == "gauge":
                 gauge = GaugeMetricFamily(metric.name, metric.help, labels=names)
                 for name, *labels in layout.keys(metric):
-                    # Of several processes, one that is ready makes the service so; anything else is a number of things.
-                    told = most if metric.is_state else sums
+                    told = most if metric.is_common else sums
                     gauge.add_metric(labels, told[self._series[name, *labels].first])
                 yield gauge
             else:
