@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from types import FrameType
 
 import uvicorn
-from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from cli.http_protocol import http_protocol
 from service.http.state import ServerState
@@ -72,7 +72,7 @@ class DrainingServer(uvicorn.Server):
         self.should_exit = True
 
 
-def server_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
+def server_config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
     """How uvicorn serves the application: protocol, time limits and backlog."""
     return uvicorn.Config(
         app,

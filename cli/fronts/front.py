@@ -13,6 +13,7 @@ from collections.abc import Iterator
 import uvicorn
 
 from bundle.store import BundleError, read_manifest
+from cli.fronts.board import Board, Spreading
 from cli.fronts.messages import Broken, Order, Serving, Start
 from cli.server import DRAIN_SIGNALS, DrainingServer, server_config, spare_the_collector
 from service.app import Front, create_app
@@ -30,6 +31,12 @@ from service.telemetry.tracing import TracingError
 ACCEPT_PAUSE_SECONDS = 1.0
 """How long no connection is taken when there is no descriptor for one."""
 
+YIELD_SECONDS = 0.005
+"""How long a connection is left to a front that has fewer."""
+
+NO_MORE = 1 << 60
+"""Connections that a front claims to have when it takes no more."""
+
 logger = logging.getLogger("adafocus.front")
 
 
@@ -43,6 +50,8 @@ class FrontServer(DrainingServer):
         state: of the service.
         listener: the shared socket.
         control: to the supervisor; when it ends, this process does.
+        inbox: of that socket, from which the first message has been taken.
+        board: tells how many connections the other fronts have.
         late: take no connections before `begin_accepting` is called.
     """
 
@@ -52,14 +61,18 @@ class FrontServer(DrainingServer):
         state: ServerState,
         listener: socket.socket,
         control: socket.socket,
+        inbox: Inbox,
+        board: Board,
         *,
         late: bool,
     ) -> None:
         super().__init__(config, state)
         self._listener = listener
         self._control = control
-        self._inbox = Inbox(control)
+        self._inbox = inbox
+        self._board = board
         self._late = late
+        self._accepting = False
         self._accepted: set[asyncio.Task[object]] = set()
 
     @contextlib.contextmanager
@@ -74,24 +87,54 @@ class FrontServer(DrainingServer):
         await super().startup(sockets=[])
         self._listener.setblocking(False)
         self._control.setblocking(False)
-        asyncio.get_running_loop().add_reader(self._control, self._obey)
+        asyncio.get_running_loop().add_reader(self._control, self._hear)
+        self._obey()  # what came with the first message
         if not self._late:
             self.begin_accepting()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Take no more connections, and end."""
         asyncio.get_running_loop().remove_reader(self._listener)
+        self._accepting = False
+        self._board.publish(NO_MORE)
         await super().shutdown(sockets=[])
 
     def begin_accepting(self) -> None:
         """Take connections from now on."""
         if not self.should_exit:
-            asyncio.get_running_loop().add_reader(self._listener, self._accept)
+            self._accepting = True
+            self._board.publish(len(self.server_state.connections))
+            asyncio.get_running_loop().add_reader(self._listener, self._offer)
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether this front has many more connections than another."""
+        return self._board.is_crowded(len(self.server_state.connections))
+
+    async def on_tick(self, counter: int) -> bool:
+        """Ten times a second, tell how many connections there are."""
+        if self._accepting:
+            self._board.publish(len(self.server_state.connections))
+        return await super().on_tick(counter)
 
     def tell(self, message: object) -> None:
         """Tell the supervisor."""
         with contextlib.suppress(OSError):
             self._control.send(packed(message))
+
+    def _offer(self) -> None:
+        """Take a connection, or leave it for a moment to a front that has fewer."""
+        if self._board.yields_next(len(self.server_state.connections) + len(self._accepted)):
+            loop = asyncio.get_running_loop()
+            loop.remove_reader(self._listener)
+            loop.call_later(YIELD_SECONDS, self._accept_after_all)
+        else:
+            self._accept()
+
+    def _accept_after_all(self) -> None:
+        if self._accepting:
+            self._accept()
+            self.begin_accepting()
 
     def _accept(self) -> None:
         loop = asyncio.get_running_loop()
@@ -109,6 +152,7 @@ class FrontServer(DrainingServer):
         task = loop.create_task(loop.connect_accepted_socket(self._protocol, connection))
         self._accepted.add(task)
         task.add_done_callback(self._accepted.discard)
+        self._board.publish(len(self.server_state.connections) + len(self._accepted))
 
     def _protocol(self) -> asyncio.Protocol:
         protocol: asyncio.Protocol = self.config.http_protocol_class(  # type: ignore[call-arg] # uvicorn's own
@@ -119,21 +163,23 @@ class FrontServer(DrainingServer):
         )
         return protocol
 
-    def _obey(self) -> None:
-        loop = asyncio.get_running_loop()
+    def _hear(self) -> None:
         try:
             going = self._inbox.receive()
         except BlockingIOError:
             return
-        for order in self._inbox.messages():
-            if order is Order.DRAIN:
-                self.drain(loop)
-            elif order is Order.STOP:
-                self.stop()
+        self._obey()
         if not going:
-            loop.remove_reader(self._control)
+            asyncio.get_running_loop().remove_reader(self._control)
             logger.error("the supervisor has ended; this front ends, too")
             self.stop()
+
+    def _obey(self) -> None:
+        for order in self._inbox.messages():
+            if order is Order.DRAIN:
+                self.drain(asyncio.get_running_loop())
+            elif order is Order.STOP:
+                self.stop()
 
 
 def main() -> None:
@@ -146,10 +192,10 @@ def main() -> None:
         return
     logs.configure()
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
-    serve(start, control)
+    serve(start, control, inbox)
 
 
-def serve(start: Start, control: socket.socket) -> None:
+def serve(start: Start, control: socket.socket, inbox: Inbox) -> None:
     """Run one front."""
 
     def ready() -> None:
@@ -167,8 +213,10 @@ def serve(start: Start, control: socket.socket) -> None:
     except (BundleError, KeyFileError, TracingError) as error:
         control.sendall(packed(Broken(str(error))))
         return
-    config, listener = server_config(app, start.settings), socket.socket(fileno=start.listener)
-    server = FrontServer(config, app.state.service, listener, control, late=start.late)
+    board = Board(start.board, start.count, start.number)
+    config = server_config(Spreading(app, lambda: server.is_crowded), start.settings)
+    listener = socket.socket(fileno=start.listener)
+    server = FrontServer(config, app.state.service, listener, control, inbox, board, late=start.late)
     server.run()
 
 

@@ -24,6 +24,7 @@ class Start:
         series: descriptor of the metrics' memory.
         places_fd: descriptor of the places' memory.
         accounts: descriptor of the callers' memory.
+        board: descriptor of the memory with the number of connections.
         late: it takes no connections before it can answer: one does that says that the service is not ready yet.
     """
 
@@ -37,6 +38,7 @@ class Start:
     series: int
     places_fd: int
     accounts: int
+    board: int
     late: bool = False
 
 

@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 
 from bundle.store import Bundle, load_bundle
+from cli.fronts.board import Board
 from cli.fronts.messages import Broken, Order, Serving, Start
 from cli.server import BACKLOG, DRAIN_SIGNALS
 from service.engine.runners.base import RunnerError
@@ -140,6 +141,8 @@ class Supervisor:
         self._all_places = sum(share.videos_in_flight for share in self._shares) + settings.max_queue
         self._places = SharedPlaces(self._places_fd, count, self._all_places)
         self._accounts_fd = SharedAccounts.create()
+        self._board_fd = Board.create(count)
+        self._board = Board(self._board_fd, count)
         self._max_batch = max_batch_of(self._bundle, settings)
         self._hub_slots = max(core_slots(share, self._max_batch) for share in self._shares)
         self._path = folder / "engine"
@@ -218,7 +221,7 @@ class Supervisor:
         served, pause = False, FIRST_PAUSE_SECONDS
         while not self._ending:
             told: list[object] = []
-            fds = (self._listener.fileno(), self._series_fd, self._places_fd, self._accounts_fd)
+            fds = (self._listener.fileno(), self._series_fd, self._places_fd, self._accounts_fd, self._board_fd)
             self._fronts[number] = front = await Child.start("cli.fronts.front", (), fds, told.append)
             front.send(self._start(number, late=served or number > 0))
             logger.info("a front has been started", extra={"fields": {"front": number, "pid": front.process.pid}})
@@ -228,6 +231,7 @@ class Supervisor:
             del self._fronts[number]
             self._series.end(number)
             self._places.release(number)
+            self._board.withdraw(number)
             broken = next((message for message in told if isinstance(message, Broken)), None)
             served = served or any(isinstance(message, Serving) for message in told)
             if self._ending:
@@ -250,6 +254,7 @@ class Supervisor:
             series=self._series_fd,
             places_fd=self._places_fd,
             accounts=self._accounts_fd,
+            board=self._board_fd,
             late=late,
         )
 
