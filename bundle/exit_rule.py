@@ -16,8 +16,8 @@ CalibrationProtocol = Literal["holdout", "paper"]
 """Clips that exit thresholds are solved on: unseen in training, or the training clips, as AdaFocusV2 published it."""
 
 ExitCriterion = Literal["max_softmax", "max_logit", "neg_entropy"]
-ExitReason = Literal["confident", "all_steps", "max_gflops", "deadline", "end_of_video"]
-"""Why an answer is final: it is confident, all steps have run, or the budget, the time or the frames ran out."""
+ExitReason = Literal["confident", "all_steps", "max_gflops", "max_decode_ms", "deadline", "end_of_video"]
+"""Why an answer is final: it is confident, all steps have run, or a budget, the time or the frames ran out."""
 
 Float32 = npt.NDArray[np.float32]
 Int64 = npt.NDArray[np.int64]

@@ -87,6 +87,10 @@ class Sampling(_Frozen):
     frames: int = Field(ge=1, le=1024, description="frames sampled uniformly; a clip model's glance frames")
     focus_frames: int | None = Field(default=None, ge=1, le=1024, description="clip models: frames of the focus")
     first_frame: int = Field(default=0, ge=0, description="frames before this index are never sampled")
+    snap: Literal["none", "keyframe"] = Field(
+        default="none",
+        description="keyframe: a sampled frame moves to the nearest key frame of its interval, if there is one",
+    )
     order: tuple[int, ...] = Field(description="order[k] is the position in time, 0..frames-1, visited at step k+1")
 
     @model_validator(mode="after")

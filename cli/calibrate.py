@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -12,7 +13,9 @@ import click
 from bundle.exit_rule import ExitCriterion
 from bundle.guarantee import Risk
 from cli.certification import Tested, certified, in_words, uncertified
+from cli.options import snap_option
 from cli.videos import print_left_out
+from video.sampler import Snap
 
 if TYPE_CHECKING:
     from training.data.clips import ClipSet
@@ -93,6 +96,7 @@ RISKS = ("answer_changed", "right_answer_lost")
     help="Solve thresholds on the clips that the model was trained on, without a temperature, as published. "
     "Accuracies are then optimistic; the file and the bundle are labelled.",
 )
+@snap_option("that of the checkpoint")
 @click.option("--cache", type=click.Path(path_type=Path), help="Keep decoded crops in this folder; default: in memory.")
 @click.option("--json", "as_json", is_flag=True, help="Print the calibration as JSON instead of a table.")
 def command(
@@ -109,6 +113,7 @@ def command(
     curve: Path | None,
     criterion: ExitCriterion,
     paper_protocol: bool,
+    snap: Snap | None,
     cache: Path | None,
     as_json: bool,
 ) -> int:
@@ -138,9 +143,9 @@ def command(
         )
     try:
         if paper_protocol:
-            material = _training_clips(checkpoints[0], config, data, split, cache)
+            material = _training_clips(checkpoints[0], config, data, split, snap, cache)
         else:
-            material = _unseen_clips(checkpoints, config, data, split, cache)
+            material = _unseen_clips(checkpoints, config, data, split, snap, cache)
         judged, cost = material.judged, material.gflops_per_step
         trained = material.trained
         if guarantees and unlabelled is None and trained is not None and not trained.learned_from:
@@ -155,6 +160,7 @@ def command(
             found = uncertified(judged, cost, criterion, material.notes, budgets, paper_protocol=paper_protocol)
     except TrainingError as error:
         raise click.ClickException(str(error)) from error
+    found = replace(found, snap=material.snap)
     found.save(out)
     if curve is not None:
         sweep = exit_curve(judged.logits, judged.labels, criterion, np.array(found.exit_rule.temperatures, np.float32))
@@ -172,11 +178,17 @@ class _Material(NamedTuple):
     judged: Judged
     gflops_per_step: float
     notes: str
+    snap: Snap
     trained: Trained | None = None
 
 
 def _unseen_clips(
-    checkpoints: Sequence[Path], config: str | None, data: Path, split: str | None, cache: Path | None
+    checkpoints: Sequence[Path],
+    config: str | None,
+    data: Path,
+    split: str | None,
+    snap: Snap | None,
+    cache: Path | None,
 ) -> _Material:
     """Clips that the models were not trained on: those that training held out, or a split."""
     from training.data.manifests import list_clips
@@ -189,6 +201,7 @@ def _unseen_clips(
         model, clips, learned = _released(checkpoints[0], config, data, split)
         models = [model]
     print_left_out(clips.left_out)
+    models = [model.sampled_with(snap) for model in models]
     if split is None:
         judged = judge_held_aside(models, clips, cache, _skipped)
     else:
@@ -196,11 +209,12 @@ def _unseen_clips(
     fit = f"cross-fit over {len(models)} folds" if len(models) > 1 else "one model"
     source = f"of split {split}" if split else "held out from training"
     notes = f"{len(judged.labels)} clips {source}, {fit}{learned}"
-    return _Material(judged, models[0].gflops_per_step, notes, models[0] if len(models) == 1 else None)
+    first = models[0]
+    return _Material(judged, first.gflops_per_step, notes, first.recipe.data.snap, first if len(models) == 1 else None)
 
 
 def _training_clips(
-    checkpoint: Path, config: str | None, data: Path, split: str | None, cache: Path | None
+    checkpoint: Path, config: str | None, data: Path, split: str | None, snap: Snap | None, cache: Path | None
 ) -> _Material:
     """Clips that the model was trained on, for the published protocol."""
     from training.data.manifests import list_clips, published_training
@@ -222,9 +236,10 @@ def _training_clips(
         clips = found
         trained = load_released(checkpoint, recipe, clips.labels, frozenset(clip.identity for clip in clips.clips))
     print_left_out(clips.left_out)
+    trained = trained.sampled_with(snap)
     judged = judge_training(trained, clips, cache, _skipped)
     notes = f"{len(judged.labels)} clips that the model was trained on, as published"
-    return _Material(judged, trained.gflops_per_step, notes)
+    return _Material(judged, trained.gflops_per_step, notes, trained.recipe.data.snap)
 
 
 def _released(checkpoint: Path, config: str, data: Path, split: str | None) -> tuple[Trained, ClipSet, str]:

@@ -11,7 +11,9 @@ import click
 
 from bundle.exit_rule import ExitCriterion
 from cli.calibrate import CRITERIA
+from cli.options import snap_option
 from cli.videos import print_left_out
+from video.sampler import Snap
 
 if TYPE_CHECKING:
     from training.data.clips import ClipSet
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     type=click.Choice(CRITERIA),
     help="Confidence of the exit, if there is no --calibration; default: max_softmax.",
 )
+@snap_option("that of the calibration, or of the checkpoint")
 @click.option("--out", type=click.Path(path_type=Path), help="Write the report as JSON.")
 @click.option(
     "--plots",
@@ -54,6 +57,7 @@ def command(
     split: str | None,
     calibration: Path | None,
     criterion: ExitCriterion | None,
+    snap: Snap | None,
     out: Path | None,
     plots: Path | None,
     cache: Path | None,
@@ -82,7 +86,7 @@ def command(
         print_left_out(clips.left_out)
         points = load_calibration(calibration) if calibration else None
         judged = judge(
-            trained,
+            trained.sampled_with(snap or (points.snap if points else None)),
             clips,
             cache,
             lambda clip: click.echo(f"skipped {clip.path}: {clip.reason}", err=True),

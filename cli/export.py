@@ -16,8 +16,10 @@ from tqdm import tqdm
 
 from bundle.store import BundleError, check_replaceable, write_bundle
 from cli.inspect import describe_flops, describe_reduced
+from cli.options import snap_option
 from cli.videos import print_left_out
 from export.choices import FORMATS, PRECISIONS
+from video.sampler import Snap
 
 if TYPE_CHECKING:
     from export.calibration_set import LabelledClips
@@ -70,6 +72,7 @@ def _comma_separated(ctx: click.Context, param: click.Parameter, value: str) -> 
     show_default=True,
     help=f"Precisions of the graphs, separated by commas: {', '.join(PRECISIONS)}.",
 )
+@snap_option("that of the calibration, or of the checkpoint")
 @click.option("--name", help="Name of the bundle; default: the name of its folder.")
 @click.option("--model-version", default="1", show_default=True, help="Version of the bundle.")
 @click.option("--licence", help="Licence of the bundle; default: that of the checkpoint.")
@@ -97,6 +100,7 @@ def command(
     calibration: Path | None,
     formats: tuple[str, ...],
     precisions: tuple[str, ...],
+    snap: Snap | None,
     name: str | None,
     model_version: str,
     licence: str | None,
@@ -128,6 +132,7 @@ def command(
         videos=videos or _samples(),
         clips=_labelled(data, split) if data else None,
         allow_loss=allow_loss,
+        snap=snap,
     )
     try:
         check_replaceable(out)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -25,6 +26,7 @@ class Calibration(BaseModel):
     clips: int | None = Field(default=None, ge=1, description="how many videos it was solved on")
     notes: str | None = None
     checkpoint: str | None = Field(default=None, description="sha256 of the checkpoint that was tested")
+    snap: Literal["none", "keyframe"] | None = Field(default=None, description="how its frames were sampled")
     protocol: CalibrationProtocol = Field(default="holdout", description="which clips it was solved on")
 
     def operating_points(self, full: OperatingPoint) -> tuple[OperatingPoint, ...]:

@@ -28,7 +28,7 @@ from export.errors import ExportError, reason
 from export.graphs import ServedGraph, served_graphs
 from model.flops import StepFlops, step_flops
 from model.video_model import VideoModel
-from video.sampler import visiting_order
+from video.sampler import Snap, visiting_order
 
 PAPER_RESIZE = 256 / 224
 """Shorter side over crop in the published models."""
@@ -45,6 +45,7 @@ def describe(
     metadata: Mapping[str, Any],
     labels: Sequence[str] | None = None,
     calibration: Calibration | None = None,
+    snap: Snap | None = None,
 ) -> Manifest:
     """The manifest of a model, with placeholder entries for graphs that are still to be made.
 
@@ -56,10 +57,17 @@ def describe(
         metadata: of the checkpoint: ``labels``, ``geometry``, ``sampling``, ``provenance``, each of them optional.
         labels: in place of the checkpoint's.
         calibration: without one, ``full`` is the only operating point.
+        snap: in place of the calibration's, which comes before the checkpoint's.
 
     Raises:
         ExportError: the labels do not fit the model, or a value is out of range.
     """
+    if calibration is not None and calibration.snap is not None:
+        if snap not in (None, calibration.snap):
+            raise ExportError(
+                f"the calibration was made with snap {calibration.snap}, got {snap}; calibrate with --snap {snap}"
+            )
+        snap = calibration.snap
     config, flops = model.config, step_flops(model)
     full = OperatingPoint(
         name=FULL, thresholds=(None,) * config.steps, expected_gflops=config.steps * flops.per_step / 1e9
@@ -73,7 +81,7 @@ def describe(
             labels=_labels(labels or metadata.get("labels"), config.num_classes),
             steps=config.steps,
             geometry=_geometry(metadata, config.frame_size),
-            sampling=_sampling(model, metadata),
+            sampling=_sampling(model, metadata, snap),
             patch_size=config.patch_size,
             flops=_flops(flops),
             temperature=calibration.temperature if calibration else 1.0,
@@ -131,12 +139,13 @@ def _geometry(metadata: Mapping[str, Any], frame_size: int) -> FrameGeometry:
     return geometry
 
 
-def _sampling(model: VideoModel, metadata: Mapping[str, Any]) -> Sampling:
-    sampling = model.config.sampling
+def _sampling(model: VideoModel, metadata: Mapping[str, Any], snap: Snap | None) -> Sampling:
+    sampling, stated = model.config.sampling, metadata.get("sampling") or {}
     return Sampling(
         frames=sampling.frames,
         focus_frames=sampling.focus_frames,
-        first_frame=(metadata.get("sampling") or {}).get("first_frame", 0),
+        first_frame=stated.get("first_frame", 0),
+        snap=snap or stated.get("snap", "none"),
         order=visiting_order(sampling.frames, sampling.order),
     )
 

@@ -28,6 +28,7 @@ from model.checkpoint import Checkpoint, read_checkpoint
 from model.config import PUBLISHED, ModelConfig
 from model.video_model import VideoModel
 from model.weight_files import CheckpointError
+from video.sampler import Snap
 
 BOUND = Bound()
 """Accuracy and agreement that a reduced precision may lose."""
@@ -67,6 +68,7 @@ class Request:
         formats, precisions: of the graphs; every precision but fp32 is ONNX and needs ``clips``.
         videos: real videos to verify with, beside noise and texture.
         clips: labelled videos to measure on what a precision loses.
+        snap: in place of what the calibration or the checkpoint states: whether sampled frames move to key frames.
         allow_loss: write a precision that loses more than its bound.
     """
 
@@ -81,6 +83,7 @@ class Request:
     precisions: Sequence[str] = ("fp32",)
     videos: Sequence[Path] = ()
     clips: LabelledClips | None = None
+    snap: Snap | None = None
     allow_loss: bool = False
 
 
@@ -208,6 +211,7 @@ def load_and_describe(request: Request) -> Loaded:
         metadata=metadata,
         labels=labels,
         calibration=calibration,
+        snap=request.snap,
     )
     return Loaded(model, manifest, frozenset(metadata.get("learned_from", ())))
 

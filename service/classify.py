@@ -78,7 +78,11 @@ async def classify(
             with line.stage("queue"):
                 waited_seconds = await held.enter_async_context(engine.admission.slot(due))
             job = DecodeJob(
-                manifest.sampling, manifest.geometry, settings.media_limits, slots_for(manifest, parameters)
+                manifest.sampling,
+                manifest.geometry,
+                settings.media_limits,
+                slots_for(manifest, parameters),
+                None if parameters.max_decode_ms is None else parameters.max_decode_ms / 1e3,
             )
             with line.stage("decode"):
                 frames = await held.enter_async_context(runtime.decoder.open(spool, job))
@@ -92,6 +96,8 @@ async def classify(
             on_step=telling,
         )
         outcome = await engine.classify(request, FramesInPlace(frames))
+    if frames.capped and outcome.reason == "end_of_video":
+        outcome = replace(outcome, reason="max_decode_ms")
     for step in outcome.steps:
         line.step(step)
     times = replace(
@@ -101,7 +107,7 @@ async def classify(
         queue=waited_seconds + outcome.queue_seconds,
         decode=frames.decode_seconds,
     )
-    decoded = Decoded(frames.info, frames.frames_decoded)
+    decoded = Decoded(frames.info, frames.frames_decoded, frames.decode_cpu_seconds)
     runtime.metrics.video_answered(to_metrics(manifest, parameters, outcome, times, decoded))
     return to_response(manifest, engine.runner, parameters, request_id, outcome, times, decoded)
 

@@ -28,10 +28,11 @@ from video.probe import VideoInfo
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """What the decoder found out about the video, and how many frames it decoded."""
+    """What the decoder found out about the video, how many frames it decoded, and the processor time of it."""
 
     info: VideoInfo
     frames: int
+    cpu_seconds: float
 
 
 def to_metrics(
@@ -46,6 +47,7 @@ def to_metrics(
         step=len(outcome.steps),
         reason=outcome.reason,
         frames_decoded=decoded.frames,
+        decode_cpu_seconds=decoded.cpu_seconds,
         frames_used=outcome.frames_used,
         exit_shares=manifest.point(parameters.exit).exit_shares,
     )
@@ -84,6 +86,7 @@ def to_response(
             focus_gflops=outcome.focus_flops / GIGA,
             frames_used=outcome.frames_used,
             frames_decoded=decoded.frames,
+            decode_cpu_ms=round(decoded.cpu_seconds * 1e3, 3),
         ),
         timing_ms=TimingAnswer(**times.milliseconds()),
         video=VideoAnswer(

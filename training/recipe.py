@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeVar, get_args
 from model.config import ModelConfig
 from training.errors import RecipeError
 from training.optimise.losses import Remedies
+from video.sampler import Snap
 
 Precision = Literal["fp32", "bf16", "fp16"]
 AskedPrecision = Literal["fp32", "bf16", "fp16", "auto"]
@@ -35,6 +36,8 @@ class DataRecipe:
 
     Attributes:
         first_frame: frames before this index are never sampled, neither here nor in serving.
+        snap: ``keyframe`` moves each sampled frame to the nearest key frame of its interval in evaluation and serving,
+            which saves decoding; ``none`` takes the middle of each interval, as published.
         resize: shorter side after resizing as served, pixels; the centre crop is the model's ``frame_size``.
         source_size: side of the square that training crops are cut from, pixels; 0 takes ``resize``.
         candidates: frames kept of each segment of a clip, one of which is drawn, segment by segment, each time the clip
@@ -49,6 +52,7 @@ class DataRecipe:
     """
 
     first_frame: int = 0
+    snap: Snap = "none"
     resize: int = 256
     source_size: int = 0
     candidates: int = 4
@@ -61,6 +65,8 @@ class DataRecipe:
 
     def __post_init__(self) -> None:
         _within("data.first_frame", self.first_frame, 0, 1_000_000)
+        if self.snap not in get_args(Snap):
+            raise RecipeError(f"data.snap is {self.snap!r}; permitted: {', '.join(get_args(Snap))}")
         _within("data.resize", self.resize, 8, 4096)
         _within("data.source_size", self.source_size, 0, 4096)
         _within("data.candidates", self.candidates, 0, 64)

@@ -17,7 +17,7 @@ from pydantic import (
 )
 
 from bundle.manifest import Manifest
-from service.schemas.classify import MAX_DEADLINE_MS
+from service.schemas.classify import MAX_MILLISECONDS
 
 NAME = "adafocus"
 EXTENSIONS = ("binary_tensor_data",)
@@ -25,7 +25,7 @@ HEADER_LENGTH = "Inference-Header-Content-Length"
 MAX_HEADER_BYTES = 1 << 20
 
 INPUT = "video"
-PARAMETER_NAMES = ("exit", "top_k", "max_gflops", "deadline_ms")
+PARAMETER_NAMES = ("exit", "top_k", "max_gflops", "max_decode_ms", "deadline_ms")
 """Parameters of a request with the same meaning as for ``POST /classify``."""
 
 
@@ -173,13 +173,14 @@ class RequestedOutput(_Schema):
 
 
 class RequestParameters(_Schema):
-    """Parameters of a request; the first four have the same meaning as for ``POST /classify``."""
+    """Parameters of a request; the first five have the same meaning as for ``POST /classify``."""
 
     model_config = ConfigDict(extra="forbid")
 
     exit: StrictStr | None = None
     top_k: Annotated[StrictInt, BeforeValidator(_whole), Field(ge=1)] | None = None
     max_gflops: StrictFloat | None = None
+    max_decode_ms: StrictFloat | None = None
     deadline_ms: StrictFloat | None = None
     binary_data_output: StrictBool = Field(default=False, description="Return all outputs as bytes after the JSON.")
     content_type: StrictStr | None = Field(default=None, description="Ignored; some clients send it.")
@@ -196,7 +197,7 @@ class RequestParameters(_Schema):
         """Names and values, as query parameters of ``/classify``."""
         given = self.model_dump(include=set(PARAMETER_NAMES), exclude_none=True)
         if self.timeout is not None and self.timeout > 0:
-            longest = int(MAX_DEADLINE_MS * 1e3)
+            longest = int(MAX_MILLISECONDS * 1e3)
             given.setdefault("deadline_ms", max(1.0, min(self.timeout, longest) / 1e3))
         return [(name, str(value)) for name, value in given.items()]
 

@@ -138,6 +138,12 @@ CATALOGUE: tuple[Metric, ...] = (
     Metric("adafocus_frames_decoded_total", "counter", "frames", "Frames decoded for answered requests"),
     Metric("adafocus_frames_used_total", "counter", "frames", "Frames that the model used for answered requests"),
     Metric(
+        "adafocus_decode_cpu_seconds_total",
+        "counter",
+        "seconds",
+        "Processor time of the decode workers for answered requests",
+    ),
+    Metric(
         "adafocus_batch_size",
         "histogram",
         "rows",

@@ -46,6 +46,7 @@ class Answered:
     reason: ExitReason
     frames_decoded: int
     frames_used: int
+    decode_cpu_seconds: float
     exit_shares: Sequence[float] | None
 
 
@@ -109,6 +110,7 @@ class Metrics:
         self._histograms["adafocus_exit_step", numbers.reason].observe(numbers.step)
         self._counters[("adafocus_frames_decoded_total",)].inc(numbers.frames_decoded)
         self._counters[("adafocus_frames_used_total",)].inc(numbers.frames_used)
+        self._counters[("adafocus_decode_cpu_seconds_total",)].inc(numbers.decode_cpu_seconds)
         if numbers.reason in CALIBRATED:
             # Without a calibration the observed exit is the expected one, so that no drift is reported.
             shares = numbers.exit_shares or [float(step == numbers.step) for step in range(1, self._steps + 1)]

@@ -46,6 +46,8 @@ export function why(result, model) {
       return `Looked at all ${steps} frames. Confidence at the end: ${sure}.`;
     case "max_gflops":
       return `Compute limit reached after ${frames} of ${steps}. Confidence: ${sure}.`;
+    case "max_decode_ms":
+      return `Decoding limit reached after ${frames} of ${steps}. Confidence: ${sure}.`;
     case "deadline":
       return `Time limit reached after ${frames} of ${steps}. Confidence: ${sure}.`;
     default:

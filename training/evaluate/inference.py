@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,7 @@ from training.evaluate.metrics import Logits, Truth
 from training.evaluate.report import BATCH, step_logits, truth_of
 from training.optimise.objective import Model
 from training.recipe import Recipe, parse_recipe
+from video.sampler import Snap
 
 GIGA = 1e9
 
@@ -44,6 +45,12 @@ class Trained:
     learned_from: frozenset[str]
     held_aside: frozenset[str]
     learned_groups: frozenset[str] = frozenset()
+
+    def sampled_with(self, snap: Snap | None) -> Trained:
+        """Return the same model with frames sampled in another way than its recipe says; None: as it says."""
+        if snap is None:
+            return self
+        return replace(self, recipe=replace(self.recipe, data=replace(self.recipe.data, snap=snap)))
 
     def has_learned_from(self, clip: Clip) -> bool:
         """Whether the model was trained on the clip, a byte-identical one, or one of the same group."""

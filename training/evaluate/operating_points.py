@@ -15,6 +15,7 @@ import numpy.typing as npt
 from bundle.exit_rule import CalibrationProtocol, ExitCriterion, ExitRule
 from bundle.guarantee import METHOD, Guarantee
 from training.errors import CalibrationError
+from video.sampler import Snap
 
 Thresholds = Sequence[float | None]
 
@@ -48,7 +49,8 @@ class Calibration:
 
     ``protocol`` is ``holdout`` if the clips were unseen in training, ``paper`` if they were the training clips.
     ``temperatures`` has one per step, used instead of ``temperature``; None means the same at all steps.
-    ``checkpoint`` is the sha256 of the file whose model the guarantees were tested with.
+    ``checkpoint`` is the sha256 of the file whose model the guarantees were tested with. ``snap`` says how the frames
+    were sampled; None: not stated.
     """
 
     temperature: float
@@ -60,6 +62,7 @@ class Calibration:
     protocol: CalibrationProtocol = "holdout"
     temperatures: tuple[float, ...] | None = None
     checkpoint: str | None = None
+    snap: Snap | None = None
 
     @property
     def exit_rule(self) -> ExitRule:
@@ -101,6 +104,7 @@ def load_calibration(path: Path) -> Calibration:
             protocol=data.get("protocol", "holdout"),
             temperatures=_floats(data.get("temperatures")),
             checkpoint=data.get("checkpoint"),
+            snap=data.get("snap"),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CalibrationError(f"{path} is not a calibration file: {error}") from error
