@@ -1,9 +1,9 @@
 """Measures the cost of reaching frames: to the first step, to the last step, and of decoding the whole file.
 
 Clips are generated here: short, long (three minutes of 1080p), a single key frame, all key frames, B-pictures; the
-samples follow. Each is decoded like an upload, 16 frames coarse to fine, in turns with a decoder that skips no picture
-(``decoding_all``), and with frames that move to key frames (``snapped``). A "scan" decodes every frame and converts none. Times are processor time: a decoder has one thread,
-so they are the same on a busy machine.
+samples follow. Each is decoded like an upload, 16 frames coarse to fine, in turns with a decoder that skips no
+picture (``decoding_all``), and with frames that move to key frames (``snapped``). A "scan" decodes every frame and
+converts none. Times are processor time: a decoder has one thread, so they are the same on a busy machine.
 
 Run ``python -m benchmarks.plans [--rounds 3] [--clips FOLDER]``; the folder keeps the clips for the next run.
 """

@@ -19,6 +19,9 @@ ExitCriterion = Literal["max_softmax", "max_logit", "neg_entropy"]
 ExitReason = Literal["confident", "all_steps", "max_gflops", "max_decode_ms", "deadline", "end_of_video"]
 """Why an answer is final: it is confident, all steps have run, or a budget, the time or the frames ran out."""
 
+ExitComponent = Literal["glance", "focus"]
+"""The part of a step that an answer came after."""
+
 Float32 = npt.NDArray[np.float32]
 Int64 = npt.NDArray[np.int64]
 Bool = npt.NDArray[np.bool_]

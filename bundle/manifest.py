@@ -143,6 +143,11 @@ class OperatingPoint(_Frozen):
         description="threshold[k]: leave after step k+1 at this confidence or more; null: never leave there. "
         "The last step always answers."
     )
+    glance_thresholds: tuple[float | None, ...] | None = Field(
+        default=None,
+        description="threshold[k]: leave after the glance of step k+1, before its focus, at this confidence or more; "
+        "null: never there",
+    )
     expected_gflops: float = Field(gt=0, description="mean per video on the calibration split")
     expected_accuracy: float | None = Field(default=None, ge=0, le=1, description="on the calibration split")
     exit_shares: tuple[float, ...] | None = Field(default=None, description="share of calibration videos per step")
@@ -156,6 +161,10 @@ class OperatingPoint(_Frozen):
         """
         if len(self.thresholds) != steps:
             raise ValueError(f"operating point {self.name!r} needs {steps} thresholds, got {len(self.thresholds)}")
+        if self.glance_thresholds is not None and len(self.glance_thresholds) != steps:
+            raise ValueError(
+                f"operating point {self.name!r} needs {steps} glance_thresholds, got {len(self.glance_thresholds)}"
+            )
         shares = self.exit_shares
         if shares is None:
             return
@@ -207,6 +216,9 @@ class Manifest(_Frozen):
     temperatures: tuple[Temperature, ...] | None = Field(
         default=None, description="one per step, used instead of temperature; null: the same at all steps"
     )
+    glance_temperatures: tuple[Temperature, ...] | None = Field(
+        default=None, description="one per step, of the logits after the glance; null: those of the step"
+    )
     exit_criterion: ExitCriterion = "max_softmax"
     operating_points: tuple[OperatingPoint, ...] = Field(min_length=1)
     default_point: Name = FULL
@@ -234,8 +246,10 @@ class Manifest(_Frozen):
         if self.patch_size > self.geometry.crop:
             raise ValueError(f"patch_size {self.patch_size} must not exceed crop {self.geometry.crop}")
         KINDS[self.kind].check(self.steps, self.sampling)
-        if self.temperatures is not None and len(self.temperatures) != self.steps:
-            raise ValueError(f"temperatures must have one for each of {self.steps} steps, got {len(self.temperatures)}")
+        for name in ("temperatures", "glance_temperatures"):
+            heat = getattr(self, name)
+            if heat is not None and len(heat) != self.steps:
+                raise ValueError(f"{name} must have one for each of {self.steps} steps, got {len(heat)}")
         names = [point.name for point in self.operating_points]
         if len(set(names)) != len(names):
             raise ValueError("operating points must have distinct names")
@@ -244,8 +258,15 @@ class Manifest(_Frozen):
                 raise ValueError(f"operating point {needed!r} is missing; there are {', '.join(names)}")
         for point in self.operating_points:
             point.check(self.steps)
-        if any(threshold is not None for threshold in self.point(FULL).thresholds):
+        full = self.point(FULL)
+        if any(threshold is not None for threshold in (*full.thresholds, *(full.glance_thresholds or ()))):
             raise ValueError("all thresholds of operating point 'full' must be null: it never exits early")
+        heads = all(graph.width("glance_logits") for graph in self.graphs if graph.component == "glance")
+        for point in self.operating_points:
+            if any(value is not None for value in point.glance_thresholds or ()) and not heads:
+                raise ValueError(
+                    f"point {point.name!r} exits after the glance, but a glance graph has no glance_logits"
+                )
         return self
 
     @model_validator(mode="after")
@@ -306,6 +327,12 @@ class Manifest(_Frozen):
         """How the confidence of each step is computed."""
         return ExitRule(self.exit_criterion, self.temperatures or (self.temperature,) * self.steps)
 
+    @property
+    def glance_exit_rule(self) -> ExitRule:
+        """How the confidence after the glance of each step is computed."""
+        heat = self.glance_temperatures or self.temperatures or (self.temperature,) * self.steps
+        return ExitRule(self.exit_criterion, heat)
+
     @cached_property
     def continuation_rows(self) -> dict[str, tuple[float, ...]]:
         """By operating point and step: the share of the calibration videos reaching the step that continued after it.
@@ -328,6 +355,11 @@ class Manifest(_Frozen):
             return (1.0,) * self.steps
         reached = [sum(shares[step:]) for step in range(self.steps)]
         return tuple(1.0 - share / left if left > 0 else 1.0 for share, left in zip(shares, reached, strict=True))
+
+    def glance_threshold_row(self, name: str) -> tuple[float, ...]:
+        """Thresholds of a point after each glance: ``inf`` where it never exits there; empty if it nowhere does."""
+        row = self.point(name).glance_thresholds or ()
+        return tuple(math.inf if value is None else value for value in row)
 
     def threshold_row(self, name: str) -> tuple[float, ...]:
         """Thresholds of a point as plain numbers: ``inf`` where it never exits, ``-inf`` at the last step."""

@@ -89,6 +89,12 @@ def _comma_separated(ctx: click.Context, param: click.Parameter, value: str) -> 
     help="Labelled clips, as for `train`; required to measure what a precision other than fp32 loses.",
 )
 @click.option("--split", metavar="NAME", help="Split of the data to use; default: train, if there is one.")
+@click.option(
+    "--glance-exit",
+    is_flag=True,
+    help="Let the glance graph give the logits of its auxiliary head, for exits after the glance. Default: only if a "
+    "point of the calibration needs them.",
+)
 @click.option("--allow-loss", is_flag=True, help="Write a precision even if it loses more accuracy than permitted.")
 @click.option("--dry-run", is_flag=True, help="Export and verify, but only print what would be written.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
@@ -107,6 +113,7 @@ def command(
     videos: tuple[Path, ...],
     data: Path | None,
     split: str | None,
+    glance_exit: bool,
     allow_loss: bool,
     dry_run: bool,
     as_json: bool,
@@ -133,6 +140,7 @@ def command(
         clips=_labelled(data, split) if data else None,
         allow_loss=allow_loss,
         snap=snap,
+        glance_exit=glance_exit,
     )
     try:
         check_replaceable(out)

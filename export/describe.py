@@ -46,6 +46,7 @@ def describe(
     labels: Sequence[str] | None = None,
     calibration: Calibration | None = None,
     snap: Snap | None = None,
+    glance_exit: bool = False,
 ) -> Manifest:
     """The manifest of a model, with placeholder entries for graphs that are still to be made.
 
@@ -58,6 +59,8 @@ def describe(
         labels: in place of the checkpoint's.
         calibration: without one, ``full`` is the only operating point.
         snap: in place of the calibration's, which comes before the checkpoint's.
+        glance_exit: whether the glance graphs give the logits of their auxiliary head; those of a calibration with
+            exits after the glance always do.
 
     Raises:
         ExportError: the labels do not fit the model, or a value is out of range.
@@ -68,7 +71,8 @@ def describe(
                 f"the calibration was made with snap {calibration.snap}, got {snap}; calibrate with --snap {snap}"
             )
         snap = calibration.snap
-    config, flops = model.config, step_flops(model)
+    glance_exit = glance_exit or (calibration is not None and calibration.exits_after_glance)
+    config, flops = model.config, step_flops(model, glance_exit=glance_exit)
     full = OperatingPoint(
         name=FULL, thresholds=(None,) * config.steps, expected_gflops=config.steps * flops.per_step / 1e9
     )
@@ -86,11 +90,15 @@ def describe(
             flops=_flops(flops),
             temperature=calibration.temperature if calibration else 1.0,
             temperatures=calibration.temperatures if calibration else None,
+            glance_temperatures=calibration.glance_temperatures if calibration else None,
             exit_criterion=calibration.criterion if calibration else "max_softmax",
             operating_points=calibration.operating_points(full) if calibration else (full,),
             default_point=calibration.default if calibration else FULL,
             calibration_protocol=calibration.protocol if calibration else None,
-            graphs=tuple(graph_entry(graph, "onnx", "fp32", _TO_BE_MADE) for graph in served_graphs(model)),
+            graphs=tuple(
+                graph_entry(graph, "onnx", "fp32", _TO_BE_MADE)
+                for graph in served_graphs(model, glance_exit=glance_exit)
+            ),
             provenance=_provenance(metadata, calibration),
         )
     except ValidationError as error:

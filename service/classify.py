@@ -67,6 +67,7 @@ async def classify(
     started = clock()
     due = started + min(settings.request_timeout_seconds, (parameters.deadline_ms or math.inf) / 1e3)
     thresholds = manifest.threshold_row(parameters.exit)
+    glances = manifest.glance_threshold_row(parameters.exit)
     async with AsyncExitStack() as held:
         async with _in_time(due):
             held.enter_context(engine.admission.place())
@@ -86,9 +87,12 @@ async def classify(
             )
             with line.stage("decode"):
                 frames = await held.enter_async_context(runtime.decoder.open(spool, job))
-        telling = StepReporter(manifest, thresholds, frames.info, observer, clock, started) if observer else None
+        telling = None
+        if observer:
+            telling = StepReporter(manifest, thresholds, glances, frames.info, observer, clock, started)
         request = EngineRequest(
             thresholds=thresholds,
+            glance_thresholds=glances,
             max_flops=None if parameters.max_gflops is None else round(parameters.max_gflops * GIGA),
             deadline=due,
             continue_probability=manifest.continuation_row(parameters.exit),

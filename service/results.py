@@ -46,6 +46,7 @@ def to_metrics(
         flops_full=manifest.flops_full,
         step=len(outcome.steps),
         reason=outcome.reason,
+        component=outcome.last.component,
         frames_decoded=decoded.frames,
         decode_cpu_seconds=decoded.cpu_seconds,
         frames_used=outcome.frames_used,
@@ -76,6 +77,7 @@ def to_response(
             reason=outcome.reason,
             step=len(outcome.steps),
             steps=manifest.steps,
+            component=last.component,
             confidence=last.confidence,
             threshold=outcome.threshold if math.isfinite(outcome.threshold) else None,
         ),
@@ -105,6 +107,7 @@ def to_response(
 
 
 def _predictions(manifest: Manifest, outcome: Outcome, top_k: int) -> list[Prediction]:
-    scores = manifest.exit_rule.probabilities(outcome.last.logits, len(outcome.steps) - 1)
+    rule = manifest.glance_exit_rule if outcome.last.component == "glance" else manifest.exit_rule
+    scores = rule.probabilities(outcome.last.logits, len(outcome.steps) - 1)
     best = np.argsort(-scores, kind="stable")[:top_k]
     return [Prediction(label=manifest.labels[i], index=int(i), score=float(scores[i])) for i in best]

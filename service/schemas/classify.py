@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from bundle.exit_rule import ExitReason
+from bundle.exit_rule import ExitComponent, ExitReason
 from bundle.manifest import Manifest
 from service.errors import BadParameter
 
@@ -46,6 +46,9 @@ class ExitAnswer(_Answer):
     reason: ExitReason
     step: int = Field(description="The step that answered, from 1.")
     steps: int = Field(description="Steps of the model.")
+    component: ExitComponent = Field(
+        description="What the answer came after: `glance` if that step's focus did not run, else `focus`."
+    )
     confidence: float = Field(description="The value that the exit rule compared with the threshold.")
     threshold: float | None = Field(description="Null where this operating point never exits, and at the last step.")
 
@@ -107,6 +110,9 @@ class TraceEntry(_Answer):
     patch: PatchAnswer
     label: str = Field(description="The best class after this step.")
     confidence: float = Field(description="The value that the exit rule compared with the threshold.")
+    component: ExitComponent = Field(
+        default="focus", description="`glance` if the model exited before it looked at the patch."
+    )
 
 
 class StepImage(_Answer):

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from itertools import product
 from typing import Literal, get_args
 
-from bundle.exit_rule import ExitReason
+from bundle.exit_rule import ExitComponent, ExitReason
 from service.decode.pool_settings import RestartReason
 from service.engine.runners.base import Component
 from service.engine.stage_times import STAGES
@@ -127,6 +127,13 @@ CATALOGUE: tuple[Metric, ...] = (
         "steps",
         "Step that answered, counted from 1",
         {"reason": get_args(ExitReason)},
+    ),
+    Metric(
+        "adafocus_exits_total",
+        "counter",
+        "requests",
+        "Answers by what they came after: a glance whose focus did not run, or a focus",
+        {"component": get_args(ExitComponent)},
     ),
     Metric(
         "adafocus_exits_expected_total",

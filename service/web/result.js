@@ -36,11 +36,12 @@ function runnerUp({ label: name, score }) {
 
 /** Why the model stopped at this step. */
 export function why(result, model) {
-  const { reason, step, steps, threshold } = result.exit;
+  const { reason, step, steps, threshold, component } = result.exit;
   const sure = confidence(result.exit.confidence, model.exit_criterion);
   const frames = step === 1 ? "one frame" : `${step} frames`;
   switch (reason) {
     case "confident":
+      if (component === "glance") return `Confident at a glance, frame ${step} of ${steps}: ${sure}, and the threshold is ${confidence(threshold, model.exit_criterion)}. The patch was not looked at.`;
       return `Confident after ${frames} of ${steps}: ${sure}, and the threshold is ${confidence(threshold, model.exit_criterion)}.`;
     case "all_steps":
       return `Looked at all ${steps} frames. Confidence at the end: ${sure}.`;

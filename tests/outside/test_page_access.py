@@ -195,6 +195,7 @@ def large_model(page: Page, steps: int = 16, classes: int = 200) -> None:
             "reason": "all_steps",
             "step": steps,
             "steps": steps,
+            "component": "focus",
             "confidence": 1,
             "threshold": None,
         },

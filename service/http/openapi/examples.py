@@ -104,6 +104,7 @@ def classification(manifest: Manifest) -> Classification:
             reason="confident",
             step=step,
             steps=manifest.steps,
+            component="focus",
             confidence=confidence,
             threshold=_THRESHOLD,
         ),

@@ -31,7 +31,9 @@ def make_answer(**changes: object) -> Classification:
         "id": "0f8c",
         "model": ModelAnswer(name="toy", version="1", precision="fp32", backend="fake"),
         "predictions": [Prediction(label="up", index=0, score=0.93)],
-        "exit": ExitAnswer(point="balanced", reason="confident", step=2, steps=4, confidence=0.93, threshold=0.88),
+        "exit": ExitAnswer(
+            point="balanced", reason="confident", step=2, steps=4, component="focus", confidence=0.93, threshold=0.88
+        ),
         "compute": ComputeAnswer(
             gflops=6.7,
             gflops_full=27.0,
@@ -122,7 +124,7 @@ def test_fields_come_in_the_documented_order() -> None:
     assert list(answer) == ["id", "model", "predictions", "exit", "compute", "timing_ms", "video", "trace"]
     assert list(answer["model"]) == ["name", "version", "precision", "backend"]
     assert list(answer["predictions"][0]) == ["label", "index", "score"]
-    assert list(answer["exit"]) == ["point", "reason", "step", "steps", "confidence", "threshold"]
+    assert list(answer["exit"]) == ["point", "reason", "step", "steps", "component", "confidence", "threshold"]
     assert list(answer["compute"]) == [
         "gflops",
         "gflops_full",
@@ -134,7 +136,7 @@ def test_fields_come_in_the_documented_order() -> None:
     ]
     assert list(answer["timing_ms"]) == ["total", "upload", "queue", "decode", "glance", "focus"]
     assert list(answer["video"]) == ["container", "codec", "width", "height", "fps", "duration_s", "frames"]
-    assert list(answer["trace"][0]) == ["step", "frame", "time_s", "patch", "label", "confidence"]
+    assert list(answer["trace"][0]) == ["step", "frame", "time_s", "patch", "label", "confidence", "component"]
 
 
 def test_no_trace_unless_asked_but_unknown_facts_are_null() -> None:
