@@ -96,6 +96,11 @@ RISKS = ("answer_changed", "right_answer_lost")
     help="Solve thresholds on the clips that the model was trained on, without a temperature, as published. "
     "Accuracies are then optimistic; the file and the bundle are labelled.",
 )
+@click.option(
+    "--glance-exit",
+    is_flag=True,
+    help="Let operating points exit after the glance of a step, before its focus, where that pays.",
+)
 @snap_option("that of the checkpoint")
 @click.option("--cache", type=click.Path(path_type=Path), help="Keep decoded crops in this folder; default: in memory.")
 @click.option("--json", "as_json", is_flag=True, help="Print the calibration as JSON instead of a table.")
@@ -113,6 +118,7 @@ def command(
     curve: Path | None,
     criterion: ExitCriterion,
     paper_protocol: bool,
+    glance_exit: bool,
     snap: Snap | None,
     cache: Path | None,
     as_json: bool,
@@ -123,6 +129,7 @@ def command(
     from training.errors import TrainingError
     from training.evaluate.calibrate import exit_curve
     from training.evaluate.certified_points import Promises
+    from training.evaluate.exit_layout import ExitLayout
 
     promises = Promises(guarantees, confidence, risk)
 
@@ -154,10 +161,13 @@ def command(
                 "test on videos of your own with --unlabelled"
             )
         if trained is not None and (unlabelled is not None or trained.learned_from):
-            tested = Tested(trained, checkpoints[0], judged, criterion, promises)
+            tested = Tested(trained, checkpoints[0], judged, criterion, promises, glance_exit)
             found = certified(tested, unlabelled, cache, material.notes, budgets)
         else:
-            found = uncertified(judged, cost, criterion, material.notes, budgets, paper_protocol=paper_protocol)
+            layout = ExitLayout.with_glances(judged.logits.shape[1], material.glance_share) if glance_exit else None
+            found = uncertified(
+                judged, cost, criterion, material.notes, budgets, paper_protocol=paper_protocol, layout=layout
+            )
     except TrainingError as error:
         raise click.ClickException(str(error)) from error
     found = replace(found, snap=material.snap)
@@ -177,6 +187,7 @@ class _Material(NamedTuple):
 
     judged: Judged
     gflops_per_step: float
+    glance_share: float
     notes: str
     snap: Snap
     trained: Trained | None = None
@@ -210,7 +221,8 @@ def _unseen_clips(
     source = f"of split {split}" if split else "held out from training"
     notes = f"{len(judged.labels)} clips {source}, {fit}{learned}"
     first = models[0]
-    return _Material(judged, first.gflops_per_step, notes, first.recipe.data.snap, first if len(models) == 1 else None)
+    alone = first if len(models) == 1 else None
+    return _Material(judged, first.gflops_per_step, first.glance_share, notes, first.recipe.data.snap, alone)
 
 
 def _training_clips(
@@ -239,7 +251,7 @@ def _training_clips(
     trained = trained.sampled_with(snap)
     judged = judge_training(trained, clips, cache, _skipped)
     notes = f"{len(judged.labels)} clips that the model was trained on, as published"
-    return _Material(judged, trained.gflops_per_step, notes, trained.recipe.data.snap)
+    return _Material(judged, trained.gflops_per_step, trained.glance_share, notes, trained.recipe.data.snap)
 
 
 def _released(checkpoint: Path, config: str, data: Path, split: str | None) -> tuple[Trained, ClipSet, str]:

@@ -16,7 +16,9 @@ from cli.videos import find_videos
 if TYPE_CHECKING:
     from training.data.crops import Broken
     from training.evaluate.certified_points import Clips, Promises
+    from training.evaluate.exit_layout import ExitLayout
     from training.evaluate.inference import Judged, Trained
+    from training.evaluate.metrics import Logits
     from training.evaluate.operating_points import Calibration
 
 WORDS = {"answer_changed": "change the answer", "right_answer_lost": "lose a right answer"}
@@ -31,6 +33,27 @@ class Tested:
     judged: Judged
     criterion: ExitCriterion
     promises: Promises
+    glance_exit: bool = False
+
+    @property
+    def layout(self) -> ExitLayout | None:
+        """The exits, if some are after a glance."""
+        from training.evaluate.exit_layout import ExitLayout
+
+        steps = self.judged.logits.shape[1]
+        return ExitLayout.with_glances(steps, self.trained.glance_share) if self.glance_exit else None
+
+
+def all_exits(judged: Judged, layout: ExitLayout | None) -> Logits:
+    """The logits of all exits, in their order."""
+    from training.evaluate.exit_layout import interleaved
+
+    return judged.logits if layout is None else interleaved(judged.glance_logits, judged.logits)
+
+
+def cost_of_exit(gflops_per_step: float, layout: ExitLayout | None) -> float:
+    """The cost of full compute divided by the number of exits."""
+    return gflops_per_step if layout is None else gflops_per_step / 2
 
 
 def certified(
@@ -40,21 +63,24 @@ def certified(
     from training.data.clips import digest
     from training.data.groups import units_of
     from training.evaluate.certified_points import Clips, calibrate_certified
+    from training.evaluate.exit_layout import split_by_component
 
-    judged = tested.judged
+    judged, layout = tested.judged, tested.layout
     found = calibrate_certified(
-        Clips(judged.logits, units_of(judged.clips.clips)),
+        Clips(all_exits(judged, layout), units_of(judged.clips.clips)),
         judged.labels,
-        tested.trained.gflops_per_step,
+        cost_of_exit(tested.trained.gflops_per_step, layout),
         tested.criterion,
         tested.promises,
-        _unlabelled(tested.trained, unlabelled, cache) if unlabelled else None,
+        _unlabelled(tested.trained, unlabelled, cache, layout) if unlabelled else None,
         notes=notes,
         budgets=budgets,
+        layout=layout,
     )
     for warning in found.warnings:
         click.echo(f"Warning: {warning}", err=True)
-    return replace(found.calibration, checkpoint=digest(tested.checkpoint))
+    by_step = found.calibration if layout is None else split_by_component(found.calibration)
+    return replace(by_step, checkpoint=digest(tested.checkpoint))
 
 
 def uncertified(
@@ -65,23 +91,27 @@ def uncertified(
     budgets: Sequence[float],
     *,
     paper_protocol: bool,
+    layout: ExitLayout | None = None,
 ) -> Calibration:
     """Calibrate without guarantees: on folds, on training clips, or on clips that may have been trained on."""
     from training.evaluate.calibrate import calibrate
+    from training.evaluate.exit_layout import split_by_component
 
-    return calibrate(
-        judged.logits,
+    found = calibrate(
+        all_exits(judged, layout),
         judged.labels,
-        gflops_per_step,
+        cost_of_exit(gflops_per_step, layout),
         criterion,
         notes=notes,
         budgets=budgets,
         temperature=1.0 if paper_protocol else None,
         protocol="paper" if paper_protocol else "holdout",
+        layout=layout,
     )
+    return found if layout is None else split_by_component(found)
 
 
-def _unlabelled(trained: Trained, folder: Path, cache: Path | None) -> Clips:
+def _unlabelled(trained: Trained, folder: Path, cache: Path | None, layout: ExitLayout | None) -> Clips:
     """Run the model on the videos of a folder."""
     from training.data.clips import Clip, ClipSet, digest
     from training.data.groups import units_of
@@ -92,7 +122,7 @@ def _unlabelled(trained: Trained, folder: Path, cache: Path | None) -> Clips:
     no_label = 0  # a clip needs one; it is not read
     clips = ClipSet(trained.labels, tuple(Clip(file, no_label, digest(file)) for file in files), {"name": folder.name})
     judged = judge_unseen(trained, clips, cache, _skipped)
-    return Clips(judged.logits, units_of(judged.clips.clips))
+    return Clips(all_exits(judged, layout), units_of(judged.clips.clips))
 
 
 def _skipped(clip: Broken) -> None:

@@ -68,7 +68,7 @@ def command(
     from training.errors import TrainingError
     from training.evaluate.inference import judge, load_released, load_trained
     from training.evaluate.operating_points import load_calibration
-    from training.evaluate.report import evaluate
+    from training.evaluate.report import Glances, evaluate
     from training.recipe_files import load_recipe
 
     if criterion and calibration:
@@ -101,6 +101,7 @@ def command(
             points,
             broken,
             criterion or "max_softmax",
+            Glances(judged.glance_logits, trained.glance_share),
         )
     except TrainingError as error:
         raise click.ClickException(str(error)) from error

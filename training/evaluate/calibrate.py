@@ -15,6 +15,7 @@ import numpy.typing as npt
 from bundle.exit_rule import CalibrationProtocol, ExitCriterion, confidence, probabilities
 from training.errors import CalibrationError
 from training.evaluate.average_precision import mean_average_precision
+from training.evaluate.exit_layout import ExitLayout
 from training.evaluate.metrics import Indices, Logits, Truth, accuracy, answers, exit_steps, negative_log_likelihood
 from training.evaluate.operating_points import Calibration, Point, Thresholds
 
@@ -79,6 +80,13 @@ class CurvePoint:
     def score(self) -> float:
         """The number that budgets are compared by: mean average precision for several classes a clip, else accuracy."""
         return self.accuracy if self.mean_average_precision is None else self.mean_average_precision
+
+
+def exit_quota_of(ratio: float, used: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
+    """Return `exit_quota` over the exits that are used: float32 [K], 0 at the others, sums to one."""
+    quota = np.zeros(len(used), dtype=np.float32)
+    quota[used] = exit_quota(ratio, int(used.sum()))
+    return quota
 
 
 def exit_quota(ratio: float, steps: int) -> npt.NDArray[np.float32]:
@@ -149,16 +157,18 @@ def measure(
     criterion: ExitCriterion,
     temperature: Temperature,
     ratio: float,
+    layout: ExitLayout | None = None,
 ) -> CurvePoint:
-    """Apply thresholds to clips. Leaving at step t costs t of T equal steps."""
+    """Apply thresholds to clips. Without a layout, leaving at step t costs t of T equal steps."""
     steps = exit_steps(logits, thresholds, criterion, temperature)
     total = logits.shape[1]
+    costs = (layout or ExitLayout.of_steps(total)).costs
     shares = np.bincount(steps, minlength=total) / len(steps)
     given = answers(logits, steps)
     return CurvePoint(
         ratio=ratio,
         thresholds=tuple(thresholds),
-        flops_share=float((steps + 1).mean() / total),
+        flops_share=float(costs[steps].mean()),
         accuracy=accuracy(given, labels),
         answers_changed=float(np.mean(given != logits[:, -1].argmax(axis=1))),
         exit_shares=tuple(float(share) for share in shares),
@@ -173,14 +183,20 @@ def _map_at(logits: Logits, truth: Truth, steps: Indices) -> float:
 
 
 def exit_curve(
-    logits: Logits, labels: Truth, criterion: ExitCriterion, temperature: Temperature, ratios: Sequence[float] = RATIOS
+    logits: Logits,
+    labels: Truth,
+    criterion: ExitCriterion,
+    temperature: Temperature,
+    ratios: Sequence[float] = RATIOS,
+    layout: ExitLayout | None = None,
 ) -> tuple[CurvePoint, ...]:
     """Return the sweep of budgets, cheapest first, solved and measured on the same clips."""
     sure = confidence(logits, criterion, temperature)
-    steps = logits.shape[1]
+    layout = layout or ExitLayout.of_steps(logits.shape[1])
     curve = [
-        measure(logits, labels, solve_thresholds(sure, exit_quota(ratio, steps)), criterion, temperature, ratio)
-        for ratio in ratios
+        measure(logits, labels, solve_thresholds(sure, quota), criterion, temperature, ratio, layout)
+        for used in layout.families
+        for ratio, quota in ((ratio, exit_quota_of(ratio, used)) for ratio in ratios)
     ]
     return tuple(sorted(curve, key=_cheapest_first))
 
@@ -233,6 +249,7 @@ def calibrate(
     protocol: CalibrationProtocol = "holdout",
     temperatures: tuple[float, ...] | None = None,
     certified: Mapping[str, Thresholds] | None = None,
+    layout: ExitLayout | None = None,
 ) -> Calibration:
     """Temperature and operating points from the logits of clips.
 
@@ -250,6 +267,7 @@ def calibrate(
         temperatures: one per step, used instead of ``temperature``.
         certified: thresholds by the name of their point, instead of what a rule would choose; names that no rule has
             add points. See `training.evaluate.certified_points`.
+        layout: of the exits, where they are not one after each of T equal steps.
 
     Raises:
         CalibrationError: nothing to solve from.
@@ -257,9 +275,10 @@ def calibrate(
     temperature = fit_temperature(logits, labels) if temperature is None else temperature
     heat = temperature if temperatures is None else np.array(temperatures, dtype=np.float32)
     steps, missed = logits.shape[1], list[str]()
-    full = measure(logits, labels, (None,) * steps, criterion, heat, ratio=0.0)
-    curve = exit_curve(logits, labels, criterion, heat)
-    tested = {name: measure(logits, labels, row, criterion, heat, 0.0) for name, row in (certified or {}).items()}
+    full = measure(logits, labels, (None,) * steps, criterion, heat, 0.0, layout)
+    curve = exit_curve(logits, labels, criterion, heat, layout=layout)
+    rows = (certified or {}).items()
+    tested = {name: measure(logits, labels, row, criterion, heat, 0.0, layout) for name, row in rows}
     chosen = [("full", full)]
     if steps > 1:  # a clip model takes all its frames in one step and has nowhere to leave
         budgets_and_none = (*curve, full)  # never leaving is a choice, too

@@ -20,6 +20,7 @@ from training.evaluate.certify import (
     smallest_epsilon,
     split_units,
 )
+from training.evaluate.exit_layout import ExitLayout
 from training.evaluate.metrics import Indices, Logits, Truth
 from training.evaluate.operating_points import Calibration, Point
 
@@ -84,6 +85,7 @@ def calibrate_certified(
     unlabelled: Clips | None = None,
     notes: str = "",
     budgets: Sequence[float] = (),
+    layout: ExitLayout | None = None,
 ) -> CertifiedCalibration:
     """Temperatures and operating points; those that pass the test carry a guarantee.
 
@@ -101,6 +103,7 @@ def calibrate_certified(
         unlabelled: clips without labels, such as recorded production.
         notes: which clips these were; travels into the bundle.
         budgets: shares of full compute, as in `calibrate`; their points promise nothing.
+        layout: of the exits, as in `calibrate`.
 
     Raises:
         CalibrationError: nothing to solve from, or the risk needs labels that the tested clips lack.
@@ -113,7 +116,7 @@ def calibrate_certified(
     temperature = fit_temperature(labelled.logits[parts.fit], truth[parts.fit])
     temperatures = fit_temperatures(labelled.logits[parts.fit], truth[parts.fit], temperature)
     rule = ExitRule(criterion, temperatures)
-    rows = _certify(Exits.of(labelled.logits[parts.fit], rule, truth[parts.fit]), parts, rule, promises)
+    rows = _certify(Exits.of(labelled.logits[parts.fit], rule, truth[parts.fit]), parts, rule, promises, layout)
     calibration = calibrate(
         labelled.logits,
         truth,
@@ -124,10 +127,11 @@ def calibrate_certified(
         temperature=temperature,
         temperatures=temperatures,
         certified={name: row.thresholds for name, row in rows.items()},
+        layout=layout,
     )
     calibration = _with_guarantees(calibration, {name: row.guarantee for name, row in rows.items()}, promises)
     if unlabelled is not None:
-        calibration = _costs_from(calibration, unlabelled.logits, gflops_per_step)
+        calibration = _costs_from(calibration, unlabelled.logits, gflops_per_step, layout)
     return CertifiedCalibration(calibration, tuple(_warnings(rows, parts.available, promises)))
 
 
@@ -166,12 +170,14 @@ def _split(labelled: Clips, truth: Truth, unlabelled: Clips | None, promises: Pr
     return _Parts(np.flatnonzero(fits), labelled.logits[tested], truth[tested], len(tested))
 
 
-def _certify(fit: Exits, parts: _Parts, rule: ExitRule, promises: Promises) -> dict[str, CertifiedRow]:
+def _certify(
+    fit: Exits, parts: _Parts, rule: ExitRule, promises: Promises, layout: ExitLayout | None
+) -> dict[str, CertifiedRow]:
     if not len(parts.test):
         return {}
     epsilons = promises.epsilons()
     test = Exits.of(parts.test, rule, parts.truth)
-    ladder = best_ladder(fit, promises.risk, tuple(epsilons.values()))
+    ladder = best_ladder(fit, promises.risk, tuple(epsilons.values()), layout)
     rows = {
         name: certify(ladder, test, promises.risk, epsilon, promises.confidence) for name, epsilon in epsilons.items()
     }
@@ -187,14 +193,17 @@ def _with_guarantees(calibration: Calibration, guarantees: Mapping[str, Guarante
     return replace(calibration, points=points, default=default)
 
 
-def _costs_from(calibration: Calibration, logits: Logits, gflops_per_step: float) -> Calibration:
+def _costs_from(
+    calibration: Calibration, logits: Logits, gflops_per_step: float, layout: ExitLayout | None
+) -> Calibration:
     """The same points with cost and exit shares as on these clips."""
     exits, total = Exits.of(logits, calibration.exit_rule), logits.shape[1]
+    costs = (layout or ExitLayout.of_steps(total)).costs * total * gflops_per_step
 
     def measured(point: Point) -> Point:
         steps = exits.steps(point.thresholds)
         shares = np.bincount(steps, minlength=total) / len(steps)
-        gflops = float((steps + 1).mean()) * gflops_per_step
+        gflops = float(costs[steps].mean())
         return replace(point, expected_gflops=gflops, exit_shares=tuple(float(share) for share in shares))
 
     return replace(calibration, points=tuple(measured(point) for point in calibration.points))

@@ -19,7 +19,7 @@ from training.data.frame_store import Pixels, load_pixels
 from training.data.groups import units_of
 from training.errors import CalibrationError, DataError
 from training.evaluate.metrics import Logits, Truth
-from training.evaluate.report import BATCH, step_logits, truth_of
+from training.evaluate.report import BATCH, ClipLogits, clip_logits, truth_of
 from training.optimise.objective import Model
 from training.recipe import Recipe, parse_recipe
 from video.sampler import Snap
@@ -60,6 +60,12 @@ class Trained:
     def gflops_per_step(self) -> float:
         """The cost of one served step."""
         return step_flops(self.model).per_step / GIGA
+
+    @property
+    def glance_share(self) -> float:
+        """The share of a step's cost that an exit after its glance has spent, its auxiliary head included."""
+        flops = step_flops(self.model, glance_exit=True)
+        return flops.glance / flops.per_step
 
 
 def load_trained(path: Path) -> Trained:
@@ -107,9 +113,13 @@ def load_released(
 
 @dataclass(frozen=True)
 class Judged:
-    """Step logits [N, T, C] and labels [N], or [N, C], of clips, and the clips that cannot be decoded."""
+    """Step logits [N, T, C] and labels [N], or [N, C], of clips, and the clips that cannot be decoded.
+
+    ``glance_logits`` [N, T, C] are those of the glance's auxiliary head.
+    """
 
     logits: Logits
+    glance_logits: Logits
     labels: Truth
     clips: ClipSet
     broken: tuple[Broken, ...]
@@ -134,7 +144,7 @@ def judge(
         require_disk(needed, cache, what, "give --cache a folder with more space, or leave it out")
     good: list[Clip] = []
     broken: list[Broken] = []
-    rows: list[Logits] = []
+    rows: list[ClipLogits] = []
     waiting: list[Pixels] = []
     for clip, made in decode_each(data, plan, cache, work="judging"):
         if isinstance(made, Broken):
@@ -145,14 +155,15 @@ def judge(
         good.append(clip)
         waiting.append(load_pixels(made) if isinstance(made, Path) else made)
         if len(waiting) == BATCH:
-            rows.append(step_logits(trained.model, waiting))
+            rows.append(clip_logits(trained.model, waiting))
             waiting = []
     if not good:
         raise DataError(f"none of {len(data.clips)} clips can be decoded; the first: {broken[0].reason}")
     if waiting:
-        rows.append(step_logits(trained.model, waiting))
+        rows.append(clip_logits(trained.model, waiting))
     judged = data.only(good)
-    return Judged(np.concatenate(rows), truth_of(judged), judged, tuple(broken))
+    steps, glances = (np.concatenate(parts) for parts in zip(*rows, strict=True))
+    return Judged(steps, glances, truth_of(judged), judged, tuple(broken))
 
 
 def judge_held_aside(
@@ -192,6 +203,7 @@ def judge_held_aside(
         judged.append(judge(trained, data.only(mine), cache, report))
     return Judged(
         logits=np.concatenate([part.logits for part in judged]),
+        glance_logits=np.concatenate([part.glance_logits for part in judged]),
         labels=np.concatenate([part.labels for part in judged]),
         clips=data.only(clip for part in judged for clip in part.clips.clips),
         broken=tuple(broken for part in judged for broken in part.broken),

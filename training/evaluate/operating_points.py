@@ -32,7 +32,8 @@ class Point:
     """An operating point: one threshold per step (None never leaves there; the last step always answers).
 
     ``expected_gflops`` and ``expected_accuracy`` were measured on the calibration clips; ``exit_shares`` are the shares
-    of those clips that left at each step. ``guarantee`` is None where nothing was certified.
+    of those clips that left at each step. ``guarantee`` is None where nothing was certified. ``glance_thresholds`` are
+    those of the exits after the glance, one per step; None: there are none.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Point:
     expected_accuracy: float
     exit_shares: tuple[float, ...]
     guarantee: Guarantee | None = None
+    glance_thresholds: tuple[float | None, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class Calibration:
     ``protocol`` is ``holdout`` if the clips were unseen in training, ``paper`` if they were the training clips.
     ``temperatures`` has one per step, used instead of ``temperature``; None means the same at all steps.
     ``checkpoint`` is the sha256 of the file whose model the guarantees were tested with. ``snap`` says how the frames
-    were sampled; None: not stated.
+    were sampled; None: not stated. ``glance_temperatures`` are those of the exits after the glance, one per step.
     """
 
     temperature: float
@@ -63,6 +65,7 @@ class Calibration:
     temperatures: tuple[float, ...] | None = None
     checkpoint: str | None = None
     snap: Snap | None = None
+    glance_temperatures: tuple[float, ...] | None = None
 
     @property
     def exit_rule(self) -> ExitRule:
@@ -86,11 +89,12 @@ def load_calibration(path: Path) -> Calibration:
         points = tuple(
             Point(
                 name=str(item["name"]),
-                thresholds=tuple(None if value is None else float(value) for value in item["thresholds"]),
+                thresholds=_thresholds(item["thresholds"]) or (),
                 expected_gflops=float(item["expected_gflops"]),
                 expected_accuracy=float(item["expected_accuracy"]),
                 exit_shares=tuple(float(value) for value in item["exit_shares"]),
                 guarantee=_guarantee(item.get("guarantee")),
+                glance_thresholds=_thresholds(item.get("glance_thresholds")),
             )
             for item in data["points"]
         )
@@ -105,6 +109,7 @@ def load_calibration(path: Path) -> Calibration:
             temperatures=_floats(data.get("temperatures")),
             checkpoint=data.get("checkpoint"),
             snap=data.get("snap"),
+            glance_temperatures=_floats(data.get("glance_temperatures")),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CalibrationError(f"{path} is not a calibration file: {error}") from error
@@ -121,6 +126,10 @@ def _guarantee(data: Mapping[str, Any] | None) -> Guarantee | None:
         failures=int(data["failures"]),
         method=str(data.get("method", METHOD)),
     )
+
+
+def _thresholds(values: Sequence[float | None] | None) -> tuple[float | None, ...] | None:
+    return None if values is None else tuple(None if value is None else float(value) for value in values)
 
 
 def _floats(values: Sequence[float] | None) -> tuple[float, ...] | None:
