@@ -31,6 +31,7 @@ Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,6
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
+LabelThreshold = Annotated[float, Field(gt=0, lt=1)]
 Temperature = Annotated[float, Field(ge=1e-3, le=1e3)]
 GraphFormat = Literal["onnx", "torchscript"]
 
@@ -205,6 +206,9 @@ class Manifest(_Frozen):
     name: Name
     version: Name
     licence: str
+    task: Literal["single_label", "multi_label"] = Field(
+        default="single_label", description="multi_label: a video may have several labels, or none"
+    )
     kind: ModelKind = Field(description="frame: one frame a step; clip: one step that takes all its frames at once")
     labels: tuple[str, ...] = Field(min_length=2)
     steps: int = Field(ge=1, le=1024)
@@ -220,6 +224,9 @@ class Manifest(_Frozen):
         default=None, description="one per step, of the logits after the glance; null: those of the step"
     )
     exit_criterion: ExitCriterion = "max_softmax"
+    label_thresholds: tuple[LabelThreshold, ...] | None = Field(
+        default=None, description="multi_label: a label is present if its probability is above its threshold"
+    )
     operating_points: tuple[OperatingPoint, ...] = Field(min_length=1)
     default_point: Name = FULL
     graphs: tuple[Graph, ...] = Field(min_length=2)
@@ -250,6 +257,7 @@ class Manifest(_Frozen):
             heat = getattr(self, name)
             if heat is not None and len(heat) != self.steps:
                 raise ValueError(f"{name} must have one for each of {self.steps} steps, got {len(heat)}")
+        self._check_task()
         names = [point.name for point in self.operating_points]
         if len(set(names)) != len(names):
             raise ValueError("operating points must have distinct names")
@@ -268,6 +276,15 @@ class Manifest(_Frozen):
                     f"point {point.name!r} exits after the glance, but a glance graph has no glance_logits"
                 )
         return self
+
+    def _check_task(self) -> None:
+        several, bounds = self.task == "multi_label", self.label_thresholds
+        if several != (self.exit_criterion == "label_margin") or several != (bounds is not None):
+            raise ValueError(
+                "task multi_label needs exit_criterion label_margin and label_thresholds; no other has them"
+            )
+        if bounds is not None and len(bounds) != len(self.labels):
+            raise ValueError(f"label_thresholds must have one for each of {len(self.labels)} labels, got {len(bounds)}")
 
     @model_validator(mode="after")
     def _reduced_are_consistent(self) -> Self:
@@ -325,13 +342,14 @@ class Manifest(_Frozen):
     @property
     def exit_rule(self) -> ExitRule:
         """How the confidence of each step is computed."""
-        return ExitRule(self.exit_criterion, self.temperatures or (self.temperature,) * self.steps)
+        heat = self.temperatures or (self.temperature,) * self.steps
+        return ExitRule(self.exit_criterion, heat, self.label_thresholds or ())
 
     @property
     def glance_exit_rule(self) -> ExitRule:
         """How the confidence after the glance of each step is computed."""
         heat = self.glance_temperatures or self.temperatures or (self.temperature,) * self.steps
-        return ExitRule(self.exit_criterion, heat)
+        return ExitRule(self.exit_criterion, heat, self.label_thresholds or ())
 
     @cached_property
     def continuation_rows(self) -> dict[str, tuple[float, ...]]:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from training.evaluate.exit_layout import ExitLayout
     from training.evaluate.inference import Judged, Trained
     from training.evaluate.metrics import Logits
+    from training.evaluate.multi_label import MissedLabels
     from training.evaluate.operating_points import Calibration
 
 WORDS = {"answer_changed": "change the answer", "right_answer_lost": "lose a right answer"}
@@ -34,6 +35,7 @@ class Tested:
     criterion: ExitCriterion
     promises: Promises
     glance_exit: bool = False
+    missed: MissedLabels | None = None
 
     @property
     def layout(self) -> ExitLayout | None:
@@ -76,6 +78,7 @@ def certified(
         notes=notes,
         budgets=budgets,
         layout=layout,
+        missed=tested.missed,
     )
     for warning in found.warnings:
         click.echo(f"Warning: {warning}", err=True)
@@ -83,31 +86,42 @@ def certified(
     return replace(by_step, checkpoint=digest(tested.checkpoint))
 
 
+@dataclass(frozen=True)
+class Uncertified:
+    """How to calibrate without guarantees."""
+
+    criterion: ExitCriterion
+    paper_protocol: bool
+    layout: ExitLayout | None = None
+    missed: MissedLabels | None = None
+
+
 def uncertified(
-    judged: Judged,
-    gflops_per_step: float,
-    criterion: ExitCriterion,
-    notes: str,
-    budgets: Sequence[float],
-    *,
-    paper_protocol: bool,
-    layout: ExitLayout | None = None,
+    judged: Judged, gflops_per_step: float, how: Uncertified, notes: str, budgets: Sequence[float]
 ) -> Calibration:
     """Calibrate without guarantees: on folds, on training clips, or on clips that may have been trained on."""
     from training.evaluate.calibrate import calibrate
     from training.evaluate.exit_layout import split_by_component
+    from training.evaluate.multi_label import fit_labels
 
+    layout, logits, labels = how.layout, all_exits(judged, how.layout), None
+    if how.criterion == "label_margin":
+        labels = fit_labels(logits, judged.labels, how.missed)
+        logits = labels.decisions(logits)
     found = calibrate(
-        all_exits(judged, layout),
+        logits,
         judged.labels,
         cost_of_exit(gflops_per_step, layout),
-        criterion,
+        how.criterion,
         notes=notes,
         budgets=budgets,
-        temperature=1.0 if paper_protocol else None,
-        protocol="paper" if paper_protocol else "holdout",
+        temperature=1.0 if how.paper_protocol or labels else None,
+        protocol="paper" if how.paper_protocol else "holdout",
         layout=layout,
     )
+    if labels is not None:
+        heat = labels.temperatures
+        found = replace(found, temperature=heat[-1], temperatures=heat, label_thresholds=labels.thresholds)
     return found if layout is None else split_by_component(found)
 
 

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 @click.option(
     "--criterion",
     type=click.Choice(CRITERIA),
-    help="Confidence of the exit, if there is no --calibration; default: max_softmax.",
+    help="Confidence of the exit, if there is no --calibration; default: that which suits the loss.",
 )
 @snap_option("that of the calibration, or of the checkpoint")
 @click.option("--out", type=click.Path(path_type=Path), help="Write the report as JSON.")
@@ -100,7 +100,7 @@ def command(
             trained.gflops_per_step,
             points,
             broken,
-            criterion or "max_softmax",
+            criterion or ("label_margin" if trained.recipe.optimiser.loss == "sigmoid" else "max_softmax"),
             Glances(judged.glance_logits, trained.glance_share),
         )
     except TrainingError as error:

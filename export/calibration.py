@@ -21,6 +21,7 @@ class Calibration(BaseModel):
     temperature: float = Field(gt=0)
     temperatures: tuple[float, ...] | None = Field(default=None, description="one per step")
     glance_temperatures: tuple[float, ...] | None = Field(default=None, description="one per step, after the glance")
+    label_thresholds: tuple[float, ...] | None = Field(default=None, description="one per label, of several labels")
     criterion: ExitCriterion
     points: tuple[OperatingPoint, ...]
     default: str

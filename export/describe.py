@@ -91,6 +91,8 @@ def describe(
             temperature=calibration.temperature if calibration else 1.0,
             temperatures=calibration.temperatures if calibration else None,
             glance_temperatures=calibration.glance_temperatures if calibration else None,
+            task="single_label" if calibration is None or calibration.label_thresholds is None else "multi_label",
+            label_thresholds=calibration.label_thresholds if calibration else None,
             exit_criterion=calibration.criterion if calibration else "max_softmax",
             operating_points=calibration.operating_points(full) if calibration else (full,),
             default_point=calibration.default if calibration else FULL,

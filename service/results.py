@@ -107,7 +107,15 @@ def to_response(
 
 
 def _predictions(manifest: Manifest, outcome: Outcome, top_k: int) -> list[Prediction]:
+    step = len(outcome.steps) - 1
     rule = manifest.glance_exit_rule if outcome.last.component == "glance" else manifest.exit_rule
-    scores = rule.probabilities(outcome.last.logits, len(outcome.steps) - 1)
-    best = np.argsort(-scores, kind="stable")[:top_k]
-    return [Prediction(label=manifest.labels[i], index=int(i), score=float(scores[i])) for i in best]
+    scores = rule.probabilities(outcome.last.logits, step)
+    if manifest.task == "single_label":
+        best = np.argsort(-scores, kind="stable")[:top_k]
+        return [Prediction(label=manifest.labels[i], index=int(i), score=float(scores[i])) for i in best]
+    present = rule.present(outcome.last.logits, step)
+    best = np.lexsort((-scores, ~present))[:top_k]  # those that are present come first
+    return [
+        Prediction(label=manifest.labels[i], index=int(i), score=float(scores[i]), present=bool(present[i]))
+        for i in best
+    ]

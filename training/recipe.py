@@ -18,6 +18,8 @@ from video.sampler import Snap
 Precision = Literal["fp32", "bf16", "fp16"]
 AskedPrecision = Literal["fp32", "bf16", "fp16", "auto"]
 
+Loss = Literal["softmax", "sigmoid"]
+
 Metric = Literal["accuracy", "macro_f1", "map"]
 
 RENAMED_KEYS: Mapping[str, str] = {
@@ -103,6 +105,8 @@ class OptimiserRecipe:
     Attributes:
         lr: base rate at the top of the cosine; warm-up is linear.
         clip_gradient: largest norm of the whole gradient; 0 does not clip.
+        loss: ``softmax`` is the paper's cross-entropy over classes; of a clip with several, one is drawn each time.
+            ``sigmoid`` decides about each label by itself, for clips that may have several labels or none.
         label_smoothing: share of each target spread over all classes.
         class_weights: exponent of inverse class frequency in the loss; 0 weighs all clips alike.
         average: decay of an exponential average of the weights, which is then what is kept; 0 is off.
@@ -118,6 +122,7 @@ class OptimiserRecipe:
     weight_decay: float = 1e-4
     warmup_epochs: float = 0.0
     clip_gradient: float = 0.0
+    loss: Loss = "softmax"
     label_smoothing: float = 0.0
     class_weights: float = 0.0
     average: float = 0.0
@@ -135,6 +140,8 @@ class OptimiserRecipe:
         _within("optimiser.label_smoothing", self.label_smoothing, 0, 0.9)
         _within("optimiser.class_weights", self.class_weights, 0, 1)
         _within("optimiser.average", self.average, 0, 0.99999)
+        if self.loss not in get_args(Loss):
+            raise RecipeError(f"optimiser.loss is {self.loss!r}; permitted: {', '.join(get_args(Loss))}")
         if self.precision not in get_args(AskedPrecision):
             permitted = ", ".join(get_args(AskedPrecision))
             raise RecipeError(f"optimiser.precision is {self.precision!r}; permitted: {permitted}")

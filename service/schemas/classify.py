@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -37,6 +38,11 @@ class Prediction(_Answer):
     label: str
     index: int = Field(description="Index of the label in the bundle's list, from 0.")
     score: float = Field(description="Calibrated probability, 0 to 1.")
+    present: bool | None = Field(
+        default=None,
+        description="Whether the video has the label: its score is above the label's threshold. Only of a bundle whose "
+        "videos may have several labels; those that are present come first.",
+    )
 
 
 class ExitAnswer(_Answer):
@@ -151,8 +157,13 @@ class Classification(_Answer):
     trace: list[TraceEntry] | None = Field(default=None, description="Only with trace=true.")
 
     def to_json(self) -> str:
-        """Serialise to JSON, without ``trace`` if it was not requested."""
-        return self.model_dump_json(exclude={"trace"} if self.trace is None else None)
+        """Serialise to JSON, without ``trace`` if it was not requested, and without ``present`` if it is not known."""
+        left_out: dict[str, Any] = {}
+        if self.trace is None:
+            left_out["trace"] = True
+        if self.predictions and self.predictions[0].present is None:
+            left_out["predictions"] = {"__all__": {"present"}}
+        return self.model_dump_json(exclude=left_out or None)
 
 
 class ProblemDocument(BaseModel):

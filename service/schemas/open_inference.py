@@ -35,7 +35,7 @@ def _whole(value: object) -> object:
 
 
 Parameter = StrictBool | StrictInt | StrictFloat | StrictStr
-Datatype = Literal["BYTES", "FP32", "INT64"]
+Datatype = Literal["BYTES", "FP32", "INT64", "BOOL"]
 
 
 class _Schema(BaseModel):
@@ -59,6 +59,9 @@ OUTPUTS = (
 )
 """Best class first; ``answer`` is the JSON response of ``POST /classify``."""
 
+PRESENT = TensorMetadata(name="present", datatype="BOOL", shape=(-1,))
+"""Which labels the video has; by default only of a model whose videos may have several."""
+
 
 class ServerMetadata(_Schema):
     """The server."""
@@ -80,7 +83,8 @@ class ModelMetadata(_Schema):
     @classmethod
     def of(cls, manifest: Manifest) -> Self:
         """The metadata of the model in a bundle."""
-        return cls(name=manifest.name, versions=(manifest.version,), platform=NAME, inputs=INPUTS, outputs=OUTPUTS)
+        outputs = (*OUTPUTS, PRESENT) if manifest.task == "multi_label" else OUTPUTS
+        return cls(name=manifest.name, versions=(manifest.version,), platform=NAME, inputs=INPUTS, outputs=outputs)
 
 
 class Live(_Schema):
@@ -166,7 +170,7 @@ class InputTensor(_Schema):
 class RequestedOutput(_Schema):
     """A requested output."""
 
-    name: Literal["label", "score", "index", "answer"]
+    name: Literal["label", "score", "index", "answer", "present"]
     parameters: dict[str, Parameter] | None = Field(
         default=None, description="`binary_data`: whether it is returned as bytes after the JSON."
     )
@@ -208,7 +212,7 @@ class InferenceRequest(_Schema):
     id: str | None = Field(default=None, max_length=256, description="Echoed in the response.")
     parameters: RequestParameters | None = None
     inputs: tuple[InputTensor]
-    outputs: Annotated[tuple[RequestedOutput, ...], Field(max_length=len(OUTPUTS))] | None = Field(
+    outputs: Annotated[tuple[RequestedOutput, ...], Field(max_length=len(OUTPUTS) + 1)] | None = Field(
         default=None, description="Default: all outputs."
     )
 
@@ -220,7 +224,7 @@ class OutputTensor(_Schema):
     datatype: Datatype
     shape: tuple[int, ...]
     parameters: dict[str, int] | None = None
-    data: list[str] | list[int] | list[float] | None = None
+    data: list[bool] | list[str] | list[int] | list[float] | None = None
 
 
 class InferenceResponse(_Schema):

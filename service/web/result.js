@@ -16,19 +16,30 @@ export function showAnswer(run, model) {
     );
     return;
   }
-  const [best, ...others] = run.result.predictions;
-  place.replaceChildren(
-    el("div", { class: "top" }, el("p", { class: "top-label" }, label(best.label)), el("p", { class: "top-score" }, percent(best.score))),
-    el("p", { class: "why" }, why(run.result, model)),
-    el("ol", { class: "bars", "aria-label": "Other classes" }, ...others.map(runnerUp)),
-  );
+  place.replaceChildren(...(model.task === "multi_label" ? severalLabels(run.result) : oneLabel(run.result)));
+  place.children[0].after(el("p", { class: "why" }, why(run.result, model)));
 }
 
-function runnerUp({ label: name, score }) {
+function oneLabel({ predictions: [best, ...others] }) {
+  return [
+    el("div", { class: "top" }, el("p", { class: "top-label" }, label(best.label)), el("p", { class: "top-score" }, percent(best.score))),
+    el("ol", { class: "bars", "aria-label": "Other classes" }, ...others.map(bar)),
+  ];
+}
+
+function severalLabels({ predictions }) {
+  const present = predictions.filter((one) => one.present).map((one) => label(one.label));
+  return [
+    el("div", { class: "top" }, el("p", { class: "top-label" }, present.join(", ") || "No label")),
+    el("ol", { class: "bars", "aria-label": "Labels" }, ...predictions.map(bar)),
+  ];
+}
+
+function bar({ label: name, score, present }) {
   return el(
     "li",
     { class: "bar-row" },
-    el("span", { class: "bar-name" }, label(name)),
+    el("span", { class: "bar-name" }, ...(present ? [el("b", {}, label(name)), " ✓"] : [label(name)])),
     el("span", { class: "track", "aria-hidden": "true" }, el("i", { "--share": `${score * 100}%` })),
     el("span", { class: "bar-value" }, percent(score)),
   );

@@ -16,7 +16,16 @@ from bundle.exit_rule import CalibrationProtocol, ExitCriterion, confidence, pro
 from training.errors import CalibrationError
 from training.evaluate.average_precision import mean_average_precision
 from training.evaluate.exit_layout import ExitLayout
-from training.evaluate.metrics import Indices, Logits, Truth, accuracy, answers, exit_steps, negative_log_likelihood
+from training.evaluate.metrics import (
+    Indices,
+    Logits,
+    Truth,
+    accuracy,
+    answers,
+    exit_steps,
+    label_sets,
+    negative_log_likelihood,
+)
 from training.evaluate.operating_points import Calibration, Point, Thresholds
 
 Confidences = npt.NDArray[np.float32]
@@ -165,21 +174,23 @@ def measure(
     costs = (layout or ExitLayout.of_steps(total)).costs
     shares = np.bincount(steps, minlength=total) / len(steps)
     given = answers(logits, steps)
+    sets = logits.argmax(axis=2) if criterion != "label_margin" else label_sets(logits)
     return CurvePoint(
         ratio=ratio,
         thresholds=tuple(thresholds),
         flops_share=float(costs[steps].mean()),
         accuracy=accuracy(given, labels),
-        answers_changed=float(np.mean(given != logits[:, -1].argmax(axis=1))),
+        answers_changed=float(np.mean(sets[np.arange(len(sets)), steps] != sets[:, -1])),
         exit_shares=tuple(float(share) for share in shares),
-        mean_average_precision=_map_at(logits, labels, steps) if labels.ndim == 2 else None,
+        mean_average_precision=_map_at(logits, labels, steps, criterion) if labels.ndim == 2 else None,
     )
 
 
-def _map_at(logits: Logits, truth: Truth, steps: Indices) -> float:
+def _map_at(logits: Logits, truth: Truth, steps: Indices, criterion: ExitCriterion) -> float:
     """Mean average precision, over the classes that occur, of what clips are given that leave at these steps."""
     left = logits[np.arange(len(logits)), steps]
-    return mean_average_precision(probabilities(left), truth.astype(np.bool_), "present")
+    scores = left if criterion == "label_margin" else probabilities(left)
+    return mean_average_precision(scores, truth.astype(np.bool_), "present")
 
 
 def exit_curve(

@@ -23,7 +23,7 @@ from bundle.guarantee import Guarantee, Risk
 from training.errors import CalibrationError
 from training.evaluate.calibrate import exit_quota_of, solve_thresholds
 from training.evaluate.exit_layout import ExitLayout
-from training.evaluate.metrics import Indices, Logits, Truth
+from training.evaluate.metrics import Indices, Logits, Truth, label_sets
 from training.evaluate.operating_points import Thresholds
 
 Bool = npt.NDArray[np.bool_]
@@ -62,6 +62,8 @@ class Exits:
         """
         if not len(logits) or not np.isfinite(logits).all():
             raise CalibrationError("there must be clips to certify on, and their logits must be finite numbers")
+        if rule.criterion == "label_margin":
+            return cls._of_label_sets(logits, rule, truth)
         answers = logits.argmax(axis=2).astype(np.int64)
         right = None
         if truth is not None and truth.ndim == 1:
@@ -69,6 +71,12 @@ class Exits:
         elif truth is not None:
             right = np.take_along_axis(truth.astype(np.bool_), answers, axis=1)
         return cls(rule.of_all_steps(logits), answers, right)
+
+    @classmethod
+    def _of_label_sets(cls, decisions: Logits, rule: ExitRule, truth: Truth | None) -> Self:
+        """Exits whose answers are sets of labels, all of which must be right."""
+        right = None if truth is None else ((decisions > 0) == truth[:, None].astype(np.bool_)).all(axis=2)
+        return cls(rule.of_all_steps(decisions), label_sets(decisions), right)
 
     def failures(self, risk: Risk) -> Bool:
         """Whether exiting at each step would be a failure: bool [N, T]; never at the last step.

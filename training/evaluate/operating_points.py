@@ -53,6 +53,7 @@ class Calibration:
     ``temperatures`` has one per step, used instead of ``temperature``; None means the same at all steps.
     ``checkpoint`` is the sha256 of the file whose model the guarantees were tested with. ``snap`` says how the frames
     were sampled; None: not stated. ``glance_temperatures`` are those of the exits after the glance, one per step.
+    ``label_thresholds`` has one per label where a video may have several.
     """
 
     temperature: float
@@ -66,11 +67,13 @@ class Calibration:
     checkpoint: str | None = None
     snap: Snap | None = None
     glance_temperatures: tuple[float, ...] | None = None
+    label_thresholds: tuple[float, ...] | None = None
 
     @property
     def exit_rule(self) -> ExitRule:
         """How the confidence of each step is computed."""
-        return ExitRule(self.criterion, self.temperatures or (self.temperature,) * len(self.points[0].thresholds))
+        heat = self.temperatures or (self.temperature,) * len(self.points[0].thresholds)
+        return ExitRule(self.criterion, heat, self.label_thresholds or ())
 
     def save(self, path: Path) -> None:
         """Write it as JSON."""
@@ -110,6 +113,7 @@ def load_calibration(path: Path) -> Calibration:
             checkpoint=data.get("checkpoint"),
             snap=data.get("snap"),
             glance_temperatures=_floats(data.get("glance_temperatures")),
+            label_thresholds=_floats(data.get("label_thresholds")),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CalibrationError(f"{path} is not a calibration file: {error}") from error

@@ -25,6 +25,7 @@ from training.evaluate.metrics import (
     Truth,
     accuracy,
     answers,
+    binary_calibration_error,
     calibration_error,
     confusion,
     exit_steps,
@@ -34,6 +35,7 @@ from training.evaluate.metrics import (
     one_label,
     top_k_accuracy,
 )
+from training.evaluate.multi_label import LabelRule, micro_f1
 from training.evaluate.operating_points import Calibration, Point
 from training.optimise.objective import Model
 
@@ -63,7 +65,8 @@ class Report:
 
     Mean average precision is given by the name of each average (see `training.evaluate.average_precision`).
     ``curve_map`` is the one along the curve, averaged as scikit-learn does, for clips that may have several classes.
-    Tables of classes then count a clip as the answered class if it is one of its own, else as its first.
+    Tables of classes then count a clip as the answered class if it is one of its own, else as its first. ``label_f1``
+    is over all clips and labels together; None without thresholds of labels.
     """
 
     clips: int
@@ -83,6 +86,7 @@ class Report:
     curve: tuple[CurvePoint, ...] = ()
     curve_map: tuple[float, ...] = ()
     broken: tuple[str, ...] = field(default=())
+    label_f1: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON."""
@@ -187,6 +191,8 @@ def evaluate(
     The curve's thresholds are solved on these clips, so it is optimistic; the points of ``calibration`` were solved on
     others, with their own criterion. Points with exits after the glance need ``glances``.
     """
+    if calibration is not None and calibration.label_thresholds is not None:
+        return _evaluate_labels(logits, labels, names, gflops_per_step, calibration, broken, glances)
     criterion = calibration.criterion if calibration else criterion
     rule = calibration.exit_rule if calibration else ExitRule(criterion, (1.0,) * logits.shape[1])
     temperature, last_temperature = np.array(rule.temperatures, dtype=np.float32), rule.temperatures[-1]
@@ -204,7 +210,7 @@ def evaluate(
         macro_f1=macro_f1(last, one_label(last, labels), len(names)),
         multi_label=several,
         mean_average_precision={
-            average: mean_average_precision(probabilities(logits[:, -1], 1.0), targets, average) for average in AVERAGES
+            average: mean_average_precision(_scores(logits[:, -1], criterion), targets, average) for average in AVERAGES
         },
         per_class=_per_class(table, names),
         step_accuracy=tuple(accuracy(predicted[:, step], labels) for step in range(logits.shape[1])),
@@ -220,6 +226,37 @@ def evaluate(
         curve=curve,
         curve_map=tuple(_map_at(logits, targets, point, criterion, temperature) for point in curve) if several else (),
         broken=tuple(broken),
+    )
+
+
+def _evaluate_labels(
+    logits: Logits,
+    labels: Truth,
+    names: Sequence[str],
+    gflops_per_step: float,
+    calibration: Calibration,
+    broken: Sequence[str],
+    glances: Glances | None,
+) -> Report:
+    """Evaluate a model of several labels: as one of one label, on the decision logits.
+
+    Its likelihood and calibration error are those of yes and no, over all clips and labels at the last step.
+    """
+    bounds = calibration.label_thresholds or ()
+    rule = calibration.exit_rule
+    decided = LabelRule(rule.temperatures, bounds).decisions(logits)
+    if glances is not None:
+        heat = calibration.glance_temperatures or rule.temperatures
+        glances = glances._replace(logits=LabelRule(heat, bounds).decisions(glances.logits))
+    plain = replace(calibration, label_thresholds=None, temperature=1.0, temperatures=None, glance_temperatures=None)
+    report = evaluate(decided, labels, names, gflops_per_step, plain, broken, glances=glances)
+    sure = rule.probabilities(logits[:, -1], logits.shape[1] - 1).astype(np.float64)
+    truth = multi_hot([(int(one),) for one in labels], len(names)) if labels.ndim == 1 else labels.astype(np.bool_)
+    return replace(
+        report,
+        nll=float(-np.log(np.maximum(np.where(truth, sure, 1 - sure), 1e-12)).mean()),
+        calibration_error=binary_calibration_error(sure, truth),
+        label_f1=micro_f1(decided[:, -1], truth),
     )
 
 
@@ -254,7 +291,12 @@ def _map_at(
 ) -> float:
     """Return the mean average precision of the scores of the steps at which the clips leave."""
     left = logits[np.arange(len(logits)), exit_steps(logits, point.thresholds, criterion, temperature)]
-    return mean_average_precision(probabilities(left, 1.0), targets)
+    return mean_average_precision(_scores(left, criterion), targets)
+
+
+def _scores(logits: Logits, criterion: ExitCriterion) -> Logits:
+    """What clips are ranked by in each class; decision logits are their own scores."""
+    return logits if criterion == "label_margin" else probabilities(logits, 1.0)
 
 
 def _per_class(table: Indices, names: Sequence[str]) -> dict[str, dict[str, float]]:
