@@ -18,7 +18,7 @@ from cli.options import snap_option
 from video.sampler import Snap
 
 if TYPE_CHECKING:
-    from training.evaluate.calibrate import CurvePoint
+    from training.evaluate.exit_curve import CurvePoint
     from training.evaluate.operating_points import Calibration
 
 CRITERIA = ("max_softmax", "max_logit", "neg_entropy", "label_margin")
@@ -131,8 +131,8 @@ def command(
     import numpy as np
 
     from training.errors import TrainingError
-    from training.evaluate.calibrate import exit_curve
     from training.evaluate.certified_points import Promises
+    from training.evaluate.exit_curve import exit_curve
     from training.evaluate.exit_layout import ExitLayout
     from training.evaluate.multi_label import LabelRule, MissedLabels
 
@@ -158,7 +158,7 @@ def command(
             material = training_clips(checkpoints[0], config, data, split, snap, cache)
         else:
             material = unseen_clips(checkpoints, config, data, split, snap, cache)
-        judged, cost = material.judged, material.gflops_per_step
+        predictions, cost = material.predictions, material.gflops_per_step
         trained = material.trained
         criterion = criterion or material.criterion
         missed = None if missed_labels is None else MissedLabels(missed_labels, confidence)
@@ -170,26 +170,27 @@ def command(
                 "test on videos of your own with --unlabelled"
             )
         if trained is not None and (unlabelled is not None or trained.learned_from):
-            tested = Tested(trained, checkpoints[0], judged, criterion, promises, glance_exit, missed)
+            tested = Tested(trained, checkpoints[0], predictions, criterion, promises, glance_exit, missed)
             found = certified(tested, unlabelled, cache, material.notes, budgets)
         else:
-            layout = ExitLayout.with_glances(judged.logits.shape[1], material.glance_share) if glance_exit else None
+            steps, share = predictions.logits.shape[1], material.glance_share
+            layout = ExitLayout.with_glances(steps, share) if glance_exit else None
             how = Uncertified(criterion, paper_protocol, layout, missed)
-            found = uncertified(judged, cost, how, material.notes, budgets)
+            found = uncertified(predictions, cost, how, material.notes, budgets)
     except TrainingError as error:
         raise click.ClickException(str(error)) from error
     found = replace(found, snap=material.snap)
     found.save(out)
     if curve is not None:
         heat = np.array(found.exit_rule.temperatures, np.float32)
-        logits = judged.logits
+        logits = predictions.logits
         if found.label_thresholds is not None:
             logits, heat = (
                 LabelRule(found.exit_rule.temperatures, found.label_thresholds).decisions(logits),
                 np.ones_like(heat),
             )
-        sweep = exit_curve(logits, judged.labels, criterion, heat)
-        _write_sweep(curve, sweep, judged.logits.shape[1] * cost)
+        sweep = exit_curve(logits, predictions.labels, criterion, heat)
+        _write_sweep(curve, sweep, predictions.logits.shape[1] * cost)
     click.echo(out.read_text(encoding="utf-8") if as_json else table(found))
     return 0
 

@@ -15,17 +15,17 @@ from video.sampler import Snap
 if TYPE_CHECKING:
     from training.data.clips import ClipSet
     from training.data.crops import Broken
-    from training.evaluate.inference import Judged, Trained
+    from training.evaluate.inference import ClipPredictions, Trained
     from training.recipe import Recipe
 
 
 class CalibrationClips(NamedTuple):
-    """Judged clips to calibrate on, the cost of one step, and which clips they are in words.
+    """ClipPredictions clips to calibrate on, the cost of one step, and which clips they are in words.
 
-    ``trained`` is the model that judged them, if that is one model and was not trained on them.
+    ``trained`` is the model that predictions them, if that is one model and was not trained on them.
     """
 
-    judged: Judged
+    predictions: ClipPredictions
     gflops_per_step: float
     glance_share: float
     notes: str
@@ -53,7 +53,7 @@ def unseen_clips(
 ) -> CalibrationClips:
     """Clips that the models were not trained on: those that training held out, or a split."""
     from training.data.manifests import list_clips
-    from training.evaluate.inference import judge_held_aside, judge_unseen, load_trained
+    from training.evaluate.inference import load_trained, predict_holdout, predict_unseen
 
     if config is None:
         models, learned = [load_trained(path) for path in checkpoints], ""
@@ -64,15 +64,15 @@ def unseen_clips(
     print_left_out(clips.left_out)
     models = [model.sampled_with(snap) for model in models]
     if split is None:
-        judged = judge_held_aside(models, clips, cache, _skipped)
+        predictions = predict_holdout(models, clips, cache, _skipped)
     else:
-        judged = judge_unseen(models[0], clips, cache, _skipped)
+        predictions = predict_unseen(models[0], clips, cache, _skipped)
     fit = f"cross-fit over {len(models)} folds" if len(models) > 1 else "one model"
     source = f"of split {split}" if split else "held out from training"
-    notes = f"{len(judged.labels)} clips {source}, {fit}{learned}"
+    notes = f"{len(predictions.labels)} clips {source}, {fit}{learned}"
     first = models[0]
     alone = first if len(models) == 1 else None
-    return CalibrationClips(judged, first.gflops_per_step, first.glance_share, notes, first.recipe, alone)
+    return CalibrationClips(predictions, first.gflops_per_step, first.glance_share, notes, first.recipe, alone)
 
 
 def training_clips(
@@ -81,7 +81,7 @@ def training_clips(
     """Clips that the model was trained on, for the published protocol."""
     from training.data.manifests import list_clips, published_training
     from training.errors import CalibrationError
-    from training.evaluate.inference import judge_training, load_released, load_trained
+    from training.evaluate.inference import load_released, load_trained, predict_training_clips
     from training.recipe_files import load_recipe
 
     if config is None:
@@ -99,9 +99,9 @@ def training_clips(
         trained = load_released(checkpoint, recipe, clips.labels, frozenset(clip.identity for clip in clips.clips))
     print_left_out(clips.left_out)
     trained = trained.sampled_with(snap)
-    judged = judge_training(trained, clips, cache, _skipped)
-    notes = f"{len(judged.labels)} clips that the model was trained on, as published"
-    return CalibrationClips(judged, trained.gflops_per_step, trained.glance_share, notes, trained.recipe)
+    predictions = predict_training_clips(trained, clips, cache, _skipped)
+    notes = f"{len(predictions.labels)} clips that the model was trained on, as published"
+    return CalibrationClips(predictions, trained.gflops_per_step, trained.glance_share, notes, trained.recipe)
 
 
 def _released(checkpoint: Path, config: str, data: Path, split: str | None) -> tuple[Trained, ClipSet, str]:

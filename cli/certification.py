@@ -1,4 +1,4 @@
-"""What `adafocus calibrate` certifies, and how a guarantee is printed."""
+"""Certification for `adafocus calibrate`: its options, and the printed form of a guarantee."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from training.data.crops import Broken
     from training.evaluate.certified_points import Clips, Promises
     from training.evaluate.exit_layout import ExitLayout
-    from training.evaluate.inference import Judged, Trained
+    from training.evaluate.inference import ClipPredictions, Trained
     from training.evaluate.metrics import Logits
     from training.evaluate.multi_label import MissedLabels
     from training.evaluate.operating_points import Calibration
@@ -31,7 +31,7 @@ class Tested:
 
     trained: Trained
     checkpoint: Path
-    judged: Judged
+    predictions: ClipPredictions
     criterion: ExitCriterion
     promises: Promises
     glance_exit: bool = False
@@ -42,15 +42,15 @@ class Tested:
         """The exits, if some are after a glance."""
         from training.evaluate.exit_layout import ExitLayout
 
-        steps = self.judged.logits.shape[1]
+        steps = self.predictions.logits.shape[1]
         return ExitLayout.with_glances(steps, self.trained.glance_share) if self.glance_exit else None
 
 
-def all_exits(judged: Judged, layout: ExitLayout | None) -> Logits:
+def all_exits(predictions: ClipPredictions, layout: ExitLayout | None) -> Logits:
     """The logits of all exits, in their order."""
     from training.evaluate.exit_layout import interleaved
 
-    return judged.logits if layout is None else interleaved(judged.glance_logits, judged.logits)
+    return predictions.logits if layout is None else interleaved(predictions.glance_logits, predictions.logits)
 
 
 def cost_of_exit(gflops_per_step: float, layout: ExitLayout | None) -> float:
@@ -67,10 +67,10 @@ def certified(
     from training.evaluate.certified_points import Clips, calibrate_certified
     from training.evaluate.exit_layout import split_by_component
 
-    judged, layout = tested.judged, tested.layout
+    predictions, layout = tested.predictions, tested.layout
     found = calibrate_certified(
-        Clips(all_exits(judged, layout), units_of(judged.clips.clips)),
-        judged.labels,
+        Clips(all_exits(predictions, layout), units_of(predictions.clips.clips)),
+        predictions.labels,
         cost_of_exit(tested.trained.gflops_per_step, layout),
         tested.criterion,
         tested.promises,
@@ -97,20 +97,20 @@ class Uncertified:
 
 
 def uncertified(
-    judged: Judged, gflops_per_step: float, how: Uncertified, notes: str, budgets: Sequence[float]
+    predictions: ClipPredictions, gflops_per_step: float, how: Uncertified, notes: str, budgets: Sequence[float]
 ) -> Calibration:
     """Calibrate without guarantees: on folds, on training clips, or on clips that may have been trained on."""
     from training.evaluate.calibrate import calibrate
     from training.evaluate.exit_layout import split_by_component
     from training.evaluate.multi_label import fit_labels
 
-    layout, logits, labels = how.layout, all_exits(judged, how.layout), None
+    layout, logits, labels = how.layout, all_exits(predictions, how.layout), None
     if how.criterion == "label_margin":
-        labels = fit_labels(logits, judged.labels, how.missed)
+        labels = fit_labels(logits, predictions.labels, how.missed)
         logits = labels.decisions(logits)
     found = calibrate(
         logits,
-        judged.labels,
+        predictions.labels,
         cost_of_exit(gflops_per_step, layout),
         how.criterion,
         notes=notes,
@@ -130,13 +130,13 @@ def _unlabelled(trained: Trained, folder: Path, cache: Path | None, layout: Exit
     from training.data.clips import Clip, ClipSet, digest
     from training.data.groups import units_of
     from training.evaluate.certified_points import Clips
-    from training.evaluate.inference import judge_unseen
+    from training.evaluate.inference import predict_unseen
 
     files = find_videos([folder]).files
     no_label = 0  # a clip needs one; it is not read
     clips = ClipSet(trained.labels, tuple(Clip(file, no_label, digest(file)) for file in files), {"name": folder.name})
-    judged = judge_unseen(trained, clips, cache, _skipped)
-    return Clips(all_exits(judged, layout), units_of(judged.clips.clips))
+    predictions = predict_unseen(trained, clips, cache, _skipped)
+    return Clips(all_exits(predictions, layout), units_of(predictions.clips.clips))
 
 
 def _skipped(clip: Broken) -> None:

@@ -28,7 +28,7 @@ from video.probe import VideoInfo
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """What the decoder found out about the video, how many frames it decoded, and the processor time of it."""
+    """The decoder's description of the video, the number of frames that it decoded, and the processor time of it."""
 
     info: VideoInfo
     frames: int
