@@ -93,6 +93,8 @@ def _identity(manifest: Manifest) -> Iterator[tuple[str, str]]:
     yield "steps", KINDS[manifest.kind].describe_steps(manifest.steps, sampling)
     if sampling.first_frame:
         yield "sampled", f"from frame {sampling.first_frame} on"
+    if sampling.snap == "keyframe":
+        yield "snapped", "to the nearest key frame of each interval, if it has one"
     yield "data", "; ".join(filter(None, [data.data, data.data_source, data.data_licence]))
     if data.recipe:
         yield "recipe", data.recipe + (f", seed {data.seed}" if data.seed is not None else "")
@@ -178,7 +180,7 @@ def _operating_points(manifest: Manifest) -> Iterator[str]:
 
 
 def describe_reduced(reduced: Reduced) -> str:
-    """What a precision loses against fp32, as one line."""
+    """Return one line about the accuracy that a precision loses against fp32."""
     shifts = ", ".join(f"{name} {shift:+.2f}" for name, shift in reduced.exit_step_shift.items() if name != FULL)
     kept = f"; {len(reduced.kept)} layers kept in fp32" if reduced.kept else ""
     return (

@@ -1,6 +1,6 @@
 """Classifies one video: from the bytes of an upload to an answer that says what it cost.
 
-HTTP and the command line both call `classify`; where the bytes come from and where the answer goes is theirs.
+HTTP and the command line both call `classify`; they supply the bytes and deliver the answer.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ import math
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self
 
 from bundle.manifest import Manifest
 from service.decode.frames_in_place import FramesInPlace
-from service.decode.pool import DecodeJob, DecodeSession
+from service.decode.pool import DecodeJob
+from service.decode.session import DecodeSession
 from service.decode.upload import Spool, open_spool, receive
 from service.engine.request import EngineRequest, Outcome
 from service.engine.stage_times import StageTimes
@@ -76,8 +77,8 @@ async def classify(
     Raises:
         Problem: there is no answer; nothing of the request is left in memory or on disk.
     """
-    clock = time.monotonic  # the clock of the event loop, which uvloop tells in whole milliseconds
-    settings, manifest, admission = runtime.settings, runtime.manifest, runtime.engine.admission
+    clock = time.monotonic  # not the clock of uvloop, which counts whole milliseconds
+    settings, admission = runtime.settings, runtime.engine.admission
     course = _course(runtime, parameters)
     started = clock()
     due = started + min(settings.request_timeout_seconds, (parameters.deadline_ms or math.inf) / 1e3)
@@ -90,22 +91,24 @@ async def classify(
             with timeline.stage("queue"):
                 waited_seconds = await held.enter_async_context(admission.slot(due))
             with timeline.stage("decode"):
-                frames = await held.enter_async_context(runtime.decoder.open(spool, course.job))
+                frames = await held.enter_async_context(runtime.decoder.open(spool, _decode_job(course, parameters)))
             limit.reschedule(None)  # from now on the engine keeps the deadline: there may be an answer to fall back on
-            watch = None
+            request = _engine_request(course, parameters, due)
             if observer is not None:
-                watch = StepReporter(manifest, course.thresholds, frames.info, observer, clock, started)
-            outcome = await runtime.engine.classify(_request(course, parameters, due, watch), FramesInPlace(frames))
+                thresholds = (request.thresholds, request.glance_thresholds)
+                report = StepReporter(runtime.manifest, *thresholds, frames.info, observer, clock, started)
+                request = replace(request, look_ahead=False, on_step=report)
+            outcome = await runtime.engine.classify(request, FramesInPlace(frames))
     except TimeoutError:
         if limit.expired():
             raise DeadlinePassed from None
         raise
+    if frames.capped and outcome.reason == "end_of_video":
+        outcome = replace(outcome, reason="max_decode_ms")
     for step in outcome.steps:
         timeline.step(step)
     times = _times(outcome, frames, clock() - started, upload.seconds, waited_seconds)
-    decoded = Decoded(frames.info, frames.frames_decoded)
-    runtime.metrics.video_answered(to_metrics(manifest, parameters, outcome, times, decoded))
-    return to_response(manifest, runtime.engine.runner, parameters, request_id, outcome, times, decoded)
+    return _answer(runtime, parameters, request_id, outcome, times, frames)
 
 
 def _course(runtime: Runtime, parameters: Parameters) -> Course:
@@ -116,36 +119,56 @@ def _course(runtime: Runtime, parameters: Parameters) -> Course:
         manifest, slots = runtime.manifest, slots_for(runtime.manifest, parameters)
         course = runtime.courses[key] = Course(
             thresholds=manifest.threshold_row(parameters.exit),
+            glance_thresholds=manifest.glance_threshold_row(parameters.exit),
             continue_probability=manifest.continuation_row(parameters.exit),
             job=DecodeJob(manifest.sampling, manifest.geometry, runtime.settings.media_limits, slots),
         )
     return course
 
 
-def slots_for(manifest: Manifest, parameters: Parameters) -> int | None:
-    """How many frames the decoder may prepare before they are asked for; None for no limit.
-
-    None for a video that will probably need all of its frames; it has them sooner. 1 for any other: the engine asks
-    early where the video is likely to go on, and frames that are decoded for a video that has exited are wasted.
-    """
-    goes_through = math.prod(manifest.continuation_row(parameters.exit)[:-1]) >= PREFETCH_PROBABILITY
-    return None if goes_through and parameters.max_gflops is None else 1
+def _decode_job(course: Course, parameters: Parameters) -> DecodeJob:
+    limit_ms = parameters.max_decode_ms
+    return course.job if limit_ms is None else replace(course.job, max_cpu_seconds=limit_ms / 1e3)
 
 
-def _request(course: Course, parameters: Parameters, due: float, watch: StepReporter | None) -> EngineRequest:
+def _engine_request(course: Course, parameters: Parameters, due: float) -> EngineRequest:
     return EngineRequest(
         thresholds=course.thresholds,
+        glance_thresholds=course.glance_thresholds,
         max_flops=None if parameters.max_gflops is None else round(parameters.max_gflops * GIGA),
         deadline=due,
         continue_probability=course.continue_probability,
-        look_ahead=parameters.deadline_ms is None and watch is None,
-        on_step=watch,
+        look_ahead=parameters.deadline_ms is None,
     )
 
 
 def _times(outcome: Outcome, frames: DecodeSession, total: float, upload: float, waited: float) -> StageTimes:
     engine = outcome.stage_times
     return StageTimes(total, upload, waited + engine.queue, frames.decode_seconds, engine.glance, engine.focus)
+
+
+def _answer(
+    runtime: Runtime,
+    parameters: Parameters,
+    request_id: str,
+    outcome: Outcome,
+    times: StageTimes,
+    frames: DecodeSession,
+) -> Classification:
+    """Return the response, and count it in the metrics."""
+    manifest, decoded = runtime.manifest, Decoded(frames.info, frames.frames_decoded, frames.decode_cpu_seconds)
+    runtime.metrics.video_answered(to_metrics(manifest, parameters, outcome, times, decoded))
+    return to_response(manifest, runtime.engine.runner, parameters, request_id, outcome, times, decoded)
+
+
+def slots_for(manifest: Manifest, parameters: Parameters) -> int | None:
+    """Return the number of frames that the decoder may prepare before they are asked for; None for no limit.
+
+    None for a video that will probably need all of its frames; it has them sooner. 1 for any other: the engine asks
+    early where the video is likely to go on, and frames that are decoded for a video that has exited are wasted.
+    """
+    goes_through = math.prod(manifest.continuation_row(parameters.exit)[:-1]) >= PREFETCH_PROBABILITY
+    return None if goes_through and parameters.max_gflops is None else 1
 
 
 class _Upload:

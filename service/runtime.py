@@ -40,11 +40,13 @@ class Course:
 
     Attributes:
         thresholds: one per step.
+        glance_thresholds: one per step, of exits after the glance; as in the manifest.
         continue_probability: one per step: the chance that a video goes on after it.
         job: of the decoder.
     """
 
     thresholds: tuple[float, ...]
+    glance_thresholds: tuple[float, ...]
     continue_probability: tuple[float, ...]
     job: DecodeJob
 
@@ -168,7 +170,7 @@ def core_slots(settings: Settings, max_batch: int) -> int:
 
 
 def load_core(settings: Settings, make: MakeRunner) -> tuple[Manifest, Runner]:
-    """What the engine runs in a process of its own.
+    """The arguments of an engine core in a process of its own.
 
     Raises:
         BundleError: the bundle has changed since the service read it, and cannot be read any more.

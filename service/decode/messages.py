@@ -70,6 +70,7 @@ class FrameReady(_Reply):
     time_s: Annotated[float, Field(ge=-1e9, le=1e9)] | None
     frames_decoded: Count
     seconds: Seconds
+    cpu_seconds: Seconds
 
 
 class Opened(_Reply):
@@ -79,6 +80,7 @@ class Opened(_Reply):
     info: Info
     frames_decoded: Count
     seconds: Seconds
+    cpu_seconds: Seconds
     frame: FrameReady | None = None
 
     def video(self) -> VideoInfo:
@@ -104,7 +106,7 @@ class Need(_Reply):
 
 
 class Failure(_Reply):
-    """Why a job failed: a code of `video.errors`, or `OUT_OF_MEMORY` or `FAULT` of `ipc`."""
+    """The reason why a job failed: a code of `video.errors`, or `OUT_OF_MEMORY` or `FAULT` of `ipc`."""
 
     code: Word
     detail: str = Field(max_length=4000)
@@ -116,6 +118,8 @@ class Done(_Reply):
     type: Literal["done"]
     frames_decoded: Count
     seconds: Seconds
+    cpu_seconds: Seconds
+    capped: bool
     error: Failure | None
 
 

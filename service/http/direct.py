@@ -13,9 +13,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 class DirectRoutes:
     """Calls the endpoints of some routes itself, and passes every other request on.
 
-    The routes stay in the application, which describes them and answers what is not quite for them: another method, or
-    a path with a trailing slash. For each request FastAPI enters three exit stacks and resolves dependencies, and every
-    time a request is resumed it comes through some fifteen coroutines; of none of it these endpoints have any use.
+    The routes stay in the application, which describes them and answers near misses: another method, or a path with a
+    trailing slash. For each request FastAPI enters three exit stacks and resolves dependencies, and passes through some
+    fifteen coroutines every time the request is resumed. These endpoints need none of that.
 
     Args:
         app: handles all other requests.

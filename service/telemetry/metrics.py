@@ -17,7 +17,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_late
 from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.openmetrics import exposition as openmetrics
 
-from bundle.exit_rule import ExitReason
+from bundle.exit_rule import ExitComponent, ExitReason
 from service.decode.pool_settings import RestartReason
 from service.engine.runners.base import Component
 from service.engine.stage_times import STAGES, Stage, StageTimes
@@ -42,6 +42,7 @@ _FOCUS_FLOPS: Key = ("adafocus_flops_total", "focus")
 _FULL_FLOPS: Key = ("adafocus_flops_full_total",)
 _FRAMES_DECODED: Key = ("adafocus_frames_decoded_total",)
 _FRAMES_USED: Key = ("adafocus_frames_used_total",)
+_DECODE_CPU_SECONDS: Key = ("adafocus_decode_cpu_seconds_total",)
 _STAGE_KEYS: dict[Stage, Key] = {stage: ("adafocus_stage_duration_seconds", stage) for stage in STAGES}
 _MODEL_INFO = next(metric for metric in CATALOGUE if metric.name == "adafocus_model_info")
 
@@ -60,8 +61,10 @@ class Answered:
     flops_full: int
     step: int
     reason: ExitReason
+    component: ExitComponent
     frames_decoded: int
     frames_used: int
+    decode_cpu_seconds: float
     exit_shares: Sequence[float] | None
 
 
@@ -127,8 +130,10 @@ class Metrics:
         add(_FOCUS_FLOPS, numbers.focus_flops)
         add(_FULL_FLOPS, numbers.flops_full)
         observe(("adafocus_exit_step", numbers.reason), numbers.step)
+        add(("adafocus_exits_total", numbers.component))
         add(_FRAMES_DECODED, numbers.frames_decoded)
         add(_FRAMES_USED, numbers.frames_used)
+        add(_DECODE_CPU_SECONDS, numbers.decode_cpu_seconds)
         if numbers.reason in CALIBRATED:
             # Without a calibration the observed exit is the expected one, so that no drift is reported.
             shares = numbers.exit_shares or tuple(float(step == numbers.step) for step in range(1, self._steps + 1))

@@ -1,4 +1,4 @@
-"""What all runtimes share: picking a bundle's graphs, fixed batch sizes, padding, and the protocol's verbs.
+"""The parts that all runtimes share: picking a bundle's graphs, fixed batch sizes, padding, and the protocol's verbs.
 
 A runtime is reduced to an `Executor`: one file each, named arrays in, named arrays out.
 """
@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 
 from bundle.manifest import Graph, GraphFormat, Manifest, Precision
-from bundle.signature import BATCH, VIDEOS, looks_ahead
+from bundle.signature import BATCH, GLANCE_LOGITS, VIDEOS, looks_ahead
 from service.engine.runners.base import (
     Array,
     Component,
@@ -104,6 +104,7 @@ class GraphRunner:
             feature=outputs["glance_feature"],
             patch_centre=outputs["patch_centre"],
             policy_state=outputs.get("next_policy_state", policy_state),
+            logits=outputs.get(GLANCE_LOGITS),
         )
 
     def focus(
@@ -171,7 +172,7 @@ def graphs_of(manifest: Manifest, fmt: GraphFormat, precision: Precision) -> Gra
 
 
 def has_graphs(manifest: Manifest, fmt: GraphFormat, precision: Precision) -> bool:
-    """Whether the bundle holds graphs of that format and precision."""
+    """Return True if the bundle holds graphs of that format and precision."""
     return any(graph.format == fmt and graph.precision == precision for graph in manifest.graphs)
 
 
