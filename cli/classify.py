@@ -66,6 +66,7 @@ UNREADABLE = "unreadable"
 @click.option("--stride", metavar="SECONDS", help="From the start of one window to the next; default: as --window.")
 @click.option("--event-threshold", metavar="SCORE", help="Least score with which an event begins; default: 0.5.")
 @click.option("--event-min", metavar="SECONDS", help="Leave out shorter events, and bridge interruptions up to this.")
+@click.option("--max-decode-ms", metavar="MS", help="Maximum processor time of decoding for each video, milliseconds.")
 @click.option("--trace", is_flag=True, help="With --json or --out: add an entry for each step.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object for each video.")
 @click.option(
@@ -88,6 +89,7 @@ def command(
     stride: str | None,
     event_threshold: str | None,
     event_min: str | None,
+    max_decode_ms: str | None,
     trace: bool,
     as_json: bool,
     out: Path | None,
@@ -103,6 +105,7 @@ def command(
         "exit": exit_point,
         "top_k": top_k,
         "max_gflops": max_gflops,
+        "max_decode_ms": max_decode_ms,
         "trace": "true" if trace else None,
         "window_s": window,
         "stride_s": stride,

@@ -8,23 +8,23 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from contextlib import AsyncExitStack
+from dataclasses import replace
 
 from bundle.manifest import Manifest
 from service.decode.frames_in_place import FramesInPlace
 from service.decode.pool import DecodeJob
 from service.decode.session import DecodeSession
 from service.engine.request import EngineRequest, Outcome
+from service.engine.stage_times import StageTimes
 from service.engine.step_plan import PREFETCH_PROBABILITY
 from service.errors import DeadlinePassed
 from service.progress import GIGA, Observer, StepReporter
-from service.reception import Reception, Video, receiving
+from service.reception import Reception, Video
 from service.results import Decoded, to_metrics, to_response
-from service.runtime import Runtime
+from service.runtime import Course, Runtime
 from service.schemas.classify import Classification, Parameters
-from service.telemetry.timeline import Timeline
+from service.telemetry.timeline import UNTIMED, Timeline
 
 
 async def classify(
@@ -33,7 +33,7 @@ async def classify(
     parameters: Parameters,
     request_id: str,
     observer: Observer | None = None,
-    timeline: Timeline | None = None,
+    timeline: Timeline = UNTIMED,
 ) -> Classification:
     """Classify one video.
 
@@ -51,86 +51,93 @@ async def classify(
     Raises:
         Problem: there is no answer; nothing of the request is left in memory or on disk.
     """
-    line = timeline or Timeline(time.monotonic)  # not the clock of uvloop, which counts whole milliseconds
-    started = line.clock()
-    due = started + min(runtime.settings.request_timeout_seconds, (parameters.deadline_ms or math.inf) / 1e3)
-    async with AsyncExitStack() as held:
-        async with in_time(due):
-            video = await _open(runtime, body, parameters, line, due, held)
-        request = engine_request(runtime.manifest, parameters, due)
-        if observer is not None:
-            info = video.frames.info
-            report = StepReporter(runtime.manifest, request.thresholds, info, observer, line.clock, started)
-            request = replace(request, look_ahead=False, on_step=report)
-        outcome = await runtime.engine.classify(request, FramesInPlace(video.frames))
-    return _answer(runtime, parameters, request_id, outcome, video, line, started)
+    clock = time.monotonic  # not the clock of uvloop, which counts whole milliseconds
+    settings, admission = runtime.settings, runtime.engine.admission
+    course = course_of(runtime, parameters)
+    started = clock()
+    due = started + min(settings.request_timeout_seconds, (parameters.deadline_ms or math.inf) / 1e3)
+    try:
+        async with asyncio.timeout_at(due) as limit, AsyncExitStack() as held:
+            held.enter_context(admission.place())
+            fetched = runtime.metrics.bytes_fetched
+            upload = await held.enter_async_context(Reception(body, settings, timeline, clock, fetched))
+            await (upload.soon if held.enter_context(admission.early_start()) else upload.ended)()
+            with timeline.stage("queue"):
+                waited_seconds = await held.enter_async_context(admission.slot(due))
+            with timeline.stage("decode"):
+                frames = await held.enter_async_context(
+                    runtime.decoder.open(upload.spool, decode_job(course, parameters))
+                )
+            limit.reschedule(None)  # from now on the engine keeps the deadline: there may be an answer to fall back on
+            request = engine_request(course, parameters, due)
+            if observer is not None:
+                thresholds = (request.thresholds, request.glance_thresholds)
+                report = StepReporter(runtime.manifest, *thresholds, frames.info, observer, clock, started)
+                request = replace(request, look_ahead=False, on_step=report)
+            outcome = await runtime.engine.classify(request, FramesInPlace(frames))
+    except TimeoutError:
+        if limit.expired():
+            raise DeadlinePassed from None
+        raise
+    if frames.capped and outcome.reason == "end_of_video":
+        outcome = replace(outcome, reason="max_decode_ms")
+    for step in outcome.steps:
+        timeline.step(step)
+    times = _times(outcome, frames, clock() - started, upload.seconds, waited_seconds)
+    decoded = Decoded(frames.info, frames.frames_decoded, frames.decode_cpu_seconds, upload.fetched_bytes, upload.size)
+    return answer_of(runtime, parameters, request_id, outcome, times, decoded)
 
 
-@dataclass(frozen=True, slots=True)
-class _OpenVideo:
-    """A video that has a slot of the engine and whose frames can be asked for."""
-
-    frames: DecodeSession
-    upload: Reception
-    slot_wait_seconds: float
-
-
-async def _open(
-    runtime: Runtime, body: Video, parameters: Parameters, line: Timeline, due: float, held: AsyncExitStack
-) -> _OpenVideo:
-    """Receive the video, wait for a slot, and open the video; ``held`` gets whatever must be given back."""
-    admission = runtime.engine.admission
-    held.enter_context(admission.place())
-    fetched = runtime.metrics.bytes_fetched
-    upload = await held.enter_async_context(receiving(body, runtime.settings, line.clock, fetched))
-    held.callback(lambda: line.add("upload", upload.started, upload.started + upload.seconds))
-    early = held.enter_context(admission.early_start())
-    await (upload.begun if early else upload.ended)()
-    with line.stage("queue"):
-        slot_wait_seconds = await held.enter_async_context(admission.slot(due))
-    manifest = runtime.manifest
-    job = DecodeJob(
-        manifest.sampling, manifest.geometry, runtime.settings.media_limits, slots_for(manifest, parameters)
-    )
-    with line.stage("decode"):
-        frames = await held.enter_async_context(runtime.decoder.open(upload.spool, job))
-    return _OpenVideo(frames, upload, slot_wait_seconds)
+def course_of(runtime: Runtime, parameters: Parameters) -> Course:
+    """What the parameters ask of the decoder and of the engine; it is the same for many requests."""
+    key = (parameters.exit, parameters.max_gflops is None)
+    course = runtime.courses.get(key)
+    if course is None:
+        manifest, slots = runtime.manifest, slots_for(runtime.manifest, parameters)
+        course = runtime.courses[key] = Course(
+            thresholds=manifest.threshold_row(parameters.exit),
+            glance_thresholds=manifest.glance_threshold_row(parameters.exit),
+            continue_probability=manifest.continuation_row(parameters.exit),
+            job=DecodeJob(manifest.sampling, manifest.geometry, runtime.settings.media_limits, slots),
+        )
+    return course
 
 
-def engine_request(manifest: Manifest, parameters: Parameters, due: float) -> EngineRequest:
-    """What the parameters ask of the engine, for a video that nobody watches."""
+def decode_job(course: Course, parameters: Parameters) -> DecodeJob:
+    """The decode job of a request."""
+    limit_ms = parameters.max_decode_ms
+    return course.job if limit_ms is None else replace(course.job, max_cpu_seconds=limit_ms / 1e3)
+
+
+def engine_request(course: Course, parameters: Parameters, due: float) -> EngineRequest:
+    """What a request asks of the engine, if nobody watches its steps."""
     return EngineRequest(
-        thresholds=manifest.threshold_row(parameters.exit),
+        thresholds=course.thresholds,
+        glance_thresholds=course.glance_thresholds,
         max_flops=None if parameters.max_gflops is None else round(parameters.max_gflops * GIGA),
         deadline=due,
-        continue_probability=manifest.continuation_row(parameters.exit),
+        continue_probability=course.continue_probability,
         look_ahead=parameters.deadline_ms is None,
     )
 
 
-def _answer(
+def _times(outcome: Outcome, frames: DecodeSession, total: float, upload: float, waited: float) -> StageTimes:
+    engine = outcome.stage_times
+    return StageTimes(total, upload, waited + engine.queue, frames.decode_seconds, engine.glance, engine.focus)
+
+
+def answer_of(
     runtime: Runtime,
     parameters: Parameters,
     request_id: str,
     outcome: Outcome,
-    video: _OpenVideo,
-    line: Timeline,
-    started: float,
+    times: StageTimes,
+    decoded: Decoded,
 ) -> Classification:
     """Return the response, and count it in the metrics."""
-    for step in outcome.steps:
-        line.step(step)
-    times = replace(
-        outcome.stage_times,
-        total=line.clock() - started,
-        upload=video.upload.seconds,
-        queue=video.slot_wait_seconds + outcome.queue_seconds,
-        decode=video.frames.decode_seconds,
-    )
-    frames, upload = video.frames, video.upload
-    decoded = Decoded(frames.info, frames.frames_decoded, upload.fetched_bytes, upload.size)
-    runtime.metrics.video_answered(to_metrics(runtime.manifest, parameters, outcome, times, decoded))
-    return to_response(runtime.manifest, runtime.engine.runner, parameters, request_id, outcome, times, decoded)
+    manifest = runtime.manifest
+    runtime.metrics.video_answered(to_metrics(manifest, parameters, outcome, times, decoded))
+    return to_response(manifest, runtime.engine.runner, parameters, request_id, outcome, times, decoded)
 
 
 def slots_for(manifest: Manifest, parameters: Parameters) -> int | None:
@@ -141,19 +148,3 @@ def slots_for(manifest: Manifest, parameters: Parameters) -> int | None:
     """
     goes_through = math.prod(manifest.continuation_row(parameters.exit)[:-1]) >= PREFETCH_PROBABILITY
     return None if goes_through and parameters.max_gflops is None else 1
-
-
-@asynccontextmanager
-async def in_time(due: float) -> AsyncIterator[None]:
-    """Limit the time of what happens before the first step, while there is no answer to fall back on.
-
-    Raises:
-        DeadlinePassed: the time is over.
-    """
-    try:
-        async with asyncio.timeout_at(due) as limit:
-            yield
-    except TimeoutError:
-        if limit.expired():
-            raise DeadlinePassed from None
-        raise

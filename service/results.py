@@ -29,13 +29,19 @@ from video.probe import VideoInfo
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """What the decoder found out about the video, how many frames it decoded, and what was fetched for it.
+    """The decoder's description of the video, and what it cost.
 
-    ``bytes_fetched`` and ``size`` are only known of a video that was given by URL.
+    Attributes:
+        info: the video.
+        frames: number of frames that were decoded.
+        cpu_seconds: processor time of that.
+        bytes_fetched: of a video that was given by URL.
+        size: of that video, bytes.
     """
 
     info: VideoInfo
     frames: int
+    cpu_seconds: float
     bytes_fetched: int | None = None
     size: int | None = None
 
@@ -51,7 +57,9 @@ def to_metrics(
         flops_full=manifest.flops_full,
         step=len(outcome.steps),
         reason=outcome.reason,
+        component=outcome.last.component,
         frames_decoded=decoded.frames,
+        decode_cpu_seconds=decoded.cpu_seconds,
         frames_used=outcome.frames_used,
         exit_shares=manifest.point(parameters.exit).exit_shares,
     )
@@ -74,12 +82,13 @@ def to_response(
         model=ModelAnswer(
             name=manifest.name, version=manifest.version, precision=runner.precision, backend=runner.backend
         ),
-        predictions=predictions_of(manifest, scores_of(manifest, outcome), parameters.top_k),
+        predictions=_predictions(manifest, outcome, parameters.top_k),
         exit=ExitAnswer(
             point=parameters.exit,
             reason=outcome.reason,
             step=len(outcome.steps),
             steps=manifest.steps,
+            component=last.component,
             confidence=last.confidence,
             threshold=outcome.threshold if math.isfinite(outcome.threshold) else None,
         ),
@@ -90,6 +99,7 @@ def to_response(
             focus_gflops=outcome.focus_flops / GIGA,
             frames_used=outcome.frames_used,
             frames_decoded=decoded.frames,
+            decode_cpu_ms=round(decoded.cpu_seconds * 1e3, 3),
             bytes_fetched=decoded.bytes_fetched,
         ),
         timing_ms=TimingAnswer(**times.milliseconds()),
@@ -111,10 +121,25 @@ def to_response(
 
 def scores_of(manifest: Manifest, outcome: Outcome) -> Float32:
     """The calibrated probability of every class, ``[classes]``."""
-    return manifest.exit_rule.probabilities(outcome.last.logits, len(outcome.steps) - 1)
+    rule = manifest.glance_exit_rule if outcome.last.component == "glance" else manifest.exit_rule
+    return rule.probabilities(outcome.last.logits, len(outcome.steps) - 1)
 
 
 def predictions_of(manifest: Manifest, scores: Float32, top_k: int) -> list[Prediction]:
     """The ``top_k`` best classes, best first."""
-    best = np.argsort(-scores, kind="stable")[:top_k]
-    return [Prediction(label=manifest.labels[i], index=int(i), score=float(scores[i])) for i in best]
+    best = (-scores).argsort(kind="stable")[:top_k].tolist()
+    shown, labels = scores.tolist(), manifest.labels
+    return [Prediction(label=labels[index], index=index, score=shown[index]) for index in best]
+
+
+def _predictions(manifest: Manifest, outcome: Outcome, top_k: int) -> list[Prediction]:
+    scores = scores_of(manifest, outcome)
+    if manifest.task == "single_label":
+        return predictions_of(manifest, scores, top_k)
+    rule = manifest.glance_exit_rule if outcome.last.component == "glance" else manifest.exit_rule
+    present = rule.present(outcome.last.logits, len(outcome.steps) - 1)
+    shown, labels = scores.tolist(), manifest.labels
+    best = np.lexsort((-scores, ~present))[:top_k].tolist()  # those that are present come first
+    return [
+        Prediction(label=labels[index], index=index, score=shown[index], present=bool(present[index])) for index in best
+    ]

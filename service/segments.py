@@ -81,6 +81,11 @@ class Segments:
         """What the windows have cost so far, 1e9 multiply-adds."""
         return sum(segment.compute.gflops for segment in self.segments)
 
+    @property
+    def decode_cpu_ms(self) -> float:
+        """Processor time of decoding so far, milliseconds."""
+        return sum(segment.compute.decode_cpu_ms for segment in self.segments)
+
     def add(self, window: ClassifiedWindow) -> None:
         """Take the next window."""
         answer = window.answer
@@ -130,11 +135,13 @@ class Segments:
     def _exit(self, confidence: float, stopped: ExitReason | None) -> ExitAnswer:
         exits = [segment.exit for segment in self.segments]
         (most_frequent, _), *_ = Counter(exit_.reason for exit_ in exits).most_common(1)
+        (component, _), *_ = Counter(exit_.component for exit_ in exits).most_common(1)
         return ExitAnswer(
             point=self.parameters.exit,
             reason=stopped or most_frequent,
             step=math.ceil(sum(exit_.step for exit_ in exits) / len(exits)),
             steps=self.manifest.steps,
+            component=component,
             confidence=confidence,
             threshold=None,
         )

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
-from collections.abc import Callable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 
 from bundle.exit_rule import ExitReason
-from service.classify import classify, engine_request, in_time, slots_for
+from service.classify import answer_of, classify, course_of, engine_request
 from service.decode.frames_in_place import FramesInPlace
 from service.decode.pool import DecodeJob
 from service.decode.session import DecodeSession
@@ -18,12 +19,12 @@ from service.engine.request import Outcome
 from service.engine.stage_times import StageTimes
 from service.errors import DeadlinePassed, TooLong, Undecodable
 from service.progress import GIGA, Observer
-from service.reception import Reception, Video, receiving
-from service.results import Decoded, scores_of, to_metrics, to_response
+from service.reception import Reception, Video
+from service.results import Decoded, scores_of
 from service.runtime import Runtime
 from service.schemas.classify import Classification, Parameters, WindowParameters
 from service.segments import ClassifiedWindow, SegmentObserver, Segments
-from service.telemetry.timeline import Timeline
+from service.telemetry.timeline import UNTIMED, Timeline
 
 
 async def classify_video(
@@ -32,7 +33,7 @@ async def classify_video(
     parameters: Parameters,
     request_id: str,
     observer: Observer | None = None,
-    timeline: Timeline | None = None,
+    timeline: Timeline = UNTIMED,
     segment_observer: SegmentObserver | None = None,
 ) -> Classification:
     """Classify a video as the parameters say: as a whole, or in windows.
@@ -68,7 +69,7 @@ class _Run:
     windows: WindowParameters
     request_id: str
     observer: SegmentObserver
-    timeline: Timeline | None
+    timeline: Timeline
     clock: Callable[[], float] = time.monotonic  # the clock of the event loop
     started: float = 0.0
     due: float = math.inf
@@ -88,13 +89,11 @@ class _Run:
         self.due = self.started + seconds
         segments = Segments(self.runtime.manifest, self.parameters, self.windows, self.observer)
         async with AsyncExitStack() as held:
-            async with in_time(self.due):
+            async with _in_time(self.due):
                 held.enter_context(admission.place())
-                upload = await held.enter_async_context(
-                    receiving(body, settings, self.clock, self.runtime.metrics.bytes_fetched)
-                )
-                early = held.enter_context(admission.early_start())
-                await (upload.begun if early else upload.ended)()
+                fetched = self.runtime.metrics.bytes_fetched
+                upload = await held.enter_async_context(Reception(body, settings, self.timeline, self.clock, fetched))
+                await (upload.soon if held.enter_context(admission.early_start()) else upload.ended)()
                 asked = self.windows
                 decoder = await held.enter_async_context(
                     self.runtime.decoder.windows(upload.spool, self._job(), asked.window_s, asked.stride_s)
@@ -103,19 +102,21 @@ class _Run:
             return self._answer(segments, stopped, upload)
 
     def _job(self) -> DecodeJob:
-        manifest, settings = self.runtime.manifest, self.runtime.settings
+        settings = self.runtime.settings
         limits = replace(settings.media_limits, max_seconds=settings.max_windowed_seconds)
-        return DecodeJob(manifest.sampling, manifest.geometry, limits, slots_for(manifest, self.parameters))
+        return replace(course_of(self.runtime, self.parameters).job, limits=limits)
 
     async def _classify_all(self, decoder: WindowDecoder, segments: Segments) -> ExitReason | None:
         """Classify all windows; returns why some were left out, or None."""
         number = 0
         while number < self.count:
-            budget = self._budget(segments)
+            budget, left_seconds = self._flops_left(segments), self._decode_seconds_left(segments)
             if budget is not None and budget < self.runtime.manifest.flops.per_step:
                 return "max_gflops"
+            if left_seconds is not None and left_seconds <= 0:
+                return "max_decode_ms"
             try:
-                await self._classify_one(decoder, number, budget, segments)
+                await self._classify_one(decoder, number, budget, left_seconds, segments)
                 self.runtime.metrics.window_finished(failed=False)
             except Undecodable as problem:
                 self.runtime.metrics.window_finished(failed=True)
@@ -127,20 +128,28 @@ class _Run:
             number += 1
         return None
 
-    def _budget(self, segments: Segments) -> int | None:
+    def _flops_left(self, segments: Segments) -> int | None:
         limit = self.parameters.max_gflops
         return None if limit is None else round((limit - segments.gflops) * GIGA)
 
-    async def _classify_one(self, decoder: WindowDecoder, number: int, budget: int | None, segments: Segments) -> None:
+    def _decode_seconds_left(self, segments: Segments) -> float | None:
+        limit = self.parameters.max_decode_ms
+        return None if limit is None else (limit - segments.decode_cpu_ms) / 1e3
+
+    async def _classify_one(
+        self, decoder: WindowDecoder, number: int, budget: int | None, cpu_seconds: float | None, segments: Segments
+    ) -> None:
         began = self.clock()
         engine, due = self.runtime.engine, min(self.due, began + self.runtime.settings.request_timeout_seconds)
         async with AsyncExitStack() as held:
-            async with in_time(due):
+            async with _in_time(due):
                 waited_seconds = await held.enter_async_context(engine.admission.slot(due))
-                frames = await held.enter_async_context(decoder.open(number))
+                frames = await held.enter_async_context(decoder.open(number, cpu_seconds))
             self.count = self._checked(frames.window.count)
-            request = engine_request(self.runtime.manifest, self.parameters, due)
+            request = engine_request(course_of(self.runtime, self.parameters), self.parameters, due)
             outcome = await engine.classify(replace(request, max_flops=budget), FramesInPlace(frames))
+        if frames.capped and outcome.reason == "end_of_video":
+            outcome = replace(outcome, reason="max_decode_ms")
         times = replace(
             outcome.stage_times,
             total=self.clock() - began,
@@ -163,23 +172,36 @@ class _Run:
         return count
 
     def _classified(self, frames: DecodeSession, outcome: Outcome, times: StageTimes) -> ClassifiedWindow:
-        manifest, parameters, window = self.runtime.manifest, self.parameters, frames.window
-        decoded = Decoded(frames.info, frames.frames_decoded)
-        self.runtime.metrics.video_answered(to_metrics(manifest, parameters, outcome, times, decoded))
+        window = frames.window
         sums = {name: getattr(self.times, name) + getattr(times, name) for name in _STAGES_OF_WINDOWS}
         self.times = replace(self.times, **sums)
-        answer = to_response(manifest, self.runtime.engine.runner, parameters, self.request_id, outcome, times, decoded)
-        return ClassifiedWindow(window.start_s, window.end_s, answer, scores_of(manifest, outcome))
+        decoded = Decoded(frames.info, frames.frames_decoded, frames.decode_cpu_seconds)
+        answer = answer_of(self.runtime, self.parameters, self.request_id, outcome, times, decoded)
+        return ClassifiedWindow(window.start_s, window.end_s, answer, scores_of(self.runtime.manifest, outcome))
 
     def _answer(self, segments: Segments, stopped: ExitReason | None, upload: Reception) -> Classification:
         if not segments.segments:
             raise self.failure or Undecodable("no window of the video can be decoded")
         times = replace(self.times, total=self.clock() - self.started, upload=upload.seconds)
-        if self.timeline is not None:
-            self.timeline.add("upload", upload.started, upload.started + upload.seconds)
         answer = segments.answer(times, stopped)
         if upload.fetched_bytes is None:
             return answer
         compute = answer.compute.model_copy(update={"bytes_fetched": upload.fetched_bytes})
         video = answer.video.model_copy(update={"bytes": upload.size})
         return answer.model_copy(update={"compute": compute, "video": video})
+
+
+@asynccontextmanager
+async def _in_time(due: float) -> AsyncIterator[None]:
+    """Limit the time of what happens before a window has an answer to fall back on.
+
+    Raises:
+        DeadlinePassed: the time is over.
+    """
+    try:
+        async with asyncio.timeout_at(due) as limit:
+            yield
+    except TimeoutError:
+        if limit.expired():
+            raise DeadlinePassed from None
+        raise

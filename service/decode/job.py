@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass
+from functools import cached_property
 
 from bundle.manifest import FrameGeometry, Sampling
 from video.limits import MediaLimits
@@ -35,6 +37,7 @@ class DecodeJob:
         limits: which videos are accepted.
         slots: number of decoded frames that the worker may hold; None: all slots of its pool. With 1 the worker
             decodes a frame only when it is requested.
+        max_cpu_seconds: processor time after which nothing is decoded any more, once there is a frame; None: no limit.
         window: the window from which the frames are sampled; None: the whole video.
     """
 
@@ -42,6 +45,7 @@ class DecodeJob:
     geometry: FrameGeometry
     limits: MediaLimits
     slots: int | None = None
+    max_cpu_seconds: float | None = None
     window: WindowJob | None = None
 
     def slots_of(self, pool: int) -> int:
@@ -64,17 +68,27 @@ class DecodeJob:
         """
         return {
             "type": "job",
-            "frames": self.sampling.frames,
-            "focus_frames": self.sampling.focus_frames,
-            "first_frame": self.sampling.first_frame,
-            "order": self.sampling.order,
-            "resize": self.geometry.resize,
-            "crop": self.geometry.crop,
-            "slots": self.slots,
+            "wanted": self._wanted,
             "window": None if self.window is None else asdict(self.window),
-            "limits": dict(vars(self.limits)),
             "size": size,
             "complete": complete,
             "expected": expected,
             "sparse": sparse,
         }
+
+    @cached_property
+    def _wanted(self) -> str:
+        """What is the same for every video, encoded once; a worker remembers what it means."""
+        wanted = {
+            "frames": self.sampling.frames,
+            "focus_frames": self.sampling.focus_frames,
+            "first_frame": self.sampling.first_frame,
+            "order": self.sampling.order,
+            "snap": self.sampling.snap,
+            "resize": self.geometry.resize,
+            "crop": self.geometry.crop,
+            "slots": self.slots,
+            "max_cpu_seconds": self.max_cpu_seconds,
+            "limits": dict(vars(self.limits)),
+        }
+        return json.dumps(wanted, separators=(",", ":"), allow_nan=False)

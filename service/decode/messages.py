@@ -68,20 +68,6 @@ class WindowOpened(_Reply):
     count: Annotated[int, Field(ge=1, lt=1 << 40)]
 
 
-class Opened(_Reply):
-    """The video passed its checks. Only a job for a window has ``window``."""
-
-    type: Literal["opened"]
-    info: Info
-    window: WindowOpened | None = None
-    frames_decoded: Count
-    seconds: Seconds
-
-    def video(self) -> VideoInfo:
-        """Convert to a `VideoInfo`."""
-        return VideoInfo(**self.info.model_dump())
-
-
 class FrameReady(_Reply):
     """A slot of the shared memory now holds a frame."""
 
@@ -92,6 +78,36 @@ class FrameReady(_Reply):
     time_s: Annotated[float, Field(ge=-1e9, le=1e9)] | None
     frames_decoded: Count
     seconds: Seconds
+    cpu_seconds: Seconds
+
+
+class Opened(_Reply):
+    """The video passed its checks; its first frame comes along if it could be decoded.
+
+    Only a job for a window has ``window``.
+    """
+
+    type: Literal["opened"]
+    info: Info
+    window: WindowOpened | None = None
+    frames_decoded: Count
+    seconds: Seconds
+    cpu_seconds: Seconds
+    frame: FrameReady | None = None
+
+    def video(self) -> VideoInfo:
+        """Convert to a `VideoInfo`."""
+        told = self.info
+        return VideoInfo(
+            container=told.container,
+            codec=told.codec,
+            width=told.width,
+            height=told.height,
+            fps=told.fps,
+            duration_s=told.duration_s,
+            frames=told.frames,
+            rotation=told.rotation,
+        )
 
 
 class Need(_Reply):
@@ -118,6 +134,8 @@ class Done(_Reply):
     type: Literal["done"]
     frames_decoded: Count
     seconds: Seconds
+    cpu_seconds: Seconds
+    capped: bool
     error: Failure | None
 
 

@@ -66,15 +66,17 @@ class WindowDecoder:
         self._stride_s = stride_s
 
     @asynccontextmanager
-    async def open(self, number: int) -> AsyncIterator[DecodeSession]:
+    async def open(self, number: int, max_cpu_seconds: float | None = None) -> AsyncIterator[DecodeSession]:
         """Decode one window, as `DecodePool.open` decodes a video; the session has a ``window``.
 
         Args:
             number: of the window, from 0, less than the ``count`` of the first window.
+            max_cpu_seconds: as `DecodeJob` has it, of this window.
 
         Raises:
             Problem: as `DecodePool.open`.
         """
-        job = replace(self._job, window=WindowJob(self._window_s, self._stride_s, number, again=False))
+        window = WindowJob(self._window_s, self._stride_s, number, again=False)
+        job = replace(self._job, window=window, max_cpu_seconds=max_cpu_seconds)
         async with self._pool.open(self._spool, job, self._reservation) as session:
             yield session

@@ -9,12 +9,12 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from bundle.exit_rule import ExitReason
+from bundle.exit_rule import ExitComponent, ExitReason
 from bundle.manifest import Manifest
 from service.errors import BadParameter
 
 DEFAULT_TOP_K = 5
-MAX_DEADLINE_MS = 86_400_000.0
+MAX_MILLISECONDS = 86_400_000.0
 MAX_GFLOPS = 1e9
 MIN_WINDOW_SECONDS, MAX_WINDOW_SECONDS = 0.1, 86_400.0
 MIN_EVENT_THRESHOLD, DEFAULT_EVENT_THRESHOLD = 0.01, 0.5
@@ -40,6 +40,11 @@ class Prediction(_Answer):
     label: str
     index: int = Field(description="Index of the label in the bundle's list, from 0.")
     score: float = Field(description="Calibrated probability, 0 to 1.")
+    present: bool | None = Field(
+        default=None,
+        description="Whether the video has the label: its score is above the label's threshold. Only of a bundle whose "
+        "videos may have several labels; those that are present come first.",
+    )
 
 
 class ExitAnswer(_Answer):
@@ -49,12 +54,15 @@ class ExitAnswer(_Answer):
     reason: ExitReason
     step: int = Field(description="The step that answered, from 1.")
     steps: int = Field(description="Steps of the model.")
+    component: ExitComponent = Field(
+        description="What the answer came after: `glance` if that step's focus did not run, else `focus`."
+    )
     confidence: float = Field(description="The value that the exit rule compared with the threshold.")
     threshold: float | None = Field(description="Null where this operating point never exits, and at the last step.")
 
 
 class ComputeAnswer(_Answer):
-    """The cost of the answer in 1e9 multiply-adds; only work done for this request counts."""
+    """The cost of the answer: 1e9 multiply-adds, frames and processor time; only work done for this request counts."""
 
     gflops: float
     gflops_full: float = Field(description="The cost of the same video without an early exit.")
@@ -62,6 +70,7 @@ class ComputeAnswer(_Answer):
     focus_gflops: float
     frames_used: int = Field(description="Frames that the model used.")
     frames_decoded: int = Field(description="Frames decoded to get them.")
+    decode_cpu_ms: float = Field(description="Processor time of opening the video, decoding and resizing.")
     bytes_fetched: int | None = Field(default=None, description="Bytes fetched of a video that was given by URL.")
 
 
@@ -77,7 +86,10 @@ class TimingAnswer(_Answer):
 
     def server_timing(self) -> str:
         """The value of the ``Server-Timing`` header."""
-        return ", ".join(f"{stage};dur={milliseconds:g}" for stage, milliseconds in self)
+        return (
+            f"total;dur={self.total:g}, upload;dur={self.upload:g}, queue;dur={self.queue:g}, "
+            f"decode;dur={self.decode:g}, glance;dur={self.glance:g}, focus;dur={self.focus:g}"
+        )
 
 
 class VideoAnswer(_Answer):
@@ -111,6 +123,9 @@ class TraceEntry(_Answer):
     patch: PatchAnswer
     label: str = Field(description="The best class after this step.")
     confidence: float = Field(description="The value that the exit rule compared with the threshold.")
+    component: ExitComponent = Field(
+        default="focus", description="`glance` if the model exited before it looked at the patch."
+    )
 
 
 class StepImage(_Answer):
@@ -178,17 +193,23 @@ class Classification(_Answer):
     )
 
     def to_json(self) -> str:
-        """Serialise to JSON, without what was not requested or does not apply."""
-        excluded: dict[str, Any] = {
+        """Serialise to JSON, without what was not requested, is not known or does not apply."""
+        left_out: dict[str, Any] = {
             name: True for name in ("trace", "segments", "events") if getattr(self, name) is None
         }
         if self.compute.bytes_fetched is None:
-            excluded["compute"] = {"bytes_fetched"}
+            left_out["compute"] = {"bytes_fetched"}
         if self.video.bytes is None:
-            excluded["video"] = {"bytes"}
+            left_out["video"] = {"bytes"}
+        unknown_presence = self.predictions and self.predictions[0].present is None
+        if unknown_presence:
+            left_out["predictions"] = {"__all__": {"present"}}
         if self.segments is not None:
-            excluded["segments"] = {"__all__": {"compute": {"bytes_fetched"}}}
-        return self.model_dump_json(exclude=excluded)
+            without: dict[str, Any] = {"compute": {"bytes_fetched"}}
+            if unknown_presence:
+                without["predictions"] = {"__all__": {"present"}}
+            left_out["segments"] = {"__all__": without}
+        return self.model_dump_json(exclude=left_out)
 
 
 class ProblemDocument(BaseModel):
@@ -209,6 +230,7 @@ class Parameters:
     exit: str
     top_k: int
     max_gflops: float | None = None
+    max_decode_ms: float | None = None
     deadline_ms: float | None = None
     trace: bool = False
     stream: bool = False
@@ -255,7 +277,8 @@ def parse_parameters(pairs: Iterable[tuple[str, str]], manifest: Manifest) -> Pa
         exit=_exit(given.get("exit", manifest.default_point), manifest),
         top_k=_top_k(given["top_k"], manifest) if "top_k" in given else min(DEFAULT_TOP_K, len(manifest.labels)),
         max_gflops=_max_gflops(given["max_gflops"], manifest) if "max_gflops" in given else None,
-        deadline_ms=_deadline_ms(given["deadline_ms"]) if "deadline_ms" in given else None,
+        max_decode_ms=_milliseconds("max_decode_ms", given),
+        deadline_ms=_milliseconds("deadline_ms", given),
         trace=_flag("trace", given.get("trace", "false")),
         stream=stream,
         frames=frames,
@@ -268,6 +291,8 @@ PARAMETERS: dict[str, str] = {
     "top_k": f"Number of predictions, at most the number of classes. Default: {DEFAULT_TOP_K}, or all if fewer.",
     "max_gflops": "Limit on the compute of this request. The best answer so far is returned when the next step would "
     "exceed it. Default: no limit.",
+    "max_decode_ms": "Limit on the processor time of decoding. The best answer so far is returned when it is used up; "
+    "the first frame is always decoded. Default: no limit.",
     "deadline_ms": "Time limit from the first byte of the request. The best answer so far is returned when it passes, "
     "or 504 if there is none yet. Default: no limit.",
     "trace": "`true` adds one entry per step to the answer. Default: `false`.",
@@ -338,10 +363,12 @@ def _max_gflops(value: str, manifest: Manifest) -> float:
     return number
 
 
-def _deadline_ms(value: str) -> float:
-    number = _number(value)
-    if number is None or not 1 <= number <= MAX_DEADLINE_MS:
-        raise BadParameter(f"deadline_ms must be a number from 1 to {MAX_DEADLINE_MS:.0f}, got {_shown(value)}")
+def _milliseconds(name: str, given: Mapping[str, str]) -> float | None:
+    if name not in given:
+        return None
+    number = _number(given[name])
+    if number is None or not 1 <= number <= MAX_MILLISECONDS:
+        raise BadParameter(f"{name} must be a number from 1 to {MAX_MILLISECONDS:.0f}, got {_shown(given[name])}")
     return number
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing
 from dataclasses import dataclass, field
 
 from service.decode.sparse_spool import SparseSpool
@@ -112,20 +111,6 @@ class Fetch:
         self.fetched_bytes += len(chunk)
         if self.fetched_bytes > self.max_bytes:
             raise TooLarge(f"more than {self.max_bytes} bytes would have to be fetched, the most permitted")
-
-
-@asynccontextmanager
-async def opened(source: ByteSource) -> AsyncIterator[ByteSource]:
-    """Open a source, and close it at the end of the block.
-
-    Raises:
-        Problem: it cannot be opened.
-    """
-    try:
-        await source.open()
-        yield source
-    finally:
-        await source.close()
 
 
 def spool_for(source: ByteSource) -> Spool:

@@ -8,6 +8,7 @@ from contextlib import ExitStack, suppress
 
 import numpy as np
 from av.error import err_check
+from numpy.typing import NDArray
 
 from service.decode.worker.control import Control, Job, JobWindow
 from service.decode.worker.range_reader import RangeReader
@@ -29,6 +30,9 @@ class KeptVideo:
         self._reader: SpoolReader | RangeReader | None = None
         self._stream: FrameStream | None = None
         self._windows: Windows | None = None
+        self._keys: NDArray[np.int64] | None = None  # indices of key frames, ascending
+        self.between: Callable[[], None] = lambda: None
+        """Called after every packet; may raise an error to end the job."""
 
     @property
     def waited_seconds(self) -> float:
@@ -59,7 +63,7 @@ class KeptVideo:
             self._video = self._held.enter_context(open_video(self._reader, job.limits, ranged=job.sparse))
         return self._video
 
-    def frames(self, job: Job, between: Callable[[], None]) -> tuple[FrameStream, dict[str, object] | None]:
+    def frames(self, job: Job) -> tuple[FrameStream, dict[str, object] | None]:
         """The frames that a job wants, and what the service is told of their window.
 
         Raises:
@@ -67,36 +71,47 @@ class KeptVideo:
         """
         video = self.open(job)
         if job.window is None:
-            wanted = _wanted(job, 0, video.index.frames)
-            return FrameStream(video, wanted, Geometry(job.resize, job.crop), between=between), None
+            wanted = self._wanted(job, video, 0, video.index.frames)
+            return FrameStream(video, wanted, Geometry(job.resize, job.crop), between=self._between), None
         windows = self._windows = self._windows or _windows_of(video, job.window)
         number, count = job.window.number, windows.count
         window = windows.window(number)
         following = windows.window(number + 1) if number + 1 < count else None
-        wanted = _wanted(job, window.first, window.frames)
-        later = () if following is None else _wanted(job, following.first, following.frames)
+        wanted = self._wanted(job, video, window.first, window.frames)
+        later = () if following is None else self._wanted(job, video, following.first, following.frames)
         if self._stream is None:
-            self._stream = FrameStream(video, wanted, Geometry(job.resize, job.crop), between=between, later=later)
+            self._stream = FrameStream(
+                video, wanted, Geometry(job.resize, job.crop), between=self._between, later=later
+            )
         else:
             self._stream.go_on(wanted, later)
         return self._stream, {"start_s": window.start_s, "end_s": window.end_s, "count": count}
 
+    def _between(self) -> None:
+        self.between()
+
+    def _wanted(self, job: Job, video: OpenVideo, first: int, frames: int) -> tuple[int, ...]:
+        """Frame index in the video per visited position, of the frames from ``first`` on."""
+        key_frames: tuple[int, ...] = ()
+        if job.snap == "keyframe":
+            if self._keys is None:
+                self._keys = np.asarray(video.index.key_frames, dtype=np.int64)
+            begin, end = np.searchsorted(self._keys, (first, first + frames))
+            key_frames = tuple((self._keys[begin:end] - first).tolist())
+        sampled = wanted_frames(
+            frames,
+            frames=job.frames,
+            order=job.order,
+            first_frame=job.first_frame,
+            focus_frames=job.focus_frames,
+            key_frames=key_frames,
+        )
+        return tuple(first + index for index in sampled)
+
     def close(self) -> None:
         """Close the video. May be called again."""
-        self._video = self._reader = self._stream = self._windows = None
+        self._video = self._reader = self._stream = self._windows = self._keys = None
         self._held.close()
-
-
-def _wanted(job: Job, first: int, frames: int) -> tuple[int, ...]:
-    """Frame index in the video per visited position, of the frames from ``first`` on."""
-    sampled = wanted_frames(
-        frames,
-        frames=job.frames,
-        order=job.order,
-        first_frame=job.first_frame,
-        focus_frames=job.focus_frames,
-    )
-    return tuple(first + index for index in sampled)
 
 
 def _windows_of(video: OpenVideo, asked: JobWindow) -> Windows:

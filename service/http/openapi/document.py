@@ -18,8 +18,8 @@ from service.progress import GIGA
 from service.schemas.by_url import UrlRequest
 from service.schemas.classify import (
     DEFAULT_TOP_K,
-    MAX_DEADLINE_MS,
     MAX_GFLOPS,
+    MAX_MILLISECONDS,
     EventAnswer,
     SegmentAnswer,
     StepEvent,
@@ -71,7 +71,8 @@ def complete(document: Json, manifest: Manifest, settings: Settings) -> Json:
         "exit": {"enum": [point.name for point in manifest.operating_points], "default": manifest.default_point},
         "top_k": {"minimum": 1, "maximum": len(manifest.labels)},
         "max_gflops": {"minimum": manifest.flops.per_step / GIGA, "maximum": MAX_GFLOPS},
-        "deadline_ms": {"minimum": 1, "maximum": MAX_DEADLINE_MS},
+        "max_decode_ms": {"minimum": 1, "maximum": MAX_MILLISECONDS},
+        "deadline_ms": {"minimum": 1, "maximum": MAX_MILLISECONDS},
     }
     for classify in paths["/classify"].values():
         for parameter in classify["parameters"]:
