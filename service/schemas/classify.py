@@ -161,8 +161,11 @@ class SegmentAnswer(_Answer):
     compute: ComputeAnswer
 
     def to_json(self) -> str:
-        """Serialise to JSON, without what does not apply to a window."""
-        return self.model_dump_json(exclude={"compute": {"bytes_fetched"}})
+        """Serialise to JSON, without what does not apply to a window or is not known."""
+        left_out: dict[str, Any] = {"compute": {"bytes_fetched"}}
+        if self.predictions and self.predictions[0].present is None:
+            left_out["predictions"] = {"__all__": {"present"}}
+        return self.model_dump_json(exclude=left_out)
 
 
 class EventAnswer(_Answer):

@@ -57,7 +57,9 @@ async def by_url(client: httpx.AsyncClient, url: str, **params: Any) -> httpx.Re
 def without_times(answer: dict[str, Any]) -> dict[str, Any]:
     kept = {name: value for name, value in answer.items() if name not in ("id", "timing_ms")}
     kept["compute"] = {
-        name: it for name, it in answer["compute"].items() if name not in ("bytes_fetched", "frames_decoded")
+        name: it
+        for name, it in answer["compute"].items()
+        if name not in ("bytes_fetched", "frames_decoded", "decode_cpu_ms")
     }
     kept["video"] = {name: it for name, it in answer["video"].items() if name != "bytes"}
     return kept

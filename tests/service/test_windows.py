@@ -88,6 +88,7 @@ async def test_segments_and_events_are_right_at_known_boundaries(client: httpx.A
         "reason": "all_steps",
         "step": 4,
         "steps": 4,
+        "component": "focus",
         "confidence": answer["predictions"][0]["score"],
         "threshold": None,
     }
@@ -104,7 +105,7 @@ async def test_one_window_as_long_as_the_video_gives_the_same_answer_bit_for_bit
         assert (segment["start_s"], segment["end_s"]) == (0, 3)
         assert (segment["predictions"], segment["exit"]) == (whole["predictions"], whole["exit"])
         for answer in (whole, one):
-            del answer["id"], answer["timing_ms"]
+            del answer["id"], answer["timing_ms"], answer["compute"]["decode_cpu_ms"]
             if point != "full":  # how far the decoder got before an early exit depends on its speed
                 del answer["compute"]["frames_decoded"]
         assert one == whole
@@ -164,6 +165,12 @@ async def test_windows_have_limits_of_their_own(client: httpx.AsyncClient, video
     assert await problem(client, video, window_s=0.5) == (422, "too_long")
     longer = write_parts(tmp_path / "longer.mp4", [("grey", 61.0)], fps=2).read_bytes()
     assert await problem(client, longer, window_s=20) == (422, "too_long")
+
+
+async def test_the_processor_time_of_decoding_is_that_of_the_request(client: httpx.AsyncClient, video: bytes) -> None:
+    answer = await classify(client, video, window_s=1, exit="full", max_decode_ms=1)
+    assert answer["exit"]["reason"] == "max_decode_ms"
+    assert 1 <= len(answer["segments"]) < 50
 
 
 @pytest.mark.parametrize(
