@@ -12,16 +12,17 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 
-from bundle.manifest import Manifest
+from bundle.manifest import FULL, Manifest
 from service.decode.frames_in_place import FramesInPlace
 from service.decode.pool import DecodeJob
 from service.decode.session import DecodeSession
 from service.decode.upload import Spool, open_spool, receive
+from service.engine.quality import point_at
 from service.engine.request import EngineRequest, Outcome
 from service.engine.step_plan import PREFETCH_PROBABILITY
 from service.errors import DeadlinePassed, Internal
 from service.progress import GIGA, Observer, StepReporter
-from service.results import Decoded, to_metrics, to_response
+from service.results import Decoded, present_labels, to_metrics, to_response
 from service.runtime import Runtime
 from service.schemas.classify import Classification, Parameters
 from service.settings import Settings
@@ -68,12 +69,15 @@ async def classify(
     async with AsyncExitStack() as held:
         async with _in_time(due):
             video = await _open(runtime, body, parameters, line, due, held)
+        parameters = video.parameters
         request = _engine_request(runtime.manifest, parameters, due)
         if observer is not None:
             thresholds, info = (request.thresholds, request.glance_thresholds), video.frames.info
             report = StepReporter(runtime.manifest, *thresholds, info, observer, line.clock, started)
             request = replace(request, look_ahead=False, on_step=report)
         outcome = await runtime.engine.classify(request, FramesInPlace(video.frames))
+        if _has_shadow(runtime, parameters, outcome, video):
+            runtime.shadows.run(_shadow(runtime, parameters, outcome, video, held.pop_all()))
     if video.frames.capped and outcome.reason == "end_of_video":
         outcome = replace(outcome, reason="max_decode_ms")
     return _answer(runtime, parameters, request_id, outcome, video, line, started)
@@ -84,7 +88,10 @@ class _OpenVideo:
     """A video that has a slot of the engine and whose frames can be asked for."""
 
     frames: DecodeSession
+    spool: Spool
     upload: _Upload
+    parameters: Parameters
+    """What was asked, at the operating point that the service can afford now."""
     slot_wait_seconds: float
 
 
@@ -101,9 +108,44 @@ async def _open(
     await (upload.begun if early else upload.ended)()
     with line.stage("queue"):
         slot_wait_seconds = await held.enter_async_context(admission.slot(due))
+    parameters = _affordable(runtime, parameters, slot_wait_seconds, line.clock())
     with line.stage("decode"):
         frames = await held.enter_async_context(runtime.decoder.open(spool, _decode_job(runtime, parameters)))
-    return _OpenVideo(frames, upload, slot_wait_seconds)
+    return _OpenVideo(frames, spool, upload, parameters, slot_wait_seconds)
+
+
+def _has_shadow(runtime: Runtime, parameters: Parameters, outcome: Outcome, video: _OpenVideo) -> bool:
+    """Return whether a video is classified again in the background: never one while the service is busy."""
+    early = outcome.reason == "confident" and not runtime.quality.level and video.upload.task.done()
+    return early and runtime.shadows.wants_another()
+
+
+async def _shadow(
+    runtime: Runtime, parameters: Parameters, early: Outcome, video: _OpenVideo, held: AsyncExitStack
+) -> None:
+    """Classify a video again without an early exit, and compare; ``held`` is what the video holds until then.
+
+    Raises:
+        Problem: it cannot be classified again.
+    """
+    manifest, full = runtime.manifest, Parameters(exit=FULL, top_k=1)
+    async with held:
+        await video.frames.close()
+        due = time.monotonic() + runtime.settings.request_timeout_seconds
+        async with runtime.decoder.open(video.spool, _decode_job(runtime, full)) as frames:
+            whole = await runtime.engine.classify(_engine_request(manifest, full, due), FramesInPlace(frames))
+    if whole.reason == "all_steps":
+        agrees = present_labels(manifest, early) == present_labels(manifest, whole)
+        runtime.shadows.compared(parameters.exit, agrees=agrees)
+
+
+def _affordable(runtime: Runtime, parameters: Parameters, waited_seconds: float, now: float) -> Parameters:
+    """Return the request at the operating point that the service can afford while others wait."""
+    level = runtime.quality.observe(now, waited_seconds)
+    runtime.metrics.quality_level(level)
+    if parameters.strict or not level:
+        return parameters
+    return parameters.at(point_at(level, parameters.exit, runtime.manifest.cheaper_points(parameters.exit)))
 
 
 def _decode_job(runtime: Runtime, parameters: Parameters) -> DecodeJob:

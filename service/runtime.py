@@ -14,6 +14,7 @@ from service.cpu import usable_cores
 from service.decode.pool import DecodePool, PoolSettings
 from service.engine.engine import Engine, running
 from service.engine.process import open_core_process
+from service.engine.quality import QualityController
 from service.engine.runners.base import Runner
 from service.engine.runners.graphs import batch_sizes_up_to
 from service.engine.runners.selection import (
@@ -25,8 +26,10 @@ from service.engine.runners.selection import (
     takes_gpu,
 )
 from service.engine.scheduler import MAX_BATCHES_IN_FLIGHT
+from service.engine.shadow_evidence import ShadowEvidence
 from service.engine.transport import InProcess, Transport
 from service.settings import Settings
+from service.shadows import Shadows
 from service.telemetry import logs
 from service.telemetry.metrics import Metrics
 
@@ -39,6 +42,8 @@ class Runtime:
     decoder: DecodePool
     metrics: Metrics
     settings: Settings
+    quality: QualityController
+    shadows: Shadows
 
     @property
     def manifest(self) -> Manifest:
@@ -82,9 +87,12 @@ async def open_runtime(
         async with running(engine):
             await decoders
             metrics.model_loaded(manifest.name, manifest.version, core.runner.backend, core.runner.precision)
+            quality = QualityController(settings.quality_target_seconds, len(manifest.operating_points) - 1)
+            shadows = Shadows(settings.shadow_full_share, metrics, ShadowEvidence(manifest))
             try:
-                yield Runtime(engine, pool, metrics, settings)
+                yield Runtime(engine, pool, metrics, settings, quality, shadows)
             finally:
+                await shadows.close()
                 await pool.close()
     finally:
         decoders.cancel()

@@ -136,6 +136,25 @@ CATALOGUE: tuple[Metric, ...] = (
         {"component": get_args(ExitComponent)},
     ),
     Metric(
+        "adafocus_degraded_total",
+        "counter",
+        "requests",
+        "Answers at a cheaper operating point than was asked for",
+    ),
+    Metric(
+        "adafocus_shadow_total",
+        "counter",
+        "videos",
+        "Videos that were classified again without an early exit, by whether the early answer was the same",
+        {"answer": ("same", "different")},
+    ),
+    Metric(
+        "adafocus_shadow_evidence",
+        "gauge",
+        "",
+        "Evidence since the start that early exits change more answers than they may; 100 has a chance of 1 % if not",
+    ),
+    Metric(
         "adafocus_exits_expected_total",
         "counter",
         "requests",
@@ -166,6 +185,12 @@ CATALOGUE: tuple[Metric, ...] = (
         {"component": _COMPONENTS},
     ),
     Metric("adafocus_queue_depth", "gauge", "requests", "Requests waiting for a slot"),
+    Metric(
+        "adafocus_quality_level",
+        "gauge",
+        "operating points",
+        "How many operating points cheaper than asked requests run because the service is busy",
+    ),
     Metric("adafocus_queue_limit", "gauge", "requests", "Requests that may wait for a slot; more are rejected"),
     Metric("adafocus_slots_active", "gauge", "slots", "Slots in use"),
     Metric("adafocus_slots", "gauge", "slots", "Videos that can run at once"),

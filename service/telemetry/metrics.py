@@ -48,6 +48,7 @@ class Answered:
     frames_decoded: int
     frames_used: int
     decode_cpu_seconds: float
+    degraded: bool
     exit_shares: Sequence[float] | None
 
 
@@ -110,6 +111,7 @@ class Metrics:
         self._counters[("adafocus_flops_full_total",)].inc(numbers.flops_full)
         self._histograms["adafocus_exit_step", numbers.reason].observe(numbers.step)
         self._counters["adafocus_exits_total", numbers.component].inc()
+        self._counters[("adafocus_degraded_total",)].inc(numbers.degraded)
         self._counters[("adafocus_frames_decoded_total",)].inc(numbers.frames_decoded)
         self._counters[("adafocus_frames_used_total",)].inc(numbers.frames_used)
         self._counters[("adafocus_decode_cpu_seconds_total",)].inc(numbers.decode_cpu_seconds)
@@ -117,6 +119,20 @@ class Metrics:
             # Without a calibration the observed exit is the expected one, so that no drift is reported.
             shares = numbers.exit_shares or [float(step == numbers.step) for step in range(1, self._steps + 1)]
             self._expected[tuple(shares)] += 1
+
+    def quality_level(self, level: int) -> None:
+        """Set how many operating points cheaper than asked requests run."""
+        self._gauges[("adafocus_quality_level",)].set(level)
+
+    def shadow_compared(self, agrees: bool, evidence: float) -> None:
+        """Count a video that was classified again without an early exit.
+
+        Args:
+            agrees: whether the early answer was the same.
+            evidence: so far that early exits change more answers than they may.
+        """
+        self._counters["adafocus_shadow_total", "same" if agrees else "different"].inc()
+        self._gauges[("adafocus_shadow_evidence",)].set(evidence)
 
     def batch_ran(self, component: Component, rows: int, seconds: float) -> None:
         """Count a batch; ``rows`` does not include padding."""
