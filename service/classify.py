@@ -75,7 +75,10 @@ async def classify(
             thresholds, info = (request.thresholds, request.glance_thresholds), video.frames.info
             report = StepReporter(runtime.manifest, *thresholds, info, observer, line.clock, started)
             request = replace(request, look_ahead=False, on_step=report)
-        outcome = await runtime.engine.classify(request, FramesInPlace(video.frames))
+        # Frames of glances that may have to wait for the focus would fill the decoder's memory: they are copied.
+        copied = may_spare_focus_frames(runtime.manifest, parameters.exit)
+        source = video.frames if copied else FramesInPlace(video.frames)
+        outcome = await runtime.engine.classify(request, source)
         if _has_shadow(runtime, parameters, outcome, video):
             runtime.shadows.run(_shadow(runtime, parameters, outcome, video, held.pop_all()))
     if video.frames.capped and outcome.reason == "end_of_video":
@@ -195,12 +198,19 @@ def _answer(
     return to_response(runtime.manifest, runtime.engine.runner, parameters, request_id, outcome, times, decoded)
 
 
+def may_spare_focus_frames(manifest: Manifest, point: str) -> bool:
+    """Return whether a clip may be answered after its glances, so that the frames of its focus need no decoding."""
+    return manifest.kind == "clip" and any(map(math.isfinite, manifest.glance_threshold_row(point)))
+
+
 def slots_for(manifest: Manifest, parameters: Parameters) -> int | None:
     """Return the number of frames that the decoder may prepare before they are asked for; None for no limit.
 
     None for a video that will probably need all of its frames; it has them sooner. 1 for any other: the engine asks
     early where the video is likely to go on, and frames that are decoded for a video that has exited are wasted.
     """
+    if manifest.kind == "clip":  # its only step reads all frames together
+        return 1 if may_spare_focus_frames(manifest, parameters.exit) else None
     goes_through = math.prod(manifest.continuation_row(parameters.exit)[:-1]) >= PREFETCH_PROBABILITY
     return None if goes_through and parameters.max_gflops is None else 1
 

@@ -74,7 +74,7 @@ async def open_runtime(
             memory_bytes=settings.decode_memory_bytes,
             # Frames stay in their slots until the engine reads them: those of the steps that run together, and of the
             # batch after.
-            slots=min(MAX_DECODED_AHEAD, max(MIN_DECODED_AHEAD, 2 * settings.look_ahead)),
+            slots=frames_ahead(bundle.manifest, settings),
         ),
         metrics,
     )
@@ -98,6 +98,13 @@ async def open_runtime(
         decoders.cancel()
         await asyncio.gather(decoders, return_exceptions=True)
         await pool.close()
+
+
+def frames_ahead(manifest: Manifest, settings: Settings) -> int:
+    """Return how many frames a decoder may have ready; all of a clip's, because its only step reads them together."""
+    if manifest.sampling.focus_frames is not None:
+        return manifest.sampling.frames + manifest.sampling.focus_frames
+    return min(MAX_DECODED_AHEAD, max(MIN_DECODED_AHEAD, 2 * settings.look_ahead))
 
 
 async def _open_core(bundle: Bundle, settings: Settings, make: MakeRunner) -> tuple[Manifest, Transport]:

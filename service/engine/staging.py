@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
 from bundle.manifest import Manifest
-from service.engine.batch import Batch
+from service.engine.batch import Batch, BatchPart
 from service.engine.frames import gather, nearest_positions
 from service.engine.huge_pages import zeros
-from service.engine.runners.base import Float32, Int64, Runner, UInt8
+from service.engine.runners.base import Float32, GlanceOutput, Int64, Runner, UInt8
 from service.engine.video_states import PLACE, POSITION, SEGMENT, VideoStates
 from service.frame_memory import FrameSegment
 
@@ -48,13 +49,18 @@ class Staging:
         return (self._glance_frames, *focus, self._policy, self._pooled, self._step)
 
     def step_of_each(
-        self, slots: Int64, steps: Int64, states: VideoStates, segments: Mapping[int, FrameSegment]
+        self,
+        slots: Int64,
+        steps: Int64,
+        states: VideoStates,
+        segments: Mapping[int, FrameSegment],
+        part: BatchPart = "whole",
     ) -> Batch:
         """A batch of one step of every slot, which is its next one."""
         rows, size = len(slots), self._runner.padded(len(slots))
         if self._clip:
             for row, slot in enumerate(slots.tolist()):
-                self._gather_clip(row, slot, states, segments)
+                self._gather_clip(row, slot, states, segments, part)
         else:
             frames = states.frames[slots, steps]
             gather(self._glance_frames[:rows], segments, frames[:, SEGMENT], frames[:, PLACE])
@@ -62,7 +68,18 @@ class Staging:
         np.take(states.pooled, slots, axis=0, out=self._pooled[:rows], mode="clip")
         self._step[:rows] = steps
         self._clear(rows, size)
-        return self._batch(rows, size, size)
+        batch = self._batch(rows, size, size)
+        if part == "whole":
+            return batch
+        return replace(batch, part=part, known=self._known(slots, size, states) if part == "focus" else None)
+
+    def _known(self, slots: Int64, size: int, states: VideoStates) -> GlanceOutput:
+        """Return what the glances of clips have left, padded with zeros."""
+        feature = np.zeros((size, states.glance_feature.shape[1]), dtype=np.float32)
+        centre = np.zeros((size, 2), dtype=np.float32)
+        feature[: len(slots)] = states.glance_feature[slots]
+        centre[: len(slots)] = states.patch_centres[slots, 0]
+        return GlanceOutput(feature, centre, self._policy[:size])
 
     def steps_of_one(self, slot: int, count: int, states: VideoStates, segments: Mapping[int, FrameSegment]) -> Batch:
         """A batch of several steps of one slot, the runner pads it."""
@@ -81,14 +98,18 @@ class Staging:
         focus = self._focus_frames[:size] if self._clip else glance
         return Batch(rows, glance, focus, self._policy[:states], self._pooled[:states], self._step[:size])
 
-    def _gather_clip(self, row: int, slot: int, states: VideoStates, segments: Mapping[int, FrameSegment]) -> None:
+    def _gather_clip(
+        self, row: int, slot: int, states: VideoStates, segments: Mapping[int, FrameSegment], part: BatchPart
+    ) -> None:
         """All frames of a clip; one that could not be decoded is replaced by its neighbour."""
         have = states.frames[slot, : int(states.delivered[slot])]
         glance, focus = self._glance_frames[row], self._focus_frames[row]
         chosen = nearest_positions(have[:, POSITION], len(glance), len(glance) + len(focus))
         numbers, places = have[chosen, SEGMENT], have[chosen, PLACE]
-        gather(glance, segments, numbers[: len(glance)], places[: len(glance)])
-        gather(focus, segments, numbers[len(glance) :], places[len(glance) :])
+        if part != "focus":
+            gather(glance, segments, numbers[: len(glance)], places[: len(glance)])
+        if part != "glance":
+            gather(focus, segments, numbers[len(glance) :], places[len(glance) :])
 
     def _clear(self, rows: int, size: int) -> None:
         """Zero the padding where an earlier batch has left something."""
