@@ -136,6 +136,7 @@ def plans() -> str:
         ("… decoding all", _ms_and_frames("first_step", "_decoding_all")),
         ("16 steps, ms (frames)", _ms_and_frames("all_steps")),
         ("… decoding all", _ms_and_frames("all_steps", "_decoding_all")),
+        ("… moved to key frames", _ms_and_frames("all_steps", "_snapped")),
     )
 
 

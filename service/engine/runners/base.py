@@ -172,7 +172,7 @@ def _joined(arrays: Sequence[npt.NDArray[Kind] | None], rows: Sequence[int]) -> 
     there = [array for array in arrays if array is not None]
     if not there:
         return None
-    first = there[0]
+    first: npt.NDArray[Kind] = there[0]
     return np.concatenate(
         [
             np.zeros((size, *first.shape[1:]), dtype=first.dtype) if array is None else array
