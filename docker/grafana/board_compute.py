@@ -133,8 +133,8 @@ COMPUTE = dashboard(
                 ),
                 Panel(
                     "Exits after the glance",
-                    "Answers per second by what they came after. A glance whose focus did not run costs a fraction of a "
-                    "step.",
+                    "Answers per second by what they came after. A glance whose focus did not run costs a fraction of "
+                    "a step.",
                     "reqps",
                     [Query(rate("adafocus_exits_total", "component"), "{{component}}")],
                     width=6,
@@ -151,8 +151,8 @@ COMPUTE = dashboard(
                 ),
                 Panel(
                     "Evidence against the exits",
-                    "Evidence that early exits change more answers than they may. 100 raises an alert, and has a chance "
-                    "of at most 1 % if they do not.",
+                    "Evidence that early exits change more answers than they may. 100 raises an alert, and has a "
+                    "chance of at most 1 % if they do not.",
                     "short",
                     [Query("adafocus_shadow_evidence", "evidence")],
                     width=6,
