@@ -18,6 +18,10 @@ from service.engine.stage_times import STAGES
 from service.errors import CATALOGUE as PROBLEMS
 from service.errors import MethodNotAllowed, Outcome
 
+_COMMON_GAUGES = frozenset(
+    {"adafocus_ready", "adafocus_queue_limit", "adafocus_quality_level", "adafocus_shadow_evidence"}
+)
+
 Kind = Literal["counter", "gauge", "histogram"]
 
 _VERBS = ("", "/ready", "/infer")
@@ -59,6 +63,11 @@ class Metric:
     help: str
     labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     buckets: tuple[float, ...] = ()
+
+    @property
+    def is_common(self) -> bool:
+        """Whether a gauge tells of the service even if a process tells it: several processes do not add up."""
+        return self.name in _COMMON_GAUGES
 
     def series(self, steps: int) -> Iterator[tuple[str, ...]]:
         """Label values of every series that exists from the start; none if the bundle gives them.
