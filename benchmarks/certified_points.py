@@ -4,7 +4,7 @@ Each calibration draws clips from a population of known logits; its points are t
 population. A point breaks its promise if more of those change their answer than its epsilon. The points chosen by rules
 promise nothing; for them the share of changed answers stands alone.
 
-Run ``python -m benchmarks.certified_points [--calibrations 20]``.
+Run ``python -m benchmarks.certified_points [--calibrations 20] [--only POPULATION]``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from benchmarks.machine import write_results
+from benchmarks.machine import Row, newest_results, write_results
 from bundle.exit_rule import ExitCriterion, ExitRule
 from tests.training.evaluate.populations import POPULATIONS, Population
 from training.evaluate.calibrate import calibrate
@@ -141,7 +141,9 @@ def main() -> None:
     """Measure and write the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--calibrations", type=int, default=20)
-    calibrations = parser.parse_args().calibrations
+    parser.add_argument("--only", action="append", help="measure this population; the other rows are kept")
+    options = parser.parse_args()
+    calibrations = options.calibrations
     sources = {name: Simulated(population.draw) for name, population in POPULATIONS.items()}
     sources["rarely_misled"] = Simulated(RARELY_MISLED.draw)
     sources["easy_with_glances"] = Simulated(with_glances, layout=ExitLayout.with_glances(8, GLANCE_SHARE))
