@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from benchmarks.certified_tables import certified_points
+from benchmarks.certified_tables import certified_points, quality
 from benchmarks.machine import newest_results
 
 Row = Mapping[str, str]
@@ -194,7 +194,7 @@ def simulated_device() -> str:
 
 
 PAGES = {
-    Path("docs/operating-points.md"): {"certified_points": certified_points},
+    Path("docs/operating-points.md"): {"certified_points": certified_points, "quality": quality},
     Path("docs/engine.md"): {
         "refill_all": refill_all,
         "refill_cpu": refill_cpu,
