@@ -172,6 +172,6 @@ def test_exits_after_the_glance_and_thresholds_of_labels_are_shown(
         "snapped to the nearest key frame of each interval, if it has one",
         "Thresholds after the glance of a step, before its focus (–: no exit there)",
         "1 0.00100 1.5 0.9500",
-        "2 0.006000000 1 –",
+        "2 0.00600 1 –",
     ):
         assert line in out, out
