@@ -14,7 +14,7 @@ from contextlib import suppress
 from bundle.manifest import Manifest
 from service.engine.frames import FrameStore
 from service.engine.messages import Commands, Ended, Failure, Report, StepTable, Submit
-from service.engine.outcomes import outcome_of, problem_of, steps_of
+from service.engine.outcomes import Steps, outcome_of, problem_of
 from service.engine.request import EngineObserver, EngineRequest
 from service.engine.step_plan import affordable_steps, certain_steps, prefetch_targets
 from service.engine.transport import Transport
@@ -77,15 +77,15 @@ class EngineClient:
         slot = self._free.pop() if self._free else await self._next_slot()
         thresholds, most = request.thresholds, self._transport.runner.look_ahead
         affordable = affordable_steps(request.max_flops, self._manifest.flops.per_step)
-        certain = certain_steps(thresholds, affordable) if most > 1 and request.look_ahead else ()
-        alone = certain or (1,) * len(thresholds)
-        prefetch = (self._planned,) if self._is_clip else prefetch_targets(request.continue_probability, alone, most)
+        certain = certain_steps(thresholds, affordable) if request.look_ahead else (1,) * len(thresholds)
+        prefetch = (self._planned,) if self._is_clip else prefetch_targets(request.continue_probability, certain)
         video = Video(request, slot, loop.create_future(), self._planned, prefetch)
         self._videos[slot] = video
         deadline = math.inf if request.deadline is None else request.deadline
         watched = request.on_step is not None
+        together = certain if most > 1 and request.look_ahead else ()
         self._commands.submitted.append(
-            Submit(slot, thresholds, affordable, certain, time.monotonic(), deadline, watched)
+            Submit(slot, thresholds, affordable, together, time.monotonic(), deadline, watched)
         )
         if request.deadline is not None:
             wait = max(0.0, request.deadline - time.monotonic()) + OVERDUE_SECONDS
@@ -201,6 +201,8 @@ class EngineClient:
                 video = videos.get(slot)
                 if video is not None:
                     video.steps = count
+                    if not self._is_clip:
+                        video.release(count)
                     video.feed()
         for ended in report.ended:
             self._conclude(ended)
@@ -219,7 +221,7 @@ class EngineClient:
         first = video.steps if not self._is_clip else 0
         shared = video.held[0]
         frame = Frame(shared.position, shared.index, shared.time_s, shared.pixels.copy())
-        (step,) = steps_of(table, video.delivered[first : first + 1])
+        step = Steps(table, video.delivered[first : first + 1])[0]
         video.steps += 1
         video.release(len(video.delivered) if self._is_clip else video.steps)
         video.feed()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +18,10 @@ from service.engine.runners.base import Runner
 from service.frame_memory import FrameSegment
 
 logger = logging.getLogger("adafocus.engine")
+
+SWITCH_SECONDS = 0.0005
+"""How long a thread may keep the interpreter's lock while another waits for it. Python's 5 ms are longer than many
+batches take, and the engine may have to wait for the lock twice between two of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +102,7 @@ class InProcess:
 
     async def start(self, report: Callable[[Report], None]) -> None:
         """See `Transport`."""
+        sys.setswitchinterval(min(SWITCH_SECONDS, sys.getswitchinterval()))
         loop = asyncio.get_running_loop()
         ready: asyncio.Future[None] = loop.create_future()
 
