@@ -65,7 +65,7 @@ def confidence(logits: Float32, criterion: ExitCriterion, temperature: float | F
     return np.asarray((shares * np.log(np.maximum(shares, floor))).sum(axis=-1), dtype=np.float32)
 
 
-def leaves(confidences: npt.ArrayLike, thresholds: npt.ArrayLike) -> Bool:
+def should_exit(confidences: npt.ArrayLike, thresholds: npt.ArrayLike) -> Bool:
     """Whether each row may exit: its confidence is at or above its threshold. A NaN confidence is never enough.
 
     A threshold of ``inf`` never lets a row exit, and ``-inf`` always does (the last step).
