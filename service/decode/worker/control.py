@@ -17,6 +17,7 @@ from video.limits import MediaLimits
 # Polling the socket costs some microseconds, as much as decoding a small packet.
 _LOOK_EVERY_SECONDS = 0.005
 _FD_BYTES = array("i").itemsize
+_JOB_FDS = 2
 
 
 class ClosedError(Exception):
@@ -29,6 +30,7 @@ class Job:
 
     Attributes:
         fd: the spool, opened for reading.
+        frames_fd: the memory for its frames.
         frames: number of sampled frames.
         focus_frames: number of focus frames of a clip model; None for other models.
         first_frame: no frame before this index is sampled.
@@ -43,6 +45,7 @@ class Job:
     """
 
     fd: int
+    frames_fd: int
     frames: int
     focus_frames: int | None
     first_frame: int
@@ -56,14 +59,14 @@ class Job:
     expected: int | None
 
     @classmethod
-    def parse(cls, message: dict[str, object], fd: int) -> Job:
+    def parse(cls, message: dict[str, object], fd: int, frames_fd: int) -> Job:
         """Parse the job in a message from the service. The message is trusted."""
         fields = {name: value for name, value in message.items() if name != "type"}
         limits = {name: tuple(v) if isinstance(v, list) else v for name, v in _mapping(fields.pop("limits")).items()}
         order = fields.pop("order")
         if not isinstance(order, list):
             raise TypeError(f"order must be a list, got {type(order).__name__}")
-        return cls(fd=fd, order=tuple(order), limits=MediaLimits(**limits), **fields)  # type: ignore[arg-type]
+        return cls(fd=fd, frames_fd=frames_fd, order=tuple(order), limits=MediaLimits(**limits), **fields)  # type: ignore[arg-type]
 
 
 @dataclass
@@ -72,7 +75,7 @@ class Control:
 
     Attributes:
         socket: a blocking SEQPACKET socket.
-        slots: number of slots of the shared memory.
+        slots: number of slots of a job's memory.
         free: slots that may be written.
         closing: the service has closed this job.
         size: bytes of the spool that have arrived.
@@ -106,8 +109,8 @@ class Control:
             if received is None:
                 return None
             message, fds = received
-            if message["type"] == "job" and len(fds) == 1:
-                return self._begin(Job.parse(message, fds[0]))
+            if message["type"] == "job" and len(fds) == _JOB_FDS:
+                return self._begin(Job.parse(message, *fds))
             _close_all(fds)
 
     def check(self) -> None:
@@ -183,7 +186,7 @@ class Control:
 
     def _receive(self, flags: int = 0) -> tuple[dict[str, object], list[int]] | None:
         # socket.recv_fds cannot be used, because it ignores the flags.
-        data, attached, _, _ = self.socket.recvmsg(MAX_MESSAGE_BYTES, socket.CMSG_SPACE(_FD_BYTES), flags)
+        data, attached, _, _ = self.socket.recvmsg(MAX_MESSAGE_BYTES, socket.CMSG_SPACE(_JOB_FDS * _FD_BYTES), flags)
         fds = array("i")
         for level, kind, content in attached:
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
