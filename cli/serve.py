@@ -109,7 +109,7 @@ def command(bundle: Path | None, host: str | None, port: int | None, backend: st
 
 
 def server_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
-    """How uvicorn serves the application: protocol, time limits and backlog."""
+    """Return uvicorn's configuration for the application: protocol, time limits and backlog."""
     return uvicorn.Config(
         app,
         http=http_protocol(settings.upload_timeout_seconds),

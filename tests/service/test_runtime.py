@@ -78,7 +78,7 @@ async def test_the_engine_runs_in_a_process_of_its_own_if_it_is_asked_to(bundle:
         assert (runtime.engine.runner.backend, runtime.engine.runner.precision) == ("onnxruntime-cpu", "int8")
         assert runtime.manifest.threshold_row("balanced")[0] == pytest.approx(0.65)
         assert runtime.engine.admission.slots == 5
-        assert runtime.decoder.settings.slots >= 2 * settings.look_ahead, "a lone video could not look ahead"
+        assert runtime.decoder.settings.slots == runtime.manifest.steps, "a lone video could not look ahead"
         assert runtime.engine.alive
     assert not runtime.engine.alive
     assert "adafocus_slots 5.0" in metrics.render("")[0].decode()
