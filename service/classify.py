@@ -70,10 +70,12 @@ async def classify(
             video = await _open(runtime, body, parameters, line, due, held)
         request = _engine_request(runtime.manifest, parameters, due)
         if observer is not None:
-            info = video.frames.info
-            report = StepReporter(runtime.manifest, request.thresholds, info, observer, line.clock, started)
+            thresholds, info = (request.thresholds, request.glance_thresholds), video.frames.info
+            report = StepReporter(runtime.manifest, *thresholds, info, observer, line.clock, started)
             request = replace(request, look_ahead=False, on_step=report)
         outcome = await runtime.engine.classify(request, FramesInPlace(video.frames))
+    if video.frames.capped and outcome.reason == "end_of_video":
+        outcome = replace(outcome, reason="max_decode_ms")
     return _answer(runtime, parameters, request_id, outcome, video, line, started)
 
 
@@ -99,18 +101,26 @@ async def _open(
     await (upload.begun if early else upload.ended)()
     with line.stage("queue"):
         slot_wait_seconds = await held.enter_async_context(admission.slot(due))
-    manifest = runtime.manifest
-    job = DecodeJob(
-        manifest.sampling, manifest.geometry, runtime.settings.media_limits, slots_for(manifest, parameters)
-    )
     with line.stage("decode"):
-        frames = await held.enter_async_context(runtime.decoder.open(spool, job))
+        frames = await held.enter_async_context(runtime.decoder.open(spool, _decode_job(runtime, parameters)))
     return _OpenVideo(frames, upload, slot_wait_seconds)
+
+
+def _decode_job(runtime: Runtime, parameters: Parameters) -> DecodeJob:
+    manifest, limit_ms = runtime.manifest, parameters.max_decode_ms
+    return DecodeJob(
+        manifest.sampling,
+        manifest.geometry,
+        runtime.settings.media_limits,
+        slots_for(manifest, parameters),
+        None if limit_ms is None else limit_ms / 1e3,
+    )
 
 
 def _engine_request(manifest: Manifest, parameters: Parameters, due: float) -> EngineRequest:
     return EngineRequest(
         thresholds=manifest.threshold_row(parameters.exit),
+        glance_thresholds=manifest.glance_threshold_row(parameters.exit),
         max_flops=None if parameters.max_gflops is None else round(parameters.max_gflops * GIGA),
         deadline=due,
         continue_probability=manifest.continuation_row(parameters.exit),
@@ -137,7 +147,8 @@ def _answer(
         queue=video.slot_wait_seconds + outcome.queue_seconds,
         decode=video.frames.decode_seconds,
     )
-    decoded = Decoded(video.frames.info, video.frames.frames_decoded)
+    frames = video.frames
+    decoded = Decoded(frames.info, frames.frames_decoded, frames.decode_cpu_seconds)
     runtime.metrics.video_answered(to_metrics(runtime.manifest, parameters, outcome, times, decoded))
     return to_response(runtime.manifest, runtime.engine.runner, parameters, request_id, outcome, times, decoded)
 

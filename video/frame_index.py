@@ -62,6 +62,14 @@ class FrameIndex:
         """Frames that the file shows."""
         return len(self.order)
 
+    @property
+    def key_frames(self) -> tuple[int, ...]:
+        """Frames that decoding can start from, ascending; none if it is not known which packet shows which frame."""
+        if not self.ordered:
+            return ()
+        shown = self.frame_of[self.keys]
+        return tuple(int(frame) for frame in np.unique(shown[shown != _HIDDEN]))
+
 
 @dataclass(frozen=True)
 class StreamTraits:

@@ -18,12 +18,14 @@ class DecodeJob:
         limits: which videos are accepted.
         slots: number of decoded frames that the worker may hold; None: all slots of its pool. With 1 the worker
             decodes a frame only when it is requested.
+        max_cpu_seconds: processor time after which nothing is decoded any more, once there is a frame; None: no limit.
     """
 
     sampling: Sampling
     geometry: FrameGeometry
     limits: MediaLimits
     slots: int | None = None
+    max_cpu_seconds: float | None = None
 
     def slots_of(self, pool: int) -> int:
         """Number of slots that the worker may use, out of the pool's."""
@@ -48,9 +50,11 @@ class DecodeJob:
             "focus_frames": self.sampling.focus_frames,
             "first_frame": self.sampling.first_frame,
             "order": self.sampling.order,
+            "snap": self.sampling.snap,
             "resize": self.geometry.resize,
             "crop": self.geometry.crop,
             "slots": self.slots,
+            "max_cpu_seconds": self.max_cpu_seconds,
             "limits": dict(vars(self.limits)),
             "size": size,
             "complete": complete,

@@ -67,6 +67,7 @@ class Opened(_Reply):
     info: Info
     frames_decoded: Count
     seconds: Seconds
+    cpu_seconds: Seconds
 
     def video(self) -> VideoInfo:
         """Convert to a `VideoInfo`."""
@@ -83,6 +84,7 @@ class FrameReady(_Reply):
     time_s: Annotated[float, Field(ge=-1e9, le=1e9)] | None
     frames_decoded: Count
     seconds: Seconds
+    cpu_seconds: Seconds
 
 
 class Need(_Reply):
@@ -105,6 +107,8 @@ class Done(_Reply):
     type: Literal["done"]
     frames_decoded: Count
     seconds: Seconds
+    cpu_seconds: Seconds
+    capped: bool
     error: Failure | None
 
 

@@ -88,7 +88,7 @@ class DecodeSession:
         self._told_size, self._told_complete = spool.size, spool.complete
         self._last_position = -1  # that was delivered
         self._sent_position = -1  # that the present worker has sent
-        self._spent = 0, 0.0  # frames and seconds of earlier workers
+        self._spent = 0, 0.0, 0.0  # frames, seconds and processor seconds of earlier workers
         self._dropped = False  # the consumer wants no more frames
         self._stopping = False  # the worker has been told to stop
         self._ended = False
@@ -98,6 +98,10 @@ class DecodeSession:
         """Number of frames handed to the decoder so far."""
         self.decode_seconds = 0.0
         """Wall time that the worker has spent opening, decoding and resizing so far, without waiting."""
+        self.decode_cpu_seconds = 0.0
+        """Processor time that the worker has used for it so far."""
+        self.capped = False
+        """Whether the worker ended because it had used its processor time."""
 
     @property
     def info(self) -> VideoInfo:
@@ -143,7 +147,7 @@ class DecodeSession:
         self._slots = self._job.slots_of(frames.slots)
         self._leases.append(Lease(frames, self._on_read))
         self._watchdog = Watchdog(self._patience, worker.cpu_seconds, self._on_hang)
-        self._spent = self.frames_decoded, self.decode_seconds
+        self._spent = self.frames_decoded, self.decode_seconds, self.decode_cpu_seconds
         self._opened, self._need, self._sent_position = False, None, -1
 
     @property
@@ -245,7 +249,8 @@ class DecodeSession:
             case Need():
                 self._take_need(reply)
             case Done():
-                self._take_cost(reply.frames_decoded, reply.seconds)
+                self._take_cost(reply)
+                self.capped = reply.capped
                 self._end(_problem(reply))
                 self.worker_ended()
                 self._on_end(reply)
@@ -260,7 +265,7 @@ class DecodeSession:
     def _take_info(self, reply: Opened) -> None:
         if self._opened:
             raise ProtocolError("the worker sent 'opened' twice")
-        self._take_cost(reply.frames_decoded, reply.seconds)
+        self._take_cost(reply)
         self._opened = True
         self._info = self._info or reply.video()
         self._changed.set()
@@ -271,7 +276,7 @@ class DecodeSession:
             raise ProtocolError("the worker sent a frame in a slot that was not free")
         if not self._sent_position < reply.position < self._job.planned:
             raise ProtocolError(f"the worker sent a frame for position {reply.position}, which was not due")
-        self._take_cost(reply.frames_decoded, reply.seconds)
+        self._take_cost(reply)
         self._sent_position = reply.position
         if reply.slot >= lease.frames.slots:
             raise ProtocolError(f"slot must be 0..{lease.frames.slots - 1}, got {reply.slot}")
@@ -295,11 +300,12 @@ class DecodeSession:
         self._need = reply
         self._feed()
 
-    def _take_cost(self, frames_decoded: int, seconds: float) -> None:
-        frames_decoded, seconds = self._spent[0] + frames_decoded, self._spent[1] + seconds
-        if frames_decoded < self.frames_decoded or seconds < self.decode_seconds:
+    def _take_cost(self, reply: Opened | FrameReady | Done) -> None:
+        reported = reply.frames_decoded, reply.seconds, reply.cpu_seconds
+        frames, seconds, cpu_seconds = (spent + now for spent, now in zip(self._spent, reported, strict=True))
+        if frames < self.frames_decoded or seconds < self.decode_seconds or cpu_seconds < self.decode_cpu_seconds:
             raise ProtocolError("the worker reported a lower cost than before")
-        self.frames_decoded, self.decode_seconds = frames_decoded, seconds
+        self.frames_decoded, self.decode_seconds, self.decode_cpu_seconds = int(frames), seconds, cpu_seconds
 
     def _feed(self) -> None:
         """Tell the worker about bytes for which it waits. Called whenever the spool changes."""

@@ -77,7 +77,8 @@ class EngineClient:
         slot = self._free.pop() if self._free else await self._next_slot()
         thresholds, most = request.thresholds, self._transport.runner.look_ahead
         affordable = affordable_steps(request.max_flops, self._manifest.flops.per_step)
-        certain = certain_steps(thresholds, affordable) if request.look_ahead else (1,) * len(thresholds)
+        glance = request.glance_thresholds
+        certain = certain_steps(thresholds, affordable, glance) if request.look_ahead else (1,) * len(thresholds)
         prefetch = (self._planned,) if self._is_clip else prefetch_targets(request.continue_probability, certain)
         video = Video(request, slot, loop.create_future(), self._planned, prefetch)
         self._videos[slot] = video
@@ -85,7 +86,7 @@ class EngineClient:
         watched = request.on_step is not None
         together = certain if most > 1 and request.look_ahead else ()
         self._commands.submitted.append(
-            Submit(slot, thresholds, affordable, together, time.monotonic(), deadline, watched)
+            Submit(slot, thresholds, affordable, together, time.monotonic(), deadline, watched, glance)
         )
         if request.deadline is not None:
             wait = max(0.0, request.deadline - time.monotonic()) + OVERDUE_SECONDS
@@ -185,9 +186,10 @@ class EngineClient:
 
     def _hear(self, report: Report) -> None:
         """Take in what the core reports."""
-        for rows, glance_seconds, focus_seconds in report.runs:
+        for rows, glance_seconds, focus_seconds, focus_rows in report.runs:
             self._observer.batch_ran("glance", rows, glance_seconds)
-            self._observer.batch_ran("focus", rows, focus_seconds)
+            if focus_rows:
+                self._observer.batch_ran("focus", focus_rows, focus_seconds)
         videos = self._videos
         for slots, counts in report.gathered:
             for slot, count in zip(slots, counts, strict=True):

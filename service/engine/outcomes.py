@@ -33,13 +33,15 @@ def outcome_of(
     if isinstance(reason, Failure):
         raise ValueError(f"a video that ended with {reason.value} has no outcome")
     count = len(ended.steps.confidences)
+    after_glance = ended.steps.after_glance
+    thresholds = request.glance_thresholds if after_glance else request.thresholds
     used = delivered[:count] if manifest.sampling.focus_frames is None else delivered
     return Outcome(
         reason=reason,
         steps=Steps(ended.steps, delivered[:count]),
-        threshold=request.thresholds[count - 1],
+        threshold=thresholds[count - 1],
         glance_flops=ended.started * manifest.flops.glance,
-        focus_flops=ended.started * manifest.flops.focus,
+        focus_flops=(ended.started - after_glance) * manifest.flops.focus,
         frames_used=len({index for index, _ in used}),
         queue_seconds=ended.queue_seconds,
         glance_seconds=float(ended.steps.seconds[:, GLANCE].sum()),
@@ -87,4 +89,5 @@ class Steps(Sequence[Step]):
         table, (frame_index, time_s) = self._table, self._frames[index]
         y, x = table.patch_centres[index].tolist()
         confidence, seconds = float(table.confidences[index]), table.seconds[index].tolist()
-        return Step(frame_index, time_s, (y, x), table.logits[index], confidence, *seconds)
+        step = Step(frame_index, time_s, (y, x), table.logits[index], confidence, *seconds)
+        return step._replace(component="glance") if table.after_glance and index == len(self) - 1 else step

@@ -57,6 +57,9 @@ class VideoStates:
         self.frames = np.zeros((slots, planned, 3), dtype=np.int64)
         """Of every frame that has arrived: segment, place and position."""
         self.thresholds = np.zeros((slots, steps), dtype=np.float32)
+        self.glance_thresholds = np.full((slots, steps), np.inf, dtype=np.float32)
+        self.after_glance = np.zeros(slots, dtype=np.bool_)
+        """The last step ended the video before its focus."""
         self.certain = np.ones((slots, steps), dtype=np.int64)
         self.affordable = np.zeros(slots, dtype=np.int64)
         self.arrived = np.zeros(slots, dtype=np.float64)
@@ -79,6 +82,8 @@ class VideoStates:
         self.drained[slot] = False
         self.watched[slot] = request.watched
         self.thresholds[slot] = _floats(request.thresholds)
+        self.glance_thresholds[slot] = _floats(request.glance_thresholds) if request.glance_thresholds else np.inf
+        self.after_glance[slot] = False
         self.certain[slot] = _integers(request.certain or (1,) * steps)
         self.affordable[slot] = request.affordable
         self.arrived[slot] = request.arrived
@@ -141,9 +146,16 @@ class VideoStates:
         """
         steps = slice(first, int(self.step[slot]))
         logits, confidences = self.logits[slot, steps].copy(), self.confidences[slot, steps].copy()
-        if np.isnan(confidences).any():
-            confidences = judge(logits, np.arange(steps.start, steps.stop))
-        return StepTable(self.patch_centres[slot, steps].copy(), logits, confidences, self.seconds[slot, steps].copy())
+        (missing,) = np.nonzero(np.isnan(confidences))
+        if len(missing):
+            confidences[missing] = judge(logits[missing], first + missing)
+        return StepTable(
+            self.patch_centres[slot, steps].copy(),
+            logits,
+            confidences,
+            self.seconds[slot, steps].copy(),
+            bool(self.after_glance[slot]),
+        )
 
 
 @lru_cache(maxsize=256)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from itertools import product
 from typing import Literal, get_args
 
-from bundle.exit_rule import ExitReason
+from bundle.exit_rule import ExitComponent, ExitReason
 from service.decode.pool_settings import RestartReason
 from service.engine.runners.base import Component
 from service.engine.stage_times import STAGES
@@ -129,6 +129,13 @@ CATALOGUE: tuple[Metric, ...] = (
         {"reason": get_args(ExitReason)},
     ),
     Metric(
+        "adafocus_exits_total",
+        "counter",
+        "requests",
+        "Answers by what they came after: a glance whose focus did not run, or a focus",
+        {"component": get_args(ExitComponent)},
+    ),
+    Metric(
         "adafocus_exits_expected_total",
         "counter",
         "requests",
@@ -137,6 +144,12 @@ CATALOGUE: tuple[Metric, ...] = (
     ),
     Metric("adafocus_frames_decoded_total", "counter", "frames", "Frames decoded for answered requests"),
     Metric("adafocus_frames_used_total", "counter", "frames", "Frames that the model used for answered requests"),
+    Metric(
+        "adafocus_decode_cpu_seconds_total",
+        "counter",
+        "seconds",
+        "Processor time of the decode workers for answered requests",
+    ),
     Metric(
         "adafocus_batch_size",
         "histogram",

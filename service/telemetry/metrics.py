@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.openmetrics import exposition as openmetrics
 
-from bundle.exit_rule import ExitReason
+from bundle.exit_rule import ExitComponent, ExitReason
 from service.decode.pool_settings import RestartReason
 from service.engine.runners.base import Component
 from service.engine.stage_times import STAGES, StageTimes
@@ -44,8 +44,10 @@ class Answered:
     flops_full: int
     step: int
     reason: ExitReason
+    component: ExitComponent
     frames_decoded: int
     frames_used: int
+    decode_cpu_seconds: float
     exit_shares: Sequence[float] | None
 
 
@@ -107,8 +109,10 @@ class Metrics:
         self._counters["adafocus_flops_total", "focus"].inc(numbers.focus_flops)
         self._counters[("adafocus_flops_full_total",)].inc(numbers.flops_full)
         self._histograms["adafocus_exit_step", numbers.reason].observe(numbers.step)
+        self._counters["adafocus_exits_total", numbers.component].inc()
         self._counters[("adafocus_frames_decoded_total",)].inc(numbers.frames_decoded)
         self._counters[("adafocus_frames_used_total",)].inc(numbers.frames_used)
+        self._counters[("adafocus_decode_cpu_seconds_total",)].inc(numbers.decode_cpu_seconds)
         if numbers.reason in CALIBRATED:
             # Without a calibration the observed exit is the expected one, so that no drift is reported.
             shares = numbers.exit_shares or [float(step == numbers.step) for step in range(1, self._steps + 1)]

@@ -13,6 +13,7 @@ from typing import NoReturn
 
 from service.decode.ipc import MAX_MESSAGE_BYTES, encode
 from video.limits import MediaLimits
+from video.sampler import Snap
 
 # Polling the socket costs some microseconds, as much as decoding a small packet.
 _LOOK_EVERY_SECONDS = 0.005
@@ -35,9 +36,11 @@ class Job:
         focus_frames: number of focus frames of a clip model; None for other models.
         first_frame: no frame before this index is sampled.
         order: positions in time in visiting order.
+        snap: whether sampled frames move to key frames of their intervals.
         resize: length of the shorter side after resizing, pixels.
         crop: side of the centre square, pixels.
         slots: number of slots that may be used; None: all.
+        max_cpu_seconds: processor time after which nothing is decoded any more, once there is a frame; None: no limit.
         limits: which videos are accepted.
         size: bytes in the spool when the job was sent.
         complete: whether the spool was complete then.
@@ -50,9 +53,11 @@ class Job:
     focus_frames: int | None
     first_frame: int
     order: tuple[int, ...]
+    snap: Snap
     resize: int
     crop: int
     slots: int | None
+    max_cpu_seconds: float | None
     limits: MediaLimits
     size: int
     complete: bool

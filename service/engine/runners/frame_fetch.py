@@ -7,9 +7,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-import numpy as np
-
-from service.engine.runners.base import FramePlaces, Int64, RunnerError
+from service.engine.runners.base import FramePlaces, RunnerError
 from service.frame_memory import FrameSegment
 
 
@@ -37,7 +35,7 @@ class FrameFetch:
     def __init__(self, engine: CopyEngine, frame_bytes: int) -> None:
         self._engine = engine
         self._frame_bytes = frame_bytes
-        self._addresses: Int64 = np.zeros(64, dtype=np.int64)  # by segment number; 0: unknown
+        self._addresses: dict[int, int] = {}  # by segment number
 
     def attach(self, segment: FrameSegment) -> None:
         """Let the device read a segment.
@@ -45,17 +43,14 @@ class FrameFetch:
         Raises:
             RunnerError: it cannot.
         """
-        while segment.number >= len(self._addresses):
-            self._addresses = np.concatenate([self._addresses, np.zeros_like(self._addresses)])
         address, size = segment.pixels.ctypes.data, segment.pixels.nbytes
         self._engine.register(address, size)
         self._addresses[segment.number] = address
 
     def detach(self, segment: FrameSegment) -> None:
         """Forget a segment."""
-        address = int(self._addresses[segment.number]) if segment.number < len(self._addresses) else 0
-        if address:
-            self._addresses[segment.number] = 0
+        address = self._addresses.pop(segment.number, None)
+        if address is not None:
             self._engine.unregister(address)
 
     def fetch(self, where: FramePlaces, destination: int) -> None:
@@ -64,12 +59,12 @@ class FrameFetch:
         Raises:
             RunnerError: a segment is unknown, or a copy could not be begun.
         """
-        bases = self._addresses[where.segments]
-        if not bases.all():
-            raise RunnerError("a frame lies in memory that the device cannot read")
-        copy, size, failed = self._engine.copy, self._frame_bytes, 0
-        for source in (bases + where.places * size).tolist():
-            failed |= copy(destination, source, size)
-            destination += size
+        known, copy, size, failed = self._addresses, self._engine.copy, self._frame_bytes, 0
+        try:
+            for segment, place in zip(where.segments.tolist(), where.places.tolist(), strict=True):
+                failed |= copy(destination, known[segment] + place * size, size)
+                destination += size
+        except KeyError:
+            raise RunnerError("a frame lies in memory that the device cannot read") from None
         if failed:
             raise RunnerError(f"the device could not copy frames: error {failed}")
