@@ -26,6 +26,7 @@ from service.engine.runners.selection import (
     takes_gpu,
 )
 from service.engine.scheduler import MAX_BATCHES_IN_FLIGHT
+from service.engine.supervised import SupervisedCore
 from service.engine.transport import InProcess, Transport
 from service.settings import Settings
 from service.telemetry import logs
@@ -116,8 +117,9 @@ async def _open_core(bundle: Bundle, settings: Settings, make: MakeRunner) -> tu
     # A video that has left keeps its place in the core until its batch is done.
     slots = settings.videos_in_flight + MAX_BATCHES_IN_FLIGHT * max_batch
     if gpu if settings.engine_process is None else settings.engine_process:
-        core = await open_core_process(partial(load_core, settings, make), slots=slots, max_batch=max_batch)
-        return core.manifest, core
+        start = partial(open_core_process, partial(load_core, settings, make), slots=slots, max_batch=max_batch)
+        core = await start()
+        return core.manifest, SupervisedCore(core, start)
     runner = await asyncio.to_thread(make, bundle, settings)
     manifest = bundle.manifest.served_in(runner.precision)
     return manifest, InProcess(manifest, runner, slots=slots, max_batch=max_batch)

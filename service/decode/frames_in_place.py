@@ -41,6 +41,15 @@ class FramesInPlace:
         self._return_read()
         return self._handed(self._session.next_arrived())
 
+    async def rewind(self) -> None:
+        """Start again with the first frame; all that were handed over have been released.
+
+        Raises:
+            Problem: the pool is closed.
+        """
+        self._read.clear()
+        await self._session.rewind()
+
     def _handed(self, arrived: Arrived | None) -> SharedFrame | None:
         if arrived is None:
             return None

@@ -161,16 +161,18 @@ class DecodePool:
             on_end=lambda done: self._job_done(session, done),
             on_hang=lambda verdict: self._hung(session, verdict),
             on_read=self._arena.put,
+            assign=lambda: self._assign(session),
         )
         try:
-            await self._assign(session, await self._arena.take())
+            await self._assign(session)
             await session.opened()
             yield session
         finally:
             await session.close()
 
-    async def _assign(self, session: DecodeSession, frames: SharedFrames) -> None:
-        """Give the job to the next idle worker, with the memory for its frames."""
+    async def _assign(self, session: DecodeSession, frames: SharedFrames | None = None) -> None:
+        """Give the job to the next idle worker, with memory for its frames."""
+        frames = frames or await self._arena.take()
         try:
             while True:
                 worker = await self._line.take()

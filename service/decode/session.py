@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
@@ -58,6 +58,7 @@ class DecodeSession:
         on_end: called with the worker's ``done`` message; the worker is then free.
         on_hang: called when the worker exceeds a limit; the caller then ends it, and calls `lost` or `fail`.
         on_read: called with each segment that was given to `start`, when its frames have been read.
+        assign: has `start` called with the next idle worker.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class DecodeSession:
         on_end: Callable[[Done], None],
         on_hang: Callable[[Verdict], None],
         on_read: Callable[[SharedFrames], None],
+        assign: Callable[[], Awaitable[None]],
     ) -> None:
         self._spool = spool
         self._job = job
@@ -76,6 +78,7 @@ class DecodeSession:
         self._on_end = on_end
         self._on_hang = on_hang
         self._on_read = on_read
+        self._assign = assign
         self._unsubscribe = spool.subscribe(self._feed)
         self._worker: Worker | None = None
         self._watchdog: Watchdog | None = None
@@ -164,6 +167,20 @@ class DecodeSession:
         """Record that the worker's process has ended: nobody writes into the memory any more."""
         for lease in self._leases:
             lease.written()
+
+    async def rewind(self) -> None:
+        """Decode the video again from its first frame, by the next idle worker. Frames that were not taken are lost.
+
+        Raises:
+            Problem: there is no worker any more.
+        """
+        self.abandon()
+        await self._until(lambda: False)
+        self._unsubscribe = self._spool.subscribe(self._feed)
+        self._dropped = self._stopping = self._ended = False
+        self._error, self._last_position = None, -1
+        self._leases.clear()
+        await self._assign()
 
     async def opened(self) -> None:
         """Wait until the video has passed its checks.
@@ -361,6 +378,7 @@ class DecodeSession:
 
     def _end(self, problem: Problem | None) -> None:
         self._ended = True
+        self._worker = None
         self._error = self._error or problem
         self._unsubscribe()
         self._stop_watching()

@@ -19,7 +19,7 @@ from service.engine.request import EngineObserver, EngineRequest
 from service.engine.step_plan import affordable_steps, certain_steps, prefetch_targets
 from service.engine.transport import Transport
 from service.engine.video import Video
-from service.errors import DeadlinePassed, Internal
+from service.errors import DeadlinePassed, EngineLost, Internal
 from service.frame_memory import FrameSegment, SharedFrame
 from video.decoder import Frame
 
@@ -69,11 +69,12 @@ class EngineClient:
         """Take a video in, once there is a slot; frames may follow at once.
 
         Raises:
+            EngineLost: the core is gone, and will be back.
             Internal: the core is gone.
         """
         loop = asyncio.get_running_loop()
         if not self._transport.alive:
-            raise Internal
+            raise self._gone()
         slot = self._free.pop() if self._free else await self._next_slot()
         thresholds, most = request.thresholds, self._transport.runner.look_ahead
         affordable = affordable_steps(request.max_flops, self._manifest.flops.per_step)
@@ -252,13 +253,19 @@ class EngineClient:
         video.release(len(video.delivered))
         video.feed()
 
+    def _gone(self) -> Internal:
+        return EngineLost() if self._transport.returns else Internal()
+
     def _fail_all(self) -> None:
+        """Fail the videos of a core that is gone. One that comes in its place knows nothing."""
         for video in list(self._videos.values()):
             self._let_go(video)
             with suppress(asyncio.InvalidStateError):
-                video.finished.set_exception(Internal())
+                video.finished.set_exception(self._gone())
         self._videos.clear()
+        self._free, self._commands = list(reversed(range(self._transport.slots))), Commands()
+        self._segments.clear()
         while self._waiting:
             waiter = self._waiting.popleft()
             if not waiter.done():
-                waiter.set_exception(Internal())
+                waiter.set_exception(self._gone())

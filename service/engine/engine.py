@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 from bundle.manifest import Manifest
@@ -14,6 +14,7 @@ from service.engine.client import EngineClient
 from service.engine.request import EngineObserver, EngineRequest, FrameSource, Outcome
 from service.engine.transport import RunnerInfo, Transport
 from service.engine.video import Video
+from service.errors import DeadlinePassed, EngineLost
 from service.frame_memory import SharedFrame
 from video.decoder import Frame
 
@@ -58,13 +59,29 @@ class Engine:
     async def classify(self, request: EngineRequest, source: FrameSource) -> Outcome:
         """Run one video until it is confident, out of frames, out of budget or out of time. The caller holds a slot.
 
-        A caller that is cancelled takes part in no later batch.
+        A caller that is cancelled takes part in no later batch. If the engine's process dies and is started again, the
+        video runs again from its first frame, unless its steps are reported or its source cannot start again.
 
         Raises:
             DeadlinePassed: the deadline passed before the first step finished.
             Undecodable: the source had no frame at all.
             Internal: the device failed on this video.
         """
+        try:
+            return await self._classify_once(request, source)
+        except EngineLost:
+            rewind: Callable[[], Awaitable[None]] | None = getattr(source, "rewind", None)
+            if rewind is None or request.on_step is not None:
+                raise
+        try:
+            async with asyncio.timeout_at(request.deadline):
+                await self._transport.back()
+                await rewind()
+        except TimeoutError:
+            raise DeadlinePassed from None
+        return await self._classify_once(request, source)
+
+    async def _classify_once(self, request: EngineRequest, source: FrameSource) -> Outcome:
         video = await self._client.submit(request)
         feeder = Feeder(self._client, video, source)
         try:

@@ -26,6 +26,13 @@ class FrameSource(Protocol):
         """
 
 
+class RewindingSource(FrameSource, Protocol):
+    """A source that can deliver its frames again."""
+
+    async def rewind(self) -> None:
+        """Start again with the first frame; all frames that were handed over have been released."""
+
+
 class ReadySource(FrameSource, Protocol):
     """A source that often has its next frame already: taking it then costs no change of task."""
 

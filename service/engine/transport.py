@@ -54,6 +54,13 @@ class Transport(Protocol):
     def alive(self) -> bool:
         """Started, and still serving."""
 
+    @property
+    def returns(self) -> bool:
+        """Whether a core that is lost is replaced, so that its videos may be tried again."""
+
+    async def back(self) -> None:
+        """Wait until a core that was lost has been replaced; returns at once if none was, or none will be."""
+
     async def start(self, report: Callable[[Report], None]) -> None:
         """Warm the runner up, then begin to serve; ``report`` is told what has happened until it is closed.
 
@@ -83,6 +90,8 @@ class InProcess:
         slots: videos in flight at once.
         max_batch: rows in one batch at most.
     """
+
+    returns = False
 
     def __init__(self, manifest: Manifest, runner: Runner, *, slots: int, max_batch: int) -> None:
         self.slots = slots
@@ -134,6 +143,9 @@ class InProcess:
         self._thread = threading.Thread(target=serve, name="engine", daemon=True)
         self._thread.start()
         await asyncio.shield(ready)
+
+    async def back(self) -> None:
+        """See `Transport`; it does not come back."""
 
     def post(self, commands: Commands) -> None:
         """See `Transport`."""

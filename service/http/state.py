@@ -56,9 +56,9 @@ class ServerState:
         """The runtime for a new request.
 
         Raises:
-            Draining: the service is starting, or has drained.
+            Draining: the service is starting, or has drained, or its engine is being started again.
         """
-        if self.runtime is None or self.rejecting:
+        if self.runtime is None or self.rejecting or not self.runtime.engine.alive:
             raise Draining
         return self.runtime
 

@@ -78,6 +78,11 @@ class Scene:
     hangs: list[Verdict] = field(default_factory=list)
     read: list[SharedFrames] = field(default_factory=list)
 
+    async def assign(self) -> None:
+        self.worker = FakeWorker()
+        self.memory = make_memory(20)
+        self.session.start(self.worker, self.memory)
+
     def hear(self, *replies: Reply) -> None:
         for reply in replies:
             self.session.hear(reply)
@@ -112,6 +117,7 @@ def make_session(scene: Scene, patience: WorkerTimeouts) -> DecodeSession:
         on_end=scene.ends.append,
         on_hang=scene.hangs.append,
         on_read=scene.read.append,
+        assign=scene.assign,
     )
 
 
@@ -190,6 +196,37 @@ async def test_a_second_worker_delivers_what_the_first_has_not(scene: Scene) -> 
     assert await scene.session.next() is None
     assert scene.read == [scene.memory, memory]
     memory.close()
+
+
+async def test_rewinding_delivers_all_frames_again(scene: Scene) -> None:
+    first_worker, first_memory = scene.worker, scene.memory
+    scene.hear(OPENED, frame(0, 0), frame(1, 2))
+    assert await scene.session.next() is not None
+    rewinding = asyncio.create_task(scene.session.rewind())
+    await asyncio.sleep(0)
+    assert first_worker.told[-1] == "close"
+    scene.hear(done())
+    await rewinding
+    assert scene.read == [first_memory]
+    scene.hear(OPENED, frame(0, 0, decoded=5))
+    got = await scene.session.next()
+    assert got is not None
+    assert (got.position, int(got.pixels.max())) == (0, 20)
+    assert scene.session.frames_decoded == 14
+    assert scene.session.replaceable
+    first_memory.close()
+
+
+async def test_a_session_that_has_ended_can_be_rewound(scene: Scene) -> None:
+    first_memory = scene.memory
+    scene.hear(OPENED, frame(0, 0), done())
+    await scene.session.rewind()
+    assert scene.worker.told == ["job 10 False"]
+    scene.hear(OPENED, frame(0, 0), frame(1, 3), done())
+    positions = [got.position for got in [await scene.session.next(), await scene.session.next()] if got is not None]
+    assert positions == [0, 3]
+    assert await scene.session.next() is None
+    first_memory.close()
 
 
 async def test_a_session_that_is_closed_while_it_has_no_worker_ends(scene: Scene) -> None:
