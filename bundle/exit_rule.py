@@ -7,6 +7,7 @@ so a threshold has the same meaning in both places (arXiv 2112.14238, section 3)
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -164,4 +165,8 @@ class ExitRule:
         return decision_logits(logits, self.label_thresholds, self._temperature(step))
 
     def _temperature(self, step: int | Int64) -> Float32:
-        return np.asarray(np.asarray(self.temperatures, dtype=np.float32)[step])
+        return np.asarray(self._table[step])
+
+    @cached_property
+    def _table(self) -> Float32:
+        return np.asarray(self.temperatures, dtype=np.float32)

@@ -281,7 +281,7 @@ class Manifest(FrozenModel):
         """Multiply-adds of one video in the published tables' counting."""
         return self.steps * self.flops.paper_per_step
 
-    @property
+    @cached_property
     def exit_rule(self) -> ExitRule:
         """How the confidence of each step is computed."""
         heat = self.temperatures or (self.temperature,) * self.steps

@@ -110,12 +110,12 @@ def _predictions(manifest: Manifest, outcome: Outcome, top_k: int) -> list[Predi
     step = len(outcome.steps) - 1
     rule = manifest.glance_exit_rule if outcome.last.component == "glance" else manifest.exit_rule
     scores = rule.probabilities(outcome.last.logits, step)
+    shown, labels = scores.tolist(), manifest.labels
     if manifest.task == "single_label":
-        best = np.argsort(-scores, kind="stable")[:top_k]
-        return [Prediction(label=manifest.labels[i], index=int(i), score=float(scores[i])) for i in best]
+        best = (-scores).argsort(kind="stable")[:top_k].tolist()
+        return [Prediction(label=labels[index], index=index, score=shown[index]) for index in best]
     present = rule.present(outcome.last.logits, step)
-    best = np.lexsort((-scores, ~present))[:top_k]  # those that are present come first
+    best = np.lexsort((-scores, ~present))[:top_k].tolist()  # those that are present come first
     return [
-        Prediction(label=manifest.labels[i], index=int(i), score=float(scores[i]), present=bool(present[i]))
-        for i in best
+        Prediction(label=labels[index], index=index, score=shown[index], present=bool(present[index])) for index in best
     ]

@@ -125,6 +125,13 @@ class Settings(BaseSettings):
         "frames that the model uses, 150 kB for one of 224 pixels. Decoding waits while there is none left, but there "
         "is always enough for one video of each decoder.",
     )
+    fronts: int | None = Field(
+        default=None,
+        ge=1,
+        le=64,
+        description="Processes that serve HTTP and decode, with one engine for all; unset: 1, on a GPU one for every "
+        "four cores, at most 8.",
+    )
     engine_process: bool | None = Field(
         default=None, description="Whether the engine runs in a process of its own; unset: only on a GPU."
     )

@@ -129,9 +129,13 @@ def build_index(table: PacketTable, traits: StreamTraits) -> FrameIndex:
     """Builds the index of packets with these properties, at least one of which shows a picture."""
     shown = np.flatnonzero(table.pictures > _HIDDEN)
     pictures = table.pictures[shown]
-    first = shown[np.unique(pictures, return_index=True)[1]]
-    last = shown[len(pictures) - 1 - np.unique(pictures[::-1], return_index=True)[1]]
-    starts = np.isin(first, table.keys)
+    first = last = shown
+    if (np.diff(pictures) <= 0).any():  # not one packet for each picture, in their order
+        first = shown[np.unique(pictures, return_index=True)[1]]
+        last = shown[len(pictures) - 1 - np.unique(pictures[::-1], return_index=True)[1]]
+    marked = np.zeros(len(table.pictures), dtype=np.bool_)
+    marked[table.keys] = True
+    starts = marked[first]
     clock = Clock(traits.time_base, traits.clock_may_leap)
     dts = _of_pictures(table.dts, first, last)
     given = without_strays(_of_pictures(table.pts, first, last), dts, clock)

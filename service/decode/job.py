@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from functools import cached_property
 
 from bundle.manifest import FrameGeometry, Sampling
 from video.limits import MediaLimits
@@ -46,6 +48,16 @@ class DecodeJob:
         """
         return {
             "type": "job",
+            "wanted": self._wanted,
+            "size": size,
+            "complete": complete,
+            "expected": expected,
+        }
+
+    @cached_property
+    def _wanted(self) -> str:
+        """What is the same for every video, encoded once; a worker remembers what it means."""
+        wanted = {
             "frames": self.sampling.frames,
             "focus_frames": self.sampling.focus_frames,
             "first_frame": self.sampling.first_frame,
@@ -56,7 +68,5 @@ class DecodeJob:
             "slots": self.slots,
             "max_cpu_seconds": self.max_cpu_seconds,
             "limits": dict(vars(self.limits)),
-            "size": size,
-            "complete": complete,
-            "expected": expected,
         }
+        return json.dumps(wanted, separators=(",", ":"), allow_nan=False)

@@ -261,6 +261,8 @@ class DecodeSession:
         match reply:
             case Opened():
                 self._take_info(reply)
+                if reply.frame is not None:
+                    self._take_frame(reply.frame)
             case FrameReady():
                 self._take_frame(reply)
             case Need():

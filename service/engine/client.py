@@ -47,7 +47,7 @@ class EngineClient:
         self._is_clip = manifest.sampling.focus_frames is not None
         self._planned = manifest.sampling.frames + (manifest.sampling.focus_frames or 0)
         self._videos: dict[int, Video] = {}
-        self._free = list(reversed(range(transport.slots)))
+        self._free = _slots(transport)
         self._waiting: deque[asyncio.Future[int]] = deque()
         self._store = FrameStore(manifest.geometry.crop)
         self._segments: dict[int, FrameSegment] = {}
@@ -263,9 +263,15 @@ class EngineClient:
             with suppress(asyncio.InvalidStateError):
                 video.finished.set_exception(self._gone())
         self._videos.clear()
-        self._free, self._commands = list(reversed(range(self._transport.slots))), Commands()
+        # A core that comes in the lost one's place knows nothing.
+        self._free, self._commands = _slots(self._transport), Commands()
         self._segments.clear()
         while self._waiting:
             waiter = self._waiting.popleft()
             if not waiter.done():
                 waiter.set_exception(self._gone())
+
+
+def _slots(transport: Transport) -> list[int]:
+    """All slots, to be taken from the end."""
+    return list(reversed(range(transport.first_slot, transport.first_slot + transport.slots)))

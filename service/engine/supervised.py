@@ -29,6 +29,7 @@ class SupervisedCore:
 
     def __init__(self, first: CoreProcess, start_another: Callable[[], Awaitable[CoreProcess]]) -> None:
         self.slots = first.slots
+        self.first_slot = first.first_slot
         self._core = first
         self._start_another = start_another
         self._report: Callable[[Report], None] = lambda _: None

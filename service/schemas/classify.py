@@ -83,7 +83,10 @@ class TimingAnswer(_Answer):
 
     def server_timing(self) -> str:
         """The value of the ``Server-Timing`` header."""
-        return ", ".join(f"{stage};dur={milliseconds:g}" for stage, milliseconds in self)
+        return (
+            f"total;dur={self.total:g}, upload;dur={self.upload:g}, queue;dur={self.queue:g}, "
+            f"decode;dur={self.decode:g}, glance;dur={self.glance:g}, focus;dur={self.focus:g}"
+        )
 
 
 class VideoAnswer(_Answer):

@@ -60,6 +60,11 @@ class Metric:
     labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     buckets: tuple[float, ...] = ()
 
+    @property
+    def is_common(self) -> bool:
+        """Whether a gauge tells of the service even if a process tells it: several processes do not add up."""
+        return self.name in ("adafocus_ready", "adafocus_queue_limit")
+
     def series(self, steps: int) -> Iterator[tuple[str, ...]]:
         """Label values of every series that exists from the start; none if the bundle gives them.
 

@@ -9,6 +9,7 @@ import time
 from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import NoReturn
 
 from service.decode.ipc import MAX_MESSAGE_BYTES, encode
@@ -66,12 +67,20 @@ class Job:
     @classmethod
     def parse(cls, message: dict[str, object], fd: int, frames_fd: int) -> Job:
         """Parse the job in a message from the service. The message is trusted."""
-        fields = {name: value for name, value in message.items() if name != "type"}
-        limits = {name: tuple(v) if isinstance(v, list) else v for name, v in _mapping(fields.pop("limits")).items()}
-        order = fields.pop("order")
-        if not isinstance(order, list):
-            raise TypeError(f"order must be a list, got {type(order).__name__}")
-        return cls(fd=fd, frames_fd=frames_fd, order=tuple(order), limits=MediaLimits(**limits), **fields)  # type: ignore[arg-type]
+        wanted = _wanted(str(message["wanted"]))
+        rest = {name: message[name] for name in ("size", "complete", "expected")}
+        return cls(fd=fd, frames_fd=frames_fd, **wanted, **rest)  # type: ignore[arg-type]
+
+
+@lru_cache(maxsize=16)
+def _wanted(text: str) -> dict[str, object]:
+    """The part of a job that is the same for many videos."""
+    fields = _mapping(json.loads(text))
+    limits = {name: tuple(v) if isinstance(v, list) else v for name, v in _mapping(fields.pop("limits")).items()}
+    order = fields.pop("order")
+    if not isinstance(order, list):
+        raise TypeError(f"order must be a list, got {type(order).__name__}")
+    return {**fields, "order": tuple(order), "limits": MediaLimits(**limits)}  # type: ignore[arg-type]
 
 
 @dataclass

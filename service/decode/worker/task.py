@@ -103,18 +103,32 @@ class Task:
     def _deliver(self, video: OpenVideo) -> None:
         job = self._job
         stream = self._stream = self._timed(lambda: _stream(video, job, self._between_packets))
-        self._control.send({"type": "opened", "info": asdict(video.info), **self._cost()})
-        position, last = -1, job.frames + (job.focus_frames or 0) - 1
-        while position < last:
-            slot = self._control.wait_for_slot()
-            self._check_time()
-            frame = self._timed(stream.next)
-            if frame is None:
-                return
-            position, self._delivered = frame.position, True
-            self._frames.put(slot, frame.pixels)
-            place = {"slot": slot, "position": frame.position, "index": frame.index, "time_s": frame.time_s}
-            self._control.send({"type": "frame", **place, **self._cost()})
+        opened: dict[str, object] = {"type": "opened", "info": asdict(video.info)}
+        try:
+            first = self._next_frame(stream)
+        except BaseException:
+            self._control.send({**opened, **self._cost()})
+            raise
+        cost = self._cost()
+        self._control.send({**opened, **cost, "frame": None if first is None else {**first, **cost}})
+        last = job.frames + (job.focus_frames or 0) - 1
+        frame = first
+        while frame is not None and frame["position"] != last:
+            frame = self._next_frame(stream)
+            if frame is not None:
+                self._control.send({**frame, **self._cost()})
+
+    def _next_frame(self, stream: FrameStream) -> dict[str, object] | None:
+        """Decode a frame into a slot; the message that says so, or None if there is none left."""
+        slot = self._control.wait_for_slot()
+        self._check_time()
+        frame = self._timed(stream.next)
+        if frame is None:
+            return None
+        self._delivered = True
+        self._frames.put(slot, frame.pixels)
+        place = {"slot": slot, "position": frame.position, "index": frame.index, "time_s": frame.time_s}
+        return {"type": "frame", **place}
 
     def _between_packets(self) -> None:
         self._control.check()
