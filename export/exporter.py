@@ -120,8 +120,8 @@ def export(request: Request, on_stage: Callable[[str], None] = lambda stage: Non
     # Graphs of a reduced precision are made from the fp32 ones, and measured against them.
     glance_exit = exits_after_glance(manifest.graph("glance", "onnx", "fp32"))
     for fmt in dict.fromkeys(fmt for fmt, _ in wanted):
-        graphs = _graphs(model, fmt, "fp32", glance_exit)
-        made[fmt, "fp32"], agreements[fmt] = _verified(graphs, fmt, videos, answers, on_stage)
+        pair = _graphs(model, fmt, "fp32", glance_exit)
+        made[fmt, "fp32"], agreements[fmt] = _verified(pair, fmt, videos, answers, on_stage)
     reduced = []
     if request.clips is not None and any(precision != "fp32" for _, precision in wanted):
         on_stage("clips")
