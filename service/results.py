@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
 from bundle.exit_rule import ExitRule
-from bundle.manifest import Manifest
+from bundle.manifest import Manifest, Precision
 from service.engine.request import Outcome
 from service.engine.stage_times import StageTimes
 from service.engine.transport import RunnerInfo
@@ -70,9 +71,7 @@ def to_response(
     last = outcome.last
     return Classification(
         id=request_id,
-        model=ModelAnswer(
-            name=manifest.name, version=manifest.version, precision=runner.precision, backend=runner.backend
-        ),
+        model=_model(manifest.name, manifest.version, runner.precision, runner.backend),
         predictions=_predictions(manifest, outcome, parameters.top_k),
         exit=ExitAnswer(
             point=parameters.exit,
@@ -118,6 +117,11 @@ def present_labels(manifest: Manifest, outcome: Outcome) -> frozenset[int]:
 def _rule_of(manifest: Manifest, outcome: Outcome) -> ExitRule:
     """Return the exit rule of the part of the step that the answer came after."""
     return manifest.glance_exit_rule if outcome.last.component == "glance" else manifest.exit_rule
+
+
+@lru_cache(maxsize=16)
+def _model(name: str, version: str, precision: Precision, backend: str) -> ModelAnswer:
+    return ModelAnswer(name=name, version=version, precision=precision, backend=backend)
 
 
 def _predictions(manifest: Manifest, outcome: Outcome, top_k: int) -> list[Prediction]:

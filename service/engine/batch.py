@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from bundle.exit_rule import Bool, ExitRule, leaves
+from bundle.exit_rule import Bool, ExitRule, should_exit
+from service.engine.frames import gather
 from service.engine.messages import Run
-from service.engine.runners.base import BatchOutputs, Float32, GlanceOutput, Int64, Runner, RunnerError, UInt8
+from service.engine.runners.base import (
+    BatchOutputs,
+    Float32,
+    FramePlaces,
+    GlanceOutput,
+    Int64,
+    Runner,
+    RunnerError,
+    UInt8,
+)
 from service.engine.scheduler import Float64
+from service.frame_memory import FrameSegment
 
 NOT_A_NUMBER = "the model gave a logit that is not a number"
 
@@ -38,7 +49,7 @@ class GlanceExit:
     def of(self, logits: Float32, step: Int64) -> Bool:
         """Which of the real rows exit, given the logits ``[B, C]`` of their glances."""
         rows = len(self.thresholds)
-        return leaves(self.rule.confidence(logits[:rows], step[:rows]), self.thresholds)
+        return should_exit(self.rule.confidence(logits[:rows], step[:rows]), self.thresholds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +61,8 @@ class Batch:
 
     Attributes:
         rows: real rows; the arrays may be longer.
+        frame_places: where the frames lie, if the runner fetches them; the frame arrays are then empty memory.
+        segments: that ``frame_places`` name, by number.
         glance_exit: how rows may exit before the focus; None: none may.
         part: what is run.
         known: what the glances have left, if only the focus is run.
@@ -61,9 +74,18 @@ class Batch:
     policy_state: Float32
     pooled_state: Float32
     step: Int64
+    frame_places: FramePlaces | None = None
+    segments: Mapping[int, FrameSegment] = field(default_factory=dict)
     glance_exit: GlanceExit | None = None
     part: BatchPart = "whole"
     known: GlanceOutput | None = None
+
+    def with_frames(self) -> Batch:
+        """The same batch with its frames in its arrays."""
+        if self.frame_places is None:
+            return self
+        gather(self.glance_frames[: self.rows], self.segments, self.frame_places)
+        return replace(self, frame_places=None)
 
     @property
     def of_one_video(self) -> bool:
@@ -80,11 +102,11 @@ class Batch:
             self.policy_state[rows],
             self.pooled_state[rows],
             self.step[rows],
-            None
+            glance_exit=None
             if self.glance_exit is None
             else replace(self.glance_exit, thresholds=self.glance_exit.thresholds[rows]),
-            self.part,
-            None if self.known is None else self.known.rows(rows),
+            part=self.part,
+            known=None if self.known is None else self.known.rows(rows),
         )
 
 
@@ -114,6 +136,7 @@ def run(runner: Runner, batch: Batch) -> BatchOutputs:
     Raises:
         RunnerError: a graph failed.
     """
+    batch = batch.with_frames()
     if batch.part != "whole":
         return _run_part(runner, batch)
     start = time.perf_counter()
@@ -198,7 +221,7 @@ def finish(runner: Runner, batch: Batch, outputs: Callable[[], BatchOutputs]) ->
     try:
         return _whole(batch, outputs())
     except RunnerError as error:
-        return _in_halves(runner, batch, error)
+        return _in_halves(runner, batch.with_frames(), error)
 
 
 def _whole(batch: Batch, outputs: BatchOutputs) -> BatchResult:

@@ -11,6 +11,12 @@ from service.errors import BadParameter, TooLarge
 from service.http.head import Head
 from service.http.slow_clients import UploadLimits, UploadTimer
 
+ON_DISCONNECT = "adafocus.on_disconnect"
+"""An extension of an ASGI scope: a function that is given what to call if the client disconnects, or None to forget it.
+
+Where the server has it, nobody needs to wait for the message that says so.
+"""
+
 
 class ClientDisconnected(Exception):  # noqa: N818 - not an error, an event
     """The client closed the connection before it had its answer."""

@@ -8,7 +8,7 @@ import pytest
 
 from bundle.manifest import OperatingPoint, Sampling
 from service.classify import may_spare_focus_frames, slots_for
-from service.runtime import frames_ahead
+from service.runtime import pool_settings
 from service.schemas.classify import Parameters
 from service.settings import Settings
 from tests.bundle.factory import make_clip_manifest, make_graph, make_manifest
@@ -48,10 +48,9 @@ def test_all_frames_of_a_clip_are_decoded_ahead_unless_its_glances_may_be_enough
 
 
 def test_a_decoder_can_hold_every_frame_of_a_clip(tmp_path: Path) -> None:
-    settings = Settings(bundle=tmp_path)
     clip = make_clip_manifest(
         sampling=Sampling(frames=8, focus_frames=12, order=tuple(range(8))),
         graphs=(make_graph("glance", kind="clip", frames=8), make_graph("focus", kind="clip", frames=12)),
     )
-    assert frames_ahead(clip, settings) == 20, "with fewer places its only step would never begin"
-    assert frames_ahead(make_manifest(), settings) == 2 * settings.look_ahead
+    slots = pool_settings(clip, Settings(bundle=tmp_path)).slots
+    assert slots == 20, "with fewer places its only step would never begin"
