@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from benchmarks.certified_tables import certified_points
+from benchmarks.certified_tables import certified_points, quality
 from benchmarks.machine import newest_results
 
 Row = Mapping[str, str]
@@ -164,6 +164,7 @@ def plans() -> str:
         ("… decoding all", _ms_and_frames("first_step", "_decoding_all")),
         ("16 steps, ms (frames)", _ms_and_frames("all_steps")),
         ("… decoding all", _ms_and_frames("all_steps", "_decoding_all")),
+        ("… moved to key frames", _ms_and_frames("all_steps", "_snapped")),
     )
 
 
@@ -221,7 +222,7 @@ def simulated_device() -> str:
 
 
 PAGES = {
-    Path("docs/operating-points.md"): {"certified_points": certified_points},
+    Path("docs/operating-points.md"): {"certified_points": certified_points, "quality": quality},
     Path("docs/engine.md"): {
         "refill_all": refill_all,
         "refill_cpu": refill_cpu,

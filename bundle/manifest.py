@@ -316,6 +316,12 @@ class Manifest(FrozenModel):
         reached = [sum(shares[step:]) for step in range(self.steps)]
         return tuple(1.0 - share / left if left > 0 else 1.0 for share, left in zip(shares, reached, strict=True))
 
+    def cheaper_points(self, name: str) -> tuple[str, ...]:
+        """Return the points that are cheaper than one by calibration, the dearest first."""
+        price = self.point(name).expected_gflops
+        cheaper = [point for point in self.operating_points if point.expected_gflops < price]
+        return tuple(point.name for point in sorted(cheaper, key=lambda point: -point.expected_gflops))
+
     def glance_threshold_row(self, name: str) -> tuple[float, ...]:
         """Thresholds of a point after each glance: ``inf`` where it never exits there; empty if it nowhere does."""
         row = self.point(name).glance_thresholds or ()

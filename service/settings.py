@@ -105,6 +105,20 @@ class Settings(BaseSettings):
     max_queue: int = Field(
         default=64, ge=0, description="Requests that may wait for a slot; more are rejected with 503."
     )
+    quality_target_seconds: float = Field(
+        default=0.5,
+        ge=0,
+        le=3600,
+        description="Wait for a slot above which requests without strict=true run at the next cheaper operating point; "
+        "0: never.",
+    )
+    shadow_full_share: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="Share of the answers after an early exit whose video is classified again without one, after the "
+        "answer, to measure how often the two agree.",
+    )
     max_batch: int | None = Field(
         default=None,
         ge=1,
