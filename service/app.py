@@ -7,15 +7,18 @@ import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from bundle.store import load_bundle
 from service.http import page, problems, routes
 from service.http.auth import AccessControl
 from service.http.direct import DirectRoutes
+from service.http.gate import Gate
 from service.http.middleware import HeadLikeGet, RequestScope
 from service.http.open_inference import OpenInference
 from service.http.openapi import document as openapi
@@ -77,14 +80,16 @@ def create_app(
                 await serving
             await asyncio.to_thread(service.tracer.close)
 
-    app = FastAPI(
+    crossing = _crossing(settings.cors_origins)
+    app = _Application(
         title="adafocus", description=ABOUT, version=_version(), lifespan=lifespan, docs_url=None, redoc_url=None
     )
+    app.gate = Gate(app.admitted, service, crossing)
     app.state.service = service
     app.add_middleware(DirectRoutes, routes=[routes.classify_route()])
     app.add_middleware(HeadLikeGet)
-    if settings.cors_origins:
-        _allow_cross_origin(app, settings.cors_origins)
+    if crossing is not None:
+        app.add_middleware(crossing)
     app.add_middleware(RequestScope, metrics=service.metrics)
     problems.install(app)
     app.include_router(routes.router)
@@ -94,8 +99,25 @@ def create_app(
     return app
 
 
-def _allow_cross_origin(app: FastAPI, origins: Sequence[str]) -> None:
-    app.add_middleware(
+class _Application(FastAPI):
+    """The framework's application behind a gate: what is refused does not even come through the framework."""
+
+    gate: Gate
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one connection event scope."""
+        await self.gate(scope, receive, send)
+
+    async def admitted(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one connection event scope that the gate has let through."""
+        await super().__call__(scope, receive, send)
+
+
+def _crossing(origins: Sequence[str]) -> Callable[[ASGIApp], ASGIApp] | None:
+    """Wraps an application for callers from web pages of these origins; None if there are none."""
+    if not origins:
+        return None
+    return partial(
         CORSMiddleware,
         allow_origins=origins,
         allow_methods=("GET", "POST", "PUT"),

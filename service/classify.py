@@ -44,6 +44,7 @@ async def classify(
     request_id: str,
     observer: Observer | None = None,
     timeline: Timeline | None = None,
+    caller: str = "",
 ) -> Classification:
     """Classify one upload.
 
@@ -57,6 +58,7 @@ async def classify(
         request_id: goes into the answer.
         observer: called for each step as it finishes.
         timeline: records where the time goes.
+        caller: whose request it is; callers get equal shares.
 
     Raises:
         Problem: there is no answer; nothing of the request is left in memory or on disk.
@@ -69,14 +71,15 @@ async def classify(
     thresholds = manifest.threshold_row(parameters.exit)
     async with AsyncExitStack() as held:
         async with _in_time(due):
-            held.enter_context(engine.admission.place())
+            place = held.enter_context(engine.admission.place(caller))
             spool = held.enter_context(open_spool(body.expected_bytes))
             upload = await held.enter_async_context(_uploading(body, spool, settings, clock))
+            upload.task.add_done_callback(lambda _: engine.admission.uploaded(place))
             held.callback(lambda: line.add("upload", upload.started, upload.started + upload.seconds))
             early = held.enter_context(engine.admission.early_start())
-            await (upload.begun if early else upload.ended)()
+            await engine.admission.while_uploading(place, (upload.begun if early else upload.ended)())
             with line.stage("queue"):
-                waited_seconds = await held.enter_async_context(engine.admission.slot(due))
+                waited_seconds = await held.enter_async_context(engine.admission.slot(due, place))
             job = DecodeJob(
                 manifest.sampling, manifest.geometry, settings.media_limits, slots_for(manifest, parameters)
             )
@@ -92,6 +95,7 @@ async def classify(
             on_step=telling,
         )
         outcome = await engine.classify(request, FramesInPlace(frames))
+        place.processor_seconds = frames.decode_seconds + outcome.glance_seconds + outcome.focus_seconds
     for step in outcome.steps:
         line.step(step)
     times = replace(

@@ -12,6 +12,7 @@ from bundle.manifest import Manifest
 from bundle.store import Bundle, load_bundle
 from service.cpu import usable_cores
 from service.decode.pool import DecodePool, PoolSettings
+from service.engine.admission import QueueLimits
 from service.engine.engine import Engine, running
 from service.engine.process import open_core_process
 from service.engine.runners.base import Runner
@@ -49,6 +50,9 @@ class Runtime:
 MIN_DECODED_AHEAD, MAX_DECODED_AHEAD = 3, 64
 """Frames that a decoder may have ready of a video that will probably need them."""
 
+RESERVED_SLOTS = 1
+"""Slots and decoders that only a caller may use who has none while all others are taken: nobody can hold them all."""
+
 MakeRunner = Callable[[Bundle, Settings], Runner]
 
 
@@ -64,7 +68,7 @@ async def open_runtime(
     """
     pool = DecodePool(
         PoolSettings(
-            workers=settings.decode_workers,
+            workers=settings.decode_workers + RESERVED_SLOTS,
             crop=bundle.manifest.geometry.crop,
             memory_bytes=settings.decode_memory_bytes,
             # Frames stay in their slots until the engine reads them: those of the steps that run together, and of the
@@ -78,7 +82,19 @@ async def open_runtime(
         manifest, core = await _open_core(bundle, settings, make)
         metrics.slots(settings.videos_in_flight)
         metrics.queue_limit(settings.max_queue)
-        engine = Engine(manifest, core, slots=settings.videos_in_flight, max_queue=settings.max_queue, observer=metrics)
+        engine = Engine(
+            manifest,
+            core,
+            slots=settings.videos_in_flight,
+            max_queue=settings.max_queue,
+            observer=metrics,
+            limits=QueueLimits(
+                queue_seconds=settings.max_queue_seconds,
+                uploads=settings.max_uploads,
+                uploads_per_caller=settings.max_uploads_per_caller,
+                reserve=RESERVED_SLOTS,
+            ),
+        )
         async with running(engine):
             await decoders
             metrics.model_loaded(manifest.name, manifest.version, core.runner.backend, core.runner.precision)

@@ -105,6 +105,20 @@ class Settings(BaseSettings):
     max_queue: int = Field(
         default=64, ge=0, description="Requests that may wait for a slot; more are rejected with 503."
     )
+    max_queue_seconds: float = Field(
+        default=0.5,
+        gt=0,
+        description="Longest time that a request may be expected to wait for a slot; beyond that it is rejected with "
+        "503. As many requests as there are slots may always wait.",
+    )
+    max_uploads: int = Field(
+        default=256, ge=1, description="Request bodies that may be arriving at once; more are rejected with 503."
+    )
+    max_uploads_per_caller: int = Field(
+        default=64,
+        ge=1,
+        description="Of them, those of one caller: an API key, or without keys an address (IPv6: a /64 network).",
+    )
     max_batch: int | None = Field(
         default=None,
         ge=1,

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from bundle.manifest import Manifest
-from service.engine.admission import Admission
+from service.engine.admission import Admission, QueueLimits
 from service.engine.client import EngineClient
 from service.engine.request import EngineObserver, EngineRequest, FrameSource, Outcome, ReadySource
 from service.engine.transport import RunnerInfo, Transport
@@ -25,13 +25,21 @@ class Engine:
         slots: videos in flight at once.
         max_queue: requests that may hold a place beyond those in a slot.
         observer: told what ran; metrics.
+        limits: further limits of admission.
     """
 
     def __init__(
-        self, manifest: Manifest, transport: Transport, *, slots: int, max_queue: int, observer: EngineObserver
+        self,
+        manifest: Manifest,
+        transport: Transport,
+        *,
+        slots: int,
+        max_queue: int,
+        observer: EngineObserver,
+        limits: QueueLimits | None = None,
     ) -> None:
         self.manifest = manifest
-        self.admission = Admission(slots, max_queue, observer, time.monotonic)
+        self.admission = Admission(slots, max_queue, observer, time.monotonic, limits=limits or QueueLimits())
         self._transport = transport
         self._client = EngineClient(manifest, transport, observer)
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from starlette.datastructures import Headers
 from starlette.requests import Request
+from starlette.types import Scope
 
 from service.errors import RateLimited, Unauthorized
+from service.http.callers import caller_at
 from service.http.context import context_of
 from service.http.keys import Keyring
 from service.http.rate_limit import WINDOW_SECONDS, RateLimit
@@ -30,6 +33,15 @@ class AccessControl:
         self._keyring = Keyring(keys, settings.api_keys_file, clock)
         self._limit = RateLimit(settings.rate_limit_per_minute, clock) if settings.rate_limit_per_minute else None
 
+    def caller(self, scope: Scope) -> str:
+        """A name for whoever sent a request; its address if it sent no valid key. Admits nobody."""
+        if not self._keyring.open_to_all:
+            holder = self._keyring.holder(_key_in(Headers(scope=scope)))
+            if holder is not None:
+                return holder
+        client = scope.get("client")
+        return caller_at(client[0] if client else "")
+
     def authenticate(self, request: Request) -> str:
         """Check the API key of a request if keys are required; returns a name for the caller that does not reveal it.
 
@@ -37,16 +49,18 @@ class AccessControl:
             Unauthorized: no key or a wrong one was sent.
         """
         if self._keyring.open_to_all:
-            return request.client.host if request.client else ""
-        scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        holder = self._keyring.holder(token.strip() if scheme.lower() == "bearer" else request.headers.get("x-api-key"))
+            return caller_at(request.client.host if request.client else "")
+        holder = self._keyring.holder(_key_in(request.headers))
         if holder is None:
             raise Unauthorized
         context_of(request.scope["state"]).fields["key"] = holder
         return holder
 
-    def admit(self, request: Request) -> None:
+    def admit(self, request: Request) -> str:
         """Authenticate a request and count it against the caller's rate limit; sets the response's RateLimit headers.
+
+        Returns:
+            The caller's name.
 
         Raises:
             Unauthorized: no key or a wrong one was sent.
@@ -54,7 +68,7 @@ class AccessControl:
         """
         caller = self.authenticate(request)
         if self._limit is None:
-            return
+            return caller
         quota = self._limit.take(caller)
         most = self._limit.per_minute
         context_of(request.scope["state"]).headers |= {
@@ -64,3 +78,10 @@ class AccessControl:
         if not quota.allowed:
             detail = f"the limit of {most} requests per minute is used up"
             raise RateLimited(detail, retry_after=quota.wait_seconds)
+        return caller
+
+
+def _key_in(headers: Headers) -> str | None:
+    """The API key that a request carries."""
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else headers.get("x-api-key")

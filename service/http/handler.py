@@ -59,6 +59,7 @@ class Exchange:
         context: what the log will say about it.
         send: the ASGI server's, for ``work`` that sends before it has a result.
         timeline: where its time went.
+        caller: whose it is, once it has been admitted.
     """
 
     request: Request
@@ -67,6 +68,7 @@ class Exchange:
     context: RequestContext
     send: Send
     timeline: Timeline = field(default_factory=Timeline)
+    caller: str = ""
 
     def check_declared_size(self, beside_video: int = 0) -> None:
         """Reject a body by its Content-Length, before it is read.
@@ -89,7 +91,7 @@ class Exchange:
             ClientDisconnected: the client closed the connection during the upload.
         """
         runtime = self.server.require_runtime()
-        return await classify(runtime, video, parameters, self.context.request_id, observer, self.timeline)
+        return await classify(runtime, video, parameters, self.context.request_id, observer, self.timeline, self.caller)
 
 
 Work = Callable[[Exchange], Awaitable[Classification]]
@@ -130,7 +132,7 @@ async def _respond(exchange: Exchange, work: Work, renderer: Renderer) -> Respon
         context.fields["trace_id"] = span.trace_id
     outcome: Outcome = "cancelled"
     try:
-        server.access.admit(exchange.request)
+        exchange.caller = server.access.admit(exchange.request)
         _check_encoding(exchange.request)
         result = await _unless_client_disconnects(work(exchange), exchange.body)
         response = renderer.result(result)

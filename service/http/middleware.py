@@ -9,6 +9,7 @@ import logging
 import re
 import time
 import uuid
+from collections.abc import Iterable
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -20,6 +21,7 @@ from service.telemetry import trace_context
 from service.telemetry.metrics import Metrics
 
 HEADER = "X-Request-ID"
+_HEADER = HEADER.lower().encode()
 
 _VALID_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 _QUIET_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
@@ -84,7 +86,7 @@ class HeadLikeGet:
 
 
 def _new_context(headers: Headers) -> RequestContext:
-    context = RequestContext(_request_id(headers), time.perf_counter())
+    context = RequestContext(_valid_or_new(headers.get(HEADER, "")), time.perf_counter())
     context.headers[HEADER] = context.request_id
     trace = trace_context.parse(headers.get(trace_context.HEADER))
     if trace is not None:
@@ -94,8 +96,12 @@ def _new_context(headers: Headers) -> RequestContext:
     return context
 
 
-def _request_id(headers: Headers) -> str:
-    given = headers.get(HEADER, "")
+def request_id_of(headers: Iterable[tuple[bytes, bytes]]) -> str:
+    """The id of the request with these headers, whose names are in lower case: echoed or made."""
+    return _valid_or_new(next((value.decode("latin-1") for name, value in headers if name == _HEADER), ""))
+
+
+def _valid_or_new(given: str) -> str:
     return given if _VALID_ID.fullmatch(given) else uuid.uuid4().hex
 
 
