@@ -19,6 +19,8 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
+from cli.connections import ConnectionLimit, LimitedProtocol
+
 MAX_HEAD_BYTES = 64 << 10
 """Bytes of a request's head, of its trailer, or of a chunk's extensions, at most; the limit that h11 has."""
 
@@ -109,14 +111,16 @@ class H11HeaderTimeoutProtocol(H11Protocol):
         super().connection_lost(exc)
 
 
-def http_protocol(head_seconds: float) -> type[asyncio.Protocol]:
+def http_protocol(head_seconds: float, limit: ConnectionLimit | None = None) -> type[asyncio.Protocol]:
     """The fastest protocol that is installed, for uvicorn's ``http``.
 
     Args:
         head_seconds: that a request's head may take.
+        limit: on the connections of the server.
     """
+    fields = {"head_seconds": head_seconds, "limit": limit}
     if find_spec("httptools") is None:
-        return type("HeaderTimeoutProtocol", (H11HeaderTimeoutProtocol,), {"head_seconds": head_seconds})
+        return type("HeaderTimeoutProtocol", (LimitedProtocol, H11HeaderTimeoutProtocol), fields)
     from cli.httptools_protocol import HttptoolsHeaderTimeoutProtocol
 
-    return type("HeaderTimeoutProtocol", (HttptoolsHeaderTimeoutProtocol,), {"head_seconds": head_seconds})
+    return type("HeaderTimeoutProtocol", (LimitedProtocol, HttptoolsHeaderTimeoutProtocol), fields)

@@ -18,6 +18,7 @@ from fastapi import FastAPI
 
 from bundle.store import BundleError
 from cli.configuration import settings_from, shipped_samples
+from cli.connections import ConnectionLimit, connections_for, raise_descriptor_limit
 from cli.http_protocol import http_protocol
 from service.app import create_app
 from service.engine.runners.base import RunnerError
@@ -109,10 +110,12 @@ def command(bundle: Path | None, host: str | None, port: int | None, backend: st
 
 
 def server_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
-    """How uvicorn serves the application: protocol, time limits and backlog."""
+    """How uvicorn serves the application: protocol, limits and backlog."""
+    most = settings.max_connections or connections_for(raise_descriptor_limit())
+    of_one = settings.max_connections_per_caller or max(1, most // 2)
     return uvicorn.Config(
         app,
-        http=http_protocol(settings.upload_timeout_seconds),
+        http=http_protocol(settings.upload_timeout_seconds, ConnectionLimit(most, of_one)),
         ws="none",
         lifespan="on",
         log_config=None,

@@ -102,6 +102,17 @@ class Settings(BaseSettings):
     max_upload_bytes: int = Field(default=200_000_000, ge=1, description="Largest request body, in bytes.")
     max_video_seconds: float = Field(default=3600.0, gt=0, description="Longest video, in seconds.")
     max_pixels: int = Field(default=8192 * 4320, ge=1, description="Largest frame: width × height, in pixels.")
+    max_decoded_pixels: int = Field(
+        default=20_000_000_000,
+        ge=1,
+        description="Most pixels of one video that are decoded; then it is answered from the frames so far. "
+        "20,000,000,000 are 2,400 pictures of 4K.",
+    )
+    max_decode_seconds: float = Field(
+        default=20.0,
+        gt=0,
+        description="Most processor time for decoding one video; then it is answered from the frames so far.",
+    )
     max_queue: int = Field(
         default=64, ge=0, description="Requests that may wait for a slot; more are rejected with 503."
     )
@@ -110,6 +121,15 @@ class Settings(BaseSettings):
         gt=0,
         description="Longest time that a request may be expected to wait for a slot; beyond that it is rejected with "
         "503. As many requests as there are slots may always wait.",
+    )
+    max_connections: int | None = Field(
+        default=None,
+        ge=1,
+        description="Connections at once; beyond that an idle one is closed, or the new one refused; unset: half of "
+        "the descriptors that the process may have, and at most 8192.",
+    )
+    max_connections_per_caller: int | None = Field(
+        default=None, ge=1, description="Of them, those from one address (IPv6: a /64 network); unset: half."
     )
     max_uploads: int = Field(
         default=256, ge=1, description="Request bodies that may be arriving at once; more are rejected with 503."
@@ -230,6 +250,8 @@ class Settings(BaseSettings):
             max_pixels=self.max_pixels,
             max_seconds=self.max_video_seconds,
             decode_memory_bytes=self.decode_memory_bytes,
+            max_decoded_pixels=self.max_decoded_pixels,
+            max_decode_seconds=self.max_decode_seconds,
             containers=self.containers,
             codecs=self.codecs,
         )

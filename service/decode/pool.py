@@ -6,12 +6,14 @@ Whatever a video does to its worker, only its own request fails:
     the worker                                  the request   restart reason
     ==========================================  ============  =============
     refuses the video, for a stated reason      that problem  not restarted
-    reaches the memory limit                    Undecodable   memory
+    asks for more memory than there may be      Undecodable   not restarted
+    fills its memory                            Undecodable   memory
     crashes by its own fault (SIGSEGV, …)       Undecodable   crashed
     uses more than ``cpu_seconds``              Undecodable   timeout
     is silent and uses no processor time        Undecodable   timeout
     is killed from outside, or simply ends      Internal      crashed
     breaks the protocol                         Internal      protocol
+    keeps the low priority of a long video      –             recycled
     ==========================================  ============  =============
 
 Only the last two count as errors of the service. The video may be the cause there too, but the client may retry.
@@ -31,6 +33,7 @@ from service.decode.ipc import FAULT, OUT_OF_MEMORY
 from service.decode.job import DecodeJob
 from service.decode.messages import Done, ProtocolError, Reply, printable
 from service.decode.pool_settings import PoolObserver, PoolSettings, RestartReason, Unobserved
+from service.decode.priority import BackgroundPriority
 from service.decode.process import WorkerGoneError, WorkerProcess, WorkerStartError
 from service.decode.session import DecodeSession
 from service.decode.spool import Spool
@@ -70,6 +73,7 @@ class DecodePool:
         self._observer = observer or Unobserved()
         self._line: IdleQueue[WorkerProcess] = IdleQueue()
         self._workers: dict[WorkerProcess, DecodeSession | None] = {}
+        self._priorities: dict[WorkerProcess, BackgroundPriority] = {}
         self._burials: set[asyncio.Task[None]] = set()
         self._refilling: set[asyncio.Task[None]] = set()
         self._closing = False
@@ -116,6 +120,8 @@ class DecodePool:
             task.cancel()
         await asyncio.gather(*self._refilling, *self._burials, return_exceptions=True)
         workers, self._workers = self._workers, {}
+        for worker in tuple(self._priorities):
+            self._restore_priority(worker)
         for worker, session in workers.items():
             worker.kill()
             if session is not None:
@@ -168,6 +174,7 @@ class DecodePool:
             logger.warning("a decode worker was stopped", extra={"fields": {"pid": worker.pid, "because": verdict}})
             self._lose(worker, "timeout", self._out_of_patience(verdict))
 
+        self._priorities[worker] = BackgroundPriority(worker)
         session = DecodeSession(
             worker,
             spool,
@@ -186,6 +193,7 @@ class DecodePool:
         return Undecodable("decoding the video makes no progress")
 
     def _job_done(self, worker: WorkerProcess, done: Done) -> None:
+        restored = self._restore_priority(worker)
         if worker not in self._workers:  # it was lost while its last frames were being read
             return
         self._workers[worker] = None
@@ -194,8 +202,15 @@ class DecodePool:
             logger.error("a decode worker failed unexpectedly: %s", printable(done.error.detail, most=2000))
         if code == OUT_OF_MEMORY:
             self._lose(worker, "memory", None)
+        elif not restored:
+            self._lose(worker, "recycled", None)
         else:
             self._line.put(worker)
+
+    def _restore_priority(self, worker: WorkerProcess) -> bool:
+        """Give a worker its priority back after a video; False if that is not permitted."""
+        priority = self._priorities.pop(worker, None)
+        return priority is None or priority.restore()
 
     async def _add_worker(self) -> None:
         settings = self.settings
@@ -247,6 +262,7 @@ class DecodePool:
         if worker not in self._workers or self._closing:
             return
         session = self._workers.pop(worker)
+        self._restore_priority(worker)
         self._line.discard(worker)
         worker.kill()
         if session is not None and problem is not None:

@@ -7,8 +7,8 @@ from typing import Literal, Protocol
 
 from service.decode.watchdog import WorkerTimeouts
 
-RestartReason = Literal["crashed", "timeout", "memory", "protocol"]
-"""Why a worker was replaced."""
+RestartReason = Literal["crashed", "timeout", "memory", "protocol", "recycled"]
+"""Why a worker was replaced; ``recycled``: nothing was wrong, but its next video needs a fresh one."""
 
 
 class PoolObserver(Protocol):

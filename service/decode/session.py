@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Protocol
 
-from service.decode.ipc import FAULT, OUT_OF_MEMORY
+from service.decode.ipc import FAULT, MEMORY_REFUSED, OUT_OF_MEMORY
 from service.decode.job import DecodeJob
 from service.decode.messages import Done, FrameReady, Need, Opened, ProtocolError, Ready, Reply, printable
 from service.decode.process import WorkerGoneError
@@ -323,7 +323,7 @@ def _problem(done: Done) -> Problem | None:
     """The problem for a worker's error. The details of a bug are not shown to the client."""
     if done.error is None:
         return None
-    if done.error.code == OUT_OF_MEMORY:
+    if done.error.code in (OUT_OF_MEMORY, MEMORY_REFUSED):
         return Undecodable("decoding the video needs more memory than decode_memory_bytes allows")
     if done.error.code == FAULT:
         return Internal()

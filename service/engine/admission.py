@@ -34,6 +34,12 @@ LATE_FACTOR = 2.0
 
 LONGEST_RETRY_SECONDS = 60.0
 
+FREE_SHARE = 0.25
+"""This share of the uploads that may be arriving at once is no pressure."""
+
+QUEUE_PRESSURE = 0.5
+"""The pressure while requests wait for a slot, which a slow upload may hold."""
+
 
 @dataclass(frozen=True, slots=True)
 class QueueLimits:
@@ -106,6 +112,17 @@ class Admission:
         """How long a request that came now would wait for its slot."""
         ahead = self._ahead()
         return 0.0 if ahead < self.slots - self.slots_taken else self.waiting_time.seconds(ahead)
+
+    @property
+    def queue_limit(self) -> int:
+        """How many may wait for a slot now."""
+        return min(self.max_queue, self.waiting_time.most_waiting(self.limits.queue_seconds))
+
+    @property
+    def pressure(self) -> float:
+        """How close the house is to refusing: 0 to 1."""
+        share = (self.uploads / self.limits.uploads - FREE_SHARE) / (1.0 - FREE_SHARE)
+        return max(0.0, share, QUEUE_PRESSURE if len(self._queue) else 0.0)
 
     def refusal(self, caller: str) -> Overloaded | None:
         """Why a request of this caller would be refused now; None if it would not."""
@@ -223,7 +240,7 @@ class Admission:
         waiting = self._ahead() - (self.slots - self.slots_taken)  # after all slots are taken
         if waiting < 0:
             return True
-        return waiting < min(self.max_queue, self.waiting_time.most_waiting(self.limits.queue_seconds))
+        return waiting < self.queue_limit
 
     def _displaceable(self, caller: str) -> str | None:
         """The caller whose last request in the queue has to leave for one of this caller's; None if none has to."""

@@ -116,7 +116,7 @@ class _Handling(Response):
         """Do the work and send its response."""
         server = server_state(self._request)
         settings = server.settings
-        limits = UploadLimits(settings.upload_timeout_seconds, settings.min_upload_bytes_per_second)
+        limits = UploadLimits(settings.upload_timeout_seconds, settings.min_upload_bytes_per_second, server.pressure)
         body = BodyReader(receive, self._request.headers, limits)
         exchange = Exchange(self._request, body, server, context_of(scope["state"]), send)
         response = await _respond(exchange, self._work, self._renderer)

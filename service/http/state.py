@@ -62,6 +62,10 @@ class ServerState:
             raise Draining
         return self.runtime
 
+    def pressure(self) -> float:
+        """How close the service is to refusing requests: 0 to 1."""
+        return 0.0 if self.runtime is None else self.runtime.engine.admission.pressure
+
     def drain(self, loop: asyncio.AbstractEventLoop, on_drained: Callable[[], None]) -> None:
         """Start to drain: report unready now, reject new requests after the grace period, then call ``on_drained``.
 

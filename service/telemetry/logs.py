@@ -6,6 +6,8 @@ import json
 import logging
 from datetime import UTC, datetime
 
+from service.telemetry.log_rates import RateLimit
+
 _ENCODER = json.JSONEncoder(ensure_ascii=False, default=str)
 
 
@@ -37,4 +39,5 @@ def configure(level: int = logging.INFO) -> None:
     logging._srcfile = None
     handler = logging.StreamHandler()
     handler.setFormatter(JsonLines())
+    handler.addFilter(RateLimit())
     logging.basicConfig(level=level, handlers=[handler], force=True)

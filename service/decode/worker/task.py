@@ -12,8 +12,9 @@ from typing import TypeVar
 
 from av.error import err_check
 
-from service.decode.ipc import FAULT, OUT_OF_MEMORY
+from service.decode.ipc import FAULT, MAX_TIME_SECONDS, OUT_OF_MEMORY
 from service.decode.shared_frames import SharedFrames
+from service.decode.worker.budget import Budget, OverBudget
 from service.decode.worker.control import ClosedError, Control, Job
 from service.decode.worker.spool_reader import SpoolReader
 from video.decoder import FrameStream
@@ -56,6 +57,8 @@ class Task:
         self._frames = frames
         self._reader = SpoolReader(job.fd, control)
         self._stream: FrameStream | None = None
+        self._pixels = 0
+        self._budget = Budget(job.limits.max_decode_seconds, job.limits.max_decoded_pixels)
         self._seconds = 0.0
 
     def run(self) -> Done:
@@ -80,18 +83,34 @@ class Task:
 
     def _deliver(self, video: OpenVideo) -> None:
         job = self._job
-        stream = self._stream = self._timed(lambda: _stream(video, job, self._control.check))
+        self._pixels = video.info.width * video.info.height
+        stream = self._stream = self._timed(lambda: _stream(video, job, self._between))
         self._control.send({"type": "opened", "info": asdict(video.info), **self._cost()})
         position, last = -1, job.frames + (job.focus_frames or 0) - 1
         while position < last:
             slot = self._control.wait_for_slot()
-            frame = self._timed(stream.next)
+            try:
+                frame = self._timed(stream.next)
+            except OverBudget:
+                if position < 0:  # there is nothing to answer from
+                    raise
+                return
             if frame is None:
                 return
             position = frame.position
             self._frames.put(slot, frame.pixels)
-            place = {"slot": slot, "position": frame.position, "index": frame.index, "time_s": frame.time_s}
+            place = {
+                "slot": slot,
+                "position": frame.position,
+                "index": frame.index,
+                "time_s": _possible_time(frame.time_s),
+            }
             self._control.send({"type": "frame", **place, **self._cost()})
+
+    def _between(self) -> None:
+        """What is done between packets."""
+        self._control.check()
+        self._budget.check(0 if self._stream is None else self._stream.frames_decoded, self._pixels)
 
     def _timed(self, work: Callable[[], Result]) -> Result:
         began, waited = time.perf_counter(), self._reader.waited_seconds
@@ -118,6 +137,11 @@ def _stream(video: OpenVideo, job: Job, between: Callable[[], None]) -> FrameStr
         focus_frames=job.focus_frames,
     )
     return FrameStream(video, wanted, Geometry(job.resize, job.crop), between=between)
+
+
+def _possible_time(seconds: float | None) -> float | None:
+    """A time that can be sent; None if the file's clock tells nonsense."""
+    return seconds if seconds is not None and abs(seconds) <= MAX_TIME_SECONDS else None
 
 
 def _forget_stashed_error() -> None:

@@ -211,3 +211,13 @@ async def test_what_a_video_has_used_is_charged_to_its_caller() -> None:
     async with admission.slot(None, place):
         place.processor_seconds = 7.0
     assert admission._queue._callers["caller"].finish == pytest.approx(7.0, abs=1e-3)
+
+
+async def test_pressure_comes_from_waiting_requests_and_from_uploads() -> None:
+    admission, _ = make_admission(slots=1, max_queue=9, uploads=4)
+    with admission.place():
+        assert admission.pressure == 0.0
+        with admission.place(), admission.place(), admission.place():
+            assert admission.pressure == 1.0
+    async with waiting(admission, "caller", "caller"):
+        assert admission.pressure == admission_module.QUEUE_PRESSURE
