@@ -22,7 +22,7 @@ from service.classify import Body, classify
 from service.errors import Internal, Outcome, Problem, TooLarge, UnsupportedEncoding
 from service.http.body import BodyReader, ClientDisconnected
 from service.http.context import RequestContext, context_of
-from service.http.early_response import send_response
+from service.http.early_response import MIN_DISCARD_BYTES, send_response
 from service.http.slow_clients import UploadLimits
 from service.http.state import ServerState, server_state
 from service.progress import Observer
@@ -121,7 +121,8 @@ class _Handling(Response):
         exchange = Exchange(self._request, body, server, context_of(scope["state"]), send)
         response = await _respond(exchange, self._work, self._renderer)
         if response is not None:
-            await send_response(response, body, settings.max_upload_bytes, scope, send)
+            most = max(settings.max_upload_bytes, MIN_DISCARD_BYTES)
+            await send_response(response, body, most, scope, send)
 
 
 async def _respond(exchange: Exchange, work: Work, renderer: Renderer) -> Response | None:
