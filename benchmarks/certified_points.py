@@ -1,6 +1,6 @@
-"""What certified operating points cost and keep, beside points chosen by rules of thumb, on made populations.
+"""Compares the cost and the kept promises of certified points with points chosen by rules, on simulated clips.
 
-Each calibration draws clips from a population of known logits; its points are then judged on other clips of the same
+Each calibration draws clips from a population of known logits; its points are then measured on other clips of the same
 population. A point breaks its promise if more of those change their answer than its epsilon. The points chosen by rules
 promise nothing; for them the share of changed answers stands alone.
 

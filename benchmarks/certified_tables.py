@@ -10,7 +10,7 @@ Row = Mapping[str, str]
 
 
 def certified_points() -> str:
-    """What a promise of 1 % costs beside the rule that changes no answer, by population and number of clips."""
+    """Cost of a promise of 1 %, beside the rule that changes no answer, by population and number of clips."""
     found: dict[tuple[str, str], dict[str, Row]] = {}
     for row in newest_results("certified-points"):
         if row["point"] == "accurate":

@@ -66,7 +66,7 @@ def confidence(logits: Float32, criterion: ExitCriterion, temperature: float | F
 
 
 def leaves(confidences: npt.ArrayLike, thresholds: npt.ArrayLike) -> Bool:
-    """Whether each row may exit: its confidence is at or above its threshold. A NaN confidence is never enough.
+    """Return True for each row that may exit: its confidence is at or above its threshold, and is not NaN.
 
     A threshold of ``inf`` never lets a row exit, and ``-inf`` always does (the last step).
     """
@@ -77,7 +77,7 @@ def leaves(confidences: npt.ArrayLike, thresholds: npt.ArrayLike) -> Bool:
 
 @dataclass(frozen=True)
 class ExitRule:
-    """How a model's confidence is computed at each of its steps.
+    """The computation of a model's confidence at each of its steps.
 
     Attributes:
         criterion: what the confidence is.

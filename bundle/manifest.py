@@ -10,10 +10,17 @@ import math
 from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from bundle.exit_rule import CalibrationProtocol, ExitRule
 from bundle.exit_rule import ExitCriterion as ExitCriterion
+from bundle.graph_files import Flops as Flops
+from bundle.graph_files import FlopsPart as FlopsPart
+from bundle.graph_files import FrozenModel
+from bundle.graph_files import Graph as Graph
+from bundle.graph_files import GraphFormat as GraphFormat
+from bundle.graph_files import Precision as Precision
+from bundle.graph_files import TensorSpec as TensorSpec
 from bundle.guarantee import Guarantee
 from bundle.kinds import KINDS
 from bundle.kinds import ModelKind as ModelKind
@@ -28,48 +35,11 @@ SHARES_SUM = 1e-3
 """Largest difference from 1 of the sum of shares, which are written as rounded decimals."""
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
-Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
-Precision = Literal["fp32", "fp16", "bf16", "int8"]
 Temperature = Annotated[float, Field(ge=1e-3, le=1e3)]
-GraphFormat = Literal["onnx", "torchscript"]
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class TensorSpec(_Frozen):
-    """One input or output of a graph. A dimension is a size, or the name of a symbolic one (``"batch"``)."""
-
-    name: str
-    dtype: Literal["uint8", "int64", "float32"]
-    shape: tuple[int | str, ...]
-
-
-class Graph(_Frozen):
-    """One graph file of the bundle, with the checksum that loading verifies."""
-
-    component: Literal["glance", "focus"]
-    format: GraphFormat
-    precision: Precision
-    file: FileName
-    sha256: Sha256
-    bytes: int = Field(gt=0)
-    inputs: tuple[TensorSpec, ...]
-    outputs: tuple[TensorSpec, ...]
-
-    def width(self, name: str) -> int:
-        """Size of the last dimension of the named input or output; 0 if the graph has no such tensor."""
-        for spec in (*self.inputs, *self.outputs):
-            if spec.name == name:
-                last = spec.shape[-1]
-                return last if isinstance(last, int) else 0
-        return 0
-
-
-class FrameGeometry(_Frozen):
-    """How a decoded frame becomes the model's input: shorter side to ``resize`` pixels, then a centre crop."""
+class FrameGeometry(FrozenModel):
+    """The resizing of a decoded frame to the model's input: shorter side to ``resize`` pixels, then a centre crop."""
 
     resize: int = Field(ge=8, le=4096, description="length of the shorter side after resizing, pixels")
     crop: int = Field(ge=8, le=4096, description="side of the centre square that the model sees, pixels")
@@ -81,8 +51,8 @@ class FrameGeometry(_Frozen):
         return self
 
 
-class Sampling(_Frozen):
-    """Which frames of a video the model sees, and in which order it visits them (arXiv 2112.14238, section 3)."""
+class Sampling(FrozenModel):
+    """The frames of a video that the model sees, and the order of its visits (arXiv 2112.14238, section 3)."""
 
     frames: int = Field(ge=1, le=1024, description="frames sampled uniformly; a clip model's glance frames")
     focus_frames: int | None = Field(default=None, ge=1, le=1024, description="clip models: frames of the focus")
@@ -96,42 +66,7 @@ class Sampling(_Frozen):
         return self
 
 
-class FlopsPart(_Frozen):
-    """One part of a step's cost. A part without a component counts only in the paper's convention."""
-
-    name: str
-    flops: int = Field(ge=0)
-    component: Literal["glance", "focus"] | None = None
-
-
-class Flops(_Frozen):
-    """Multiply-adds, computed from the modules when the bundle is exported, never typed by hand."""
-
-    glance: int = Field(gt=0, description="one step of the glance graph as served: glance network and policy")
-    focus: int = Field(gt=0, description="one step of the focus graph as served: focus network, classifier, one head")
-    paper_per_step: int = Field(gt=0, description="one step in the published tables' counting")
-    convention: str = Field(description="what the two counts include")
-    parts: tuple[FlopsPart, ...] = Field(default=(), description="what paper_per_step is the sum of")
-
-    @model_validator(mode="after")
-    def _parts_add_up(self) -> Self:
-        if not self.parts:
-            return self
-        served = {
-            name: sum(part.flops for part in self.parts if part.component == name) for name in ("glance", "focus")
-        }
-        total = sum(part.flops for part in self.parts)
-        if (served["glance"], served["focus"], total) != (self.glance, self.focus, self.paper_per_step):
-            raise ValueError("the parts do not add up to glance, focus and paper_per_step")
-        return self
-
-    @property
-    def per_step(self) -> int:
-        """Multiply-adds of one served step."""
-        return self.glance + self.focus
-
-
-class OperatingPoint(_Frozen):
+class OperatingPoint(FrozenModel):
     """A named compromise between accuracy and compute: one exit threshold per step."""
 
     name: Name
@@ -159,7 +94,7 @@ class OperatingPoint(_Frozen):
             raise ValueError(f"exit_shares of operating point {self.name!r} must be {steps} shares that add up to 1")
 
 
-class Reduced(_Frozen):
+class Reduced(FrozenModel):
     """Accuracy of graphs of a reduced precision, measured at export against fp32 on the same labelled clips."""
 
     precision: Precision
@@ -173,8 +108,8 @@ class Reduced(_Frozen):
     kept: tuple[str, ...] = Field(default=(), description="layers kept in fp32 because they lost the most")
 
 
-class Provenance(_Frozen):
-    """Where the weights come from: what is needed to reproduce them and to know how they are licensed."""
+class Provenance(FrozenModel):
+    """The origin of the weights: what is needed to reproduce them, and their licence."""
 
     data: str
     data_source: str | None = None
@@ -185,7 +120,7 @@ class Provenance(_Frozen):
     notes: str | None = None
 
 
-class Manifest(_Frozen):
+class Manifest(FrozenModel):
     """Everything that the service must know about a model (docs/bundle-format.md)."""
 
     schema_version: int = SCHEMA_VERSION
@@ -299,7 +234,7 @@ class Manifest(_Frozen):
 
     @property
     def exit_rule(self) -> ExitRule:
-        """How the confidence of each step is computed."""
+        """The rule that computes the confidence of each step."""
         return ExitRule(self.exit_criterion, self.temperatures or (self.temperature,) * self.steps)
 
     @cached_property

@@ -48,7 +48,7 @@ def _state(name: str, width: int, *, look_ahead: bool) -> TensorSpec:
 
 
 def looks_ahead(graph: Graph) -> bool:
-    """Whether a batch may hold several steps of one video."""
+    """True if a batch may hold several steps of one video."""
     return any(spec.shape[0] == VIDEOS for spec in graph.inputs)
 
 

@@ -17,8 +17,8 @@ from cli.videos import print_left_out
 if TYPE_CHECKING:
     from training.data.clips import ClipSet
     from training.data.crops import Broken
-    from training.evaluate.calibrate import CurvePoint
-    from training.evaluate.inference import Judged, Trained
+    from training.evaluate.exit_curve import CurvePoint
+    from training.evaluate.inference import ClipPredictions, Trained
     from training.evaluate.operating_points import Calibration
 
 CRITERIA = ("max_softmax", "max_logit", "neg_entropy")
@@ -116,8 +116,8 @@ def command(
     import numpy as np
 
     from training.errors import TrainingError
-    from training.evaluate.calibrate import exit_curve
     from training.evaluate.certified_points import Promises
+    from training.evaluate.exit_curve import exit_curve
 
     promises = Promises(guarantees, confidence, risk)
 
@@ -141,7 +141,7 @@ def command(
             material = _training_clips(checkpoints[0], config, data, split, cache)
         else:
             material = _unseen_clips(checkpoints, config, data, split, cache)
-        judged, cost = material.judged, material.gflops_per_step
+        predictions, cost = material.predictions, material.gflops_per_step
         trained = material.trained
         if guarantees and unlabelled is None and trained is not None and not trained.learned_from:
             raise click.UsageError(
@@ -149,27 +149,29 @@ def command(
                 "test on videos of your own with --unlabelled"
             )
         if trained is not None and (unlabelled is not None or trained.learned_from):
-            tested = Tested(trained, checkpoints[0], judged, criterion, promises)
+            tested = Tested(trained, checkpoints[0], predictions, criterion, promises)
             found = certified(tested, unlabelled, cache, material.notes, budgets)
         else:
-            found = uncertified(judged, cost, criterion, material.notes, budgets, paper_protocol=paper_protocol)
+            found = uncertified(predictions, cost, criterion, material.notes, budgets, paper_protocol=paper_protocol)
     except TrainingError as error:
         raise click.ClickException(str(error)) from error
     found.save(out)
     if curve is not None:
-        sweep = exit_curve(judged.logits, judged.labels, criterion, np.array(found.exit_rule.temperatures, np.float32))
-        _write_sweep(curve, sweep, judged.logits.shape[1] * cost)
+        sweep = exit_curve(
+            predictions.logits, predictions.labels, criterion, np.array(found.exit_rule.temperatures, np.float32)
+        )
+        _write_sweep(curve, sweep, predictions.logits.shape[1] * cost)
     click.echo(out.read_text(encoding="utf-8") if as_json else table(found))
     return 0
 
 
 class _Material(NamedTuple):
-    """Judged clips to calibrate on, the cost of one step, and which clips they are in words.
+    """Clips with the model's logits to calibrate on, the cost of one step, and which clips they are in words.
 
-    ``trained`` is the model that judged them, if that is one model and was not trained on them.
+    ``trained`` is the model that predicted them, if that is one model and was not trained on them.
     """
 
-    judged: Judged
+    predictions: ClipPredictions
     gflops_per_step: float
     notes: str
     trained: Trained | None = None
@@ -180,7 +182,7 @@ def _unseen_clips(
 ) -> _Material:
     """Clips that the models were not trained on: those that training held out, or a split."""
     from training.data.manifests import list_clips
-    from training.evaluate.inference import judge_held_aside, judge_unseen, load_trained
+    from training.evaluate.inference import load_trained, predict_holdout, predict_unseen
 
     if config is None:
         models, learned = [load_trained(path) for path in checkpoints], ""
@@ -190,13 +192,13 @@ def _unseen_clips(
         models = [model]
     print_left_out(clips.left_out)
     if split is None:
-        judged = judge_held_aside(models, clips, cache, _skipped)
+        predictions = predict_holdout(models, clips, cache, _skipped)
     else:
-        judged = judge_unseen(models[0], clips, cache, _skipped)
+        predictions = predict_unseen(models[0], clips, cache, _skipped)
     fit = f"cross-fit over {len(models)} folds" if len(models) > 1 else "one model"
     source = f"of split {split}" if split else "held out from training"
-    notes = f"{len(judged.labels)} clips {source}, {fit}{learned}"
-    return _Material(judged, models[0].gflops_per_step, notes, models[0] if len(models) == 1 else None)
+    notes = f"{len(predictions.labels)} clips {source}, {fit}{learned}"
+    return _Material(predictions, models[0].gflops_per_step, notes, models[0] if len(models) == 1 else None)
 
 
 def _training_clips(
@@ -205,7 +207,7 @@ def _training_clips(
     """Clips that the model was trained on, for the published protocol."""
     from training.data.manifests import list_clips, published_training
     from training.errors import CalibrationError
-    from training.evaluate.inference import judge_training, load_released, load_trained
+    from training.evaluate.inference import load_released, load_trained, predict_training_clips
     from training.recipe_files import load_recipe
 
     if config is None:
@@ -222,9 +224,9 @@ def _training_clips(
         clips = found
         trained = load_released(checkpoint, recipe, clips.labels, frozenset(clip.identity for clip in clips.clips))
     print_left_out(clips.left_out)
-    judged = judge_training(trained, clips, cache, _skipped)
-    notes = f"{len(judged.labels)} clips that the model was trained on, as published"
-    return _Material(judged, trained.gflops_per_step, notes)
+    predictions = predict_training_clips(trained, clips, cache, _skipped)
+    notes = f"{len(predictions.labels)} clips that the model was trained on, as published"
+    return _Material(predictions, trained.gflops_per_step, notes)
 
 
 def _released(checkpoint: Path, config: str, data: Path, split: str | None) -> tuple[Trained, ClipSet, str]:

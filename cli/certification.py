@@ -1,4 +1,4 @@
-"""What `adafocus calibrate` certifies, and how a guarantee is printed."""
+"""Certification for `adafocus calibrate`: its options, and the printed form of a guarantee."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cli.videos import find_videos
 if TYPE_CHECKING:
     from training.data.crops import Broken
     from training.evaluate.certified_points import Clips, Promises
-    from training.evaluate.inference import Judged, Trained
+    from training.evaluate.inference import ClipPredictions, Trained
     from training.evaluate.operating_points import Calibration
 
 WORDS = {"answer_changed": "change the answer", "right_answer_lost": "lose a right answer"}
@@ -28,7 +28,7 @@ class Tested:
 
     trained: Trained
     checkpoint: Path
-    judged: Judged
+    predictions: ClipPredictions
     criterion: ExitCriterion
     promises: Promises
 
@@ -41,10 +41,10 @@ def certified(
     from training.data.groups import units_of
     from training.evaluate.certified_points import Clips, calibrate_certified
 
-    judged = tested.judged
+    predictions = tested.predictions
     found = calibrate_certified(
-        Clips(judged.logits, units_of(judged.clips.clips)),
-        judged.labels,
+        Clips(predictions.logits, units_of(predictions.clips.clips)),
+        predictions.labels,
         tested.trained.gflops_per_step,
         tested.criterion,
         tested.promises,
@@ -58,7 +58,7 @@ def certified(
 
 
 def uncertified(
-    judged: Judged,
+    predictions: ClipPredictions,
     gflops_per_step: float,
     criterion: ExitCriterion,
     notes: str,
@@ -70,8 +70,8 @@ def uncertified(
     from training.evaluate.calibrate import calibrate
 
     return calibrate(
-        judged.logits,
-        judged.labels,
+        predictions.logits,
+        predictions.labels,
         gflops_per_step,
         criterion,
         notes=notes,
@@ -86,13 +86,13 @@ def _unlabelled(trained: Trained, folder: Path, cache: Path | None) -> Clips:
     from training.data.clips import Clip, ClipSet, digest
     from training.data.groups import units_of
     from training.evaluate.certified_points import Clips
-    from training.evaluate.inference import judge_unseen
+    from training.evaluate.inference import predict_unseen
 
     files = find_videos([folder]).files
     no_label = 0  # a clip needs one; it is not read
     clips = ClipSet(trained.labels, tuple(Clip(file, no_label, digest(file)) for file in files), {"name": folder.name})
-    judged = judge_unseen(trained, clips, cache, _skipped)
-    return Clips(judged.logits, units_of(judged.clips.clips))
+    predictions = predict_unseen(trained, clips, cache, _skipped)
+    return Clips(predictions.logits, units_of(predictions.clips.clips))
 
 
 def _skipped(clip: Broken) -> None:

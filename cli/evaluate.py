@@ -16,7 +16,7 @@ from cli.videos import print_left_out
 if TYPE_CHECKING:
     from training.data.clips import ClipSet
     from training.evaluate.inference import Trained
-    from training.evaluate.report import Report
+    from training.evaluate.report import EvaluationReport
 
 
 @click.command("evaluate", epilog="Example: adafocus evaluate --checkpoint runs/first/last.pt --data clips --split val")
@@ -62,7 +62,7 @@ def command(
     """Measure accuracy and compute of a checkpoint on labelled clips, decoded and cropped as in the service."""
     from training.data.manifests import list_clips
     from training.errors import TrainingError
-    from training.evaluate.inference import judge, load_released, load_trained
+    from training.evaluate.inference import load_released, load_trained, predict_clips
     from training.evaluate.operating_points import load_calibration
     from training.evaluate.report import evaluate
     from training.recipe_files import load_recipe
@@ -81,17 +81,17 @@ def command(
             trained = load_released(checkpoint, recipe, clips.labels)
         print_left_out(clips.left_out)
         points = load_calibration(calibration) if calibration else None
-        judged = judge(
+        predictions = predict_clips(
             trained,
             clips,
             cache,
             lambda clip: click.echo(f"skipped {clip.path}: {clip.reason}", err=True),
         )
-        _warn_of_learned(trained, judged.clips)
-        broken = [str(clip.path) for clip in judged.broken]
+        _warn_of_learned(trained, predictions.clips)
+        broken = [str(clip.path) for clip in predictions.broken]
         report = evaluate(
-            judged.logits,
-            judged.labels,
+            predictions.logits,
+            predictions.labels,
             trained.labels,
             trained.gflops_per_step,
             points,
@@ -112,7 +112,7 @@ def command(
 
 
 def _warn_of_learned(trained: Trained, clips: ClipSet) -> None:
-    """Say on stderr how many of the clips the model knows, or knows others of the same group."""
+    """Warn on standard error about clips that the model was trained on, or that share a group with one."""
     learned = [clip for clip in clips.clips if trained.has_learned_from(clip)]
     if learned:
         click.echo(
@@ -122,7 +122,7 @@ def _warn_of_learned(trained: Trained, clips: ClipSet) -> None:
         )
 
 
-def table(report: Report) -> str:
+def table(report: EvaluationReport) -> str:
     """Format the report as text."""
     skipped = f", {len(report.broken)} skipped as broken" if report.broken else ""
     lines = [
@@ -146,7 +146,7 @@ def table(report: Report) -> str:
     return "\n".join(lines)
 
 
-def _points(report: Report) -> Iterator[str]:
+def _points(report: EvaluationReport) -> Iterator[str]:
     several = f" {'mAP':>8}" if report.multi_label else ""
     if report.points:
         head = f"{'point':<10} {'accuracy':>8}{several} {'macro-F1':>8} {'GFLOPs':>9} {'of full':>8}"

@@ -1,11 +1,12 @@
-"""How bytes on a connection become requests: uvicorn's protocols, with bounds on what comes before a request.
+"""HTTP protocols: uvicorn's, with limits on the time and the bytes that a connection may take before a request.
 
 uvicorn waits forever for a request's head. A client that connects and says nothing, or sends its head a byte at a time,
 would keep a descriptor for as long as it likes; here it has a time limit. uvicorn's keep-alive timeout guards only the
 silence after a response.
 
-httptools parses in C what h11 parses in Python, and takes half a millisecond less per request. It bounds nothing and
-accepts some requests that h11 refuses, so the protocol on it adds these checks. Where it is not installed, h11 serves.
+httptools parses in C what h11 parses in Python, and takes half a millisecond less per request. It has no limits and
+accepts some requests that h11 refuses, so the protocol built on it adds these checks. Where it is not installed, h11
+serves.
 """
 
 from __future__ import annotations
@@ -42,16 +43,16 @@ class HeadTimer:
 
     @property
     def running(self) -> bool:
-        """Whether a head is being waited for."""
+        """True while the head of a request is awaited."""
         return self._handle is not None
 
     def start(self) -> None:
-        """Wait for the next head from now on."""
+        """Start the timer for the next head."""
         self.stop()
         self._handle = self._loop.call_later(self._seconds, self._transport.close)
 
     def stop(self) -> None:
-        """The head has come, or the connection has ended."""
+        """Stop the timer: the head has arrived, or the connection has ended."""
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None
@@ -86,13 +87,13 @@ class H11HeaderTimeoutProtocol(H11Protocol):
         self.conn = _UnambiguousConnection(h11.SERVER, MAX_HEAD_BYTES)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's own
-        """Expect the first head."""
+        """Start to wait for the first head."""
         super().connection_made(transport)
         self._timer = HeadTimer(self.head_seconds, transport, self.loop)
         self._timer.start()
 
     def data_received(self, data: bytes) -> None:
-        """Take in more of a head, or of a body, whose silence is not judged here."""
+        """Receive bytes of a head or of a body; time limits of bodies are the application's."""
         super().data_received(data)
         if self.cycle is not None and not self.cycle.response_complete:
             self._timer.stop()
@@ -100,7 +101,7 @@ class H11HeaderTimeoutProtocol(H11Protocol):
             self._timer.start()
 
     def on_response_complete(self) -> None:
-        """Expect the next head, unless it has come already."""
+        """Wait for the next head, unless it has arrived already."""
         super().on_response_complete()
         if self.cycle.response_complete:
             self._timer.start()

@@ -178,7 +178,7 @@ def _operating_points(manifest: Manifest) -> Iterator[str]:
 
 
 def describe_reduced(reduced: Reduced) -> str:
-    """What a precision loses against fp32, as one line."""
+    """Return one line about the accuracy that a precision loses against fp32."""
     shifts = ", ".join(f"{name} {shift:+.2f}" for name, shift in reduced.exit_step_shift.items() if name != FULL)
     kept = f"; {len(reduced.kept)} layers kept in fp32" if reduced.kept else ""
     return (

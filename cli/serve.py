@@ -110,7 +110,7 @@ def command(bundle: Path | None, host: str | None, port: int | None, backend: st
 
 
 def server_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
-    """How uvicorn serves the application: protocol, limits and backlog."""
+    """Return uvicorn's configuration for the application: protocol, limits and backlog."""
     most = settings.max_connections or connections_for(raise_descriptor_limit())
     of_one = settings.max_connections_per_caller or max(1, most // 2)
     return uvicorn.Config(

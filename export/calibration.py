@@ -66,7 +66,7 @@ def read_calibration(path: Path) -> Calibration:
 
 
 def first_problem(error: ValidationError) -> str:
-    """The first of pydantic's complaints in one line."""
+    """The first of pydantic's errors in one line."""
     first = error.errors(include_url=False)[0]
     where = ".".join(str(part) for part in first["loc"])
     message = first["msg"].removeprefix("Value error, ").replace("\n", " ")

@@ -18,7 +18,7 @@ from export.calibration_set import LabelledClips, read_material
 from export.choices import FORMATS, PRECISIONS
 from export.describe import describe, graph_entry, read_labels
 from export.errors import ExportError, UnavailableError
-from export.frames import UInt8, verification_videos
+from export.example_frames import UInt8, verification_videos
 from export.graphs import ServedGraph, graphs_in, served_graphs
 from export.precision import Files, QuantizationContext, reduce
 from export.to_onnx import to_onnx
@@ -115,11 +115,11 @@ def export(request: Request, on_stage: Callable[[str], None] = lambda stage: Non
     if request.clips is not None and any(precision != "fp32" for _, precision in wanted):
         on_stage("clips")
         material = read_material(request.clips, manifest, learned_from)
-        shop = QuantizationContext(model, manifest, made["onnx", "fp32"], material, torch.get_num_threads())
+        context = QuantizationContext(model, manifest, made["onnx", "fp32"], material, torch.get_num_threads())
         for kind in wanted:
             if kind[1] != "fp32":
                 on_stage(kind[1])
-                made[kind], traded = reduce(shop, kind[1], BOUND, allow_loss=request.allow_loss)
+                made[kind], traded = reduce(context, kind[1], BOUND, allow_loss=request.allow_loss)
                 reduced.append(traded)
     entries = [(entry, content) for kind in wanted for entry, content in _entries(model, kind, made[kind])]
     graphs = tuple(entry for entry, _ in entries)
@@ -158,7 +158,7 @@ def _verified(
 
 
 def _graphs(model: VideoModel, fmt: GraphFormat, precision: Precision) -> tuple[ServedGraph, ServedGraph]:
-    """A trace has no loop of a free length, and remembers devices."""
+    """A trace has no loop of variable length, and keeps the devices of its constants."""
     if fmt == "torchscript":
         return served_graphs(model, movable_cut(), look_ahead=False)
     return graphs_in(model, precision)

@@ -1,4 +1,4 @@
-"""Runs a pair of exported graphs over whole videos, as the service does: for verification and for judging."""
+"""Runs a pair of exported graphs over whole videos, as the service does: for verification and evaluation."""
 
 from __future__ import annotations
 

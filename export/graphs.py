@@ -83,7 +83,7 @@ def cut_patches(frames: Tensor, centre: Tensor, patch_size: int) -> Tensor:
     """Crop by two gathers of whole rows and columns and a linear interpolation along each axis.
 
     Equal to ``model.patch.crop_patches`` on the same pixels. Chosen by measurement (benchmarks/results): gathering
-    whole lines copies long runs of bytes, where gathering pixels or sampling a grid touches each one by itself.
+    whole lines copies long runs of bytes; gathering pixels or sampling a grid reads each pixel separately.
 
     Args:
         frames: uint8 [N, H, W, 3].
@@ -106,7 +106,7 @@ def cut_patches(frames: Tensor, centre: Tensor, patch_size: int) -> Tensor:
 
 
 def _between(first: Tensor, second: Tensor, share: Tensor) -> Tensor:
-    # Spelt out: torch.lerp exports as both of its two formulas and a choice between them.
+    # Written out, because torch.lerp exports both of its formulas and a choice between them.
     return first + (second - first) * share[:, None, None, None]
 
 
@@ -241,7 +241,7 @@ def served_graphs(
         model: its weights are used, not copied.
         cut: how the focus cuts its patches.
         by_rows: normalise frames with `RowNorm`.
-        look_ahead: let a batch hold several steps of one video, which takes a loop of a free length. A clip model has
+        look_ahead: let a batch hold several steps of one video, which needs a loop of variable length. A clip model has
             one step only.
     """
     if isinstance(model, AdaFocus):

@@ -1,6 +1,6 @@
 """Classifies one video: from the bytes of an upload to an answer that says what it cost.
 
-HTTP and the command line both call `classify`; where the bytes come from and where the answer goes is theirs.
+HTTP and the command line both call `classify`; they supply the bytes and deliver the answer.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ from dataclasses import dataclass, replace
 from bundle.manifest import Manifest
 from service.decode.frames_in_place import FramesInPlace
 from service.decode.pool import DecodeJob
+from service.decode.session import DecodeSession
 from service.decode.upload import Spool, open_spool, receive
-from service.engine.request import EngineRequest
+from service.engine.admission import Place
+from service.engine.request import EngineRequest, Outcome
 from service.engine.step_plan import PREFETCH_PROBABILITY
 from service.errors import DeadlinePassed, Internal
 from service.progress import GIGA, Observer, StepReporter
@@ -63,55 +65,96 @@ async def classify(
     Raises:
         Problem: there is no answer; nothing of the request is left in memory or on disk.
     """
-    clock = time.monotonic  # the clock of the event loop, which uvloop tells in whole milliseconds
-    line = timeline or Timeline(clock)
-    settings, manifest, engine = runtime.settings, runtime.manifest, runtime.engine
-    started = clock()
-    due = started + min(settings.request_timeout_seconds, (parameters.deadline_ms or math.inf) / 1e3)
-    thresholds = manifest.threshold_row(parameters.exit)
+    line = timeline or Timeline(time.monotonic)  # not the clock of uvloop, which counts whole milliseconds
+    started = line.clock()
+    due = started + min(runtime.settings.request_timeout_seconds, (parameters.deadline_ms or math.inf) / 1e3)
     async with AsyncExitStack() as held:
         async with _in_time(due):
-            place = held.enter_context(engine.admission.place(caller))
-            spool = held.enter_context(open_spool(body.expected_bytes))
-            upload = await held.enter_async_context(_uploading(body, spool, settings, clock))
-            upload.task.add_done_callback(lambda _: engine.admission.uploaded(place))
-            held.callback(lambda: line.add("upload", upload.started, upload.started + upload.seconds))
-            early = held.enter_context(engine.admission.early_start())
-            await engine.admission.while_uploading(place, (upload.begun if early else upload.ended)())
-            with line.stage("queue"):
-                waited_seconds = await held.enter_async_context(engine.admission.slot(due, place))
-            job = DecodeJob(
-                manifest.sampling, manifest.geometry, settings.media_limits, slots_for(manifest, parameters)
-            )
-            with line.stage("decode"):
-                frames = await held.enter_async_context(runtime.decoder.open(spool, job))
-        telling = StepReporter(manifest, thresholds, frames.info, observer, clock, started) if observer else None
-        request = EngineRequest(
-            thresholds=thresholds,
-            max_flops=None if parameters.max_gflops is None else round(parameters.max_gflops * GIGA),
-            deadline=due,
-            continue_probability=manifest.continuation_row(parameters.exit),
-            look_ahead=parameters.deadline_ms is None and observer is None,
-            on_step=telling,
-        )
-        outcome = await engine.classify(request, FramesInPlace(frames))
-        place.processor_seconds = frames.decode_seconds + outcome.glance_seconds + outcome.focus_seconds
+            place = held.enter_context(runtime.engine.admission.place(caller))
+            video = await _open(runtime, body, parameters, line, due, place, held)
+        request = _engine_request(runtime.manifest, parameters, due)
+        if observer is not None:
+            info = video.frames.info
+            report = StepReporter(runtime.manifest, request.thresholds, info, observer, line.clock, started)
+            request = replace(request, look_ahead=False, on_step=report)
+        outcome = await runtime.engine.classify(request, FramesInPlace(video.frames))
+        place.processor_seconds = video.frames.decode_seconds + outcome.glance_seconds + outcome.focus_seconds
+    return _answer(runtime, parameters, request_id, outcome, video, line, started)
+
+
+@dataclass(frozen=True, slots=True)
+class _OpenVideo:
+    """A video that has a slot of the engine and whose frames can be asked for."""
+
+    frames: DecodeSession
+    upload: _Upload
+    slot_wait_seconds: float
+
+
+async def _open(
+    runtime: Runtime,
+    body: Body,
+    parameters: Parameters,
+    line: Timeline,
+    due: float,
+    place: Place,
+    held: AsyncExitStack,
+) -> _OpenVideo:
+    """Receive the upload, wait for a slot, and open the video; ``held`` gets whatever must be given back."""
+    admission = runtime.engine.admission
+    spool = held.enter_context(open_spool(body.expected_bytes))
+    upload = await held.enter_async_context(_uploading(body, spool, runtime.settings, line.clock))
+    upload.task.add_done_callback(lambda _: admission.uploaded(place))
+    held.callback(lambda: line.add("upload", upload.started, upload.started + upload.seconds))
+    early = held.enter_context(admission.early_start())
+    await admission.while_uploading(place, (upload.begun if early else upload.ended)())
+    with line.stage("queue"):
+        slot_wait_seconds = await held.enter_async_context(admission.slot(due, place))
+    manifest = runtime.manifest
+    job = DecodeJob(
+        manifest.sampling, manifest.geometry, runtime.settings.media_limits, slots_for(manifest, parameters)
+    )
+    with line.stage("decode"):
+        frames = await held.enter_async_context(runtime.decoder.open(spool, job))
+    return _OpenVideo(frames, upload, slot_wait_seconds)
+
+
+def _engine_request(manifest: Manifest, parameters: Parameters, due: float) -> EngineRequest:
+    return EngineRequest(
+        thresholds=manifest.threshold_row(parameters.exit),
+        max_flops=None if parameters.max_gflops is None else round(parameters.max_gflops * GIGA),
+        deadline=due,
+        continue_probability=manifest.continuation_row(parameters.exit),
+        look_ahead=parameters.deadline_ms is None,
+    )
+
+
+def _answer(
+    runtime: Runtime,
+    parameters: Parameters,
+    request_id: str,
+    outcome: Outcome,
+    video: _OpenVideo,
+    line: Timeline,
+    started: float,
+) -> Classification:
+    """Return the response, and count it in the metrics."""
     for step in outcome.steps:
         line.step(step)
     times = replace(
         outcome.stage_times,
-        total=clock() - started,
-        upload=upload.seconds,
-        queue=waited_seconds + outcome.queue_seconds,
-        decode=frames.decode_seconds,
+        total=line.clock() - started,
+        upload=video.upload.seconds,
+        queue=video.slot_wait_seconds + outcome.queue_seconds,
+        decode=video.frames.decode_seconds,
     )
-    decoded = Decoded(frames.info, frames.frames_decoded)
-    runtime.metrics.video_answered(to_metrics(manifest, parameters, outcome, times, decoded))
-    return to_response(manifest, engine.runner, parameters, request_id, outcome, times, decoded)
+    decoded = Decoded(video.frames.info, video.frames.frames_decoded)
+    runtime.metrics.video_answered(to_metrics(runtime.manifest, parameters, outcome, times, decoded))
+    return to_response(runtime.manifest, runtime.engine.runner, parameters, request_id, outcome, times, decoded)
 
 
 def slots_for(manifest: Manifest, parameters: Parameters) -> int | None:
-    """How many frames the decoder may prepare before they are asked for; None for no limit.
+    """Return the number of frames that the decoder may prepare before they are asked for; None for no limit.
 
     None for a video that will probably need all of its frames; it has them sooner. 1 for any other: the engine asks
     early where the video is likely to go on, and frames that are decoded for a video that has exited are wasted.

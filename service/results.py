@@ -28,7 +28,7 @@ from video.probe import VideoInfo
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """What the decoder found out about the video, and how many frames it decoded."""
+    """The decoder's description of the video, and the number of frames that it decoded."""
 
     info: VideoInfo
     frames: int

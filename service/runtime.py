@@ -122,7 +122,7 @@ async def _open_core(bundle: Bundle, settings: Settings, make: MakeRunner) -> tu
 
 
 def load_core(settings: Settings, make: MakeRunner) -> tuple[Manifest, Runner]:
-    """What the engine runs in a process of its own.
+    """The arguments of an engine core in a process of its own.
 
     Raises:
         BundleError: the bundle has changed since the service read it, and cannot be read any more.

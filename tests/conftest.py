@@ -1,4 +1,4 @@
-"""Fixtures that all tests share: the paths of optional material, small real clips, and every tolerance."""
+"""Fixtures that all tests share: the paths of optional material, and what is made once in a run."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ _Part = TypeVar("_Part")
 
 @dataclass(frozen=True)
 class DataRecipe:
-    """How frames are sampled, cropped and augmented.
+    """The sampling, cropping and augmentation of frames.
 
     Attributes:
         first_frame: frames before this index are never sampled, neither here nor in serving.
@@ -191,7 +191,7 @@ class Recipe:
 
     @property
     def parts(self) -> int:
-        """How many folds the clips are divided into, one of which is the holdout; 0 for none."""
+        """The number of folds that the clips are divided into, one of which is the holdout; 0 for none."""
         return round(1 / self.holdout) if self.holdout else 0
 
     def model_config(self, num_classes: int) -> ModelConfig:

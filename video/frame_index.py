@@ -1,4 +1,4 @@
-"""What is known about every frame of a file before one is decoded, and what follows from it. Pure.
+"""The index of a file: facts about every frame before one is decoded, and what follows from them. Pure.
 
 `index.py` collects it from the packets, `mp4_index.py` from the tables at the head of a file.
 """
@@ -65,7 +65,7 @@ class FrameIndex:
 
 @dataclass(frozen=True)
 class StreamTraits:
-    """What is known of a stream as a whole.
+    """Facts about a stream as a whole.
 
     Attributes:
         time_base: seconds per unit of its times.
@@ -89,13 +89,13 @@ class StreamTraits:
 
     @property
     def may_reorder(self) -> bool:
-        """Whether the format has pictures that are shown in another order, announced or not."""
+        """True if the format has pictures that are shown in another order, announced or not."""
         return self.codec in _REORDERING
 
 
 @dataclass(frozen=True)
 class PacketTable:
-    """What the packets of a stream say, one row each, in decode order.
+    """The packets of a stream, one row each, in decode order.
 
     Attributes:
         pts: as `FrameIndex` has it; so are ``dts`` and ``sizes``.
@@ -221,7 +221,7 @@ def _by_anchors(anchors: NDArray[np.bool_]) -> NDArray[np.int64]:
 
 
 def _contradicts(rank: NDArray[np.int64], pts: NDArray[np.int64]) -> bool:
-    """Whether the times are in another order than the pictures."""
+    """True if the times are in another order than the pictures."""
     times = np.empty_like(pts)
     times[rank] = pts
     return bool((np.diff(times) < 0).any())

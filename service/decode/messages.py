@@ -93,7 +93,7 @@ class Need(_Reply):
 
 
 class Failure(_Reply):
-    """Why a job failed: a code of `video.errors`, or `OUT_OF_MEMORY` or `FAULT` of `ipc`."""
+    """The reason why a job failed: a code of `video.errors`, or `OUT_OF_MEMORY` or `FAULT` of `ipc`."""
 
     code: Word
     detail: str = Field(max_length=4000)

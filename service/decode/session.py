@@ -71,7 +71,7 @@ class DecodeSession:
         self._held: set[int] = set()
         self._lent: int | None = None  # the slot whose frame the consumer took last
         self._reading: Callable[[], bool] = lambda: False
-        self._last_word: Done | None = None  # what the worker said at the end, while its frames are being read
+        self._last_word: Done | None = None  # the worker's last message, while its frames are still being read
         self._need: Need | None = None
         self._told_size, self._told_complete = spool.size, spool.complete
         self._last_position = -1

@@ -80,7 +80,7 @@ class Device:
             self._finish(flight)
 
     def _submitted(self, batch: Batch) -> Callable[[], BatchOutputs]:
-        """What waits for the batch, which has been submitted if the device works on its own."""
+        """Return the function that waits for the batch, which has been submitted if the device works on its own."""
         if self._async is None:
             return partial(run, self._runner, batch)
         try:

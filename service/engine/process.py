@@ -28,7 +28,7 @@ CLOSE_SECONDS = 30.0
 
 
 class Process(Protocol):
-    """What is needed of the core's process; asyncio's is one."""
+    """The part of a process that the client needs; asyncio's processes have it."""
 
     @property
     def pid(self) -> int:

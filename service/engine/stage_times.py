@@ -1,4 +1,4 @@
-"""How long each stage of a request took: one value from the engine to the answer and the metrics."""
+"""The duration of each stage of a request: one value from the engine to the answer and the metrics."""
 
 from __future__ import annotations
 

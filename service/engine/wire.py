@@ -30,7 +30,7 @@ MakeCore = Callable[[], tuple[Manifest, Runner]]
 
 @dataclass(frozen=True, slots=True)
 class Begin:
-    """What a core is started with; ``make`` is a pickled `MakeCore`, so that an error in it can be told."""
+    """The first message to a core; ``make`` is a pickled `MakeCore`, so that an error in it can be reported."""
 
     make: bytes
     slots: int

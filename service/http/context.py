@@ -1,4 +1,4 @@
-"""What is known about one request, from its first byte to its line in the log."""
+"""The facts about one request, from its first byte to its line in the log."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from service.telemetry.trace_context import TraceParent
 
 @dataclass(slots=True)
 class RequestContext:
-    """What the log says about one request, and which headers every response to it has.
+    """The log fields of one request, and the headers of every response to it.
 
     Attributes:
         request_id: echoed or made.

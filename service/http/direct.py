@@ -1,4 +1,4 @@
-"""A short way to a route: the framework's layers between the middleware and a route cost more than HTTP itself."""
+"""Calls some endpoints directly, because the framework's layers in front of a route cost more than HTTP itself."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 class DirectRoutes:
     """Calls the endpoints of some routes itself, and passes every other request on.
 
-    The routes stay in the application, which describes them and answers what is not quite for them: another method, or
-    a path with a trailing slash. For each request FastAPI enters three exit stacks and resolves dependencies, and every
-    time a request is resumed it comes through some fifteen coroutines; of none of it these endpoints have any use.
+    The routes stay in the application, which describes them and answers near misses: another method, or a path with a
+    trailing slash. For each request FastAPI enters three exit stacks and resolves dependencies, and passes through some
+    fifteen coroutines every time the request is resumed. These endpoints need none of that.
 
     Args:
         app: handles all other requests.

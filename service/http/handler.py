@@ -1,8 +1,8 @@
 """The lifecycle of a classification request, the same for ``/classify``, its event stream and ``/v2``.
 
 `handle` checks the key and the rate limit, runs the route's ``work`` while it watches for the client to disconnect,
-turns exceptions into problems, and counts, logs and traces the request exactly once. What differs between the routes is
-theirs: ``work`` reads the request and classifies; a `Renderer` puts the result, or the problem, into a response.
+turns exceptions into problems, and counts, logs and traces the request exactly once. The routes supply what differs:
+``work`` reads the request and classifies; a `Renderer` puts the result, or the problem, into a response.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ logger = logging.getLogger("adafocus.handler")
 
 
 class Renderer(Protocol):
-    """Puts what came of a request into a response."""
+    """Builds the response from the outcome of a request."""
 
     def result(self, result: Classification) -> Response:
         """The response to a request that was answered."""
@@ -228,7 +228,7 @@ def _check_encoding(request: Request) -> None:
 
 
 def _problem_of(error: Exception, request_id: str) -> Problem:
-    """What the client learns of an exception. The details of an internal error go to the log only."""
+    """Return the problem that the client is sent for an exception. Details of an internal error go to the log only."""
     problem = error if isinstance(error, Problem) else Internal()
     if isinstance(problem, Internal):
         logger.error("internal error", exc_info=error, extra={"fields": {"request_id": request_id}})

@@ -16,7 +16,7 @@ MAX_CALLERS = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """What a caller has left of its limit.
+    """The part of its limit that a caller has left.
 
     Attributes:
         allowed: whether this request is within the limit.

@@ -22,7 +22,7 @@ logger = logging.getLogger("adafocus.state")
 
 @dataclass(slots=True)
 class ServerState:
-    """What the routes share.
+    """The state that all routes share.
 
     The service is *starting* until ``runtime`` is set, then *ready*. On SIGTERM it is *draining*: it reports that it is
     not ready and keeps answering for a grace period, so that load balancers that have not noticed yet lose nothing.
@@ -40,7 +40,7 @@ class ServerState:
 
     @property
     def ready(self) -> bool:
-        """Whether new requests should be sent here."""
+        """True if new requests should be sent here."""
         return self.runtime is not None and self.runtime.engine.alive and not self.draining
 
     def check_ready(self) -> None:

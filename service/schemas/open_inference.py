@@ -84,19 +84,19 @@ class ModelMetadata(_Schema):
 
 
 class Live(_Schema):
-    """Whether the server is alive."""
+    """The server's liveness."""
 
     live: bool
 
 
 class Ready(_Schema):
-    """Whether the server is ready."""
+    """The server's readiness."""
 
     ready: bool
 
 
 class ModelReady(_Schema):
-    """Whether the model is ready."""
+    """The model's readiness."""
 
     name: str
     ready: bool

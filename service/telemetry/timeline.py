@@ -25,7 +25,7 @@ class Timeline:
     """The spans of one request. Stages overlap: frames are decoded while others are in the model.
 
     Args:
-        clock: returns seconds; the event loop's clock.
+        clock: returns seconds of the clock that deadlines are on.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+from tests import tolerances
 from tests.video.clips import GEOMETRY, claim_key_frames, make_clip, named, number_of, order_16, read_frames
 from tests.video.defects import with_display_matrix
 from video.cursor import Cursor
@@ -43,7 +44,9 @@ def test_each_frame_is_the_one_asked_for(options: dict[str, str]) -> None:
     assert [number_of(frame.pixels) for frame in frames] == list(wanted)
     assert [frame.index for frame in frames] == list(wanted)
     assert [frame.position for frame in frames] == list(range(16))
-    assert [frame.time_s for frame in frames] == pytest.approx([index / 25 for index in wanted], abs=0.002)
+    assert [frame.time_s for frame in frames] == pytest.approx(
+        [index / 25 for index in wanted], abs=tolerances.FRAME_TIME_S
+    )
     assert stream.frames_decoded <= video.index.packets == 60
 
 
@@ -192,9 +195,9 @@ def test_a_container_that_cannot_seek_gives_the_same(name: str, monkeypatch: pyt
 
 def test_times_go_on_where_a_second_part_begins_before_the_first_ends() -> None:
     frames, _, video = read_frames(named("ts_size_change_midstream.ts"), (108, 0, 54))
-    assert (video.info.frames, video.info.duration_s) == (109, pytest.approx(109 / 30, abs=0.001))
+    assert (video.info.frames, video.info.duration_s) == (109, pytest.approx(109 / 30, abs=tolerances.FRAME_TIME_S))
     assert [frame.index for frame in frames] == [108, 0, 54]
-    assert [frame.time_s for frame in frames] == pytest.approx([108 / 30, 0, 54 / 30], abs=0.001)
+    assert [frame.time_s for frame in frames] == pytest.approx([108 / 30, 0, 54 / 30], abs=tolerances.FRAME_TIME_S)
 
 
 def test_frames_are_contiguous_rgb_squares() -> None:

@@ -1,4 +1,4 @@
-"""Which frames of a clip are decoded, and how large: for training, and exactly as a server would."""
+"""Plans of decoding: the frames of a clip and their size, for training and exactly as the service decodes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from video.sampler import sample_clip_indices, sample_indices, visiting_order, w
 
 @dataclass(frozen=True)
 class CropPlan:
-    """Which frames of a clip are decoded, and how large.
+    """The frames of a clip to decode, and their size.
 
     A clip is divided into segments of equal length, one for each step. Serving takes the middle frame of each; training
     takes another one each time.
@@ -99,7 +99,7 @@ class CropPlan:
 
 
 def serving_plan(recipe: Recipe) -> CropPlan:
-    """Return what a server would see."""
+    """Return the plan of the frames that the service would decode."""
     config = recipe.model_config(2)
     sampling = config.sampling
     return CropPlan(
@@ -113,7 +113,7 @@ def serving_plan(recipe: Recipe) -> CropPlan:
 
 
 def training_plan(recipe: Recipe) -> CropPlan:
-    """Return what training crops are cut from: the whole centre square, at the source size."""
+    """Return the plan of the frames that training crops are cut from: the centre square at the source size."""
     source = recipe.data.source
     return replace(
         serving_plan(recipe),

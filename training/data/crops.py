@@ -18,7 +18,7 @@ from tqdm import tqdm
 from training.data.clips import Clip, ClipSet
 from training.data.crop_plan import CropPlan
 from training.data.frame_store import Frames, OnDemand, Pixels, cache_file, is_whole, keep_in_memory, open_file, save
-from training.data.frames import frame_count, read_frames
+from training.data.image_folders import frame_count, read_frames
 from training.data.prefetch import ahead, processors
 from training.errors import DataError
 from video.decoder import FrameStream
@@ -27,10 +27,10 @@ from video.probe import open_video
 from video.transform import Geometry
 
 UNUSABLE = (VideoError, DataError, OSError)
-"""What decoding a clip raises if the clip is at fault."""
+"""Exceptions of decoding that mean that the clip is at fault."""
 
 Choice = Callable[[int], Sequence[int]]
-"""Which frames to decode of a video with so many."""
+"""Returns the frames to decode, given the number of frames of a video."""
 
 
 def decode_clip(clip: Clip, plan: CropPlan, random: np.random.Generator | None = None) -> Pixels:

@@ -1,4 +1,4 @@
-"""Batches for training, made by background workers while the batch before is learned from.
+"""Batches for training, made by background workers while the previous batch is trained on.
 
 Every clip of a batch gets a generator of its own, seeded in the order of the batches. The result therefore does not
 depend on how many workers there are, nor on which of them is faster.
@@ -27,11 +27,11 @@ Clock = Callable[[str], AbstractContextManager[object]]
 """Counts the time spent in its context, under a name."""
 
 TRIES = 8
-"""A clip that has become unreadable is replaced by the next one that can be read, within so many."""
+"""Number of following clips that are tried in place of one that has become unreadable."""
 
 
 class Moments(Protocol):
-    """Draws which frames of a clip are learned from."""
+    """Draws the frames of a clip that are trained on."""
 
     def __call__(self, number: int, random: np.random.Generator) -> tuple[int, Pixels]:
         """Return the number of the clip that is shown, and its frames in the model's order, uint8 [K, S, S, 3]."""
@@ -68,7 +68,7 @@ class AnyMoment:
         """Draw for a clip, or for the next one that can be decoded.
 
         Raises:
-            DataError: nor can the ones after it.
+            DataError: the clips after it cannot be decoded either.
         """
         reason: Exception | None = None
         for step in range(TRIES):
@@ -84,7 +84,7 @@ class AnyMoment:
 
 
 class Loader:
-    """Makes batches of clips that are learned from."""
+    """Makes batches of clips to train on."""
 
     def __init__(self, crops: Crops, moments: Moments, augment: Augment, device: torch.device) -> None:
         self._clips, self._moments, self._augment, self._device = crops.data.clips, moments, augment, device

@@ -32,7 +32,7 @@ FEWEST_FOR_STEPS = 50
 
 @dataclass(frozen=True)
 class Promises:
-    """What to certify.
+    """The options of a certification.
 
     Attributes:
         asked: epsilons, each of a point of its own; the first becomes the default.
@@ -51,7 +51,7 @@ class Promises:
 
 @dataclass(frozen=True)
 class Clips:
-    """Judged clips, with or without labels.
+    """Clips with the model's logits, with or without labels.
 
     Attributes:
         logits: float32 [N, T, C].
@@ -141,7 +141,7 @@ def fit_temperatures(logits: Logits, labels: Truth, shared: float) -> tuple[floa
 
 @dataclass(frozen=True)
 class _Parts:
-    """Which labelled clips fit, the clips that test with their labels, and how many clips could test."""
+    """Return the labelled clips that fit, the clips that test with their labels, and the number that could test."""
 
     fit: Indices
     test: Logits
@@ -181,7 +181,7 @@ def _certify(fit: Exits, parts: _Parts, rule: ExitRule, promises: Promises) -> d
 def _with_guarantees(calibration: Calibration, guarantees: Mapping[str, Guarantee], promises: Promises) -> Calibration:
     points = tuple(replace(point, guarantee=guarantees.get(point.name)) for point in calibration.points)
     default = calibration.default
-    if promises.asked:  # who asks for a guarantee gets no default without one
+    if promises.asked:  # where a guarantee was asked for, the default point must have one
         asked = point_name(promises.asked[0])
         default = asked if asked in guarantees else "full"
     return replace(calibration, points=points, default=default)

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from bundle.exit_rule import ExitRule, leaves
 from bundle.guarantee import Guarantee, Risk
 from training.errors import CalibrationError
-from training.evaluate.calibrate import exit_quota, solve_thresholds
+from training.evaluate.exit_curve import exit_quota, solve_thresholds
 from training.evaluate.metrics import Indices, Logits, Truth
 from training.evaluate.operating_points import Thresholds
 
@@ -35,12 +35,12 @@ RATIOS = tuple(float(ratio) for ratio in np.geomspace(64.0, 1 / 64, 97))
 """Ratios of exit shares of one ladder, from nearly all clips at the last step to nearly all at the first."""
 
 LEVELS = 60
-"""Confidences that the other ladder takes from each of four series. More rows cost time, and no certainty."""
+"""Confidences that the other ladder takes from each of four series. More rows only cost time."""
 
 
 @dataclass(frozen=True)
 class Exits:
-    """What each step of each clip would answer, and how confident it is.
+    """The answer and the confidence of each step of each clip.
 
     Attributes:
         confidences: float32 [N, T].
@@ -70,7 +70,7 @@ class Exits:
         return cls(rule.of_all_steps(logits), answers, right)
 
     def failures(self, risk: Risk) -> Bool:
-        """Whether exiting at each step would be a failure: bool [N, T]; never at the last step.
+        """True where exiting at a step would be a failure: bool [N, T]; never at the last step.
 
         Raises:
             CalibrationError: the risk needs labels and there are none.
@@ -170,9 +170,9 @@ def _levels(confidences: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
 
 
 def best_ladder(fit: Exits, risk: Risk, epsilons: Sequence[float]) -> Ladder:
-    """The ladder that is expected to be cheapest at these risks, judged on the clips that fit, which never test.
+    """The ladder that is expected to be cheapest at these risks, measured on the clips that fit, which never test.
 
-    One ladder for all of them: a looser promise is then never the more expensive one.
+    All risks share one ladder, so that a looser promise is never more expensive than a stricter one.
     """
     failures, rows = fit.failures(risk), np.arange(len(fit.answers))
 
@@ -187,7 +187,7 @@ def best_ladder(fit: Exits, risk: Risk, epsilons: Sequence[float]) -> Ladder:
 
 @dataclass(frozen=True)
 class CertifiedRow:
-    """The fastest row of a ladder that passed, and what may be said of it."""
+    """The fastest row of a ladder that passed the test, and the numbers of its guarantee."""
 
     thresholds: tuple[float | None, ...]
     guarantee: Guarantee

@@ -1,4 +1,4 @@
-"""A trained checkpoint with its memory of the training, and the clips it may be judged on."""
+"""Trained checkpoints with their record of the training, and the predictions of their models on clips."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ GIGA = 1e9
 
 @dataclass(frozen=True)
 class Trained:
-    """A model and what its checkpoint says of it.
+    """A trained model with the metadata of its checkpoint.
 
     Attributes:
         model: the model, in evaluation mode.
@@ -46,7 +46,7 @@ class Trained:
     learned_groups: frozenset[str] = frozenset()
 
     def has_learned_from(self, clip: Clip) -> bool:
-        """Whether the model was trained on the clip, a byte-identical one, or one of the same group."""
+        """Return True if the model was trained on the clip, a byte-identical one, or one of the same group."""
         return clip.identity in self.learned_from or (bool(clip.group) and clip.group in self.learned_groups)
 
     @property
@@ -99,7 +99,7 @@ def load_released(
 
 
 @dataclass(frozen=True)
-class Judged:
+class ClipPredictions:
     """Step logits [N, T, C] and labels [N], or [N, C], of clips, and the clips that cannot be decoded."""
 
     logits: Logits
@@ -108,9 +108,9 @@ class Judged:
     broken: tuple[Broken, ...]
 
 
-def judge(
+def predict_clips(
     trained: Trained, data: ClipSet, cache: Path | None = None, report: Callable[[Broken], None] | None = None
-) -> Judged:
+) -> ClipPredictions:
     """Run a model on clips exactly as a server would.
 
     Frames are kept no longer than it takes to run the model on them, or in files if there is a ``cache``.
@@ -144,19 +144,19 @@ def judge(
         raise DataError(f"none of {len(data.clips)} clips can be decoded; the first: {broken[0].reason}")
     if waiting:
         rows.append(step_logits(trained.model, waiting))
-    judged = data.only(good)
-    return Judged(np.concatenate(rows), truth_of(judged), judged, tuple(broken))
+    readable = data.only(good)
+    return ClipPredictions(np.concatenate(rows), truth_of(readable), readable, tuple(broken))
 
 
-def judge_held_aside(
+def predict_holdout(
     models: Sequence[Trained],
     data: ClipSet,
     cache: Path | None = None,
     report: Callable[[Broken], None] | None = None,
-) -> Judged:
+) -> ClipPredictions:
     """Run each model on the clips of its holdout, which a calibration is solved on.
 
-    With the models of several folds, every clip is judged by the one model that was not trained on it (a cross-fit).
+    With the models of several folds, every clip is seen by the one model that was not trained on it (a cross-fit).
 
     Raises:
         CalibrationError: the models differ in configuration or labels, a model has no holdout clip, a clip is in two
@@ -165,7 +165,7 @@ def judge_held_aside(
     first = models[0]
     if any(other.model.config != first.model.config or other.labels != first.labels for other in models):
         raise CalibrationError("the checkpoints differ in their model or their labels; give the folds of one recipe")
-    judged, seen = [], set[str]()
+    predictions, seen = [], set[str]()
     unit = dict(zip((clip.identity for clip in data.clips), units_of(data.clips), strict=True))
     for trained in models:
         mine = [clip for clip in data.clips if clip.identity in trained.held_aside]
@@ -182,24 +182,24 @@ def judge_held_aside(
                 f"{shared[0].path}; train again with the groups of the manifest"
             )
         seen |= identities
-        judged.append(judge(trained, data.only(mine), cache, report))
-    return Judged(
-        logits=np.concatenate([part.logits for part in judged]),
-        labels=np.concatenate([part.labels for part in judged]),
-        clips=data.only(clip for part in judged for clip in part.clips.clips),
-        broken=tuple(broken for part in judged for broken in part.broken),
+        predictions.append(predict_clips(trained, data.only(mine), cache, report))
+    return ClipPredictions(
+        logits=np.concatenate([part.logits for part in predictions]),
+        labels=np.concatenate([part.labels for part in predictions]),
+        clips=data.only(clip for part in predictions for clip in part.clips.clips),
+        broken=tuple(broken for part in predictions for broken in part.broken),
     )
 
 
-def judge_unseen(
+def predict_unseen(
     trained: Trained, data: ClipSet, cache: Path | None = None, report: Callable[[Broken], None] | None = None
-) -> Judged:
+) -> ClipPredictions:
     """Run a model on clips that it must not have been trained on.
 
     Raises:
         CalibrationError: it was trained on a clip, a byte-identical one, or one of the same group; the message says
             on how many.
-        DataError: as `judge`.
+        DataError: as `predict_clips`.
     """
     learned = [clip for clip in data.clips if clip.identity in trained.learned_from]
     if learned:
@@ -213,12 +213,12 @@ def judge_unseen(
             f"{len(related)} of {len(data.clips)} calibration clips share a group with training clips, first "
             f"{related[0].path}; give a split of other groups"
         )
-    return judge(trained, data, cache, report)
+    return predict_clips(trained, data, cache, report)
 
 
-def judge_training(
+def predict_training_clips(
     trained: Trained, data: ClipSet, cache: Path | None = None, report: Callable[[Broken], None] | None = None
-) -> Judged:
+) -> ClipPredictions:
     """The clips of ``data`` that a model was trained on: what the published protocol solves thresholds on.
 
     They are read as served, in full and without augmentation; the released code augments them and drops the remainder
@@ -226,11 +226,11 @@ def judge_training(
 
     Raises:
         CalibrationError: it was trained on none of them.
-        DataError: as `judge`.
+        DataError: as `predict_clips`.
     """
     mine = [clip for clip in data.clips if clip.identity in trained.learned_from]
     if not mine:
         raise CalibrationError(
             f"the model was trained on none of these {len(data.clips)} clips; give the data that it was trained on"
         )
-    return judge(trained, data.only(mine), cache, report)
+    return predict_clips(trained, data.only(mine), cache, report)

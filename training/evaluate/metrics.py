@@ -25,7 +25,7 @@ def confusion(predicted: Indices, labels: Indices, classes: int) -> Indices:
 
 
 def hits(predicted: Indices, truth: Truth) -> npt.NDArray[np.bool_]:
-    """Whether each answer is right: bool [N]."""
+    """Return True for each answer that is right: bool [N]."""
     if truth.ndim == 1:
         return np.asarray(predicted == truth)
     return np.asarray(truth[np.arange(len(truth)), predicted], dtype=np.bool_)

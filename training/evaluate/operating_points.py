@@ -63,7 +63,7 @@ class Calibration:
 
     @property
     def exit_rule(self) -> ExitRule:
-        """How the confidence of each step is computed."""
+        """The rule that computes the confidence of each step."""
         return ExitRule(self.criterion, self.temperatures or (self.temperature,) * len(self.points[0].thresholds))
 
     def save(self, path: Path) -> None:

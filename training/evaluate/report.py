@@ -16,7 +16,7 @@ from training.data.clips import ClipSet
 from training.data.crops import Crops
 from training.data.frame_store import Pixels
 from training.evaluate.average_precision import AVERAGES, mean_average_precision
-from training.evaluate.calibrate import CurvePoint, Temperature, exit_curve, measure
+from training.evaluate.exit_curve import CurvePoint, Temperature, exit_curve, measure
 from training.evaluate.metrics import (
     Indices,
     Logits,
@@ -56,7 +56,7 @@ class PointReport:
 
 
 @dataclass(frozen=True)
-class Report:
+class EvaluationReport:
     """An evaluation. Accuracies are shares of clips; GFLOPs are means per video, one multiply-add counting one.
 
     Mean average precision is given by the name of each average (see `training.evaluate.average_precision`).
@@ -157,7 +157,7 @@ def evaluate(
     calibration: Calibration | None = None,
     broken: Sequence[str] = (),
     criterion: ExitCriterion = "max_softmax",
-) -> Report:
+) -> EvaluationReport:
     """Return every metric of step logits [N, T, C] and labels [N], or [N, C] where a clip may have several.
 
     The curve's thresholds are solved on these clips, so it is optimistic; the points of ``calibration`` were solved on
@@ -172,7 +172,7 @@ def evaluate(
     targets = labels.astype(np.bool_) if several else multi_hot([(int(label),) for label in labels], len(names))
     table = confusion(last, one_label(last, labels), len(names))
     curve = exit_curve(logits, labels, criterion, temperature)
-    return Report(
+    return EvaluationReport(
         clips=len(labels),
         labels=tuple(names),
         accuracy=accuracy(last, labels),

@@ -1,7 +1,7 @@
 """The one-stage loss with its three remedies (arXiv 2112.14238), each of which can be switched off.
 
 All parts learn together from cross-entropies; the gradient reaches the policy only through the interpolation of the
-patches it chose. What makes that work are the remedies of `Remedies`.
+patches it chose. The remedies of `Remedies` make that work.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ class Remedies:
 
 
 class OneStageLoss(NamedTuple):
-    """The loss and what it was made of; all scalars."""
+    """The loss and its terms; all scalars."""
 
     total: Tensor
-    """What to differentiate."""
+    """The value to differentiate."""
     steps: Tensor
     """Mean cross-entropy of the step logits, with the policy's patches."""
     random_steps: Tensor
@@ -45,7 +45,7 @@ class OneStageLoss(NamedTuple):
     focus: Tensor
     """Auxiliary frame-wise cross-entropy of the focus with the policy's patches; zero without supervision."""
     patch_centres: Tensor
-    """[B, T, 2], the policy's, detached: for looking at what it does."""
+    """[B, T, 2], the policy's, detached, for monitoring."""
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ class Done:
 
     @property
     def out_of_memory(self) -> bool:
-        """Whether the job reached the memory limit."""
+        """True if the job reached the memory limit."""
         return self.code == OUT_OF_MEMORY
 
     def message(self) -> dict[str, object]:
@@ -151,7 +151,7 @@ def _forget_stashed_error() -> None:
 
 
 def _is_out_of_memory(error: BaseException | None) -> bool:
-    """Whether an error was caused by a lack of memory."""
+    """Return True if an error was caused by a lack of memory."""
     while error is not None:
         if isinstance(error, MemoryError):
             return True

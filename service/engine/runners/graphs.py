@@ -1,4 +1,4 @@
-"""What all runtimes share: picking a bundle's graphs, fixed batch sizes, padding, and the protocol's verbs.
+"""The parts that all runtimes share: picking a bundle's graphs, fixed batch sizes, padding, and the protocol's verbs.
 
 A runtime is reduced to an `Executor`: one file each, named arrays in, named arrays out.
 """
@@ -171,7 +171,7 @@ def graphs_of(manifest: Manifest, fmt: GraphFormat, precision: Precision) -> Gra
 
 
 def has_graphs(manifest: Manifest, fmt: GraphFormat, precision: Precision) -> bool:
-    """Whether the bundle holds graphs of that format and precision."""
+    """Return True if the bundle holds graphs of that format and precision."""
     return any(graph.format == fmt and graph.precision == precision for graph in manifest.graphs)
 
 

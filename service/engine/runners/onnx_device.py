@@ -115,7 +115,7 @@ class DeviceSessions:
         self._spare.clear()
 
     def _is_there(self, array: Array, value: ort.OrtValue) -> bool:
-        """Whether the input holds that very array already: the glance was given it, or made it."""
+        """Return True if the input holds that very array already: the glance was given it, or made it."""
         known = self._there.get(id(array))
         return known is not None and known[0] is array and known[1] is value
 

@@ -1,4 +1,4 @@
-"""Which runtime and precision serve a bundle here: what was asked for, or the fastest that is installed.
+"""Selects the runtime and precision that serve a bundle: those asked for, or the fastest that are installed.
 
 Runtimes are imported by name, when one is used: none of them is needed to import the service.
 """
@@ -46,7 +46,7 @@ logger = logging.getLogger("adafocus.runner")
 
 @dataclass(frozen=True, slots=True)
 class RunnerOptions:
-    """What a runner is made with.
+    """The options that a runner is made with.
 
     Attributes:
         threads: of one graph run, on the processor.
@@ -67,7 +67,7 @@ class RunnerOptions:
 
 @dataclass(frozen=True, slots=True)
 class Abilities:
-    """What this machine has: installed distributions, and precisions that its processor is fast in."""
+    """The machine's installed distributions, and the precisions that its processor is fast in."""
 
     installed: frozenset[str]
     precisions: frozenset[Precision]
@@ -160,7 +160,7 @@ def open_runner(bundle: Bundle, options: RunnerOptions) -> Runner:
 
 
 def takes_gpu(manifest: Manifest, backend: str | None, here: Abilities) -> bool:
-    """Whether a bundle is served on a GPU, if this machine has a usable one.
+    """Return True if a bundle is served on a GPU, provided that this machine has a usable one.
 
     A small model is not, unless its backend is named: its step is over on the processor before a GPU has been given
     its frames (docs/backends.md).
@@ -218,7 +218,7 @@ def _is_large(manifest: Manifest) -> bool:
 
 
 def abilities_here() -> Abilities:
-    """What is installed, and what this processor is fast in."""
+    """Find the installed distributions and the precisions that this processor is fast in."""
     distributions = {name for backend in BACKENDS.values() for name in backend.distributions}
     precisions: set[Precision] = {"fp32"}
     if has_int8():

@@ -16,6 +16,7 @@ from service.schemas import open_inference as protocol
 from service.schemas.classify import Classification
 from service.schemas.open_inference import MAX_HEADER_BYTES
 from service.schemas.tensors import MAX_JSON_SYNTAX
+from tests import tolerances
 from tests.e2e.tiny import write_clip
 from tests.service.server import Running, make_settings, serving
 
@@ -140,7 +141,7 @@ async def test_bytes_in_and_bytes_out(running: Running, client: httpx.AsyncClien
     told = outputs(answer)
     assert told["label"][0] == "bright"
     assert sorted(told["index"]) == [0, 1, 2]
-    assert sum(told["score"]) == pytest.approx(1, abs=1e-5)
+    assert sum(told["score"]) == pytest.approx(1, abs=tolerances.PROBABILITY_SUM)
     assert running.metric("adafocus_requests_total", outcome="ok") == before + 1
 
 
