@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-import onnxruntime as ort
 import pytest
 
+from bundle.onnx_runtime import ort
 from bundle.store import Bundle
 from export.example_frames import texture
 from service.engine.runners import onnx
