@@ -65,10 +65,22 @@ class _UnambiguousConnection(h11.Connection):
         """See h11."""
         event = super().next_event()
         if isinstance(event, h11.Request):
+            event = _in_origin_form(event)
             names = {name for name, _ in event.headers}
             if {b"content-length", b"transfer-encoding"} <= names:
                 raise h11.RemoteProtocolError("both Content-Length and Transfer-Encoding")
         return event
+
+
+def _in_origin_form(request: h11.Request) -> h11.Request:
+    """The request with the path alone as its target, as uvicorn expects it (RFC 9112, section 3.2.2)."""
+    scheme, separator, rest = request.target.partition(b"://")
+    if not separator or scheme.lower() not in (b"http", b"https"):
+        return request
+    _, slash, path = rest.partition(b"/")
+    return h11.Request(
+        method=request.method, headers=request.headers, target=slash + path or b"/", http_version=request.http_version
+    )
 
 
 class H11HeaderTimeoutProtocol(H11Protocol):

@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from bundle.manifest import Precision
 from service.cpu import usable_cores
+from service.memory import usable_memory_bytes
 from video.formats import check_codecs, check_containers
 from video.limits import CODECS, CONTAINERS, MediaLimits
 
@@ -41,6 +42,16 @@ def check_key(key: str) -> str:
 def default_decode_workers() -> int:
     """Two more than there are cores: a decoder whose video waits for a step leaves its core to another decoder."""
     return usable_cores() + 2
+
+
+def default_decode_memory_bytes() -> int:
+    """1 GiB for each decoder, or less, so that half of them at their limit fit into half of the memory there is."""
+    share = usable_memory_bytes() // (default_decode_workers() + 1)
+    return min(1 << 30, max(SMALLEST_DECODE_MEMORY_BYTES, share))
+
+
+SMALLEST_DECODE_MEMORY_BYTES = 192 << 20
+"""Enough for 1080p in every codec; larger videos are refused where there is less memory for each decoder."""
 
 
 class Settings(BaseSettings):
@@ -181,7 +192,9 @@ class Settings(BaseSettings):
         description="Decoder processes.",
     )
     decode_memory_bytes: int = Field(
-        default=1 << 30, ge=1 << 26, description="Memory limit of one decoder process, in bytes."
+        default_factory=default_decode_memory_bytes,
+        ge=1 << 26,
+        description="Memory limit of one decoder process, in bytes.",
     )
     intra_op_threads: int | None = Field(
         default=None,
@@ -264,6 +277,8 @@ def describe() -> Iterator[tuple[str, str]]:
             default = "the shipped bundle"
         elif setting.default_factory is default_decode_workers:
             default = "cores + 2"
+        elif setting.default_factory is default_decode_memory_bytes:
+            default = "1073741824, or less in a small container"
         elif isinstance(setting.default, tuple):
             default = ",".join(setting.default) or "none"
         else:

@@ -133,8 +133,8 @@ class DecodePool:
     async def open(self, spool: Spool, job: DecodeJob) -> AsyncIterator[DecodeSession]:
         """Wait for a worker, have it check the video, and yield a session whose frames are pulled one by one.
 
-        On exit the worker has stopped (within the time of one frame) or has nothing left to do, and the session's
-        counts are final.
+        On exit the worker has stopped or has nothing left to do, and the session's counts are final. If the worker does
+        not stop within `MOST_CLOSING_SECONDS`, or the block is cancelled, it stops without being waited for.
 
         Args:
             spool: of the upload; may still be growing, and must stay open until the context ends.
@@ -150,8 +150,13 @@ class DecodePool:
         try:
             await session.opened()
             yield session
-        finally:
+        except asyncio.CancelledError:  # a deadline, or nobody listens: whoever it is does not wait for the worker
+            session.abandon()
+            raise
+        except BaseException:
             await session.close()
+            raise
+        await session.close()
 
     async def _begin(self, spool: Spool, job: DecodeJob) -> DecodeSession:
         while True:

@@ -20,6 +20,9 @@ from service.errors import Internal, Problem, Undecodable, problem_from_code
 from video.decoder import Frame
 from video.probe import VideoInfo
 
+MOST_CLOSING_SECONDS = 1.0
+"""How long an answer waits for its worker to stop. A frame takes less; a stuck worker is found out by the watchdog."""
+
 
 class Worker(Protocol):
     """The part of a worker that a session needs. `WorkerProcess` implements it."""
@@ -197,7 +200,9 @@ class DecodeSession:
         idle = len(self._held) >= self._slots
         self.abandon()
         if not idle:
-            await self._until(lambda: False)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(MOST_CLOSING_SECONDS):
+                    await self._until(lambda: False)
 
     def abandon(self) -> None:
         """Tell the worker to stop, without waiting. Frames that were not taken are lost."""

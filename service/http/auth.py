@@ -16,6 +16,9 @@ from service.http.keys import Keyring
 from service.http.rate_limit import WINDOW_SECONDS, RateLimit
 from service.settings import Settings
 
+WRONG_KEYS_PER_MINUTE = 30
+"""Wrong keys from one address; beyond that it is not told whether a key is right."""
+
 
 class AccessControl:
     """Checks the API key of a request and limits the requests of each key; without keys, of each client address.
@@ -31,6 +34,8 @@ class AccessControl:
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
         keys = [key.get_secret_value() for key in settings.api_keys]
         self._keyring = Keyring(keys, settings.api_keys_file, clock)
+        self._wrong_keys = RateLimit(WRONG_KEYS_PER_MINUTE, clock)
+        self._welcome: set[str] = set()  # at most as many as there are keys
         self._limit = RateLimit(settings.rate_limit_per_minute, clock) if settings.rate_limit_per_minute else None
 
     def caller(self, scope: Scope) -> str:
@@ -50,9 +55,23 @@ class AccessControl:
         """
         if self._keyring.open_to_all:
             return caller_at(request.client.host if request.client else "")
+        return self._check_key(request)
+
+    def _check_key(self, request: Request) -> str:
+        """The holder of the key that was sent.
+
+        An address that has sent many wrong keys is not told any more whether another key is right, for a while. Holders
+        that have been here before come in: they may share the address with whoever guesses.
+        """
+        address = caller_at(request.client.host if request.client else "")
         holder = self._keyring.holder(_key_in(request.headers))
+        if holder is None or holder not in self._welcome:
+            quota = self._wrong_keys.look(address) if holder is not None else self._wrong_keys.take(address)
+            if not quota.allowed:
+                raise RateLimited("too many wrong API keys were sent from this address", retry_after=quota.wait_seconds)
         if holder is None:
             raise Unauthorized
+        self._welcome.add(holder)
         context_of(request.scope["state"]).fields["key"] = holder
         return holder
 

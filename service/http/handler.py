@@ -19,7 +19,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from service.classify import Body, classify
-from service.errors import Internal, Outcome, Problem, TooLarge, UnsupportedEncoding
+from service.errors import MACHINE_ERRORS, Internal, Outcome, Problem, TooLarge, Unavailable, UnsupportedEncoding
 from service.http.body import BodyReader, ClientDisconnected
 from service.http.context import RequestContext, context_of
 from service.http.early_response import MIN_DISCARD_BYTES, send_response
@@ -230,6 +230,11 @@ def _check_encoding(request: Request) -> None:
 def _problem_of(error: Exception, request_id: str) -> Problem:
     """Return the problem that the client is sent for an exception. Details of an internal error go to the log only."""
     problem = error if isinstance(error, Problem) else Internal()
+    if isinstance(error, OSError) and error.errno in MACHINE_ERRORS:
+        problem = Unavailable()
+    if isinstance(problem, Unavailable):
+        cause = error if isinstance(error, OSError) else error.__cause__
+        logger.error("the machine has failed a request: %s", cause, extra={"fields": {"request_id": request_id}})
     if isinstance(problem, Internal):
         logger.error("internal error", exc_info=error, extra={"fields": {"request_id": request_id}})
     return problem

@@ -10,6 +10,7 @@ import re
 import time
 import uuid
 from collections.abc import Iterable
+from urllib.parse import urlsplit, urlunsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -47,6 +48,7 @@ class RequestScope:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 context.status = message["status"]
+                _make_location_relative(message)
                 MutableHeaders(scope=message).update(context.headers)
             await send(message)
 
@@ -83,6 +85,14 @@ class HeadLikeGet:
         finally:
             if "route" in as_get:  # the log and the metrics name it
                 scope["route"] = as_get["route"]
+
+
+def _make_location_relative(message: Message) -> None:
+    """Redirect within this service by path: the framework would copy the Host header, which anybody can set."""
+    headers = MutableHeaders(scope=message) if 300 <= message["status"] < 400 else None
+    if headers is not None and "location" in headers:
+        parts = urlsplit(headers["location"])
+        headers["location"] = urlunsplit(("", "", parts.path or "/", parts.query, parts.fragment))
 
 
 def _new_context(headers: Headers) -> RequestContext:

@@ -47,11 +47,18 @@ class RateLimit:
 
     def take(self, caller: str) -> Quota:
         """Count one request of a caller, unless its limit is used up."""
+        return self._account(caller, self._pause)
+
+    def look(self, caller: str) -> Quota:
+        """What a caller has left, without counting a request."""
+        return self._account(caller, 0)
+
+    def _account(self, caller: str, price: int) -> Quota:
         now = round(self._clock() * NANOSECONDS)
         full_at = max(self._full_at.pop(caller, now), now)
         allowed = full_at - now <= WINDOW - self._pause
         if allowed:
-            full_at += self._pause
+            full_at += price
         self._full_at[caller] = full_at
         if len(self._full_at) > MAX_CALLERS:
             self._full_at.popitem(last=False)

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from starlette.requests import Request
 
 from bundle.store import Bundle
-from service.errors import Draining
+from service.decode.upload import open_spool
+from service.errors import Draining, Problem, Unavailable
 from service.http.auth import AccessControl
 from service.runtime import Runtime
 from service.settings import Settings
@@ -43,14 +44,25 @@ class ServerState:
         """True if new requests should be sent here."""
         return self.runtime is not None and self.runtime.engine.alive and not self.draining
 
+    def machine_works(self) -> bool:
+        """Whether an upload could be stored now: there are descriptors, and a folder to write to."""
+        try:
+            open_spool().close()
+        except Problem:
+            return False
+        return True
+
     def check_ready(self) -> None:
         """Check that new requests should be sent here.
 
         Raises:
             Draining: the service is starting or draining.
+            Unavailable: the machine fails it.
         """
         if not self.ready:
             raise Draining
+        if not self.machine_works():
+            raise Unavailable
 
     def require_runtime(self) -> Runtime:
         """The runtime for a new request.
