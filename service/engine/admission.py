@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from service.engine.fair_queue import FairQueue
 from service.engine.request import EngineObserver
@@ -39,6 +39,27 @@ FREE_SHARE = 0.25
 
 QUEUE_PRESSURE = 0.5
 """The pressure while requests wait for a slot, which a slow upload may hold."""
+
+
+class Places(Protocol):
+    """The places of a service that has several processes; they take them from one another."""
+
+    def take(self) -> bool:
+        """Take a place; False if none is free."""
+
+    def give_back(self) -> None:
+        """Give one back."""
+
+
+class _Unlimited:
+    """Stands for places that no other process takes: this one counts them itself."""
+
+    def take(self) -> bool:
+        """Return True."""
+        return True
+
+    def give_back(self) -> None:
+        """Do nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +107,7 @@ class Admission:
         clock: seconds on the clock that deadlines are given in.
         jitter: a number in 0..1 for each refusal.
         limits: further limits.
+        shared: the places of all processes of the service; ``max_queue`` then holds for all of them together.
     """
 
     slots: int
@@ -94,6 +116,7 @@ class Admission:
     clock: Callable[[], float]
     jitter: Callable[[], float] = random.random
     limits: QueueLimits = field(default_factory=QueueLimits)
+    shared: Places = field(default_factory=_Unlimited)
     places_taken: int = 0
     slots_taken: int = 0
     early_taken: int = 0
@@ -145,9 +168,9 @@ class Admission:
         if refusal is not None:
             raise refusal
         place = Place(caller, uploading=True)
+        self._count(place)
         self.uploads += 1
         self._uploads_of[caller] += 1
-        self._count(place)
         try:
             yield place
         finally:
@@ -256,12 +279,18 @@ class Admission:
         )
 
     def _count(self, place: Place) -> None:
-        """Count a place, for which another request may have to leave the queue."""
+        """Count a place, for which another request may have to leave the queue.
+
+        Raises:
+            Overloaded: other processes of the service have taken all places.
+        """
         if not self._has_room():
             longest = self._displaceable(place.caller)
             leaves = None if longest is None else self._queue.take_last(longest)
             if leaves is not None:
                 self._refuse(leaves)
+        if not self.shared.take():
+            raise Overloaded(retry_after=self.retry_after_seconds())
         place.counted = True
         self.places_taken += 1
         self._places_of[place.caller] += 1
@@ -275,6 +304,7 @@ class Admission:
     def _give_up(self, place: Place) -> None:
         if place.counted:
             place.counted = False
+            self.shared.give_back()
             self.places_taken -= 1
             _lower(self._places_of, place.caller)
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import Scope
 
 from service.errors import RateLimited, Unauthorized
 from service.http.callers import caller_at
 from service.http.context import context_of
+from service.http.head import head_of
 from service.http.keys import Keyring
-from service.http.rate_limit import WINDOW_SECONDS, RateLimit
+from service.http.rate_limit import WINDOW_SECONDS, Accounts, RateLimit
 from service.settings import Settings
 
 WRONG_KEYS_PER_MINUTE = 30
@@ -26,35 +26,36 @@ class AccessControl:
     Args:
         settings: with the keys and the limit.
         clock: returns seconds.
+        accounts: where callers are remembered; None: in this process.
 
     Raises:
         KeyFileError: the key file cannot be used.
     """
 
-    def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, settings: Settings, clock: Callable[[], float] = time.monotonic, accounts: Accounts | None = None
+    ) -> None:
         keys = [key.get_secret_value() for key in settings.api_keys]
         self._keyring = Keyring(keys, settings.api_keys_file, clock)
         self._wrong_keys = RateLimit(WRONG_KEYS_PER_MINUTE, clock)
         self._welcome: set[str] = set()  # at most as many as there are keys
-        self._limit = RateLimit(settings.rate_limit_per_minute, clock) if settings.rate_limit_per_minute else None
+        per_minute = settings.rate_limit_per_minute
+        self._limit = RateLimit(per_minute, clock, accounts) if per_minute else None
 
     def caller(self, scope: Scope) -> str:
         """A name for whoever sent a request; its address if it sent no valid key. Admits nobody."""
-        if not self._keyring.open_to_all:
-            holder = self._keyring.holder(_key_in(Headers(scope=scope)))
-            if holder is not None:
-                return holder
-        client = scope.get("client")
-        return caller_at(client[0] if client else "")
+        holder = None if self._keyring.open_to_all else self._keyring.holder(_key_in(scope))
+        return _address(scope) if holder is None else holder
 
     def authenticate(self, request: Request) -> str:
         """Check the API key of a request if keys are required; returns a name for the caller that does not reveal it.
 
         Raises:
             Unauthorized: no key or a wrong one was sent.
+            RateLimited: many wrong ones were sent from there.
         """
         if self._keyring.open_to_all:
-            return caller_at(request.client.host if request.client else "")
+            return _address(request.scope)
         return self._check_key(request)
 
     def _check_key(self, request: Request) -> str:
@@ -63,9 +64,9 @@ class AccessControl:
         An address that has sent many wrong keys is not told any more whether another key is right, for a while. Holders
         that have been here before come in: they may share the address with whoever guesses.
         """
-        address = caller_at(request.client.host if request.client else "")
-        holder = self._keyring.holder(_key_in(request.headers))
+        holder = self._keyring.holder(_key_in(request.scope))
         if holder is None or holder not in self._welcome:
+            address = _address(request.scope)
             quota = self._wrong_keys.look(address) if holder is not None else self._wrong_keys.take(address)
             if not quota.allowed:
                 raise RateLimited("too many wrong API keys were sent from this address", retry_after=quota.wait_seconds)
@@ -100,7 +101,13 @@ class AccessControl:
         return caller
 
 
-def _key_in(headers: Headers) -> str | None:
+def _key_in(scope: Scope) -> str | None:
     """The API key that a request carries."""
-    scheme, _, token = headers.get("authorization", "").partition(" ")
-    return token.strip() if scheme.lower() == "bearer" else headers.get("x-api-key")
+    head = head_of(scope)
+    scheme, _, token = head.get(b"authorization").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else head.get(b"x-api-key")
+
+
+def _address(scope: Scope) -> str:
+    client = scope.get("client")
+    return caller_at(client[0] if client else "")

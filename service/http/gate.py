@@ -12,13 +12,13 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
-from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.errors import PROBLEM_JSON, Draining, Problem
 from service.http.body import BodyReader
 from service.http.early_response import KEEP_ALIVE_BYTES, send_response
+from service.http.head import head_of
 from service.http.middleware import HEADER, request_id_of
 from service.http.problems import problem_json, protocol_json
 from service.http.slow_clients import UploadLimits
@@ -95,7 +95,7 @@ class Gate:
         problem: Problem = scope["state"]["refusal"]
         route: str = scope["state"]["route"]
         headers = scope["headers"]
-        request_id = request_id_of(headers)
+        request_id = request_id_of(head_of(scope))
         text = problem_json(problem, request_id) if route == _CLASSIFY else protocol_json(problem)
         body = text.encode()
         fields = [
@@ -122,7 +122,7 @@ class Gate:
         limits = UploadLimits(self._server.settings.upload_timeout_seconds)
         self._lingering += 1
         try:
-            await send_response(response, BodyReader(receive, Headers(scope=scope), limits), most, scope, send)
+            await send_response(response, BodyReader(receive, head_of(scope), limits), most, scope, send)
         finally:
             self._lingering -= 1
 

@@ -7,22 +7,22 @@ from __future__ import annotations
 
 import logging
 import re
+import secrets
 import time
-import uuid
-from collections.abc import Iterable
 from urllib.parse import urlsplit, urlunsplit
 
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import Internal
 from service.http.context import RequestContext
+from service.http.head import Head, head_of
 from service.http.problems import problem_response
 from service.telemetry import trace_context
 from service.telemetry.metrics import Metrics
 
 HEADER = "X-Request-ID"
 _HEADER = HEADER.lower().encode()
+_TRACE_HEADER = trace_context.HEADER.encode()
 
 _VALID_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 _QUIET_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
@@ -42,14 +42,15 @@ class RequestScope:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        context = _new_context(Headers(scope=scope))
-        scope.setdefault("state", {}).update(request_id=context.request_id, context=context)
+        context = _new_context(head_of(scope))
+        state = scope["state"]
+        state["request_id"], state["context"] = context.request_id, context
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 context.status = message["status"]
                 _make_location_relative(message)
-                MutableHeaders(scope=message).update(context.headers)
+                message["headers"] = [*message.get("headers", ()), *context.raw_headers()]
             await send(message)
 
         try:
@@ -89,16 +90,21 @@ class HeadLikeGet:
 
 def _make_location_relative(message: Message) -> None:
     """Redirect within this service by path: the framework would copy the Host header, which anybody can set."""
-    headers = MutableHeaders(scope=message) if 300 <= message["status"] < 400 else None
-    if headers is not None and "location" in headers:
-        parts = urlsplit(headers["location"])
-        headers["location"] = urlunsplit(("", "", parts.path or "/", parts.query, parts.fragment))
+    if 300 <= message["status"] < 400:
+        message["headers"] = [
+            (name, _without_host(value) if name.lower() == b"location" else value) for name, value in message["headers"]
+        ]
 
 
-def _new_context(headers: Headers) -> RequestContext:
-    context = RequestContext(_valid_or_new(headers.get(HEADER, "")), time.perf_counter())
+def _without_host(location: bytes) -> bytes:
+    parts = urlsplit(location.decode("latin-1"))
+    return urlunsplit(("", "", parts.path or "/", parts.query, parts.fragment)).encode("latin-1")
+
+
+def _new_context(head: Head) -> RequestContext:
+    context = RequestContext(request_id_of(head), time.perf_counter())
     context.headers[HEADER] = context.request_id
-    trace = trace_context.parse(headers.get(trace_context.HEADER))
+    trace = trace_context.parse(head.get(_TRACE_HEADER))
     if trace is not None:
         context.trace = trace
         context.headers[trace_context.HEADER] = trace.text
@@ -106,13 +112,10 @@ def _new_context(headers: Headers) -> RequestContext:
     return context
 
 
-def request_id_of(headers: Iterable[tuple[bytes, bytes]]) -> str:
-    """The id of the request with these headers, whose names are in lower case: echoed or made."""
-    return _valid_or_new(next((value.decode("latin-1") for name, value in headers if name == _HEADER), ""))
-
-
-def _valid_or_new(given: str) -> str:
-    return given if _VALID_ID.fullmatch(given) else uuid.uuid4().hex
+def request_id_of(head: Head) -> str:
+    """The id of the request with this head: echoed or made."""
+    given = head.get(_HEADER)
+    return given if given and _VALID_ID.fullmatch(given) else secrets.token_hex(16)
 
 
 def _route(scope: Scope) -> str | None:
