@@ -97,10 +97,9 @@ async def test_a_server_keeps_an_honest_client_beside_idle_connections(
 async def test_a_connection_too_many_is_told_so(tmp_path: Path) -> None:
     settings = make_settings(tmp_path, max_connections=1)
     async with serving(settings) as running:
-        _, busy = await running.connect()
-        busy.write(b"POST /classify HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\n1")
-        await busy.drain()
-        await running.until(lambda: running.service.require_runtime().engine.admission.uploads == 1)
+        waiting, busy = await running.connect()
+        busy.write(b"POST /classify HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: 9\r\n\r\n")
+        assert (await waiting.readline()).startswith(b"HTTP/1.1 100 ")
         reader, writer = await running.connect()
         answer = await asyncio.wait_for(reader.read(), 30)
         assert answer.startswith(b"HTTP/1.1 503 ")

@@ -212,7 +212,7 @@ def wrong(**changes: Any) -> dict[str, Any]:
         (wrong(inputs=[video(data=[[5]], shape=[1, 1])]), "inputs.0.data"),
         (wrong(inputs=[video(data="YQ==")]), "inputs.0.data"),
         (wrong(outputs=[{"name": "logits"}]), "label"),
-        (wrong(outputs=[{"name": "answer"}] * 5), "outputs: "),
+        (wrong(outputs=[{"name": "answer"}] * 6), "outputs: "),
         (wrong(ignored=[1] * MAX_JSON_SYNTAX), "commas and opening brackets"),
         (wrong(ignored=[{"a": []}] * (MAX_JSON_SYNTAX // 3)), "commas and opening brackets"),
         (wrong(parameters={"speed": 3}), "unknown parameter 'speed'"),
