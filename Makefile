@@ -17,7 +17,7 @@ export OMP_NUM_THREADS ?= 1
 WORKERS ?= logical
 PYTEST  := $(BIN)/python -m pytest --dist loadfile -n $(WORKERS)
 
-.PHONY: help serve test quick lint type arch unit outside parity bench docker-verify clean
+.PHONY: help serve test quick lint type arch unit outside parity torture bench docker-verify clean
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
@@ -50,6 +50,11 @@ outside: $(VENV)/.serve $(VENV)-outside/.ready ## the tests from outside: the pa
 
 parity: $(VENV)/.dev ## only the tests that hold the model to the authors' released code
 	$(BIN)/python -m pytest -m parity
+
+torture: $(VENV)/.dev ## attacks on a running service, about twelve minutes: overload, attackers, mutants, kills, fuzzing
+	$(PIP) -e '.[torture]' || echo "atheris cannot be had here: fuzzing is left out"
+	for attack in overload attackers mutants kills; do $(BIN)/python -m tests.torture.$$attack || exit 1; done
+	$(BIN)/python -m tests.torture.fuzz --seconds 30
 
 bench: $(VENV)/.dev ## the measurements behind README's tables, into benchmarks/results
 	$(BIN)/python -m benchmarks.run_all
