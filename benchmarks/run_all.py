@@ -36,6 +36,8 @@ def on_processor(paper: str, data: Path | None) -> list[list[str]]:
         ["overhead"],
         ["throughput", "--clients", "1", "4", "16", "--max-batch", "8"],
         ["http_cost"],
+        ["capacity", "--fronts", "2"],
+        ["kills"],
         ["load_generator"],
         ["plans"],
         ["certified_points"],

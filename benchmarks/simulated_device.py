@@ -146,23 +146,24 @@ async def open_core(ask: argparse.Namespace, slots: int) -> InProcess | CoreProc
 
 async def run_engine(ask: argparse.Namespace) -> dict[str, float]:
     """One run of all videos through an engine, so many of them at once."""
-    progress, arena = Progress(ask.videos), Arena(4 * ask.rows)
+    progress, arena = Progress(ask.videos), Arena((STEPS + 2) * ask.rows)
     core = await open_core(ask, ask.rows + 2 * ask.batch)
     engine = Engine(simulated_manifest(), core, slots=ask.rows, max_queue=ask.videos, observer=progress)
     request = EngineRequest(thresholds=(math.inf,) * (STEPS - 1) + (-math.inf,))
     arrivals = Arrivals(ask.arrivals) if ask.arrivals else None
     other = f"/proc/{core.pid}/stat" if isinstance(core, CoreProcess) else None
 
-    async def video() -> None:
-        async with engine.admission.slot(None):
+    async def caller() -> None:
+        while progress.started < ask.videos:
             progress.video_started()
-            outcome = await engine.classify(request, Frames(arena, arrivals))
-        if len(outcome.steps) != STEPS:
-            raise RuntimeError(f"a video ran {len(outcome.steps)} steps of {STEPS}")
+            async with engine.admission.slot(None):
+                outcome = await engine.classify(request, Frames(arena, arrivals))
+            if len(outcome.steps) != STEPS:
+                raise RuntimeError(f"a video ran {len(outcome.steps)} steps of {STEPS}")
 
     async with running(engine):
         began, worked = time.perf_counter(), time.process_time() + _seconds_of(other)
-        await asyncio.gather(*(video() for _ in range(ask.videos)))
+        await asyncio.gather(*(caller() for _ in range(ask.rows)))
         seconds, worked = time.perf_counter() - began, time.process_time() + _seconds_of(other) - worked
     frames = ask.videos * STEPS
     full_rate = progress.full_rows / progress.full_seconds if progress.full_rows else frames / seconds

@@ -7,6 +7,7 @@ convention throughout: one multiply-add counts as one.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
@@ -241,6 +242,12 @@ class Manifest(FrozenModel):
         if len({reduced.precision for reduced in self.reduced}) != len(self.reduced):
             raise ValueError("reduced must hold each precision only once")
         return self
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Copy as Pydantic does, but without what was computed from fields that the copy may not share."""
+        copy = super().model_copy(update=update, deep=deep)
+        copy.__dict__.pop("continuation_rows", None)
+        return copy
 
     def served_in(self, precision: Precision) -> Self:
         """The manifest with the operating points of that precision; unchanged if none were solved for it."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
-from bundle.manifest import Manifest
+from bundle.manifest import Manifest, Precision
 from service.engine.request import Outcome
 from service.engine.stage_times import StageTimes
 from service.engine.transport import RunnerInfo
@@ -68,9 +69,7 @@ def to_response(
     last = outcome.last
     return Classification(
         id=request_id,
-        model=ModelAnswer(
-            name=manifest.name, version=manifest.version, precision=runner.precision, backend=runner.backend
-        ),
+        model=_model(manifest.name, manifest.version, runner.precision, runner.backend),
         predictions=_predictions(manifest, outcome, parameters.top_k),
         exit=ExitAnswer(
             point=parameters.exit,
@@ -104,6 +103,11 @@ def to_response(
         if parameters.trace
         else None,
     )
+
+
+@lru_cache(maxsize=16)
+def _model(name: str, version: str, precision: Precision, backend: str) -> ModelAnswer:
+    return ModelAnswer(name=name, version=version, precision=precision, backend=backend)
 
 
 def _predictions(manifest: Manifest, outcome: Outcome, top_k: int) -> list[Prediction]:

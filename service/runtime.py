@@ -13,6 +13,7 @@ from bundle.manifest import Manifest
 from bundle.store import Bundle, load_bundle
 from service.cpu import usable_cores
 from service.decode.pool import DecodeJob, DecodePool, PoolSettings
+from service.decode.worker.frame_writer import segment_bytes
 from service.engine.admission import Places, QueueLimits
 from service.engine.engine import Engine, running
 from service.engine.process import open_core_process
@@ -28,6 +29,7 @@ from service.engine.runners.selection import (
     takes_gpu,
 )
 from service.engine.scheduler import MAX_BATCHES_IN_FLIGHT
+from service.engine.supervised import SupervisedCore
 from service.engine.transport import InProcess, Transport
 from service.settings import Settings
 from service.telemetry import logs
@@ -70,10 +72,13 @@ class Runtime:
         return self.engine.manifest
 
 
+BATCHES_OF_VIDEOS = 4
+"""Videos in flight on a GPU, in full batches: two at the device, and as many that wait for a frame."""
+
 MAX_PLACES = 1 << 20
 """More than any service has: where the places are those of several processes, none limits its own."""
 
-MIN_DECODED_AHEAD, MAX_DECODED_AHEAD = 3, 64
+MAX_DECODED_AHEAD = 64
 """Frames that a decoder may have ready of a video that will probably need them."""
 
 
@@ -112,17 +117,8 @@ async def open_runtime(
         RunnerError: the backend does not exist or cannot run here.
         WorkerStartError: the decoders cannot be started.
     """
-    pool = DecodePool(
-        PoolSettings(
-            workers=settings.decode_workers + RESERVED_SLOTS,
-            crop=bundle.manifest.geometry.crop,
-            memory_bytes=settings.decode_memory_bytes,
-            # Frames stay in their slots until the engine reads them: those of the steps that run together, and of the
-            # batch after.
-            slots=min(MAX_DECODED_AHEAD, max(MIN_DECODED_AHEAD, 2 * settings.look_ahead)),
-        ),
-        metrics,
-    )
+    settings = sized(bundle, settings)
+    pool = DecodePool(pool_settings(bundle.manifest, settings), metrics)
     decoders = asyncio.create_task(pool.start())  # while the model is loaded
     try:
         manifest, core = await (_open_core(bundle, settings, make) if shared is None else _reach_core(shared))
@@ -155,13 +151,38 @@ async def open_runtime(
         await pool.close()
 
 
+def sized(bundle: Bundle, settings: Settings) -> Settings:
+    """The settings with a number of slots that suits the device, if none was set."""
+    if settings.slots is not None or not takes_a_gpu(bundle, settings):
+        return settings
+    slots = max(settings.decode_workers, BATCHES_OF_VIDEOS * max_batch_of(bundle, settings))
+    return settings.model_copy(update={"slots": slots})
+
+
+def pool_settings(manifest: Manifest, settings: Settings) -> PoolSettings:
+    """Settings of the decoders: how many videos may have frames that wait follows from ``frame_memory_bytes``."""
+    crop, planned = manifest.geometry.crop, manifest.sampling.frames + (manifest.sampling.focus_frames or 0)
+    # A clip model needs all of its frames at once.
+    slots = planned if manifest.sampling.focus_frames is not None else min(MAX_DECODED_AHEAD, planned)
+    affordable = settings.frame_memory_bytes // segment_bytes(slots, crop)
+    return PoolSettings(
+        workers=settings.decode_workers + RESERVED_SLOTS,
+        crop=crop,
+        memory_bytes=settings.decode_memory_bytes,
+        slots=slots,
+        videos=RESERVED_SLOTS
+        + max(settings.decode_workers, min(settings.videos_in_flight + settings.decode_workers, affordable)),
+    )
+
+
 async def _open_core(bundle: Bundle, settings: Settings, make: MakeRunner) -> tuple[Manifest, Transport]:
     """The engine's core, in this process or in its own, and the manifest with the thresholds of its precision."""
     gpu, max_batch = takes_a_gpu(bundle, settings), max_batch_of(bundle, settings)
     slots = core_slots(settings, max_batch)
     if gpu if settings.engine_process is None else settings.engine_process:
-        core = await open_core_process(partial(load_core, settings, make), slots=slots, max_batch=max_batch)
-        return core.manifest, core
+        start = partial(open_core_process, partial(load_core, settings, make), slots=slots, max_batch=max_batch)
+        core = await start()
+        return core.manifest, SupervisedCore(core, start)
     runner = await asyncio.to_thread(make, bundle, settings)
     manifest = bundle.manifest.served_in(runner.precision)
     return manifest, InProcess(manifest, runner, slots=slots, max_batch=max_batch)

@@ -160,8 +160,15 @@ class Settings(BaseSettings):
         default=None,
         ge=1,
         le=4096,
-        description="Videos that run at once; unset: as many as decoders. Each takes memory for the frames that wait "
-        "for their step: 150 kB for a frame of 224 pixels, two frames as a rule.",
+        description="Videos that run at once; unset: as many as decoders, on a GPU four full batches. A decoder that "
+        "has delivered the frames of a video takes the next one while they wait for their steps.",
+    )
+    frame_memory_bytes: int = Field(
+        default=1 << 30,
+        ge=1 << 20,
+        description="Memory for decoded frames that wait for their steps, in bytes; each video takes enough for all "
+        "frames that the model uses, 150 kB for one of 224 pixels. Decoding waits while there is none left, but there "
+        "is always enough for one video of each decoder.",
     )
     fronts: int | None = Field(
         default=None,

@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
-from bundle.exit_rule import Bool, ExitRule, leaves
+from bundle.exit_rule import Bool, ExitRule, should_exit
+from service.engine.frames import gather
 from service.engine.messages import Run
-from service.engine.runners.base import BatchOutputs, Float32, GlanceOutput, Int64, Runner, RunnerError, UInt8
+from service.engine.runners.base import (
+    BatchOutputs,
+    Float32,
+    FramePlaces,
+    GlanceOutput,
+    Int64,
+    Runner,
+    RunnerError,
+    UInt8,
+)
 from service.engine.scheduler import Float64
+from service.frame_memory import FrameSegment
 
 NOT_A_NUMBER = "the model gave a logit that is not a number"
 
@@ -33,7 +44,7 @@ class GlanceExit:
     def of(self, logits: Float32, step: Int64) -> Bool:
         """Which of the real rows exit, given the logits ``[B, C]`` of their glances."""
         rows = len(self.thresholds)
-        return leaves(self.rule.confidence(logits[:rows], step[:rows]), self.thresholds)
+        return should_exit(self.rule.confidence(logits[:rows], step[:rows]), self.thresholds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +56,8 @@ class Batch:
 
     Attributes:
         rows: real rows; the arrays may be longer.
+        frame_places: where the frames lie, if the runner fetches them; the frame arrays are then empty memory.
+        segments: that ``frame_places`` name, by number.
         glance_exit: how rows may exit before the focus; None: none may.
     """
 
@@ -54,7 +67,16 @@ class Batch:
     policy_state: Float32
     pooled_state: Float32
     step: Int64
+    frame_places: FramePlaces | None = None
+    segments: Mapping[int, FrameSegment] = field(default_factory=dict)
     glance_exit: GlanceExit | None = None
+
+    def with_frames(self) -> Batch:
+        """The same batch with its frames in its arrays."""
+        if self.frame_places is None:
+            return self
+        gather(self.glance_frames[: self.rows], self.segments, self.frame_places)
+        return replace(self, frame_places=None)
 
     @property
     def of_one_video(self) -> bool:
@@ -71,7 +93,7 @@ class Batch:
             self.policy_state[rows],
             self.pooled_state[rows],
             self.step[rows],
-            None
+            glance_exit=None
             if self.glance_exit is None
             else replace(self.glance_exit, thresholds=self.glance_exit.thresholds[rows]),
         )
@@ -103,6 +125,7 @@ def run(runner: Runner, batch: Batch) -> BatchOutputs:
     Raises:
         RunnerError: a graph failed.
     """
+    batch = batch.with_frames()
     start = time.perf_counter()
     glance = runner.glance(batch.glance_frames, batch.policy_state)
     between = time.perf_counter()
@@ -161,7 +184,7 @@ def finish(runner: Runner, batch: Batch, outputs: Callable[[], BatchOutputs]) ->
     try:
         return _whole(batch, outputs())
     except RunnerError as error:
-        return _in_halves(runner, batch, error)
+        return _in_halves(runner, batch.with_frames(), error)
 
 
 def _whole(batch: Batch, outputs: BatchOutputs) -> BatchResult:

@@ -16,16 +16,17 @@ from queue import Empty, SimpleQueue
 
 import numpy as np
 
-from bundle.exit_rule import Bool, ExitReason, leaves
+from bundle.exit_rule import Bool, ExitReason, should_exit
 from bundle.manifest import Manifest
 from service.engine.batch import Batch, BatchResult, GlanceExit
 from service.engine.device import Device, Done, InFlight, name_this_thread
-from service.engine.messages import Commands, Ended, Failure, Report
-from service.engine.runners.base import Float32, Int64, Runner
-from service.engine.scheduler import MAX_BATCHES_IN_FLIGHT, most_urgent, rows_to_run, steps_together
+from service.engine.messages import QUEUE, Commands, Ended, Failure, Report
+from service.engine.pace import Pace
+from service.engine.runners.base import Float32, FrameFetcher, Int64, Runner, RunnerError
+from service.engine.scheduler import MAX_BATCHES_IN_FLIGHT, most_urgent, nearly_full, rows_to_run, steps_together
 from service.engine.staging import Staging
 from service.engine.step_plan import exit_reason
-from service.engine.video_states import FREE, LEAVING, QUEUE, READY, RUNNING, WAITING, VideoStates
+from service.engine.video_states import FREE, LEAVING, READY, RUNNING, WAITING, VideoStates
 from service.frame_memory import FrameSegment
 
 logger = logging.getLogger("adafocus.engine")
@@ -65,15 +66,18 @@ class EngineCore:
         self._glance_rule = manifest.glance_exit_rule
         self._exits_after_glance = any(point.glance_thresholds for point in manifest.operating_points)
         self._states = VideoStates(slots, manifest, runner.widths)
-        self._staging = [Staging(manifest, runner, max_batch) for _ in range(MAX_BATCHES_IN_FLIGHT)]
         self._segments: dict[int, FrameSegment] = {}
+        self._staging = [Staging(manifest, runner, max_batch, self._segments) for _ in range(MAX_BATCHES_IN_FLIGHT)]
+        self._fetcher = runner if isinstance(runner, FrameFetcher) else None
         self._tell = report
         self._report = Report()
         self._urgent = False  # somebody waits for the report: it is not held back until the next one
         self._watching = 0  # videos that are watched and not yet free
         self._next_deadline = math.inf  # none is earlier
+        self._almost_full = False  # a batch should be started when the running one is about to end
         self._mailbox: SimpleQueue[Commands | FrameSegment | Done | int | None] = SimpleQueue()
         self._device = Device(runner, self._mailbox.put, own_thread=device_thread)
+        self._pace = Pace()
 
     def post(self, commands: Commands) -> None:
         """Have commands carried out; from any thread."""
@@ -104,7 +108,8 @@ class EngineCore:
 
     def _turn(self) -> bool:
         """Wait for something to do, and do all of it; False once closed."""
-        wait = min(LONGEST_WAIT_SECONDS, max(0.0, self._next_deadline - time.monotonic()))
+        wake = min(self._next_deadline, self._pace.ends_at if self._almost_full else math.inf)
+        wait = min(LONGEST_WAIT_SECONDS, max(0.0, wake - time.monotonic()))
         try:
             message = self._mailbox.get(timeout=wait)
             while message is not None:
@@ -129,9 +134,21 @@ class EngineCore:
             case Done():
                 self._complete(message.flight, message.result)
             case FrameSegment():
-                self._segments[message.number] = message
+                self._attach(message)
             case int():
-                self._segments.pop(message, None)
+                segment = self._segments.pop(message, None)
+                if self._fetcher is not None and segment is not None:
+                    self._fetcher.detach(segment)
+
+    def _attach(self, segment: FrameSegment) -> None:
+        self._segments[segment.number] = segment
+        if self._fetcher is not None:
+            try:
+                self._fetcher.attach(segment)
+            except RunnerError as error:  # its frames are then copied by the processor
+                logger.warning(
+                    "the device cannot read frames where they lie", extra={"fields": {"because": str(error)}}
+                )
 
     def _obey(self, commands: Commands) -> None:
         states, touched = self._states, []
@@ -176,12 +193,14 @@ class EngineCore:
 
     def _dispatch(self) -> None:
         """Give the device what it should have now."""
-        states = self._states
+        states, max_batch = self._states, self._max_batch
+        self._almost_full = False
         while self._staging:
             ready = np.flatnonzero(states.status == READY)
-            in_flight = MAX_BATCHES_IN_FLIGHT - len(self._staging)
-            rows = rows_to_run(ready=len(ready), max_batch=self._max_batch, in_flight=in_flight)
+            in_flight, ending = MAX_BATCHES_IN_FLIGHT - len(self._staging), self._pace.ending(time.monotonic())
+            rows = rows_to_run(ready=len(ready), max_batch=max_batch, in_flight=in_flight, ending=ending)
             if not rows:
+                self._almost_full = len(ready) >= nearly_full(max_batch) and not ending
                 return
             if rows < len(ready):
                 ready = ready[most_urgent(states.due[ready], states.arrived[ready], rows)]
@@ -197,9 +216,9 @@ class EngineCore:
         states.status[slots] = RUNNING
         try:
             batch = (
-                staging.step_of_each(slots, step, states, self._segments)
+                staging.step_of_each(slots, step, states)
                 if together == 1
-                else staging.steps_of_one(int(slots[0]), together, states, self._segments)
+                else staging.steps_of_one(int(slots[0]), together, states)
             )
         except Exception as error:
             logger.exception("a batch of %d rows could not be put together", len(slots))
@@ -210,12 +229,17 @@ class EngineCore:
         if self._exits_after_glance:
             batch = self._with_glance_exit(batch, states.glance_thresholds[slots, step])
         self._device.run(slots, together, batch, staging)
-        read = states.delivered[slots] if self._is_clip else after
-        self._urgent |= states.hungry(slots)
+        self._pace.submitted(len(batch.step), time.monotonic())
+        if batch.frame_places is None:
+            self._tell_what_was_read(slots, states.delivered[slots] if self._is_clip else after)
+
+    def _tell_what_was_read(self, slots: Int64, counts: Int64) -> None:
+        """Report frames that have been copied into a batch, except those that a watcher is shown later."""
+        self._urgent |= self._states.hungry(slots)
         if self._watching:
-            unwatched = ~states.watched[slots]
-            slots, read = slots[unwatched], read[unwatched]
-        self._report.gathered.append((slots.tolist(), read.tolist()))
+            unwatched = ~self._states.watched[slots]
+            slots, counts = slots[unwatched], counts[unwatched]
+        self._report.gathered.append((slots.tolist(), counts.tolist()))
 
     def _with_glance_exit(self, batch: Batch, thresholds: Float32) -> Batch:
         """Let rows exit after the glance where their step has a threshold there."""
@@ -227,6 +251,7 @@ class EngineCore:
         """Store what a batch left, and decide which videos are finished."""
         states, slots = self._states, flight.slots
         self._staging.append(flight.staging)
+        self._pace.finished(len(flight.batch.step), time.monotonic())
         staying = states.status[slots] == RUNNING
         states.status[slots[staying]] = WAITING
         if not staying.all():
@@ -263,7 +288,10 @@ class EngineCore:
         if len(rows) < len(outputs.logits):
             outputs = outputs.take(rows)
             seconds = seconds if len(seconds) == 1 else seconds[rows]
-        confidences, after = self._judge(outputs.logits, step), outputs.after_glance
+        thresholds, after = states.thresholds[slots, step], outputs.after_glance
+        # Where no video can exit, nobody needs to know now how confident it is; its steps are judged when it ends.
+        decides = self._watching or after is not None or np.isfinite(thresholds).any()
+        confidences = self._judge(outputs.logits, step) if decides else np.full(len(slots), np.nan, np.float32)
         if after is not None:
             states.after_glance[slots] = after
             confidences[after] = self._glance_rule.confidence(outputs.logits[after], step[after])
@@ -272,8 +300,8 @@ class EngineCore:
             for slot, last in zip(slots.tolist(), step.tolist(), strict=True):
                 if states.watched[slot]:
                     self._urgent = True
-                    self._report.watched.append((slot, states.step_table(slot, last)))
-        confident = leaves(confidences, states.thresholds[slots, step])
+                    self._report.watched.append((slot, states.step_table(slot, self._judge, last)))
+        confident = should_exit(confidences, thresholds)
         self._decide(slots, step + 1, confident if after is None else confident | after)
 
     def _decide(self, slots: Int64, step: Int64, confident: Bool) -> None:
@@ -299,7 +327,7 @@ class EngineCore:
         started = int(states.started[slot])
         queued = float(states.seconds[slot, :started, QUEUE].sum())
         self._urgent = True
-        self._report.ended.append(Ended(slot, reason, states.step_table(slot), started, queued, fault))
+        self._report.ended.append(Ended(slot, reason, states.step_table(slot, self._judge), started, queued, fault))
         self._leave(slot)
 
     def _leave(self, slot: int) -> None:

@@ -17,6 +17,10 @@ FRAME_FIELDS = 5
 """Numbers that tell of one frame: slot, its rank in the video's order of arrival, segment, place, position."""
 
 
+QUEUE, GLANCE, FOCUS, FINISHED = range(4)
+"""Columns of the seconds of steps; the first is written when a step starts, the others when it has finished."""
+
+
 class Submit(NamedTuple):
     """A video takes a slot; its frames follow.
 

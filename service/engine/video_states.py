@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
@@ -9,12 +10,9 @@ import numpy.typing as npt
 
 from bundle.manifest import Manifest
 from service.engine.huge_pages import zeros
-from service.engine.messages import StepTable, Submit
+from service.engine.messages import FINISHED, GLANCE, StepTable, Submit
 from service.engine.runners.base import BatchOutputs, Float32, Int64, StateWidths
 from service.engine.scheduler import Float64, due_times
-
-QUEUE, GLANCE, FOCUS, FINISHED = range(4)
-"""Columns of `VideoStates.seconds`; the first is written when a step starts, the others when it has finished."""
 
 SEGMENT, PLACE, POSITION = range(3)
 """Columns of `VideoStates.frames`."""
@@ -26,6 +24,10 @@ FREE, WAITING, READY, RUNNING, LEAVING = range(5)
 LEAVING: the video has ended while its batch runs; the slot is free when that is done. Plain numbers, because they are
 compared with arrays several times for every batch.
 """
+
+
+Judge = Callable[[Float32, Int64], Float32]
+"""Confidences ``[B]`` of logits ``[B, C]`` at steps ``[B]``."""
 
 
 class VideoStates:
@@ -70,6 +72,7 @@ class VideoStates:
         self.logits = np.zeros((slots, steps, classes), dtype=np.float32)
         self.confidences = np.zeros((slots, steps), dtype=np.float32)
         self.seconds = np.zeros((slots, steps, 4), dtype=np.float64)
+        """Columns: `QUEUE`, `GLANCE`, `FOCUS` and `FINISHED`."""
 
     def start(self, request: Submit) -> None:
         """Put a video into its slot, which is free: nothing of the one before stays."""
@@ -120,7 +123,7 @@ class VideoStates:
             slots: ``[B]``, each once.
             step: ``[B]``, index of the step of each.
             outputs: ``[B, …]``.
-            confidences: ``[B]``.
+            confidences: ``[B]``, NaN where it is to be computed when it is asked for.
             seconds: ``[B, 2]`` or ``[1, 2]``: glance and focus.
             now: when the step finished.
         """
@@ -133,13 +136,23 @@ class VideoStates:
         self.seconds[slots, step, FINISHED] = now
         self.step[slots] = step + 1
 
-    def step_table(self, slot: int, first: int = 0) -> StepTable:
-        """Copies of what the finished steps of a video left, from one of them on."""
+    def step_table(self, slot: int, judge: Judge, first: int = 0) -> StepTable:
+        """Copies of what the finished steps of a video left, from one of them on.
+
+        Args:
+            slot: of the video.
+            judge: computes confidences of logits at steps; for steps that were stored without (NaN).
+            first: of the steps.
+        """
         steps = slice(first, int(self.step[slot]))
+        logits, confidences = self.logits[slot, steps].copy(), self.confidences[slot, steps].copy()
+        (missing,) = np.nonzero(np.isnan(confidences))
+        if len(missing):
+            confidences[missing] = judge(logits[missing], first + missing)
         return StepTable(
             self.patch_centres[slot, steps].copy(),
-            self.logits[slot, steps].copy(),
-            self.confidences[slot, steps].copy(),
+            logits,
+            confidences,
             self.seconds[slot, steps].copy(),
             bool(self.after_glance[slot]),
         )

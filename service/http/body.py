@@ -16,6 +16,12 @@ DISCARDED_AT_ONCE, DISCARD_PAUSE_SECONDS = 1 << 20, 0.01
 """Bytes of a refused upload that are thrown away before others get their turn, and for how long they have it: a fast
 network brings more than can be read beside answering."""
 
+ON_DISCONNECT = "adafocus.on_disconnect"
+"""An extension of an ASGI scope: a function that is given what to call if the client disconnects, or None to forget it.
+
+Where the server has it, nobody needs to wait for the message that says so.
+"""
+
 
 class ClientDisconnected(Exception):  # noqa: N818 - not an error, an event
     """The client closed the connection before it had its answer."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -20,7 +20,7 @@ from starlette.types import Receive, Scope, Send
 
 from service.classify import Body, classify
 from service.errors import MACHINE_ERRORS, Internal, Outcome, Problem, TooLarge, Unavailable, UnsupportedEncoding
-from service.http.body import BodyReader, ClientDisconnected
+from service.http.body import ON_DISCONNECT, BodyReader, ClientDisconnected
 from service.http.context import RequestContext, context_of
 from service.http.early_response import MIN_DISCARD_BYTES, send_response
 from service.http.head import head_of
@@ -135,7 +135,9 @@ async def _respond(exchange: Exchange, work: Work, renderer: Renderer) -> Respon
     try:
         exchange.caller = server.access.admit(exchange.request)
         _check_encoding(exchange.request)
-        result = await _unless_client_disconnects(work(exchange), exchange.body)
+        result = await _unless_client_disconnects(
+            work(exchange), exchange.body, exchange.request.scope.get("extensions") or {}
+        )
         response = renderer.result(result)
         context.fields |= {"gflops": result.compute.gflops, "step": result.exit.step, "reason": result.exit.reason}
         outcome = "ok"
@@ -170,7 +172,9 @@ def _record(exchange: Exchange, outcome: Outcome, span: RequestSpan) -> None:
     span.end(exchange.timeline, {"request_id": context.request_id, **attributes}, failed=outcome == "error")
 
 
-async def _unless_client_disconnects(work: Awaitable[Result], body: BodyReader) -> Result:
+async def _unless_client_disconnects(
+    work: Awaitable[Result], body: BodyReader, extensions: Mapping[str, object]
+) -> Result:
     """Await ``work``; cancel it if the client disconnects after its upload.
 
     During the upload, the code that reads the body notices a disconnect.
@@ -178,7 +182,7 @@ async def _unless_client_disconnects(work: Awaitable[Result], body: BodyReader) 
     Raises:
         ClientDisconnected: the client is gone, and the work has cleaned up.
     """
-    watch = _DisconnectWatch(body)
+    watch = _DisconnectWatch(body, extensions)
     try:
         return await work
     except asyncio.CancelledError:
@@ -192,7 +196,7 @@ async def _unless_client_disconnects(work: Awaitable[Result], body: BodyReader) 
 class _DisconnectWatch:
     """Cancels the current task when the client disconnects after its upload."""
 
-    def __init__(self, body: BodyReader) -> None:
+    def __init__(self, body: BodyReader, extensions: Mapping[str, object]) -> None:
         task = asyncio.current_task()
         if task is None:
             raise RuntimeError("a request is handled in a task")
@@ -200,6 +204,9 @@ class _DisconnectWatch:
         self.has_cancelled = False
         self._body = body
         self._watching: asyncio.Task[None] | None = None
+        tell = extensions.get(ON_DISCONNECT)
+        self._tell = tell if callable(tell) else None
+        self._told = False
         if body.complete:
             self._start()
         else:
@@ -209,12 +216,21 @@ class _DisconnectWatch:
         self._body.on_complete = None
         if self._watching is not None:
             self._watching.cancel()
+        if self._told and self._tell is not None:
+            self._tell(None)
 
     def _start(self) -> None:
+        if self._tell is not None:
+            self._told = True
+            self._tell(self._cancel)
+            return
         self._watching = asyncio.create_task(self._watch())
 
     async def _watch(self) -> None:
         await self._body.wait_for_disconnect()
+        self._cancel()
+
+    def _cancel(self) -> None:
         self.has_cancelled = self.request_task.cancel()
 
 

@@ -82,7 +82,7 @@ class ServerState:
         """The runtime for a new request.
 
         Raises:
-            Draining: the service is starting, or has drained, or its engine is gone.
+            Draining: the service is starting, or has drained, or its engine is being started again.
         """
         if self.runtime is None or self.rejecting or not self.runtime.engine.alive:
             raise Draining

@@ -22,9 +22,9 @@ from dataclasses import asdict, replace
 import av
 
 from service.decode.ipc import MEMORY_REFUSED
-from service.decode.shared_frames import SharedFrames
 from service.decode.worker import sandbox
 from service.decode.worker.control import Control
+from service.decode.worker.frame_writer import FrameWriter, segment_bytes
 from service.decode.worker.task import Task
 from video.decoder import FrameStream
 from video.limits import MediaLimits
@@ -45,23 +45,24 @@ def main(arguments: Sequence[str]) -> int:
         arguments: as `arguments` creates them.
     """
     parser = argparse.ArgumentParser(prog="adafocus decode worker")
-    for name in ("control", "frames", "slots", "crop", "memory-bytes", "parent"):
+    for name in ("control", "slots", "crop", "memory-bytes", "parent"):
         parser.add_argument(f"--{name}", type=int, required=True)
     given = parser.parse_args(arguments)
     # A terminal's Ctrl-C and a supervisor's SIGTERM reach the whole process group. The service may still be draining
     # then, so it alone decides when this process ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    frames = SharedFrames.attach(given.frames, given.slots, given.crop)
     control = Control(socket.socket(fileno=given.control), slots=given.slots)
     _import_everything()
     gc.freeze()  # imported objects are permanent, so collections between videos can skip them
     _fall_silent()
-    report = sandbox.enter(given.memory_bytes, parent=given.parent)
+    report = sandbox.enter(given.memory_bytes + segment_bytes(given.slots, given.crop), parent=given.parent)
     control.send({"type": "ready", "sandbox": asdict(report)})
     heap = _Heap()
     while (job := control.next_job()) is not None:
+        frames = FrameWriter(job.frames_fd, given.slots, given.crop)
         done = Task(job, control, frames).run()
+        frames.close()
         if done.out_of_memory and heap.is_small():  # a size that was only claimed in the file, and refused
             done = replace(done, code=MEMORY_REFUSED)
         control.send(done.message())
@@ -71,13 +72,12 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def arguments(*, control: int, frames: SharedFrames, memory_bytes: int, parent: int) -> list[str]:
+def arguments(*, control: int, slots: int, crop: int, memory_bytes: int, parent: int) -> list[str]:
     """The command line of a worker."""
     numbers = {
         "control": control,
-        "frames": frames.fd,
-        "slots": frames.slots,
-        "crop": frames.crop,
+        "slots": slots,
+        "crop": crop,
         "memory-bytes": memory_bytes,
         "parent": parent,
     }

@@ -13,9 +13,9 @@ from typing import TypeVar
 from av.error import err_check
 
 from service.decode.ipc import FAULT, MAX_TIME_SECONDS, OUT_OF_MEMORY
-from service.decode.shared_frames import SharedFrames
 from service.decode.worker.budget import Budget, OverBudget
 from service.decode.worker.control import ClosedError, Control, Job
+from service.decode.worker.frame_writer import FrameWriter
 from service.decode.worker.spool_reader import SpoolReader
 from video.decoder import FrameStream
 from video.errors import VideoError
@@ -68,7 +68,7 @@ class Task:
     processor seconds are what the worker, which has one thread, used meanwhile.
     """
 
-    def __init__(self, job: Job, control: Control, frames: SharedFrames) -> None:
+    def __init__(self, job: Job, control: Control, frames: FrameWriter) -> None:
         self._job = job
         self._control = control
         self._frames = frames

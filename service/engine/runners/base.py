@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bundle.manifest import Precision
+from service.frame_memory import FrameSegment
 
 UInt8 = npt.NDArray[np.uint8]
 Int64 = npt.NDArray[np.int64]
@@ -161,12 +162,29 @@ class BatchOutputs:
         return type(self)(centre, logits, policy, pooled, self.glance_seconds, self.focus_seconds, after)
 
 
+@dataclass(frozen=True, slots=True)
+class FramePlaces:
+    """Where the frames of a batch lie, for a runner that fetches them itself.
+
+    Attributes:
+        segments: ``[B]``, number of the segment of each frame.
+        places: ``[B]``, its place there.
+    """
+
+    segments: Int64
+    places: Int64
+
+
 class BatchInputs(Protocol):
     """The arrays of a batch as `submit` reads them; `service.engine.batch.Batch` is one."""
 
     @property
     def rows(self) -> int:
         """Real rows; the arrays hold as many as the size that the runner has planned for them."""
+
+    @property
+    def frame_places(self) -> FramePlaces | None:
+        """Where the frames of the real rows lie, if the runner fetches frames; the frame arrays then hold nothing."""
 
     @property
     def glance_frames(self) -> UInt8:
@@ -210,3 +228,22 @@ class AsyncRunner(Runner, Protocol):
         Raises:
             RunnerError: a graph failed.
         """
+
+
+@runtime_checkable
+class FrameFetcher(Protocol):
+    """What an `AsyncRunner` is besides if its device fetches each frame from where its decoder wrote it.
+
+    No frame is then copied by the processor. A frame stays where it is until its batch has been waited for, unless its
+    row is not wanted any more.
+    """
+
+    def attach(self, segment: FrameSegment) -> None:
+        """Know a segment that batches submitted later name.
+
+        Raises:
+            RunnerError: the device cannot read it.
+        """
+
+    def detach(self, segment: FrameSegment) -> None:
+        """Forget a segment that no batch names any more."""
