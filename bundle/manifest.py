@@ -40,6 +40,10 @@ LabelThreshold = Annotated[float, Field(gt=0, lt=1)]
 Temperature = Annotated[float, Field(ge=1e-3, le=1e3)]
 
 
+MAX_LABEL_CHARACTERS = 1000
+"""A label is in every answer."""
+
+
 class FrameGeometry(FrozenModel):
     """The resizing of a decoded frame to the model's input: shorter side to ``resize`` pixels, then a centre crop."""
 
@@ -184,6 +188,9 @@ class Manifest(FrozenModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        longest = max(len(label) for label in self.labels)
+        if longest > MAX_LABEL_CHARACTERS:
+            raise ValueError(f"a label may have {MAX_LABEL_CHARACTERS} characters, got one with {longest}")
         if len(set(self.labels)) != len(self.labels):
             raise ValueError("labels must be distinct")
         if self.patch_size > self.geometry.crop:
