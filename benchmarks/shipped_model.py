@@ -69,7 +69,11 @@ def decode(clip: Clip, manifest: Manifest) -> list[npt.NDArray[np.uint8]]:
     sampling, geometry = manifest.sampling, Geometry(manifest.geometry.resize, manifest.geometry.crop)
     with clip.path.open("rb") as file, open_video(file) as video:
         wanted = wanted_frames(
-            video.info.frames or 1, frames=sampling.frames, order=sampling.order, first_frame=sampling.first_frame
+            video.info.frames or 1,
+            frames=sampling.frames,
+            order=sampling.order,
+            first_frame=sampling.first_frame,
+            key_frames=video.index.key_frames if sampling.snap == "keyframe" else (),
         )
         stream = FrameStream(video, wanted, geometry)
         frames = []

@@ -35,6 +35,7 @@ SHARES_SUM = 1e-3
 """Largest difference from 1 of the sum of shares, which are written as rounded decimals."""
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+LabelThreshold = Annotated[float, Field(gt=0, lt=1)]
 Temperature = Annotated[float, Field(ge=1e-3, le=1e3)]
 
 
@@ -57,6 +58,10 @@ class Sampling(FrozenModel):
     frames: int = Field(ge=1, le=1024, description="frames sampled uniformly; a clip model's glance frames")
     focus_frames: int | None = Field(default=None, ge=1, le=1024, description="clip models: frames of the focus")
     first_frame: int = Field(default=0, ge=0, description="frames before this index are never sampled")
+    snap: Literal["none", "keyframe"] = Field(
+        default="none",
+        description="keyframe: a sampled frame moves to the nearest key frame of its interval, if there is one",
+    )
     order: tuple[int, ...] = Field(description="order[k] is the position in time, 0..frames-1, visited at step k+1")
 
     @model_validator(mode="after")
@@ -74,6 +79,11 @@ class OperatingPoint(FrozenModel):
         description="threshold[k]: leave after step k+1 at this confidence or more; null: never leave there. "
         "The last step always answers."
     )
+    glance_thresholds: tuple[float | None, ...] | None = Field(
+        default=None,
+        description="threshold[k]: leave after the glance of step k+1, before its focus, at this confidence or more; "
+        "null: never there",
+    )
     expected_gflops: float = Field(gt=0, description="mean per video on the calibration split")
     expected_accuracy: float | None = Field(default=None, ge=0, le=1, description="on the calibration split")
     exit_shares: tuple[float, ...] | None = Field(default=None, description="share of calibration videos per step")
@@ -87,6 +97,10 @@ class OperatingPoint(FrozenModel):
         """
         if len(self.thresholds) != steps:
             raise ValueError(f"operating point {self.name!r} needs {steps} thresholds, got {len(self.thresholds)}")
+        if self.glance_thresholds is not None and len(self.glance_thresholds) != steps:
+            raise ValueError(
+                f"operating point {self.name!r} needs {steps} glance_thresholds, got {len(self.glance_thresholds)}"
+            )
         shares = self.exit_shares
         if shares is None:
             return
@@ -127,6 +141,9 @@ class Manifest(FrozenModel):
     name: Name
     version: Name
     licence: str
+    task: Literal["single_label", "multi_label"] = Field(
+        default="single_label", description="multi_label: a video may have several labels, or none"
+    )
     kind: ModelKind = Field(description="frame: one frame a step; clip: one step that takes all its frames at once")
     labels: tuple[str, ...] = Field(min_length=2)
     steps: int = Field(ge=1, le=1024)
@@ -138,7 +155,13 @@ class Manifest(FrozenModel):
     temperatures: tuple[Temperature, ...] | None = Field(
         default=None, description="one per step, used instead of temperature; null: the same at all steps"
     )
+    glance_temperatures: tuple[Temperature, ...] | None = Field(
+        default=None, description="one per step, of the logits after the glance; null: those of the step"
+    )
     exit_criterion: ExitCriterion = "max_softmax"
+    label_thresholds: tuple[LabelThreshold, ...] | None = Field(
+        default=None, description="multi_label: a label is present if its probability is above its threshold"
+    )
     operating_points: tuple[OperatingPoint, ...] = Field(min_length=1)
     default_point: Name = FULL
     graphs: tuple[Graph, ...] = Field(min_length=2)
@@ -165,8 +188,11 @@ class Manifest(FrozenModel):
         if self.patch_size > self.geometry.crop:
             raise ValueError(f"patch_size {self.patch_size} must not exceed crop {self.geometry.crop}")
         KINDS[self.kind].check(self.steps, self.sampling)
-        if self.temperatures is not None and len(self.temperatures) != self.steps:
-            raise ValueError(f"temperatures must have one for each of {self.steps} steps, got {len(self.temperatures)}")
+        for name in ("temperatures", "glance_temperatures"):
+            heat = getattr(self, name)
+            if heat is not None and len(heat) != self.steps:
+                raise ValueError(f"{name} must have one for each of {self.steps} steps, got {len(heat)}")
+        self._check_task()
         names = [point.name for point in self.operating_points]
         if len(set(names)) != len(names):
             raise ValueError("operating points must have distinct names")
@@ -175,9 +201,25 @@ class Manifest(FrozenModel):
                 raise ValueError(f"operating point {needed!r} is missing; there are {', '.join(names)}")
         for point in self.operating_points:
             point.check(self.steps)
-        if any(threshold is not None for threshold in self.point(FULL).thresholds):
+        full = self.point(FULL)
+        if any(threshold is not None for threshold in (*full.thresholds, *(full.glance_thresholds or ()))):
             raise ValueError("all thresholds of operating point 'full' must be null: it never exits early")
+        heads = all(graph.width("glance_logits") for graph in self.graphs if graph.component == "glance")
+        for point in self.operating_points:
+            if any(value is not None for value in point.glance_thresholds or ()) and not heads:
+                raise ValueError(
+                    f"point {point.name!r} exits after the glance, but a glance graph has no glance_logits"
+                )
         return self
+
+    def _check_task(self) -> None:
+        several, bounds = self.task == "multi_label", self.label_thresholds
+        if several != (self.exit_criterion == "label_margin") or several != (bounds is not None):
+            raise ValueError(
+                "task multi_label needs exit_criterion label_margin and label_thresholds; no other has them"
+            )
+        if bounds is not None and len(bounds) != len(self.labels):
+            raise ValueError(f"label_thresholds must have one for each of {len(self.labels)} labels, got {len(bounds)}")
 
     @model_validator(mode="after")
     def _reduced_are_consistent(self) -> Self:
@@ -232,10 +274,17 @@ class Manifest(FrozenModel):
         """Multiply-adds of one video in the published tables' counting."""
         return self.steps * self.flops.paper_per_step
 
-    @property
+    @cached_property
     def exit_rule(self) -> ExitRule:
-        """The rule that computes the confidence of each step."""
-        return ExitRule(self.exit_criterion, self.temperatures or (self.temperature,) * self.steps)
+        """How the confidence of each step is computed."""
+        heat = self.temperatures or (self.temperature,) * self.steps
+        return ExitRule(self.exit_criterion, heat, self.label_thresholds or ())
+
+    @property
+    def glance_exit_rule(self) -> ExitRule:
+        """How the confidence after the glance of each step is computed."""
+        heat = self.glance_temperatures or self.temperatures or (self.temperature,) * self.steps
+        return ExitRule(self.exit_criterion, heat, self.label_thresholds or ())
 
     @cached_property
     def continuation_rows(self) -> dict[str, tuple[float, ...]]:
@@ -259,6 +308,11 @@ class Manifest(FrozenModel):
             return (1.0,) * self.steps
         reached = [sum(shares[step:]) for step in range(self.steps)]
         return tuple(1.0 - share / left if left > 0 else 1.0 for share, left in zip(shares, reached, strict=True))
+
+    def glance_threshold_row(self, name: str) -> tuple[float, ...]:
+        """Thresholds of a point after each glance: ``inf`` where it never exits there; empty if it nowhere does."""
+        row = self.point(name).glance_thresholds or ()
+        return tuple(math.inf if value is None else value for value in row)
 
     def threshold_row(self, name: str) -> tuple[float, ...]:
         """Thresholds of a point as plain numbers: ``inf`` where it never exits, ``-inf`` at the last step."""

@@ -11,7 +11,9 @@ import click
 
 from bundle.exit_rule import ExitCriterion
 from cli.calibrate import CRITERIA
+from cli.options import snap_option
 from cli.videos import print_left_out
+from video.sampler import Snap
 
 if TYPE_CHECKING:
     from training.data.clips import ClipSet
@@ -37,8 +39,9 @@ if TYPE_CHECKING:
 @click.option(
     "--criterion",
     type=click.Choice(CRITERIA),
-    help="Confidence of the exit, if there is no --calibration; default: max_softmax.",
+    help="Confidence of the exit, if there is no --calibration; default: that which suits the loss.",
 )
+@snap_option("that of the calibration, or of the checkpoint")
 @click.option("--out", type=click.Path(path_type=Path), help="Write the report as JSON.")
 @click.option(
     "--plots",
@@ -54,6 +57,7 @@ def command(
     split: str | None,
     calibration: Path | None,
     criterion: ExitCriterion | None,
+    snap: Snap | None,
     out: Path | None,
     plots: Path | None,
     cache: Path | None,
@@ -64,7 +68,7 @@ def command(
     from training.errors import TrainingError
     from training.evaluate.inference import load_released, load_trained, predict_clips
     from training.evaluate.operating_points import load_calibration
-    from training.evaluate.report import evaluate
+    from training.evaluate.report import Glances, evaluate
     from training.recipe_files import load_recipe
 
     if criterion and calibration:
@@ -82,7 +86,7 @@ def command(
         print_left_out(clips.left_out)
         points = load_calibration(calibration) if calibration else None
         predictions = predict_clips(
-            trained,
+            trained.sampled_with(snap or (points.snap if points else None)),
             clips,
             cache,
             lambda clip: click.echo(f"skipped {clip.path}: {clip.reason}", err=True),
@@ -96,7 +100,8 @@ def command(
             trained.gflops_per_step,
             points,
             broken,
-            criterion or "max_softmax",
+            criterion or ("label_margin" if trained.recipe.optimiser.loss == "sigmoid" else "max_softmax"),
+            Glances(predictions.glance_logits, trained.glance_share),
         )
     except TrainingError as error:
         raise click.ClickException(str(error)) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import cast
 
 import httptools
 from uvicorn._types import ASGI3Application
@@ -10,9 +11,46 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from cli.http_protocol import MAX_HEAD_BYTES, HeadTimer
 
+_CONTINUE = b"HTTP/1.1 100 "
+
 
 class _RefusedError(Exception):
     """The request is refused; raised in a parser's callback, it becomes a 400."""
+
+
+class _WholeResponses:
+    """A transport for one response that sends the head with the first bytes of the body: the client wakes up once.
+
+    A head whose body does not follow at once is sent alone.
+    """
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._head: bytes | None = None
+        self._begun = False
+        self.is_closing = transport.is_closing
+
+    def write(self, data: bytes) -> None:
+        """Send, or keep a head for a moment."""
+        if self._head is not None:
+            data, self._head = self._head + data, None
+        elif not self._begun and not data.startswith(_CONTINUE):
+            self._begun = True
+            self._head = data
+            self._loop.call_soon(self._send_alone)
+            return
+        self._transport.write(data)
+
+    def close(self) -> None:
+        """Send what is kept, and close the connection."""
+        self._send_alone()
+        self._transport.close()
+
+    def _send_alone(self) -> None:
+        if self._head is not None:
+            head, self._head = self._head, None
+            self._transport.write(head)
 
 
 class HttptoolsHeaderTimeoutProtocol(HttpToolsProtocol):
@@ -112,6 +150,7 @@ class HttptoolsHeaderTimeoutProtocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._running = cycle
+        cycle.transport = cast("asyncio.Transport", _WholeResponses(self.transport, self.loop))
         super()._start_asgi_task(cycle, app)
 
     def on_response_complete(self) -> None:

@@ -93,6 +93,8 @@ def _identity(manifest: Manifest) -> Iterator[tuple[str, str]]:
     yield "steps", KINDS[manifest.kind].describe_steps(manifest.steps, sampling)
     if sampling.first_frame:
         yield "sampled", f"from frame {sampling.first_frame} on"
+    if sampling.snap == "keyframe":
+        yield "snapped", "to the nearest key frame of each interval, if it has one"
     yield "data", "; ".join(filter(None, [data.data, data.data_source, data.data_licence]))
     if data.recipe:
         yield "recipe", data.recipe + (f", seed {data.seed}" if data.seed is not None else "")

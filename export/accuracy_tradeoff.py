@@ -119,5 +119,6 @@ def _nearest(sure: Float32, count: int, threshold: float) -> float:
 
 def _point(point: OperatingPoint, thresholds: Sequence[float], gflops: float) -> OperatingPoint:
     solved = tuple(None if np.isinf(value) else value for value in thresholds)
-    moved = {"thresholds": solved, "expected_gflops": gflops, "expected_accuracy": None, "guarantee": None}
-    return point.model_copy(update=moved)  # the guarantee is about the fp32 model and its thresholds
+    # What was certified is another model with other thresholds, and exits after the glance were solved for fp32 only.
+    gone = dict.fromkeys(("glance_thresholds", "expected_accuracy", "guarantee"))
+    return point.model_copy(update={"thresholds": solved, "expected_gflops": gflops, **gone})

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from bundle.manifest import Manifest, Precision, Reduced
+from bundle.signature import exits_after_glance
 from export.accuracy_tradeoff import Bound, ClipLogits, compare
 from export.artefact import Feeds, OnnxGraph
 from export.calibration_set import CalibrationSet, Recorder, step_logits
@@ -40,6 +41,11 @@ class QuantizationContext:
     fp32: Files
     material: CalibrationSet
     threads: int
+
+    @property
+    def glance_exit(self) -> bool:
+        """Whether the glance graphs give the logits of their auxiliary head."""
+        return exits_after_glance(self.manifest.graph("glance", "onnx", "fp32"))
 
     def load(self, files: Files) -> tuple[OnnxGraph, OnnxGraph]:
         """Both graphs, ready to run."""
@@ -103,7 +109,10 @@ class _Part:
 def _attempts(context: QuantizationContext, precision: Precision) -> Iterator[tuple[Files, tuple[str, ...]]]:
     """Graphs to evaluate, the fastest first, and the layers of them that are kept in fp32."""
     if precision == "fp16":
-        glance, focus = (to_half(to_onnx(graph), graph.signature()) for graph in graphs_in(context.model, precision))
+        glance, focus = (
+            to_half(to_onnx(graph), graph.signature())
+            for graph in graphs_in(context.model, precision, glance_exit=context.glance_exit)
+        )
         yield (glance, focus), ()
         return
     parts = _parts(context)
@@ -122,7 +131,9 @@ def _parts(context: QuantizationContext) -> tuple[_Part, _Part]:
     step_logits(recorders[0], recorders[1], context.material.ranges, context.manifest)
     glance, focus = (
         _Part(graph, to_onnx(graph), tuple(recorder.feeds))
-        for graph, recorder in zip(served_graphs(context.model, by_rows=True), recorders, strict=True)
+        for graph, recorder in zip(
+            served_graphs(context.model, by_rows=True, glance_exit=context.glance_exit), recorders, strict=True
+        )
     )
     return glance, focus
 

@@ -102,13 +102,15 @@ def torch_answers(model: VideoModel, videos: Sequence[UInt8]) -> Answers:
         frames = _pixels(video)[None]
         glance = model.glance_clip(frames)
         focus = model.focus_clip(frames, glance.features, glance.patch_centres)
-        answers.append((glance.features, glance.patch_centres, focus.step_logits))
+        answers.append((glance.features, glance.patch_centres, focus.step_logits, glance.logits))
     return Answers(*(torch.cat(parts).numpy() for parts in zip(*answers, strict=True)))
 
 
 def _compare(wanted: Answers, own: Answers, staged: Answers) -> Agreement:
     features, centres = np.abs(wanted.features - staged.features), np.abs(wanted.centres - staged.centres)
     logits = np.abs(wanted.logits - staged.logits)
+    exits = staged.glance_logits.shape[-1] > 0
+    glance_logits = np.abs(wanted.glance_logits - staged.glance_logits) if exits else np.zeros((1, 1, 1))
     agreement = Agreement(
         videos=logits.shape[0],
         steps=logits.shape[1],
@@ -121,6 +123,7 @@ def _compare(wanted: Answers, own: Answers, staged: Answers) -> Agreement:
     for what, found, allowed, differences in (
         ("glance features differ", agreement.features_max, FEATURES_MAX, features),
         ("patch centres differ", agreement.centres_max, CENTRES_MAX, centres),
+        ("logits after the glance differ", float(glance_logits.max()), LOGITS_MAX, glance_logits),
         ("logits differ", agreement.logits_max, LOGITS_MAX, logits),
         ("logits differ in root mean square", agreement.logits_rms, LOGITS_RMS, logits),
     ):

@@ -9,8 +9,10 @@ import asyncio
 import math
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
+from types import TracebackType
+from typing import Self
 
 from bundle.manifest import Manifest
 from service.decode.frames_in_place import FramesInPlace
@@ -18,24 +20,37 @@ from service.decode.pool import DecodeJob
 from service.decode.session import DecodeSession
 from service.decode.upload import Spool, open_spool, receive
 from service.engine.request import EngineRequest, Outcome
+from service.engine.stage_times import StageTimes
 from service.engine.step_plan import PREFETCH_PROBABILITY
 from service.errors import DeadlinePassed, Internal
 from service.progress import GIGA, Observer, StepReporter
 from service.results import Decoded, to_metrics, to_response
-from service.runtime import Runtime
+from service.runtime import Course, Runtime
 from service.schemas.classify import Classification, Parameters
 from service.settings import Settings
-from service.telemetry.timeline import Timeline
+from service.telemetry.timeline import UNTIMED, Timeline
+
+SOON_SECONDS = 0.005
+"""How long the end of an upload is awaited after its first bytes: a decoder that waits for bytes costs more."""
+
+Clock = Callable[[], float]
 
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """The body of a request: its bytes as they arrive, and their declared type."""
+    """The body of a request: its bytes as they arrive, and what is declared of them.
+
+    Attributes:
+        chunks: its bytes.
+        content_type: None if none is declared.
+        expected_bytes: size of the whole video, if it is known for certain.
+        at_most_bytes: size of the body, if it is known for certain.
+    """
 
     chunks: AsyncIterator[bytes]
     content_type: str | None = None
     expected_bytes: int | None = None
-    """The size of the whole video, if it is known for certain."""
+    at_most_bytes: int | None = None
 
 
 async def classify(
@@ -44,7 +59,7 @@ async def classify(
     parameters: Parameters,
     request_id: str,
     observer: Observer | None = None,
-    timeline: Timeline | None = None,
+    timeline: Timeline = UNTIMED,
 ) -> Classification:
     """Classify one upload.
 
@@ -62,60 +77,74 @@ async def classify(
     Raises:
         Problem: there is no answer; nothing of the request is left in memory or on disk.
     """
-    line = timeline or Timeline(time.monotonic)  # not the clock of uvloop, which counts whole milliseconds
-    started = line.clock()
-    due = started + min(runtime.settings.request_timeout_seconds, (parameters.deadline_ms or math.inf) / 1e3)
-    async with AsyncExitStack() as held:
-        async with _in_time(due):
-            video = await _open(runtime, body, parameters, line, due, held)
-        request = _engine_request(runtime.manifest, parameters, due)
-        if observer is not None:
-            info = video.frames.info
-            report = StepReporter(runtime.manifest, request.thresholds, info, observer, line.clock, started)
-            request = replace(request, look_ahead=False, on_step=report)
-        outcome = await runtime.engine.classify(request, FramesInPlace(video.frames))
-    return _answer(runtime, parameters, request_id, outcome, video, line, started)
+    clock = time.monotonic  # not the clock of uvloop, which counts whole milliseconds
+    settings, admission = runtime.settings, runtime.engine.admission
+    course = _course(runtime, parameters)
+    started = clock()
+    due = started + min(settings.request_timeout_seconds, (parameters.deadline_ms or math.inf) / 1e3)
+    try:
+        async with asyncio.timeout_at(due) as limit, AsyncExitStack() as held:
+            held.enter_context(admission.place())
+            spool = held.enter_context(open_spool(body.expected_bytes, body.at_most_bytes))
+            upload = await held.enter_async_context(_Upload(body, spool, settings, timeline, clock))
+            await (upload.soon if held.enter_context(admission.early_start()) else upload.ended)()
+            with timeline.stage("queue"):
+                waited_seconds = await held.enter_async_context(admission.slot(due))
+            with timeline.stage("decode"):
+                frames = await held.enter_async_context(runtime.decoder.open(spool, _decode_job(course, parameters)))
+            limit.reschedule(None)  # from now on the engine keeps the deadline: there may be an answer to fall back on
+            request = _engine_request(course, parameters, due)
+            if observer is not None:
+                thresholds = (request.thresholds, request.glance_thresholds)
+                report = StepReporter(runtime.manifest, *thresholds, frames.info, observer, clock, started)
+                request = replace(request, look_ahead=False, on_step=report)
+            outcome = await runtime.engine.classify(request, FramesInPlace(frames))
+    except TimeoutError:
+        if limit.expired():
+            raise DeadlinePassed from None
+        raise
+    if frames.capped and outcome.reason == "end_of_video":
+        outcome = replace(outcome, reason="max_decode_ms")
+    for step in outcome.steps:
+        timeline.step(step)
+    times = _times(outcome, frames, clock() - started, upload.seconds, waited_seconds)
+    return _answer(runtime, parameters, request_id, outcome, times, frames)
 
 
-@dataclass(frozen=True, slots=True)
-class _OpenVideo:
-    """A video that has a slot of the engine and whose frames can be asked for."""
-
-    frames: DecodeSession
-    upload: _Upload
-    slot_wait_seconds: float
-
-
-async def _open(
-    runtime: Runtime, body: Body, parameters: Parameters, line: Timeline, due: float, held: AsyncExitStack
-) -> _OpenVideo:
-    """Receive the upload, wait for a slot, and open the video; ``held`` gets whatever must be given back."""
-    admission = runtime.engine.admission
-    held.enter_context(admission.place())
-    spool = held.enter_context(open_spool(body.expected_bytes))
-    upload = await held.enter_async_context(_uploading(body, spool, runtime.settings, line.clock))
-    held.callback(lambda: line.add("upload", upload.started, upload.started + upload.seconds))
-    early = held.enter_context(admission.early_start())
-    await (upload.begun if early else upload.ended)()
-    with line.stage("queue"):
-        slot_wait_seconds = await held.enter_async_context(admission.slot(due))
-    manifest = runtime.manifest
-    job = DecodeJob(
-        manifest.sampling, manifest.geometry, runtime.settings.media_limits, slots_for(manifest, parameters)
-    )
-    with line.stage("decode"):
-        frames = await held.enter_async_context(runtime.decoder.open(spool, job))
-    return _OpenVideo(frames, upload, slot_wait_seconds)
+def _course(runtime: Runtime, parameters: Parameters) -> Course:
+    """What the parameters ask of the decoder and of the engine; it is the same for many requests."""
+    key = (parameters.exit, parameters.max_gflops is None)
+    course = runtime.courses.get(key)
+    if course is None:
+        manifest, slots = runtime.manifest, slots_for(runtime.manifest, parameters)
+        course = runtime.courses[key] = Course(
+            thresholds=manifest.threshold_row(parameters.exit),
+            glance_thresholds=manifest.glance_threshold_row(parameters.exit),
+            continue_probability=manifest.continuation_row(parameters.exit),
+            job=DecodeJob(manifest.sampling, manifest.geometry, runtime.settings.media_limits, slots),
+        )
+    return course
 
 
-def _engine_request(manifest: Manifest, parameters: Parameters, due: float) -> EngineRequest:
+def _decode_job(course: Course, parameters: Parameters) -> DecodeJob:
+    limit_ms = parameters.max_decode_ms
+    return course.job if limit_ms is None else replace(course.job, max_cpu_seconds=limit_ms / 1e3)
+
+
+def _engine_request(course: Course, parameters: Parameters, due: float) -> EngineRequest:
     return EngineRequest(
-        thresholds=manifest.threshold_row(parameters.exit),
+        thresholds=course.thresholds,
+        glance_thresholds=course.glance_thresholds,
         max_flops=None if parameters.max_gflops is None else round(parameters.max_gflops * GIGA),
         deadline=due,
-        continue_probability=manifest.continuation_row(parameters.exit),
+        continue_probability=course.continue_probability,
         look_ahead=parameters.deadline_ms is None,
     )
+
+
+def _times(outcome: Outcome, frames: DecodeSession, total: float, upload: float, waited: float) -> StageTimes:
+    engine = outcome.stage_times
+    return StageTimes(total, upload, waited + engine.queue, frames.decode_seconds, engine.glance, engine.focus)
 
 
 def _answer(
@@ -123,23 +152,13 @@ def _answer(
     parameters: Parameters,
     request_id: str,
     outcome: Outcome,
-    video: _OpenVideo,
-    line: Timeline,
-    started: float,
+    times: StageTimes,
+    frames: DecodeSession,
 ) -> Classification:
     """Return the response, and count it in the metrics."""
-    for step in outcome.steps:
-        line.step(step)
-    times = replace(
-        outcome.stage_times,
-        total=line.clock() - started,
-        upload=video.upload.seconds,
-        queue=video.slot_wait_seconds + outcome.queue_seconds,
-        decode=video.frames.decode_seconds,
-    )
-    decoded = Decoded(video.frames.info, video.frames.frames_decoded)
-    runtime.metrics.video_answered(to_metrics(runtime.manifest, parameters, outcome, times, decoded))
-    return to_response(runtime.manifest, runtime.engine.runner, parameters, request_id, outcome, times, decoded)
+    manifest, decoded = runtime.manifest, Decoded(frames.info, frames.frames_decoded, frames.decode_cpu_seconds)
+    runtime.metrics.video_answered(to_metrics(manifest, parameters, outcome, times, decoded))
+    return to_response(manifest, runtime.engine.runner, parameters, request_id, outcome, times, decoded)
 
 
 def slots_for(manifest: Manifest, parameters: Parameters) -> int | None:
@@ -152,75 +171,76 @@ def slots_for(manifest: Manifest, parameters: Parameters) -> int | None:
     return None if goes_through and parameters.max_gflops is None else 1
 
 
-@dataclass(slots=True)
 class _Upload:
-    """An upload in progress."""
+    """An upload in progress: an async context manager that reads the body into the spool and stops at its end."""
 
-    task: asyncio.Task[None]
-    some: asyncio.Event
-    clock: Callable[[], float]
-    started: float
-    finished: float | None = None
+    _task: asyncio.Task[None]
+
+    def __init__(self, body: Body, spool: Spool, settings: Settings, timeline: Timeline, clock: Clock) -> None:
+        self._body, self._spool, self._settings = body, spool, settings
+        self._timeline, self._clock = timeline, clock
+        self._started = clock()
+        self._finished: float | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._unsubscribe: Callable[[], None] = lambda: None
+        self._timer: asyncio.TimerHandle | None = None
 
     @property
     def seconds(self) -> float:
         """Its duration so far, or in total."""
-        return (self.finished if self.finished is not None else self.clock()) - self.started
+        return (self._finished if self._finished is not None else self._clock()) - self._started
 
-    async def begun(self) -> None:
-        """Wait for its first bytes, or for its end."""
-        await self.some.wait()
-        if self.task.done():
-            self.task.result()
+    async def soon(self) -> None:
+        """Wait for its end, but not for long once its first bytes are there."""
+        if not self._task.done():
+            self._waiter = asyncio.get_running_loop().create_future()
+            self._unsubscribe = self._spool.subscribe(self._first_bytes)
+            if self._spool.size:
+                self._first_bytes()
+            await self._waiter
+        if self._task.done():
+            self._task.result()
 
     async def ended(self) -> None:
         """Wait for its end."""
-        await self.task
+        await self._task
 
+    async def __aenter__(self) -> Self:
+        body, most = self._body, self._settings.max_upload_bytes
+        receiving = receive(body.chunks, content_type=body.content_type, max_bytes=most, spool=self._spool)
+        self._task = asyncio.create_task(receiving)
+        self._task.add_done_callback(self._end)
+        return self
 
-@asynccontextmanager
-async def _uploading(
-    body: Body, spool: Spool, settings: Settings, clock: Callable[[], float]
-) -> AsyncIterator[_Upload]:
-    """Read the body into the spool while the block runs, and stop reading when the block ends."""
-    receiving = receive(
-        body.chunks,
-        content_type=body.content_type,
-        max_bytes=settings.max_upload_bytes,
-        spool=spool,
-    )
-    upload = _Upload(asyncio.create_task(receiving), asyncio.Event(), clock, clock())
-    unsubscribe = spool.subscribe(upload.some.set)
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        task = self._task
+        over = task.done() and not task.cancelled()
+        self._timeline.add("upload", self._started, self._started + self.seconds)
+        self._stop_waiting()
+        if not over:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        elif task.exception() is not None and isinstance(error, Internal):
+            # The spool only says that the upload ended; the error of the upload says why.
+            task.result()
 
-    def end(task: asyncio.Task[None]) -> None:
-        upload.finished = clock()
-        upload.some.set()
+    def _end(self, _: asyncio.Task[None]) -> None:
+        self._finished = self._clock()
+        self._go_on()
 
-    upload.task.add_done_callback(end)
-    try:
-        yield upload
-    except Internal:
-        # The spool only says that the upload ended; the error of the upload says why.
-        if upload.task.done() and not upload.task.cancelled():
-            upload.task.result()
-        raise
-    finally:
-        unsubscribe()
-        upload.task.cancel()
-        await asyncio.gather(upload.task, return_exceptions=True)
+    def _first_bytes(self) -> None:
+        self._unsubscribe()
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(SOON_SECONDS, self._go_on)
 
+    def _go_on(self) -> None:
+        self._stop_waiting()
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
-@asynccontextmanager
-async def _in_time(due: float) -> AsyncIterator[None]:
-    """Limit the time of what happens before the first step, while there is no answer to fall back on.
-
-    Raises:
-        DeadlinePassed: the time is over.
-    """
-    try:
-        async with asyncio.timeout_at(due) as limit:
-            yield
-    except TimeoutError:
-        if limit.expired():
-            raise DeadlinePassed from None
-        raise
+    def _stop_waiting(self) -> None:
+        self._unsubscribe()
+        if self._timer is not None:
+            self._timer.cancel()

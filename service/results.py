@@ -28,10 +28,11 @@ from video.probe import VideoInfo
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """The decoder's description of the video, and the number of frames that it decoded."""
+    """The decoder's description of the video, the number of frames that it decoded, and the processor time of it."""
 
     info: VideoInfo
     frames: int
+    cpu_seconds: float
 
 
 def to_metrics(
@@ -45,7 +46,9 @@ def to_metrics(
         flops_full=manifest.flops_full,
         step=len(outcome.steps),
         reason=outcome.reason,
+        component=outcome.last.component,
         frames_decoded=decoded.frames,
+        decode_cpu_seconds=decoded.cpu_seconds,
         frames_used=outcome.frames_used,
         exit_shares=manifest.point(parameters.exit).exit_shares,
     )
@@ -74,6 +77,7 @@ def to_response(
             reason=outcome.reason,
             step=len(outcome.steps),
             steps=manifest.steps,
+            component=last.component,
             confidence=last.confidence,
             threshold=outcome.threshold if math.isfinite(outcome.threshold) else None,
         ),
@@ -84,6 +88,7 @@ def to_response(
             focus_gflops=outcome.focus_flops / GIGA,
             frames_used=outcome.frames_used,
             frames_decoded=decoded.frames,
+            decode_cpu_ms=round(decoded.cpu_seconds * 1e3, 3),
         ),
         timing_ms=TimingAnswer(**times.milliseconds()),
         video=VideoAnswer(
@@ -102,6 +107,15 @@ def to_response(
 
 
 def _predictions(manifest: Manifest, outcome: Outcome, top_k: int) -> list[Prediction]:
-    scores = manifest.exit_rule.probabilities(outcome.last.logits, len(outcome.steps) - 1)
-    best = np.argsort(-scores, kind="stable")[:top_k]
-    return [Prediction(label=manifest.labels[i], index=int(i), score=float(scores[i])) for i in best]
+    step = len(outcome.steps) - 1
+    rule = manifest.glance_exit_rule if outcome.last.component == "glance" else manifest.exit_rule
+    scores = rule.probabilities(outcome.last.logits, step)
+    shown, labels = scores.tolist(), manifest.labels
+    if manifest.task == "single_label":
+        best = (-scores).argsort(kind="stable")[:top_k].tolist()
+        return [Prediction(label=labels[index], index=index, score=shown[index]) for index in best]
+    present = rule.present(outcome.last.logits, step)
+    best = np.lexsort((-scores, ~present))[:top_k].tolist()  # those that are present come first
+    return [
+        Prediction(label=labels[index], index=index, score=shown[index], present=bool(present[index])) for index in best
+    ]

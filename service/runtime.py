@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 
 from bundle.manifest import Manifest
 from bundle.store import Bundle, load_bundle
 from service.cpu import usable_cores
-from service.decode.pool import DecodePool, PoolSettings
+from service.decode.pool import DecodeJob, DecodePool, PoolSettings
+from service.engine.admission import Places
 from service.engine.engine import Engine, running
 from service.engine.process import open_core_process
+from service.engine.remote import RemoteCore
 from service.engine.runners.base import Runner
 from service.engine.runners.graphs import batch_sizes_up_to
 from service.engine.runners.selection import (
@@ -32,13 +35,34 @@ from service.telemetry.metrics import Metrics
 
 
 @dataclass(frozen=True, slots=True)
+class Course:
+    """What the requests for one operating point have in common.
+
+    Attributes:
+        thresholds: one per step.
+        glance_thresholds: one per step, of exits after the glance; as in the manifest.
+        continue_probability: one per step: the chance that a video goes on after it.
+        job: of the decoder.
+    """
+
+    thresholds: tuple[float, ...]
+    glance_thresholds: tuple[float, ...]
+    continue_probability: tuple[float, ...]
+    job: DecodeJob
+
+
+@dataclass(frozen=True, slots=True)
 class Runtime:
-    """The engine and the decoders that requests pass through, opened and closed together."""
+    """The engine and the decoders that requests pass through, opened and closed together.
+
+    ``courses`` remembers what was worked out for an operating point, with and without a limit on the compute.
+    """
 
     engine: Engine
     decoder: DecodePool
     metrics: Metrics
     settings: Settings
+    courses: dict[tuple[str, bool], Course] = field(default_factory=dict)
 
     @property
     def manifest(self) -> Manifest:
@@ -46,17 +70,40 @@ class Runtime:
         return self.engine.manifest
 
 
+MAX_PLACES = 1 << 20
+"""More than any service has: where the places are those of several processes, none limits its own."""
+
 MIN_DECODED_AHEAD, MAX_DECODED_AHEAD = 3, 64
 """Frames that a decoder may have ready of a video that will probably need them."""
+
+
+@dataclass(frozen=True, slots=True)
+class SharedEngine:
+    """What a front is told of the engine that it shares with others.
+
+    Attributes:
+        path: of the hub's socket.
+        front: number of the front.
+        slots: of each front, as the hub knows them.
+        places: of all fronts.
+    """
+
+    path: Path
+    front: int
+    slots: int
+    places: Places
+
 
 MakeRunner = Callable[[Bundle, Settings], Runner]
 
 
 @asynccontextmanager
 async def open_runtime(
-    bundle: Bundle, settings: Settings, metrics: Metrics, make: MakeRunner
+    bundle: Bundle, settings: Settings, metrics: Metrics, make: MakeRunner, shared: SharedEngine | None = None
 ) -> AsyncIterator[Runtime]:
     """Load and warm the model, start the decoders, and close everything at the end of the block.
+
+    With a shared engine, which loads the model elsewhere, ``max_queue`` is that of all fronts.
 
     Raises:
         RunnerError: the backend does not exist or cannot run here.
@@ -75,10 +122,17 @@ async def open_runtime(
     )
     decoders = asyncio.create_task(pool.start())  # while the model is loaded
     try:
-        manifest, core = await _open_core(bundle, settings, make)
+        manifest, core = await (_open_core(bundle, settings, make) if shared is None else _reach_core(shared))
         metrics.slots(settings.videos_in_flight)
         metrics.queue_limit(settings.max_queue)
-        engine = Engine(manifest, core, slots=settings.videos_in_flight, max_queue=settings.max_queue, observer=metrics)
+        engine = Engine(
+            manifest,
+            core,
+            slots=settings.videos_in_flight,
+            max_queue=settings.max_queue if shared is None else MAX_PLACES,
+            observer=metrics,
+            places=None if shared is None else shared.places,
+        )
         async with running(engine):
             await decoders
             metrics.model_loaded(manifest.name, manifest.version, core.runner.backend, core.runner.precision)
@@ -94,15 +148,25 @@ async def open_runtime(
 
 async def _open_core(bundle: Bundle, settings: Settings, make: MakeRunner) -> tuple[Manifest, Transport]:
     """The engine's core, in this process or in its own, and the manifest with the thresholds of its precision."""
-    gpu, max_batch = _takes_gpu(bundle, settings), _max_batch(bundle, settings)
-    # A video that has left keeps its place in the core until its batch is done.
-    slots = settings.videos_in_flight + MAX_BATCHES_IN_FLIGHT * max_batch
+    gpu, max_batch = takes_a_gpu(bundle, settings), max_batch_of(bundle, settings)
+    slots = core_slots(settings, max_batch)
     if gpu if settings.engine_process is None else settings.engine_process:
         core = await open_core_process(partial(load_core, settings, make), slots=slots, max_batch=max_batch)
         return core.manifest, core
     runner = await asyncio.to_thread(make, bundle, settings)
     manifest = bundle.manifest.served_in(runner.precision)
     return manifest, InProcess(manifest, runner, slots=slots, max_batch=max_batch)
+
+
+async def _reach_core(shared: SharedEngine) -> tuple[Manifest, Transport]:
+    core = RemoteCore(shared.path, shared.front, shared.slots)
+    await core.connect()
+    return core.manifest, core
+
+
+def core_slots(settings: Settings, max_batch: int) -> int:
+    """Slots of a client in the core: a video that has left keeps its slot until its batch is done."""
+    return settings.videos_in_flight + MAX_BATCHES_IN_FLIGHT * max_batch
 
 
 def load_core(settings: Settings, make: MakeRunner) -> tuple[Manifest, Runner]:
@@ -128,7 +192,7 @@ def make_runner(bundle: Bundle, settings: Settings) -> Runner:
         bundle,
         RunnerOptions(
             threads=settings.intra_op_threads or graph_threads(bundle.manifest, usable_cores()),
-            batch_sizes=batch_sizes_up_to(_max_batch(bundle, settings)),
+            batch_sizes=batch_sizes_up_to(max_batch_of(bundle, settings)),
             backend=settings.backend,
             precision=settings.precision,
             cache=settings.model_cache,
@@ -137,9 +201,11 @@ def make_runner(bundle: Bundle, settings: Settings) -> Runner:
     )
 
 
-def _takes_gpu(bundle: Bundle, settings: Settings) -> bool:
+def takes_a_gpu(bundle: Bundle, settings: Settings) -> bool:
+    """Whether the model will run on a GPU."""
     return takes_gpu(bundle.manifest, settings.backend, abilities_here())
 
 
-def _max_batch(bundle: Bundle, settings: Settings) -> int:
-    return settings.max_batch or default_max_batch(gpu=_takes_gpu(bundle, settings))
+def max_batch_of(bundle: Bundle, settings: Settings) -> int:
+    """Rows in one batch at most."""
+    return settings.max_batch or default_max_batch(gpu=takes_a_gpu(bundle, settings))

@@ -118,6 +118,13 @@ class Settings(BaseSettings):
         description="Videos that run at once; unset: as many as decoders. Each takes memory for the frames that wait "
         "for their step: 150 kB for a frame of 224 pixels, two frames as a rule.",
     )
+    fronts: int | None = Field(
+        default=None,
+        ge=1,
+        le=64,
+        description="Processes that serve HTTP and decode, with one engine for all; unset: 1, on a GPU one for every "
+        "four cores, at most 8.",
+    )
     engine_process: bool | None = Field(
         default=None, description="Whether the engine runs in a process of its own; unset: only on a GPU."
     )

@@ -13,9 +13,12 @@ from typing import Any, Literal, TypeVar, get_args
 from model.config import ModelConfig
 from training.errors import RecipeError
 from training.optimise.losses import Remedies
+from video.sampler import Snap
 
 Precision = Literal["fp32", "bf16", "fp16"]
 AskedPrecision = Literal["fp32", "bf16", "fp16", "auto"]
+
+Loss = Literal["softmax", "sigmoid"]
 
 Metric = Literal["accuracy", "macro_f1", "map"]
 
@@ -35,6 +38,8 @@ class DataRecipe:
 
     Attributes:
         first_frame: frames before this index are never sampled, neither here nor in serving.
+        snap: ``keyframe`` moves each sampled frame to the nearest key frame of its interval in evaluation and serving,
+            which saves decoding; ``none`` takes the middle of each interval, as published.
         resize: shorter side after resizing as served, pixels; the centre crop is the model's ``frame_size``.
         source_size: side of the square that training crops are cut from, pixels; 0 takes ``resize``.
         candidates: frames kept of each segment of a clip, one of which is drawn, segment by segment, each time the clip
@@ -49,6 +54,7 @@ class DataRecipe:
     """
 
     first_frame: int = 0
+    snap: Snap = "none"
     resize: int = 256
     source_size: int = 0
     candidates: int = 4
@@ -61,6 +67,8 @@ class DataRecipe:
 
     def __post_init__(self) -> None:
         _within("data.first_frame", self.first_frame, 0, 1_000_000)
+        if self.snap not in get_args(Snap):
+            raise RecipeError(f"data.snap is {self.snap!r}; permitted: {', '.join(get_args(Snap))}")
         _within("data.resize", self.resize, 8, 4096)
         _within("data.source_size", self.source_size, 0, 4096)
         _within("data.candidates", self.candidates, 0, 64)
@@ -97,6 +105,8 @@ class OptimiserRecipe:
     Attributes:
         lr: base rate at the top of the cosine; warm-up is linear.
         clip_gradient: largest norm of the whole gradient; 0 does not clip.
+        loss: ``softmax`` is the paper's cross-entropy over classes; of a clip with several, one is drawn each time.
+            ``sigmoid`` decides about each label by itself, for clips that may have several labels or none.
         label_smoothing: share of each target spread over all classes.
         class_weights: exponent of inverse class frequency in the loss; 0 weighs all clips alike.
         average: decay of an exponential average of the weights, which is then what is kept; 0 is off.
@@ -112,6 +122,7 @@ class OptimiserRecipe:
     weight_decay: float = 1e-4
     warmup_epochs: float = 0.0
     clip_gradient: float = 0.0
+    loss: Loss = "softmax"
     label_smoothing: float = 0.0
     class_weights: float = 0.0
     average: float = 0.0
@@ -129,6 +140,8 @@ class OptimiserRecipe:
         _within("optimiser.label_smoothing", self.label_smoothing, 0, 0.9)
         _within("optimiser.class_weights", self.class_weights, 0, 1)
         _within("optimiser.average", self.average, 0, 0.99999)
+        if self.loss not in get_args(Loss):
+            raise RecipeError(f"optimiser.loss is {self.loss!r}; permitted: {', '.join(get_args(Loss))}")
         if self.precision not in get_args(AskedPrecision):
             permitted = ", ".join(get_args(AskedPrecision))
             raise RecipeError(f"optimiser.precision is {self.precision!r}; permitted: {permitted}")

@@ -62,6 +62,14 @@ class FrameIndex:
         """Frames that the file shows."""
         return len(self.order)
 
+    @property
+    def key_frames(self) -> tuple[int, ...]:
+        """Frames that decoding can start from, ascending; none if it is not known which packet shows which frame."""
+        if not self.ordered:
+            return ()
+        shown = self.frame_of[self.keys]
+        return tuple(int(frame) for frame in np.unique(shown[shown != _HIDDEN]))
+
 
 @dataclass(frozen=True)
 class StreamTraits:
@@ -121,9 +129,13 @@ def build_index(table: PacketTable, traits: StreamTraits) -> FrameIndex:
     """Builds the index of packets with these properties, at least one of which shows a picture."""
     shown = np.flatnonzero(table.pictures > _HIDDEN)
     pictures = table.pictures[shown]
-    first = shown[np.unique(pictures, return_index=True)[1]]
-    last = shown[len(pictures) - 1 - np.unique(pictures[::-1], return_index=True)[1]]
-    starts = np.isin(first, table.keys)
+    first = last = shown
+    if (np.diff(pictures) <= 0).any():  # not one packet for each picture, in their order
+        first = shown[np.unique(pictures, return_index=True)[1]]
+        last = shown[len(pictures) - 1 - np.unique(pictures[::-1], return_index=True)[1]]
+    marked = np.zeros(len(table.pictures), dtype=np.bool_)
+    marked[table.keys] = True
+    starts = marked[first]
     clock = Clock(traits.time_base, traits.clock_may_leap)
     dts = _of_pictures(table.dts, first, last)
     given = without_strays(_of_pictures(table.pts, first, last), dts, clock)

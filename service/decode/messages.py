@@ -60,19 +60,6 @@ class Info(_Reply):
     rotation: Literal[0, 90, 180, 270]
 
 
-class Opened(_Reply):
-    """The video passed its checks."""
-
-    type: Literal["opened"]
-    info: Info
-    frames_decoded: Count
-    seconds: Seconds
-
-    def video(self) -> VideoInfo:
-        """Convert to a `VideoInfo`."""
-        return VideoInfo(**self.info.model_dump())
-
-
 class FrameReady(_Reply):
     """A slot of the shared memory now holds a frame."""
 
@@ -83,6 +70,32 @@ class FrameReady(_Reply):
     time_s: Annotated[float, Field(ge=-1e9, le=1e9)] | None
     frames_decoded: Count
     seconds: Seconds
+    cpu_seconds: Seconds
+
+
+class Opened(_Reply):
+    """The video passed its checks; its first frame comes along if it could be decoded."""
+
+    type: Literal["opened"]
+    info: Info
+    frames_decoded: Count
+    seconds: Seconds
+    cpu_seconds: Seconds
+    frame: FrameReady | None = None
+
+    def video(self) -> VideoInfo:
+        """Convert to a `VideoInfo`."""
+        told = self.info
+        return VideoInfo(
+            container=told.container,
+            codec=told.codec,
+            width=told.width,
+            height=told.height,
+            fps=told.fps,
+            duration_s=told.duration_s,
+            frames=told.frames,
+            rotation=told.rotation,
+        )
 
 
 class Need(_Reply):
@@ -105,6 +118,8 @@ class Done(_Reply):
     type: Literal["done"]
     frames_decoded: Count
     seconds: Seconds
+    cpu_seconds: Seconds
+    capped: bool
     error: Failure | None
 
 

@@ -27,8 +27,9 @@ _SET_VARIABLES = {
     "OPENBLAS_NUM_THREADS": "1",
     "MALLOC_ARENA_MAX": "1",
 }
-# Messages read per iteration of the event loop, so that a worker that floods the socket does not block the loop.
-_TURN = 64
+# Messages read per iteration of the event loop, so that a worker that floods the socket does not block the loop. As a
+# rule there is one, and asking for another costs as much as coming back.
+_TURN = 1
 
 
 class WorkerGoneError(Exception):

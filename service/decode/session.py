@@ -84,6 +84,10 @@ class DecodeSession:
         """Number of frames handed to the decoder so far."""
         self.decode_seconds = 0.0
         """Wall time that the worker has spent opening, decoding and resizing so far, without waiting."""
+        self.decode_cpu_seconds = 0.0
+        """Processor time that the worker has used for it so far."""
+        self.capped = False
+        """Whether the worker ended because it had used its processor time."""
 
     @property
     def info(self) -> VideoInfo:
@@ -217,12 +221,15 @@ class DecodeSession:
         match reply:
             case Opened():
                 self._take_info(reply)
+                if reply.frame is not None:
+                    self._take_frame(reply.frame)
             case FrameReady():
                 self._take_frame(reply)
             case Need():
                 self._take_need(reply)
             case Done():
-                self._take_cost(reply.frames_decoded, reply.seconds)
+                self._take_cost(reply)
+                self.capped = reply.capped
                 self._end(_problem(reply))
                 self._copy_arrived()
                 self._last_word = reply
@@ -240,7 +247,7 @@ class DecodeSession:
     def _take_info(self, reply: Opened) -> None:
         if self._info is not None:
             raise ProtocolError("the worker sent 'opened' twice")
-        self._take_cost(reply.frames_decoded, reply.seconds)
+        self._take_cost(reply)
         self._info = reply.video()
         self._changed.set()
 
@@ -249,7 +256,7 @@ class DecodeSession:
             raise ProtocolError("the worker sent a frame in a slot that was not free")
         if not self._last_position < reply.position < self._job.planned:
             raise ProtocolError(f"the worker sent a frame for position {reply.position}, which was not due")
-        self._take_cost(reply.frames_decoded, reply.seconds)
+        self._take_cost(reply)
         self._last_position = reply.position
         if reply.slot >= self._worker.frames.slots:
             raise ProtocolError(f"slot must be 0..{self._worker.frames.slots - 1}, got {reply.slot}")
@@ -266,10 +273,12 @@ class DecodeSession:
         self._need = reply
         self._feed()
 
-    def _take_cost(self, frames_decoded: int, seconds: float) -> None:
-        if frames_decoded < self.frames_decoded or seconds < self.decode_seconds:
+    def _take_cost(self, reply: Opened | FrameReady | Done) -> None:
+        cost = reply.frames_decoded, reply.seconds, reply.cpu_seconds
+        before = self.frames_decoded, self.decode_seconds, self.decode_cpu_seconds
+        if any(now < then for now, then in zip(cost, before, strict=True)):
             raise ProtocolError("the worker reported a lower cost than before")
-        self.frames_decoded, self.decode_seconds = frames_decoded, seconds
+        self.frames_decoded, self.decode_seconds, self.decode_cpu_seconds = cost
 
     def _feed(self) -> None:
         """Tell the worker about bytes for which it waits. Called whenever the spool changes."""

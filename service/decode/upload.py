@@ -11,19 +11,19 @@ from service.errors import EmptyBody, Internal, Overloaded, Problem, TooLarge
 
 __all__ = ["Spool", "open_spool", "receive"]
 
-_NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
+_NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.ENOMEM})
 """All requests share the space for uploads, so these errors are temporary."""
 
 
-def open_spool(expected_bytes: int | None = None) -> Spool:
-    """Create a spool, which the caller must close.
+def open_spool(expected_bytes: int | None = None, at_most_bytes: int | None = None) -> Spool:
+    """Create a spool, which the caller must close; the arguments are those of `Spool`.
 
     Raises:
         Overloaded: there is no space for it.
         Internal: it could not be created for another reason.
     """
     try:
-        return Spool(expected_bytes=expected_bytes)
+        return Spool(expected_bytes=expected_bytes, at_most_bytes=at_most_bytes)
     except OSError as error:
         raise _not_stored(error) from error
 

@@ -12,12 +12,35 @@ import random
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 
 from service.engine.request import EngineObserver
 from service.engine.scheduler import due_times, most_urgent
 from service.errors import Overloaded
+
+
+class Places(Protocol):
+    """The places of a service that has several processes; they take them from one another."""
+
+    def take(self) -> bool:
+        """Take a place; False if none is free."""
+
+    def give_back(self) -> None:
+        """Give one back."""
+
+
+class _Unlimited:
+    """Stands for places that no other process takes: this one counts them itself."""
+
+    def take(self) -> bool:
+        """Return True."""
+        return True
+
+    def give_back(self) -> None:
+        """Do nothing."""
+
 
 _SMOOTHING = 0.2
 _FIRST_GUESS_SECONDS = 0.5
@@ -41,6 +64,7 @@ class Admission:
         observer: told of the queue's depth and of the slots in use.
         clock: seconds on the clock that deadlines are given in.
         jitter: a number in 0..1 for each refusal.
+        shared: the places of all processes of the service; ``max_queue`` then holds for all of them together.
     """
 
     slots: int
@@ -48,6 +72,7 @@ class Admission:
     observer: EngineObserver
     clock: Callable[[], float]
     jitter: Callable[[], float] = random.random
+    shared: Places = field(default_factory=_Unlimited)
     places_taken: int = 0
     slots_taken: int = 0
     early_taken: int = 0
@@ -64,11 +89,14 @@ class Admission:
         places = self.slots + self.max_queue
         if self.places_taken >= places:
             raise Overloaded(f"all {places} slots and queue places are taken", retry_after=self.retry_after_seconds())
+        if not self.shared.take():
+            raise Overloaded("all slots and queue places are taken", retry_after=self.retry_after_seconds())
         self.places_taken += 1
         try:
             yield
         finally:
             self.places_taken -= 1
+            self.shared.give_back()
 
     @asynccontextmanager
     async def slot(self, deadline: float | None) -> AsyncIterator[float]:

@@ -4,17 +4,36 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
+from bundle.exit_rule import Bool, ExitRule, leaves
 from service.engine.messages import Run
-from service.engine.runners.base import BatchOutputs, Float32, Int64, Runner, RunnerError, UInt8
+from service.engine.runners.base import BatchOutputs, Float32, GlanceOutput, Int64, Runner, RunnerError, UInt8
 from service.engine.scheduler import Float64
 
 NOT_A_NUMBER = "the model gave a logit that is not a number"
+
+
+@dataclass(frozen=True, slots=True)
+class GlanceExit:
+    """The exit after the glance, before the focus.
+
+    Attributes:
+        rule: how the confidence is computed.
+        thresholds: ``[B]`` of the real rows; ``inf``: the row never exits there.
+    """
+
+    rule: ExitRule
+    thresholds: Float32
+
+    def of(self, logits: Float32, step: Int64) -> Bool:
+        """Which of the real rows exit, given the logits ``[B, C]`` of their glances."""
+        rows = len(self.thresholds)
+        return leaves(self.rule.confidence(logits[:rows], step[:rows]), self.thresholds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +45,7 @@ class Batch:
 
     Attributes:
         rows: real rows; the arrays may be longer.
+        glance_exit: how rows may exit before the focus; None: none may.
     """
 
     rows: int
@@ -34,6 +54,7 @@ class Batch:
     policy_state: Float32
     pooled_state: Float32
     step: Int64
+    glance_exit: GlanceExit | None = None
 
     @property
     def of_one_video(self) -> bool:
@@ -50,6 +71,9 @@ class Batch:
             self.policy_state[rows],
             self.pooled_state[rows],
             self.step[rows],
+            None
+            if self.glance_exit is None
+            else replace(self.glance_exit, thresholds=self.glance_exit.thresholds[rows]),
         )
 
 
@@ -74,7 +98,7 @@ class BatchResult:
 
 
 def run(runner: Runner, batch: Batch) -> BatchOutputs:
-    """Glance, then focus, with the time of each.
+    """Glance, then focus for the rows that do not exit after the glance, with the time of each.
 
     Raises:
         RunnerError: a graph failed.
@@ -82,6 +106,10 @@ def run(runner: Runner, batch: Batch) -> BatchOutputs:
     start = time.perf_counter()
     glance = runner.glance(batch.glance_frames, batch.policy_state)
     between = time.perf_counter()
+    if batch.glance_exit is not None and glance.logits is not None:
+        after_glance = batch.glance_exit.of(glance.logits, batch.step)
+        if after_glance.any():
+            return _focus_on_others(runner, batch, glance, after_glance, between - start)
     focus = runner.focus(batch.focus_frames, glance.patch_centre, glance.feature, batch.pooled_state, batch.step)
     return BatchOutputs(
         glance.patch_centre,
@@ -90,6 +118,35 @@ def run(runner: Runner, batch: Batch) -> BatchOutputs:
         focus.pooled_state,
         between - start,
         time.perf_counter() - between,
+    )
+
+
+def _focus_on_others(
+    runner: Runner, batch: Batch, glance: GlanceOutput, after_glance: Bool, glance_seconds: float
+) -> BatchOutputs:
+    """Focus on the rows that have not exited; the others keep the glance's logits. Without padding."""
+    rows, between = batch.rows, time.perf_counter()
+    if glance.logits is None:
+        raise RunnerError("the glance graph gives no logits to exit by")
+    logits, pooled = glance.logits[:rows].copy(), batch.pooled_state[:rows].copy()
+    others = np.flatnonzero(~after_glance)
+    if len(others):
+        focus = runner.focus(
+            batch.focus_frames[others],
+            glance.patch_centre[others],
+            glance.feature[others],
+            batch.pooled_state[others],
+            batch.step[others],
+        )
+        logits[others], pooled[others] = focus.logits[: len(others)], focus.pooled_state[: len(others)]
+    return BatchOutputs(
+        glance.patch_centre[:rows],
+        logits,
+        glance.policy_state[:rows],
+        pooled,
+        glance_seconds,
+        time.perf_counter() - between if len(others) else 0.0,
+        after_glance,
     )
 
 
@@ -113,8 +170,15 @@ def _whole(batch: Batch, outputs: BatchOutputs) -> BatchResult:
     bad = np.logical_not(np.isfinite(cut.logits).all(axis=1))
     share = rows if batch.of_one_video else 1
     seconds = np.array([(outputs.glance_seconds / share, outputs.focus_seconds / share)])
+    focus_rows = rows
+    if cut.after_glance is not None:
+        seconds = np.repeat(seconds, rows, axis=0)
+        seconds[cut.after_glance, 1] = 0.0
+        focus_rows -= int(cut.after_glance.sum())
     fault = RunnerError(NOT_A_NUMBER) if bad.any() else None
-    return BatchResult(cut, bad, seconds, (Run(rows, outputs.glance_seconds, outputs.focus_seconds),), fault)
+    return BatchResult(
+        cut, bad, seconds, (Run(rows, outputs.glance_seconds, outputs.focus_seconds, focus_rows),), fault
+    )
 
 
 def _in_halves(runner: Runner, batch: Batch, error: RunnerError) -> BatchResult:

@@ -47,7 +47,7 @@ class EngineClient:
         self._is_clip = manifest.sampling.focus_frames is not None
         self._planned = manifest.sampling.frames + (manifest.sampling.focus_frames or 0)
         self._videos: dict[int, Video] = {}
-        self._free = list(reversed(range(transport.slots)))
+        self._free = _slots(transport)
         self._waiting: deque[asyncio.Future[int]] = deque()
         self._store = FrameStore(manifest.geometry.crop)
         self._segments: dict[int, FrameSegment] = {}
@@ -77,7 +77,8 @@ class EngineClient:
         slot = self._free.pop() if self._free else await self._next_slot()
         thresholds, most = request.thresholds, self._transport.runner.look_ahead
         affordable = affordable_steps(request.max_flops, self._manifest.flops.per_step)
-        certain = certain_steps(thresholds, affordable) if most > 1 and request.look_ahead else ()
+        glance = request.glance_thresholds
+        certain = certain_steps(thresholds, affordable, glance) if most > 1 and request.look_ahead else ()
         alone = certain or (1,) * len(thresholds)
         prefetch = (self._planned,) if self._is_clip else prefetch_targets(request.continue_probability, alone, most)
         video = Video(request, slot, loop.create_future(), self._planned, prefetch)
@@ -85,7 +86,7 @@ class EngineClient:
         deadline = math.inf if request.deadline is None else request.deadline
         watched = request.on_step is not None
         self._commands.submitted.append(
-            Submit(slot, thresholds, affordable, certain, time.monotonic(), deadline, watched)
+            Submit(slot, thresholds, affordable, certain, time.monotonic(), deadline, watched, glance)
         )
         if request.deadline is not None:
             wait = max(0.0, request.deadline - time.monotonic()) + OVERDUE_SECONDS
@@ -185,9 +186,10 @@ class EngineClient:
 
     def _hear(self, report: Report) -> None:
         """Take in what the core reports."""
-        for rows, glance_seconds, focus_seconds in report.runs:
+        for rows, glance_seconds, focus_seconds, focus_rows in report.runs:
             self._observer.batch_ran("glance", rows, glance_seconds)
-            self._observer.batch_ran("focus", rows, focus_seconds)
+            if focus_rows:
+                self._observer.batch_ran("focus", focus_rows, focus_seconds)
         videos = self._videos
         for slots, counts in report.gathered:
             for slot, count in zip(slots, counts, strict=True):
@@ -254,7 +256,15 @@ class EngineClient:
             with suppress(asyncio.InvalidStateError):
                 video.finished.set_exception(Internal())
         self._videos.clear()
+        # A core that comes in the lost one's place knows nothing.
+        self._free, self._commands = _slots(self._transport), Commands()
+        self._segments.clear()
         while self._waiting:
             waiter = self._waiting.popleft()
             if not waiter.done():
                 waiter.set_exception(Internal())
+
+
+def _slots(transport: Transport) -> list[int]:
+    """All slots, to be taken from the end."""
+    return list(reversed(range(transport.first_slot, transport.first_slot + transport.slots)))

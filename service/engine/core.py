@@ -11,16 +11,17 @@ import logging
 import math
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from queue import Empty, SimpleQueue
 
 import numpy as np
 
 from bundle.exit_rule import Bool, ExitReason, leaves
 from bundle.manifest import Manifest
-from service.engine.batch import BatchResult
+from service.engine.batch import Batch, BatchResult, GlanceExit
 from service.engine.device import Device, Done, InFlight, name_this_thread
 from service.engine.messages import Commands, Ended, Failure, Report
-from service.engine.runners.base import Int64, Runner
+from service.engine.runners.base import Float32, Int64, Runner
 from service.engine.scheduler import MAX_BATCHES_IN_FLIGHT, most_urgent, rows_to_run, steps_together
 from service.engine.staging import Staging
 from service.engine.step_plan import exit_reason
@@ -61,6 +62,8 @@ class EngineCore:
         self._is_clip = manifest.sampling.focus_frames is not None
         self._look_ahead = 1 if self._is_clip else runner.look_ahead
         self._judge = manifest.exit_rule.confidence
+        self._glance_rule = manifest.glance_exit_rule
+        self._exits_after_glance = any(point.glance_thresholds for point in manifest.operating_points)
         self._states = VideoStates(slots, manifest, runner.widths)
         self._staging = [Staging(manifest, runner, max_batch) for _ in range(MAX_BATCHES_IN_FLIGHT)]
         self._segments: dict[int, FrameSegment] = {}
@@ -204,6 +207,8 @@ class EngineCore:
             states.status[slots] = WAITING
             self._fail(slots, str(error))
             return
+        if self._exits_after_glance:
+            batch = self._with_glance_exit(batch, states.glance_thresholds[slots, step])
         self._device.run(slots, together, batch, staging)
         read = states.delivered[slots] if self._is_clip else after
         self._urgent |= states.hungry(slots)
@@ -211,6 +216,12 @@ class EngineCore:
             unwatched = ~states.watched[slots]
             slots, read = slots[unwatched], read[unwatched]
         self._report.gathered.append((slots.tolist(), read.tolist()))
+
+    def _with_glance_exit(self, batch: Batch, thresholds: Float32) -> Batch:
+        """Let rows exit after the glance where their step has a threshold there."""
+        if batch.of_one_video or not np.isfinite(thresholds).any():
+            return batch
+        return replace(batch, glance_exit=GlanceExit(self._glance_rule, thresholds))
 
     def _complete(self, flight: InFlight, result: BatchResult | Exception) -> None:
         """Store what a batch left, and decide which videos are finished."""
@@ -252,21 +263,26 @@ class EngineCore:
         if len(rows) < len(outputs.logits):
             outputs = outputs.take(rows)
             seconds = seconds if len(seconds) == 1 else seconds[rows]
-        confidences = self._judge(outputs.logits, step)
+        confidences, after = self._judge(outputs.logits, step), outputs.after_glance
+        if after is not None:
+            states.after_glance[slots] = after
+            confidences[after] = self._glance_rule.confidence(outputs.logits[after], step[after])
         states.finish_step(slots, step, outputs, confidences, seconds, now)
         if self._watching:
             for slot, last in zip(slots.tolist(), step.tolist(), strict=True):
                 if states.watched[slot]:
                     self._urgent = True
                     self._report.watched.append((slot, states.step_table(slot, last)))
-        self._decide(slots, step + 1, leaves(confidences, states.thresholds[slots, step]))
+        confident = leaves(confidences, states.thresholds[slots, step])
+        self._decide(slots, step + 1, confident if after is None else confident | after)
 
     def _decide(self, slots: Int64, step: Int64, confident: Bool) -> None:
         """End the videos that are finished, and let the others go on."""
         stop = confident | (step >= self._manifest.steps) | (step >= self._states.affordable[slots])
         if stop.any():
             for index in np.flatnonzero(stop).tolist():
-                slot, at_end = int(slots[index]), bool(step[index] == self._manifest.steps)
+                slot = int(slots[index])
+                at_end = bool(step[index] == self._manifest.steps) and not self._states.after_glance[slot]
                 short = at_end and self._is_clip and self._states.delivered[slot] < self._planned
                 self._end(slot, exit_reason(at_end=at_end, short=bool(short), confident=bool(confident[index])))
             slots, step = slots[~stop], step[~stop]

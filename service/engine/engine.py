@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from bundle.manifest import Manifest
-from service.engine.admission import Admission
+from service.engine.admission import Admission, Places
 from service.engine.client import EngineClient
 from service.engine.request import EngineObserver, EngineRequest, FrameSource, Outcome, ReadySource
 from service.engine.transport import RunnerInfo, Transport
@@ -25,13 +25,23 @@ class Engine:
         slots: videos in flight at once.
         max_queue: requests that may hold a place beyond those in a slot.
         observer: told what ran; metrics.
+        places: of all processes of the service, if there are several.
     """
 
     def __init__(
-        self, manifest: Manifest, transport: Transport, *, slots: int, max_queue: int, observer: EngineObserver
+        self,
+        manifest: Manifest,
+        transport: Transport,
+        *,
+        slots: int,
+        max_queue: int,
+        observer: EngineObserver,
+        places: Places | None = None,
     ) -> None:
         self.manifest = manifest
         self.admission = Admission(slots, max_queue, observer, time.monotonic)
+        if places is not None:
+            self.admission.shared = places
         self._transport = transport
         self._client = EngineClient(manifest, transport, observer)
 
@@ -39,6 +49,11 @@ class Engine:
     def runner(self) -> RunnerInfo:
         """What the engine runs on."""
         return self._transport.runner
+
+    @property
+    def pid(self) -> int:
+        """Of the process that runs the model."""
+        return self._transport.pid
 
     @property
     def alive(self) -> bool:

@@ -28,6 +28,7 @@ class Submit(NamedTuple):
         arrived: seconds.
         deadline: seconds; ``inf`` for none.
         watched: whether every step is reported as it finishes, and its frame kept until then.
+        glance_thresholds: one per step, of the exits after the glance; empty: there are none.
     """
 
     slot: int
@@ -37,6 +38,7 @@ class Submit(NamedTuple):
     arrived: float
     deadline: float
     watched: bool
+    glance_thresholds: tuple[float, ...] = ()
 
 
 @dataclass(slots=True)
@@ -73,12 +75,14 @@ class StepTable:
         logits: ``[N, C]``.
         confidences: ``[N]``.
         seconds: ``[N, 4]``: queue, glance, focus, and when it finished.
+        after_glance: whether the last of them ended the video before its focus.
     """
 
     patch_centres: Float32
     logits: Float32
     confidences: Float32
     seconds: Float64
+    after_glance: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,11 +107,12 @@ class Ended:
 
 
 class Run(NamedTuple):
-    """One execution of both graphs: its real rows, and the seconds of each graph."""
+    """One execution of both graphs: the real rows of the glance and of the focus, and the seconds of each graph."""
 
     rows: int
     glance_seconds: float
     focus_seconds: float
+    focus_rows: int
 
 
 @dataclass(slots=True)

@@ -33,13 +33,15 @@ def outcome_of(
         raise ValueError(f"a video that ended with {reason.value} has no outcome")
     count = len(ended.steps.confidences)
     steps = steps_of(ended.steps, delivered[:count])
+    after_glance = ended.steps.after_glance
+    thresholds = request.glance_thresholds if after_glance else request.thresholds
     used = delivered[:count] if manifest.sampling.focus_frames is None else delivered
     return Outcome(
         reason=reason,
         steps=steps,
-        threshold=request.thresholds[count - 1],
+        threshold=thresholds[count - 1],
         glance_flops=ended.started * manifest.flops.glance,
-        focus_flops=ended.started * manifest.flops.focus,
+        focus_flops=(ended.started - after_glance) * manifest.flops.focus,
         frames_used=len({index for index, _ in used}),
         queue_seconds=ended.queue_seconds,
         glance_seconds=sum(step.glance_seconds for step in steps),
@@ -61,7 +63,7 @@ def problem_of(ended: Ended) -> Problem:
 
 def steps_of(table: StepTable, frames: Sequence[DeliveredFrame]) -> tuple[Step, ...]:
     """The steps of a table, each with the frame that it looked at."""
-    return tuple(
+    steps = tuple(
         Step(index, time_s, (y, x), logits, confidence, *seconds)
         for (index, time_s), (y, x), logits, confidence, seconds in zip(
             frames,
@@ -72,3 +74,4 @@ def steps_of(table: StepTable, frames: Sequence[DeliveredFrame]) -> tuple[Step, 
             strict=True,
         )
     )
+    return (*steps[:-1], steps[-1]._replace(component="glance")) if table.after_glance else steps

@@ -18,7 +18,7 @@ from bundle.manifest import Manifest
 from service.engine.messages import Commands, Report
 from service.engine.runners.base import RunnerError
 from service.engine.transport import RunnerInfo
-from service.engine.wire import BUFFER_BYTES, Attach, Begin, Detach, Failed, Inbox, MakeCore, Ready, packed
+from service.engine.wire import BUFFER_BYTES, Attach, Begin, Detach, Failed, Hello, Inbox, MakeCore, Ready, packed
 from service.frame_memory import FrameSegment
 
 logger = logging.getLogger("adafocus.engine")
@@ -54,6 +54,7 @@ class CoreProcess:
 
     def __init__(self, process: Process, connection: socket.socket, slots: int) -> None:
         self.slots = slots
+        self.first_slot = 0
         self._process = process
         self._connection = connection
         self._inbox = Inbox(connection)
@@ -72,6 +73,11 @@ class CoreProcess:
     def manifest(self) -> Manifest:
         """Of the bundle that the core has loaded."""
         return self._ready.result().manifest
+
+    @property
+    def loaded(self) -> Ready:
+        """What the core said when it was warm."""
+        return self._ready.result()
 
     @property
     def pid(self) -> int:
@@ -93,7 +99,15 @@ class CoreProcess:
         Raises:
             RunnerError: the model could not be loaded, or the process ended before it was.
         """
-        self._send(Begin(pickle.dumps(make), self.slots, max_batch))
+        await self.join(Begin(pickle.dumps(make), self.slots, max_batch))
+
+    async def join(self, first: Begin | Hello) -> None:
+        """Say what is to be run, or who this is, and wait until the core is warm.
+
+        Raises:
+            RunnerError: the model could not be loaded, or the process ended before it was.
+        """
+        self._send(first)
         await self._ready
 
     def post(self, commands: Commands) -> None:

@@ -27,16 +27,20 @@ def affordable_steps(max_flops: int | None, per_step_flops: int) -> int:
 
 
 @lru_cache(maxsize=256)
-def certain_steps(thresholds: tuple[float, ...], affordable: int) -> tuple[int, ...]:
+def certain_steps(
+    thresholds: tuple[float, ...], affordable: int, glance_thresholds: tuple[float, ...] = ()
+) -> tuple[int, ...]:
     """For every step, how many steps from it on will run whatever the model answers, if it runs at all; 1 at least.
 
     Args:
         thresholds: of the request, one per step.
         affordable: steps that its cap pays for.
+        glance_thresholds: of the exits after the glance, one per step; empty: there are none.
     """
     row = [1] * len(thresholds)
+    glances = glance_thresholds or (math.inf,) * len(thresholds)
     for step in range(len(thresholds) - 2, -1, -1):
-        if thresholds[step] == math.inf:
+        if thresholds[step] == glances[step] == glances[step + 1] == math.inf:
             row[step] = 1 + row[step + 1]
     return tuple(max(1, min(certain, affordable - step)) for step, certain in enumerate(row))
 

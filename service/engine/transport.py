@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -46,6 +47,14 @@ class Transport(Protocol):
         """Videos that may be in flight at once."""
 
     @property
+    def first_slot(self) -> int:
+        """Number of the first of them: 0, unless several clients share a core."""
+
+    @property
+    def pid(self) -> int:
+        """Of the process that runs the model."""
+
+    @property
     def alive(self) -> bool:
         """Started, and still serving."""
 
@@ -81,6 +90,8 @@ class InProcess:
 
     def __init__(self, manifest: Manifest, runner: Runner, *, slots: int, max_batch: int) -> None:
         self.slots = slots
+        self.first_slot = 0
+        self.pid = os.getpid()
         self.runner = RunnerInfo(runner.backend, runner.precision, runner.look_ahead)
         self._manifest = manifest
         self._runner = runner

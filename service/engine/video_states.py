@@ -55,6 +55,9 @@ class VideoStates:
         self.frames = np.zeros((slots, planned, 3), dtype=np.int64)
         """Of every frame that has arrived: segment, place and position."""
         self.thresholds = np.zeros((slots, steps), dtype=np.float32)
+        self.glance_thresholds = np.full((slots, steps), np.inf, dtype=np.float32)
+        self.after_glance = np.zeros(slots, dtype=np.bool_)
+        """The last step ended the video before its focus."""
         self.certain = np.ones((slots, steps), dtype=np.int64)
         self.affordable = np.zeros(slots, dtype=np.int64)
         self.arrived = np.zeros(slots, dtype=np.float64)
@@ -76,6 +79,8 @@ class VideoStates:
         self.drained[slot] = False
         self.watched[slot] = request.watched
         self.thresholds[slot] = _floats(request.thresholds)
+        self.glance_thresholds[slot] = _floats(request.glance_thresholds) if request.glance_thresholds else np.inf
+        self.after_glance[slot] = False
         self.certain[slot] = _integers(request.certain or (1,) * steps)
         self.affordable[slot] = request.affordable
         self.arrived[slot] = request.arrived
@@ -136,6 +141,7 @@ class VideoStates:
             self.logits[slot, steps].copy(),
             self.confidences[slot, steps].copy(),
             self.seconds[slot, steps].copy(),
+            bool(self.after_glance[slot]),
         )
 
 

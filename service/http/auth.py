@@ -9,8 +9,9 @@ from starlette.requests import Request
 
 from service.errors import RateLimited, Unauthorized
 from service.http.context import context_of
+from service.http.head import head_of
 from service.http.keys import Keyring
-from service.http.rate_limit import WINDOW_SECONDS, RateLimit
+from service.http.rate_limit import WINDOW_SECONDS, Accounts, RateLimit
 from service.settings import Settings
 
 
@@ -20,15 +21,19 @@ class AccessControl:
     Args:
         settings: with the keys and the limit.
         clock: returns seconds.
+        accounts: where callers are remembered; None: in this process.
 
     Raises:
         KeyFileError: the key file cannot be used.
     """
 
-    def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, settings: Settings, clock: Callable[[], float] = time.monotonic, accounts: Accounts | None = None
+    ) -> None:
         keys = [key.get_secret_value() for key in settings.api_keys]
         self._keyring = Keyring(keys, settings.api_keys_file, clock)
-        self._limit = RateLimit(settings.rate_limit_per_minute, clock) if settings.rate_limit_per_minute else None
+        per_minute = settings.rate_limit_per_minute
+        self._limit = RateLimit(per_minute, clock, accounts) if per_minute else None
 
     def authenticate(self, request: Request) -> str:
         """Check the API key of a request if keys are required; returns a name for the caller that does not reveal it.
@@ -38,8 +43,9 @@ class AccessControl:
         """
         if self._keyring.open_to_all:
             return request.client.host if request.client else ""
-        scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        holder = self._keyring.holder(token.strip() if scheme.lower() == "bearer" else request.headers.get("x-api-key"))
+        head = head_of(request.scope)
+        scheme, _, token = head.get(b"authorization").partition(" ")
+        holder = self._keyring.holder(token.strip() if scheme.lower() == "bearer" else head.get(b"x-api-key"))
         if holder is None:
             raise Unauthorized
         context_of(request.scope["state"]).fields["key"] = holder

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 
-from starlette.datastructures import Headers
 from starlette.types import Receive
 
 from service.errors import BadParameter, TooLarge
+from service.http.head import Head
 from service.http.slow_clients import UploadLimits, UploadTimer
 
 
@@ -21,7 +21,7 @@ class BodyReader:
 
     Args:
         receive: the ASGI server's.
-        headers: of the request.
+        head: of the request.
         limits: the slowest upload that is accepted.
         on_complete: called once, when the client has sent the whole body.
     """
@@ -29,17 +29,17 @@ class BodyReader:
     def __init__(
         self,
         receive: Receive,
-        headers: Headers,
+        head: Head,
         limits: UploadLimits,
         on_complete: Callable[[], None] | None = None,
     ) -> None:
-        length = headers.get("content-length", "")
+        length = head.get(b"content-length")
         self.declared_bytes = int(length[:18]) if length.isascii() and length.isdecimal() else None
         """The value of Content-Length; None if there is none."""
         self.received_bytes = 0
-        self.waits_for_continue = headers.get("expect", "").lower() == "100-continue"
+        self.waits_for_continue = head.get(b"expect").lower() == "100-continue"
         """Whether the client sends nothing until the server starts to read."""
-        self.complete = not self.declared_bytes and "transfer-encoding" not in headers
+        self.complete = not self.declared_bytes and b"transfer-encoding" not in head
         """Whether the client has sent the whole body."""
         self.on_complete = on_complete
         self._receive = receive

@@ -28,6 +28,10 @@ class RequestContext:
     fields: dict[str, object] = field(default_factory=dict)
     headers: dict[str, str] = field(default_factory=dict)
 
+    def raw_headers(self) -> list[tuple[bytes, bytes]]:
+        """``headers`` as an ASGI message has them."""
+        return [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in self.headers.items()]
+
 
 def context_of(state: MutableMapping[str, object]) -> RequestContext:
     """The context of the request whose scope has this state.

@@ -1,9 +1,10 @@
-"""Calls some endpoints directly, because the framework's layers in front of a route cost more than HTTP itself."""
+"""A short way to a route: the framework's layers around it cost more than HTTP itself."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
+from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -26,14 +27,35 @@ class DirectRoutes:
         self.app = app
         self._routes = {(method, route.path): route for route in routes for method in route.methods or ()}
 
+    def serves(self, scope: Scope) -> bool:
+        """Whether it calls the endpoint for a request itself."""
+        return (
+            scope["type"] == "http"
+            and (scope["method"], scope["path"]) in self._routes
+            and not scope.get("root_path")  # the framework takes it off the path
+        )
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection event scope."""
-        route = None
-        if scope["type"] == "http" and not scope.get("root_path"):
-            route = self._routes.get((scope["method"], scope["path"]))
-        if route is None:
+        if not self.serves(scope):
             await self.app(scope, receive, send)
             return
-        scope["route"] = route  # the log, the metrics and traces name it
+        route = scope["route"] = self._routes[scope["method"], scope["path"]]  # the log, the metrics and traces name it
         response = await route.endpoint(Request(scope, receive, send))
         await response(scope, receive, send)
+
+
+class Application(FastAPI):
+    """FastAPI, except that some requests go around all of it. `take_around` says which, and through what instead."""
+
+    def take_around(self, direct: DirectRoutes, way: ASGIApp) -> None:
+        """Have the requests that ``direct`` serves handled by ``way``, which ends in ``direct``."""
+        self._direct, self._way = direct, way
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one connection event scope."""
+        if self._direct.serves(scope):
+            scope["app"] = self
+            await self._way(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)

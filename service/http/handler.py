@@ -11,7 +11,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from starlette.requests import Request
@@ -23,12 +23,12 @@ from service.errors import Internal, Outcome, Problem, TooLarge, UnsupportedEnco
 from service.http.body import BodyReader, ClientDisconnected
 from service.http.context import RequestContext, context_of
 from service.http.early_response import send_response
-from service.http.slow_clients import UploadLimits
+from service.http.head import head_of
 from service.http.state import ServerState, server_state
 from service.progress import Observer
 from service.schemas.classify import Classification, Parameters
-from service.telemetry.timeline import Timeline
-from service.telemetry.tracing import RequestSpan
+from service.telemetry.timeline import UNTIMED, Timeline
+from service.telemetry.tracing import RequestSpan, Untraced
 
 CLIENT_CLOSED_REQUEST = 499
 """The status in the log of a request whose client disconnected before the response; it is never sent."""
@@ -66,7 +66,7 @@ class Exchange:
     server: ServerState
     context: RequestContext
     send: Send
-    timeline: Timeline = field(default_factory=Timeline)
+    timeline: Timeline = UNTIMED
 
     def check_declared_size(self, beside_video: int = 0) -> None:
         """Reject a body by its Content-Length, before it is read.
@@ -105,7 +105,7 @@ class _Handling(Response):
     """Does the work of a request once the ASGI server's ``send`` is known."""
 
     def __init__(self, request: Request, work: Work, renderer: Renderer) -> None:
-        super().__init__()
+        self.background = None  # of the rest of a response nothing is known yet
         self._request = request
         self._work = work
         self._renderer = renderer
@@ -113,19 +113,19 @@ class _Handling(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Do the work and send its response."""
         server = server_state(self._request)
-        settings = server.settings
-        limits = UploadLimits(settings.upload_timeout_seconds, settings.min_upload_bytes_per_second)
-        body = BodyReader(receive, self._request.headers, limits)
+        body = BodyReader(receive, head_of(scope), server.upload_limits)
         exchange = Exchange(self._request, body, server, context_of(scope["state"]), send)
         response = await _respond(exchange, self._work, self._renderer)
         if response is not None:
-            await send_response(response, body, settings.max_upload_bytes, scope, send)
+            await send_response(response, body, server.settings.max_upload_bytes, scope, send)
 
 
 async def _respond(exchange: Exchange, work: Work, renderer: Renderer) -> Response | None:
     """Run ``work`` and record once how the request ended; returns None if the client has disconnected."""
     context, server = exchange.context, exchange.server
     span = server.tracer.begin(f"{exchange.request.method} {exchange.request.scope['route'].path}", context.trace)
+    if not isinstance(span, Untraced):
+        exchange.timeline = Timeline()
     if span.trace_id is not None:
         context.fields["trace_id"] = span.trace_id
     outcome: Outcome = "cancelled"
@@ -161,6 +161,8 @@ def _record(exchange: Exchange, outcome: Outcome, span: RequestSpan) -> None:
         uploaded_bytes=exchange.body.received_bytes,
         exemplar={"request_id": context.request_id} | ({"trace_id": span.trace_id} if span.trace_id else {}),
     )
+    if isinstance(span, Untraced):
+        return
     attributes = {name: value for name, value in context.fields.items() if isinstance(value, str | int | float)}
     span.end(exchange.timeline, {"request_id": context.request_id, **attributes}, failed=outcome == "error")
 
@@ -219,7 +221,7 @@ def _check_encoding(request: Request) -> None:
     Raises:
         UnsupportedEncoding: the body has a Content-Encoding other than identity.
     """
-    given = ",".join(request.headers.getlist("content-encoding"))
+    given = ",".join(head_of(request.scope).all(b"content-encoding"))
     if given and {coding.strip().lower() for coding in given.split(",")} - {"", "identity"}:
         raise UnsupportedEncoding(f"Content-Encoding is {given[:40]!r}; only identity is supported")
 

@@ -6,16 +6,22 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from urllib.parse import parse_qsl
 
 from starlette.requests import Request
 
 from bundle.store import Bundle
 from service.errors import Draining
 from service.http.auth import AccessControl
+from service.http.slow_clients import UploadLimits
 from service.runtime import Runtime
+from service.schemas.classify import Parameters, parse_parameters
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
 from service.telemetry.tracing import Tracer, Untraced
+
+MAX_KNOWN_QUERIES = 256
+"""Query strings whose parameters are remembered; clients seldom use more than a few."""
 
 logger = logging.getLogger("adafocus.state")
 
@@ -37,6 +43,12 @@ class ServerState:
     runtime: Runtime | None = None
     draining: bool = False
     rejecting: bool = False
+    upload_limits: UploadLimits = field(init=False)
+    _known_queries: dict[bytes, Parameters] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        settings = self.settings
+        self.upload_limits = UploadLimits(settings.upload_timeout_seconds, settings.min_upload_bytes_per_second)
 
     @property
     def ready(self) -> bool:
@@ -56,11 +68,26 @@ class ServerState:
         """The runtime for a new request.
 
         Raises:
-            Draining: the service is starting, or has drained.
+            Draining: the service is starting, or has drained, or its engine is gone.
         """
-        if self.runtime is None or self.rejecting:
+        if self.runtime is None or self.rejecting or not self.runtime.engine.alive:
             raise Draining
         return self.runtime
+
+    def parameters(self, query: bytes) -> Parameters:
+        """The parameters of a classification in a query string.
+
+        Raises:
+            BadParameter: a parameter is unknown, repeated or out of range.
+        """
+        known = self._known_queries.get(query)
+        if known is None:
+            pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
+            known = parse_parameters(pairs, self.bundle.manifest)
+            if len(self._known_queries) >= MAX_KNOWN_QUERIES:
+                self._known_queries.clear()
+            self._known_queries[query] = known
+        return known
 
     def drain(self, loop: asyncio.AbstractEventLoop, on_drained: Callable[[], None]) -> None:
         """Start to drain: report unready now, reject new requests after the grace period, then call ``on_drained``.

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from itertools import product
 from typing import Literal, get_args
 
-from bundle.exit_rule import ExitReason
+from bundle.exit_rule import ExitComponent, ExitReason
 from service.decode.pool_settings import RestartReason
 from service.engine.runners.base import Component
 from service.engine.stage_times import STAGES
@@ -59,6 +59,11 @@ class Metric:
     help: str
     labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     buckets: tuple[float, ...] = ()
+
+    @property
+    def is_common(self) -> bool:
+        """Whether a gauge tells of the service even if a process tells it: several processes do not add up."""
+        return self.name in ("adafocus_ready", "adafocus_queue_limit")
 
     def series(self, steps: int) -> Iterator[tuple[str, ...]]:
         """Label values of every series that exists from the start; none if the bundle gives them.
@@ -129,6 +134,13 @@ CATALOGUE: tuple[Metric, ...] = (
         {"reason": get_args(ExitReason)},
     ),
     Metric(
+        "adafocus_exits_total",
+        "counter",
+        "requests",
+        "Answers by what they came after: a glance whose focus did not run, or a focus",
+        {"component": get_args(ExitComponent)},
+    ),
+    Metric(
         "adafocus_exits_expected_total",
         "counter",
         "requests",
@@ -137,6 +149,12 @@ CATALOGUE: tuple[Metric, ...] = (
     ),
     Metric("adafocus_frames_decoded_total", "counter", "frames", "Frames decoded for answered requests"),
     Metric("adafocus_frames_used_total", "counter", "frames", "Frames that the model used for answered requests"),
+    Metric(
+        "adafocus_decode_cpu_seconds_total",
+        "counter",
+        "seconds",
+        "Processor time of the decode workers for answered requests",
+    ),
     Metric(
         "adafocus_batch_size",
         "histogram",

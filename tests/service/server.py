@@ -17,7 +17,7 @@ import uvicorn
 from fastapi import FastAPI
 from prometheus_client.parser import text_string_to_metric_families
 
-from cli.serve import server_config
+from cli.server import server_config
 from service.app import create_app
 from service.http.state import ServerState
 from service.runtime import MakeRunner, make_runner

@@ -8,13 +8,14 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from tests import tolerances
-from tests.video.clips import GEOMETRY, claim_key_frames, make_clip, named, number_of, order_16, read_frames
+from tests.video.clips import GEOMETRY, claim_key_frames, make_clip, named, number_of, order_16, read_frames, reader
 from tests.video.defects import with_display_matrix
 from video.cursor import Cursor
 from video.decoder import FrameStream
 from video.errors import TooManyPixels, Undecodable
 from video.limits import MediaLimits
 from video.probe import open_video
+from video.sampler import visiting_order, wanted_frames
 from video.transform import Geometry
 
 GOP_CLIPS = {
@@ -205,3 +206,27 @@ def test_frames_are_contiguous_rgb_squares() -> None:
         assert frame.pixels.shape == (GEOMETRY.crop, GEOMETRY.crop, 3)
         assert frame.pixels.dtype == np.uint8
         assert frame.pixels.flags.c_contiguous
+
+
+@pytest.mark.parametrize("options", GOP_CLIPS.values(), ids=GOP_CLIPS)
+def test_key_frames_are_reached_with_fewer_packets_and_are_the_frames_that_they_are_said_to_be(
+    options: dict[str, str],
+) -> None:
+    clip = make_clip(60, **options)
+    with reader(clip) as opened, open_video(opened) as video:
+        key_frames = video.index.key_frames
+    assert key_frames[0] == 0
+    order = visiting_order(4, "coarse_to_fine")
+    plain = read_frames(clip, wanted_frames(60, frames=4, order=order))[1]
+    wanted = wanted_frames(60, frames=4, order=order, key_frames=key_frames)
+    frames, stream, _ = read_frames(clip, wanted)
+    assert [number_of(frame.pixels) for frame in frames] == [frame.index for frame in frames] == list(wanted)
+    assert stream.frames_decoded <= plain.frames_decoded
+
+
+def test_a_key_frame_costs_one_packet_each() -> None:
+    clip = make_clip(80, g="10", bf="0", sc_threshold="0")
+    with reader(clip) as opened, open_video(opened) as video:
+        assert video.index.key_frames == tuple(range(0, 80, 10))
+    wanted = wanted_frames(80, frames=8, order=visiting_order(8, "coarse_to_fine"), key_frames=range(0, 80, 10))
+    assert read_frames(clip, wanted)[1].frames_decoded == 8

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from training.recipe import Recipe
-from video.sampler import sample_clip_indices, sample_indices, visiting_order, wanted_frames
+from video.sampler import Snap, sample_clip_indices, sample_indices, visiting_order, wanted_frames
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class CropPlan:
             kept: frames are drawn from the whole segment and decoded anew each time.
         focus_steps: frames of a clip model's focus, which follow those of its glance; 0 for a frame model.
         jpeg_quality: kept frames are JPEG of this quality; 0 keeps raw pixels.
+        snap: whether the frames that serving takes move to key frames of their segments.
     """
 
     steps: int
@@ -37,6 +39,7 @@ class CropPlan:
     candidates: int = 1
     focus_steps: int = 0
     jpeg_quality: int = 0
+    snap: Snap = "none"
 
     @property
     def segments(self) -> int:
@@ -48,8 +51,8 @@ class CropPlan:
         """The segments in the order in which the model is given them."""
         return (*self.order, *range(self.steps, self.segments))
 
-    def wanted(self, num_frames: int) -> tuple[int, ...]:
-        """Return the frame indices to keep of a video of ``num_frames`` frames."""
+    def wanted(self, num_frames: int, key_frames: Sequence[int] = ()) -> tuple[int, ...]:
+        """Return the frame indices to keep of a video of ``num_frames`` frames, some of which are key frames."""
         if self.candidates > 1:
             return tuple(index for count in self._parts for index in self._moments(num_frames, count))
         return wanted_frames(
@@ -58,6 +61,7 @@ class CropPlan:
             order=self.order,
             first_frame=self.first_frame,
             focus_frames=self.focus_steps or None,
+            key_frames=key_frames if self.snap == "keyframe" else (),
         )
 
     def draw(self, num_frames: int, random: np.random.Generator) -> tuple[int, ...]:
@@ -109,6 +113,7 @@ def serving_plan(recipe: Recipe) -> CropPlan:
         resize=recipe.data.resize,
         crop=config.frame_size,
         focus_steps=sampling.focus_frames or 0,
+        snap=recipe.data.snap,
     )
 
 

@@ -29,8 +29,8 @@ from video.transform import Geometry
 UNUSABLE = (VideoError, DataError, OSError)
 """Exceptions of decoding that mean that the clip is at fault."""
 
-Choice = Callable[[int], Sequence[int]]
-"""Returns the frames to decode, given the number of frames of a video."""
+Choice = Callable[[int, Sequence[int]], Sequence[int]]
+"""Returns the frames to decode, given the number of frames of a video and its key frames."""
 
 
 def decode_clip(clip: Clip, plan: CropPlan, random: np.random.Generator | None = None) -> Pixels:
@@ -48,8 +48,8 @@ def decode_clip(clip: Clip, plan: CropPlan, random: np.random.Generator | None =
     """
     geometry = Geometry(plan.resize, plan.crop)
 
-    def choose(frames: int) -> Sequence[int]:
-        return plan.wanted(frames) if random is None else plan.draw(frames, random)
+    def choose(frames: int, key_frames: Sequence[int] = ()) -> Sequence[int]:
+        return plan.wanted(frames, key_frames) if random is None else plan.draw(frames, random)
 
     if clip.template or clip.path.is_dir():
         wanted = choose(frame_count(clip))
@@ -64,7 +64,7 @@ def _decode_video(path: Path, choose: Choice, geometry: Geometry) -> tuple[Seque
     with path.open("rb") as file, open_video(file) as video:
         if not video.info.frames:
             raise DataError("the video does not tell how many frames it has")
-        wanted = choose(video.info.frames)
+        wanted = choose(video.info.frames, video.index.key_frames)
         stream = FrameStream(video, wanted, geometry)
         have = {}
         while (frame := stream.next()) is not None:

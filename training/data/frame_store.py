@@ -179,7 +179,9 @@ def is_whole(file: Path, plan: CropPlan) -> bool:
 
 def cache_file(clip: Clip, plan: CropPlan, cache: Path) -> Path:
     """Return the file in which the frames of a clip are kept, whether it exists or not."""
-    key = hashlib.sha256(repr((clip.identity, _source(clip), astuple(plan))).encode()).hexdigest()[:32]
+    *published, snap = astuple(plan)
+    fields = tuple(published) if snap == "none" else (*published, snap)  # files of earlier versions are found again
+    key = hashlib.sha256(repr((clip.identity, _source(clip), fields)).encode()).hexdigest()[:32]
     return cache / key[:2] / f"{key}.npy"
 
 

@@ -84,15 +84,26 @@ class AnyMoment:
 
 
 class Loader:
-    """Makes batches of clips to train on."""
+    """Makes batches of clips to train on.
 
-    def __init__(self, crops: Crops, moments: Moments, augment: Augment, device: torch.device) -> None:
+    Args:
+        crops: the clips.
+        moments: draws the frames of a clip.
+        augment: varies them.
+        device: where labels go.
+        every_label: give all labels of a clip, as float32 [B, C] of zeros and ones, instead of one of them.
+    """
+
+    def __init__(
+        self, crops: Crops, moments: Moments, augment: Augment, device: torch.device, *, every_label: bool = False
+    ) -> None:
         self._clips, self._moments, self._augment, self._device = crops.data.clips, moments, augment, device
+        self._classes = len(crops.data.labels) if every_label else 0
 
     def __call__(
         self, every: Sequence[Batch], random: np.random.Generator, clock: Clock
     ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Yield frames [B, K, 3, S, S], normalised, and labels int64 [B], of each batch of clip numbers.
+        """Yield frames [B, K, 3, S, S], normalised, and labels of each batch of clip numbers.
 
         Args:
             every: the batches.
@@ -105,7 +116,7 @@ class Loader:
             def load(batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
                 seeds = random.integers(2**63, size=len(batch))
                 made = list(clips.map(self._clip, batch, seeds))
-                labels = torch.tensor([label for _, label in made], device=self._device)
+                labels = torch.stack([label for _, label in made]).to(self._device)
                 return normalise(torch.stack([frames for frames, _ in made])), labels
 
             coming = ahead(whole, load, every, depth=1)
@@ -116,7 +127,12 @@ class Loader:
                     return
                 yield ready
 
-    def _clip(self, number: int, seed: int) -> tuple[torch.Tensor, int]:
+    def _clip(self, number: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
         random = np.random.default_rng(seed)
         shown, pixels = self._moments(int(number), random)
-        return self._augment(pixels, random), drawn_labels([self._clips[shown]], random)[0]
+        frames, clip = self._augment(pixels, random), self._clips[shown]
+        if not self._classes:
+            return frames, torch.tensor(drawn_labels([clip], random)[0])
+        labels = torch.zeros(self._classes)
+        labels[list(clip.all_labels)] = 1.0
+        return frames, labels

@@ -14,6 +14,7 @@ import numpy as np
 from bundle.exit_rule import CalibrationProtocol, ExitCriterion
 from training.errors import CalibrationError
 from training.evaluate.exit_curve import CurvePoint, cheapest_first, exit_curve, measure
+from training.evaluate.exit_layout import ExitLayout
 from training.evaluate.metrics import Logits, Truth, negative_log_likelihood
 from training.evaluate.operating_points import Calibration, Point, Thresholds
 
@@ -100,6 +101,7 @@ def calibrate(
     protocol: CalibrationProtocol = "holdout",
     temperatures: tuple[float, ...] | None = None,
     certified: Mapping[str, Thresholds] | None = None,
+    layout: ExitLayout | None = None,
 ) -> Calibration:
     """Solve temperature and operating points from the logits of clips.
 
@@ -117,18 +119,20 @@ def calibrate(
         temperatures: one per step, used instead of ``temperature``.
         certified: thresholds by the name of their point, instead of what a rule would choose; names that no rule has
             add points. See `training.evaluate.certified_points`.
+        layout: of the exits, where they are not one after each of T equal steps.
 
     Raises:
         CalibrationError: nothing to solve from.
     """
     temperature = fit_temperature(logits, labels) if temperature is None else temperature
     divisor = temperature if temperatures is None else np.array(temperatures, dtype=np.float32)
-    steps = logits.shape[1]
-    tested = {name: measure(logits, labels, row, criterion, divisor, 0.0) for name, row in (certified or {}).items()}
-    full = measure(logits, labels, (None,) * steps, criterion, divisor, ratio=0.0)
+    steps, rows = logits.shape[1], (certified or {}).items()
+    tested = {name: measure(logits, labels, row, criterion, divisor, 0.0, layout) for name, row in rows}
+    full = measure(logits, labels, (None,) * steps, criterion, divisor, 0.0, layout)
     chosen, missed = [("full", full)], list[str]()
     if steps > 1:  # a clip model has a single step, so it cannot exit early
-        budgets_and_none = (*exit_curve(logits, labels, criterion, divisor), full)  # no early exit is a budget, too
+        curve = exit_curve(logits, labels, criterion, divisor, layout=layout)
+        budgets_and_none = (*curve, full)  # no early exit is a budget, too
         by_rule, missed = _choose_by_rules(budgets_and_none, rules, tested, full.score)
         chosen += by_rule
         chosen += [(budget_name(share), best_within(budgets_and_none, share)) for share in budgets]

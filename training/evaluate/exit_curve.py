@@ -15,7 +15,8 @@ import numpy.typing as npt
 from bundle.exit_rule import ExitCriterion, confidence, probabilities
 from training.errors import CalibrationError
 from training.evaluate.average_precision import mean_average_precision
-from training.evaluate.metrics import Indices, Logits, Truth, accuracy, answers, exit_steps
+from training.evaluate.exit_layout import ExitLayout
+from training.evaluate.metrics import Indices, Logits, Truth, accuracy, answers, exit_steps, label_sets
 from training.evaluate.operating_points import Thresholds
 
 Confidences = npt.NDArray[np.float32]
@@ -47,6 +48,13 @@ class CurvePoint:
     def score(self) -> float:
         """The number that budgets are compared by: mean average precision for several classes a clip, else accuracy."""
         return self.accuracy if self.mean_average_precision is None else self.mean_average_precision
+
+
+def exit_quota_of(ratio: float, used: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
+    """Return `exit_quota` over the exits that are used: float32 [K], 0 at the others, sums to one."""
+    quota = np.zeros(len(used), dtype=np.float32)
+    quota[used] = exit_quota(ratio, int(used.sum()))
+    return quota
 
 
 def exit_quota(ratio: float, steps: int) -> npt.NDArray[np.float32]:
@@ -111,38 +119,48 @@ def measure(
     criterion: ExitCriterion,
     temperature: Temperature,
     ratio: float,
+    layout: ExitLayout | None = None,
 ) -> CurvePoint:
-    """Apply thresholds to clips. Leaving at step t costs t of T equal steps."""
+    """Apply thresholds to clips. Without a layout, leaving at step t costs t of T equal steps."""
     steps = exit_steps(logits, thresholds, criterion, temperature)
     total = logits.shape[1]
+    costs = (layout or ExitLayout.of_steps(total)).costs
     shares = np.bincount(steps, minlength=total) / len(steps)
     given = answers(logits, steps)
+    sets = logits.argmax(axis=2) if criterion != "label_margin" else label_sets(logits)
     return CurvePoint(
         ratio=ratio,
         thresholds=tuple(thresholds),
-        flops_share=float((steps + 1).mean() / total),
+        flops_share=float(costs[steps].mean()),
         accuracy=accuracy(given, labels),
-        answers_changed=float(np.mean(given != logits[:, -1].argmax(axis=1))),
+        answers_changed=float(np.mean(sets[np.arange(len(sets)), steps] != sets[:, -1])),
         exit_shares=tuple(float(share) for share in shares),
-        mean_average_precision=_map_at(logits, labels, steps) if labels.ndim == 2 else None,
+        mean_average_precision=_map_at(logits, labels, steps, criterion) if labels.ndim == 2 else None,
     )
 
 
-def _map_at(logits: Logits, truth: Truth, steps: Indices) -> float:
+def _map_at(logits: Logits, truth: Truth, steps: Indices, criterion: ExitCriterion) -> float:
     """Mean average precision, over the classes that occur, of the scores of clips that exit at these steps."""
     left = logits[np.arange(len(logits)), steps]
-    return mean_average_precision(probabilities(left), truth.astype(np.bool_), "present")
+    scores = left if criterion == "label_margin" else probabilities(left)
+    return mean_average_precision(scores, truth.astype(np.bool_), "present")
 
 
 def exit_curve(
-    logits: Logits, labels: Truth, criterion: ExitCriterion, temperature: Temperature, ratios: Sequence[float] = RATIOS
+    logits: Logits,
+    labels: Truth,
+    criterion: ExitCriterion,
+    temperature: Temperature,
+    ratios: Sequence[float] = RATIOS,
+    layout: ExitLayout | None = None,
 ) -> tuple[CurvePoint, ...]:
     """Return the sweep of budgets, cheapest first, solved and measured on the same clips."""
     sure = confidence(logits, criterion, temperature)
-    steps = logits.shape[1]
+    layout = layout or ExitLayout.of_steps(logits.shape[1])
     curve = [
-        measure(logits, labels, solve_thresholds(sure, exit_quota(ratio, steps)), criterion, temperature, ratio)
-        for ratio in ratios
+        measure(logits, labels, solve_thresholds(sure, quota), criterion, temperature, ratio, layout)
+        for used in layout.families
+        for ratio, quota in ((ratio, exit_quota_of(ratio, used)) for ratio in ratios)
     ]
     return tuple(sorted(curve, key=cheapest_first))
 

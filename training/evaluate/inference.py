@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +19,10 @@ from training.data.frame_store import Pixels, load_pixels
 from training.data.groups import units_of
 from training.errors import CalibrationError, DataError
 from training.evaluate.metrics import Logits, Truth
-from training.evaluate.report import BATCH, step_logits, truth_of
+from training.evaluate.report import BATCH, ClipLogits, clip_logits, truth_of
 from training.optimise.objective import Model
 from training.recipe import Recipe, parse_recipe
+from video.sampler import Snap
 
 GIGA = 1e9
 
@@ -45,6 +46,12 @@ class Trained:
     held_aside: frozenset[str]
     learned_groups: frozenset[str] = frozenset()
 
+    def sampled_with(self, snap: Snap | None) -> Trained:
+        """Return the same model with frames sampled in another way than its recipe says; None: as it says."""
+        if snap is None:
+            return self
+        return replace(self, recipe=replace(self.recipe, data=replace(self.recipe.data, snap=snap)))
+
     def has_learned_from(self, clip: Clip) -> bool:
         """Return True if the model was trained on the clip, a byte-identical one, or one of the same group."""
         return clip.identity in self.learned_from or (bool(clip.group) and clip.group in self.learned_groups)
@@ -53,6 +60,12 @@ class Trained:
     def gflops_per_step(self) -> float:
         """The cost of one served step."""
         return step_flops(self.model).per_step / GIGA
+
+    @property
+    def glance_share(self) -> float:
+        """The share of a step's cost that an exit after its glance has spent, its auxiliary head included."""
+        flops = step_flops(self.model, glance_exit=True)
+        return flops.glance / flops.per_step
 
 
 def load_trained(path: Path) -> Trained:
@@ -100,9 +113,13 @@ def load_released(
 
 @dataclass(frozen=True)
 class ClipPredictions:
-    """Step logits [N, T, C] and labels [N], or [N, C], of clips, and the clips that cannot be decoded."""
+    """Step logits [N, T, C] and labels [N], or [N, C], of clips, and the clips that cannot be decoded.
+
+    ``glance_logits`` [N, T, C] are those of the glance's auxiliary head.
+    """
 
     logits: Logits
+    glance_logits: Logits
     labels: Truth
     clips: ClipSet
     broken: tuple[Broken, ...]
@@ -127,7 +144,7 @@ def predict_clips(
         require_disk(needed, cache, what, "give --cache a folder with more space, or leave it out")
     good: list[Clip] = []
     broken: list[Broken] = []
-    rows: list[Logits] = []
+    rows: list[ClipLogits] = []
     waiting: list[Pixels] = []
     for clip, made in decode_each(data, plan, cache, work="judging"):
         if isinstance(made, Broken):
@@ -138,14 +155,15 @@ def predict_clips(
         good.append(clip)
         waiting.append(load_pixels(made) if isinstance(made, Path) else made)
         if len(waiting) == BATCH:
-            rows.append(step_logits(trained.model, waiting))
+            rows.append(clip_logits(trained.model, waiting))
             waiting = []
     if not good:
         raise DataError(f"none of {len(data.clips)} clips can be decoded; the first: {broken[0].reason}")
     if waiting:
-        rows.append(step_logits(trained.model, waiting))
+        rows.append(clip_logits(trained.model, waiting))
     readable = data.only(good)
-    return ClipPredictions(np.concatenate(rows), truth_of(readable), readable, tuple(broken))
+    steps, glances = (np.concatenate(parts) for parts in zip(*rows, strict=True))
+    return ClipPredictions(steps, glances, truth_of(readable), readable, tuple(broken))
 
 
 def predict_holdout(
@@ -185,6 +203,7 @@ def predict_holdout(
         predictions.append(predict_clips(trained, data.only(mine), cache, report))
     return ClipPredictions(
         logits=np.concatenate([part.logits for part in predictions]),
+        glance_logits=np.concatenate([part.glance_logits for part in predictions]),
         labels=np.concatenate([part.labels for part in predictions]),
         clips=data.only(clip for part in predictions for clip in part.clips.clips),
         broken=tuple(broken for part in predictions for broken in part.broken),

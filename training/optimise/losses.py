@@ -50,7 +50,7 @@ class OneStageLoss(NamedTuple):
 
 @dataclass(frozen=True)
 class CrossEntropy:
-    """Mean over clips and steps of the cross-entropy against each clip's label.
+    """Mean over clips and steps of the cross-entropy against each clip's label, or against each label by itself.
 
     Attributes:
         label_smoothing: share of the target spread over all classes.
@@ -61,7 +61,12 @@ class CrossEntropy:
     class_weights: Tensor | None = None
 
     def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """[B, T, C] against int64 [B] -> scalar."""
+        """[B, T, C] against int64 [B], or against a float for every label, [B, C] -> scalar."""
+        if labels.is_floating_point():
+            targets = labels * (1 - self.label_smoothing) + self.label_smoothing / 2
+            return F.binary_cross_entropy_with_logits(
+                logits, targets[:, None].expand_as(logits), weight=self.class_weights
+            )
         per_frame = labels[:, None].expand(logits.shape[:2])
         return F.cross_entropy(
             logits.flatten(0, 1),

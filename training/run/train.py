@@ -178,7 +178,8 @@ class _Trainer:
         plan, learn = training_plan(self._recipe), self.splits.train
         kept = storage.training
         moments = KeptMoments(learn, plan, self._method.jitter) if kept else AnyMoment(learn, plan, self._say)
-        self._load = Loader(learn, moments, self._augment, self._place.device)
+        every_label = self._recipe.optimiser.loss == "sigmoid"
+        self._load = Loader(learn, moments, self._augment, self._place.device, every_label=every_label)
 
     def run(self, stop: Stop) -> None:
         """Train the remaining epochs."""
@@ -263,7 +264,8 @@ class _Trainer:
         evaluated = self.splits.evaluated
         if evaluated is None:
             return {}
-        found = figures(self._average.module, evaluated, metric_of(self._recipe, evaluated.data))
+        metric, loss = metric_of(self._recipe, evaluated.data), self._recipe.optimiser.loss
+        found = figures(self._average.module, evaluated, metric, loss)
         return {f"{self.splits.column_prefix}{name}": value for name, value in found.items()}
 
     def _keep(self, row: Row) -> None:

@@ -9,10 +9,12 @@ import time
 from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import NoReturn
 
 from service.decode.ipc import MAX_MESSAGE_BYTES, encode
 from video.limits import MediaLimits
+from video.sampler import Snap
 
 # Polling the socket costs some microseconds, as much as decoding a small packet.
 _LOOK_EVERY_SECONDS = 0.005
@@ -33,9 +35,11 @@ class Job:
         focus_frames: number of focus frames of a clip model; None for other models.
         first_frame: no frame before this index is sampled.
         order: positions in time in visiting order.
+        snap: whether sampled frames move to key frames of their intervals.
         resize: length of the shorter side after resizing, pixels.
         crop: side of the centre square, pixels.
         slots: number of slots that may be used; None: all.
+        max_cpu_seconds: processor time after which nothing is decoded any more, once there is a frame; None: no limit.
         limits: which videos are accepted.
         size: bytes in the spool when the job was sent.
         complete: whether the spool was complete then.
@@ -47,9 +51,11 @@ class Job:
     focus_frames: int | None
     first_frame: int
     order: tuple[int, ...]
+    snap: Snap
     resize: int
     crop: int
     slots: int | None
+    max_cpu_seconds: float | None
     limits: MediaLimits
     size: int
     complete: bool
@@ -58,12 +64,20 @@ class Job:
     @classmethod
     def parse(cls, message: dict[str, object], fd: int) -> Job:
         """Parse the job in a message from the service. The message is trusted."""
-        fields = {name: value for name, value in message.items() if name != "type"}
-        limits = {name: tuple(v) if isinstance(v, list) else v for name, v in _mapping(fields.pop("limits")).items()}
-        order = fields.pop("order")
-        if not isinstance(order, list):
-            raise TypeError(f"order must be a list, got {type(order).__name__}")
-        return cls(fd=fd, order=tuple(order), limits=MediaLimits(**limits), **fields)  # type: ignore[arg-type]
+        wanted = _wanted(str(message["wanted"]))
+        rest = {name: message[name] for name in ("size", "complete", "expected")}
+        return cls(fd=fd, **wanted, **rest)  # type: ignore[arg-type]
+
+
+@lru_cache(maxsize=16)
+def _wanted(text: str) -> dict[str, object]:
+    """The part of a job that is the same for many videos."""
+    fields = _mapping(json.loads(text))
+    limits = {name: tuple(v) if isinstance(v, list) else v for name, v in _mapping(fields.pop("limits")).items()}
+    order = fields.pop("order")
+    if not isinstance(order, list):
+        raise TypeError(f"order must be a list, got {type(order).__name__}")
+    return {**fields, "order": tuple(order), "limits": MediaLimits(**limits)}  # type: ignore[arg-type]
 
 
 @dataclass

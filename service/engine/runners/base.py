@@ -18,6 +18,7 @@ from bundle.manifest import Precision
 UInt8 = npt.NDArray[np.uint8]
 Int64 = npt.NDArray[np.int64]
 Float32 = npt.NDArray[np.float32]
+Bool = npt.NDArray[np.bool_]
 Array = UInt8 | Int64 | Float32
 Component = Literal["glance", "focus"]
 
@@ -44,11 +45,15 @@ class StateWidths:
 
 @dataclass(frozen=True, slots=True)
 class GlanceOutput:
-    """What a glance leaves: feature ``[B, G]``, patch centre ``[B, 2]`` as (y, x) in 0..1, policy state ``[B, S]``."""
+    """What a glance leaves: feature ``[B, G]``, patch centre ``[B, 2]`` as (y, x) in 0..1, policy state ``[B, S]``.
+
+    ``logits`` are those of its auxiliary head, ``[B, C]``; None if the graph does not give them.
+    """
 
     feature: Float32
     patch_centre: Float32
     policy_state: Float32
+    logits: Float32 | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +111,11 @@ class Runner(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class BatchOutputs:
-    """What a glance and a focus left: ``patch_centre [B, 2]``, ``logits [B, C]`` and the states, with their times."""
+    """What a glance and a focus left: ``patch_centre [B, 2]``, ``logits [B, C]`` and the states, with their times.
+
+    ``after_glance [B]`` tells which rows exited before the focus: their logits are the glance's, and their pooled state
+    is what it was. None: no row did.
+    """
 
     patch_centre: Float32
     logits: Float32
@@ -114,14 +123,15 @@ class BatchOutputs:
     pooled_state: Float32
     glance_seconds: float
     focus_seconds: float
+    after_glance: Bool | None = None
 
     def first(self, rows: int) -> Self:
         """The first rows only, without copying."""
-        return self._of(array[:rows] for array in self._arrays())
+        return self._of((array[:rows] for array in self._arrays()), self.after_glance, slice(rows))
 
     def take(self, rows: Int64) -> Self:
         """Copies of some of the rows."""
-        return self._of(array[rows] for array in self._arrays())
+        return self._of((array[rows] for array in self._arrays()), self.after_glance, rows)
 
     def like(self, rows: int) -> Self:
         """Zeros of the same widths."""
@@ -130,14 +140,25 @@ class BatchOutputs:
     @classmethod
     def concatenate(cls, parts: Sequence[Self]) -> Self:
         """The rows of all parts, one after the other; the times are lost."""
-        return parts[0]._of(np.concatenate(arrays) for arrays in zip(*(part._arrays() for part in parts), strict=True))
+        after = None
+        if any(part.after_glance is not None for part in parts):
+            flags = [
+                np.zeros(len(part.logits), np.bool_) if (known := part.after_glance) is None else known
+                for part in parts
+            ]
+            after = np.concatenate(flags)
+        arrays = zip(*(part._arrays() for part in parts), strict=True)
+        return parts[0]._of((np.concatenate(array) for array in arrays), after)
 
     def _arrays(self) -> tuple[Float32, ...]:
         return self.patch_centre, self.logits, self.policy_state, self.pooled_state
 
-    def _of(self, arrays: Iterable[Float32]) -> Self:
+    def _of(
+        self, arrays: Iterable[Float32], after_glance: Bool | None = None, rows: slice | Int64 = slice(None)
+    ) -> Self:
         centre, logits, policy, pooled = arrays
-        return type(self)(centre, logits, policy, pooled, self.glance_seconds, self.focus_seconds)
+        after = None if after_glance is None else after_glance[rows]
+        return type(self)(centre, logits, policy, pooled, self.glance_seconds, self.focus_seconds, after)
 
 
 class BatchInputs(Protocol):

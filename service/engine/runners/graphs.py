@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 
 from bundle.manifest import Graph, GraphFormat, Manifest, Precision
-from bundle.signature import BATCH, VIDEOS, looks_ahead
+from bundle.signature import BATCH, GLANCE_LOGITS, VIDEOS, looks_ahead
 from service.engine.runners.base import (
     Array,
     Component,
@@ -104,6 +104,7 @@ class GraphRunner:
             feature=outputs["glance_feature"],
             patch_centre=outputs["patch_centre"],
             policy_state=outputs.get("next_policy_state", policy_state),
+            logits=outputs.get(GLANCE_LOGITS),
         )
 
     def focus(

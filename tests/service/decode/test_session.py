@@ -24,6 +24,7 @@ OPENED = Opened(
     info=Info(container="mp4", codec="h264", width=64, height=64, fps=25.0, duration_s=1.6, frames=40, rotation=0),
     frames_decoded=1,
     seconds=0.1,
+    cpu_seconds=0.05,
 )
 READY = Ready(
     type="ready",
@@ -33,13 +34,20 @@ READY = Ready(
 
 def frame(slot: int, position: int, *, decoded: int = 5, seconds: float = 0.2) -> FrameReady:
     return FrameReady(
-        type="frame", slot=slot, position=position, index=position, time_s=None, frames_decoded=decoded, seconds=seconds
+        type="frame",
+        slot=slot,
+        position=position,
+        index=position,
+        time_s=None,
+        frames_decoded=decoded,
+        seconds=seconds,
+        cpu_seconds=seconds / 2,
     )
 
 
-def done(code: str | None = None, detail: str = "") -> Done:
+def done(code: str | None = None, detail: str = "", *, capped: bool = False) -> Done:
     error = None if code is None else Failure(code=code, detail=detail)
-    return Done(type="done", frames_decoded=9, seconds=0.3, error=error)
+    return Done(type="done", frames_decoded=9, seconds=0.3, cpu_seconds=0.2, capped=capped, error=error)
 
 
 @dataclass
@@ -107,7 +115,9 @@ async def test_frames_come_in_order_and_slots_go_back_one_by_one(scene: Scene) -
     rest = [second, *[await scene.session.next() for _ in range(3)]]
     assert [None if got is None else got.position for got in rest] == [2, 3, None, None]
     assert scene.worker.told[-1] == "free 0", "a worker that has ended needs no slots"
-    assert (scene.session.frames_decoded, scene.session.decode_seconds) == (9, 0.3)
+    session = scene.session
+    assert (session.frames_decoded, session.decode_seconds, session.decode_cpu_seconds) == (9, 0.3, 0.2)
+    assert not session.capped
     assert len(scene.ends) == 1
 
 

@@ -53,7 +53,7 @@ def test_judging_keeps_few_frames_at_a_time(
     trained = load_trained(train(list_clips(clip_folder), tiny_recipe(), tmp_path / "run").checkpoint)
     alive: list[weakref.ref[np.ndarray]] = []
     most: list[int] = []
-    decode, run = inference.decode_each, inference.step_logits
+    decode, run = inference.decode_each, inference.clip_logits
 
     def decoded(*arguments: object, **named: object) -> Iterator[tuple[Clip, np.ndarray]]:
         for clip, pixels in decode(*arguments, **named):
@@ -67,7 +67,7 @@ def test_judging_keeps_few_frames_at_a_time(
 
     monkeypatch.setattr(inference, "BATCH", 3)
     monkeypatch.setattr(inference, "decode_each", decoded)
-    monkeypatch.setattr(inference, "step_logits", counted)
+    monkeypatch.setattr(inference, "clip_logits", counted)
     predict_clips(trained, list_clips(clip_folder))
     assert len(alive) == 10
     assert max(most) <= 4
