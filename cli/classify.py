@@ -111,6 +111,7 @@ def command(
         "stride_s": stride,
         "event_threshold": event_threshold,
         "event_min_s": event_min,
+        "strict": "true",
     }
     try:
         loaded = load_bundle(settings.bundle)

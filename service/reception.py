@@ -89,6 +89,18 @@ class Reception:
             return None
         return self.spool.size if self.spool.complete else self._fetch.source.size
 
+    @property
+    def over(self) -> bool:
+        """Whether nothing more will come."""
+        return self._task is None or self._task.done()
+
+    def on_end(self, told: Callable[[], None]) -> None:
+        """Have ``told`` called when it has ended, however it ends; at once if it is over."""
+        if self._task is None:
+            told()
+        else:
+            self._task.add_done_callback(lambda _: told())
+
     async def soon(self) -> None:
         """Wait for its end, but not for long once its first bytes are there."""
         if self._task is None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
-from bundle.manifest import Manifest
+from bundle.exit_rule import ExitRule
+from bundle.manifest import Manifest, Precision
 from service.engine.request import Outcome
 from service.engine.runners.base import Float32
 from service.engine.stage_times import StageTimes
@@ -61,6 +63,7 @@ def to_metrics(
         frames_decoded=decoded.frames,
         decode_cpu_seconds=decoded.cpu_seconds,
         frames_used=outcome.frames_used,
+        degraded=parameters.degraded_from is not None,
         exit_shares=manifest.point(parameters.exit).exit_shares,
     )
 
@@ -79,12 +82,11 @@ def to_response(
     last = outcome.last
     return Classification(
         id=request_id,
-        model=ModelAnswer(
-            name=manifest.name, version=manifest.version, precision=runner.precision, backend=runner.backend
-        ),
+        model=_model(manifest.name, manifest.version, runner.precision, runner.backend),
         predictions=_predictions(manifest, outcome, parameters.top_k),
         exit=ExitAnswer(
             point=parameters.exit,
+            degraded_from=parameters.degraded_from,
             reason=outcome.reason,
             step=len(outcome.steps),
             steps=manifest.steps,
@@ -119,14 +121,29 @@ def to_response(
     )
 
 
+def present_labels(manifest: Manifest, outcome: Outcome) -> frozenset[int]:
+    """Return the answer as the indices of the labels that the video has: one, where videos have one label."""
+    found = _rule_of(manifest, outcome).present(outcome.last.logits, len(outcome.steps) - 1)
+    return frozenset(np.flatnonzero(found).tolist())
+
+
+def _rule_of(manifest: Manifest, outcome: Outcome) -> ExitRule:
+    """Return the exit rule of the part of the step that the answer came after."""
+    return manifest.glance_exit_rule if outcome.last.component == "glance" else manifest.exit_rule
+
+
+@lru_cache(maxsize=16)
+def _model(name: str, version: str, precision: Precision, backend: str) -> ModelAnswer:
+    return ModelAnswer(name=name, version=version, precision=precision, backend=backend)
+
+
 def scores_of(manifest: Manifest, outcome: Outcome) -> Float32:
-    """The calibrated probability of every class, ``[classes]``."""
-    rule = manifest.glance_exit_rule if outcome.last.component == "glance" else manifest.exit_rule
-    return rule.probabilities(outcome.last.logits, len(outcome.steps) - 1)
+    """Return the calibrated probability of every class, ``[classes]``."""
+    return _rule_of(manifest, outcome).probabilities(outcome.last.logits, len(outcome.steps) - 1)
 
 
 def predictions_of(manifest: Manifest, scores: Float32, top_k: int) -> list[Prediction]:
-    """The ``top_k`` best classes, best first."""
+    """Return the ``top_k`` best classes, best first."""
     best = (-scores).argsort(kind="stable")[:top_k].tolist()
     shown, labels = scores.tolist(), manifest.labels
     return [Prediction(label=labels[index], index=index, score=shown[index]) for index in best]
@@ -136,8 +153,7 @@ def _predictions(manifest: Manifest, outcome: Outcome, top_k: int) -> list[Predi
     scores = scores_of(manifest, outcome)
     if manifest.task == "single_label":
         return predictions_of(manifest, scores, top_k)
-    rule = manifest.glance_exit_rule if outcome.last.component == "glance" else manifest.exit_rule
-    present = rule.present(outcome.last.logits, len(outcome.steps) - 1)
+    present = _rule_of(manifest, outcome).present(outcome.last.logits, len(outcome.steps) - 1)
     shown, labels = scores.tolist(), manifest.labels
     best = np.lexsort((-scores, ~present))[:top_k].tolist()  # those that are present come first
     return [

@@ -15,9 +15,10 @@ from service.decode.frames_in_place import FramesInPlace
 from service.decode.pool import DecodeJob
 from service.decode.session import DecodeSession
 from service.decode.windows import WindowDecoder
+from service.engine.admission import Place
 from service.engine.request import Outcome
 from service.engine.stage_times import StageTimes
-from service.errors import DeadlinePassed, TooLong, Undecodable
+from service.errors import DeadlinePassed, Overloaded, TooLong, Undecodable
 from service.progress import GIGA, Observer
 from service.reception import Reception, Video
 from service.results import Decoded, scores_of
@@ -34,6 +35,7 @@ async def classify_video(
     request_id: str,
     observer: Observer | None = None,
     timeline: Timeline = UNTIMED,
+    caller: str = "",
     segment_observer: SegmentObserver | None = None,
 ) -> Classification:
     """Classify a video as the parameters say: as a whole, or in windows.
@@ -45,15 +47,16 @@ async def classify_video(
         request_id: goes into the answer.
         observer: called for each step as it finishes, of a video that is classified as a whole.
         timeline: records where the time goes.
+        caller: who asks; callers get equal shares.
         segment_observer: called for each window and each event.
 
     Raises:
         Problem: there is no answer; nothing of the request is left in memory or on disk.
     """
     if parameters.windows is None:
-        return await classify(runtime, body, parameters, request_id, observer, timeline)
+        return await classify(runtime, body, parameters, request_id, observer, timeline, caller)
     watching = segment_observer or SegmentObserver()
-    run = _Run(runtime, parameters, parameters.windows, request_id, watching, timeline)
+    run = _Run(runtime, parameters, parameters.windows, request_id, watching, timeline, caller)
     return await run.classify(body)
 
 
@@ -70,10 +73,12 @@ class _Run:
     request_id: str
     observer: SegmentObserver
     timeline: Timeline
+    caller: str
     clock: Callable[[], float] = time.monotonic  # the clock of the event loop
     started: float = 0.0
     due: float = math.inf
     times: StageTimes = field(default_factory=StageTimes)
+    place: Place | None = None
     count: int = 1
     failure: Undecodable | None = None
 
@@ -90,10 +95,13 @@ class _Run:
         segments = Segments(self.runtime.manifest, self.parameters, self.windows, self.observer)
         async with AsyncExitStack() as held:
             async with _in_time(self.due):
-                held.enter_context(admission.place())
+                place = held.enter_context(admission.place(self.caller))
                 fetched = self.runtime.metrics.bytes_fetched
                 upload = await held.enter_async_context(Reception(body, settings, self.timeline, self.clock, fetched))
-                await (upload.soon if held.enter_context(admission.early_start()) else upload.ended)()
+                upload.on_end(lambda: admission.uploaded(place))
+                early = held.enter_context(admission.early_start())
+                await admission.while_uploading(place, (upload.soon if early else upload.ended)())
+                self.place = place
                 asked = self.windows
                 decoder = await held.enter_async_context(
                     self.runtime.decoder.windows(upload.spool, self._job(), asked.window_s, asked.stride_s)
@@ -121,6 +129,11 @@ class _Run:
             except Undecodable as problem:
                 self.runtime.metrics.window_finished(failed=True)
                 self.failure = self.failure or problem
+            except Overloaded as refusal:
+                if not segments.segments:
+                    raise
+                await asyncio.sleep(float(refusal.headers["Retry-After"]))  # it has begun, so it goes on later
+                continue
             except DeadlinePassed:
                 if not segments.segments:
                     raise
@@ -143,7 +156,7 @@ class _Run:
         engine, due = self.runtime.engine, min(self.due, began + self.runtime.settings.request_timeout_seconds)
         async with AsyncExitStack() as held:
             async with _in_time(due):
-                waited_seconds = await held.enter_async_context(engine.admission.slot(due))
+                waited_seconds = await held.enter_async_context(engine.admission.slot(due, self.place))
                 frames = await held.enter_async_context(decoder.open(number, cpu_seconds))
             self.count = self._checked(frames.window.count)
             request = engine_request(course_of(self.runtime, self.parameters), self.parameters, due)

@@ -18,13 +18,11 @@ class WindowJob:
         window_s: length of a window, seconds.
         stride_s: from the start of one window to that of the next, seconds.
         number: of this window, from 0.
-        again: the worker has the video open from the window before.
     """
 
     window_s: float
     stride_s: float
     number: int
-    again: bool
 
 
 @dataclass(frozen=True)
@@ -57,7 +55,9 @@ class DecodeJob:
         """Number of frames wanted. Fewer arrive if some cannot be decoded."""
         return self.sampling.frames + (self.sampling.focus_frames or 0)
 
-    def message(self, size: int, complete: bool, expected: int | None, *, sparse: bool = False) -> dict[str, object]:
+    def message(
+        self, size: int, complete: bool, expected: int | None, *, sparse: bool = False, again: bool = False
+    ) -> dict[str, object]:
         """The job as a message to the worker.
 
         Args:
@@ -65,11 +65,12 @@ class DecodeJob:
             complete: whether the spool is complete.
             expected: final size of the spool in bytes, if it is known.
             sparse: whether the bytes arrive in any order.
+            again: whether the worker has the video open from the window before.
         """
         return {
             "type": "job",
             "wanted": self._wanted,
-            "window": None if self.window is None else asdict(self.window),
+            "window": None if self.window is None else {**asdict(self.window), "again": again},
             "size": size,
             "complete": complete,
             "expected": expected,

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 
 from service.decode.multipart import VideoPart
 from service.decode.spool import Spool
-from service.errors import EmptyBody, Internal, Overloaded, Problem, TooLarge
+from service.errors import MACHINE_ERRORS, EmptyBody, Internal, Overloaded, Problem, TooLarge, Unavailable
 
 __all__ = ["Spool", "open_spool", "receive"]
 
@@ -87,7 +87,7 @@ async def _receive(chunks: AsyncIterator[bytes], content_type: str | None, max_b
 
 
 def not_stored(error: OSError) -> Problem:
-    """The problem for bytes that could not be stored."""
+    """The problem when an upload cannot be stored."""
     if error.errno in _NO_SPACE:
         return Overloaded("there is no space to store the upload at the moment")
-    return Internal()
+    return Unavailable() if error.errno in MACHINE_ERRORS else Internal()

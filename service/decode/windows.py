@@ -76,7 +76,7 @@ class WindowDecoder:
         Raises:
             Problem: as `DecodePool.open`.
         """
-        window = WindowJob(self._window_s, self._stride_s, number, again=False)
+        window = WindowJob(self._window_s, self._stride_s, number)
         job = replace(self._job, window=window, max_cpu_seconds=max_cpu_seconds)
         async with self._pool.open(self._spool, job, self._reservation) as session:
             yield session

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -50,7 +50,10 @@ class Prediction(_Answer):
 class ExitAnswer(_Answer):
     """The step at which the model exited, and why."""
 
-    point: str = Field(description="Operating point.")
+    point: str = Field(description="Operating point that the video ran at.")
+    degraded_from: str | None = Field(
+        default=None, description="Operating point that was asked for, if the service was too busy for it; else null."
+    )
     reason: ExitReason
     step: int = Field(description="The step that answered, from 1.")
     steps: int = Field(description="Steps of the model.")
@@ -239,6 +242,12 @@ class Parameters:
     stream: bool = False
     frames: bool = False
     windows: WindowParameters | None = None
+    strict: bool = False
+    degraded_from: str | None = None
+
+    def at(self, point: str) -> Parameters:
+        """Return the same request at another operating point than it asked for."""
+        return self if point == self.exit else replace(self, exit=point, degraded_from=self.exit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,6 +295,7 @@ def parse_parameters(pairs: Iterable[tuple[str, str]], manifest: Manifest) -> Pa
         stream=stream,
         frames=frames,
         windows=_windows(given),
+        strict=_flag("strict", given.get("strict", "false")),
     )
 
 
@@ -309,6 +319,7 @@ PARAMETERS: dict[str, str] = {
     f"Default: {DEFAULT_EVENT_THRESHOLD:g}.",
     "event_min_s": "Events shorter than this are left out, and interruptions up to this are bridged, in seconds. Only "
     "with `window_s`. Default: 0.",
+    "strict": "`true` never uses a cheaper operating point than `exit` while the service is busy. Default: `false`.",
 }
 """The query parameters and their descriptions."""
 

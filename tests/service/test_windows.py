@@ -89,6 +89,7 @@ async def test_segments_and_events_are_right_at_known_boundaries(client: httpx.A
         "step": 4,
         "steps": 4,
         "component": "focus",
+        "degraded_from": None,
         "confidence": answer["predictions"][0]["score"],
         "threshold": None,
     }

@@ -8,12 +8,14 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import TypeVar
 
-from service.decode.ipc import FAULT, OUT_OF_MEMORY
-from service.decode.shared_frames import SharedFrames
+from service.decode.ipc import FAULT, MAX_TIME_SECONDS, OUT_OF_MEMORY
+from service.decode.worker.budget import Budget, OverBudget
 from service.decode.worker.control import ClosedError, Control, Job
+from service.decode.worker.frame_writer import FrameWriter
 from service.decode.worker.kept_video import KeptVideo
 from video.decoder import FrameStream
 from video.errors import VideoError
+from video.probe import OpenVideo
 
 Result = TypeVar("Result")
 
@@ -58,21 +60,17 @@ class Task:
 
     Its seconds are wall time spent opening, decoding and resizing, without waiting for bytes or for a slot; its
     processor seconds are what the worker, which has one thread, used meanwhile.
-
-    Args:
-        job: what to decode.
-        control: the connection to the service.
-        frames: where decoded frames go.
-        kept: the video that is open, perhaps from the window before.
     """
 
-    def __init__(self, job: Job, control: Control, frames: SharedFrames, kept: KeptVideo | None = None) -> None:
+    def __init__(self, job: Job, control: Control, frames: FrameWriter, kept: KeptVideo | None = None) -> None:
         self._job = job
         self._control = control
         self._frames = frames
         self._kept = kept or KeptVideo()
-        self._seconds = 0.0
         self._stream: FrameStream | None = None
+        self._pixels = 0
+        self._budget = Budget(job.limits.max_decode_seconds, job.limits.max_decoded_pixels)
+        self._seconds = 0.0
         self._cpu_seconds = 0.0
         self._cpu_began = 0.0
         self._delivered = False
@@ -88,8 +86,8 @@ class Task:
         try:
             self._kept.prepare(self._job, self._control)
             self._kept.between = self._between_packets
-            self._timed(lambda: self._kept.open(self._job))
-            self._deliver()
+            video = self._timed(lambda: self._kept.open(self._job))
+            self._deliver(video)
         except ClosedError:
             return self._done()
         except CappedError:
@@ -104,9 +102,9 @@ class Task:
             return self._done(FAULT, traceback.format_exc()[-_MAX_DETAIL:])
         return self._done()
 
-    def _deliver(self) -> None:
+    def _deliver(self, video: OpenVideo) -> None:
         job = self._job
-        video = self._kept.open(job)
+        self._pixels = video.info.width * video.info.height
         stream, window = self._timed(lambda: self._kept.frames(job))
         self._stream = stream
         opened: dict[str, object] = {"type": "opened", "info": asdict(video.info)}
@@ -130,16 +128,23 @@ class Task:
         """Decode a frame into a slot; the message that says so, or None if there is none left."""
         slot = self._control.wait_for_slot()
         self._check_time()
-        frame = self._timed(stream.next)
+        try:
+            frame = self._timed(stream.next)
+        except OverBudget:
+            if not self._delivered:  # there is nothing to answer from
+                raise
+            return None
         if frame is None:
             return None
         self._delivered = True
         self._frames.put(slot, frame.pixels)
-        place = {"slot": slot, "position": frame.position, "index": frame.index, "time_s": frame.time_s}
+        time_s = _possible_time(frame.time_s)
+        place = {"slot": slot, "position": frame.position, "index": frame.index, "time_s": time_s}
         return {"type": "frame", **place}
 
     def _between_packets(self) -> None:
         self._control.check()
+        self._budget.check(0 if self._stream is None else self._stream.frames_decoded, self._pixels)
         if self._job.max_cpu_seconds is not None:
             self._check_time(time.process_time() - self._cpu_began)
 
@@ -165,6 +170,11 @@ class Task:
     def _done(self, code: str | None = None, detail: str = "", *, capped: bool = False) -> Done:
         decoded = 0 if self._stream is None else self._stream.frames_decoded
         return Done(decoded, self._seconds, self._cpu_seconds, capped, code, detail)
+
+
+def _possible_time(seconds: float | None) -> float | None:
+    """A time that can be sent; None if the file's clock tells nonsense."""
+    return seconds if seconds is not None and abs(seconds) <= MAX_TIME_SECONDS else None
 
 
 def _is_out_of_memory(error: BaseException | None) -> bool:

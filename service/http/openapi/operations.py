@@ -64,6 +64,7 @@ _PARAMETER_SCHEMAS: dict[str, Json] = {
         "default": DEFAULT_EVENT_THRESHOLD,
     },
     "event_min_s": {"type": "number", "minimum": 0, "maximum": MAX_WINDOW_SECONDS, "default": 0},
+    "strict": {"type": "boolean", "default": False},
 }
 _BYTES = {"type": "string", "format": "binary"}
 _CLIP = {"schema": _BYTES, "example": SMALLEST_VIDEO.decode("ascii")}
