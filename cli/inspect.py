@@ -83,12 +83,20 @@ def as_text(bundle: Bundle) -> Iterator[str]:
     )
 
 
+_FRAMES = {
+    "crop": "shorter side to {resize}, centre {crop} × {crop} pixels",
+    "letterbox": "the whole frame, longer side to {crop}, on a square of {crop} × {crop} pixels",
+    "squeeze": "the whole frame, stretched to {crop} × {crop} pixels",
+}
+"""How each `FrameGeometry.fit` is described."""
+
+
 def _identity(manifest: Manifest) -> Iterator[tuple[str, str]]:
     sampling, geometry, data = manifest.sampling, manifest.geometry, manifest.provenance
     yield "bundle", f"{manifest.name}, version {manifest.version}, {manifest.kind} model"
     yield "licence", manifest.licence
     yield "labels", _labels(manifest.labels)
-    yield "frames", f"shorter side to {geometry.resize}, centre {geometry.crop} × {geometry.crop} pixels"
+    yield "frames", _FRAMES[geometry.fit].format(resize=geometry.resize, crop=geometry.crop)
     yield "patch", f"{manifest.patch_size} × {manifest.patch_size} pixels of those"
     yield "steps", KINDS[manifest.kind].describe_steps(manifest.steps, sampling)
     if sampling.first_frame:

@@ -63,7 +63,7 @@ def real(path: Path, sampling: Sampling, geometry: FrameGeometry) -> UInt8:
                 first_frame=sampling.first_frame,
                 focus_frames=sampling.focus_frames,
             )
-            frames = _pull(FrameStream(video, wanted, Geometry(geometry.resize, geometry.crop)))
+            frames = _pull(FrameStream(video, wanted, Geometry(geometry.resize, geometry.crop, geometry.fit)))
     except OSError as error:
         raise ExportError(f"{path}: cannot be read ({reason(error)})") from error
     except VideoError as error:

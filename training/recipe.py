@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeVar, get_args
 from model.config import ModelConfig
 from training.errors import RecipeError
 from training.optimise.losses import Remedies
+from video.transform import Fit
 
 Precision = Literal["fp32", "bf16", "fp16"]
 AskedPrecision = Literal["fp32", "bf16", "fp16", "auto"]
@@ -36,6 +37,8 @@ class DataRecipe:
     Attributes:
         first_frame: frames before this index are never sampled, neither here nor in serving.
         resize: shorter side after resizing as served, pixels; the centre crop is the model's ``frame_size``.
+        fit: how a frame becomes the model's square (`video.transform.Geometry`): ``crop`` as published, or the whole
+            frame by ``letterbox`` or ``squeeze``; these need ``resize`` to be the model's ``frame_size``.
         source_size: side of the square that training crops are cut from, pixels; 0 takes ``resize``.
         candidates: frames kept of each segment of a clip, one of which is drawn, segment by segment, each time the clip
             is used (temporal jitter); 1 takes those that serving takes; 0 keeps none, draws from all frames of the
@@ -50,6 +53,7 @@ class DataRecipe:
 
     first_frame: int = 0
     resize: int = 256
+    fit: Fit = "crop"
     source_size: int = 0
     candidates: int = 4
     jpeg_quality: int = 95
@@ -62,6 +66,8 @@ class DataRecipe:
     def __post_init__(self) -> None:
         _within("data.first_frame", self.first_frame, 0, 1_000_000)
         _within("data.resize", self.resize, 8, 4096)
+        if self.fit not in get_args(Fit):
+            raise RecipeError(f"data.fit is {self.fit!r}; permitted: {', '.join(get_args(Fit))}")
         _within("data.source_size", self.source_size, 0, 4096)
         _within("data.candidates", self.candidates, 0, 64)
         _within("data.jpeg_quality", self.jpeg_quality, 0, 100)
@@ -182,6 +188,11 @@ class Recipe:
             raise RecipeError(
                 "remedies.supervision is false; permitted: true for a clip model, whose networks learn through the "
                 "auxiliary heads alone"
+            )
+        if self.data.fit != "crop" and self.data.resize != config.frame_size:
+            raise RecipeError(
+                f"data.resize is {self.data.resize}; permitted with data.fit {self.data.fit!r}: model.frame_size "
+                f"{config.frame_size}"
             )
         if config.frame_size > min(self.data.resize, self.data.source):
             raise RecipeError(

@@ -50,6 +50,7 @@ class DecodeJob:
             "order": self.sampling.order,
             "resize": self.geometry.resize,
             "crop": self.geometry.crop,
+            "fit": self.geometry.fit,
             "slots": self.slots,
             "limits": dict(vars(self.limits)),
             "size": size,

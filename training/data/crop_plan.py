@@ -8,6 +8,7 @@ import numpy as np
 
 from training.recipe import Recipe
 from video.sampler import sample_clip_indices, sample_indices, visiting_order, wanted_frames
+from video.transform import Fit
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,8 @@ class CropPlan:
         steps: T, the number of frames that the model visits.
         order: the order in which it visits them; for a clip model, its glance frames in time order.
         first_frame: frames before this index are never sampled.
-        resize: shorter side after resizing, pixels. crop: side of the centre square that is cut out.
+        resize: shorter side after resizing, pixels. crop: side of the square that is kept.
+        fit: how a frame becomes that square.
         candidates: frames of each segment that are kept to draw from, in time order: [segments·candidates, crop, crop,
             3]. With 1 they are those that serving takes, in visiting order: [segments, crop, crop, 3]. With 0 none is
             kept: frames are drawn from the whole segment and decoded anew each time.
@@ -37,6 +39,7 @@ class CropPlan:
     candidates: int = 1
     focus_steps: int = 0
     jpeg_quality: int = 0
+    fit: Fit = "crop"
 
     @property
     def segments(self) -> int:
@@ -109,11 +112,12 @@ def serving_plan(recipe: Recipe) -> CropPlan:
         resize=recipe.data.resize,
         crop=config.frame_size,
         focus_steps=sampling.focus_frames or 0,
+        fit=recipe.data.fit,
     )
 
 
 def training_plan(recipe: Recipe) -> CropPlan:
-    """Return what training crops are cut from: the whole centre square, at the source size."""
+    """Return what training crops are cut from: the whole square, at the source size."""
     source = recipe.data.source
     return replace(
         serving_plan(recipe),

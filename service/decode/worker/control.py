@@ -13,6 +13,7 @@ from typing import NoReturn
 
 from service.decode.ipc import MAX_MESSAGE_BYTES, encode
 from video.limits import MediaLimits
+from video.transform import Fit
 
 # Polling the socket costs some microseconds, as much as decoding a small packet.
 _LOOK_EVERY_SECONDS = 0.005
@@ -34,7 +35,8 @@ class Job:
         first_frame: no frame before this index is sampled.
         order: positions in time in visiting order.
         resize: length of the shorter side after resizing, pixels.
-        crop: side of the centre square, pixels.
+        crop: side of the square, pixels.
+        fit: how a picture becomes that square.
         slots: number of slots that may be used; None: all.
         limits: which videos are accepted.
         size: bytes in the spool when the job was sent.
@@ -49,6 +51,7 @@ class Job:
     order: tuple[int, ...]
     resize: int
     crop: int
+    fit: Fit
     slots: int | None
     limits: MediaLimits
     size: int

@@ -117,7 +117,7 @@ def _stream(video: OpenVideo, job: Job, between: Callable[[], None]) -> FrameStr
         first_frame=job.first_frame,
         focus_frames=job.focus_frames,
     )
-    return FrameStream(video, wanted, Geometry(job.resize, job.crop), between=between)
+    return FrameStream(video, wanted, Geometry(job.resize, job.crop, job.fit), between=between)
 
 
 def _forget_stashed_error() -> None:
