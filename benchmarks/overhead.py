@@ -49,7 +49,7 @@ def alone(bundle: Bundle, runner: Runner, clip: bytes, point: str) -> None:
         wanted = wanted_frames(
             video.index.frames, frames=sampling.frames, order=sampling.order, first_frame=sampling.first_frame
         )
-        stream = FrameStream(video, wanted, Geometry(manifest.geometry.resize, manifest.geometry.crop, manifest.geometry.fit))
+        stream = FrameStream(video, wanted, Geometry(**dict(manifest.geometry)))
         for step in range(manifest.steps):
             frame = stream.next()
             if frame is None:

@@ -66,7 +66,10 @@ def main() -> None:
 
 def decode(clip: Clip, manifest: Manifest) -> list[npt.NDArray[np.uint8]]:
     """The frames of a clip that the service would see, in visiting order; fewer if some cannot be decoded."""
-    sampling, geometry = manifest.sampling, Geometry(manifest.geometry.resize, manifest.geometry.crop, manifest.geometry.fit)
+    sampling, geometry = (
+        manifest.sampling,
+        Geometry(**dict(manifest.geometry)),
+    )
     with clip.path.open("rb") as file, open_video(file) as video:
         wanted = wanted_frames(
             video.info.frames or 1, frames=sampling.frames, order=sampling.order, first_frame=sampling.first_frame
