@@ -96,7 +96,7 @@ class AdaFocus(VideoModel):
         """See `VideoModel`."""
         T = frames.shape[1]
         patches = crop_patches(frames.flatten(0, 1), patch_centres.flatten(0, 1), self.config.patch_size)
-        features = spatial_mean(self.focus(patches))  # (B·T, L)
+        features = self._focus_features(patches)  # (B·T, L)
         logits = by_clip(self.focus_head(self.dropout(features)), T)
         return FocusClip(self.classifier(glance_features, by_clip(features, T)), logits)
 
@@ -175,19 +175,26 @@ class AdaFocus(VideoModel):
         self, patches: Tensor, glance_feature: Tensor, pooled_state: Tensor, step: Tensor
     ) -> tuple[Tensor, Tensor]:
         """``focus_step`` on normalised patches [B, 3, P, P] that are already cut."""
-        return self.classifier.step(glance_feature, spatial_mean(self.focus(patches)), pooled_state, step)
+        return self.classifier.step(glance_feature, self._focus_features(patches), pooled_state, step)
 
     def focus_patch_steps(
         self, patches: Tensor, glance_feature: Tensor, pooled_state: Tensor, step: Tensor
     ) -> tuple[Tensor, Tensor]:
         """``focus_patch_step`` for T steps of V videos: T·V rows, step after step, and pooled state [V, F]."""
-        return self.classifier.steps(glance_feature, spatial_mean(self.focus(patches)), pooled_state, step)
+        return self.classifier.steps(glance_feature, self._focus_features(patches), pooled_state, step)
+
+    def _focus_features(self, patches: Tensor) -> Tensor:
+        """[N, 3, P, P] -> [N, L], of the patches enlarged where that is configured."""
+        size = self.config.focus_size
+        if size != self.config.patch_size:
+            patches = F.interpolate(patches, size=(size, size), mode="bilinear", align_corners=False)
+        return spatial_mean(self.focus(patches))
 
     def _look(self, feature_map: Tensor, policy_state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Glance features, centres and states of a policy that keeps none: the state [V, 1] stays as it is."""
+        """Glance features, centres and states [B, 1] of a policy that keeps none: they stay zero."""
         look = self.policy(feature_map)
-        states = policy_state.unsqueeze(0).expand(feature_map.shape[0] // policy_state.shape[0], -1, -1)
-        return look.features, look.centres, states.flatten(0, 1)
+        zeros = torch.zeros_like(look.centres[:, :1])
+        return look.features, look.centres, zeros + policy_state[:1]  # an exported graph must use its inputs
 
     def _feature_map(self, frames: Tensor) -> Tensor:
         """[N, 3, H, W] -> the glance network's map [N, G, h, w], on the frame resized where it is configured so."""

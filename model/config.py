@@ -73,7 +73,8 @@ class BackboneConfig:
         width: channels are multiplied by this and rounded to multiples of 8; 1.0 is the published network.
         depth: blocks per stage; None is the published depth. A ResNet may have 2 to 4 stages, the others 3 to 7: with
             fewer than all of them, a network ends with its last stage and its map is finer.
-        input_size: glance only: side in pixels that the frame is resized to; None takes the frame as it is.
+        input_size: side in pixels that the frame, or for a frame model's focus the patch, is resized to; None takes it
+            as it is. A patch may only be enlarged: networks trained on large things see little in small ones.
         shrink: glance only, how the frame is resized: ``bilinear`` as published, which skips pixels when it shrinks by
             more than half; ``area`` averages squares of pixels, so that nothing is skipped, and needs a whole factor.
     """
@@ -181,8 +182,11 @@ class ModelConfig:
             _whole(name, getattr(self, name), 1, 256)
         _row("clip_policy_widths", self.clip_policy_widths, (1, 8), 65_536)
         _whole("shift_fraction", self.shift_fraction, 2, 1024)
-        if self.focus.input_size not in (None, self.patch_size):
-            raise ValueError(f"focus input_size is {self.focus.input_size}; permitted: none, a patch is never resized")
+        if self.focus_size < self.patch_size or (self.kind == "clip" and self.focus_size != self.patch_size):
+            raise ValueError(
+                f"focus input_size is {self.focus_size}; permitted: none, or for a frame model patch_size "
+                f"{self.patch_size} and more, as a patch is never shrunk"
+            )
         if self.glance.shrink == "area" and self.frame_size % self.glance_size:
             raise ValueError(
                 f"glance input_size is {self.glance_size}; permitted with shrink 'area': a divisor of frame_size "
@@ -193,6 +197,11 @@ class ModelConfig:
     def glance_size(self) -> int:
         """Side in pixels of what the glance network sees."""
         return self.frame_size if self.glance.input_size is None else self.glance.input_size
+
+    @property
+    def focus_size(self) -> int:
+        """Side in pixels of what the focus network sees."""
+        return self.patch_size if self.focus.input_size is None else self.focus.input_size
 
     @property
     def learns_through_auxiliary_heads(self) -> bool:

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-NEIGHBOURS = 1.5
+NEIGHBOURS = 1
 """Cells at most this far from the best one, along each axis, take part in the mean: 3 × 3 of them."""
 
 
@@ -40,9 +40,6 @@ class HeatmapPolicy(nn.Module):
         self.spatial_norm = nn.BatchNorm2d(channels)
         self.score = nn.Conv2d(channels, 1, 1)
         self._frame_size, self._patch_size = frame_size, patch_size
-        cells = torch.arange(map_size, dtype=torch.float32)
-        self.register_buffer("rows", cells.repeat_interleave(map_size), persistent=False)  # (h·w,), each cell's row
-        self.register_buffer("columns", cells.repeat(map_size), persistent=False)
         self._map_size = map_size
 
     def forward(self, feature_map: Tensor) -> Look:
@@ -50,9 +47,10 @@ class HeatmapPolicy(nn.Module):
         x = torch.relu(self.squeeze_norm(self.squeeze(feature_map)))
         x = torch.relu(self.spatial_norm(self.spatial(x)))
         scores = self.score(x).flatten(1)  # (N, h·w)
-        weights = F.softmax(scores, dim=1) * self._around_the_best(scores)
+        cells = torch.arange(self._map_size**2, device=scores.device)
+        rows, columns = cells // self._map_size, cells % self._map_size  # (h·w,)
+        weights = F.softmax(scores, dim=1) * _around_the_best(scores, rows, columns)
         weights = weights / weights.sum(dim=1, keepdim=True)
-        rows, columns = self.get_buffer("rows"), self.get_buffer("columns")
         cell = torch.stack([(weights * rows).sum(dim=1), (weights * columns).sum(dim=1)], dim=1)  # (N, 2)
         features = (feature_map.flatten(2) * weights[:, None]).sum(dim=2)
         return Look(self.centres_of(cell), scores.unflatten(1, (self._map_size, self._map_size)), features)
@@ -63,10 +61,10 @@ class HeatmapPolicy(nn.Module):
         room = max(1, self._frame_size - self._patch_size)
         return ((pixels - self._patch_size / 2) / room).clamp(0, 1)
 
-    def _around_the_best(self, scores: Tensor) -> Tensor:
-        """1 for the best cell and its neighbours, 0 for the others: [N, h·w]."""
-        best = scores.argmax(dim=1)
-        rows, columns = self.get_buffer("rows"), self.get_buffer("columns")
-        near_row = (rows - rows[best][:, None]).abs() < NEIGHBOURS
-        near_column = (columns - columns[best][:, None]).abs() < NEIGHBOURS
-        return (near_row & near_column).to(scores.dtype)
+
+def _around_the_best(scores: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """1 for the best cell and its neighbours, 0 for the others: [N, h·w], given the cells' rows and columns [h·w]."""
+    best = scores.argmax(dim=1)
+    near_row = (rows - rows[best][:, None]).abs() <= NEIGHBOURS
+    near_column = (columns - columns[best][:, None]).abs() <= NEIGHBOURS
+    return (near_row & near_column).to(scores.dtype)

@@ -18,7 +18,7 @@ CONFIG = ModelConfig(
     policy_channels=8,
     mlp_width=16,
     glance=BackboneConfig("mobilenet_v2", width=0.25, depth=(1, 2, 3, 4, 3), input_size=64, shrink="area"),
-    focus=BackboneConfig("mobilenet_v2", width=0.25),
+    focus=BackboneConfig("mobilenet_v2", width=0.25, input_size=64),
 )
 
 
@@ -104,6 +104,12 @@ def test_area_shrinking_skips_no_pixel(model: AdaFocus) -> None:
         dotted = plain.clone()
         dotted[:, :, row, column] = 50.0
         assert not torch.allclose(model.glance_step(dotted, model.initial_states(1)[0])[0], before, atol=1e-4)
+
+
+def test_an_enlarged_patch_costs_what_the_focus_sees(model: AdaFocus) -> None:
+    small = build(ModelConfig.from_dict({**CONFIG.to_dict(), "focus": {"name": "mobilenet_v2", "width": 0.25}}))
+    parts, fewer = step_flops(model).breakdown, step_flops(small).breakdown
+    assert parts["focus network"] == 4 * fewer["focus network"]
 
 
 def test_the_policy_is_counted_and_a_short_glance_costs_less(model: AdaFocus) -> None:
