@@ -115,7 +115,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=100)
     parser.add_argument("--clip", type=Path, help="default: a sample with a single key frame")
-    parser.add_argument("--bundle", type=Path, default=ROOT / "bundles" / "tank-state")
+    parser.add_argument("--bundle", type=Path, default=ROOT / "bundles" / "sky")
     options = parser.parse_args()
     bundle, clip = load_bundle(options.bundle), (options.clip.read_bytes() if options.clip else one_key_frame())
     runners = {}

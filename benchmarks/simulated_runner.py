@@ -28,7 +28,7 @@ from service.engine.runners.selection import GPU_MAX_BATCH
 from service.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
-BUNDLE = ROOT / "bundles" / "tank-state"
+BUNDLE = ROOT / "bundles" / "sky"
 STEPS = 16
 CROP = 224
 CLASSES = 200

@@ -20,7 +20,7 @@ WIDTH = 100
 _LABELS_SHOWN = 20
 
 
-@click.command("inspect", epilog="Example: adafocus inspect bundles/tank-state")
+@click.command("inspect", epilog="Example: adafocus inspect bundles/sky")
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
 def command(bundle: Path, as_json: bool) -> None:

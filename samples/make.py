@@ -78,7 +78,9 @@ def _bar(pen: ImageDraw.ImageDraw, scale: float, start: Point, end: Point, width
 def _disc(pen: ImageDraw.ImageDraw, scale: float, middle: Point, radii: Point, shade: int, alpha: int = 255) -> None:
     centre = pen.im.size[0] / 2
     x, y = centre + middle[0] * scale, centre + middle[1] * scale
-    pen.ellipse((x - radii[0] * scale, y - radii[1] * scale, x + radii[0] * scale, y + radii[1] * scale), (shade, alpha))
+    pen.ellipse(
+        (x - radii[0] * scale, y - radii[1] * scale, x + radii[0] * scale, y + radii[1] * scale), (shade, alpha)
+    )
 
 
 def airplane(pen: ImageDraw.ImageDraw, scale: float, time: float) -> None:
@@ -157,12 +159,79 @@ PALE: Final = ((120, 156, 190), (172, 190, 204))
 COLD: Final = ((58, 58, 58), (104, 104, 104))
 
 SCENES: Final = (
-    Scene("airplane", VISIBLE, airplane, 44, _across((0.2, 0.34), (0.62, 0.26)), (236, 238, 244), BLUE, 26, 2.0, 1, True),
-    Scene("bird", VISIBLE, bird, 34, _across((0.84, 0.3), (0.4, 0.46), (0.01, 0.03), 2), (150, 140, 130), BLUE, 22, 2.0, 2),
-    Scene("drone", VISIBLE, drone, 40, _across((0.24, 0.62), (0.36, 0.3), (0.03, 0.02), 1.5), (245, 246, 250), BLUE, 20, 2.0, 3),
-    Scene("helicopter", VISIBLE, helicopter, 46, _across((0.8, 0.56), (0.62, 0.34)), (130, 60, 60), PALE, 16, 2.5, 4),
-    Scene("airplane_infrared", INFRARED, airplane, 26, _across((0.2, 0.6), (0.7, 0.4)), (250, 250, 250), COLD, 14, 4.0, 5),
-    Scene("drone_infrared", INFRARED, drone, 24, _across((0.7, 0.3), (0.55, 0.62), (0.03, 0.02)), (250, 250, 250), COLD, 10, 3.0, 6),
+    Scene(
+        "airplane",
+        VISIBLE,
+        airplane,
+        44,
+        _across((0.2, 0.34), (0.62, 0.26)),
+        (236, 238, 244),
+        BLUE,
+        cloud=26,
+        noise=2.0,
+        seed=1,
+        trail=True,
+    ),
+    Scene(
+        "bird",
+        VISIBLE,
+        bird,
+        34,
+        _across((0.84, 0.3), (0.4, 0.46), (0.01, 0.03), 2),
+        (150, 140, 130),
+        BLUE,
+        cloud=22,
+        noise=2.0,
+        seed=2,
+    ),
+    Scene(
+        "drone",
+        VISIBLE,
+        drone,
+        40,
+        _across((0.24, 0.62), (0.36, 0.3), (0.03, 0.02), 1.5),
+        (245, 246, 250),
+        BLUE,
+        cloud=20,
+        noise=2.0,
+        seed=3,
+    ),
+    Scene(
+        "helicopter",
+        VISIBLE,
+        helicopter,
+        46,
+        _across((0.8, 0.56), (0.62, 0.34)),
+        (130, 60, 60),
+        PALE,
+        cloud=16,
+        noise=2.5,
+        seed=4,
+    ),
+    Scene(
+        "airplane_infrared",
+        INFRARED,
+        airplane,
+        26,
+        _across((0.2, 0.6), (0.7, 0.4)),
+        (250, 250, 250),
+        COLD,
+        cloud=14,
+        noise=4.0,
+        seed=5,
+    ),
+    Scene(
+        "drone_infrared",
+        INFRARED,
+        drone,
+        24,
+        _across((0.7, 0.3), (0.55, 0.62), (0.03, 0.02)),
+        (250, 250, 250),
+        COLD,
+        cloud=10,
+        noise=3.0,
+        seed=6,
+    ),
 )
 
 
