@@ -15,12 +15,12 @@ import time
 from pathlib import Path
 
 import numpy as np
-import onnxruntime as ort
 
 from benchmarks.machine import graphics, processor, write_results
 from benchmarks.shipped_model import all_steps
+from bundle.onnx_runtime import ort
 from bundle.store import Bundle, load_bundle
-from export.frames import texture
+from export.example_frames import texture
 from service.cpu import usable_cores
 from service.engine.runners.base import Runner
 from service.engine.runners.selection import RunnerOptions, open_runner

@@ -135,7 +135,7 @@ def main() -> None:
                 }
             )
             print(rows[-1], flush=True)
-    print(write_results("http-cost", "tank-state", rows))
+    print(write_results("http-cost", "sky", rows))
 
 
 if __name__ == "__main__":

@@ -51,6 +51,7 @@ UNREADABLE = "unreadable"
 )
 @click.option("--top-k", metavar="N", help="Number of predictions; default: 5, or all classes if there are fewer.")
 @click.option("--max-gflops", metavar="X", help="Maximum compute for each video, in GFLOPs.")
+@click.option("--max-decode-ms", metavar="MS", help="Maximum processor time of decoding for each video, milliseconds.")
 @click.option("--trace", is_flag=True, help="With --json or --out: add an entry for each step.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object for each video.")
 @click.option(
@@ -69,6 +70,7 @@ def command(
     exit_point: str | None,
     top_k: str | None,
     max_gflops: str | None,
+    max_decode_ms: str | None,
     trace: bool,
     as_json: bool,
     out: Path | None,
@@ -80,7 +82,14 @@ def command(
     run goes on; the exit code is then 1. In a folder, hidden files and folders are left out and links are followed.
     """
     settings = settings_from({"bundle": bundle, "backend": backend, **_UNBOUNDED})
-    asked = {"exit": exit_point, "top_k": top_k, "max_gflops": max_gflops, "trace": "true" if trace else None}
+    asked = {
+        "exit": exit_point,
+        "top_k": top_k,
+        "max_gflops": max_gflops,
+        "max_decode_ms": max_decode_ms,
+        "trace": "true" if trace else None,
+        "strict": "true",
+    }
     try:
         loaded = load_bundle(settings.bundle)
         ask = parse_parameters([(name, value) for name, value in asked.items() if value is not None], loaded.manifest)

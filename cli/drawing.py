@@ -18,6 +18,7 @@ _REASONS = {
     "confident": "confident at step {step} of {steps}",
     "all_steps": "used all {steps} steps",
     "max_gflops": "compute limit reached at step {step} of {steps}",
+    "max_decode_ms": "decoding limit reached at step {step} of {steps}",
     "deadline": "deadline reached at step {step} of {steps}",
     "end_of_video": "no more frames after step {step} of {steps}",
 }

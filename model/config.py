@@ -205,12 +205,12 @@ class ModelConfig:
 
     @property
     def learns_through_auxiliary_heads(self) -> bool:
-        """Whether the answer's heads read detached features, so that the networks need the auxiliary losses."""
+        """True if the answer's heads read detached features, so that the networks need the auxiliary losses."""
         return self.kind == "clip"
 
     @property
     def sampling(self) -> FrameSampling:
-        """Which frames of a video the model sees."""
+        """The frames of a video that the model sees."""
         if self.kind == "clip":
             return FrameSampling(self.glance_frames, "sequential", self.focus_frames)
         return FrameSampling(self.steps, self.frame_order)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
-from bundle.manifest import Manifest
+from bundle.exit_rule import ExitRule
+from bundle.manifest import Manifest, Precision
 from service.engine.request import Outcome
 from service.engine.stage_times import StageTimes
 from service.engine.transport import RunnerInfo
@@ -28,10 +30,11 @@ from video.probe import VideoInfo
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """What the decoder found out about the video, and how many frames it decoded."""
+    """The decoder's description of the video, the number of frames that it decoded, and the processor time of it."""
 
     info: VideoInfo
     frames: int
+    cpu_seconds: float
 
 
 def to_metrics(
@@ -45,8 +48,11 @@ def to_metrics(
         flops_full=manifest.flops_full,
         step=len(outcome.steps),
         reason=outcome.reason,
+        component=outcome.last.component,
         frames_decoded=decoded.frames,
+        decode_cpu_seconds=decoded.cpu_seconds,
         frames_used=outcome.frames_used,
+        degraded=parameters.degraded_from is not None,
         exit_shares=manifest.point(parameters.exit).exit_shares,
     )
 
@@ -65,15 +71,15 @@ def to_response(
     last = outcome.last
     return Classification(
         id=request_id,
-        model=ModelAnswer(
-            name=manifest.name, version=manifest.version, precision=runner.precision, backend=runner.backend
-        ),
+        model=_model(manifest.name, manifest.version, runner.precision, runner.backend),
         predictions=_predictions(manifest, outcome, parameters.top_k),
         exit=ExitAnswer(
             point=parameters.exit,
+            degraded_from=parameters.degraded_from,
             reason=outcome.reason,
             step=len(outcome.steps),
             steps=manifest.steps,
+            component=last.component,
             confidence=last.confidence,
             threshold=outcome.threshold if math.isfinite(outcome.threshold) else None,
         ),
@@ -84,6 +90,7 @@ def to_response(
             focus_gflops=outcome.focus_flops / GIGA,
             frames_used=outcome.frames_used,
             frames_decoded=decoded.frames,
+            decode_cpu_ms=round(decoded.cpu_seconds * 1e3, 3),
         ),
         timing_ms=TimingAnswer(**times.milliseconds()),
         video=VideoAnswer(
@@ -101,7 +108,32 @@ def to_response(
     )
 
 
+def present_labels(manifest: Manifest, outcome: Outcome) -> frozenset[int]:
+    """Return the answer as the indices of the labels that the video has: one, where videos have one label."""
+    found = _rule_of(manifest, outcome).present(outcome.last.logits, len(outcome.steps) - 1)
+    return frozenset(np.flatnonzero(found).tolist())
+
+
+def _rule_of(manifest: Manifest, outcome: Outcome) -> ExitRule:
+    """Return the exit rule of the part of the step that the answer came after."""
+    return manifest.glance_exit_rule if outcome.last.component == "glance" else manifest.exit_rule
+
+
+@lru_cache(maxsize=16)
+def _model(name: str, version: str, precision: Precision, backend: str) -> ModelAnswer:
+    return ModelAnswer(name=name, version=version, precision=precision, backend=backend)
+
+
 def _predictions(manifest: Manifest, outcome: Outcome, top_k: int) -> list[Prediction]:
-    scores = manifest.exit_rule.probabilities(outcome.last.logits, len(outcome.steps) - 1)
-    best = np.argsort(-scores, kind="stable")[:top_k]
-    return [Prediction(label=manifest.labels[i], index=int(i), score=float(scores[i])) for i in best]
+    step = len(outcome.steps) - 1
+    rule = _rule_of(manifest, outcome)
+    scores = rule.probabilities(outcome.last.logits, step)
+    shown, labels = scores.tolist(), manifest.labels
+    if manifest.task == "single_label":
+        best = (-scores).argsort(kind="stable")[:top_k].tolist()
+        return [Prediction(label=labels[index], index=index, score=shown[index]) for index in best]
+    present = rule.present(outcome.last.logits, step)
+    best = np.lexsort((-scores, ~present))[:top_k].tolist()  # those that are present come first
+    return [
+        Prediction(label=labels[index], index=index, score=shown[index], present=bool(present[index])) for index in best
+    ]

@@ -13,10 +13,13 @@ from typing import Any, Literal, TypeVar, get_args
 from model.config import ModelConfig
 from training.errors import RecipeError
 from training.optimise.losses import Remedies
+from video.sampler import Snap
 from video.transform import Fit
 
 Precision = Literal["fp32", "bf16", "fp16"]
 AskedPrecision = Literal["fp32", "bf16", "fp16", "auto"]
+
+Loss = Literal["softmax", "sigmoid"]
 
 Metric = Literal["accuracy", "macro_f1", "map"]
 
@@ -32,10 +35,12 @@ _Part = TypeVar("_Part")
 
 @dataclass(frozen=True)
 class DataRecipe:
-    """How frames are sampled, cropped and augmented.
+    """The sampling, cropping and augmentation of frames.
 
     Attributes:
         first_frame: frames before this index are never sampled, neither here nor in serving.
+        snap: ``keyframe`` moves each sampled frame to the nearest key frame of its interval in evaluation and serving,
+            which saves decoding; ``none`` takes the middle of each interval, as published.
         resize: shorter side after resizing as served, pixels; the centre crop is the model's ``frame_size``.
         fit: how a frame becomes the model's square (`video.transform.Geometry`): ``crop`` as published, or the whole
             frame by ``letterbox`` or ``squeeze``; these need ``resize`` to be the model's ``frame_size``.
@@ -52,6 +57,7 @@ class DataRecipe:
     """
 
     first_frame: int = 0
+    snap: Snap = "none"
     resize: int = 256
     fit: Fit = "crop"
     source_size: int = 0
@@ -65,6 +71,8 @@ class DataRecipe:
 
     def __post_init__(self) -> None:
         _within("data.first_frame", self.first_frame, 0, 1_000_000)
+        if self.snap not in get_args(Snap):
+            raise RecipeError(f"data.snap is {self.snap!r}; permitted: {', '.join(get_args(Snap))}")
         _within("data.resize", self.resize, 8, 4096)
         if self.fit not in get_args(Fit):
             raise RecipeError(f"data.fit is {self.fit!r}; permitted: {', '.join(get_args(Fit))}")
@@ -131,6 +139,8 @@ class OptimiserRecipe:
         momentum: of ``sgd``.
         lr: base rate at the top of the cosine; warm-up is linear.
         clip_gradient: largest norm of the whole gradient; 0 does not clip.
+        loss: ``softmax`` is the paper's cross-entropy over classes; of a clip with several, one is drawn each time.
+            ``sigmoid`` decides about each label by itself, for clips that may have several labels or none.
         label_smoothing: share of each target spread over all classes.
         class_weights: exponent of inverse class frequency in the loss; 0 weighs all clips alike.
         average: decay of an exponential average of the weights, which is then what is kept; 0 is off.
@@ -147,6 +157,7 @@ class OptimiserRecipe:
     weight_decay: float = 1e-4
     warmup_epochs: float = 0.0
     clip_gradient: float = 0.0
+    loss: Loss = "softmax"
     label_smoothing: float = 0.0
     class_weights: float = 0.0
     average: float = 0.0
@@ -166,6 +177,8 @@ class OptimiserRecipe:
         _within("optimiser.average", self.average, 0, 0.99999)
         if self.method not in ("sgd", "adamw"):
             raise RecipeError(f"optimiser.method is {self.method!r}; permitted: sgd, adamw")
+        if self.loss not in get_args(Loss):
+            raise RecipeError(f"optimiser.loss is {self.loss!r}; permitted: {', '.join(get_args(Loss))}")
         if self.precision not in get_args(AskedPrecision):
             permitted = ", ".join(get_args(AskedPrecision))
             raise RecipeError(f"optimiser.precision is {self.precision!r}; permitted: {permitted}")
@@ -244,7 +257,7 @@ class Recipe:
 
     @property
     def parts(self) -> int:
-        """How many folds the clips are divided into, one of which is the holdout; 0 for none."""
+        """The number of folds that the clips are divided into, one of which is the holdout; 0 for none."""
         return round(1 / self.holdout) if self.holdout else 0
 
     def model_config(self, num_classes: int) -> ModelConfig:

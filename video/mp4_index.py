@@ -23,6 +23,9 @@ from video.source import Reader
 _MAX_HEADER_BYTES = 8 * 1024**2
 _KEY_FRAME, _DISCARDED = 1, 2  # flags of the demuxer's list
 _PIECE_BYTES = 4 * 1024**2
+# Bytes of the length of each NAL unit, as every muxer writes them. With another number that is wrong, FFmpeg's parser
+# takes the middle of a packet for its head, and finds key frames that the header does not list.
+_LENGTH_BYTES = 4
 _MAX_OFFSET = 2**28  # the demuxer ignores greater offsets as garbage
 # Encryption, fragments and compression: with any of these boxes, packets may differ from the table.
 _BARRED = (b"encv", b"sinf", b"tenc", b"senc", b"saiz", b"saio", b"pssh", b"mvex", b"moof", b"cmov", b"uuid")
@@ -33,7 +36,7 @@ _FORMATS = (b"avc1", b"avc3", b"hvc1", b"hev1")
 
 @dataclass(frozen=True)
 class Tables:
-    """What an MP4 header says about the packets of its only video track, in decode order.
+    """The packets of an MP4 file's only video track as its header lists them, in decode order.
 
     Attributes:
         durations: of each packet, units of the track's time base; greater than 0.
@@ -67,6 +70,8 @@ def announced_index(
             return None
     finally:
         reader.seek(stood)
+    if traits.codec == "h264" and h264_key_frames.length_bytes(traits.extradata) != _LENGTH_BYTES:
+        return None
     if traits.codec == "h264" and H264Pictures(traits.extradata).may_be_fields:
         return None  # two packets may hold one frame
     # If the video is too long, the reading of packets refuses it.
@@ -146,7 +151,7 @@ def _index(tables: Tables, stream: VideoStream, traits: StreamTraits) -> tuple[F
 
 
 def _are_key_frames(reader: Reader, stream: VideoStream, index: FrameIndex, places: NDArray[np.int64]) -> bool:
-    """Whether the packets themselves say the same of which are key frames; reads them piece by piece."""
+    """Return True if the packets agree with the header about key frames; reads them piece by piece."""
     length_bytes = h264_key_frames.length_bytes(bytes(stream.codec_context.extradata or b""))
     if length_bytes is None or (np.diff(places) < 0).any():
         return False

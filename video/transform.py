@@ -95,7 +95,7 @@ def crop_offset(size: int, crop: int) -> int:
 
 @dataclass(frozen=True)
 class Orientation:
-    """How a stored picture becomes the displayed one: turned first, then mirrored.
+    """The orientation that makes a stored picture the displayed one: turned first, then mirrored.
 
     Attributes:
         rotation: degrees clockwise: 0, 90, 180 or 270.
@@ -107,7 +107,7 @@ class Orientation:
 
     @property
     def swaps_sides(self) -> bool:
-        """Whether width and height change places."""
+        """True if width and height change places."""
         return self.rotation in (90, 270)
 
     def apply(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -134,7 +134,7 @@ def orientation_of(matrix: Sequence[int]) -> Orientation:
 
 
 def orientation(frame: av.VideoFrame) -> Orientation:
-    """How a decoded frame must be displayed, by its display matrix; upright if it has none."""
+    """Return the orientation of a decoded frame by its display matrix; upright if it has none."""
     data = frame.side_data.get("DISPLAYMATRIX")
     if not isinstance(data, SideData):
         return Orientation()

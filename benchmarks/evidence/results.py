@@ -19,7 +19,8 @@ import numpy.typing as npt
 
 from benchmarks.machine import Row, with_earlier, write_results
 from bundle.exit_rule import confidence
-from training.evaluate.calibrate import calibrate, exit_quota, fit_temperature, measure, solve_thresholds
+from training.evaluate.calibrate import calibrate, fit_temperature
+from training.evaluate.exit_curve import exit_quota, measure, solve_thresholds
 from training.evaluate.metrics import accuracy, answers, calibration_error, exit_steps, macro_f1
 from training.evaluate.operating_points import Calibration
 

@@ -1,6 +1,6 @@
 """Draws accuracy against GFLOPs per video for the recipe ``sky``, from the newest measurement.
 
-    python -m benchmarks.evidence.sky_picture
+python -m benchmarks.evidence.sky_picture
 """
 
 from __future__ import annotations

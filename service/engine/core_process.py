@@ -36,7 +36,7 @@ def main() -> None:
 def serve(connection: socket.socket, made: Callable[[EngineCore], None] = lambda _: None) -> None:
     """Run the core that the other end asks for, until that end is closed; ``made`` is told of the core."""
     inbox = Inbox(connection)
-    begin = _first(inbox)
+    begin = first_message(inbox)
     if begin is None:
         return
     lock = threading.Lock()
@@ -49,13 +49,13 @@ def serve(connection: socket.socket, made: Callable[[EngineCore], None] = lambda
         with contextlib.suppress(OSError):  # nobody is left to be told; the end of the stream ends this process
             send(told)
 
-    opened = _opened(begin, report)
+    opened = open_core(begin, report)
     if isinstance(opened, Failed):
         send(opened)
         return
     ready, core, runner = opened
     made(core)
-    thread = threading.Thread(target=_run, args=(core, connection), name="engine")
+    thread = threading.Thread(target=run_core, args=(core, connection), name="engine")
     thread.start()
     send(ready)
     try:
@@ -66,7 +66,8 @@ def serve(connection: socket.socket, made: Callable[[EngineCore], None] = lambda
         runner.close()
 
 
-def _opened(begin: Begin, report: Callable[[Report], None]) -> tuple[Ready, EngineCore, Runner] | Failed:
+def open_core(begin: Begin, report: Callable[[Report], None]) -> tuple[Ready, EngineCore, Runner] | Failed:
+    """Load the model and make a core of it."""
     try:
         make: MakeCore = pickle.loads(begin.make)  # noqa: S301 - from this service's own process
         manifest, runner = make()
@@ -77,7 +78,8 @@ def _opened(begin: Begin, report: Callable[[Report], None]) -> tuple[Ready, Engi
     return Ready(RunnerInfo(runner.backend, runner.precision, runner.look_ahead), manifest), core, runner
 
 
-def _run(core: EngineCore, connection: socket.socket) -> None:
+def run_core(core: EngineCore, connection: socket.socket) -> None:
+    """Run the core; if it fails, the connection is ended, and with it this process."""
     try:
         core.run()
     except Exception:
@@ -86,7 +88,8 @@ def _run(core: EngineCore, connection: socket.socket) -> None:
             connection.shutdown(socket.SHUT_RDWR)  # which tells the client, and ends this process
 
 
-def _first(inbox: Inbox) -> Begin | None:
+def first_message(inbox: Inbox) -> Begin | None:
+    """What is to be run; None if the other end is closed before it says so."""
     while inbox.receive():
         for message in inbox.messages():
             if isinstance(message, Begin):

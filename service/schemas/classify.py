@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from bundle.exit_rule import ExitReason
+from bundle.exit_rule import ExitComponent, ExitReason
 from bundle.manifest import Manifest
 from service.errors import BadParameter
 
 DEFAULT_TOP_K = 5
-MAX_DEADLINE_MS = 86_400_000.0
+MAX_MILLISECONDS = 86_400_000.0
 MAX_GFLOPS = 1e9
 _NUMBER = re.compile(r"[0-9]{1,20}(\.[0-9]{1,20})?([eE][+-]?[0-9]{1,2})?")
 
@@ -37,21 +38,32 @@ class Prediction(_Answer):
     label: str
     index: int = Field(description="Index of the label in the bundle's list, from 0.")
     score: float = Field(description="Calibrated probability, 0 to 1.")
+    present: bool | None = Field(
+        default=None,
+        description="Whether the video has the label: its score is above the label's threshold. Only of a bundle whose "
+        "videos may have several labels; those that are present come first.",
+    )
 
 
 class ExitAnswer(_Answer):
     """The step at which the model exited, and why."""
 
-    point: str = Field(description="Operating point.")
+    point: str = Field(description="Operating point that the video ran at.")
+    degraded_from: str | None = Field(
+        default=None, description="Operating point that was asked for, if the service was too busy for it; else null."
+    )
     reason: ExitReason
     step: int = Field(description="The step that answered, from 1.")
     steps: int = Field(description="Steps of the model.")
+    component: ExitComponent = Field(
+        description="What the answer came after: `glance` if that step's focus did not run, else `focus`."
+    )
     confidence: float = Field(description="The value that the exit rule compared with the threshold.")
     threshold: float | None = Field(description="Null where this operating point never exits, and at the last step.")
 
 
 class ComputeAnswer(_Answer):
-    """The cost of the answer in 1e9 multiply-adds; only work done for this request counts."""
+    """The cost of the answer: 1e9 multiply-adds, frames and processor time; only work done for this request counts."""
 
     gflops: float
     gflops_full: float = Field(description="The cost of the same video without an early exit.")
@@ -59,6 +71,7 @@ class ComputeAnswer(_Answer):
     focus_gflops: float
     frames_used: int = Field(description="Frames that the model used.")
     frames_decoded: int = Field(description="Frames decoded to get them.")
+    decode_cpu_ms: float = Field(description="Processor time of opening the video, decoding and resizing.")
 
 
 class TimingAnswer(_Answer):
@@ -73,7 +86,10 @@ class TimingAnswer(_Answer):
 
     def server_timing(self) -> str:
         """The value of the ``Server-Timing`` header."""
-        return ", ".join(f"{stage};dur={milliseconds:g}" for stage, milliseconds in self)
+        return (
+            f"total;dur={self.total:g}, upload;dur={self.upload:g}, queue;dur={self.queue:g}, "
+            f"decode;dur={self.decode:g}, glance;dur={self.glance:g}, focus;dur={self.focus:g}"
+        )
 
 
 class VideoAnswer(_Answer):
@@ -106,6 +122,9 @@ class TraceEntry(_Answer):
     patch: PatchAnswer
     label: str = Field(description="The best class after this step.")
     confidence: float = Field(description="The value that the exit rule compared with the threshold.")
+    component: ExitComponent = Field(
+        default="focus", description="`glance` if the model exited before it looked at the patch."
+    )
 
 
 class StepImage(_Answer):
@@ -146,8 +165,13 @@ class Classification(_Answer):
     trace: list[TraceEntry] | None = Field(default=None, description="Only with trace=true.")
 
     def to_json(self) -> str:
-        """Serialise to JSON, without ``trace`` if it was not requested."""
-        return self.model_dump_json(exclude={"trace"} if self.trace is None else None)
+        """Serialise to JSON, without ``trace`` if it was not requested, and without ``present`` if it is not known."""
+        left_out: dict[str, Any] = {}
+        if self.trace is None:
+            left_out["trace"] = True
+        if self.predictions and self.predictions[0].present is None:
+            left_out["predictions"] = {"__all__": {"present"}}
+        return self.model_dump_json(exclude=left_out or None)
 
 
 class ProblemDocument(BaseModel):
@@ -168,10 +192,17 @@ class Parameters:
     exit: str
     top_k: int
     max_gflops: float | None = None
+    max_decode_ms: float | None = None
     deadline_ms: float | None = None
     trace: bool = False
     stream: bool = False
     frames: bool = False
+    strict: bool = False
+    degraded_from: str | None = None
+
+    def at(self, point: str) -> Parameters:
+        """Return the same request at another operating point than it asked for."""
+        return self if point == self.exit else replace(self, exit=point, degraded_from=self.exit)
 
 
 def parse_parameters(pairs: Iterable[tuple[str, str]], manifest: Manifest) -> Parameters:
@@ -196,10 +227,12 @@ def parse_parameters(pairs: Iterable[tuple[str, str]], manifest: Manifest) -> Pa
         exit=_exit(given.get("exit", manifest.default_point), manifest),
         top_k=_top_k(given["top_k"], manifest) if "top_k" in given else min(DEFAULT_TOP_K, len(manifest.labels)),
         max_gflops=_max_gflops(given["max_gflops"], manifest) if "max_gflops" in given else None,
-        deadline_ms=_deadline_ms(given["deadline_ms"]) if "deadline_ms" in given else None,
+        max_decode_ms=_milliseconds("max_decode_ms", given),
+        deadline_ms=_milliseconds("deadline_ms", given),
         trace=_flag("trace", given.get("trace", "false")),
         stream=stream,
         frames=frames,
+        strict=_flag("strict", given.get("strict", "false")),
     )
 
 
@@ -208,12 +241,15 @@ PARAMETERS: dict[str, str] = {
     "top_k": f"Number of predictions, at most the number of classes. Default: {DEFAULT_TOP_K}, or all if fewer.",
     "max_gflops": "Limit on the compute of this request. The best answer so far is returned when the next step would "
     "exceed it. Default: no limit.",
+    "max_decode_ms": "Limit on the processor time of decoding. The best answer so far is returned when it is used up; "
+    "the first frame is always decoded. Default: no limit.",
     "deadline_ms": "Time limit from the first byte of the request. The best answer so far is returned when it passes, "
     "or 504 if there is none yet. Default: no limit.",
     "trace": "`true` adds one entry per step to the answer. Default: `false`.",
     "stream": "`true` returns `text/event-stream`: an event `step` per step and one `result`. Default: `false`.",
     "frames": "`true` adds the frame of each step to its event as a small JPEG. Ignored without `stream=true`. "
     "Default: `false`.",
+    "strict": "`true` never uses a cheaper operating point than `exit` while the service is busy. Default: `false`.",
 }
 """The query parameters and their descriptions."""
 
@@ -243,10 +279,12 @@ def _max_gflops(value: str, manifest: Manifest) -> float:
     return number
 
 
-def _deadline_ms(value: str) -> float:
-    number = _number(value)
-    if number is None or not 1 <= number <= MAX_DEADLINE_MS:
-        raise BadParameter(f"deadline_ms must be a number from 1 to {MAX_DEADLINE_MS:.0f}, got {_shown(value)}")
+def _milliseconds(name: str, given: Mapping[str, str]) -> float | None:
+    if name not in given:
+        return None
+    number = _number(given[name])
+    if number is None or not 1 <= number <= MAX_MILLISECONDS:
+        raise BadParameter(f"{name} must be a number from 1 to {MAX_MILLISECONDS:.0f}, got {_shown(given[name])}")
     return number
 
 

@@ -70,7 +70,7 @@ class Augment:
         top, left, height, width = self._box(pixels.shape[1], random)
         cut = np.ascontiguousarray(pixels[:, top : top + height, left : left + width])
         frames = torch.from_numpy(cut).to(self._device).permute(0, 3, 1, 2).float()
-        if frames.shape[2:] != (self._size, self._size):  # else it would only be copied, slowly
+        if frames.shape[2:] != (self._size, self._size):  # otherwise this would be a slow copy
             frames = F.interpolate(frames, size=(self._size, self._size), mode="bilinear", antialias=True)
         moved = torch.from_numpy((points * pixels.shape[1] - (top, left)) / (height, width)).float()
         if random.random() < recipe.flip:

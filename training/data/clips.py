@@ -86,7 +86,7 @@ class ClipSet:
 
 
 def has_split_folders(folder: Path) -> bool:
-    """Whether a folder has its splits as sub-folders: one is ``train`` and holds folders, as a class does not."""
+    """Return True if a folder has splits as sub-folders: one is ``train`` and holds folders, as a class does not."""
     return (folder / "train").is_dir() and bool(folders_in(folder / "train")[0])
 
 
@@ -189,7 +189,7 @@ def _dealt(clips: Sequence[Clip], parts: int, seed: int) -> dict[str, int]:
     for index in sorted(by_class):
         identities = by_class[index]
         for place in np.random.default_rng([seed, index]).permutation(len(identities)):
-            part[identities[place]] = len(part) % parts  # dealt on over the classes, so that parts stay of one size
+            part[identities[place]] = len(part) % parts  # goes on over the classes, to keep parts equal
     return part
 
 

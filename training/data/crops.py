@@ -18,7 +18,7 @@ from tqdm import tqdm
 from training.data.clips import Clip, ClipSet
 from training.data.crop_plan import CropPlan
 from training.data.frame_store import Frames, OnDemand, Pixels, cache_file, is_whole, keep_in_memory, open_file, save
-from training.data.frames import frame_count, read_frames
+from training.data.image_folders import frame_count, read_frames
 from training.data.prefetch import ahead, processors
 from training.errors import DataError
 from video.decoder import FrameStream
@@ -27,10 +27,10 @@ from video.probe import open_video
 from video.transform import Geometry
 
 UNUSABLE = (VideoError, DataError, OSError)
-"""What decoding a clip raises if the clip is at fault."""
+"""Exceptions of decoding that mean that the clip is at fault."""
 
-Choice = Callable[[int], Sequence[int]]
-"""Which frames to decode of a video with so many."""
+Choice = Callable[[int, Sequence[int]], Sequence[int]]
+"""Returns the frames to decode, given the number of frames of a video and its key frames."""
 
 
 def decode_clip(clip: Clip, plan: CropPlan, random: np.random.Generator | None = None) -> Pixels:
@@ -48,8 +48,8 @@ def decode_clip(clip: Clip, plan: CropPlan, random: np.random.Generator | None =
     """
     geometry = Geometry(plan.resize, plan.crop, plan.fit)
 
-    def choose(frames: int) -> Sequence[int]:
-        return plan.wanted(frames) if random is None else plan.draw(frames, random)
+    def choose(frames: int, key_frames: Sequence[int] = ()) -> Sequence[int]:
+        return plan.wanted(frames, key_frames) if random is None else plan.draw(frames, random)
 
     if clip.template or clip.path.is_dir():
         wanted = choose(frame_count(clip))
@@ -64,7 +64,7 @@ def _decode_video(path: Path, choose: Choice, geometry: Geometry) -> tuple[Seque
     with path.open("rb") as file, open_video(file) as video:
         if not video.info.frames:
             raise DataError("the video does not tell how many frames it has")
-        wanted = choose(video.info.frames)
+        wanted = choose(video.info.frames, video.index.key_frames)
         stream = FrameStream(video, wanted, geometry)
         have = {}
         while (frame := stream.next()) is not None:

@@ -1,4 +1,4 @@
-"""Batches for training, made by background workers while the batch before is learned from.
+"""Batches for training, made by background workers while the previous batch is trained on.
 
 Every clip of a batch gets a generator of its own, seeded in the order of the batches. The result therefore does not
 depend on how many workers there are, nor on which of them is faster.
@@ -28,7 +28,7 @@ Clock = Callable[[str], AbstractContextManager[object]]
 """Counts the time spent in its context, under a name."""
 
 TRIES = 8
-"""A clip that has become unreadable is replaced by the next one that can be read, within so many."""
+"""Number of following clips that are tried in place of one that has become unreadable."""
 
 
 class Batched(NamedTuple):
@@ -54,7 +54,7 @@ class Moment(NamedTuple):
 
 
 class Moments(Protocol):
-    """Draws which frames of a clip are learned from."""
+    """Draws the frames of a clip that are trained on."""
 
     def __call__(self, number: int, random: np.random.Generator) -> Moment:
         """Draw frames of a clip."""
@@ -101,7 +101,7 @@ class AnyMoment:
         """Draw for a clip, or for the next one that can be decoded.
 
         Raises:
-            DataError: nor can the ones after it.
+            DataError: the clips after it cannot be decoded either.
         """
         reason: Exception | None = None
         for step in range(TRIES):
@@ -117,10 +117,21 @@ class AnyMoment:
 
 
 class Loader:
-    """Makes batches of clips that are learned from."""
+    """Makes batches of clips to train on.
 
-    def __init__(self, crops: Crops, moments: Moments, augment: Augment, device: torch.device) -> None:
+    Args:
+        crops: the clips.
+        moments: draws the frames of a clip.
+        augment: varies them.
+        device: where labels go.
+        every_label: give all labels of a clip, as float32 [B, C] of zeros and ones, instead of one of them.
+    """
+
+    def __init__(
+        self, crops: Crops, moments: Moments, augment: Augment, device: torch.device, *, every_label: bool = False
+    ) -> None:
         self._clips, self._moments, self._augment, self._device = crops.data.clips, moments, augment, device
+        self._classes = len(crops.data.labels) if every_label else 0
 
     def __call__(self, every: Sequence[Batch], random: np.random.Generator, clock: Clock) -> Iterator[Batched]:
         """Yield what each batch of clip numbers shows.
@@ -137,7 +148,7 @@ class Loader:
                 seeds = random.integers(2**63, size=len(batch))
                 frames, points, labels = zip(*clips.map(self._clip, batch, seeds), strict=True)
                 known = torch.stack(points).to(self._device) if points[0].numel() else None
-                return Batched(normalise(torch.stack(frames)), torch.tensor(labels, device=self._device), known)
+                return Batched(normalise(torch.stack(frames)), torch.stack(labels).to(self._device), known)
 
             coming = ahead(whole, load, every, depth=1)
             while True:
@@ -147,9 +158,14 @@ class Loader:
                     return
                 yield ready
 
-    def _clip(self, number: int, seed: int) -> tuple[torch.Tensor, torch.Tensor, int]:
+    def _clip(self, number: int, seed: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         random = np.random.default_rng(seed)
         shown, pixels, points = self._moments(int(number), random)
         known = np.empty((0, 2), np.float32) if points is None else points
         frames, moved = self._augment.with_points(pixels, known, random)
-        return frames, moved, drawn_labels([self._clips[shown]], random)[0]
+        clip = self._clips[shown]
+        if not self._classes:
+            return frames, moved, torch.tensor(drawn_labels([clip], random)[0])
+        labels = torch.zeros(self._classes)
+        labels[list(clip.all_labels)] = 1.0
+        return frames, moved, labels

@@ -1,7 +1,7 @@
 """The one-stage loss with its three remedies (arXiv 2112.14238), each of which can be switched off.
 
 All parts learn together from cross-entropies; the gradient reaches the policy only through the interpolation of the
-patches it chose. What makes that work are the remedies of `Remedies`.
+patches it chose. The remedies of `Remedies` make that work.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ class Remedies:
 
 
 class OneStageLoss(NamedTuple):
-    """The loss and what it was made of; all scalars."""
+    """The loss and its terms; all scalars."""
 
     total: Tensor
-    """What to differentiate."""
+    """The value to differentiate."""
     steps: Tensor
     """Mean cross-entropy of the step logits, with the policy's patches."""
     random_steps: Tensor
@@ -52,7 +52,7 @@ class OneStageLoss(NamedTuple):
 
 @dataclass(frozen=True)
 class CrossEntropy:
-    """Mean over clips and steps of the cross-entropy against each clip's label.
+    """Mean over clips and steps of the cross-entropy against each clip's label, or against each label by itself.
 
     Attributes:
         label_smoothing: share of the target spread over all classes.
@@ -63,7 +63,12 @@ class CrossEntropy:
     class_weights: Tensor | None = None
 
     def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """[B, T, C] against int64 [B] -> scalar."""
+        """[B, T, C] against int64 [B], or against a float for every label, [B, C] -> scalar."""
+        if labels.is_floating_point():
+            targets = labels * (1 - self.label_smoothing) + self.label_smoothing / 2
+            return F.binary_cross_entropy_with_logits(
+                logits, targets[:, None].expand_as(logits), weight=self.class_weights
+            )
         per_frame = labels[:, None].expand(logits.shape[:2])
         return F.cross_entropy(
             logits.flatten(0, 1),

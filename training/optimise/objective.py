@@ -17,6 +17,9 @@ from training.data.augment import Jitter, jitter_per_segment
 from training.optimise.losses import CrossEntropy, OneStageLoss, Remedies, one_stage_loss
 from training.recipe import Precision
 
+TENSOR_CORES = (7, 0)
+"""Compute capability from which a GPU multiplies fp16 faster than fp32."""
+
 Model = VideoModel
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -103,3 +106,17 @@ def _autocast_hooks(
         return output.float() if isinstance(output, Tensor) else None
 
     return enter, leave
+
+
+def fastest_precision(device: torch.device) -> Precision:
+    """Return the fastest precision of a device among those that training supports.
+
+    ``bf16`` where there are instructions for it (AVX512-BF16 or AMX, GPUs since Ampere), else ``fp16`` on GPUs with
+    tensor cores, else ``fp32``: bf16 that a processor has to emulate is slower than that.
+    """
+    if device.type == "cpu":
+        able = torch.cpu.get_capabilities()
+        return "bf16" if able.get("avx512_bf16") or able.get("amx_bf16") else "fp32"
+    if torch.cuda.is_bf16_supported(including_emulation=False):
+        return "bf16"
+    return "fp16" if torch.cuda.get_device_capability(device) >= TENSOR_CORES else "fp32"

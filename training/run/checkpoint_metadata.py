@@ -29,7 +29,7 @@ def metadata(
     return {
         "labels": list(data.labels),
         "geometry": {"resize": recipe.data.resize, "crop": frame_size, "fit": recipe.data.fit},
-        "sampling": {"first_frame": recipe.data.first_frame},
+        "sampling": {"first_frame": recipe.data.first_frame, "snap": recipe.data.snap},
         "provenance": {
             "data": source.get("name", "unnamed"),
             "data_source": source.get("source"),

@@ -30,21 +30,20 @@ from training.evaluate.monitor import figures, metric_of
 from training.evaluate.report import labels_of
 from training.optimise.initial_weights import Start, initial_weights
 from training.optimise.losses import CrossEntropy, balanced_class_weights, near_points
-from training.optimise.objective import ONE_STAGE, Method, Objective, use_half_precision
+from training.optimise.objective import ONE_STAGE, Method, Objective, fastest_precision, use_half_precision
 from training.optimise.optimiser import WeightAverage, learning_rate_factor, make_optimiser, set_learning_rates
 from training.optimise.parallel import Place, joined
-from training.optimise.precision import fastest_precision
 from training.recipe import Precision, Recipe
 from training.run.checkpoint_metadata import metadata
 from training.run.events import EventLog
 from training.run.folder import Row, RunFolder, fingerprint
 from training.run.progress import StepBar
 from training.run.signals import Stop, stopping_politely
-from training.run.stage_timer import Clock
+from training.run.stage_timer import StageTimer
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TrainingResult:
     """Result of a finished training: the checkpoint to use, its log, and the clips that could not be used."""
 
     checkpoint: Path
@@ -62,7 +61,7 @@ def train(
     device: str | None = None,
     method: Method = ONE_STAGE,
     validation: ClipSet | None = None,
-) -> Outcome:
+) -> TrainingResult:
     """Train a model, or continue one; under ``torchrun``, together with the other processes.
 
     Args:
@@ -99,7 +98,7 @@ def train(
         trainer.decode(cache, stop)
         trainer.run(stop)
         place.wait()
-    return Outcome(folder.last, tuple(trainer.progress.history), trainer.splits.broken)
+    return TrainingResult(folder.last, tuple(trainer.progress.history), trainer.splits.broken)
 
 
 def _as_lines(data: ClipSet) -> list[str]:
@@ -122,7 +121,7 @@ class _Trainer:
     ) -> None:
         torch.manual_seed(recipe.seed)
         self._folder = folder
-        self._sets = sets if place.first else sets._replace(validation=None)  # the first judges for all
+        self._sets = sets if place.first else sets._replace(validation=None)  # the first process evaluates for all
         self._recipe = recipe
         self._say = say if place.first else lambda line: None
         self._place = place
@@ -130,10 +129,10 @@ class _Trainer:
         self._model = method.model(recipe.model_config(len(sets.train.labels)))
 
     def begin(self, initial: Start) -> None:
-        """Weights, optimiser and progress: from the start, or from where the run folder stands."""
+        """Initialise weights, optimiser and progress, from the start or from the run folder."""
         recipe, place = self._recipe.optimiser, self._place
         initial.load(self._model)
-        # Convolutions learn a quarter faster with the channels of a pixel side by side; the weights are the same.
+        # Convolutions train a quarter faster in the channels-last memory format; the weights are the same.
         self._model.to(place.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         if recipe.sync_batch_norm and place.world > 1:
             if place.device.type != "cuda":
@@ -181,7 +180,8 @@ class _Trainer:
         kept = storage.training
         points = self._points(learn, plan)
         moments = KeptMoments(learn, plan, self._method.jitter, points) if kept else AnyMoment(learn, plan, self._say)
-        self._load = Loader(learn, moments, self._augment, self._place.device)
+        every_label = self._recipe.optimiser.loss == "sigmoid"
+        self._load = Loader(learn, moments, self._augment, self._place.device, every_label=every_label)
 
     def _points(self, learn: Crops, plan: CropPlan) -> list[Points] | None:
         """Where the things of the training clips lie, if the recipe uses boxes.
@@ -220,13 +220,13 @@ class _Trainer:
 
     def _epoch(self, epoch: int, objective: nn.Module, stop: Stop, stepped: Callable[[], None]) -> Row:
         """Train one epoch. Its random numbers depend only on the seed and its number, so that it can be repeated."""
-        recipe, clock = self._recipe.optimiser, Clock()
+        recipe, clock = self._recipe.optimiser, StageTimer()
         random = np.random.default_rng([self._recipe.seed, epoch])
         seed = int(random.integers(2**62))
         torch.manual_seed(seed + self._place.rank)
         data = self._recipe.data
         every = batches(labels_of(self.splits.train.data), recipe.batch_size, data.balance, random, data.fewest_draws)
-        if not self._place.first:  # the batches are the same for all, what is done to their clips is not
+        if not self._place.first:  # all processes draw the same batches, and each augments its clips differently
             random = np.random.default_rng([self._recipe.seed, epoch, self._place.rank])
         own = [own_part(batch, self._place.rank, self._place.world) for batch in every]
         self._model.train()
@@ -250,7 +250,7 @@ class _Trainer:
             evaluated = self._evaluate() if self._place.first else {}
         return {"epoch": epoch + 1, **sums, **evaluated, "train_s": round(seconds, 3), **clock.row()}
 
-    def _step(self, batch: Batched, objective: nn.Module, clock: Clock) -> dict[str, float]:
+    def _step(self, batch: Batched, objective: nn.Module, clock: StageTimer) -> dict[str, float]:
         frames, labels, points = batch
         config, boxes = self._model.config, self._recipe.boxes
         with clock("forward"):
@@ -287,7 +287,8 @@ class _Trainer:
         evaluated = self.splits.evaluated
         if evaluated is None:
             return {}
-        found = figures(self._average.module, evaluated, metric_of(self._recipe, evaluated.data))
+        metric, loss = metric_of(self._recipe, evaluated.data), self._recipe.optimiser.loss
+        found = figures(self._average.module, evaluated, metric, loss)
         return {f"{self.splits.column_prefix}{name}": value for name, value in found.items()}
 
     def _keep(self, row: Row) -> None:

@@ -9,15 +9,18 @@ import time
 from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import NoReturn
 
 from service.decode.ipc import MAX_MESSAGE_BYTES, encode
 from video.limits import MediaLimits
+from video.sampler import Snap
 from video.transform import Fit
 
 # Polling the socket costs some microseconds, as much as decoding a small packet.
 _LOOK_EVERY_SECONDS = 0.005
 _FD_BYTES = array("i").itemsize
+_JOB_FDS = 2
 
 
 class ClosedError(Exception):
@@ -30,14 +33,17 @@ class Job:
 
     Attributes:
         fd: the spool, opened for reading.
+        frames_fd: the memory for its frames.
         frames: number of sampled frames.
         focus_frames: number of focus frames of a clip model; None for other models.
         first_frame: no frame before this index is sampled.
         order: positions in time in visiting order.
+        snap: whether sampled frames move to key frames of their intervals.
         resize: length of the shorter side after resizing, pixels.
         crop: side of the square, pixels.
         fit: how a picture becomes that square.
         slots: number of slots that may be used; None: all.
+        max_cpu_seconds: processor time after which nothing is decoded any more, once there is a frame; None: no limit.
         limits: which videos are accepted.
         size: bytes in the spool when the job was sent.
         complete: whether the spool was complete then.
@@ -45,28 +51,39 @@ class Job:
     """
 
     fd: int
+    frames_fd: int
     frames: int
     focus_frames: int | None
     first_frame: int
     order: tuple[int, ...]
+    snap: Snap
     resize: int
     crop: int
     fit: Fit
     slots: int | None
+    max_cpu_seconds: float | None
     limits: MediaLimits
     size: int
     complete: bool
     expected: int | None
 
     @classmethod
-    def parse(cls, message: dict[str, object], fd: int) -> Job:
+    def parse(cls, message: dict[str, object], fd: int, frames_fd: int) -> Job:
         """Parse the job in a message from the service. The message is trusted."""
-        fields = {name: value for name, value in message.items() if name != "type"}
-        limits = {name: tuple(v) if isinstance(v, list) else v for name, v in _mapping(fields.pop("limits")).items()}
-        order = fields.pop("order")
-        if not isinstance(order, list):
-            raise TypeError(f"order must be a list, got {type(order).__name__}")
-        return cls(fd=fd, order=tuple(order), limits=MediaLimits(**limits), **fields)  # type: ignore[arg-type]
+        wanted = _wanted(str(message["wanted"]))
+        rest = {name: message[name] for name in ("size", "complete", "expected")}
+        return cls(fd=fd, frames_fd=frames_fd, **wanted, **rest)  # type: ignore[arg-type]
+
+
+@lru_cache(maxsize=16)
+def _wanted(text: str) -> dict[str, object]:
+    """The part of a job that is the same for many videos."""
+    fields = _mapping(json.loads(text))
+    limits = {name: tuple(v) if isinstance(v, list) else v for name, v in _mapping(fields.pop("limits")).items()}
+    order = fields.pop("order")
+    if not isinstance(order, list):
+        raise TypeError(f"order must be a list, got {type(order).__name__}")
+    return {**fields, "order": tuple(order), "limits": MediaLimits(**limits)}  # type: ignore[arg-type]
 
 
 @dataclass
@@ -75,7 +92,7 @@ class Control:
 
     Attributes:
         socket: a blocking SEQPACKET socket.
-        slots: number of slots of the shared memory.
+        slots: number of slots of a job's memory.
         free: slots that may be written.
         closing: the service has closed this job.
         size: bytes of the spool that have arrived.
@@ -109,8 +126,8 @@ class Control:
             if received is None:
                 return None
             message, fds = received
-            if message["type"] == "job" and len(fds) == 1:
-                return self._begin(Job.parse(message, fds[0]))
+            if message["type"] == "job" and len(fds) == _JOB_FDS:
+                return self._begin(Job.parse(message, *fds))
             _close_all(fds)
 
     def check(self) -> None:
@@ -186,7 +203,7 @@ class Control:
 
     def _receive(self, flags: int = 0) -> tuple[dict[str, object], list[int]] | None:
         # socket.recv_fds cannot be used, because it ignores the flags.
-        data, attached, _, _ = self.socket.recvmsg(MAX_MESSAGE_BYTES, socket.CMSG_SPACE(_FD_BYTES), flags)
+        data, attached, _, _ = self.socket.recvmsg(MAX_MESSAGE_BYTES, socket.CMSG_SPACE(_JOB_FDS * _FD_BYTES), flags)
         fds = array("i")
         for level, kind, content in attached:
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:

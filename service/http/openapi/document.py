@@ -15,7 +15,7 @@ from bundle.manifest import Manifest
 from service.http.openapi import examples
 from service.http.openapi.operations import COMPONENT, Json, elsewhere
 from service.progress import GIGA
-from service.schemas.classify import DEFAULT_TOP_K, MAX_DEADLINE_MS, MAX_GFLOPS, StepEvent
+from service.schemas.classify import DEFAULT_TOP_K, MAX_GFLOPS, MAX_MILLISECONDS, StepEvent
 from service.schemas.open_inference import InferenceRequest, InferenceResponse, ModelMetadata, ModelReady
 from service.settings import Settings
 
@@ -60,7 +60,8 @@ def complete(document: Json, manifest: Manifest, settings: Settings) -> Json:
         "exit": {"enum": [point.name for point in manifest.operating_points], "default": manifest.default_point},
         "top_k": {"minimum": 1, "maximum": len(manifest.labels)},
         "max_gflops": {"minimum": manifest.flops.per_step / GIGA, "maximum": MAX_GFLOPS},
-        "deadline_ms": {"minimum": 1, "maximum": MAX_DEADLINE_MS},
+        "max_decode_ms": {"minimum": 1, "maximum": MAX_MILLISECONDS},
+        "deadline_ms": {"minimum": 1, "maximum": MAX_MILLISECONDS},
     }
     for classify in paths["/classify"].values():
         for parameter in classify["parameters"]:

@@ -21,7 +21,7 @@ from service.errors import (
     UnsupportedEncoding,
 )
 from service.http.openapi.examples import REQUEST_ID, SMALLEST_VIDEO, inference_in_bytes, inference_in_json
-from service.schemas.classify import DEFAULT_TOP_K, MAX_DEADLINE_MS, MAX_GFLOPS, PARAMETERS, ProblemDocument
+from service.schemas.classify import DEFAULT_TOP_K, MAX_GFLOPS, MAX_MILLISECONDS, PARAMETERS, ProblemDocument
 from service.schemas.open_inference import HEADER_LENGTH, MAX_HEADER_BYTES, InferenceRequest, InferenceResponse
 
 ABOUT = (
@@ -39,10 +39,12 @@ _PARAMETER_SCHEMAS: dict[str, Json] = {
     "exit": {"type": "string"},
     "top_k": {"type": "integer", "minimum": 1, "default": DEFAULT_TOP_K},
     "max_gflops": {"type": "number", "exclusiveMinimum": 0, "maximum": MAX_GFLOPS},
-    "deadline_ms": {"type": "number", "minimum": 1, "maximum": MAX_DEADLINE_MS},
+    "max_decode_ms": {"type": "number", "minimum": 1, "maximum": MAX_MILLISECONDS},
+    "deadline_ms": {"type": "number", "minimum": 1, "maximum": MAX_MILLISECONDS},
     "trace": {"type": "boolean", "default": False},
     "stream": {"type": "boolean", "default": False},
     "frames": {"type": "boolean", "default": False},
+    "strict": {"type": "boolean", "default": False},
 }
 _BYTES = {"type": "string", "format": "binary"}
 _CLIP = {"schema": _BYTES, "example": SMALLEST_VIDEO.decode("ascii")}

@@ -16,13 +16,14 @@ from tests.service.decode.factory import job
 from video.limits import MediaLimits
 from video.probe import VideoInfo
 
-FRAME = {"type": "frame", "slot": 1, "position": 3, "index": 40, "time_s": 1.6, "frames_decoded": 41, "seconds": 0.5}
+COST = {"frames_decoded": 41, "seconds": 0.5, "cpu_seconds": 0.4}
+FRAME = {"type": "frame", "slot": 1, "position": 3, "index": 40, "time_s": 1.6, **COST}
 INFO = {
     "container": "mp4", "codec": "h264", "width": 64, "height": 48, "fps": 25.0, "duration_s": 1.6, "frames": 40,
     "rotation": 0,
 }  # fmt: skip
-OPENED = {"type": "opened", "info": INFO, "frames_decoded": 1, "seconds": 0.1}
-DONE = {"type": "done", "frames_decoded": 41, "seconds": 0.5, "error": None}
+OPENED = {"type": "opened", "info": INFO, "frames_decoded": 1, "seconds": 0.1, "cpu_seconds": 0.1}
+DONE = {"type": "done", **COST, "capped": False, "error": None}
 SANDBOX = {
     "no_new_privileges": True, "landlock": 3, "seccomp": True, "memory_limit_bytes": None, "missing": ["a: b"]
 }  # fmt: skip

@@ -12,21 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bundle.exit_rule import ExitCriterion, confidence, probabilities
+from tests import tolerances
 from tests.fixtures.authors import weights
 from training.errors import CalibrationError
 from training.evaluate.average_precision import mean_average_precision
-from training.evaluate.calibrate import (
-    POINT_RULES,
-    PointRule,
-    best_within,
-    calibrate,
-    choose,
-    exit_curve,
-    exit_quota,
-    fit_temperature,
-    measure,
-    solve_thresholds,
-)
+from training.evaluate.calibrate import POINT_RULES, PointRule, best_within, calibrate, choose, fit_temperature
+from training.evaluate.exit_curve import exit_curve, exit_quota, measure, solve_thresholds
 from training.evaluate.metrics import Logits, answers, exit_steps
 from training.evaluate.operating_points import load_calibration
 from training.evaluate.report import multi_hot
@@ -72,7 +63,7 @@ class Sweep:
     scope="module",
     params=[
         Sweep("actnet_conf_mbv2_p128", "max_logit"),
-        Sweep("actnet_entropy_mbv2_p128", "neg_entropy", tolerance=1e-6),
+        Sweep("actnet_entropy_mbv2_p128", "neg_entropy", tolerance=tolerances.SOLVER_ENTROPY),
         Sweep("minik_conf_res50_p128", "max_logit", multi=False),
         Sweep("actnet_conf_mbv2_p96_skip7", "max_logit", absent=7),
     ],

@@ -14,7 +14,7 @@ from sklearn.metrics import average_precision_score, confusion_matrix, f1_score,
 from bundle.exit_rule import confidence, probabilities
 from tests.fixtures.authors import weights
 from training.evaluate.average_precision import authors_average_precisions, average_precisions, mean_average_precision
-from training.evaluate.calibrate import exit_quota, solve_thresholds
+from training.evaluate.exit_curve import exit_quota, solve_thresholds
 from training.evaluate.metrics import (
     accuracy,
     answers,

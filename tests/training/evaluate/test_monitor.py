@@ -18,7 +18,7 @@ from training.errors import DataError, ResumeError
 from training.evaluate.monitor import validation_clips
 from training.recipe import Recipe
 from training.recipe_files import known_recipes, load_recipe
-from training.run.train import Outcome, train
+from training.run.train import TrainingResult, train
 
 Make = Callable[..., Recipe]
 
@@ -34,7 +34,7 @@ def parted(clip_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def trained(parted: Path, recipe: Recipe, out: Path, watched: ClipSet | None = None) -> Outcome:
+def trained(parted: Path, recipe: Recipe, out: Path, watched: ClipSet | None = None) -> TrainingResult:
     watched = watched or validation_clips(parted, recipe)
     return train(list_clips(parted, "train"), recipe, out, validation=watched)
 

@@ -9,8 +9,8 @@ from bundle.store import Bundle, load_bundle, write_bundle
 from export.accuracy_tradeoff import Bound
 from export.calibration_set import CalibrationSet
 from export.describe import graph_entry
+from export.example_frames import frames_per_video, texture
 from export.exporter import Request, export, load_and_describe
-from export.frames import frames_per_video, texture
 from export.graphs import served_graphs
 from export.precision import QuantizationContext, reduce
 from model.adafocus import AdaFocus

@@ -11,7 +11,7 @@ import pytest
 
 from bundle.manifest import Precision
 from bundle.store import Bundle
-from export.frames import texture
+from export.example_frames import texture
 from service.engine.runners import model_cache as kept
 from service.engine.runners import onnx
 from service.engine.runners.base import Runner, RunnerError

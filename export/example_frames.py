@@ -62,6 +62,7 @@ def real(path: Path, sampling: Sampling, geometry: FrameGeometry) -> UInt8:
                 order=sampling.order,
                 first_frame=sampling.first_frame,
                 focus_frames=sampling.focus_frames,
+                key_frames=video.index.key_frames if sampling.snap == "keyframe" else (),
             )
             frames = _pull(FrameStream(video, wanted, Geometry(geometry.resize, geometry.crop, geometry.fit)))
     except OSError as error:
