@@ -89,7 +89,7 @@ TABLES = {"claims": claims, "sky": sky, "footprint": footprint, "refill": refill
 def answer() -> str:
     """The answer to README's curl command from the same engine, without ids and times."""
     program = Path(sys.executable).with_name("adafocus")
-    clip = ["samples/drone.mp4", "--bundle", "bundles/sky", "--top-k", "2", "--json"]
+    clip = ["samples/airplane.mp4", "--bundle", "bundles/sky", "--backend", "onnxruntime-cpu", "--top-k", "2", "--json"]
     text = subprocess.run([program, "classify", *clip], cwd=ROOT, check=True, capture_output=True, text=True).stdout
     whole = json.loads(text)
     del whole["compute"]["decode_cpu_ms"]
