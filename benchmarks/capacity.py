@@ -46,7 +46,7 @@ def loaded(url: str, point: str, requests: int, *, clients: int = 1, rate: float
 def measure(words: list[str], fronts: int, point: str, requests: int) -> dict[str, float]:
     """One round with one version."""
     environment = {"ADAFOCUS_MAX_QUEUE": "512", "ADAFOCUS_DRAIN_GRACE_SECONDS": "0"}
-    options = ["--bundle", str(ROOT / "bundles" / "tank-state"), "--backend", "onnxruntime-cpu"]
+    options = ["--bundle", str(ROOT / "bundles" / "sky"), "--backend", "onnxruntime-cpu"]
     options += ["--fronts", str(fronts)] if fronts > 1 else []
     with running_service(*options, program=words, environment=environment) as service:
         loaded(service.url, point, requests // 4, clients=FEW)  # warm up
@@ -90,7 +90,7 @@ def main() -> None:
                 {"exit": point, "version": name, **medians, "requests": options.requests, "rounds": len(rounds)}
             )
             print(rows[-1], flush=True)
-    print(write_results("capacity", "tank-state", rows))
+    print(write_results("capacity", "sky", rows))
 
 
 if __name__ == "__main__":

@@ -104,7 +104,7 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=400)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--clients", type=int, default=4)
-    parser.add_argument("--bundle", type=Path, default=ROOT / "bundles" / "tank-state")
+    parser.add_argument("--bundle", type=Path, default=ROOT / "bundles" / "sky")
     parser.add_argument("--bare", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.bare:
@@ -135,7 +135,7 @@ def main() -> None:
                 }
             )
             print(rows[-1], flush=True)
-    print(write_results("http-cost", "tank-state", rows))
+    print(write_results("http-cost", "sky", rows))
 
 
 if __name__ == "__main__":

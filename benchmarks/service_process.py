@@ -25,9 +25,9 @@ READY_SECONDS = 60.0
 
 
 def one_key_frame() -> bytes:
-    """The sample `bridge_up.mp4` encoded again with a single key frame, as many surveillance cameras write."""
+    """The sample `drone.mp4` encoded again with a single key frame, as many surveillance cameras write."""
     buffer = io.BytesIO()
-    with av.open(str(ROOT / "samples" / "bridge_up.mp4")) as source, av.open(buffer, "w", format="mp4") as output:
+    with av.open(str(ROOT / "samples" / "drone.mp4")) as source, av.open(buffer, "w", format="mp4") as output:
         given = source.streams.video[0]
         stream = output.add_stream("libx264", rate=given.average_rate, options={"g": "100000", "crf": "26"})
         stream.width, stream.height, stream.pix_fmt = given.width, given.height, "yuv420p"
