@@ -40,6 +40,7 @@ from service.decode.ipc import MAX_MESSAGE_BYTES, encode, socket_pair
 from service.decode.job import DecodeJob
 from service.decode.shared_frames import SharedFrames
 from service.decode.worker.control import ClosedError, Control, Job
+from service.decode.worker.frame_writer import FrameWriter
 from service.decode.worker.task import Task
 from video.limits import MediaLimits
 from video.probe import open_video
@@ -130,12 +131,15 @@ class Worker:
     def decode(self, clip: Clip, frames: int) -> None:
         """Do one job, up to so many frames; frame ``i`` ends in slot ``frames - 1 - i``."""
         job = DecodeJob(self._manifest.sampling, self._manifest.geometry, MediaLimits(), slots=1)
-        socket.send_fds(self._service, [encode(job.message(clip.size, True, clip.size))], [clip.fd])
+        message = encode(job.message(clip.size, True, clip.size))
+        socket.send_fds(self._service, [message], [clip.fd, self.frames.fd])
         taken = self._control.next_job()
         if not isinstance(taken, Job):
             raise TypeError("the worker received no job")
         self._control.wanted = frames
-        done = Task(taken, self._control, self.frames).run()
+        writer = FrameWriter(taken.frames_fd, self.frames.slots, self.frames.crop)
+        done = Task(taken, self._control, writer).run()
+        writer.close()
         if done.code is not None:
             raise RuntimeError(f"{clip.path.stem}: {done.code} {done.detail}")
         self._control.send(done.message())

@@ -26,7 +26,7 @@ import numpy as np
 
 from benchmarks.machine import write_results
 from benchmarks.service_process import ROOT, ServiceProcess, one_key_frame, running_service
-from bundle.exit_rule import leaves
+from bundle.exit_rule import should_exit
 from bundle.store import Bundle, load_bundle
 from service.cpu import usable_cores
 from service.engine.runners.base import Runner
@@ -60,7 +60,7 @@ def alone(bundle: Bundle, runner: Runner, clip: bytes, point: str) -> None:
             focus = runner.focus(pixels, glance.patch_centre, glance.feature, pooled, step_index)
             policy, pooled = glance.policy_state, focus.pooled_state
             sure = manifest.exit_rule.confidence(focus.logits, step)
-            if leaves(sure, thresholds[step]).all():
+            if should_exit(sure, thresholds[step]).all():
                 break
         stream.close()
 

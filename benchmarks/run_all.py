@@ -41,6 +41,7 @@ def on_processor(paper: str, data: Path | None) -> list[list[str]]:
         ["load_generator"],
         ["plans"],
         ["certified_points"],
+        ["quality"],
         ["decoder_cost"],
         ["isolation"],
         ["actnet", paper],

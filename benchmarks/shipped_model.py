@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.machine import write_results
-from bundle.exit_rule import leaves
+from bundle.exit_rule import should_exit
 from bundle.manifest import Manifest
 from bundle.store import load_bundle
 from service.cpu import usable_cores
@@ -114,7 +114,7 @@ def all_steps(frames: npt.NDArray[np.uint8], runner: Runner) -> npt.NDArray[np.f
 def row(manifest: Manifest, point: str, answers: Answers) -> dict[str, object]:
     """An operating point: accuracy, macro-F1 and per-class F1, mean GFLOPs per video and their share of full."""
     sure = manifest.exit_rule.of_all_steps(answers.logits)
-    out = leaves(sure, np.array(manifest.threshold_row(point))[None, :])
+    out = should_exit(sure, np.array(manifest.threshold_row(point))[None, :])
     left = np.minimum(np.argmax(out, axis=1), answers.frames - 1)
     predicted = answers.logits[np.arange(len(left)), left].argmax(axis=1)
     clips, classes = len(left), len(manifest.labels)

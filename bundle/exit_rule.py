@@ -109,7 +109,7 @@ def confidence(logits: Float32, criterion: ExitCriterion, temperature: float | F
     return np.asarray((shares * np.log(np.maximum(shares, floor))).sum(axis=-1), dtype=np.float32)
 
 
-def leaves(confidences: npt.ArrayLike, thresholds: npt.ArrayLike) -> Bool:
+def should_exit(confidences: npt.ArrayLike, thresholds: npt.ArrayLike) -> Bool:
     """Return True for each row that may exit: its confidence is at or above its threshold, and is not NaN.
 
     A threshold of ``inf`` never lets a row exit, and ``-inf`` always does (the last step).

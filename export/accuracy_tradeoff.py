@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from bundle.exit_rule import leaves
+from bundle.exit_rule import should_exit
 from bundle.manifest import Manifest, OperatingPoint, Precision, Reduced
 
 Float32 = npt.NDArray[np.float32]
@@ -96,17 +96,17 @@ def follow(wanted: Float32, found: Float32, row: Sequence[float]) -> tuple[float
     staying, staying_too = np.ones(len(wanted), dtype=bool), np.ones(len(found), dtype=bool)
     thresholds = []
     for step, threshold in enumerate(row):
-        out = staying & leaves(wanted[:, step], threshold)
+        out = staying & should_exit(wanted[:, step], threshold)
         moved = threshold if np.isinf(threshold) else _nearest(found[staying_too, step], int(out.sum()), threshold)
         staying &= ~out
-        staying_too &= ~leaves(found[:, step], moved)
+        staying_too &= ~should_exit(found[:, step], moved)
         thresholds.append(float(moved))
     return tuple(thresholds)
 
 
 def exit_steps(sure: Float32, row: Sequence[float]) -> Indices:
     """The step, from 0, at which each clip leaves: confidences [N, T] and T thresholds, the last ``-inf``."""
-    return np.asarray(leaves(sure, np.asarray(row, dtype=np.float32)[None, :]).argmax(axis=1), dtype=np.int64)
+    return np.asarray(should_exit(sure, np.asarray(row, dtype=np.float32)[None, :]).argmax(axis=1), dtype=np.int64)
 
 
 def _nearest(sure: Float32, count: int, threshold: float) -> float:

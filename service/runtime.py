@@ -13,9 +13,11 @@ from bundle.manifest import Manifest
 from bundle.store import Bundle, load_bundle
 from service.cpu import usable_cores
 from service.decode.pool import DecodeJob, DecodePool, PoolSettings
-from service.engine.admission import Places
+from service.decode.worker.frame_writer import segment_bytes
+from service.engine.admission import Places, QueueLimits
 from service.engine.engine import Engine, running
 from service.engine.process import open_core_process
+from service.engine.quality import QualityController
 from service.engine.remote import RemoteCore
 from service.engine.runners.base import Runner
 from service.engine.runners.graphs import batch_sizes_up_to
@@ -28,8 +30,11 @@ from service.engine.runners.selection import (
     takes_gpu,
 )
 from service.engine.scheduler import MAX_BATCHES_IN_FLIGHT
+from service.engine.shadow_evidence import ShadowEvidence
+from service.engine.supervised import SupervisedCore
 from service.engine.transport import InProcess, Transport
 from service.settings import Settings
+from service.shadows import Shadows
 from service.telemetry import logs
 from service.telemetry.metrics import Metrics
 
@@ -43,12 +48,14 @@ class Course:
         glance_thresholds: one per step, of exits after the glance; as in the manifest.
         continue_probability: one per step: the chance that a video goes on after it.
         job: of the decoder.
+        may_spare_focus_frames: whether a clip may be answered after its glances.
     """
 
     thresholds: tuple[float, ...]
     glance_thresholds: tuple[float, ...]
     continue_probability: tuple[float, ...]
     job: DecodeJob
+    may_spare_focus_frames: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +69,8 @@ class Runtime:
     decoder: DecodePool
     metrics: Metrics
     settings: Settings
+    quality: QualityController
+    shadows: Shadows
     courses: dict[tuple[str, bool], Course] = field(default_factory=dict)
 
     @property
@@ -70,10 +79,13 @@ class Runtime:
         return self.engine.manifest
 
 
+BATCHES_OF_VIDEOS = 4
+"""Videos in flight on a GPU, in full batches: two at the device, and as many that wait for a frame."""
+
 MAX_PLACES = 1 << 20
 """More than any service has: where the places are those of several processes, none limits its own."""
 
-MIN_DECODED_AHEAD, MAX_DECODED_AHEAD = 3, 64
+MAX_DECODED_AHEAD = 64
 """Frames that a decoder may have ready of a video that will probably need them."""
 
 
@@ -94,6 +106,9 @@ class SharedEngine:
     places: Places
 
 
+RESERVED_SLOTS = 1
+"""Slots and decoders that only a caller may use who has none while all others are taken: nobody can hold them all."""
+
 MakeRunner = Callable[[Bundle, Settings], Runner]
 
 
@@ -109,17 +124,8 @@ async def open_runtime(
         RunnerError: the backend does not exist or cannot run here.
         WorkerStartError: the decoders cannot be started.
     """
-    pool = DecodePool(
-        PoolSettings(
-            workers=settings.decode_workers,
-            crop=bundle.manifest.geometry.crop,
-            memory_bytes=settings.decode_memory_bytes,
-            # Frames stay in their slots until the engine reads them: those of the steps that run together, and of the
-            # batch after.
-            slots=min(MAX_DECODED_AHEAD, max(MIN_DECODED_AHEAD, 2 * settings.look_ahead)),
-        ),
-        metrics,
-    )
+    settings = sized(bundle, settings)
+    pool = DecodePool(pool_settings(bundle.manifest, settings), metrics)
     decoders = asyncio.create_task(pool.start())  # while the model is loaded
     try:
         manifest, core = await (_open_core(bundle, settings, make) if shared is None else _reach_core(shared))
@@ -132,13 +138,22 @@ async def open_runtime(
             max_queue=settings.max_queue if shared is None else MAX_PLACES,
             observer=metrics,
             places=None if shared is None else shared.places,
+            limits=QueueLimits(
+                queue_seconds=settings.max_queue_seconds,
+                uploads=settings.max_uploads,
+                uploads_per_caller=settings.max_uploads_per_caller,
+                reserve=RESERVED_SLOTS,
+            ),
         )
         async with running(engine):
             await decoders
             metrics.model_loaded(manifest.name, manifest.version, core.runner.backend, core.runner.precision)
+            quality = QualityController(settings.quality_target_seconds, len(manifest.operating_points) - 1)
+            shadows = Shadows(settings.shadow_full_share, metrics, ShadowEvidence(manifest))
             try:
-                yield Runtime(engine, pool, metrics, settings)
+                yield Runtime(engine, pool, metrics, settings, quality, shadows)
             finally:
+                await shadows.close()
                 await pool.close()
     finally:
         decoders.cancel()
@@ -146,13 +161,38 @@ async def open_runtime(
         await pool.close()
 
 
+def sized(bundle: Bundle, settings: Settings) -> Settings:
+    """The settings with a number of slots that suits the device, if none was set."""
+    if settings.slots is not None or not takes_a_gpu(bundle, settings):
+        return settings
+    slots = max(settings.decode_workers, BATCHES_OF_VIDEOS * max_batch_of(bundle, settings))
+    return settings.model_copy(update={"slots": slots})
+
+
+def pool_settings(manifest: Manifest, settings: Settings) -> PoolSettings:
+    """Settings of the decoders: how many videos may have frames that wait follows from ``frame_memory_bytes``."""
+    crop, planned = manifest.geometry.crop, manifest.sampling.frames + (manifest.sampling.focus_frames or 0)
+    # A clip model needs all of its frames at once.
+    slots = planned if manifest.sampling.focus_frames is not None else min(MAX_DECODED_AHEAD, planned)
+    affordable = settings.frame_memory_bytes // segment_bytes(slots, crop)
+    return PoolSettings(
+        workers=settings.decode_workers + RESERVED_SLOTS,
+        crop=crop,
+        memory_bytes=settings.decode_memory_bytes,
+        slots=slots,
+        videos=RESERVED_SLOTS
+        + max(settings.decode_workers, min(settings.videos_in_flight + settings.decode_workers, affordable)),
+    )
+
+
 async def _open_core(bundle: Bundle, settings: Settings, make: MakeRunner) -> tuple[Manifest, Transport]:
     """The engine's core, in this process or in its own, and the manifest with the thresholds of its precision."""
     gpu, max_batch = takes_a_gpu(bundle, settings), max_batch_of(bundle, settings)
     slots = core_slots(settings, max_batch)
     if gpu if settings.engine_process is None else settings.engine_process:
-        core = await open_core_process(partial(load_core, settings, make), slots=slots, max_batch=max_batch)
-        return core.manifest, core
+        start = partial(open_core_process, partial(load_core, settings, make), slots=slots, max_batch=max_batch)
+        core = await start()
+        return core.manifest, SupervisedCore(core, start)
     runner = await asyncio.to_thread(make, bundle, settings)
     manifest = bundle.manifest.served_in(runner.precision)
     return manifest, InProcess(manifest, runner, slots=slots, max_batch=max_batch)

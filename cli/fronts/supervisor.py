@@ -25,7 +25,7 @@ from service.engine.runners.base import RunnerError
 from service.engine.shared_places import SharedPlaces
 from service.engine.wire import Begin, Failed, Inbox, Ready, packed
 from service.http.shared_accounts import SharedAccounts
-from service.runtime import core_slots, load_core, make_runner, max_batch_of
+from service.runtime import core_slots, load_core, make_runner, max_batch_of, sized
 from service.settings import Settings
 from service.telemetry.metrics import layout_for
 from service.telemetry.series import SeriesMemory
@@ -127,6 +127,7 @@ class Supervisor:
 
     def __init__(self, settings: Settings, count: int, listener: socket.socket, folder: Path) -> None:
         self._bundle: Bundle = load_bundle(settings.bundle)
+        settings = sized(self._bundle, settings)
         self._settings = settings
         self._count = count
         self._listener = listener
@@ -260,13 +261,15 @@ class Supervisor:
 
 
 def share_of(settings: Settings, number: int, count: int) -> Settings:
-    """The settings of one front: its share of the decoders and slots, of which every front has at least one."""
+    """The settings of one front: its share of decoders, slots and memory; every front has at least one of each."""
 
     def share(whole: int) -> int:
         return max(1, whole // count + (number < whole % count))
 
     slots = None if settings.slots is None else share(settings.slots)
-    return settings.model_copy(update={"decode_workers": share(settings.decode_workers), "slots": slots})
+    memory = share(settings.frame_memory_bytes)
+    workers = share(settings.decode_workers)
+    return settings.model_copy(update={"decode_workers": workers, "slots": slots, "frame_memory_bytes": memory})
 
 
 async def _pause(child: Child, pause: float) -> float:

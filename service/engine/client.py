@@ -14,12 +14,12 @@ from contextlib import suppress
 from bundle.manifest import Manifest
 from service.engine.frames import FrameStore
 from service.engine.messages import Commands, Ended, Failure, Report, StepTable, Submit
-from service.engine.outcomes import outcome_of, problem_of, steps_of
+from service.engine.outcomes import Steps, outcome_of, problem_of
 from service.engine.request import EngineObserver, EngineRequest
 from service.engine.step_plan import affordable_steps, certain_steps, prefetch_targets
 from service.engine.transport import Transport
 from service.engine.video import Video
-from service.errors import DeadlinePassed, Internal
+from service.errors import DeadlinePassed, EngineLost, Internal
 from service.frame_memory import FrameSegment, SharedFrame
 from video.decoder import Frame
 
@@ -69,24 +69,28 @@ class EngineClient:
         """Take a video in, once there is a slot; frames may follow at once.
 
         Raises:
+            EngineLost: the core is gone, and will be back.
             Internal: the core is gone.
         """
         loop = asyncio.get_running_loop()
         if not self._transport.alive:
-            raise Internal
+            raise self._gone()
         slot = self._free.pop() if self._free else await self._next_slot()
         thresholds, most = request.thresholds, self._transport.runner.look_ahead
         affordable = affordable_steps(request.max_flops, self._manifest.flops.per_step)
         glance = request.glance_thresholds
-        certain = certain_steps(thresholds, affordable, glance) if most > 1 and request.look_ahead else ()
-        alone = certain or (1,) * len(thresholds)
-        prefetch = (self._planned,) if self._is_clip else prefetch_targets(request.continue_probability, alone, most)
+        certain = certain_steps(thresholds, affordable, glance) if request.look_ahead else (1,) * len(thresholds)
+        prefetch = prefetch_targets(request.continue_probability, certain)
+        if self._is_clip:  # the frames of the focus are asked for when the glances were not enough
+            may_exit = bool(glance) and math.isfinite(glance[0])
+            prefetch = (self._manifest.sampling.frames if may_exit else self._planned,)
         video = Video(request, slot, loop.create_future(), self._planned, prefetch)
         self._videos[slot] = video
         deadline = math.inf if request.deadline is None else request.deadline
         watched = request.on_step is not None
+        together = certain if most > 1 and request.look_ahead else ()
         self._commands.submitted.append(
-            Submit(slot, thresholds, affordable, certain, time.monotonic(), deadline, watched, glance)
+            Submit(slot, thresholds, affordable, together, time.monotonic(), deadline, watched, glance)
         )
         if request.deadline is not None:
             wait = max(0.0, request.deadline - time.monotonic()) + OVERDUE_SECONDS
@@ -187,7 +191,8 @@ class EngineClient:
     def _hear(self, report: Report) -> None:
         """Take in what the core reports."""
         for rows, glance_seconds, focus_seconds, focus_rows in report.runs:
-            self._observer.batch_ran("glance", rows, glance_seconds)
+            if rows:
+                self._observer.batch_ran("glance", rows, glance_seconds)
             if focus_rows:
                 self._observer.batch_ran("focus", focus_rows, focus_seconds)
         videos = self._videos
@@ -196,6 +201,11 @@ class EngineClient:
                 video = videos.get(slot)
                 if video is not None:
                     video.release(count)
+        for slot in report.glanced:
+            video = videos.get(slot)
+            if video is not None:
+                video.prefetch = (self._planned,)
+                video.feed()
         for slot, table in report.watched:
             self._show(videos.get(slot), table)
         for slots, counts in report.stepped:
@@ -203,6 +213,8 @@ class EngineClient:
                 video = videos.get(slot)
                 if video is not None:
                     video.steps = count
+                    if not self._is_clip:
+                        video.release(count)
                     video.feed()
         for ended in report.ended:
             self._conclude(ended)
@@ -221,7 +233,7 @@ class EngineClient:
         first = video.steps if not self._is_clip else 0
         shared = video.held[0]
         frame = Frame(shared.position, shared.index, shared.time_s, shared.pixels.copy())
-        (step,) = steps_of(table, video.delivered[first : first + 1])
+        step = Steps(table, video.delivered[first : first + 1])[0]
         video.steps += 1
         video.release(len(video.delivered) if self._is_clip else video.steps)
         video.feed()
@@ -250,11 +262,15 @@ class EngineClient:
         video.release(len(video.delivered))
         video.feed()
 
+    def _gone(self) -> Internal:
+        return EngineLost() if self._transport.returns else Internal()
+
     def _fail_all(self) -> None:
+        """Fail the videos of a core that is gone. One that comes in its place knows nothing."""
         for video in list(self._videos.values()):
             self._let_go(video)
             with suppress(asyncio.InvalidStateError):
-                video.finished.set_exception(Internal())
+                video.finished.set_exception(self._gone())
         self._videos.clear()
         # A core that comes in the lost one's place knows nothing.
         self._free, self._commands = _slots(self._transport), Commands()
@@ -262,7 +278,7 @@ class EngineClient:
         while self._waiting:
             waiter = self._waiting.popleft()
             if not waiter.done():
-                waiter.set_exception(Internal())
+                waiter.set_exception(self._gone())
 
 
 def _slots(transport: Transport) -> list[int]:

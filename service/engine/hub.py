@@ -164,6 +164,8 @@ class Hub:
             shares[slot // self._slots].watched.append((slot, table))
         for ended in told.ended:
             shares[ended.slot // self._slots].ended.append(ended)
+        for slot in told.glanced:
+            shares[slot // self._slots].glanced.append(slot)
         for slot in told.freed:
             shares[slot // self._slots].freed.append(slot)
         return shares

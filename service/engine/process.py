@@ -52,6 +52,8 @@ class CoreProcess:
         slots: videos in flight at once.
     """
 
+    returns = False
+
     def __init__(self, process: Process, connection: socket.socket, slots: int) -> None:
         self.slots = slots
         self.first_slot = 0
@@ -124,6 +126,16 @@ class CoreProcess:
     def detach(self, segment: FrameSegment) -> None:
         """See `Transport`."""
         self._send(Detach(segment.number))
+
+    async def back(self) -> None:
+        """See `Transport`; it does not come back by itself."""
+
+    async def discard(self) -> None:
+        """Take leave of a core that has been lost: end its process if it has not ended, and reap it."""
+        self._lose()
+        with contextlib.suppress(ProcessLookupError):
+            self._process.kill()
+        await self._process.wait()
 
     async def close(self) -> None:
         """See `Transport`."""
@@ -219,16 +231,12 @@ async def open_core_process(make: MakeCore, *, slots: int, max_batch: int) -> Co
     for end in (ours, theirs):
         end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER_BYTES)
     ours.setblocking(False)
-    with theirs:
-        # What this process can import, the other must find, too: it unpickles functions by their modules.
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            *("-m", "service.engine.core_process", str(theirs.fileno())),
-            pass_fds=(theirs.fileno(),),
-            stdin=subprocess.DEVNULL,
-            env=environment,
-        )
+    try:
+        with theirs:
+            process = await _start(theirs)
+    except BaseException:
+        ours.close()
+        raise
     core = CoreProcess(process, ours, slots)
     try:
         await core.begin(make, max_batch)
@@ -236,3 +244,16 @@ async def open_core_process(make: MakeCore, *, slots: int, max_batch: int) -> Co
         await core.close()
         raise
     return core
+
+
+async def _start(connection: socket.socket) -> asyncio.subprocess.Process:
+    """Start a core process at the other end of a connection."""
+    # What this process can import, the other must find, too: it unpickles functions by their modules.
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "service.engine.core_process", str(connection.fileno())),
+        pass_fds=(connection.fileno(),),
+        stdin=subprocess.DEVNULL,
+        env=environment,
+    )

@@ -38,7 +38,7 @@ class _Elsewhere:
 class RemoteCore:
     """A core that other fronts use as well. Implements `service.engine.transport.Transport`.
 
-    While there is none it is not alive; videos that were in flight fail.
+    While there is none it is not alive; videos that were in flight may be tried again when it is back.
 
     Args:
         path: of the hub's socket.
@@ -77,6 +77,16 @@ class RemoteCore:
     def alive(self) -> bool:
         """See `Transport`."""
         return self._link is not None and self._link.alive
+
+    @property
+    def returns(self) -> bool:
+        """See `Transport`."""
+        return not self._closed
+
+    async def back(self) -> None:
+        """See `Transport`."""
+        if self._coming_back is not None:
+            await asyncio.shield(self._coming_back)
 
     @property
     def _served(self) -> Ready:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, TypeAlias, runtime_checkable
+from typing import NamedTuple, Protocol, TypeAlias
 
 from bundle.exit_rule import ExitComponent, ExitReason
 from service.engine.runners.base import Component, Float32
@@ -26,7 +26,13 @@ class FrameSource(Protocol):
         """
 
 
-@runtime_checkable
+class RewindingSource(FrameSource, Protocol):
+    """A source that can deliver its frames again."""
+
+    async def rewind(self) -> None:
+        """Start again with the first frame; all frames that were handed over have been released."""
+
+
 class ReadySource(FrameSource, Protocol):
     """A source that often has its next frame already: taking it then costs no change of task."""
 
@@ -97,12 +103,13 @@ class Step(NamedTuple):
 class Outcome:
     """The engine's answer.
 
-    ``glance_flops`` and ``focus_flops`` count the multiply-adds of every step that was started for this video, and of
-    no other; seconds are wall time. ``queue_seconds`` is the time spent ready and not running.
+    ``steps`` may be made when they are asked for. ``glance_flops`` and ``focus_flops`` count the multiply-adds of every
+    step that was started for this video, and of no other; seconds are wall time. ``queue_seconds`` is the time spent
+    ready and not running.
     """
 
     reason: ExitReason
-    steps: tuple[Step, ...]
+    steps: Sequence[Step]
     threshold: float
     glance_flops: int
     focus_flops: int

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +19,10 @@ from service.engine.runners.base import Runner
 from service.frame_memory import FrameSegment
 
 logger = logging.getLogger("adafocus.engine")
+
+SWITCH_SECONDS = 0.0005
+"""How long a thread may keep the interpreter's lock while another waits for it. Python's 5 ms are longer than many
+batches take, and the engine may have to wait for the lock twice between two of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +63,13 @@ class Transport(Protocol):
     def alive(self) -> bool:
         """Started, and still serving."""
 
+    @property
+    def returns(self) -> bool:
+        """Whether a core that is lost is replaced, so that its videos may be tried again."""
+
+    async def back(self) -> None:
+        """Wait until a core that was lost has been replaced; returns at once if none was, or none will be."""
+
     async def start(self, report: Callable[[Report], None]) -> None:
         """Warm the runner up, then begin to serve; ``report`` is told what has happened until it is closed.
 
@@ -88,6 +100,8 @@ class InProcess:
         max_batch: rows in one batch at most.
     """
 
+    returns = False
+
     def __init__(self, manifest: Manifest, runner: Runner, *, slots: int, max_batch: int) -> None:
         self.slots = slots
         self.first_slot = 0
@@ -108,6 +122,7 @@ class InProcess:
 
     async def start(self, report: Callable[[Report], None]) -> None:
         """See `Transport`."""
+        sys.setswitchinterval(min(SWITCH_SECONDS, sys.getswitchinterval()))
         loop = asyncio.get_running_loop()
         ready: asyncio.Future[None] = loop.create_future()
 
@@ -139,6 +154,9 @@ class InProcess:
         self._thread = threading.Thread(target=serve, name="engine", daemon=True)
         self._thread.start()
         await asyncio.shield(ready)
+
+    async def back(self) -> None:
+        """See `Transport`; it does not come back."""
 
     def post(self, commands: Commands) -> None:
         """See `Transport`."""

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from bundle.exit_rule import leaves
+from bundle.exit_rule import should_exit
 from bundle.guarantee import Guarantee
 from bundle.manifest import Manifest
 from export.accuracy_tradeoff import Bound, ClipLogits, compare, exit_steps, follow
@@ -109,4 +109,4 @@ def test_thresholds_are_solved_again() -> None:
 def test_the_last_step_always_answers(threshold: float) -> None:
     sure = np.zeros((3, 2), np.float32)
     assert exit_steps(sure, (threshold, -np.inf)).tolist() == [1, 1, 1]
-    assert leaves(sure[:, 1], -np.inf).all()
+    assert should_exit(sure[:, 1], -np.inf).all()

@@ -18,7 +18,7 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from bundle.exit_rule import ExitRule, leaves
+from bundle.exit_rule import ExitRule, should_exit
 from bundle.guarantee import Guarantee, Risk
 from training.errors import CalibrationError
 from training.evaluate.exit_curve import exit_quota_of, solve_thresholds
@@ -94,7 +94,7 @@ class Exits:
         """The step, from 0, at which each clip exits: int64 [N]."""
         row = np.array([math.inf if value is None else value for value in thresholds])
         row[-1] = -math.inf
-        return np.asarray(leaves(self.confidences, row[None, :]).argmax(axis=1), dtype=np.int64)
+        return np.asarray(should_exit(self.confidences, row[None, :]).argmax(axis=1), dtype=np.int64)
 
     def only(self, kept: Indices | Bool) -> Exits:
         """The same of some clips."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from bundle.exit_rule import ExitCriterion, confidence, leaves, probabilities
+from bundle.exit_rule import ExitCriterion, confidence, probabilities, should_exit
 from training.evaluate.operating_points import Thresholds, as_row
 
 Logits = npt.NDArray[np.float32]
@@ -71,7 +71,7 @@ def exit_steps(
 ) -> Indices:
     """Return the 0-based step at which each clip leaves ``[N]``, by the rule that the service applies."""
     sure = confidence(logits, criterion, temperature)  # (N, T)
-    out = leaves(sure, as_row(thresholds)[None, :])
+    out = should_exit(sure, as_row(thresholds)[None, :])
     out[:, -1] = True
     return np.asarray(np.argmax(out, axis=1), dtype=np.int64)
 

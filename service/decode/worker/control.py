@@ -19,6 +19,7 @@ from video.sampler import Snap
 # Polling the socket costs some microseconds, as much as decoding a small packet.
 _LOOK_EVERY_SECONDS = 0.005
 _FD_BYTES = array("i").itemsize
+_JOB_FDS = 2
 
 
 class ClosedError(Exception):
@@ -31,6 +32,7 @@ class Job:
 
     Attributes:
         fd: the spool, opened for reading.
+        frames_fd: the memory for its frames.
         frames: number of sampled frames.
         focus_frames: number of focus frames of a clip model; None for other models.
         first_frame: no frame before this index is sampled.
@@ -47,6 +49,7 @@ class Job:
     """
 
     fd: int
+    frames_fd: int
     frames: int
     focus_frames: int | None
     first_frame: int
@@ -62,11 +65,11 @@ class Job:
     expected: int | None
 
     @classmethod
-    def parse(cls, message: dict[str, object], fd: int) -> Job:
+    def parse(cls, message: dict[str, object], fd: int, frames_fd: int) -> Job:
         """Parse the job in a message from the service. The message is trusted."""
         wanted = _wanted(str(message["wanted"]))
         rest = {name: message[name] for name in ("size", "complete", "expected")}
-        return cls(fd=fd, **wanted, **rest)  # type: ignore[arg-type]
+        return cls(fd=fd, frames_fd=frames_fd, **wanted, **rest)  # type: ignore[arg-type]
 
 
 @lru_cache(maxsize=16)
@@ -86,7 +89,7 @@ class Control:
 
     Attributes:
         socket: a blocking SEQPACKET socket.
-        slots: number of slots of the shared memory.
+        slots: number of slots of a job's memory.
         free: slots that may be written.
         closing: the service has closed this job.
         size: bytes of the spool that have arrived.
@@ -120,8 +123,8 @@ class Control:
             if received is None:
                 return None
             message, fds = received
-            if message["type"] == "job" and len(fds) == 1:
-                return self._begin(Job.parse(message, fds[0]))
+            if message["type"] == "job" and len(fds) == _JOB_FDS:
+                return self._begin(Job.parse(message, *fds))
             _close_all(fds)
 
     def check(self) -> None:
@@ -197,7 +200,7 @@ class Control:
 
     def _receive(self, flags: int = 0) -> tuple[dict[str, object], list[int]] | None:
         # socket.recv_fds cannot be used, because it ignores the flags.
-        data, attached, _, _ = self.socket.recvmsg(MAX_MESSAGE_BYTES, socket.CMSG_SPACE(_FD_BYTES), flags)
+        data, attached, _, _ = self.socket.recvmsg(MAX_MESSAGE_BYTES, socket.CMSG_SPACE(_JOB_FDS * _FD_BYTES), flags)
         fds = array("i")
         for level, kind, content in attached:
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:

@@ -11,14 +11,16 @@ import logging
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from bundle.instructions import has_bf16, has_int8
 from bundle.manifest import GraphFormat, Manifest, Precision
 from bundle.store import Bundle
 from service.engine.runners.base import LARGE_STEP_FLOPS, Component, Runner, RunnerError
+from service.engine.runners.fetching import DeviceExecutor, FetchingRunner
 from service.engine.runners.graphs import Executor, GraphRunner, Graphs, graphs_of, has_graphs
 
 PROCESSOR_MAX_BATCH, GPU_MAX_BATCH = 8, 64
@@ -85,6 +87,7 @@ class Backend:
         precisions: what it can compute in, fastest first, and the precision of the graphs that it reads for it.
         on_processor: it needs no other device.
         pads_ahead: batches of one video's steps are padded, too: a size of its own costs more than the padding.
+        copies: module and function that give the `DeviceCopies` of its device; None: the processor copies frames.
         environment: variables that its libraries read when they are loaded; what the user has set stays.
     """
 
@@ -95,6 +98,7 @@ class Backend:
     precisions: Mapping[Precision, Precision]
     on_processor: bool = True
     pads_ahead: bool = False
+    copies: tuple[str, str] | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -116,6 +120,17 @@ BACKENDS: Mapping[str, Backend] = {
         {"fp16": "fp16", "fp32": "fp32"},
         on_processor=False,
         pads_ahead=True,
+        copies=(f"{_ROOM}.cuda_copies", "open_copies"),
+    ),
+    "onnxruntime-tensorrt": Backend(
+        ("onnxruntime-gpu",),
+        "gpu",
+        (f"{_ROOM}.onnx", "open_tensorrt"),
+        "onnx",
+        {"fp16": "fp16", "fp32": "fp32"},
+        on_processor=False,
+        pads_ahead=True,
+        copies=(f"{_ROOM}.cuda_copies", "open_copies"),
     ),
     "openvino": Backend(
         ("openvino",),
@@ -264,7 +279,8 @@ def _open(bundle: Bundle, options: RunnerOptions, name: str, here: Abilities) ->
     module, function = backend.opens
     open_executor = cast("OpenExecutor", getattr(importlib.import_module(module), function))
     executor = open_executor(files, graphs, options.threads, precision, options.cache)
-    return GraphRunner(
+    make = partial(_fetching, bundle.manifest, backend) if backend.copies is not None else GraphRunner
+    return make(
         executor,
         graphs,
         backend=name,
@@ -273,6 +289,17 @@ def _open(bundle: Bundle, options: RunnerOptions, name: str, here: Abilities) ->
         look_ahead=options.look_ahead,
         pad_ahead=backend.pads_ahead,
     )
+
+
+def _fetching(manifest: Manifest, backend: Backend, executor: Executor, graphs: Graphs, **options: Any) -> GraphRunner:
+    """A runner whose device fetches frames, or one that is given them if the device cannot."""
+    module, function = backend.copies or ("", "")
+    try:
+        copies = getattr(importlib.import_module(module), function)()
+        return FetchingRunner(cast("DeviceExecutor", executor), graphs, copies, side=manifest.geometry.crop, **options)
+    except RunnerError as error:
+        logger.warning("frames are copied by the processor", extra={"fields": {"because": str(error)}})
+        return GraphRunner(executor, graphs, **options)
 
 
 def _missing(name: str, backend: Backend, here: Abilities) -> str:

@@ -152,12 +152,13 @@ async def test_whoever_leaves_takes_part_in_no_later_batch() -> None:
     gate = threading.Event()
     runner = FakeRunner(3, gate=gate)
     frames = Frames([GREY] * 4)
-    async with make_engine(runner) as (engine, _):
+    async with make_engine(runner) as (engine, recorder):
         task = asyncio.create_task(engine.classify(never_leave(), frames))
         await running_batch(runner)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
+        await recorder.settle()
         gate.set()
         await engine.classify(never_leave(), Frames([BRIGHT] * 4))
     assert runner.batches == [1] * 5, "one step of the one who left, four of the one who came after"

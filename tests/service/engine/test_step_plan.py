@@ -45,13 +45,14 @@ def test_a_cap_pays_for_whole_steps(cap: int | None, steps: int) -> None:
 
 
 def test_a_frame_is_prefetched_where_the_video_probably_goes_on() -> None:
-    assert prefetch_targets((0.9, 0.5, 0.4, 0.0), (1, 1, 1, 1), 1) == (2, 2, 1, 1)
-    assert prefetch_targets((), (1, 1, 1), 1) == (2, 2, 2)
+    assert prefetch_targets((0.9, 0.5, 0.4, 0.0), (1, 1, 1, 1)) == (2, 2, 1, 1)
+    assert prefetch_targets((), (1, 1, 1)) == (2, 2, 2)
 
 
-def test_frames_for_the_batch_at_hand_and_the_next_are_prefetched_where_they_are_certain() -> None:
-    assert prefetch_targets((), (9, 8, 7, 6, 5, 4, 3, 2, 1), 2) == (4, 4, 4, 4, 4, 4, 3, 2, 2)
-    assert prefetch_targets((0.1,) * 3, (3, 2, 1), 1) == (1, 1, 1)
+def test_frames_of_certain_steps_are_prefetched() -> None:
+    assert prefetch_targets((), (4, 3, 2, 1)) == (4, 3, 2, 2)
+    assert prefetch_targets((0.1,) * 3, (3, 2, 1)) == (3, 2, 1)
+    assert prefetch_targets((0.1,) * 3, (1, 1, 1)) == (1, 1, 1)
 
 
 @pytest.mark.parametrize(

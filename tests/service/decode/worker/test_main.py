@@ -52,9 +52,9 @@ async def test_it_inherits_no_secret_and_no_descriptor(monkeypatch: pytest.Monke
         assert not any(name.startswith("ADAFOCUS") for name in worker.environ())
         assert worker.num_threads() == 1
         files = open_files(pid)
-    assert {file.partition(":")[0] for file in files} == {os.devnull, "socket", "/memfd"}
+    assert {file.partition(":")[0] for file in files} == {os.devnull, "socket"}
     assert sum(file.startswith("socket:") for file in files) == 1
-    assert len(files) == 3 + 1 + 2, "the standard three, the socket, the memory and its mapping"
+    assert len(files) == 3 + 1, "the standard three and the socket"
 
 
 class Sulking(io.BytesIO):
@@ -99,3 +99,13 @@ asyncio.run(main())
         service.send_signal(signal.SIGKILL)
     _, alive = psutil.wait_procs(workers, timeout=30)
     assert not alive
+
+
+def oom_score(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/oom_score_adj").read_text())
+
+
+async def test_the_kernel_ends_it_before_the_service_when_memory_runs_out() -> None:
+    async with pool_of() as pool:
+        (pid,) = pool.pids
+        assert oom_score(pid) > oom_score(os.getpid())
