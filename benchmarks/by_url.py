@@ -52,7 +52,7 @@ def main() -> None:
             for row in asyncio.run(_measure(video)):
                 rows.append({"container": name, "key_frame_every_s": key_frames_s, **row})
                 print(rows[-1])
-    print(write_results("by-url", "tank-state", rows))
+    print(write_results("by-url", "shipped", rows))
 
 
 def _encode(seconds: int, megabits: float, key_frames_s: int) -> bytes:

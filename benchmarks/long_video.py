@@ -38,7 +38,7 @@ from service.settings import Settings
 from service.telemetry.metrics import Metrics
 from service.windows import classify_video
 
-LABELS = ("no_action", "bridge_up", "train_in_out", "bridge_down")
+LABELS = ("airplane", "bird", "drone", "helicopter")
 REPEATS = 3
 
 
@@ -65,7 +65,7 @@ def main() -> None:
                 rows.append({"hours": hours, "megabytes": round(video.stat().st_size / 1e6), **json.loads(done.stdout)})
                 print(rows[-1])
             video.unlink()
-    print(write_results("long-video", "tank-state", rows))
+    print(write_results("long-video", "shipped", rows))
 
 
 def _encode_once(path: Path) -> tuple[Path, list[tuple[str, float]]]:

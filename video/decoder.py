@@ -76,7 +76,7 @@ class FrameStream:
         self._video = video
         self._between = between
         self._cursor = video.cursor
-        self._collector = FrameCollector(video.index, (), Resizer(geometry.resize, geometry.crop))
+        self._collector = FrameCollector(video.index, (), Resizer(geometry.resize, geometry.crop, geometry.fit))
         self._charged = 0
         self._want(wanted, later)
         self._planned = ranges(video.index, self._wanted, self._cursor.at)

@@ -72,7 +72,7 @@ class KeptVideo:
         video = self.open(job)
         if job.window is None:
             wanted = self._wanted(job, video, 0, video.index.frames)
-            return FrameStream(video, wanted, Geometry(job.resize, job.crop), between=self._between), None
+            return FrameStream(video, wanted, Geometry(job.resize, job.crop, job.fit), between=self._between), None
         windows = self._windows = self._windows or _windows_of(video, job.window)
         number, count = job.window.number, windows.count
         window = windows.window(number)
@@ -81,7 +81,7 @@ class KeptVideo:
         later = () if following is None else self._wanted(job, video, following.first, following.frames)
         if self._stream is None:
             self._stream = FrameStream(
-                video, wanted, Geometry(job.resize, job.crop), between=self._between, later=later
+                video, wanted, Geometry(job.resize, job.crop, job.fit), between=self._between, later=later
             )
         else:
             self._stream.go_on(wanted, later)
