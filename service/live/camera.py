@@ -232,7 +232,7 @@ class CameraWatch:
         end = arrived.at
         start = end - window.seconds
         if self.camera.is_file:  # its own time, however fast it is played
-            start, end = window.start_s, window.start_s + window.seconds
+            start, end = max(0.0, window.start_s), window.start_s + window.seconds
         told = {"label": best.label, "score": round(best.score, 4), "lag_s": state.lag_s}
         self._put("window", **self._span(start, end), **told, gflops=answer.compute.gflops)
         self._merge(start, end, answer)
