@@ -20,26 +20,37 @@ from cli.completion import operating_points
 from cli.configuration import settings_from
 from cli.contact_sheet import ContactSheet, Looked
 from cli.jsonlines import JsonLinesFile
-from cli.videos import VideoPath, find_videos
-from service.classify import Body, classify
+from cli.video_urls import VideoUrl
+from cli.videos import VideoPathOrUrl, find_videos_anywhere, shown
 from service.engine.runners.base import RunnerError
 from service.errors import BadParameter, EmptyBody, Internal, Problem
 from service.progress import StepReport
+from service.reception import Body, Video, is_regular_file
 from service.runtime import Runtime, make_runner, open_runtime
 from service.schemas.classify import Classification, Parameters, parse_parameters
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
+from service.windows import classify_video
 
 _CHUNK_BYTES = 1 << 20
-_UNBOUNDED = {"max_upload_bytes": sys.maxsize, "request_timeout_seconds": 86_400.0}
+_UNBOUNDED = {
+    "max_upload_bytes": sys.maxsize,
+    "request_timeout_seconds": 86_400.0,
+    "max_windowed_seconds": 7 * 86_400.0,
+    "windows_timeout_seconds": 7 * 86_400.0,
+    "max_windows": sys.maxsize,
+}
 """Limits that protect a service from strangers do not apply to the user's own files."""
+
+Named = Path | VideoUrl
+"""A video that the command line names."""
 
 UNREADABLE = "unreadable"
 """The code of a file that could not be read; the other codes are those of the HTTP API."""
 
 
 @click.command("classify", epilog="Example: adafocus classify samples --exit balanced --out answers.jsonl")
-@click.argument("videos", metavar="VIDEO...", nargs=-1, required=True, type=VideoPath())
+@click.argument("videos", metavar="VIDEO...", nargs=-1, required=True, type=VideoPathOrUrl())
 @click.option("--bundle", type=click.Path(path_type=Path), help="Folder of the bundle; default: the shipped bundle.")
 @click.option("--backend", metavar="NAME", help="Runtime, such as onnxruntime-cpu; default: the best one installed.")
 @click.option(
@@ -51,6 +62,10 @@ UNREADABLE = "unreadable"
 )
 @click.option("--top-k", metavar="N", help="Number of predictions; default: 5, or all classes if there are fewer.")
 @click.option("--max-gflops", metavar="X", help="Maximum compute for each video, in GFLOPs.")
+@click.option("--window", metavar="SECONDS", help="Classify each video in windows of this length: segments and events.")
+@click.option("--stride", metavar="SECONDS", help="From the start of one window to the next; default: as --window.")
+@click.option("--event-threshold", metavar="SCORE", help="Least score with which an event begins; default: 0.5.")
+@click.option("--event-min", metavar="SECONDS", help="Leave out shorter events, and bridge interruptions up to this.")
 @click.option("--max-decode-ms", metavar="MS", help="Maximum processor time of decoding for each video, milliseconds.")
 @click.option("--trace", is_flag=True, help="With --json or --out: add an entry for each step.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object for each video.")
@@ -64,19 +79,23 @@ UNREADABLE = "unreadable"
     help="Draw the frames used and their patches as a contact sheet.",
 )
 def command(
-    videos: tuple[Path, ...],
+    videos: tuple[Named, ...],
     bundle: Path | None,
     backend: str | None,
     exit_point: str | None,
     top_k: str | None,
     max_gflops: str | None,
+    window: str | None,
+    stride: str | None,
+    event_threshold: str | None,
+    event_min: str | None,
     max_decode_ms: str | None,
     trace: bool,
     as_json: bool,
     out: Path | None,
     draw: Path | None,
 ) -> int:
-    """Classify video files and the videos in folders, and print each result as soon as it is known.
+    """Classify video files, the videos in folders, URLs and objects in buckets, and print each result as it is known.
 
     A file that cannot be classified is reported on standard error, with --json or --out also as an error row, and the
     run goes on; the exit code is then 1. In a folder, hidden files and folders are left out and links are followed.
@@ -88,6 +107,10 @@ def command(
         "max_gflops": max_gflops,
         "max_decode_ms": max_decode_ms,
         "trace": "true" if trace else None,
+        "window_s": window,
+        "stride_s": stride,
+        "event_threshold": event_threshold,
+        "event_min_s": event_min,
         "strict": "true",
     }
     try:
@@ -97,7 +120,7 @@ def command(
         raise click.ClickException(str(error)) from error
     except BadParameter as error:
         raise click.UsageError(error.detail) from error
-    found = find_videos(videos)
+    found = find_videos_anywhere(videos)
     files = found.files
     with JsonLinesFile(out) if out else nullcontext() as store:
         failed_before = 0
@@ -116,7 +139,7 @@ def command(
     return 1 if report.failed or failed_before or found.unreadable else 0
 
 
-def _without_rows(files: list[Path], store: JsonLinesFile) -> list[Path]:
+def _without_rows(files: list[Named], store: JsonLinesFile) -> list[Named]:
     """The files that have no row in the output file yet; print how many have one."""
     rest = [file for file in files if str(file) not in store.keys]
     done = len(files) - len(rest)
@@ -140,22 +163,22 @@ class _Report:
     """Writes results to the terminal, as text or as JSON, and to the output file."""
 
     def __init__(
-        self, as_json: bool, store: JsonLinesFile | None, sheet: ContactSheet | None, files: Sequence[Path]
+        self, as_json: bool, store: JsonLinesFile | None, sheet: ContactSheet | None, files: Sequence[Named]
     ) -> None:
         self.failed = 0
         self._as_json = as_json
         self._store = store
         self._sheet = sheet
-        self._drawn: dict[Path, Looked] = {}
+        self._drawn: dict[Named, Looked] = {}
         self._files = files
         self._bar = tqdm(total=len(files), unit="video", disable=not sys.stderr.isatty(), leave=False, delay=1)
 
-    def add(self, file: Path, result: Looked | _Failure) -> None:
+    def add(self, file: Named, result: Looked | _Failure) -> None:
         """Report one file."""
         if isinstance(result, _Failure):
             self.failed += 1
             row = {"file": str(file), "error": {"code": result.code, "detail": result.detail}}
-            line = f"adafocus: {click.format_filename(file)}: {result.detail} ({result.code})"
+            line = f"adafocus: {shown(file)}: {result.detail} ({result.code})"
             tqdm.write(line, file=sys.stderr)
         else:
             row = {"file": str(file), **json.loads(result.answer.to_json())}
@@ -183,11 +206,17 @@ class _Report:
 
 
 async def _classify_all(
-    files: Iterable[Path], bundle: Bundle, settings: Settings, ask: Parameters, report: _Report, *, steps: bool
+    files: Iterable[Named],
+    bundle: Bundle,
+    settings: Settings,
+    ask: Parameters,
+    report: _Report,
+    *,
+    steps: bool,
 ) -> None:
     """Classify as many videos at once as the engine has slots, and report each as soon as it is done."""
     waiting = iter(files)
-    running: dict[asyncio.Task[Looked | _Failure], Path] = {}
+    running: dict[asyncio.Task[Looked | _Failure], Named] = {}
     async with open_runtime(bundle, settings, Metrics(bundle.manifest.steps), make_runner) as runtime:
         try:
             while True:
@@ -216,12 +245,12 @@ def _check_engine(runtime: Runtime, result: Looked | _Failure) -> None:
         raise click.ClickException(f"the engine stopped: {result.detail}; run the command again to continue")
 
 
-async def _classify(runtime: Runtime, file: Path, ask: Parameters, *, steps: bool) -> Looked | _Failure:
+async def _classify(runtime: Runtime, file: Named, ask: Parameters, *, steps: bool) -> Looked | _Failure:
     """Classify one file; with ``steps``, keep what was seen at each step, to be drawn."""
     reports: list[StepReport] = []
     try:
-        body = Body(_chunks(file), expected_bytes=await asyncio.to_thread(_size, file))
-        answer = await classify(runtime, body, ask, uuid.uuid4().hex, reports.append if steps else None)
+        body = await asyncio.to_thread(_opened, file, runtime.settings)
+        answer = await classify_video(runtime, body, ask, uuid.uuid4().hex, reports.append if steps else None)
     except EmptyBody as problem:
         return _Failure(problem.code, "the file is empty")
     except Problem as problem:
@@ -230,7 +259,7 @@ async def _classify(runtime: Runtime, file: Path, ask: Parameters, *, steps: boo
         return _Failure(problem.code, str(cause or problem.detail))
     except OSError as error:
         return _Failure(UNREADABLE, error.strerror or str(error))
-    return Looked(click.format_filename(file.name), answer, reports)
+    return Looked(file.name if isinstance(file, VideoUrl) else click.format_filename(file.name), answer, reports)
 
 
 async def _chunks(file: Path) -> AsyncIterator[bytes]:
@@ -239,15 +268,27 @@ async def _chunks(file: Path) -> AsyncIterator[bytes]:
             yield chunk
 
 
-def _size(file: Path) -> int | None:
-    """The size of a file in bytes; None for a pipe, whose size is not known in advance."""
-    return file.stat().st_size if file.is_file() else None
+def _opened(file: Named, settings: Settings) -> Video:
+    """What reads a URL, a file as it is, or the bytes of a pipe as they come."""
+    if isinstance(file, VideoUrl):
+        return file.source(settings)
+    return file if is_regular_file(file) else Body(_chunks(file))
 
 
-def _summary(file: Path, answer: Classification) -> str:
+def _summary(file: Named, answer: Classification) -> str:
     best, left, cost = answer.predictions[0], answer.exit, answer.compute
-    name = click.format_filename(file)
-    return (
-        f"{name}: {best.label} {best.score:.3f} · step {left.step}/{left.steps} ({left.reason}) · "
-        f"{cost.gflops:.3g} of {cost.gflops_full:.3g} GFLOPs"
+    name = shown(file)
+    price = f"{cost.gflops:.3g} of {cost.gflops_full:.3g} GFLOPs"
+    if answer.segments is None or answer.events is None:
+        return f"{name}: {best.label} {best.score:.3f} · step {left.step}/{left.steps} ({left.reason}) · {price}"
+    events = (
+        f"\n  {_clock(event.start_s)} to {_clock(event.end_s)}: {event.label} {event.score:.3f}"
+        for event in answer.events
     )
+    return f"{name}: {len(answer.segments)} windows, {len(answer.events)} events · {price}{''.join(events)}"
+
+
+def _clock(seconds: float) -> str:
+    """Seconds as hours, minutes and seconds."""
+    minutes, rest = divmod(round(seconds, 1), 60)
+    return f"{int(minutes) // 60}:{int(minutes) % 60:02d}:{rest:04.1f}"

@@ -8,69 +8,44 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
-from types import TracebackType
-from typing import Self
+from dataclasses import replace
 
 from bundle.manifest import FULL, Manifest
 from service.decode.frames_in_place import FramesInPlace
 from service.decode.pool import DecodeJob
 from service.decode.session import DecodeSession
-from service.decode.upload import Spool, open_spool, receive
+from service.decode.spool import Spool
 from service.engine.quality import point_at
 from service.engine.request import EngineRequest, Outcome
 from service.engine.stage_times import StageTimes
 from service.engine.step_plan import PREFETCH_PROBABILITY
-from service.errors import DeadlinePassed, Internal
+from service.errors import DeadlinePassed
 from service.progress import GIGA, Observer, StepReporter
+from service.reception import Reception, Video
 from service.results import Decoded, present_labels, to_metrics, to_response
 from service.runtime import Course, Runtime
 from service.schemas.classify import Classification, Parameters
-from service.settings import Settings
 from service.telemetry.timeline import UNTIMED, Timeline
-
-SOON_SECONDS = 0.005
-"""How long the end of an upload is awaited after its first bytes: a decoder that waits for bytes costs more."""
-
-Clock = Callable[[], float]
-
-
-@dataclass(frozen=True, slots=True)
-class Body:
-    """The body of a request: its bytes as they arrive, and what is declared of them.
-
-    Attributes:
-        chunks: its bytes.
-        content_type: None if none is declared.
-        expected_bytes: size of the whole video, if it is known for certain.
-        at_most_bytes: size of the body, if it is known for certain.
-    """
-
-    chunks: AsyncIterator[bytes]
-    content_type: str | None = None
-    expected_bytes: int | None = None
-    at_most_bytes: int | None = None
 
 
 async def classify(
     runtime: Runtime,
-    body: Body,
+    body: Video,
     parameters: Parameters,
     request_id: str,
     observer: Observer | None = None,
     timeline: Timeline = UNTIMED,
     caller: str = "",
 ) -> Classification:
-    """Classify one upload.
+    """Classify one video.
 
     The body is not read before the request has a place. Decoding starts during the upload if there are idle slots, so
     an answer may come before the upload ends.
 
     Args:
         runtime: the engine and the decoders.
-        body: the upload.
+        body: the video.
         parameters: what the caller asks for.
         request_id: goes into the answer.
         observer: called for each step as it finishes.
@@ -87,19 +62,20 @@ async def classify(
     try:
         async with asyncio.timeout_at(due) as limit, AsyncExitStack() as held:
             place = held.enter_context(admission.place(caller))
-            spool = held.enter_context(open_spool(body.expected_bytes, body.at_most_bytes))
-            upload = await held.enter_async_context(_Upload(body, spool, settings, timeline, clock))
+            fetched = runtime.metrics.bytes_fetched
+            upload = await held.enter_async_context(Reception(body, settings, timeline, clock, fetched))
             upload.on_end(lambda: admission.uploaded(place))
             early = held.enter_context(admission.early_start())
             await admission.while_uploading(place, (upload.soon if early else upload.ended)())
             with timeline.stage("queue"):
                 waited_seconds = await held.enter_async_context(admission.slot(due, place))
-            parameters = _affordable(runtime, parameters, waited_seconds, clock())
-            course = _course(runtime, parameters)
+            parameters = affordable(runtime, parameters, waited_seconds, clock())
+            course = course_of(runtime, parameters)
             with timeline.stage("decode"):
-                frames = await held.enter_async_context(runtime.decoder.open(spool, _decode_job(course, parameters)))
+                job = decode_job(course, parameters)
+                frames = await held.enter_async_context(runtime.decoder.open(upload.spool, job))
             limit.reschedule(None)  # from now on the engine keeps the deadline: there may be an answer to fall back on
-            request = _engine_request(course, parameters, due)
+            request = engine_request(course, parameters, due)
             if observer is not None:
                 thresholds = (request.thresholds, request.glance_thresholds)
                 report = StepReporter(runtime.manifest, *thresholds, frames.info, observer, clock, started)
@@ -109,7 +85,7 @@ async def classify(
             outcome = await runtime.engine.classify(request, source)
             place.processor_seconds = frames.decode_cpu_seconds + outcome.glance_seconds + outcome.focus_seconds
             if outcome.reason == "confident" and upload.over and _wants_shadow(runtime):
-                runtime.shadows.run(_shadow(runtime, parameters.exit, outcome, frames, spool, held.pop_all()))
+                runtime.shadows.run(_shadow(runtime, parameters.exit, outcome, frames, upload.spool, held.pop_all()))
     except TimeoutError:
         if limit.expired():
             raise DeadlinePassed from None
@@ -119,7 +95,8 @@ async def classify(
     for step in outcome.steps:
         timeline.step(step)
     times = _times(outcome, frames, clock() - started, upload.seconds, waited_seconds)
-    return _answer(runtime, parameters, request_id, outcome, times, frames)
+    decoded = Decoded(frames.info, frames.frames_decoded, frames.decode_cpu_seconds, upload.fetched_bytes, upload.size)
+    return answer_of(runtime, parameters, request_id, outcome, times, decoded)
 
 
 def _wants_shadow(runtime: Runtime) -> bool:
@@ -138,15 +115,15 @@ async def _shadow(
     manifest, full = runtime.manifest, Parameters(exit=FULL, top_k=1)
     async with held:
         await used.close()
-        course, due = _course(runtime, full), time.monotonic() + runtime.settings.request_timeout_seconds
+        course, due = course_of(runtime, full), time.monotonic() + runtime.settings.request_timeout_seconds
         async with runtime.decoder.open(spool, course.job) as frames:
-            whole = await runtime.engine.classify(_engine_request(course, full, due), FramesInPlace(frames))
+            whole = await runtime.engine.classify(engine_request(course, full, due), FramesInPlace(frames))
     if whole.reason == "all_steps":
         agrees = present_labels(manifest, early) == present_labels(manifest, whole)
         runtime.shadows.compared(point, agrees=agrees)
 
 
-def _affordable(runtime: Runtime, parameters: Parameters, waited_seconds: float, now: float) -> Parameters:
+def affordable(runtime: Runtime, parameters: Parameters, waited_seconds: float, now: float) -> Parameters:
     """Return the request at the operating point that the service can afford while others wait."""
     before = runtime.quality.level
     level = runtime.quality.observe(now, waited_seconds)
@@ -157,7 +134,7 @@ def _affordable(runtime: Runtime, parameters: Parameters, waited_seconds: float,
     return parameters.at(point_at(level, parameters.exit, runtime.manifest.cheaper_points(parameters.exit)))
 
 
-def _course(runtime: Runtime, parameters: Parameters) -> Course:
+def course_of(runtime: Runtime, parameters: Parameters) -> Course:
     """What the parameters ask of the decoder and of the engine; it is the same for many requests."""
     key = (parameters.exit, parameters.max_gflops is None)
     course = runtime.courses.get(key)
@@ -173,12 +150,14 @@ def _course(runtime: Runtime, parameters: Parameters) -> Course:
     return course
 
 
-def _decode_job(course: Course, parameters: Parameters) -> DecodeJob:
+def decode_job(course: Course, parameters: Parameters) -> DecodeJob:
+    """The decode job of a request."""
     limit_ms = parameters.max_decode_ms
     return course.job if limit_ms is None else replace(course.job, max_cpu_seconds=limit_ms / 1e3)
 
 
-def _engine_request(course: Course, parameters: Parameters, due: float) -> EngineRequest:
+def engine_request(course: Course, parameters: Parameters, due: float) -> EngineRequest:
+    """What a request asks of the engine, if nobody watches its steps."""
     return EngineRequest(
         thresholds=course.thresholds,
         glance_thresholds=course.glance_thresholds,
@@ -194,16 +173,16 @@ def _times(outcome: Outcome, frames: DecodeSession, total: float, upload: float,
     return StageTimes(total, upload, waited + engine.queue, frames.decode_seconds, engine.glance, engine.focus)
 
 
-def _answer(
+def answer_of(
     runtime: Runtime,
     parameters: Parameters,
     request_id: str,
     outcome: Outcome,
     times: StageTimes,
-    frames: DecodeSession,
+    decoded: Decoded,
 ) -> Classification:
     """Return the response, and count it in the metrics."""
-    manifest, decoded = runtime.manifest, Decoded(frames.info, frames.frames_decoded, frames.decode_cpu_seconds)
+    manifest = runtime.manifest
     runtime.metrics.video_answered(to_metrics(manifest, parameters, outcome, times, decoded))
     return to_response(manifest, runtime.engine.runner, parameters, request_id, outcome, times, decoded)
 
@@ -223,87 +202,3 @@ def slots_for(manifest: Manifest, parameters: Parameters) -> int | None:
         return 1 if may_spare_focus_frames(manifest, parameters.exit) else None
     goes_through = math.prod(manifest.continuation_row(parameters.exit)[:-1]) >= PREFETCH_PROBABILITY
     return None if goes_through and parameters.max_gflops is None else 1
-
-
-class _Upload:
-    """An upload in progress: an async context manager that reads the body into the spool and stops at its end."""
-
-    _task: asyncio.Task[None]
-
-    def __init__(self, body: Body, spool: Spool, settings: Settings, timeline: Timeline, clock: Clock) -> None:
-        self._body, self._spool, self._settings = body, spool, settings
-        self._timeline, self._clock = timeline, clock
-        self._started = clock()
-        self._finished: float | None = None
-        self._waiter: asyncio.Future[None] | None = None
-        self._unsubscribe: Callable[[], None] = lambda: None
-        self._timer: asyncio.TimerHandle | None = None
-
-    @property
-    def seconds(self) -> float:
-        """Its duration so far, or in total."""
-        return (self._finished if self._finished is not None else self._clock()) - self._started
-
-    @property
-    def over(self) -> bool:
-        """Whether nothing more will come."""
-        return self._task.done()
-
-    async def soon(self) -> None:
-        """Wait for its end, but not for long once its first bytes are there."""
-        if not self._task.done():
-            self._waiter = asyncio.get_running_loop().create_future()
-            self._unsubscribe = self._spool.subscribe(self._first_bytes)
-            if self._spool.size:
-                self._first_bytes()
-            await self._waiter
-        if self._task.done():
-            self._task.result()
-
-    def on_end(self, told: Callable[[], None]) -> None:
-        """Have ``told`` called when it has ended, however it ends."""
-        self._task.add_done_callback(lambda _: told())
-
-    async def ended(self) -> None:
-        """Wait for its end."""
-        await self._task
-
-    async def __aenter__(self) -> Self:
-        body, most = self._body, self._settings.max_upload_bytes
-        receiving = receive(body.chunks, content_type=body.content_type, max_bytes=most, spool=self._spool)
-        self._task = asyncio.create_task(receiving)
-        self._task.add_done_callback(self._end)
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        task = self._task
-        over = task.done() and not task.cancelled()
-        self._timeline.add("upload", self._started, self._started + self.seconds)
-        self._stop_waiting()
-        if not over:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-        elif task.exception() is not None and isinstance(error, Internal):
-            # The spool only says that the upload ended; the error of the upload says why.
-            task.result()
-
-    def _end(self, _: asyncio.Task[None]) -> None:
-        self._finished = self._clock()
-        self._go_on()
-
-    def _first_bytes(self) -> None:
-        self._unsubscribe()
-        if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(SOON_SECONDS, self._go_on)
-
-    def _go_on(self) -> None:
-        self._stop_waiting()
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-
-    def _stop_waiting(self) -> None:
-        self._unsubscribe()
-        if self._timer is not None:
-            self._timer.cancel()

@@ -4,6 +4,7 @@
     ├── EmptyBody              400 empty_body
     ├── NoVideoPart            400 no_video_part
     ├── BadParameter           400 bad_parameter
+    ├── UrlNotAllowed          400 url_not_allowed
     ├── Unauthorized           401 unauthorized
     ├── NotFound               404 not_found
     ├── MethodNotAllowed       405 method_not_allowed
@@ -15,6 +16,7 @@
     ├── NoVideoStream          422 no_video_stream
     ├── TooManyPixels          422 too_many_pixels
     ├── TooLong                422 too_long
+    ├── SourceUnavailable      424 source_unavailable
     ├── RateLimited            429 rate_limited (Retry-After)
     ├── Internal               500 internal
     ├── Overloaded             503 overloaded   (Retry-After)
@@ -103,6 +105,12 @@ class BadParameter(ClientProblem):
     status, code, title = 400, "bad_parameter", "Invalid parameter"
 
 
+class UrlNotAllowed(ClientProblem):
+    """The scheme or the host of the URL, or an address that the host resolves to, is not permitted."""
+
+    status, code, title = 400, "url_not_allowed", "The URL is not allowed"
+
+
 class Unauthorized(ClientProblem):
     """An API key is required, and none or a wrong one was sent."""
 
@@ -175,6 +183,12 @@ class TooLong(ClientProblem):
     """The video lasts longer than ``max_video_seconds``."""
 
     status, code, title = 422, "too_long", "The video is too long"
+
+
+class SourceUnavailable(ClientProblem):
+    """The URL could not be read: refused, not found, too slow, or changed while it was read."""
+
+    status, code, title = 424, "source_unavailable", "The URL cannot be read"
 
 
 class Internal(Problem):
@@ -260,6 +274,7 @@ CATALOGUE: tuple[type[Problem], ...] = (
     EmptyBody,
     NoVideoPart,
     BadParameter,
+    UrlNotAllowed,
     Unauthorized,
     NotFound,
     MethodNotAllowed,
@@ -271,6 +286,7 @@ CATALOGUE: tuple[type[Problem], ...] = (
     NoVideoStream,
     TooManyPixels,
     TooLong,
+    SourceUnavailable,
     RateLimited,
     Internal,
     Overloaded,

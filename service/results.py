@@ -11,6 +11,7 @@ import numpy as np
 from bundle.exit_rule import ExitRule
 from bundle.manifest import Manifest, Precision
 from service.engine.request import Outcome
+from service.engine.runners.base import Float32
 from service.engine.stage_times import StageTimes
 from service.engine.transport import RunnerInfo
 from service.progress import GIGA, trace_entry
@@ -30,11 +31,21 @@ from video.probe import VideoInfo
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """The decoder's description of the video, the number of frames that it decoded, and the processor time of it."""
+    """The decoder's description of the video, and what it cost.
+
+    Attributes:
+        info: the video.
+        frames: number of frames that were decoded.
+        cpu_seconds: processor time of that.
+        bytes_fetched: of a video that was given by URL.
+        size: of that video, bytes.
+    """
 
     info: VideoInfo
     frames: int
     cpu_seconds: float
+    bytes_fetched: int | None = None
+    size: int | None = None
 
 
 def to_metrics(
@@ -91,6 +102,7 @@ def to_response(
             frames_used=outcome.frames_used,
             frames_decoded=decoded.frames,
             decode_cpu_ms=round(decoded.cpu_seconds * 1e3, 3),
+            bytes_fetched=decoded.bytes_fetched,
         ),
         timing_ms=TimingAnswer(**times.milliseconds()),
         video=VideoAnswer(
@@ -101,6 +113,7 @@ def to_response(
             fps=info.fps,
             duration_s=info.duration_s,
             frames=info.frames,
+            bytes=decoded.size,
         ),
         trace=[trace_entry(manifest, number, step, info) for number, step in enumerate(outcome.steps, start=1)]
         if parameters.trace
@@ -124,15 +137,24 @@ def _model(name: str, version: str, precision: Precision, backend: str) -> Model
     return ModelAnswer(name=name, version=version, precision=precision, backend=backend)
 
 
-def _predictions(manifest: Manifest, outcome: Outcome, top_k: int) -> list[Prediction]:
-    step = len(outcome.steps) - 1
-    rule = _rule_of(manifest, outcome)
-    scores = rule.probabilities(outcome.last.logits, step)
+def scores_of(manifest: Manifest, outcome: Outcome) -> Float32:
+    """Return the calibrated probability of every class, ``[classes]``."""
+    return _rule_of(manifest, outcome).probabilities(outcome.last.logits, len(outcome.steps) - 1)
+
+
+def predictions_of(manifest: Manifest, scores: Float32, top_k: int) -> list[Prediction]:
+    """Return the ``top_k`` best classes, best first."""
+    best = (-scores).argsort(kind="stable")[:top_k].tolist()
     shown, labels = scores.tolist(), manifest.labels
+    return [Prediction(label=labels[index], index=index, score=shown[index]) for index in best]
+
+
+def _predictions(manifest: Manifest, outcome: Outcome, top_k: int) -> list[Prediction]:
+    scores = scores_of(manifest, outcome)
     if manifest.task == "single_label":
-        best = (-scores).argsort(kind="stable")[:top_k].tolist()
-        return [Prediction(label=labels[index], index=index, score=shown[index]) for index in best]
-    present = rule.present(outcome.last.logits, step)
+        return predictions_of(manifest, scores, top_k)
+    present = _rule_of(manifest, outcome).present(outcome.last.logits, len(outcome.steps) - 1)
+    shown, labels = scores.tolist(), manifest.labels
     best = np.lexsort((-scores, ~present))[:top_k].tolist()  # those that are present come first
     return [
         Prediction(label=labels[index], index=index, score=shown[index], present=bool(present[index])) for index in best

@@ -22,6 +22,7 @@ from video.limits import CODECS, CONTAINERS, MediaLimits
 
 ENV_PREFIX = "ADAFOCUS_"
 
+_HOST_PATTERN = re.compile(r"(\*|(\*\.)?[A-Za-z0-9_\-.]+|\[[0-9A-Fa-f:.]+\])(:([0-9]{1,5}|\*))?")
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.\-\[\]:]+")
 
 Names = Annotated[tuple[str, ...], NoDecode]
@@ -110,8 +111,27 @@ class Settings(BaseSettings):
     )
     samples: DirectoryPath | None = Field(default=None, description="Folder of sample clips that the web page offers.")
 
-    max_upload_bytes: int = Field(default=200_000_000, ge=1, description="Largest request body, in bytes.")
+    url_hosts: Names = Field(
+        default=(),
+        description="Hosts of URLs that may be classified: example.org, *.example.org, * for any public host; "
+        "HOST:PORT or HOST:* for other ports than 80 and 443; unset: URLs are refused.",
+    )
+    url_private: bool = Field(
+        default=False, description="Whether URLs may lead to private addresses. Unsafe where strangers may ask."
+    )
+    max_upload_bytes: int = Field(
+        default=200_000_000, ge=1, description="Largest request body, and most bytes fetched from a URL, in bytes."
+    )
     max_video_seconds: float = Field(default=3600.0, gt=0, description="Longest video, in seconds.")
+    max_windowed_seconds: float = Field(
+        default=21_600.0, gt=0, description="Longest video that is classified in windows (window_s), in seconds."
+    )
+    max_windows: int = Field(default=10_000, ge=1, description="Most windows of one video.")
+    windows_timeout_seconds: float = Field(
+        default=3600.0,
+        gt=0,
+        description="Longest time for one request with windows; request_timeout_seconds applies to each window.",
+    )
     max_pixels: int = Field(default=8192 * 4320, ge=1, description="Largest frame: width × height, in pixels.")
     max_decoded_pixels: int = Field(
         default=20_000_000_000,
@@ -242,7 +262,7 @@ class Settings(BaseSettings):
     )
     codecs: Names = Field(default=CODECS, min_length=1, description="Codecs that are decoded, by FFmpeg's names.")
 
-    @field_validator("api_keys", "containers", "codecs", "cors_origins", mode="before")
+    @field_validator("api_keys", "containers", "codecs", "cors_origins", "url_hosts", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if not isinstance(value, str):
@@ -270,6 +290,14 @@ class Settings(BaseSettings):
         for key in keys:
             check_key(key.get_secret_value())
         return keys
+
+    @field_validator("url_hosts")
+    @classmethod
+    def _are_hosts(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
+        for pattern in patterns:
+            if not _HOST_PATTERN.fullmatch(pattern):
+                raise ValueError("a host must be a name, *.name or *, and may have a port, as example.org:8443")
+        return patterns
 
     @field_validator("cors_origins")
     @classmethod

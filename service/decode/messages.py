@@ -60,6 +60,14 @@ class Info(_Reply):
     rotation: Literal[0, 90, 180, 270]
 
 
+class WindowOpened(_Reply):
+    """The window that the frames come from, and how many the video has."""
+
+    start_s: Seconds
+    end_s: Seconds
+    count: Annotated[int, Field(ge=1, lt=1 << 40)]
+
+
 class FrameReady(_Reply):
     """A slot of the shared memory now holds a frame."""
 
@@ -74,10 +82,14 @@ class FrameReady(_Reply):
 
 
 class Opened(_Reply):
-    """The video passed its checks; its first frame comes along if it could be decoded."""
+    """The video passed its checks; its first frame comes along if it could be decoded.
+
+    Only a job for a window has ``window``.
+    """
 
     type: Literal["opened"]
     info: Info
+    window: WindowOpened | None = None
     frames_decoded: Count
     seconds: Seconds
     cpu_seconds: Seconds
@@ -99,10 +111,14 @@ class Opened(_Reply):
 
 
 class Need(_Reply):
-    """The worker waits until the spool holds ``size`` bytes or is complete. None: until the spool is complete."""
+    """The worker waits until the spool holds ``size`` bytes or is complete. None: until the spool is complete.
+
+    Of a sparse spool it waits for the bytes from ``start`` up to ``size``.
+    """
 
     type: Literal["need"]
     size: Count | None
+    start: Count | None = None
 
 
 class Failure(_Reply):

@@ -27,8 +27,9 @@ import asyncio
 import logging
 import signal
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Self
+from weakref import WeakKeyDictionary
 
 from service.decode.frame_arena import FrameArena
 from service.decode.idle_queue import IdleQueue
@@ -42,6 +43,7 @@ from service.decode.session import DecodeSession
 from service.decode.shared_frames import SharedFrames
 from service.decode.spool import Spool
 from service.decode.watchdog import Verdict, WorkerTimeouts
+from service.decode.windows import Reservation, WindowDecoder
 from service.decode.worker.sandbox import SandboxReport
 from service.errors import Draining, Internal, Problem, Undecodable
 
@@ -80,6 +82,9 @@ class DecodePool:
         self._priorities: dict[WorkerProcess, BackgroundPriority] = {}
         self._burials: set[asyncio.Task[None]] = set()
         self._refilling: set[asyncio.Task[None]] = set()
+        self._reservations: dict[WorkerProcess, Reservation] = {}
+        self._reserved_for: WeakKeyDictionary[DecodeSession, Reservation] = WeakKeyDictionary()
+        self._may_reserve = asyncio.Semaphore(max(1, settings.workers // 2))
         self._arena = FrameArena(settings.segments, settings.slots, settings.crop)
         self._closing = False
         self.sandbox: SandboxReport | None = None
@@ -131,6 +136,8 @@ class DecodePool:
             task.cancel()
         await asyncio.gather(*self._refilling, *self._burials, return_exceptions=True)
         workers, self._workers = self._workers, {}
+        while self._reservations:
+            self._reservations.popitem()[1].lost()
         for worker in tuple(self._priorities):
             self._restore_priority(worker)
         for worker, session in workers.items():
@@ -144,7 +151,30 @@ class DecodePool:
         self._observer.decode_workers(0)
 
     @asynccontextmanager
-    async def open(self, spool: Spool, job: DecodeJob) -> AsyncIterator[DecodeSession]:
+    async def windows(
+        self, spool: Spool, job: DecodeJob, window_s: float, stride_s: float
+    ) -> AsyncIterator[WindowDecoder]:
+        """Wait until a worker may be reserved for a long video, and yield what decodes its windows.
+
+        At most half of the workers are reserved, so that other videos are not kept waiting.
+
+        Args:
+            spool: of the video; must stay open until the context ends.
+            job: the frames that are wanted of each window.
+            window_s: length of a window, seconds.
+            stride_s: from the start of one window to that of the next, seconds.
+        """
+        async with self._may_reserve:
+            reservation = Reservation()
+            try:
+                yield WindowDecoder(self, reservation, spool, job, window_s, stride_s)
+            finally:
+                self._end_reservation(reservation)
+
+    @asynccontextmanager
+    async def open(
+        self, spool: Spool, job: DecodeJob, reservation: Reservation | None = None
+    ) -> AsyncIterator[DecodeSession]:
         """Wait for a worker, have it check the video, and yield a session whose frames are pulled one by one.
 
         On exit the worker has stopped or has nothing left to do, and the session's counts are final. If the worker does
@@ -153,6 +183,7 @@ class DecodePool:
         Args:
             spool: of the upload; may still be growing, and must stay open until the context ends.
             job: the frames that are wanted.
+            reservation: whose worker does the job, and stays reserved.
 
         Raises:
             Problem: the video is refused, its worker failed, or the pool is closed.
@@ -169,6 +200,8 @@ class DecodePool:
             on_read=self._arena.put,
             assign=lambda: self._assign(session),
         )
+        if reservation is not None:
+            self._reserved_for[session] = reservation
         try:
             await self._assign(session)
             await session.opened()
@@ -186,17 +219,17 @@ class DecodePool:
         frames = frames or await self._arena.take()
         try:
             while True:
-                worker = await self._line.take()
+                worker, again = await self._take(self._reserved_for.get(session))
                 if session.ended:  # it was closed while it waited
-                    self._line.put(worker)
+                    self._put_back(worker)
                     self._arena.put(frames)
                     return
                 try:
-                    session.start(worker, frames)
+                    session.start(worker, frames, again=again)
                 except WorkerGoneError:  # it ended while it was idle, so this video is not the cause
                     self._lose(worker, "crashed")
                 except BaseException:  # the worker did not receive the job, so it is still idle
-                    self._line.put(worker)
+                    self._put_back(worker)
                     raise
                 else:
                     self._workers[worker] = session
@@ -206,6 +239,35 @@ class DecodePool:
             self._arena.put(frames)
             session.fail(error if isinstance(error, Problem) else Internal())
             raise
+
+    async def _take(self, reservation: Reservation | None) -> tuple[WorkerProcess, bool]:
+        """An idle worker, and whether it has the video open: the reserved one, or else the next."""
+        if reservation is None:
+            return await self._line.take(), False
+        if reservation.worker is not None:
+            await reservation.idle.wait()
+        known = reservation.worker
+        worker = await self._line.take() if known is None else known
+        reservation.worker = worker
+        reservation.idle.clear()
+        self._reservations[worker] = reservation
+        return worker, known is not None
+
+    def _end_reservation(self, reservation: Reservation) -> None:
+        worker = reservation.worker
+        if worker is None or self._reservations.pop(worker, None) is None:
+            return
+        with suppress(WorkerGoneError):  # the pool learns of it from the closed socket
+            worker.send({"type": "forget"})
+        if worker in self._workers and self._workers[worker] is None:
+            self._line.put(worker)
+
+    def _put_back(self, worker: WorkerProcess) -> None:
+        reservation = self._reservations.get(worker)
+        if reservation is None:
+            self._line.put(worker)
+        else:
+            reservation.idle.set()
 
     async def _assign_again(self, session: DecodeSession) -> None:
         """Give the job of a worker that has ended to another; the frames of the first stay where they are."""
@@ -243,7 +305,7 @@ class DecodePool:
         elif not restored:
             self._lose(worker, "recycled")
         else:
-            self._line.put(worker)
+            self._put_back(worker)
 
     def _restore_priority(self, worker: WorkerProcess) -> bool:
         """Give a worker its priority back after a video; False if that is not permitted."""
@@ -307,6 +369,8 @@ class DecodePool:
         session = self._workers.pop(worker)
         self._restore_priority(worker)
         self._line.discard(worker)
+        if (reservation := self._reservations.pop(worker, None)) is not None:
+            reservation.lost()
         worker.kill()
         again = session is not None and innocent and session.replaceable
         if session is not None and again:

@@ -215,12 +215,13 @@ def _spawn(arguments: list[str], *inherited: int) -> subprocess.Popen[bytes]:
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         pass_fds=inherited,
-        env=_environment(),
+        env=worker_environment(),
         start_new_session=True,
     )
 
 
-def _environment() -> dict[str, str]:
+def worker_environment() -> dict[str, str]:
+    """The environment of a sandboxed process: no key and no password, one thread, this code."""
     kept = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
     root = Path(service.__path__[0]).parent  # the worker must import the same code as this process
     return {**kept, **_SET_VARIABLES, "PYTHONPATH": str(root)}

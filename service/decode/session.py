@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from service.decode.frame_arena import Lease
+from service.decode.intervals import Intervals
 from service.decode.ipc import FAULT, MEMORY_REFUSED, OUT_OF_MEMORY
 from service.decode.job import DecodeJob
-from service.decode.messages import Done, FrameReady, Need, Opened, ProtocolError, Ready, Reply, printable
+from service.decode.messages import Done, FrameReady, Need, Opened, ProtocolError, Ready, Reply, WindowOpened, printable
 from service.decode.process import WorkerGoneError
 from service.decode.shared_frames import SharedFrames
+from service.decode.sparse_spool import SparseSpool
 from service.decode.spool import Spool
 from service.decode.watchdog import Verdict, Watchdog, WorkerTimeouts
 from service.errors import Internal, Problem, Undecodable, problem_from_code
@@ -87,11 +89,13 @@ class DecodeSession:
         self._watchdog: Watchdog | None = None
         self._leases: list[Lease] = []  # the last one is that of the present worker
         self._info: VideoInfo | None = None
+        self._window: WindowOpened | None = None
         self._opened = False  # the present worker has opened the video
         self._inbox: deque[Arrived] = deque()
         self._lent: Arrived | None = None  # the frame that the consumer took last
         self._need: Need | None = None
         self._told_size, self._told_complete = spool.size, spool.complete
+        self._told = Intervals()  # of a sparse spool
         self._last_position = -1  # that was delivered
         self._sent_position = -1  # that the present worker has sent
         self._spent = 0, 0.0, 0.0  # frames, seconds and processor seconds of earlier workers
@@ -117,6 +121,13 @@ class DecodeSession:
         return self._info
 
     @property
+    def window(self) -> WindowOpened:
+        """The window that the frames come from, of a job that asked for one."""
+        if self._window is None:
+            raise ValueError("the session has no window, or has not been opened")
+        return self._window
+
+    @property
     def planned(self) -> int:
         """Number of frames wanted. Fewer arrive if some cannot be decoded."""
         return self._job.planned
@@ -131,19 +142,24 @@ class DecodeSession:
         """Side of the frames, pixels."""
         return self._job.geometry.crop
 
-    def start(self, worker: Worker, frames: SharedFrames) -> None:
+    def start(self, worker: Worker, frames: SharedFrames, *, again: bool = False) -> None:
         """Send the job to an idle worker, which belongs to this session until ``on_end`` is called or it is lost.
 
         Args:
             worker: the worker.
             frames: the memory into which it writes frames; stays the caller's if this raises.
+            again: the worker has the video open from the window before.
 
         Raises:
             WorkerGoneError: the worker has ended; the job may be given to another.
             OSError: the spool cannot be opened for the worker.
         """
         self._told_size, self._told_complete = self._spool.size, self._spool.complete
-        message = self._job.message(self._told_size, self._told_complete, self._spool.expected_bytes)
+        self._told = Intervals()
+        spool = self._spool
+        message = self._job.message(
+            self._told_size, self._told_complete, spool.expected_bytes, sparse=spool.is_sparse, again=again
+        )
         fd = self._spool.open_for_reading()
         try:
             worker.send(message, (fd, frames.fd))
@@ -290,8 +306,11 @@ class DecodeSession:
         if self._opened:
             raise ProtocolError("the worker sent 'opened' twice")
         self._take_cost(reply)
+        if (reply.window is None) != (self._job.window is None):
+            raise ProtocolError("the worker must send a window for a job that asks for one, and for no other")
         self._opened = True
         self._info = self._info or reply.video()
+        self._window = self._window or reply.window
         self._changed.set()
 
     def _take_frame(self, reply: FrameReady) -> None:
@@ -319,10 +338,17 @@ class DecodeSession:
     def _take_need(self, reply: Need) -> None:
         # More bytes may have arrived than the worker knows of.
         told = self._told_complete or (reply.size is not None and reply.size <= self._told_size)
+        if self._spool.is_sparse:
+            end_of_file = self._spool.expected_bytes or 0
+            if reply.start is None or reply.size is None or not reply.start < reply.size <= end_of_file:
+                raise ProtocolError("the worker must ask for a range of the file")
+            told = self._told.covers(reply.start, reply.size)
         if self._need is not None or told:
             raise ProtocolError("the worker waits for bytes that it was told of")
         self._need = reply
         self._feed()
+        if self._need is not None and reply.start is not None and reply.size is not None:
+            self._spool.want(reply.start, reply.size)
 
     def _take_cost(self, reply: Opened | FrameReady | Done) -> None:
         reported = reply.frames_decoded, reply.seconds, reply.cpu_seconds
@@ -339,11 +365,17 @@ class DecodeSession:
         need = self._need
         if need is None or self._stopping or self._worker is None:
             return
-        enough = need.size is not None and self._spool.size >= need.size
+        start = need.start or 0
+        enough = need.size is not None and self._spool.covers(start, need.size)
         if enough or self._spool.complete:
             self._need = None
-            self._told_size, self._told_complete = self._spool.size, self._spool.complete
-            self._say({"type": "more", "size": self._told_size, "complete": self._told_complete})
+            if isinstance(self._spool, SparseSpool):
+                stop = self._spool.present.end_of(start)
+                self._told.add(start, stop)
+                self._say({"type": "more", "start": start, "size": stop, "complete": False})
+            else:
+                self._told_size, self._told_complete = self._spool.size, self._spool.complete
+                self._say({"type": "more", "size": self._told_size, "complete": self._told_complete})
             self._heard(owes=True)
 
     def give_back(self, arrived: Arrived) -> None:

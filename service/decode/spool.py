@@ -36,6 +36,9 @@ class Spool:
         OSError: there is no space, or no such directory.
     """
 
+    is_sparse = False
+    """Whether the bytes arrive in any order."""
+
     def __init__(
         self, directory: Path | None = None, *, expected_bytes: int | None = None, at_most_bytes: int | None = None
     ) -> None:
@@ -91,6 +94,13 @@ class Spool:
             self.size += written
             rest = rest[written:]
 
+    def covers(self, start: int, stop: int) -> bool:
+        """Whether the bytes ``start``..``stop - 1`` have been written."""
+        return self.size >= stop
+
+    def want(self, start: int, stop: int) -> None:
+        """Record that a decoder waits for a range; an upload brings it anyway."""
+
     def finish(self) -> None:
         """Mark the spool as complete. May be called again."""
         self.complete = True
@@ -136,9 +146,33 @@ class Spool:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _write_at(self, position: int, chunk: memoryview) -> int:
+        return os.pwrite(self.fd, chunk, position)
+
     def _tell(self) -> None:
         for listener in tuple(self._listeners):
             listener()
+
+
+class FileSpool(Spool):
+    """A file of this machine in the place of a spool: complete, and not copied.
+
+    Args:
+        path: of a file that can be read at any position.
+
+    Raises:
+        OSError: it cannot be opened.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._in_memory = self._sealed = False
+        self._left = None
+        self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self._listeners = []
+        self.size = os.fstat(self._fd).st_size
+        self.expected_bytes = self.size
+        self.complete = True
+        self.error = None
 
 
 def _nameless_file(directory: str) -> int:

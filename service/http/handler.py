@@ -18,7 +18,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from service.classify import Body, classify
 from service.errors import MACHINE_ERRORS, Internal, Outcome, Problem, TooLarge, Unavailable, UnsupportedEncoding
 from service.http.body import ON_DISCONNECT, BodyReader, ClientDisconnected
 from service.http.context import RequestContext, context_of
@@ -26,9 +25,12 @@ from service.http.early_response import MIN_DISCARD_BYTES, send_response
 from service.http.head import head_of
 from service.http.state import ServerState, server_state
 from service.progress import Observer
+from service.reception import Video
 from service.schemas.classify import Classification, Parameters
+from service.segments import SegmentObserver
 from service.telemetry.timeline import UNTIMED, Timeline
 from service.telemetry.tracing import RequestSpan, Untraced
+from service.windows import classify_video
 
 CLIENT_CLOSED_REQUEST = 499
 """The status in the log of a request whose client disconnected before the response; it is never sent."""
@@ -83,7 +85,13 @@ class Exchange:
         if declared is not None and declared > limit:
             raise TooLarge(f"the body has {declared} bytes; the limit is {limit}")
 
-    async def classify(self, video: Body, parameters: Parameters, observer: Observer | None = None) -> Classification:
+    async def classify(
+        self,
+        video: Video,
+        parameters: Parameters,
+        observer: Observer | None = None,
+        segment_observer: SegmentObserver | None = None,
+    ) -> Classification:
         """Classify a video.
 
         Raises:
@@ -91,7 +99,10 @@ class Exchange:
             ClientDisconnected: the client closed the connection during the upload.
         """
         runtime = self.server.require_runtime()
-        return await classify(runtime, video, parameters, self.context.request_id, observer, self.timeline, self.caller)
+        request_id = self.context.request_id
+        return await classify_video(
+            runtime, video, parameters, request_id, observer, self.timeline, self.caller, segment_observer
+        )
 
 
 Work = Callable[[Exchange], Awaitable[Classification]]

@@ -17,7 +17,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from bundle.manifest import Manifest
-from service.classify import Body
 from service.decode.upload import Spool, not_stored, open_spool
 from service.errors import (
     BadParameter,
@@ -33,6 +32,7 @@ from service.http.handler import Exchange, handle
 from service.http.openapi import operations
 from service.http.problems import protocol_response
 from service.http.state import server_state
+from service.reception import Body
 from service.schemas import tensors
 from service.schemas.classify import Classification, Parameters, parse_parameters
 from service.schemas.json_video import VideoInJson

@@ -10,7 +10,6 @@ from fastapi.routing import APIRoute
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from bundle.manifest import Manifest
-from service.classify import Body
 from service.errors import Draining, Problem, Unauthorized
 from service.http.handler import Exchange, handle
 from service.http.head import head_of
@@ -18,7 +17,11 @@ from service.http.openapi import operations
 from service.http.problems import problem_response
 from service.http.sse import EventStream
 from service.http.state import server_state
+from service.reception import Body, Video
+from service.schemas.by_url import MAX_REQUEST_BYTES, parse_url_request
 from service.schemas.classify import Classification, Parameters
+from service.sources.http_source import HttpSource
+from service.sources.policy import UrlPolicy
 
 router = APIRouter()
 
@@ -51,31 +54,47 @@ def _wants_stream(query: bytes) -> bool:
 
 
 async def _classify(exchange: Exchange) -> Classification:
-    parameters, video = _read_head(exchange)
+    parameters, video = await _read_head(exchange)
     return await exchange.classify(video, parameters)
 
 
 async def _classify_in_steps(stream: EventStream, exchange: Exchange) -> Classification:
-    parameters, video = _read_head(exchange)
+    parameters, video = await _read_head(exchange)
+    if parameters.windows is not None:
+        return await stream.send_segments(exchange, partial(exchange.classify, video, parameters, None))
     return await stream.send_steps(exchange, partial(exchange.classify, video, parameters), frames=parameters.frames)
 
 
-def _read_head(exchange: Exchange) -> tuple[Parameters, Body]:
+async def _read_head(exchange: Exchange) -> tuple[Parameters, Video]:
     """The parameters, and the video whose bytes have not been read yet.
 
     Raises:
-        BadParameter: a parameter is unknown, repeated or out of range.
+        BadParameter: a parameter is unknown, repeated or out of range, or a JSON body is not ``{"url": "…"}``.
+        UrlNotAllowed: the video is given by a URL that is not permitted.
         TooLarge: the body declares more bytes than the settings allow.
     """
     scope = exchange.request.scope
     parameters = exchange.server.parameters(scope["query_string"])
     exchange.check_declared_size()
     content_type = head_of(scope).get(b"content-type")
-    is_form = content_type.strip().lower().startswith("multipart/")
+    kind = content_type.split(";", 1)[0].strip().lower()
+    if kind == "application/json":
+        exchange.server.require_runtime()
+        return parameters, await _by_url(exchange)
     declared = exchange.body.declared_bytes
     # The length of a raw body tells the decoder where the file will end.
-    video = Body(exchange.body.chunks(), content_type or None, None if is_form else declared, at_most_bytes=declared)
-    return parameters, video
+    expected = None if kind.startswith("multipart/") else declared
+    return parameters, Body(exchange.body.chunks(), content_type or None, expected, at_most_bytes=declared)
+
+
+async def _by_url(exchange: Exchange) -> Video:
+    """The video that a JSON body names."""
+    body = await exchange.body.read(
+        MAX_REQUEST_BYTES, f"a body with the URL of a video must have at most {MAX_REQUEST_BYTES} bytes"
+    )
+    settings = exchange.server.settings
+    policy = UrlPolicy(settings.url_hosts, settings.url_private)
+    return HttpSource(parse_url_request(body).url, policy, stall_seconds=settings.upload_timeout_seconds)
 
 
 class _JsonRenderer:

@@ -16,6 +16,8 @@ from service.errors import BadParameter
 DEFAULT_TOP_K = 5
 MAX_MILLISECONDS = 86_400_000.0
 MAX_GFLOPS = 1e9
+MIN_WINDOW_SECONDS, MAX_WINDOW_SECONDS = 0.1, 86_400.0
+MIN_EVENT_THRESHOLD, DEFAULT_EVENT_THRESHOLD = 0.01, 0.5
 _NUMBER = re.compile(r"[0-9]{1,20}(\.[0-9]{1,20})?([eE][+-]?[0-9]{1,2})?")
 
 
@@ -72,6 +74,7 @@ class ComputeAnswer(_Answer):
     frames_used: int = Field(description="Frames that the model used.")
     frames_decoded: int = Field(description="Frames decoded to get them.")
     decode_cpu_ms: float = Field(description="Processor time of opening the video, decoding and resizing.")
+    bytes_fetched: int | None = Field(default=None, description="Bytes fetched of a video that was given by URL.")
 
 
 class TimingAnswer(_Answer):
@@ -102,6 +105,7 @@ class VideoAnswer(_Answer):
     fps: float | None
     duration_s: float | None
     frames: int | None
+    bytes: int | None = Field(default=None, description="Size of a video that was given by URL, if its source tells.")
 
 
 class PatchAnswer(_Answer):
@@ -152,6 +156,34 @@ class StepEvent(TraceEntry):
         return self.model_dump_json(exclude={"image"} if self.image is None else None)
 
 
+class SegmentAnswer(_Answer):
+    """One window of a long video."""
+
+    start_s: float = Field(description="Seconds from the start of the video.")
+    end_s: float
+    predictions: list[Prediction] = Field(description="Best first.")
+    exit: ExitAnswer
+    compute: ComputeAnswer
+
+    def to_json(self) -> str:
+        """Serialise to JSON, without what does not apply to a window or is not known."""
+        left_out: dict[str, Any] = {"compute": {"bytes_fetched"}}
+        if self.predictions and self.predictions[0].present is None:
+            left_out["predictions"] = {"__all__": {"present"}}
+        return self.model_dump_json(exclude=left_out)
+
+
+class EventAnswer(_Answer):
+    """Consecutive windows with the same label."""
+
+    start_s: float = Field(description="Seconds from the start of the video.")
+    end_s: float
+    label: str
+    index: int = Field(description="Index of the label in the bundle's list, from 0.")
+    score: float = Field(description="Mean score of the label in the windows of the event.")
+    windows: int = Field(description="Number of windows.")
+
+
 class Classification(_Answer):
     """The answer of ``POST /classify``."""
 
@@ -163,15 +195,29 @@ class Classification(_Answer):
     timing_ms: TimingAnswer
     video: VideoAnswer
     trace: list[TraceEntry] | None = Field(default=None, description="Only with trace=true.")
+    segments: list[SegmentAnswer] | None = Field(default=None, description="Only with window_s: one per window.")
+    events: list[EventAnswer] | None = Field(
+        default=None, description="Only with window_s: runs of windows with the same label."
+    )
 
     def to_json(self) -> str:
-        """Serialise to JSON, without ``trace`` if it was not requested, and without ``present`` if it is not known."""
-        left_out: dict[str, Any] = {}
-        if self.trace is None:
-            left_out["trace"] = True
-        if self.predictions and self.predictions[0].present is None:
+        """Serialise to JSON, without what was not requested, is not known or does not apply."""
+        left_out: dict[str, Any] = {
+            name: True for name in ("trace", "segments", "events") if getattr(self, name) is None
+        }
+        if self.compute.bytes_fetched is None:
+            left_out["compute"] = {"bytes_fetched"}
+        if self.video.bytes is None:
+            left_out["video"] = {"bytes"}
+        unknown_presence = self.predictions and self.predictions[0].present is None
+        if unknown_presence:
             left_out["predictions"] = {"__all__": {"present"}}
-        return self.model_dump_json(exclude=left_out or None)
+        if self.segments is not None:
+            without: dict[str, Any] = {"compute": {"bytes_fetched"}}
+            if unknown_presence:
+                without["predictions"] = {"__all__": {"present"}}
+            left_out["segments"] = {"__all__": without}
+        return self.model_dump_json(exclude=left_out)
 
 
 class ProblemDocument(BaseModel):
@@ -197,12 +243,30 @@ class Parameters:
     trace: bool = False
     stream: bool = False
     frames: bool = False
+    windows: WindowParameters | None = None
     strict: bool = False
     degraded_from: str | None = None
 
     def at(self, point: str) -> Parameters:
         """Return the same request at another operating point than it asked for."""
         return self if point == self.exit else replace(self, exit=point, degraded_from=self.exit)
+
+
+@dataclass(frozen=True, slots=True)
+class WindowParameters:
+    """How a long video is cut into windows, and how their labels become events.
+
+    Attributes:
+        window_s: length of a window, seconds.
+        stride_s: from the start of one window to that of the next, seconds.
+        event_threshold: least score with which an event begins.
+        event_min_s: shorter events are left out; interruptions up to this are bridged.
+    """
+
+    window_s: float
+    stride_s: float
+    event_threshold: float = 0.5
+    event_min_s: float = 0.0
 
 
 def parse_parameters(pairs: Iterable[tuple[str, str]], manifest: Manifest) -> Parameters:
@@ -232,6 +296,7 @@ def parse_parameters(pairs: Iterable[tuple[str, str]], manifest: Manifest) -> Pa
         trace=_flag("trace", given.get("trace", "false")),
         stream=stream,
         frames=frames,
+        windows=_windows(given),
         strict=_flag("strict", given.get("strict", "false")),
     )
 
@@ -249,9 +314,44 @@ PARAMETERS: dict[str, str] = {
     "stream": "`true` returns `text/event-stream`: an event `step` per step and one `result`. Default: `false`.",
     "frames": "`true` adds the frame of each step to its event as a small JPEG. Ignored without `stream=true`. "
     "Default: `false`.",
+    "window_s": "Length in seconds of the windows in which a long video is classified: `segments` and `events` in the "
+    "answer; with `stream=true`, an event `segment` per window. Default: the whole video is one.",
+    "stride_s": "Seconds from the start of one window to that of the next. Only with `window_s`. Default: `window_s`.",
+    "event_threshold": "Least score with which an event begins. Only with `window_s`. "
+    f"Default: {DEFAULT_EVENT_THRESHOLD:g}.",
+    "event_min_s": "Events shorter than this are left out, and interruptions up to this are bridged, in seconds. Only "
+    "with `window_s`. Default: 0.",
     "strict": "`true` never uses a cheaper operating point than `exit` while the service is busy. Default: `false`.",
 }
 """The query parameters and their descriptions."""
+
+_OF_WINDOWS = ("stride_s", "event_threshold", "event_min_s")
+
+
+def _windows(given: Mapping[str, str]) -> WindowParameters | None:
+    if "window_s" not in given:
+        for name in _OF_WINDOWS:
+            if name in given:
+                raise BadParameter(f"{name} needs window_s; give both, or neither")
+        return None
+    window_s = _between("window_s", given["window_s"], MIN_WINDOW_SECONDS, MAX_WINDOW_SECONDS)
+    return WindowParameters(
+        window_s,
+        stride_s=_between("stride_s", given["stride_s"], MIN_WINDOW_SECONDS, MAX_WINDOW_SECONDS)
+        if "stride_s" in given
+        else window_s,
+        event_threshold=_between(
+            "event_threshold", given.get("event_threshold", str(DEFAULT_EVENT_THRESHOLD)), MIN_EVENT_THRESHOLD, 1
+        ),
+        event_min_s=_between("event_min_s", given.get("event_min_s", "0"), 0, MAX_WINDOW_SECONDS),
+    )
+
+
+def _between(name: str, value: str, least: float, most: float) -> float:
+    number = _number(value)
+    if number is None or not least <= number <= most:
+        raise BadParameter(f"{name} must be a number from {least:g} to {most:g}, got {_shown(value)}")
+    return number
 
 
 def _exit(value: str, manifest: Manifest) -> str:

@@ -173,6 +173,13 @@ CATALOGUE: tuple[Metric, ...] = (
     Metric("adafocus_frames_decoded_total", "counter", "frames", "Frames decoded for answered requests"),
     Metric("adafocus_frames_used_total", "counter", "frames", "Frames that the model used for answered requests"),
     Metric(
+        "adafocus_windows_total",
+        "counter",
+        "windows",
+        "Windows of long videos by outcome; each that is ok is also counted where answers are",
+        {"outcome": ("ok", "failed")},
+    ),
+    Metric(
         "adafocus_decode_cpu_seconds_total",
         "counter",
         "seconds",
@@ -221,6 +228,7 @@ CATALOGUE: tuple[Metric, ...] = (
     Metric(
         "adafocus_upload_bytes_total", "counter", "bytes", "Bytes received in the bodies of classification requests"
     ),
+    Metric("adafocus_fetched_bytes_total", "counter", "bytes", "Bytes fetched for videos that were given by URL"),
     Metric(
         "adafocus_http_requests_total",
         "counter",

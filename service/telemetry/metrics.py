@@ -144,6 +144,14 @@ class Metrics:
             for key, share in _expected_exits(tuple(shares)):
                 add(key, share)
 
+    def bytes_fetched(self, count: int) -> None:
+        """Count bytes that were fetched for a video that was given by URL."""
+        self._counts.add(("adafocus_fetched_bytes_total",), count)
+
+    def window_finished(self, *, failed: bool) -> None:
+        """Count a window of a long video."""
+        self._counts.add(("adafocus_windows_total", "failed" if failed else "ok"))
+
     def quality_level(self, level: int) -> None:
         """Set how many operating points cheaper than asked requests run."""
         self._counts.set(("adafocus_quality_level",), level)

@@ -10,6 +10,7 @@ import { Line } from "./line.js";
 import { Originals } from "./originals.js";
 import { showAnswer, showCost, why } from "./result.js";
 import { Stage } from "./stage.js";
+import { TimeLine } from "./timeline.js";
 
 const REPLAY_MS = 900;
 const ASK_AGAIN_MS = 2000;
@@ -41,6 +42,7 @@ async function start() {
   state.points = [...cheapestLast].reverse().sort((one, other) => one.expected_gflops - other.expected_gflops);
   state.point = state.model.default_point;
   parts = { stage: new Stage(state.model), line: new Line(state.model, choose), curve: new Curve(state.model, choose) };
+  parts.timeline = new TimeLine({ complain, point: () => state.point });
   showPoints();
   wireInput({ open, complain });
   return showReadiness();
@@ -101,6 +103,7 @@ function open(blob) {
   document.body.classList.add("has-clip");
   byId("drop-words").textContent = "Drop another video";
   parts.stage.open(new Originals(blob));
+  parts.timeline.open(blob);
   run(state.point);
 }
 

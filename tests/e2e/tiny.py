@@ -46,13 +46,27 @@ def write_clip(
     path: Path, label: str = "grey", *, seconds: float = 1.0, fps: int = 10, size: tuple[int, int] = (64, 48)
 ) -> Path:
     """Write an MP4 of one brightness throughout."""
+    return write_parts(path, [(label, seconds)], fps=fps, size=size)
+
+
+def write_parts(
+    path: Path,
+    parts: Sequence[tuple[str, float]],
+    *,
+    fps: int = 10,
+    size: tuple[int, int] = (64, 48),
+    options: dict[str, str] | None = None,
+) -> Path:
+    """Write a video of parts one after the other, each of one brightness and so many seconds; ``options`` are the
+    muxer's."""
     width, height = size
-    with av.open(str(path), "w") as container:
+    with av.open(str(path), "w", options=options or {}) as container:
         stream = container.add_stream("mpeg4", rate=fps)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        pixels = np.full((height, width, 3), BRIGHTNESS[label], dtype=np.uint8)
-        for _ in range(round(seconds * fps)):
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        for label, seconds in parts:
+            pixels = np.full((height, width, 3), BRIGHTNESS[label], dtype=np.uint8)
+            for _ in range(round(seconds * fps)):
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
         container.mux(stream.encode())
     return path
 

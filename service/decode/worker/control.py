@@ -7,11 +7,12 @@ import os
 import socket
 import time
 from array import array
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NoReturn
 
+from service.decode.intervals import Intervals
 from service.decode.ipc import MAX_MESSAGE_BYTES, encode
 from video.limits import MediaLimits
 from video.sampler import Snap
@@ -25,6 +26,16 @@ _JOB_FDS = 2
 
 class ClosedError(Exception):
     """The request was closed. Decoding does not catch this error, so it always ends the job."""
+
+
+@dataclass(frozen=True)
+class JobWindow:
+    """A `service.decode.job.WindowJob` as the worker receives it."""
+
+    window_s: float
+    stride_s: float
+    number: int
+    again: bool
 
 
 @dataclass(frozen=True)
@@ -44,10 +55,12 @@ class Job:
         fit: how a picture becomes that square.
         slots: number of slots that may be used; None: all.
         max_cpu_seconds: processor time after which nothing is decoded any more, once there is a frame; None: no limit.
+        window: the window from which the frames are sampled; None: the whole video.
         limits: which videos are accepted.
         size: bytes in the spool when the job was sent.
         complete: whether the spool was complete then.
         expected: final size of the spool in bytes, if known.
+        sparse: whether its bytes arrive in any order.
     """
 
     fd: int
@@ -62,17 +75,21 @@ class Job:
     fit: Fit
     slots: int | None
     max_cpu_seconds: float | None
+    window: JobWindow | None
     limits: MediaLimits
     size: int
     complete: bool
     expected: int | None
+    sparse: bool
 
     @classmethod
     def parse(cls, message: dict[str, object], fd: int, frames_fd: int) -> Job:
         """Parse the job in a message from the service. The message is trusted."""
         wanted = _wanted(str(message["wanted"]))
-        rest = {name: message[name] for name in ("size", "complete", "expected")}
-        return cls(fd=fd, frames_fd=frames_fd, **wanted, **rest)  # type: ignore[arg-type]
+        rest = {name: message[name] for name in ("size", "complete", "expected", "sparse")}
+        window = message["window"]
+        asked = None if window is None else JobWindow(**_mapping(window))  # type: ignore[arg-type]
+        return cls(fd=fd, frames_fd=frames_fd, window=asked, **wanted, **rest)  # type: ignore[arg-type]
 
 
 @lru_cache(maxsize=16)
@@ -98,6 +115,7 @@ class Control:
         size: bytes of the spool that have arrived.
         complete: whether all bytes have arrived.
         expected: final size of the spool in bytes, if known.
+        present: ranges of a sparse spool that have arrived, as far as this worker knows.
     """
 
     socket: socket.socket
@@ -107,6 +125,7 @@ class Control:
     size: int = 0
     complete: bool = False
     expected: int | None = None
+    present: Intervals = field(default_factory=Intervals)
     _looked: float = 0.0
 
     def send(self, message: Mapping[str, object]) -> None:
@@ -116,8 +135,12 @@ class Control:
         except OSError:
             _leave()
 
-    def next_job(self) -> Job | None:
-        """Wait for a job; None when the service has closed the connection."""
+    def next_job(self, forget: Callable[[], None] = lambda: None) -> Job | None:
+        """Wait for a job; None when the service has closed the connection.
+
+        Args:
+            forget: called when the video that is kept open will not be asked for again.
+        """
         while True:
             try:
                 received = self._receive()
@@ -129,6 +152,8 @@ class Control:
             if message["type"] == "job" and len(fds) == _JOB_FDS:
                 return self._begin(Job.parse(message, *fds))
             _close_all(fds)
+            if message["type"] == "forget":
+                forget()
 
     def check(self) -> None:
         """Handle messages that have arrived, without waiting.
@@ -161,6 +186,20 @@ class Control:
             if self.closing:
                 raise ClosedError
 
+    def wait_for_range(self, start: int, stop: int) -> None:
+        """Wait until the bytes ``start``..``stop - 1`` of a sparse spool have arrived.
+
+        Raises:
+            ClosedError: the request was closed.
+        """
+        if self.closing:
+            raise ClosedError
+        self.send({"type": "need", "start": start, "size": stop})
+        while not self.present.covers(start, stop):
+            self._hear()
+            if self.closing:
+                raise ClosedError
+
     def wait_for_slot(self) -> int:
         """Wait until a slot may be written. This is how a slow engine holds the decoder back.
 
@@ -178,6 +217,7 @@ class Control:
         self.free = list(range(self.slots if job.slots is None else min(self.slots, job.slots)))
         self.closing = False
         self.size, self.complete, self.expected = job.size, job.complete, job.expected
+        self.present = Intervals()  # the session of each job tells anew what is there
         return job
 
     def _hear(self, flags: int = 0) -> bool:
@@ -195,6 +235,8 @@ class Control:
         match message["type"]:
             case "free":
                 self.free.append(_integer(message["slot"]))
+            case "more" if "start" in message:
+                self.present.add(_integer(message["start"]), _integer(message["size"]))
             case "more":
                 self.size, self.complete = _integer(message["size"]), bool(message["complete"])
             case "close":

@@ -25,6 +25,7 @@ from service.decode.ipc import MEMORY_REFUSED
 from service.decode.worker import sandbox
 from service.decode.worker.control import Control
 from service.decode.worker.frame_writer import FrameWriter, segment_bytes
+from service.decode.worker.kept_video import KeptVideo
 from service.decode.worker.task import Task
 from video.decoder import FrameStream
 from video.limits import MediaLimits
@@ -53,15 +54,15 @@ def main(arguments: Sequence[str]) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     control = Control(socket.socket(fileno=given.control), slots=given.slots)
-    _import_everything()
+    import_everything()
     gc.freeze()  # imported objects are permanent, so collections between videos can skip them
-    _fall_silent()
+    fall_silent()
     report = sandbox.enter(given.memory_bytes + segment_bytes(given.slots, given.crop), parent=given.parent)
     control.send({"type": "ready", "sandbox": asdict(report)})
-    heap = _Heap()
-    while (job := control.next_job()) is not None:
+    heap, kept = _Heap(), KeptVideo()
+    while (job := control.next_job(kept.close)) is not None:
         frames = FrameWriter(job.frames_fd, given.slots, given.crop)
-        done = Task(job, control, frames).run()
+        done = Task(job, control, frames, kept).run()
         frames.close()
         if done.out_of_memory and heap.is_small():  # a size that was only claimed in the file, and refused
             done = replace(done, code=MEMORY_REFUSED)
@@ -84,7 +85,7 @@ def arguments(*, control: int, slots: int, crop: int, memory_bytes: int, parent:
     return ["-m", __name__, *(f"--{name}={number}" for name, number in numbers.items())]
 
 
-def _import_everything() -> None:
+def import_everything() -> None:
     """Import all of PyAV and decode a small video of our own, because the sandbox forbids later imports.
 
     PyAV and numpy import some of their parts only on first use.
@@ -141,7 +142,7 @@ class _Heap:
         return int(info.arena + info.hblkhd)
 
 
-def _fall_silent() -> None:
+def fall_silent() -> None:
     """Redirect the standard descriptors to /dev/null, because a hostile file could make FFmpeg write to stderr."""
     nothing = os.open(os.devnull, os.O_RDWR)
     for fd in (0, 1, 2):

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import time
 import traceback
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from typing import TypeVar
-
-from av.error import err_check
 
 from service.decode.ipc import FAULT, MAX_TIME_SECONDS, OUT_OF_MEMORY
 from service.decode.worker.budget import Budget, OverBudget
 from service.decode.worker.control import ClosedError, Control, Job
 from service.decode.worker.frame_writer import FrameWriter
-from service.decode.worker.spool_reader import SpoolReader
+from service.decode.worker.kept_video import KeptVideo
 from video.decoder import FrameStream
 from video.errors import VideoError
-from video.probe import OpenVideo, open_video
-from video.sampler import wanted_frames
-from video.transform import Geometry
+from video.probe import OpenVideo
 
 Result = TypeVar("Result")
 
@@ -68,11 +62,11 @@ class Task:
     processor seconds are what the worker, which has one thread, used meanwhile.
     """
 
-    def __init__(self, job: Job, control: Control, frames: FrameWriter) -> None:
+    def __init__(self, job: Job, control: Control, frames: FrameWriter, kept: KeptVideo | None = None) -> None:
         self._job = job
         self._control = control
         self._frames = frames
-        self._reader = SpoolReader(job.fd, control)
+        self._kept = kept or KeptVideo()
         self._stream: FrameStream | None = None
         self._pixels = 0
         self._budget = Budget(job.limits.max_decode_seconds, job.limits.max_decoded_pixels)
@@ -82,13 +76,18 @@ class Task:
         self._delivered = False
 
     def run(self) -> Done:
-        """Run the job and close the spool. No file makes this raise an error."""
+        """Run the job. No file makes this raise an error. Only the video of a window stays open."""
+        done = self._run()
+        if self._job.window is None or done.code is not None:
+            self._kept.close()
+        return done
+
+    def _run(self) -> Done:
         try:
-            with ExitStack() as held:
-                held.callback(os.close, self._job.fd)
-                held.callback(_forget_stashed_error)
-                video = self._timed(lambda: held.enter_context(open_video(self._reader, self._job.limits)))
-                self._deliver(video)
+            self._kept.prepare(self._job, self._control)
+            self._kept.between = self._between_packets
+            video = self._timed(lambda: self._kept.open(self._job))
+            self._deliver(video)
         except ClosedError:
             return self._done()
         except CappedError:
@@ -106,8 +105,11 @@ class Task:
     def _deliver(self, video: OpenVideo) -> None:
         job = self._job
         self._pixels = video.info.width * video.info.height
-        stream = self._stream = self._timed(lambda: _stream(video, job, self._between_packets))
+        stream, window = self._timed(lambda: self._kept.frames(job))
+        self._stream = stream
         opened: dict[str, object] = {"type": "opened", "info": asdict(video.info)}
+        if window is not None:
+            opened["window"] = window
         try:
             first = self._next_frame(stream)
         except BaseException:
@@ -153,13 +155,13 @@ class Task:
             raise CappedError
 
     def _timed(self, work: Callable[[], Result]) -> Result:
-        began, waited = time.perf_counter(), self._reader.waited_seconds
+        began, waited = time.perf_counter(), self._kept.waited_seconds
         self._cpu_began = time.process_time()
         try:
             return work()
         finally:
             self._cpu_seconds += time.process_time() - self._cpu_began
-            self._seconds += time.perf_counter() - began - (self._reader.waited_seconds - waited)
+            self._seconds += time.perf_counter() - began - (self._kept.waited_seconds - waited)
 
     def _cost(self) -> dict[str, object]:
         decoded = 0 if self._stream is None else self._stream.frames_decoded
@@ -170,27 +172,9 @@ class Task:
         return Done(decoded, self._seconds, self._cpu_seconds, capped, code, detail)
 
 
-def _stream(video: OpenVideo, job: Job, between: Callable[[], None]) -> FrameStream:
-    wanted = wanted_frames(
-        video.index.frames,
-        frames=job.frames,
-        order=job.order,
-        first_frame=job.first_frame,
-        focus_frames=job.focus_frames,
-        key_frames=video.index.key_frames if job.snap == "keyframe" else (),
-    )
-    return FrameStream(video, wanted, Geometry(job.resize, job.crop, job.fit), between=between)
-
-
 def _possible_time(seconds: float | None) -> float | None:
     """A time that can be sent; None if the file's clock tells nonsense."""
     return seconds if seconds is not None and abs(seconds) <= MAX_TIME_SECONDS else None
-
-
-def _forget_stashed_error() -> None:
-    """Clear the error of a reader that PyAV keeps until its next call of FFmpeg, even one for another video."""
-    with suppress(Exception):
-        err_check(0)
 
 
 def _is_out_of_memory(error: BaseException | None) -> bool:

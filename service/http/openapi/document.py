@@ -15,7 +15,15 @@ from bundle.manifest import Manifest
 from service.http.openapi import examples
 from service.http.openapi.operations import COMPONENT, Json, elsewhere
 from service.progress import GIGA
-from service.schemas.classify import DEFAULT_TOP_K, MAX_GFLOPS, MAX_MILLISECONDS, StepEvent
+from service.schemas.by_url import UrlRequest
+from service.schemas.classify import (
+    DEFAULT_TOP_K,
+    MAX_GFLOPS,
+    MAX_MILLISECONDS,
+    EventAnswer,
+    SegmentAnswer,
+    StepEvent,
+)
 from service.schemas.open_inference import InferenceRequest, InferenceResponse, ModelMetadata, ModelReady
 from service.settings import Settings
 
@@ -45,7 +53,10 @@ def complete(document: Json, manifest: Manifest, settings: Settings) -> Json:
     """Complete the document with what only the bundle and the settings know."""
     document = copy.deepcopy(document)
     paths, components = document["paths"], document["components"]
-    models = [(model, "validation") for model in (StepEvent, InferenceRequest, InferenceResponse)]
+    models = [
+        (model, "validation")
+        for model in (StepEvent, SegmentAnswer, EventAnswer, UrlRequest, InferenceRequest, InferenceResponse)
+    ]
     _, found = models_json_schema(models, ref_template=COMPONENT)  # type: ignore[arg-type]
     components["schemas"] |= found["$defs"]
     components["responses"] = elsewhere()
