@@ -25,6 +25,10 @@ SWITCH_SECONDS = 0.0005
 batches take, and the engine may have to wait for the lock twice between two of them."""
 
 
+class CoreLostError(Exception):
+    """The core died while it had a video, and will be replaced: the video may be tried again then."""
+
+
 @dataclass(frozen=True, slots=True)
 class RunnerInfo:
     """What is known of a core's runner on the client's side.
