@@ -216,7 +216,8 @@ class EngineClient:
                     video.steps = count
                     if not self._is_clip:
                         video.release(count)
-                    video.feed()
+                    if not video.complete:
+                        video.feed()
         for ended in report.ended:
             self._conclude(ended)
         if report.freed:
