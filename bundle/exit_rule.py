@@ -43,8 +43,9 @@ def probabilities(logits: Float32, temperature: float | Float32 = 1.0) -> Float3
     """
     divisor = np.float32(temperature) if np.ndim(temperature) == 0 else np.asarray(temperature, np.float32)[..., None]
     scaled = logits / divisor
-    powers = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
-    return np.asarray(powers / powers.sum(axis=-1, keepdims=True), dtype=np.float32)
+    # As the arrays' own max and sum, without the Python around them: there is one row for an answer.
+    powers = np.exp(scaled - np.maximum.reduce(scaled, axis=-1, keepdims=True))
+    return np.asarray(powers / np.add.reduce(powers, axis=-1, keepdims=True), dtype=np.float32)
 
 
 def label_probabilities(logits: Float32, temperature: float | Float32 = 1.0) -> Float32:

@@ -40,6 +40,10 @@ LabelThreshold = Annotated[float, Field(gt=0, lt=1)]
 Temperature = Annotated[float, Field(ge=1e-3, le=1e3)]
 
 
+MAX_LABEL_CHARACTERS = 1000
+"""A label is in every answer."""
+
+
 class FrameGeometry(FrozenModel):
     """The resizing of a decoded frame to the model's input: shorter side to ``resize`` pixels, then a centre crop."""
 
@@ -184,6 +188,9 @@ class Manifest(FrozenModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        longest = max(len(label) for label in self.labels)
+        if longest > MAX_LABEL_CHARACTERS:
+            raise ValueError(f"a label may have {MAX_LABEL_CHARACTERS} characters, got one with {longest}")
         if len(set(self.labels)) != len(self.labels):
             raise ValueError("labels must be distinct")
         if self.patch_size > self.geometry.crop:
@@ -315,6 +322,12 @@ class Manifest(FrozenModel):
             return (1.0,) * self.steps
         reached = [sum(shares[step:]) for step in range(self.steps)]
         return tuple(1.0 - share / left if left > 0 else 1.0 for share, left in zip(shares, reached, strict=True))
+
+    def cheaper_points(self, name: str) -> tuple[str, ...]:
+        """Return the points that are cheaper than one by calibration, the dearest first."""
+        price = self.point(name).expected_gflops
+        cheaper = [point for point in self.operating_points if point.expected_gflops < price]
+        return tuple(point.name for point in sorted(cheaper, key=lambda point: -point.expected_gflops))
 
     def glance_threshold_row(self, name: str) -> tuple[float, ...]:
         """Thresholds of a point after each glance: ``inf`` where it never exits there; empty if it nowhere does."""

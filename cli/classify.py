@@ -88,6 +88,7 @@ def command(
         "max_gflops": max_gflops,
         "max_decode_ms": max_decode_ms,
         "trace": "true" if trace else None,
+        "strict": "true",
     }
     try:
         loaded = load_bundle(settings.bundle)

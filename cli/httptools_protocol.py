@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import cast
 
 import httptools
@@ -10,6 +11,7 @@ from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from cli.http_protocol import MAX_HEAD_BYTES, HeadTimer
+from service.http.body import ON_DISCONNECT
 
 _CONTINUE = b"HTTP/1.1 100 "
 
@@ -66,6 +68,8 @@ class HttptoolsHeaderTimeoutProtocol(HttpToolsProtocol):
         """Start to wait for the first head."""
         super().connection_made(transport)
         self._running: RequestResponseCycle | None = None
+        self._lost = False
+        self._on_disconnect: Callable[[], object] | None = None
         self._in_body = False
         self._left_of_body = 0  # bytes of a body that the parser does not read
         self._head_bytes = 0
@@ -150,8 +154,17 @@ class HttptoolsHeaderTimeoutProtocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._running = cycle
+        self._on_disconnect = None
+        extensions = {ON_DISCONNECT: self._call_on_disconnect}
+        cycle.scope["extensions"] = cast("dict[str, dict[object, object]]", extensions)
         cycle.transport = cast("asyncio.Transport", _WholeResponses(self.transport, self.loop))
         super()._start_asgi_task(cycle, app)
+
+    def _call_on_disconnect(self, callback: Callable[[], object] | None) -> None:
+        """Call this once if the client disconnects before the next request; None: call nothing any more."""
+        self._on_disconnect = callback
+        if self._lost and callback is not None:
+            self.loop.call_soon(callback)
 
     def on_response_complete(self) -> None:
         """Wait for the next head, unless it has arrived already."""
@@ -162,6 +175,10 @@ class HttptoolsHeaderTimeoutProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop waiting, and tell the request that is being answered, even if others are queued behind it."""
         self._timer.stop()
+        self._lost = True
+        callback, self._on_disconnect = self._on_disconnect, None
+        if callback is not None:
+            callback()
         super().connection_lost(exc)
         running = self._running
         if running is not None and not running.response_complete:

@@ -88,6 +88,10 @@ def _identity(manifest: Manifest) -> Iterator[tuple[str, str]]:
     yield "bundle", f"{manifest.name}, version {manifest.version}, {manifest.kind} model"
     yield "licence", manifest.licence
     yield "labels", _labels(manifest.labels)
+    if manifest.label_thresholds is not None:
+        bounds = zip(manifest.labels, manifest.label_thresholds, strict=True)
+        shown = ", ".join(f"{label} {bound:.3g}" for label, bound in list(bounds)[:_LABELS_SHOWN])
+        yield "present", f"several labels, from a score of {shown}"
     yield "frames", f"shorter side to {geometry.resize}, centre {geometry.crop} × {geometry.crop} pixels"
     yield "patch", f"{manifest.patch_size} × {manifest.patch_size} pixels of those"
     yield "steps", KINDS[manifest.kind].describe_steps(manifest.steps, sampling)
@@ -158,6 +162,7 @@ def _operating_points(manifest: Manifest) -> Iterator[str]:
         right={1, 2, 3},
     )
     yield from (f"  {point.name}: {in_words(point.guarantee)}" for point in points if point.guarantee)
+    yield from _thresholds_after_glances(manifest)
     early = [point for point in points if any(value is not None for value in point.thresholds)]
     if not early:
         return
@@ -176,6 +181,26 @@ def _operating_points(manifest: Manifest) -> Iterator[str]:
             for step in range(manifest.steps)
         ],
         right=set(range(3 + len(early))),
+    )
+
+
+def _thresholds_after_glances(manifest: Manifest) -> Iterator[str]:
+    points = [point for point in manifest.operating_points if point.glance_thresholds is not None]
+    if not points:
+        return
+    yield "Thresholds after the glance of a step, before its focus (–: no exit there)"
+    yield from _table(
+        ("step", "GFLOPs so far", "temperature", *(point.name for point in points)),
+        [
+            (
+                str(step + 1),
+                three_digits(step * manifest.flops.per_step + manifest.flops.glance),
+                f"{manifest.glance_exit_rule.temperatures[step]:g}",
+                *(_threshold((point.glance_thresholds or ())[step], last=False) for point in points),
+            )
+            for step in range(manifest.steps)
+        ],
+        right=set(range(3 + len(points))),
     )
 
 

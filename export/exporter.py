@@ -20,11 +20,12 @@ from export.choices import FORMATS, PRECISIONS
 from export.describe import describe, graph_entry, read_labels
 from export.errors import ExportError, UnavailableError
 from export.example_frames import UInt8, verification_videos
+from export.graph_runs import Answers
 from export.graphs import ServedGraph, graphs_in, served_graphs
 from export.precision import Files, QuantizationContext, reduce
 from export.to_onnx import to_onnx
 from export.to_torchscript import movable_cut, to_torchscript
-from export.verify import Agreement, verify
+from export.verify import Agreement, torch_answers, verify
 from model.checkpoint import Checkpoint, read_checkpoint
 from model.config import PUBLISHED, ModelConfig
 from model.video_model import VideoModel
@@ -113,12 +114,14 @@ def export(request: Request, on_stage: Callable[[str], None] = lambda stage: Non
     on_stage("checkpoint")
     model, manifest, learned_from = load_and_describe(request)
     videos = verification_videos(request.videos, manifest.sampling, manifest.geometry)
+    answers = torch_answers(model, videos)
     made: dict[_Kind, Files] = {}
     agreements: dict[GraphFormat, Agreement] = {}
     # Graphs of a reduced precision are made from the fp32 ones, and measured against them.
     glance_exit = exits_after_glance(manifest.graph("glance", "onnx", "fp32"))
     for fmt in dict.fromkeys(fmt for fmt, _ in wanted):
-        made[fmt, "fp32"], agreements[fmt] = _verified(_graphs(model, fmt, "fp32", glance_exit), fmt, videos, on_stage)
+        pair = _graphs(model, fmt, "fp32", glance_exit)
+        made[fmt, "fp32"], agreements[fmt] = _verified(pair, fmt, videos, answers, on_stage)
     reduced = []
     if request.clips is not None and any(precision != "fp32" for _, precision in wanted):
         on_stage("clips")
@@ -156,16 +159,16 @@ def _wanted(request: Request) -> list[_Kind]:
 
 
 def _verified(
-    graphs: _Pair, fmt: GraphFormat, videos: Sequence[UInt8], on_stage: Callable[[str], None]
+    graphs: _Pair, fmt: GraphFormat, videos: Sequence[UInt8], answers: Answers, on_stage: Callable[[str], None]
 ) -> tuple[Files, Agreement]:
-    """Both graphs in fp32, compared with torch."""
+    """Both graphs in fp32, compared with the answers of the torch model."""
     contents, artefacts = [], []
     for graph in graphs:
         on_stage(f"{fmt} {graph.component}")
         contents.append(to_onnx(graph) if fmt == "onnx" else to_torchscript(graph))
         artefacts.append(load_artefact(graph_entry(graph, fmt, "fp32", contents[-1]), contents[-1]))
     on_stage(f"{fmt} verification")
-    return (contents[0], contents[1]), verify(graphs[0].model, artefacts[0], artefacts[1], videos)
+    return (contents[0], contents[1]), verify(graphs[0].model, artefacts[0], artefacts[1], videos, answers)
 
 
 def _graphs(model: VideoModel, fmt: GraphFormat, precision: Precision, glance_exit: bool) -> _Pair:

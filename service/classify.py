@@ -14,17 +14,18 @@ from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self
 
-from bundle.manifest import Manifest
+from bundle.manifest import FULL, Manifest
 from service.decode.frames_in_place import FramesInPlace
 from service.decode.pool import DecodeJob
 from service.decode.session import DecodeSession
 from service.decode.upload import Spool, open_spool, receive
+from service.engine.quality import point_at
 from service.engine.request import EngineRequest, Outcome
 from service.engine.stage_times import StageTimes
 from service.engine.step_plan import PREFETCH_PROBABILITY
 from service.errors import DeadlinePassed, Internal
 from service.progress import GIGA, Observer, StepReporter
-from service.results import Decoded, to_metrics, to_response
+from service.results import Decoded, present_labels, to_metrics, to_response
 from service.runtime import Course, Runtime
 from service.schemas.classify import Classification, Parameters
 from service.settings import Settings
@@ -60,6 +61,7 @@ async def classify(
     request_id: str,
     observer: Observer | None = None,
     timeline: Timeline = UNTIMED,
+    caller: str = "",
 ) -> Classification:
     """Classify one upload.
 
@@ -73,23 +75,27 @@ async def classify(
         request_id: goes into the answer.
         observer: called for each step as it finishes.
         timeline: records where the time goes.
+        caller: whose request it is; callers get equal shares.
 
     Raises:
         Problem: there is no answer; nothing of the request is left in memory or on disk.
     """
     clock = time.monotonic  # not the clock of uvloop, which counts whole milliseconds
     settings, admission = runtime.settings, runtime.engine.admission
-    course = _course(runtime, parameters)
     started = clock()
     due = started + min(settings.request_timeout_seconds, (parameters.deadline_ms or math.inf) / 1e3)
     try:
         async with asyncio.timeout_at(due) as limit, AsyncExitStack() as held:
-            held.enter_context(admission.place())
+            place = held.enter_context(admission.place(caller))
             spool = held.enter_context(open_spool(body.expected_bytes, body.at_most_bytes))
             upload = await held.enter_async_context(_Upload(body, spool, settings, timeline, clock))
-            await (upload.soon if held.enter_context(admission.early_start()) else upload.ended)()
+            upload.on_end(lambda: admission.uploaded(place))
+            early = held.enter_context(admission.early_start())
+            await admission.while_uploading(place, (upload.soon if early else upload.ended)())
             with timeline.stage("queue"):
-                waited_seconds = await held.enter_async_context(admission.slot(due))
+                waited_seconds = await held.enter_async_context(admission.slot(due, place))
+            parameters = _affordable(runtime, parameters, waited_seconds, clock())
+            course = _course(runtime, parameters)
             with timeline.stage("decode"):
                 frames = await held.enter_async_context(runtime.decoder.open(spool, _decode_job(course, parameters)))
             limit.reschedule(None)  # from now on the engine keeps the deadline: there may be an answer to fall back on
@@ -98,7 +104,12 @@ async def classify(
                 thresholds = (request.thresholds, request.glance_thresholds)
                 report = StepReporter(runtime.manifest, *thresholds, frames.info, observer, clock, started)
                 request = replace(request, look_ahead=False, on_step=report)
-            outcome = await runtime.engine.classify(request, FramesInPlace(frames))
+            # Frames of glances that may have to wait for the focus would fill the decoder's memory: they are copied.
+            source = frames if course.may_spare_focus_frames else FramesInPlace(frames)
+            outcome = await runtime.engine.classify(request, source)
+            place.processor_seconds = frames.decode_cpu_seconds + outcome.glance_seconds + outcome.focus_seconds
+            if outcome.reason == "confident" and upload.over and _wants_shadow(runtime):
+                runtime.shadows.run(_shadow(runtime, parameters.exit, outcome, frames, spool, held.pop_all()))
     except TimeoutError:
         if limit.expired():
             raise DeadlinePassed from None
@@ -109,6 +120,41 @@ async def classify(
         timeline.step(step)
     times = _times(outcome, frames, clock() - started, upload.seconds, waited_seconds)
     return _answer(runtime, parameters, request_id, outcome, times, frames)
+
+
+def _wants_shadow(runtime: Runtime) -> bool:
+    """Return whether a video is classified again in the background: never one while the service is busy."""
+    return not runtime.quality.level and runtime.shadows.wants_another()
+
+
+async def _shadow(
+    runtime: Runtime, point: str, early: Outcome, used: DecodeSession, spool: Spool, held: AsyncExitStack
+) -> None:
+    """Classify a video again without an early exit, and compare; ``held`` is what the video holds until then.
+
+    Raises:
+        Problem: it cannot be classified again.
+    """
+    manifest, full = runtime.manifest, Parameters(exit=FULL, top_k=1)
+    async with held:
+        await used.close()
+        course, due = _course(runtime, full), time.monotonic() + runtime.settings.request_timeout_seconds
+        async with runtime.decoder.open(spool, course.job) as frames:
+            whole = await runtime.engine.classify(_engine_request(course, full, due), FramesInPlace(frames))
+    if whole.reason == "all_steps":
+        agrees = present_labels(manifest, early) == present_labels(manifest, whole)
+        runtime.shadows.compared(point, agrees=agrees)
+
+
+def _affordable(runtime: Runtime, parameters: Parameters, waited_seconds: float, now: float) -> Parameters:
+    """Return the request at the operating point that the service can afford while others wait."""
+    before = runtime.quality.level
+    level = runtime.quality.observe(now, waited_seconds)
+    if level != before:
+        runtime.metrics.quality_level(level)
+    if parameters.strict or not level:
+        return parameters
+    return parameters.at(point_at(level, parameters.exit, runtime.manifest.cheaper_points(parameters.exit)))
 
 
 def _course(runtime: Runtime, parameters: Parameters) -> Course:
@@ -122,6 +168,7 @@ def _course(runtime: Runtime, parameters: Parameters) -> Course:
             glance_thresholds=manifest.glance_threshold_row(parameters.exit),
             continue_probability=manifest.continuation_row(parameters.exit),
             job=DecodeJob(manifest.sampling, manifest.geometry, runtime.settings.media_limits, slots),
+            may_spare_focus_frames=may_spare_focus_frames(manifest, parameters.exit),
         )
     return course
 
@@ -161,12 +208,19 @@ def _answer(
     return to_response(manifest, runtime.engine.runner, parameters, request_id, outcome, times, decoded)
 
 
+def may_spare_focus_frames(manifest: Manifest, point: str) -> bool:
+    """Return whether a clip may be answered after its glances, so that the frames of its focus need no decoding."""
+    return manifest.kind == "clip" and any(map(math.isfinite, manifest.glance_threshold_row(point)))
+
+
 def slots_for(manifest: Manifest, parameters: Parameters) -> int | None:
     """Return the number of frames that the decoder may prepare before they are asked for; None for no limit.
 
     None for a video that will probably need all of its frames; it has them sooner. 1 for any other: the engine asks
     early where the video is likely to go on, and frames that are decoded for a video that has exited are wasted.
     """
+    if manifest.kind == "clip":  # its only step reads all frames together
+        return 1 if may_spare_focus_frames(manifest, parameters.exit) else None
     goes_through = math.prod(manifest.continuation_row(parameters.exit)[:-1]) >= PREFETCH_PROBABILITY
     return None if goes_through and parameters.max_gflops is None else 1
 
@@ -190,6 +244,11 @@ class _Upload:
         """Its duration so far, or in total."""
         return (self._finished if self._finished is not None else self._clock()) - self._started
 
+    @property
+    def over(self) -> bool:
+        """Whether nothing more will come."""
+        return self._task.done()
+
     async def soon(self) -> None:
         """Wait for its end, but not for long once its first bytes are there."""
         if not self._task.done():
@@ -200,6 +259,10 @@ class _Upload:
             await self._waiter
         if self._task.done():
             self._task.result()
+
+    def on_end(self, told: Callable[[], None]) -> None:
+        """Have ``told`` called when it has ended, however it ends."""
+        self._task.add_done_callback(lambda _: told())
 
     async def ended(self) -> None:
         """Wait for its end."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
-from bundle.manifest import Manifest
+from bundle.exit_rule import ExitRule
+from bundle.manifest import Manifest, Precision
 from service.engine.request import Outcome
 from service.engine.stage_times import StageTimes
 from service.engine.transport import RunnerInfo
@@ -50,6 +52,7 @@ def to_metrics(
         frames_decoded=decoded.frames,
         decode_cpu_seconds=decoded.cpu_seconds,
         frames_used=outcome.frames_used,
+        degraded=parameters.degraded_from is not None,
         exit_shares=manifest.point(parameters.exit).exit_shares,
     )
 
@@ -68,12 +71,11 @@ def to_response(
     last = outcome.last
     return Classification(
         id=request_id,
-        model=ModelAnswer(
-            name=manifest.name, version=manifest.version, precision=runner.precision, backend=runner.backend
-        ),
+        model=_model(manifest.name, manifest.version, runner.precision, runner.backend),
         predictions=_predictions(manifest, outcome, parameters.top_k),
         exit=ExitAnswer(
             point=parameters.exit,
+            degraded_from=parameters.degraded_from,
             reason=outcome.reason,
             step=len(outcome.steps),
             steps=manifest.steps,
@@ -106,9 +108,25 @@ def to_response(
     )
 
 
+def present_labels(manifest: Manifest, outcome: Outcome) -> frozenset[int]:
+    """Return the answer as the indices of the labels that the video has: one, where videos have one label."""
+    found = _rule_of(manifest, outcome).present(outcome.last.logits, len(outcome.steps) - 1)
+    return frozenset(np.flatnonzero(found).tolist())
+
+
+def _rule_of(manifest: Manifest, outcome: Outcome) -> ExitRule:
+    """Return the exit rule of the part of the step that the answer came after."""
+    return manifest.glance_exit_rule if outcome.last.component == "glance" else manifest.exit_rule
+
+
+@lru_cache(maxsize=16)
+def _model(name: str, version: str, precision: Precision, backend: str) -> ModelAnswer:
+    return ModelAnswer(name=name, version=version, precision=precision, backend=backend)
+
+
 def _predictions(manifest: Manifest, outcome: Outcome, top_k: int) -> list[Prediction]:
     step = len(outcome.steps) - 1
-    rule = manifest.glance_exit_rule if outcome.last.component == "glance" else manifest.exit_rule
+    rule = _rule_of(manifest, outcome)
     scores = rule.probabilities(outcome.last.logits, step)
     shown, labels = scores.tolist(), manifest.labels
     if manifest.task == "single_label":

@@ -14,9 +14,10 @@ from bundle.store import Bundle, load_bundle
 from service.cpu import usable_cores
 from service.decode.pool import DecodeJob, DecodePool, PoolSettings
 from service.decode.worker.frame_writer import segment_bytes
-from service.engine.admission import Places
+from service.engine.admission import Places, QueueLimits
 from service.engine.engine import Engine, running
 from service.engine.process import open_core_process
+from service.engine.quality import QualityController
 from service.engine.remote import RemoteCore
 from service.engine.runners.base import Runner
 from service.engine.runners.graphs import batch_sizes_up_to
@@ -29,9 +30,11 @@ from service.engine.runners.selection import (
     takes_gpu,
 )
 from service.engine.scheduler import MAX_BATCHES_IN_FLIGHT
+from service.engine.shadow_evidence import ShadowEvidence
 from service.engine.supervised import SupervisedCore
 from service.engine.transport import InProcess, Transport
 from service.settings import Settings
+from service.shadows import Shadows
 from service.telemetry import logs
 from service.telemetry.metrics import Metrics
 
@@ -45,12 +48,14 @@ class Course:
         glance_thresholds: one per step, of exits after the glance; as in the manifest.
         continue_probability: one per step: the chance that a video goes on after it.
         job: of the decoder.
+        may_spare_focus_frames: whether a clip may be answered after its glances.
     """
 
     thresholds: tuple[float, ...]
     glance_thresholds: tuple[float, ...]
     continue_probability: tuple[float, ...]
     job: DecodeJob
+    may_spare_focus_frames: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +69,8 @@ class Runtime:
     decoder: DecodePool
     metrics: Metrics
     settings: Settings
+    quality: QualityController
+    shadows: Shadows
     courses: dict[tuple[str, bool], Course] = field(default_factory=dict)
 
     @property
@@ -99,6 +106,9 @@ class SharedEngine:
     places: Places
 
 
+RESERVED_SLOTS = 1
+"""Slots and decoders that only a caller may use who has none while all others are taken: nobody can hold them all."""
+
 MakeRunner = Callable[[Bundle, Settings], Runner]
 
 
@@ -128,13 +138,22 @@ async def open_runtime(
             max_queue=settings.max_queue if shared is None else MAX_PLACES,
             observer=metrics,
             places=None if shared is None else shared.places,
+            limits=QueueLimits(
+                queue_seconds=settings.max_queue_seconds,
+                uploads=settings.max_uploads,
+                uploads_per_caller=settings.max_uploads_per_caller,
+                reserve=RESERVED_SLOTS,
+            ),
         )
         async with running(engine):
             await decoders
             metrics.model_loaded(manifest.name, manifest.version, core.runner.backend, core.runner.precision)
+            quality = QualityController(settings.quality_target_seconds, len(manifest.operating_points) - 1)
+            shadows = Shadows(settings.shadow_full_share, metrics, ShadowEvidence(manifest))
             try:
-                yield Runtime(engine, pool, metrics, settings)
+                yield Runtime(engine, pool, metrics, settings, quality, shadows)
             finally:
+                await shadows.close()
                 await pool.close()
     finally:
         decoders.cancel()
@@ -157,11 +176,12 @@ def pool_settings(manifest: Manifest, settings: Settings) -> PoolSettings:
     slots = planned if manifest.sampling.focus_frames is not None else min(MAX_DECODED_AHEAD, planned)
     affordable = settings.frame_memory_bytes // segment_bytes(slots, crop)
     return PoolSettings(
-        workers=settings.decode_workers,
+        workers=settings.decode_workers + RESERVED_SLOTS,
         crop=crop,
         memory_bytes=settings.decode_memory_bytes,
         slots=slots,
-        videos=max(settings.decode_workers, min(settings.videos_in_flight + settings.decode_workers, affordable)),
+        videos=RESERVED_SLOTS
+        + max(settings.decode_workers, min(settings.videos_in_flight + settings.decode_workers, affordable)),
     )
 
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +28,10 @@ from service.engine.scheduler import Float64
 from service.frame_memory import FrameSegment
 
 NOT_A_NUMBER = "the model gave a logit that is not a number"
+
+
+BatchPart = Literal["whole", "glance", "focus"]
+"""What a batch runs: a step, or only the glances of clips, or only the focus of clips whose glances have run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +64,8 @@ class Batch:
         frame_places: where the frames lie, if the runner fetches them; the frame arrays are then empty memory.
         segments: that ``frame_places`` name, by number.
         glance_exit: how rows may exit before the focus; None: none may.
+        part: what is run.
+        known: what the glances have left, if only the focus is run.
     """
 
     rows: int
@@ -70,6 +77,8 @@ class Batch:
     frame_places: FramePlaces | None = None
     segments: Mapping[int, FrameSegment] = field(default_factory=dict)
     glance_exit: GlanceExit | None = None
+    part: BatchPart = "whole"
+    known: GlanceOutput | None = None
 
     def with_frames(self) -> Batch:
         """The same batch with its frames in its arrays."""
@@ -83,7 +92,7 @@ class Batch:
         """Whether the rows are several steps of one video."""
         return len(self.policy_state) < self.rows
 
-    def part(self, rows: slice) -> Batch:
+    def rows_of(self, rows: slice) -> Batch:
         """Some of the real rows, without padding."""
         frames = self.glance_frames[rows]
         return Batch(
@@ -96,6 +105,8 @@ class Batch:
             glance_exit=None
             if self.glance_exit is None
             else replace(self.glance_exit, thresholds=self.glance_exit.thresholds[rows]),
+            part=self.part,
+            known=None if self.known is None else self.known.rows(rows),
         )
 
 
@@ -126,6 +137,8 @@ def run(runner: Runner, batch: Batch) -> BatchOutputs:
         RunnerError: a graph failed.
     """
     batch = batch.with_frames()
+    if batch.part != "whole":
+        return _run_part(runner, batch)
     start = time.perf_counter()
     glance = runner.glance(batch.glance_frames, batch.policy_state)
     between = time.perf_counter()
@@ -141,6 +154,30 @@ def run(runner: Runner, batch: Batch) -> BatchOutputs:
         focus.pooled_state,
         between - start,
         time.perf_counter() - between,
+    )
+
+
+def _run_part(runner: Runner, batch: Batch) -> BatchOutputs:
+    """Only the glances, whose feature is kept for the focus, or only the focus."""
+    start, rows = time.perf_counter(), batch.rows
+    if batch.known is not None:
+        known = batch.known
+        focus = runner.focus(batch.focus_frames, known.patch_centre, known.feature, batch.pooled_state, batch.step)
+        seconds = time.perf_counter() - start
+        return BatchOutputs(known.patch_centre, focus.logits, batch.policy_state, focus.pooled_state, 0.0, seconds)
+    glance = runner.glance(batch.glance_frames, batch.policy_state)
+    if glance.logits is None or batch.glance_exit is None:
+        raise RunnerError("the glance graph gives no logits to exit by")
+    after_glance = batch.glance_exit.of(glance.logits, batch.step)
+    return BatchOutputs(
+        glance.patch_centre[:rows],
+        glance.logits[:rows],
+        batch.policy_state[:rows],
+        batch.pooled_state[:rows],
+        time.perf_counter() - start,
+        0.0,
+        after_glance,
+        glance.feature[:rows],
     )
 
 
@@ -193,14 +230,16 @@ def _whole(batch: Batch, outputs: BatchOutputs) -> BatchResult:
     bad = np.logical_not(np.isfinite(cut.logits).all(axis=1))
     share = rows if batch.of_one_video else 1
     seconds = np.array([(outputs.glance_seconds / share, outputs.focus_seconds / share)])
-    focus_rows = rows
-    if cut.after_glance is not None:
+    glance_rows, focus_rows = rows if batch.part != "focus" else 0, rows
+    if batch.part == "glance":
+        focus_rows = 0
+    elif cut.after_glance is not None:
         seconds = np.repeat(seconds, rows, axis=0)
         seconds[cut.after_glance, 1] = 0.0
         focus_rows -= int(cut.after_glance.sum())
     fault = RunnerError(NOT_A_NUMBER) if bad.any() else None
     return BatchResult(
-        cut, bad, seconds, (Run(rows, outputs.glance_seconds, outputs.focus_seconds, focus_rows),), fault
+        cut, bad, seconds, (Run(glance_rows, outputs.glance_seconds, outputs.focus_seconds, focus_rows),), fault
     )
 
 
@@ -208,7 +247,7 @@ def _in_halves(runner: Runner, batch: Batch, error: RunnerError) -> BatchResult:
     if batch.rows == 1 or batch.of_one_video:
         return _nothing(batch, error)
     middle = batch.rows // 2
-    halves = [batch.part(rows) for rows in (slice(0, middle), slice(middle, batch.rows))]
+    halves = [batch.rows_of(rows) for rows in (slice(0, middle), slice(middle, batch.rows))]
     first, second = (finish(runner, half, partial(run, runner, half)) for half in halves)
     ran = first if first.runs else second
     return BatchResult(

@@ -81,7 +81,10 @@ class EngineClient:
         affordable = affordable_steps(request.max_flops, self._manifest.flops.per_step)
         glance = request.glance_thresholds
         certain = certain_steps(thresholds, affordable, glance) if request.look_ahead else (1,) * len(thresholds)
-        prefetch = (self._planned,) if self._is_clip else prefetch_targets(request.continue_probability, certain)
+        prefetch = prefetch_targets(request.continue_probability, certain)
+        if self._is_clip:  # the frames of the focus are asked for when the glances were not enough
+            may_exit = bool(glance) and math.isfinite(glance[0])
+            prefetch = (self._manifest.sampling.frames if may_exit else self._planned,)
         video = Video(request, slot, loop.create_future(), self._planned, prefetch)
         self._videos[slot] = video
         deadline = math.inf if request.deadline is None else request.deadline
@@ -198,7 +201,8 @@ class EngineClient:
     def _hear(self, report: Report) -> None:
         """Take in what the core reports."""
         for rows, glance_seconds, focus_seconds, focus_rows in report.runs:
-            self._observer.batch_ran("glance", rows, glance_seconds)
+            if rows:
+                self._observer.batch_ran("glance", rows, glance_seconds)
             if focus_rows:
                 self._observer.batch_ran("focus", focus_rows, focus_seconds)
         videos = self._videos
@@ -207,6 +211,11 @@ class EngineClient:
                 video = videos.get(slot)
                 if video is not None:
                     video.release(count)
+        for slot in report.glanced:
+            video = videos.get(slot)
+            if video is not None:
+                video.prefetch = (self._planned,)
+                video.feed()
         for slot, table in report.watched:
             self._show(videos.get(slot), table)
         for slots, counts in report.stepped:

@@ -18,7 +18,7 @@ import numpy as np
 
 from bundle.exit_rule import Bool, ExitReason, should_exit
 from bundle.manifest import Manifest
-from service.engine.batch import Batch, BatchResult, GlanceExit
+from service.engine.batch import Batch, BatchPart, BatchResult, GlanceExit
 from service.engine.device import Device, Done, InFlight, name_this_thread
 from service.engine.messages import QUEUE, Commands, Ended, Failure, Report
 from service.engine.pace import Pace
@@ -64,6 +64,7 @@ class EngineCore:
         self._look_ahead = 1 if self._is_clip else runner.look_ahead
         self._judge = manifest.exit_rule.confidence
         self._glance_rule = manifest.glance_exit_rule
+        self._glance_frames = manifest.sampling.frames
         self._exits_after_glance = any(point.glance_thresholds for point in manifest.operating_points)
         self._states = VideoStates(slots, manifest, runner.widths)
         self._segments: dict[int, FrameSegment] = {}
@@ -173,7 +174,8 @@ class EngineCore:
         slots = slots[states.status[slots] == WAITING]
         delivered = states.delivered[slots]
         if self._is_clip:
-            complete = (delivered == self._planned) | (states.drained[slots] & (delivered > 0))
+            needed = np.where(self._glances_first(slots), self._glance_frames, self._planned)
+            complete = (delivered >= needed) | (states.drained[slots] & (delivered > 0))
         else:
             complete = delivered > states.step[slots]
         ready = slots[complete]
@@ -197,6 +199,8 @@ class EngineCore:
         self._almost_full = False
         while self._staging:
             ready = np.flatnonzero(states.status == READY)
+            if self._is_clip and self._exits_after_glance and len(ready):
+                ready = self._of_one_part(ready)
             in_flight, ending = MAX_BATCHES_IN_FLIGHT - len(self._staging), self._pace.ending(time.monotonic())
             rows = rows_to_run(ready=len(ready), max_batch=max_batch, in_flight=in_flight, ending=ending)
             if not rows:
@@ -206,17 +210,39 @@ class EngineCore:
                 ready = ready[most_urgent(states.due[ready], states.arrived[ready], rows)]
             self._start(ready)
 
+    def _glances_first(self, slots: Int64) -> Bool:
+        """Return which of these clips run their glances alone next, because they may exit after them."""
+        states = self._states
+        return np.asarray(np.isfinite(states.glance_thresholds[slots, 0]) & ~states.glanced[slots])
+
+    def _part_of(self, slots: Int64) -> BatchPart:
+        """Return what the next batch of these videos runs; it is the same for all of them."""
+        if not self._is_clip or not self._exits_after_glance:
+            return "whole"
+        if self._states.glanced[slots[0]]:
+            return "focus"
+        return "glance" if self._glances_first(slots[:1])[0] else "whole"
+
+    def _of_one_part(self, slots: Int64) -> Int64:
+        """Return the clips that can share a batch with the most urgent one."""
+        states = self._states
+        part = 2 * states.glanced[slots] + self._glances_first(slots)
+        first = most_urgent(states.due[slots], states.arrived[slots], 1)
+        together: Int64 = slots[part == part[first]]
+        return together
+
     def _start(self, slots: Int64) -> None:
         states, staging = self._states, self._staging.pop()
         together = steps_together(alone=len(slots) == 1, available=states.available(int(slots[0]), self._look_ahead))
         step = states.step[slots]
         after = step + together
-        states.seconds[slots, step, QUEUE] = time.monotonic() - states.ready_since[slots]
+        part = self._part_of(slots)
+        states.seconds[slots, step, QUEUE] += time.monotonic() - states.ready_since[slots]
         states.started[slots] = after
         states.status[slots] = RUNNING
         try:
             batch = (
-                staging.step_of_each(slots, step, states)
+                staging.step_of_each(slots, step, states, part)
                 if together == 1
                 else staging.steps_of_one(int(slots[0]), together, states)
             )
@@ -231,7 +257,9 @@ class EngineCore:
         self._device.run(slots, together, batch, staging)
         self._pace.submitted(len(batch.step), time.monotonic())
         if batch.frame_places is None:
-            self._tell_what_was_read(slots, states.delivered[slots] if self._is_clip else after)
+            read = states.delivered[slots] if self._is_clip else after
+            # A frame of the glance may have to stand for a lost one of the focus.
+            self._tell_what_was_read(slots, np.zeros_like(read) if part == "glance" else read)
 
     def _tell_what_was_read(self, slots: Int64, counts: Int64) -> None:
         """Report frames that have been copied into a batch, except those that a watcher is shown later."""
@@ -268,9 +296,26 @@ class EngineCore:
         if result.failed.any():
             self._fail(slots[staying & result.failed], str(result.fault))
         rows = np.flatnonzero(staying & ~result.failed)
+        if len(rows) and flight.batch.part == "glance":
+            rows = self._keep_glances(slots, rows, result)
         if len(rows):
             self._advance(slots[rows], result, rows, now)
             self._offer(slots[rows], now)
+
+    def _keep_glances(self, slots: Int64, rows: Int64, result: BatchResult) -> Int64:
+        """Let clips whose glances were not enough wait for the frames of their focus; returns the rows that exit."""
+        after = result.outputs.after_glance
+        if after is None:
+            return rows
+        on = rows[~after[rows]]
+        if len(on):
+            seconds = result.seconds if len(result.seconds) == 1 else result.seconds[on]
+            self._states.keep_glance(slots[on], result.outputs.take(on), seconds)
+            self._report.glanced += slots[on].tolist()
+            self._urgent = True
+            self._offer(slots[on], time.monotonic())
+        leaving: Int64 = rows[after[rows]]
+        return leaving
 
     def _advance_one(self, slot: int, steps: int, result: BatchResult, now: float) -> None:
         """Let a video take several steps that ran together, until it ends."""

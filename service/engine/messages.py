@@ -126,6 +126,7 @@ class Report:
     Attributes:
         runs: executions of the graphs.
         gathered: slots and, for each, how many of its frames have been read.
+        glanced: slots of clips whose glances have run and were not enough.
         stepped: slots and, for each, how many of its steps have finished.
         watched: slot and steps that have finished, of the videos that are watched.
         ended: videos that have ended.
@@ -134,10 +135,12 @@ class Report:
 
     runs: list[Run] = field(default_factory=list)
     gathered: list[tuple[list[int], list[int]]] = field(default_factory=list)
+    glanced: list[int] = field(default_factory=list)
     stepped: list[tuple[list[int], list[int]]] = field(default_factory=list)
     watched: list[tuple[int, StepTable]] = field(default_factory=list)
     ended: list[Ended] = field(default_factory=list)
     freed: list[int] = field(default_factory=list)
 
     def __bool__(self) -> bool:
-        return bool(self.runs or self.gathered or self.stepped or self.watched or self.ended or self.freed)
+        steps = self.gathered or self.glanced or self.stepped or self.watched
+        return bool(self.runs or steps or self.ended or self.freed)

@@ -36,6 +36,8 @@ def outcome_of(
     after_glance = ended.steps.after_glance
     thresholds = request.glance_thresholds if after_glance else request.thresholds
     used = delivered[:count] if manifest.sampling.focus_frames is None else delivered
+    if after_glance and manifest.sampling.focus_frames is not None:
+        used = delivered[: manifest.sampling.frames]
     return Outcome(
         reason=reason,
         steps=Steps(ended.steps, delivered[:count]),

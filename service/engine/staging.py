@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
 from bundle.manifest import Manifest
-from service.engine.batch import Batch
+from service.engine.batch import Batch, BatchPart
 from service.engine.frames import gather, nearest_positions
 from service.engine.huge_pages import zeros
-from service.engine.runners.base import Float32, FrameFetcher, FramePlaces, Int64, Runner, UInt8
+from service.engine.runners.base import Float32, FrameFetcher, FramePlaces, GlanceOutput, Int64, Runner, UInt8
 from service.engine.video_states import PLACE, POSITION, SEGMENT, VideoStates
 from service.frame_memory import FrameSegment
 
@@ -53,20 +54,31 @@ class Staging:
         focus = () if self._focus_frames is self._glance_frames else (self._focus_frames,)
         return (self._glance_frames, *focus, self._policy, self._pooled, self._step)
 
-    def step_of_each(self, slots: Int64, steps: Int64, states: VideoStates) -> Batch:
+    def step_of_each(self, slots: Int64, steps: Int64, states: VideoStates, part: BatchPart = "whole") -> Batch:
         """A batch of one step of every slot, which is its next one."""
         rows, size = len(slots), self._runner.padded(len(slots))
         where = None
         if self._clip:
             for row, slot in enumerate(slots.tolist()):
-                self._gather_clip(row, slot, states)
+                self._gather_clip(row, slot, states, part)
         else:
             where = self._gather(states.frames[slots, steps])
         np.take(states.policy, slots, axis=0, out=self._policy[:rows], mode="clip")
         np.take(states.pooled, slots, axis=0, out=self._pooled[:rows], mode="clip")
         self._step[:rows] = steps
         self._clear(rows, size)
-        return self._batch(rows, size, size, where)
+        batch = self._batch(rows, size, size, where)
+        if part == "whole":
+            return batch
+        return replace(batch, part=part, known=self._known(slots, size, states) if part == "focus" else None)
+
+    def _known(self, slots: Int64, size: int, states: VideoStates) -> GlanceOutput:
+        """Return what the glances of clips have left, padded with zeros."""
+        feature = np.zeros((size, states.glance_feature.shape[1]), dtype=np.float32)
+        centre = np.zeros((size, 2), dtype=np.float32)
+        feature[: len(slots)] = states.glance_feature[slots]
+        centre[: len(slots)] = states.patch_centres[slots, 0]
+        return GlanceOutput(feature, centre, self._policy[:size])
 
     def steps_of_one(self, slot: int, count: int, states: VideoStates) -> Batch:
         """A batch of several steps of one slot, the runner pads it."""
@@ -93,13 +105,14 @@ class Staging:
         gather(self._glance_frames[: len(frames)], self._segments, where)
         return None
 
-    def _gather_clip(self, row: int, slot: int, states: VideoStates) -> None:
-        """All frames of a clip; one that could not be decoded is replaced by its neighbour."""
+    def _gather_clip(self, row: int, slot: int, states: VideoStates, part: BatchPart) -> None:
+        """The frames of a clip that a batch needs; one that could not be decoded is replaced by its neighbour."""
         have = states.frames[slot, : int(states.delivered[slot])]
         glance, focus = self._glance_frames[row], self._focus_frames[row]
         chosen = have[nearest_positions(have[:, POSITION], len(glance), len(glance) + len(focus))]
-        for out, frames in ((glance, chosen[: len(glance)]), (focus, chosen[len(glance) :])):
-            gather(out, self._segments, FramePlaces(frames[:, SEGMENT], frames[:, PLACE]))
+        for out, frames, other in ((glance, chosen[: len(glance)], "focus"), (focus, chosen[len(glance) :], "glance")):
+            if part != other:
+                gather(out, self._segments, FramePlaces(frames[:, SEGMENT], frames[:, PLACE]))
 
     def _clear(self, rows: int, size: int) -> None:
         """Zero the padding where an earlier batch has left something."""

@@ -60,6 +60,10 @@ class VideoStates:
         self.glance_thresholds = np.full((slots, steps), np.inf, dtype=np.float32)
         self.after_glance = np.zeros(slots, dtype=np.bool_)
         """The last step ended the video before its focus."""
+        self.glanced = np.zeros(slots, dtype=np.bool_)
+        """The glances of a clip have run and were not enough; what they left is kept for the focus."""
+        self.glance_feature = np.zeros((slots, 0), dtype=np.float32)
+        """Taken when the first clip needs it, because its width is the network's."""
         self.certain = np.ones((slots, steps), dtype=np.int64)
         self.affordable = np.zeros(slots, dtype=np.int64)
         self.arrived = np.zeros(slots, dtype=np.float64)
@@ -83,7 +87,7 @@ class VideoStates:
         self.watched[slot] = request.watched
         self.thresholds[slot] = _floats(request.thresholds)
         self.glance_thresholds[slot] = _floats(request.glance_thresholds) if request.glance_thresholds else np.inf
-        self.after_glance[slot] = False
+        self.after_glance[slot] = self.glanced[slot] = False
         self.certain[slot] = _integers(request.certain or (1,) * steps)
         self.affordable[slot] = request.affordable
         self.arrived[slot] = request.arrived
@@ -132,9 +136,27 @@ class VideoStates:
         self.patch_centres[slots, step] = outputs.patch_centre
         self.policy[slots] = outputs.policy_state
         self.pooled[slots] = outputs.pooled_state
-        self.seconds[slots, step, GLANCE:FINISHED] = seconds
+        self.seconds[slots, step, GLANCE:FINISHED] += seconds
         self.seconds[slots, step, FINISHED] = now
         self.step[slots] = step + 1
+
+    def keep_glance(self, slots: Int64, outputs: BatchOutputs, seconds: Float64) -> None:
+        """Keep what the glances of clips left, whose focus is next.
+
+        Args:
+            slots: ``[B]``, each once.
+            outputs: ``[B, …]``, with the glance feature.
+            seconds: ``[B, 2]`` or ``[1, 2]``.
+        """
+        feature = outputs.feature
+        if feature is None:
+            raise ValueError("the glances of clips leave a feature for the focus")
+        if not self.glance_feature.shape[1]:
+            self.glance_feature = np.zeros((len(self.glanced), feature.shape[1]), dtype=np.float32)
+        self.glanced[slots] = True
+        self.glance_feature[slots] = feature
+        self.patch_centres[slots, 0] = outputs.patch_centre
+        self.seconds[slots, 0, GLANCE:FINISHED] += seconds
 
     def step_table(self, slot: int, judge: Judge, first: int = 0) -> StepTable:
         """Copies of what the finished steps of a video left, from one of them on.

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -19,10 +19,10 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from service.classify import Body, classify
-from service.errors import Internal, Outcome, Problem, TooLarge, UnsupportedEncoding
-from service.http.body import BodyReader, ClientDisconnected
+from service.errors import MACHINE_ERRORS, Internal, Outcome, Problem, TooLarge, Unavailable, UnsupportedEncoding
+from service.http.body import ON_DISCONNECT, BodyReader, ClientDisconnected
 from service.http.context import RequestContext, context_of
-from service.http.early_response import send_response
+from service.http.early_response import MIN_DISCARD_BYTES, send_response
 from service.http.head import head_of
 from service.http.state import ServerState, server_state
 from service.progress import Observer
@@ -59,6 +59,7 @@ class Exchange:
         context: what the log will say about it.
         send: the ASGI server's, for ``work`` that sends before it has a result.
         timeline: where its time went.
+        caller: whose it is, once it has been admitted.
     """
 
     request: Request
@@ -67,6 +68,7 @@ class Exchange:
     context: RequestContext
     send: Send
     timeline: Timeline = UNTIMED
+    caller: str = ""
 
     def check_declared_size(self, beside_video: int = 0) -> None:
         """Reject a body by its Content-Length, before it is read.
@@ -89,7 +91,7 @@ class Exchange:
             ClientDisconnected: the client closed the connection during the upload.
         """
         runtime = self.server.require_runtime()
-        return await classify(runtime, video, parameters, self.context.request_id, observer, self.timeline)
+        return await classify(runtime, video, parameters, self.context.request_id, observer, self.timeline, self.caller)
 
 
 Work = Callable[[Exchange], Awaitable[Classification]]
@@ -117,7 +119,8 @@ class _Handling(Response):
         exchange = Exchange(self._request, body, server, context_of(scope["state"]), send)
         response = await _respond(exchange, self._work, self._renderer)
         if response is not None:
-            await send_response(response, body, server.settings.max_upload_bytes, scope, send)
+            most = max(server.settings.max_upload_bytes, MIN_DISCARD_BYTES)
+            await send_response(response, body, most, scope, send)
 
 
 async def _respond(exchange: Exchange, work: Work, renderer: Renderer) -> Response | None:
@@ -130,9 +133,11 @@ async def _respond(exchange: Exchange, work: Work, renderer: Renderer) -> Respon
         context.fields["trace_id"] = span.trace_id
     outcome: Outcome = "cancelled"
     try:
-        server.access.admit(exchange.request)
+        exchange.caller = server.access.admit(exchange.request)
         _check_encoding(exchange.request)
-        result = await _unless_client_disconnects(work(exchange), exchange.body)
+        result = await _unless_client_disconnects(
+            work(exchange), exchange.body, exchange.request.scope.get("extensions") or {}
+        )
         response = renderer.result(result)
         context.fields |= {"gflops": result.compute.gflops, "step": result.exit.step, "reason": result.exit.reason}
         outcome = "ok"
@@ -167,7 +172,9 @@ def _record(exchange: Exchange, outcome: Outcome, span: RequestSpan) -> None:
     span.end(exchange.timeline, {"request_id": context.request_id, **attributes}, failed=outcome == "error")
 
 
-async def _unless_client_disconnects(work: Awaitable[Result], body: BodyReader) -> Result:
+async def _unless_client_disconnects(
+    work: Awaitable[Result], body: BodyReader, extensions: Mapping[str, object]
+) -> Result:
     """Await ``work``; cancel it if the client disconnects after its upload.
 
     During the upload, the code that reads the body notices a disconnect.
@@ -175,7 +182,7 @@ async def _unless_client_disconnects(work: Awaitable[Result], body: BodyReader) 
     Raises:
         ClientDisconnected: the client is gone, and the work has cleaned up.
     """
-    watch = _DisconnectWatch(body)
+    watch = _DisconnectWatch(body, extensions)
     try:
         return await work
     except asyncio.CancelledError:
@@ -189,7 +196,7 @@ async def _unless_client_disconnects(work: Awaitable[Result], body: BodyReader) 
 class _DisconnectWatch:
     """Cancels the current task when the client disconnects after its upload."""
 
-    def __init__(self, body: BodyReader) -> None:
+    def __init__(self, body: BodyReader, extensions: Mapping[str, object]) -> None:
         task = asyncio.current_task()
         if task is None:
             raise RuntimeError("a request is handled in a task")
@@ -197,6 +204,9 @@ class _DisconnectWatch:
         self.has_cancelled = False
         self._body = body
         self._watching: asyncio.Task[None] | None = None
+        tell = extensions.get(ON_DISCONNECT)
+        self._tell = tell if callable(tell) else None
+        self._told = False
         if body.complete:
             self._start()
         else:
@@ -206,12 +216,21 @@ class _DisconnectWatch:
         self._body.on_complete = None
         if self._watching is not None:
             self._watching.cancel()
+        if self._told and self._tell is not None:
+            self._tell(None)
 
     def _start(self) -> None:
+        if self._tell is not None:
+            self._told = True
+            self._tell(self._cancel)
+            return
         self._watching = asyncio.create_task(self._watch())
 
     async def _watch(self) -> None:
         await self._body.wait_for_disconnect()
+        self._cancel()
+
+    def _cancel(self) -> None:
         self.has_cancelled = self.request_task.cancel()
 
 
@@ -229,6 +248,11 @@ def _check_encoding(request: Request) -> None:
 def _problem_of(error: Exception, request_id: str) -> Problem:
     """Return the problem that the client is sent for an exception. Details of an internal error go to the log only."""
     problem = error if isinstance(error, Problem) else Internal()
+    if isinstance(error, OSError) and error.errno in MACHINE_ERRORS:
+        problem = Unavailable()
+    if isinstance(problem, Unavailable):
+        cause = error if isinstance(error, OSError) else error.__cause__
+        logger.error("the machine has failed a request: %s", cause, extra={"fields": {"request_id": request_id}})
     if isinstance(problem, Internal):
         logger.error("internal error", exc_info=error, extra={"fields": {"request_id": request_id}})
     return problem

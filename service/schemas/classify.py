@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -48,7 +48,10 @@ class Prediction(_Answer):
 class ExitAnswer(_Answer):
     """The step at which the model exited, and why."""
 
-    point: str = Field(description="Operating point.")
+    point: str = Field(description="Operating point that the video ran at.")
+    degraded_from: str | None = Field(
+        default=None, description="Operating point that was asked for, if the service was too busy for it; else null."
+    )
     reason: ExitReason
     step: int = Field(description="The step that answered, from 1.")
     steps: int = Field(description="Steps of the model.")
@@ -192,6 +195,12 @@ class Parameters:
     trace: bool = False
     stream: bool = False
     frames: bool = False
+    strict: bool = False
+    degraded_from: str | None = None
+
+    def at(self, point: str) -> Parameters:
+        """Return the same request at another operating point than it asked for."""
+        return self if point == self.exit else replace(self, exit=point, degraded_from=self.exit)
 
 
 def parse_parameters(pairs: Iterable[tuple[str, str]], manifest: Manifest) -> Parameters:
@@ -221,6 +230,7 @@ def parse_parameters(pairs: Iterable[tuple[str, str]], manifest: Manifest) -> Pa
         trace=_flag("trace", given.get("trace", "false")),
         stream=stream,
         frames=frames,
+        strict=_flag("strict", given.get("strict", "false")),
     )
 
 
@@ -237,6 +247,7 @@ PARAMETERS: dict[str, str] = {
     "stream": "`true` returns `text/event-stream`: an event `step` per step and one `result`. Default: `false`.",
     "frames": "`true` adds the frame of each step to its event as a small JPEG. Ignored without `stream=true`. "
     "Default: `false`.",
+    "strict": "`true` never uses a cheaper operating point than `exit` while the service is busy. Default: `false`.",
 }
 """The query parameters and their descriptions."""
 

@@ -25,7 +25,7 @@ HEADER_LENGTH = "Inference-Header-Content-Length"
 MAX_HEADER_BYTES = 1 << 20
 
 INPUT = "video"
-PARAMETER_NAMES = ("exit", "top_k", "max_gflops", "max_decode_ms", "deadline_ms")
+PARAMETER_NAMES = ("exit", "top_k", "max_gflops", "max_decode_ms", "deadline_ms", "strict")
 """Parameters of a request with the same meaning as for ``POST /classify``."""
 
 
@@ -177,7 +177,7 @@ class RequestedOutput(_Schema):
 
 
 class RequestParameters(_Schema):
-    """Parameters of a request; the first five have the same meaning as for ``POST /classify``."""
+    """Parameters of a request; the first six have the same meaning as for ``POST /classify``."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -186,6 +186,7 @@ class RequestParameters(_Schema):
     max_gflops: StrictFloat | None = None
     max_decode_ms: StrictFloat | None = None
     deadline_ms: StrictFloat | None = None
+    strict: StrictBool | None = None
     binary_data_output: StrictBool = Field(default=False, description="Return all outputs as bytes after the JSON.")
     content_type: StrictStr | None = Field(default=None, description="Ignored; some clients send it.")
     timeout: Annotated[StrictInt, BeforeValidator(_whole)] | None = Field(
@@ -203,7 +204,7 @@ class RequestParameters(_Schema):
         if self.timeout is not None and self.timeout > 0:
             longest = int(MAX_MILLISECONDS * 1e3)
             given.setdefault("deadline_ms", max(1.0, min(self.timeout, longest) / 1e3))
-        return [(name, str(value)) for name, value in given.items()]
+        return [(name, str(value).lower() if isinstance(value, bool) else str(value)) for name, value in given.items()]
 
 
 class InferenceRequest(_Schema):

@@ -18,6 +18,10 @@ from service.engine.stage_times import STAGES
 from service.errors import CATALOGUE as PROBLEMS
 from service.errors import MethodNotAllowed, Outcome
 
+_COMMON_GAUGES = frozenset(
+    {"adafocus_ready", "adafocus_queue_limit", "adafocus_quality_level", "adafocus_shadow_evidence"}
+)
+
 Kind = Literal["counter", "gauge", "histogram"]
 
 _VERBS = ("", "/ready", "/infer")
@@ -63,7 +67,7 @@ class Metric:
     @property
     def is_common(self) -> bool:
         """Whether a gauge tells of the service even if a process tells it: several processes do not add up."""
-        return self.name in ("adafocus_ready", "adafocus_queue_limit")
+        return self.name in _COMMON_GAUGES
 
     def series(self, steps: int) -> Iterator[tuple[str, ...]]:
         """Label values of every series that exists from the start; none if the bundle gives them.
@@ -141,6 +145,25 @@ CATALOGUE: tuple[Metric, ...] = (
         {"component": get_args(ExitComponent)},
     ),
     Metric(
+        "adafocus_degraded_total",
+        "counter",
+        "requests",
+        "Answers at a cheaper operating point than was asked for",
+    ),
+    Metric(
+        "adafocus_shadow_total",
+        "counter",
+        "videos",
+        "Videos that were classified again without an early exit, by whether the early answer was the same",
+        {"answer": ("same", "different")},
+    ),
+    Metric(
+        "adafocus_shadow_evidence",
+        "gauge",
+        "",
+        "Evidence since the start that early exits change more answers than they may; 100 has a chance of 1 % if not",
+    ),
+    Metric(
         "adafocus_exits_expected_total",
         "counter",
         "requests",
@@ -171,6 +194,12 @@ CATALOGUE: tuple[Metric, ...] = (
         {"component": _COMPONENTS},
     ),
     Metric("adafocus_queue_depth", "gauge", "requests", "Requests waiting for a slot"),
+    Metric(
+        "adafocus_quality_level",
+        "gauge",
+        "operating points",
+        "How many operating points cheaper than asked requests run because the service is busy",
+    ),
     Metric("adafocus_queue_limit", "gauge", "requests", "Requests that may wait for a slot; more are rejected"),
     Metric("adafocus_slots_active", "gauge", "slots", "Slots in use"),
     Metric("adafocus_slots", "gauge", "slots", "Videos that can run at once"),

@@ -42,6 +42,7 @@ _FOCUS_FLOPS: Key = ("adafocus_flops_total", "focus")
 _FULL_FLOPS: Key = ("adafocus_flops_full_total",)
 _FRAMES_DECODED: Key = ("adafocus_frames_decoded_total",)
 _FRAMES_USED: Key = ("adafocus_frames_used_total",)
+_DEGRADED: Key = ("adafocus_degraded_total",)
 _DECODE_CPU_SECONDS: Key = ("adafocus_decode_cpu_seconds_total",)
 _STAGE_KEYS: dict[Stage, Key] = {stage: ("adafocus_stage_duration_seconds", stage) for stage in STAGES}
 _MODEL_INFO = next(metric for metric in CATALOGUE if metric.name == "adafocus_model_info")
@@ -65,6 +66,7 @@ class Answered:
     frames_decoded: int
     frames_used: int
     decode_cpu_seconds: float
+    degraded: bool
     exit_shares: Sequence[float] | None
 
 
@@ -134,11 +136,27 @@ class Metrics:
         add(_FRAMES_DECODED, numbers.frames_decoded)
         add(_FRAMES_USED, numbers.frames_used)
         add(_DECODE_CPU_SECONDS, numbers.decode_cpu_seconds)
+        if numbers.degraded:
+            add(_DEGRADED)
         if numbers.reason in CALIBRATED:
             # Without a calibration the observed exit is the expected one, so that no drift is reported.
             shares = numbers.exit_shares or tuple(float(step == numbers.step) for step in range(1, self._steps + 1))
             for key, share in _expected_exits(tuple(shares)):
                 add(key, share)
+
+    def quality_level(self, level: int) -> None:
+        """Set how many operating points cheaper than asked requests run."""
+        self._counts.set(("adafocus_quality_level",), level)
+
+    def shadow_compared(self, agrees: bool, evidence: float) -> None:
+        """Count a video that was classified again without an early exit.
+
+        Args:
+            agrees: whether the early answer was the same.
+            evidence: so far that early exits change more answers than they may.
+        """
+        self._counts.add(("adafocus_shadow_total", "same" if agrees else "different"))
+        self._counts.set(("adafocus_shadow_evidence",), evidence)
 
     def batch_ran(self, component: Component, rows: int, seconds: float) -> None:
         """Count a batch; ``rows`` does not include padding."""

@@ -79,10 +79,17 @@ function showPoints() {
       const share = point.expected_gflops / full.expected_gflops;
       const right = point.expected_accuracy === null ? "" : ` · ${percent(point.expected_accuracy)} accuracy`;
       const words = point === full ? "never stops early" : `${Math.max(1, Math.round(share * 100))} % of the compute`;
-      return el("label", { class: "point" }, input, el("b", {}, point.name), " ", el("small", {}, words + right));
+      const promise = point.guarantee ? ` · ${guaranteed(point.guarantee)}` : "";
+      return el("label", { class: "point" }, input, el("b", {}, point.name), " ", el("small", {}, words + right + promise));
     }),
   );
   show(byId("points"), true);
+}
+
+/** What a certified point promises. */
+function guaranteed({ risk, epsilon, confidence: sure }) {
+  const what = risk === "answer_changed" ? "change the answer" : "lose a right answer";
+  return `at most ${(100 * epsilon).toPrecision(2)} % of videos ${what} (${percent(sure)} sure)`;
 }
 
 /** Open a clip and classify it. */

@@ -45,8 +45,14 @@ function bar({ label: name, score, present }) {
   );
 }
 
-/** Why the model stopped at this step. */
+/** Why the model stopped at this step, and whether the service was too busy for the point that was asked for. */
 export function why(result, model) {
+  const { point, degraded_from: asked } = result.exit;
+  const busy = asked ? ` The service was busy, so it ran ${point} instead of ${asked}.` : "";
+  return reasonOf(result, model) + busy;
+}
+
+function reasonOf(result, model) {
   const { reason, step, steps, threshold, component } = result.exit;
   const sure = confidence(result.exit.confidence, model.exit_criterion);
   const frames = step === 1 ? "one frame" : `${step} frames`;

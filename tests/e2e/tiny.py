@@ -24,8 +24,8 @@ LABELS = ("dark", "grey", "bright")
 BRIGHTNESS = {"dark": 30, "grey": 128, "bright": 225}
 CROP = 32
 POINTS = tuple(
-    OperatingPoint(name=name, thresholds=(threshold,) * 3 + (None,), expected_gflops=0.01)
-    for name, threshold in {"full": None, "accurate": 0.88, "balanced": 0.75, "fast": 0.5}.items()
+    OperatingPoint(name=name, thresholds=(threshold,) * 3 + (None,), expected_gflops=0.005 * steps)
+    for name, threshold, steps in (("full", None, 4), ("accurate", 0.88, 3), ("balanced", 0.75, 2), ("fast", 0.5, 1))
 )
 """On a grey clip ``accurate`` leaves after step 3, ``balanced`` after 2, ``fast`` after 1."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, Self, runtime_checkable
+from typing import Literal, Protocol, Self, TypeVar, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,7 @@ Float32 = npt.NDArray[np.float32]
 Bool = npt.NDArray[np.bool_]
 Array = UInt8 | Int64 | Float32
 Component = Literal["glance", "focus"]
+Kind = TypeVar("Kind", np.bool_, np.float32)
 
 LARGE_STEP_FLOPS = 100_000_000
 """Below, a step's time is that of its many calls, which no precision makes cheaper (docs/backends.md)."""
@@ -55,6 +56,11 @@ class GlanceOutput:
     patch_centre: Float32
     policy_state: Float32
     logits: Float32 | None = None
+
+    def rows(self, rows: slice) -> Self:
+        """Return some of the rows, without copying."""
+        logits = None if self.logits is None else self.logits[rows]
+        return type(self)(self.feature[rows], self.patch_centre[rows], self.policy_state[rows], logits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +121,7 @@ class BatchOutputs:
     """What a glance and a focus left: ``patch_centre [B, 2]``, ``logits [B, C]`` and the states, with their times.
 
     ``after_glance [B]`` tells which rows exited before the focus: their logits are the glance's, and their pooled state
-    is what it was. None: no row did.
+    is what it was. None: no row did. ``feature`` is that of the glance, where the focus runs in another batch.
     """
 
     patch_centre: Float32
@@ -125,14 +131,15 @@ class BatchOutputs:
     glance_seconds: float
     focus_seconds: float
     after_glance: Bool | None = None
+    feature: Float32 | None = None
 
     def first(self, rows: int) -> Self:
         """The first rows only, without copying."""
-        return self._of((array[:rows] for array in self._arrays()), self.after_glance, slice(rows))
+        return self._rows(slice(rows))
 
     def take(self, rows: Int64) -> Self:
         """Copies of some of the rows."""
-        return self._of((array[rows] for array in self._arrays()), self.after_glance, rows)
+        return self._rows(rows)
 
     def like(self, rows: int) -> Self:
         """Zeros of the same widths."""
@@ -141,25 +148,38 @@ class BatchOutputs:
     @classmethod
     def concatenate(cls, parts: Sequence[Self]) -> Self:
         """The rows of all parts, one after the other; the times are lost."""
-        after = None
-        if any(part.after_glance is not None for part in parts):
-            flags = [
-                np.zeros(len(part.logits), np.bool_) if (known := part.after_glance) is None else known
-                for part in parts
-            ]
-            after = np.concatenate(flags)
         arrays = zip(*(part._arrays() for part in parts), strict=True)
-        return parts[0]._of((np.concatenate(array) for array in arrays), after)
+        sizes = [len(part.logits) for part in parts]
+        after = _joined([part.after_glance for part in parts], sizes)
+        feature = _joined([part.feature for part in parts], sizes)
+        return parts[0]._of((np.concatenate(array) for array in arrays), after, feature)
+
+    def _rows(self, rows: slice | Int64) -> Self:
+        after = None if self.after_glance is None else self.after_glance[rows]
+        feature = None if self.feature is None else self.feature[rows]
+        return self._of((array[rows] for array in self._arrays()), after, feature)
 
     def _arrays(self) -> tuple[Float32, ...]:
         return self.patch_centre, self.logits, self.policy_state, self.pooled_state
 
-    def _of(
-        self, arrays: Iterable[Float32], after_glance: Bool | None = None, rows: slice | Int64 = slice(None)
-    ) -> Self:
+    def _of(self, arrays: Iterable[Float32], after_glance: Bool | None = None, feature: Float32 | None = None) -> Self:
         centre, logits, policy, pooled = arrays
-        after = None if after_glance is None else after_glance[rows]
-        return type(self)(centre, logits, policy, pooled, self.glance_seconds, self.focus_seconds, after)
+        seconds = self.glance_seconds, self.focus_seconds
+        return type(self)(centre, logits, policy, pooled, *seconds, after_glance, feature)
+
+
+def _joined(arrays: Sequence[npt.NDArray[Kind] | None], rows: Sequence[int]) -> npt.NDArray[Kind] | None:
+    """Return arrays one after the other, with zeros where one of them is None; None if all are."""
+    there = [array for array in arrays if array is not None]
+    if not there:
+        return None
+    first: npt.NDArray[Kind] = there[0]
+    return np.concatenate(
+        [
+            np.zeros((size, *first.shape[1:]), dtype=first.dtype) if array is None else array
+            for array, size in zip(arrays, rows, strict=True)
+        ]
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,6 +44,7 @@ _PARAMETER_SCHEMAS: dict[str, Json] = {
     "trace": {"type": "boolean", "default": False},
     "stream": {"type": "boolean", "default": False},
     "frames": {"type": "boolean", "default": False},
+    "strict": {"type": "boolean", "default": False},
 }
 _BYTES = {"type": "string", "format": "binary"}
 _CLIP = {"schema": _BYTES, "example": SMALLEST_VIDEO.decode("ascii")}

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from bundle.manifest import Manifest, OperatingPoint
 from service.engine.request import EngineRequest, Outcome, Step
 from service.engine.runners.fake import FakeRunner
-from tests.bundle.factory import make_graph, make_manifest
+from tests.bundle.factory import make_clip_manifest, make_graph, make_manifest
 from tests.service.engine.factory import ALWAYS, NEVER, Frames, make_engine, never_leave
 from video.decoder import Frame
 
@@ -98,7 +98,8 @@ async def test_steps_before_a_possible_exit_still_run_together() -> None:
     runner = FakeRunner(3, glance_gain=9.0, look_ahead=4)
     outcome = await ask(runner, at(NEVER, NEVER, NEVER, 0.9), [GREY] * 4)
     assert (len(outcome.steps), outcome.last.component) == (4, "glance")
-    assert (runner.batches, runner.focused) == ([3, 1], [3])
+    assert (sum(runner.batches), sum(runner.focused)) == (4, 3)
+    assert runner.batches[-1] == 1, "the step that may end after its glance runs alone"
 
 
 @settings(max_examples=25, deadline=None)
@@ -140,3 +141,76 @@ async def test_a_failing_neighbour_does_not_change_who_exits() -> None:
     for answer in (answers[0], answers[2]):
         assert isinstance(answer, Outcome)
         assert answer.last.component == "glance"
+
+
+def clip_manifest() -> Manifest:
+    early = OperatingPoint(name="early", thresholds=(None,), glance_thresholds=(0.9,), expected_gflops=0.004)
+    return make_clip_manifest(
+        operating_points=(make_clip_manifest().point("full"), early),
+        default_point="early",
+        graphs=(
+            make_graph("glance", kind="clip", glance_exit=True),
+            make_graph("focus", kind="clip", frames=6),
+        ),
+    )
+
+
+def clip_request(threshold: float = 0.9) -> EngineRequest:
+    return EngineRequest(thresholds=(ALWAYS,), glance_thresholds=(threshold,))
+
+
+async def test_a_clip_that_exits_after_its_glances_never_asks_for_the_frames_of_its_focus() -> None:
+    runner, frames = FakeRunner(3, glance_gain=9.0), Frames([BRIGHT] * 10)
+    async with make_engine(runner, clip_manifest()) as (engine, recorder):
+        outcome = await engine.classify(clip_request(), frames)
+    flops = engine.manifest.flops
+    assert (outcome.reason, outcome.last.component, frames.taken) == ("confident", "glance", 4)
+    assert (outcome.glance_flops, outcome.focus_flops, outcome.frames_used) == (flops.glance, 0, 4)
+    assert (recorder.batches, runner.focused) == ([("glance", 1)], [])
+
+
+async def test_a_clip_that_goes_on_runs_its_glances_once_and_answers_as_ever() -> None:
+    frames = Frames([GREY] * 10)
+    async with make_engine(FakeRunner(3, glance_gain=0.1), clip_manifest()) as (engine, recorder):
+        unsure = await engine.classify(clip_request(), frames)
+        plain = await engine.classify(EngineRequest(thresholds=(ALWAYS,)), Frames([GREY] * 10))
+    assert (unsure.reason, unsure.last.component, frames.taken) == ("all_steps", "focus", 10)
+    assert np.array_equal(unsure.last.logits, plain.last.logits)
+    assert (unsure.glance_flops, unsure.focus_flops) == (plain.glance_flops, plain.focus_flops)
+    assert unsure.frames_used == plain.frames_used == 10
+    assert recorder.batches[:2] == [("glance", 1), ("focus", 1)]
+    assert unsure.glance_seconds > 0
+    assert unsure.focus_seconds > 0
+
+
+@pytest.mark.parametrize("frames", [2, 4, 7])
+async def test_a_clip_that_ends_early_is_answered_from_what_there_is(frames: int) -> None:
+    async with make_engine(FakeRunner(3, glance_gain=0.1), clip_manifest()) as (engine, _):
+        unsure = await engine.classify(clip_request(), Frames([GREY] * frames))
+    assert (unsure.reason, unsure.last.component) == ("end_of_video", "focus")
+    async with make_engine(FakeRunner(3, glance_gain=9.0), clip_manifest()) as (engine, _):
+        sure = await engine.classify(clip_request(), Frames([GREY] * frames))
+    assert (sure.reason, sure.last.component) == ("confident", "glance")
+
+
+async def test_clips_of_every_kind_share_the_device() -> None:
+    rows = [(DARK, 0.9), (GREY, NEVER), (BRIGHT, 0.999999), (GREY, 0.9), (BRIGHT, NEVER), (DARK, 0.999999)]
+    async with make_engine(FakeRunner(3, glance_gain=4.0), clip_manifest()) as (engine, _):
+        together = await asyncio.gather(
+            *(engine.classify(clip_request(threshold), Frames([value] * 10)) for value, threshold in rows)
+        )
+    assert [outcome.last.component for outcome in together] == ["glance", "focus", "focus", "glance", "focus", "focus"]
+    assert [int(outcome.last.logits.argmax()) for outcome in together] == [0, 1, 2, 1, 2, 0]
+
+
+async def test_who_watches_a_clip_is_told_once() -> None:
+    for gain, component in ((9.0, "glance"), (0.1, "focus")):
+        seen: list[str] = []
+
+        def watch(step: Step, frame: Frame, seen: list[str] = seen) -> None:
+            seen.append(step.component)
+
+        request = EngineRequest(thresholds=(ALWAYS,), glance_thresholds=(0.9,), on_step=watch)
+        async with make_engine(FakeRunner(3, glance_gain=gain), clip_manifest()) as (engine, _):
+            await engine.classify(request, Frames([GREY] * 10))
+        assert seen == [component]

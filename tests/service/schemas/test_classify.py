@@ -124,7 +124,16 @@ def test_fields_come_in_the_documented_order() -> None:
     assert list(answer) == ["id", "model", "predictions", "exit", "compute", "timing_ms", "video", "trace"]
     assert list(answer["model"]) == ["name", "version", "precision", "backend"]
     assert list(answer["predictions"][0]) == ["label", "index", "score"]
-    assert list(answer["exit"]) == ["point", "reason", "step", "steps", "component", "confidence", "threshold"]
+    assert list(answer["exit"]) == [
+        "point",
+        "degraded_from",
+        "reason",
+        "step",
+        "steps",
+        "component",
+        "confidence",
+        "threshold",
+    ]
     assert list(answer["compute"]) == [
         "gflops",
         "gflops_full",

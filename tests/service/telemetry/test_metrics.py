@@ -19,6 +19,10 @@ PRODUCT_CATALOGUE = {
     "adafocus_flops_full_total": ("counter", {}),
     "adafocus_exit_step": ("histogram", {"reason": 6}),
     "adafocus_exits_total": ("counter", {"component": 2}),
+    "adafocus_degraded_total": ("counter", {}),
+    "adafocus_shadow_total": ("counter", {"answer": 2}),
+    "adafocus_shadow_evidence": ("gauge", {}),
+    "adafocus_quality_level": ("gauge", {}),
     "adafocus_frames_decoded_total": ("counter", {}),
     "adafocus_decode_cpu_seconds_total": ("counter", {}),
     "adafocus_frames_used_total": ("counter", {}),
@@ -26,7 +30,7 @@ PRODUCT_CATALOGUE = {
     "adafocus_queue_depth": ("gauge", {}),
     "adafocus_slots_active": ("gauge", {}),
     "adafocus_slots": ("gauge", {}),
-    "adafocus_rejections_total": ("counter", {"code": 18}),
+    "adafocus_rejections_total": ("counter", {"code": 19}),
     "adafocus_decode_workers": ("gauge", {}),
 }
 
@@ -86,6 +90,7 @@ def test_an_answer_is_counted_where_it_cost() -> None:
             frames_decoded=30,
             frames_used=2,
             decode_cpu_seconds=0.375,
+            degraded=True,
             exit_shares=None,
         )
     )
@@ -98,6 +103,7 @@ def test_an_answer_is_counted_where_it_cost() -> None:
     assert found["adafocus_flops_full_total",] == 20_000
     assert found["adafocus_exit_step_sum", "confident"] == 2
     assert found["adafocus_exits_total", "glance"] == 1
+    assert found["adafocus_degraded_total",] == 1
     assert found["adafocus_frames_decoded_total",] == 30
     assert found["adafocus_frames_used_total",] == 2
     assert found["adafocus_decode_cpu_seconds_total",] == 0.375
@@ -107,7 +113,7 @@ def test_an_answer_is_counted_where_it_cost() -> None:
 
 
 def left_at(step: int, reason: ExitReason, exit_shares: tuple[float, ...] | None) -> Answered:
-    return Answered(StageTimes(), 1, 1, 8, step, reason, "focus", 1, 1, 0.0, exit_shares)
+    return Answered(StageTimes(), 1, 1, 8, step, reason, "focus", 1, 1, 0.0, False, exit_shares)
 
 
 def expected_exits(metrics: Metrics) -> list[float]:

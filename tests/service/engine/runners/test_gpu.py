@@ -14,12 +14,12 @@ from export.describe import graph_entry
 from export.example_frames import texture
 from export.fp16 import to_half
 from export.graphs import graphs_in
-from export.to_onnx import to_onnx
 from service.engine.runners.base import Runner, RunnerError
 from service.engine.runners.selection import RunnerOptions, open_runner
 from tests import tolerances
 from tests.export.models import FRAME
 from tests.model.factory import frame_model
+from tests.once import Once
 
 pytestmark = pytest.mark.gpu
 
@@ -34,11 +34,11 @@ STEPS = 4
 
 
 @pytest.fixture(scope="module")
-def bundle(frame_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+def bundle(frame_bundle: Bundle, once: Once, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """The small frame model with fp16 graphs, too."""
     entries, contents = [], {}
     for graph in graphs_in(frame_model(FRAME), "fp16"):
-        content = to_half(to_onnx(graph), graph.signature())
+        content = to_half(once.to_onnx(graph), graph.signature())
         entries.append(graph_entry(graph, "onnx", "fp16", content))
         contents[entries[-1].file] = content
     for entry in frame_bundle.manifest.graphs:
@@ -48,12 +48,14 @@ def bundle(frame_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Bu
 
 
 @pytest.fixture(scope="module", params=VARIANTS, ids=lambda variant: "-".join(variant))
-def on_gpu(bundle: Bundle, request: pytest.FixtureRequest) -> Iterator[Runner]:
-    """A warmed runner on the GPU."""
+def on_gpu(frame_bundle: Bundle, request: pytest.FixtureRequest) -> Iterator[Runner]:
+    """A warmed runner on the GPU; the fp16 graphs are made only where there is one."""
     backend, precision = request.param
     try:
         if backend == "torchscript":
             _require_torchs_device()
+        open_runner(frame_bundle, RunnerOptions(1, (1,), backend, "fp32")).close()
+        bundle = request.getfixturevalue("bundle")
         opened = open_runner(bundle, RunnerOptions(1, (1, 2, 4), backend, precision, look_ahead=4))
     except RunnerError as error:
         if os.environ.get("ADAFOCUS_REQUIRE_GPU") == "1":
