@@ -1,7 +1,7 @@
 """The engine's core: a plain loop that schedules, runs and updates, on a thread of its own.
 
-The loop's thread owns the state of every video. Another thread only waits for the device, so that the next batch is
-prepared while one runs. Whoever sends commands, and whoever is told what has happened, is elsewhere: on an event loop
+The loop's thread owns the state of every video. Another thread only waits for the device, so that the loop can prepare
+the next batch while one runs. Whoever sends commands, and whoever is told what has happened, is elsewhere: on an event loop
 in the same process, or in another process.
 """
 

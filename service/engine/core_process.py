@@ -1,4 +1,4 @@
-"""The process of a core that serves a client elsewhere: ``python -m service.engine.core_process FD``.
+"""Runs a core for a client in another process: ``python -m service.engine.core_process FD``.
 
 It reads what it is to run from the socket, tells when it is ready, and ends when the socket does: with its client.
 """
