@@ -200,10 +200,6 @@ class Internal(Problem):
         super().__init__(detail)
 
 
-class EngineLost(Internal):
-    """The process of the engine died while it had this request. It may be tried again when the engine is back."""
-
-
 class Rejection(Problem):
     """The request is valid but not accepted now; the response says when to try again."""
 

@@ -9,6 +9,7 @@ import asyncio
 import math
 import time
 from collections import deque
+from collections.abc import Sequence
 from contextlib import suppress
 
 from bundle.manifest import Manifest
@@ -17,9 +18,9 @@ from service.engine.messages import Commands, Ended, Failure, Report, StepTable,
 from service.engine.outcomes import Steps, outcome_of, problem_of
 from service.engine.request import EngineObserver, EngineRequest
 from service.engine.step_plan import affordable_steps, certain_steps, prefetch_targets
-from service.engine.transport import Transport
+from service.engine.transport import CoreLostError, Transport
 from service.engine.video import Video
-from service.errors import DeadlinePassed, EngineLost, Internal
+from service.errors import DeadlinePassed, Internal
 from service.frame_memory import FrameSegment, SharedFrame
 from video.decoder import Frame
 
@@ -69,7 +70,7 @@ class EngineClient:
         """Take a video in, once there is a slot; frames may follow at once.
 
         Raises:
-            EngineLost: the core is gone, and will be back.
+            CoreLostError: the core is gone, and will be back.
             Internal: the core is gone.
         """
         loop = asyncio.get_running_loop()
@@ -104,18 +105,27 @@ class EngineClient:
         Raises:
             ValueError: the frame is not of the model's size.
         """
-        shared = frame if isinstance(frame, SharedFrame) else self._store.put(frame)
-        if video.left:
-            shared.release()
-            return
-        segment = shared.segment
-        if segment.number not in self._segments:
-            self._attach(segment)
-        order = len(video.delivered)
-        self._commands.frames.extend((video.slot, order, segment.number, shared.place, frame.position))
-        video.delivered.append((frame.index, frame.time_s))
-        video.held.append(shared)
-        self._flush_soon()
+        self.frames_ready(video, (frame,))
+
+    def frames_ready(self, video: Video, frames: Sequence[Frame | SharedFrame]) -> None:
+        """Hand over the next frames of a video, in visiting order.
+
+        Raises:
+            ValueError: a frame is not of the model's size; those before it have been handed over.
+        """
+        slot, delivered, held, told = video.slot, video.delivered, video.held, self._commands.frames
+        for frame in frames:
+            shared = frame if isinstance(frame, SharedFrame) else self._store.put(frame)
+            if video.left:
+                shared.release()
+                continue
+            segment = shared.segment
+            if segment.number not in self._segments:
+                self._attach(segment)
+            told.extend((slot, len(delivered), segment.number, shared.place, frame.position))
+            delivered.append((frame.index, frame.time_s))
+            held.append(shared)
+            self._flush_soon()
 
     def no_more_frames(self, video: Video) -> None:
         """Say that no further frame of a video will come."""
@@ -215,7 +225,8 @@ class EngineClient:
                     video.steps = count
                     if not self._is_clip:
                         video.release(count)
-                    video.feed()
+                    if not video.complete:
+                        video.feed()
         for ended in report.ended:
             self._conclude(ended)
         if report.freed:
@@ -262,8 +273,8 @@ class EngineClient:
         video.release(len(video.delivered))
         video.feed()
 
-    def _gone(self) -> Internal:
-        return EngineLost() if self._transport.returns else Internal()
+    def _gone(self) -> Exception:
+        return CoreLostError() if self._transport.returns else Internal()
 
     def _fail_all(self) -> None:
         """Fail the videos of a core that is gone. One that comes in its place knows nothing."""

@@ -1,8 +1,8 @@
 """The engine's core: a plain loop that schedules, runs and updates, on a thread of its own.
 
-The loop's thread owns the state of every video. Another thread only waits for the device, so that the next batch is
-prepared while one runs. Whoever sends commands, and whoever is told what has happened, is elsewhere: on an event loop
-in the same process, or in another process.
+The loop's thread owns the state of every video. Another thread only waits for the device, so that the loop can prepare
+the next batch while one runs. The client, which sends commands and gets reports, lives on an event loop of the same
+process or in another process.
 """
 
 from __future__ import annotations

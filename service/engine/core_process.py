@@ -1,4 +1,4 @@
-"""The process of a core that serves a client elsewhere: ``python -m service.engine.core_process FD``.
+"""Runs a core for a client in another process: ``python -m service.engine.core_process FD``.
 
 It reads what it is to run from the socket, tells when it is ready, and ends when the socket does: with its client.
 """
@@ -6,6 +6,7 @@ It reads what it is to run from the socket, tells when it is ready, and ends whe
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import os
 import pickle
@@ -54,6 +55,7 @@ def serve(connection: socket.socket, made: Callable[[EngineCore], None] = lambda
         send(opened)
         return
     ready, core, runner = opened
+    gc.freeze()  # what is there now stays: collections need not look at it again and again
     made(core)
     thread = threading.Thread(target=run_core, args=(core, connection), name="engine")
     thread.start()

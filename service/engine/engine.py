@@ -12,9 +12,9 @@ from bundle.manifest import Manifest
 from service.engine.admission import Admission, Places, QueueLimits
 from service.engine.client import EngineClient
 from service.engine.request import EngineObserver, EngineRequest, FrameSource, Outcome
-from service.engine.transport import RunnerInfo, Transport
+from service.engine.transport import CoreLostError, RunnerInfo, Transport
 from service.engine.video import Video
-from service.errors import DeadlinePassed, EngineLost
+from service.errors import DeadlinePassed, Internal
 from service.frame_memory import SharedFrame
 from video.decoder import Frame
 
@@ -82,21 +82,24 @@ class Engine:
         Raises:
             DeadlinePassed: the deadline passed before the first step finished.
             Undecodable: the source had no frame at all.
-            Internal: the device failed on this video.
+            Internal: the device failed on this video, or the core was lost and the video could not be tried again.
         """
+        rewind: Callable[[], Awaitable[None]] | None = getattr(source, "rewind", None)
         try:
             return await self._classify_once(request, source)
-        except EngineLost:
-            rewind: Callable[[], Awaitable[None]] | None = getattr(source, "rewind", None)
+        except CoreLostError as error:
             if rewind is None or request.on_step is not None:
-                raise
+                raise Internal from error
         try:
             async with asyncio.timeout_at(request.deadline):
                 await self._transport.back()
                 await rewind()
         except TimeoutError:
             raise DeadlinePassed from None
-        return await self._classify_once(request, source)
+        try:
+            return await self._classify_once(request, source)
+        except CoreLostError as error:
+            raise Internal from error
 
     async def _classify_once(self, request: EngineRequest, source: FrameSource) -> Outcome:
         video = await self._client.submit(request)
@@ -172,11 +175,16 @@ class Feeder:
             client.cancel(video, error)
 
     def _take_ready(self) -> None:
-        for _ in range(self._video.frames_wanted):
-            frame = self._ready()
-            if frame is None:
-                return
-            self._client.frame_ready(self._video, frame)
+        frames: list[Frame | SharedFrame] = []
+        try:
+            for _ in range(self._video.frames_wanted):
+                frame = self._ready()
+                if frame is None:
+                    break
+                frames.append(frame)
+        finally:
+            if frames:
+                self._client.frames_ready(self._video, frames)
 
 
 @asynccontextmanager

@@ -131,7 +131,7 @@ class CoreProcess:
         """See `Transport`; it does not come back by itself."""
 
     async def discard(self) -> None:
-        """Take leave of a core that has been lost: end its process if it has not ended, and reap it."""
+        """Kill and reap the process of a core that has been lost."""
         self._lose()
         with contextlib.suppress(ProcessLookupError):
             self._process.kill()

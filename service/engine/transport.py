@@ -25,6 +25,10 @@ SWITCH_SECONDS = 0.0005
 batches take, and the engine may have to wait for the lock twice between two of them."""
 
 
+class CoreLostError(Exception):
+    """The core died while it had a video, and will be replaced: the video may be tried again then."""
+
+
 @dataclass(frozen=True, slots=True)
 class RunnerInfo:
     """What is known of a core's runner on the client's side.
@@ -71,7 +75,7 @@ class Transport(Protocol):
         """Wait until a core that was lost has been replaced; returns at once if none was, or none will be."""
 
     async def start(self, report: Callable[[Report], None]) -> None:
-        """Warm the runner up, then begin to serve; ``report`` is told what has happened until it is closed.
+        """Warm the runner up, then begin to serve. ``report`` is called with each report until the core is closed.
 
         A report with every video in flight among its ``ended`` is not promised when the core is lost: `alive` is then
         false and ``report`` is called once with an empty report.
@@ -91,7 +95,7 @@ class Transport(Protocol):
 
 
 class InProcess:
-    """A core on a thread of this process: the shortest way, and the frames need not be shared.
+    """A core on a thread of this process. Nothing is pickled, and frames need not lie in shared memory.
 
     Args:
         manifest: of the bundle that the runner loaded.

@@ -17,7 +17,7 @@ from service.engine.engine import Engine, running
 from service.engine.process import CoreProcess, open_core_process
 from service.engine.runners.base import RunnerError
 from service.engine.supervised import SupervisedCore
-from service.errors import DeadlinePassed, EngineLost
+from service.errors import DeadlinePassed, Internal
 from tests.service.engine.factory import Frames, Recorder, never_leave, until
 from tests.service.engine.test_process import BRIGHT, make_fake
 
@@ -29,11 +29,12 @@ class Rewinding(Frames):
     """Frames that can be had again; the first ones are held back, later ones are not."""
 
     rewound: int = 0
+    holds_again: bool = False
 
     async def rewind(self) -> None:
         self.rewound += 1
         self.taken = 0
-        self.hold = None
+        self.hold = self.hold if self.holds_again else None
 
 
 async def start_core() -> CoreProcess:
@@ -88,7 +89,7 @@ async def test_a_video_whose_frames_or_steps_cannot_be_had_again_fails() -> None
         await until(lambda: once.taken == watched.taken == 1)
         await lose(engine, core)
         for task in tasks:
-            with pytest.raises(EngineLost):
+            with pytest.raises(Internal):
                 await task
 
 
@@ -123,3 +124,14 @@ async def test_a_deadline_is_kept_while_the_core_is_started_again() -> None:
         with pytest.raises(DeadlinePassed):
             await task
     assert frames.rewound == 0
+
+
+async def test_a_video_that_loses_two_cores_fails() -> None:
+    async with supervised(start_core) as (engine, core):
+        frames = Rewinding([BRIGHT] * 4, hold=asyncio.Event(), held_after=1, holds_again=True)
+        task = asyncio.create_task(engine.classify(never_leave(), frames))
+        for rewound in (0, 1):
+            await until(lambda times=rewound: frames.rewound == times and frames.taken == 1)  # type: ignore[misc]
+            await lose(engine, core)
+        with pytest.raises(Internal):
+            await task
