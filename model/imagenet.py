@@ -78,7 +78,7 @@ def _beyond(backbone: Backbone, dialect: Dialect) -> set[str]:
         return set()
     name = "efficientnet_lite0" if isinstance(backbone, EfficientNetLite0) else "mobilenet_v2"
     with torch.device("meta"):
-        whole = type(backbone)(1.0, DEFAULT_DEPTH[name])  # type: ignore[call-arg]  # both subclasses take these two
+        whole = type(backbone)(1.0, DEFAULT_DEPTH[name])
     return set(backbone_names(whole, dialect).values()) - set(backbone_names(backbone, dialect).values())
 
 
