@@ -55,6 +55,12 @@ class ServiceProcess:
         return proportional_megabytes(self.pid), sum(proportional_megabytes(pid) for pid in self.workers())
 
 
+def program(checkout: Path) -> list[str]:
+    """The command line of another checkout, with this interpreter and its packages."""
+    start = f"import sys; sys.path.insert(0, {str(checkout.resolve())!r}); from cli.main import main; main()"
+    return [sys.executable, "-c", start]
+
+
 @contextmanager
 def running_service(
     *options: str, program: Path | Sequence[str] | None = None, environment: Mapping[str, str] | None = None
