@@ -66,7 +66,7 @@ def test_published_models_survive_json(name: str) -> None:
         ({"num_classes": 5, "focus": {"name": "resnet50", "depth": [1]}}, r"depth is \(1,\); permitted: 2 to 4"),
         ({"num_classes": 5, "focus": {"name": "resnet50", "depth": [1, 0]}}, "depth is 0; permitted"),
         ({"num_classes": 5, "focus": {"name": "resnet50", "depth": 4}}, "depth is 4"),
-        ({"num_classes": 5, "glance": {"name": "mobilenet_v2", "depth": [1, 1]}}, "permitted: 7 to 7 numbers"),
+        ({"num_classes": 5, "glance": {"name": "mobilenet_v2", "depth": [1, 1]}}, "permitted: 3 to 7 numbers"),
         ({"num_classes": 5, "glance": {"name": "mobilenet_v2", "width": 0}}, "width is 0"),
     ],
 )
