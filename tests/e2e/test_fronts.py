@@ -37,7 +37,7 @@ def service(project_root: Path, bundle: Path) -> Iterator[Service]:
     options = {"ADAFOCUS_DRAIN_GRACE_SECONDS": "0", "ADAFOCUS_DECODE_WORKERS": "2", "ADAFOCUS_FRONTS": str(FRONTS)}
     with server(project_root, "--bundle", bundle, **options) as (process, url):
         service = Service(process, url)
-        service.until(lambda: service.metric("adafocus_decode_workers") == FRONTS)
+        service.until(lambda: service.metric("adafocus_slots") == FRONTS)
         yield service
 
 
@@ -115,7 +115,7 @@ def test_a_front_that_is_killed_is_started_again_and_nothing_else_is_lost(servic
     # The other one takes every connection, and what was counted stays counted.
     assert all(service.answers(clip) for _ in range(4))
     service.until(lambda: len(service.pids(FRONT)) == FRONTS and service.pids(FRONT) != before)
-    service.until(lambda: service.metric("adafocus_decode_workers") == FRONTS)
+    service.until(lambda: service.metric("adafocus_slots") == FRONTS)
     assert service.metric("adafocus_requests_total", outcome="ok") == 5
     assert service.metric("adafocus_slots") == FRONTS
     assert all(service.answers(clip) for _ in range(4))
@@ -141,9 +141,9 @@ def test_a_decoder_that_is_killed_is_replaced(service: Service, clip: bytes) -> 
     decoders = service.pids(DECODER)
     for pid in decoders:
         os.kill(pid, signal.SIGKILL)
-    service.until(lambda: len(service.pids(DECODER) - decoders) == FRONTS)
+    service.until(lambda: len(service.pids(DECODER) - decoders) == len(decoders))
     service.until(lambda: service.answers(clip))
-    assert service.metric("adafocus_decode_worker_restarts_total") == FRONTS
+    assert service.metric("adafocus_decode_worker_restarts_total") == len(decoders)
 
 
 def test_fronts_and_the_engine_end_when_their_supervisor_is_killed(service: Service) -> None:
@@ -165,7 +165,7 @@ def test_a_limit_holds_for_all_fronts_together(project_root: Path, bundle: Path,
     options = {"ADAFOCUS_FRONTS": str(FRONTS), "ADAFOCUS_RATE_LIMIT_PER_MINUTE": "1"}
     with server(project_root, "--bundle", bundle, **options) as (process, url):
         service = Service(process, url)
-        service.until(lambda: service.metric("adafocus_decode_workers") == FRONTS)
+        service.until(lambda: service.metric("adafocus_slots") == FRONTS)
         assert [service.ask(clip).status_code for _ in range(8)] == [200] + [429] * 7
 
 
