@@ -9,7 +9,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 HOST   ?= 127.0.0.1
 PORT   ?= 8000
-BUNDLE ?= bundles/tank-state
+BUNDLE ?= bundles/sky
 # One thread a pool: the tests share the machine, and spinning pools are slower than none.
 export OMP_NUM_THREADS ?= 1
 

@@ -93,6 +93,7 @@ def http_cost() -> str:
     return _table(
         newest_results("http-cost"),
         ("`exit`", _exit),
+        ("version", "version"),
         ("bare route, ms", "bare_ms"),
         ("service beyond the graphs, ms", "service_ms"),
         ("ratio", lambda row: f"{row['ratio']}×"),

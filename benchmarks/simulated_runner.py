@@ -37,7 +37,7 @@ from service.frame_memory import FrameSegment
 from service.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
-BUNDLE = ROOT / "bundles" / "tank-state"
+BUNDLE = ROOT / "bundles" / "sky"
 STEPS = 16
 CROP = 224
 CLASSES = 200

@@ -22,7 +22,7 @@ import pytest
 from tests.conftest import ROOT
 from tests.e2e.tiny import write_tiny_bundle
 
-SAMPLE = ROOT / "samples" / "bridge_up.mp4"
+SAMPLE = ROOT / "samples" / "drone.mp4"
 BACKENDS = {"onnxruntime-cpu": "onnxruntime", "openvino": "openvino"}
 PATIENCE_SECONDS = 120.0
 

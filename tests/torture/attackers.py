@@ -121,7 +121,7 @@ def rubbish(address: Address, stop: Stop) -> None:
 def json_bombs(address: Address, stop: Stop) -> None:
     """Sends requests of the Open Inference Protocol whose JSON is 20 MB of escapes."""
     body = b'{"inputs":[{"name":"video","shape":[1],"datatype":"BYTES","data":["' + b"\\u0041" * 3_300_000 + b'"]}]}'
-    _post_for_ever(address, stop, [body], clients=3, path="/v2/models/tank-state/infer")
+    _post_for_ever(address, stop, [body], clients=3, path="/v2/models/sky/infer")
 
 
 def _post_for_ever(address: Address, stop: Stop, bodies: list[bytes], *, clients: int, path: str = "/classify") -> None:

@@ -168,7 +168,7 @@ def corpus(name: str) -> Iterator[bytes]:
         yield b"\x00\x01\x64\x00\x1f\xff\xe1|\x00\x00\x00\x02\x65\x88|\x00\x00\x00\x01"
         yield b"\x02\x00\x00\x01\x20|\x00\x00\x01\xb6\x10"
     elif name == "manifest":
-        yield (ROOT / "bundles" / "tank-state" / "manifest.json").read_bytes()
+        yield (ROOT / "bundles" / "sky" / "manifest.json").read_bytes()
     else:
         yield b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
         yield b"/v2/models/x/versions/1/infer"

@@ -179,7 +179,7 @@ def _stream(video: OpenVideo, job: Job, between: Callable[[], None]) -> FrameStr
         focus_frames=job.focus_frames,
         key_frames=video.index.key_frames if job.snap == "keyframe" else (),
     )
-    return FrameStream(video, wanted, Geometry(job.resize, job.crop), between=between)
+    return FrameStream(video, wanted, Geometry(job.resize, job.crop, job.fit), between=between)
 
 
 def _possible_time(seconds: float | None) -> float | None:
