@@ -120,6 +120,8 @@ class Admission:
     places_taken: int = 0
     slots_taken: int = 0
     early_taken: int = 0
+    lag_seconds: float = 0.0
+    """How far the event loop is behind: a request has waited that long already when it is seen."""
     uploads: int = 0
     waiting_time: WaitingTime = field(init=False)
     _queue: FairQueue[Place] = field(default_factory=FairQueue)
@@ -139,7 +141,8 @@ class Admission:
     @property
     def queue_limit(self) -> int:
         """How many may wait for a slot now."""
-        return min(self.max_queue, self.waiting_time.most_waiting(self.limits.queue_seconds))
+        left = self.limits.queue_seconds - self.lag_seconds
+        return min(self.max_queue, self.waiting_time.most_waiting(left)) if left > 0 else 0
 
     @property
     def pressure(self) -> float:

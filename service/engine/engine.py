@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from bundle.manifest import Manifest
 from service.engine.admission import Admission, Places, QueueLimits
 from service.engine.client import EngineClient
+from service.engine.loop_lag import LoopLag
 from service.engine.request import EngineObserver, EngineRequest, FrameSource, Outcome
 from service.engine.transport import CoreLostError, RunnerInfo, Transport
 from service.engine.video import Video
@@ -47,6 +48,7 @@ class Engine:
         self.admission = Admission(slots, max_queue, observer, time.monotonic, limits=limits or QueueLimits())
         if places is not None:
             self.admission.shared = places
+        self._lag = LoopLag(self._is_behind)
         self._transport = transport
         self._client = EngineClient(manifest, transport, observer)
 
@@ -68,10 +70,15 @@ class Engine:
     async def start(self) -> None:
         """Warm every batch size, then begin to serve."""
         await self._client.start()
+        self._lag.start()
 
     async def close(self) -> None:
         """Stop serving and give the device back; videos still in flight fail."""
+        self._lag.stop()
         await self._client.close()
+
+    def _is_behind(self, seconds: float) -> None:
+        self.admission.lag_seconds = seconds
 
     async def classify(self, request: EngineRequest, source: FrameSource) -> Outcome:
         """Run one video until it is confident, out of frames, out of budget or out of time. The caller holds a slot.
