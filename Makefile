@@ -9,7 +9,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 HOST   ?= 127.0.0.1
 PORT   ?= 8000
-BUNDLE ?= bundles/tank-state
+BUNDLE ?= bundles/sky
 # One thread a pool: the tests share the machine, and spinning pools are slower than none.
 export OMP_NUM_THREADS ?= 1
 
@@ -18,7 +18,7 @@ WORKERS ?= logical
 # Files are given out in the order of tests/conftest.py; without the option, those of the fewest tests would come last.
 PYTEST  := $(BIN)/python -m pytest --dist loadfile --no-loadscope-reorder -n $(WORKERS)
 
-.PHONY: help serve test quick lint type arch unit outside parity bench docker-verify clean
+.PHONY: help serve test quick lint type arch unit outside parity torture bench docker-verify clean
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
@@ -53,6 +53,11 @@ outside: $(VENV)/.serve $(VENV)-outside/.ready ## the tests from outside: the pa
 
 parity: $(VENV)/.dev ## only the tests that hold the model to the authors' released code
 	$(BIN)/python -m pytest -m parity
+
+torture: $(VENV)/.dev ## attacks on a running service, about twelve minutes: overload, attackers, mutants, kills, fuzzing
+	$(PIP) -e '.[torture]' || echo "atheris cannot be had here: fuzzing is left out"
+	for attack in overload attackers mutants kills; do $(BIN)/python -m tests.torture.$$attack || exit 1; done
+	$(BIN)/python -m tests.torture.fuzz --seconds 30
 
 bench: $(VENV)/.dev ## the measurements behind README's tables, into benchmarks/results
 	$(BIN)/python -m benchmarks.run_all

@@ -11,12 +11,11 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import sys
 from collections import defaultdict
 from pathlib import Path
 
 from benchmarks.machine import Row, write_results
-from benchmarks.service_process import ROOT, SAMPLES, running_service
+from benchmarks.service_process import ROOT, SAMPLES, program, running_service
 from cli.load.connection import Endpoint
 from cli.load.plan import Plan
 from cli.load.report import LoadReport, Sample, report
@@ -25,12 +24,6 @@ from cli.load.run import run
 FEW, MANY = 16, 256
 SHARE_OF_CAPACITY = 0.8
 SLO_MS = 100.0
-
-
-def program(checkout: Path) -> list[str]:
-    """The command line of another checkout, with this interpreter and its packages."""
-    start = f"import sys; sys.path.insert(0, {str(checkout)!r}); from cli.main import main; main()"
-    return [sys.executable, "-c", start]
 
 
 def loaded(url: str, point: str, requests: int, *, clients: int = 1, rate: float | None = None) -> LoadReport:
@@ -46,7 +39,7 @@ def loaded(url: str, point: str, requests: int, *, clients: int = 1, rate: float
 def measure(words: list[str], fronts: int, point: str, requests: int) -> dict[str, float]:
     """One round with one version."""
     environment = {"ADAFOCUS_MAX_QUEUE": "512", "ADAFOCUS_DRAIN_GRACE_SECONDS": "0"}
-    options = ["--bundle", str(ROOT / "bundles" / "tank-state"), "--backend", "onnxruntime-cpu"]
+    options = ["--bundle", str(ROOT / "bundles" / "sky"), "--backend", "onnxruntime-cpu"]
     options += ["--fronts", str(fronts)] if fronts > 1 else []
     with running_service(*options, program=words, environment=environment) as service:
         loaded(service.url, point, requests // 4, clients=FEW)  # warm up
@@ -75,7 +68,7 @@ def main() -> None:
     options = parser.parse_args()
     versions = {"after": (program(ROOT), 1)}
     if options.before is not None:
-        versions = {"before": (program(options.before.resolve()), 1), **versions}
+        versions = {"before": (program(options.before), 1), **versions}
     if options.fronts > 1:
         versions[f"after, {options.fronts} fronts"] = (program(ROOT), options.fronts)
     rows: list[Row] = []
@@ -90,7 +83,7 @@ def main() -> None:
                 {"exit": point, "version": name, **medians, "requests": options.requests, "rounds": len(rounds)}
             )
             print(rows[-1], flush=True)
-    print(write_results("capacity", "tank-state", rows))
+    print(write_results("capacity", "sky", rows))
 
 
 if __name__ == "__main__":

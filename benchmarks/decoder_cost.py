@@ -177,7 +177,7 @@ def main() -> None:
     """Measure, print, and write the CSV."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=30)
-    parser.add_argument("--bundle", type=Path, default=ROOT / "bundles" / "tank-state")
+    parser.add_argument("--bundle", type=Path, default=ROOT / "bundles" / "sky")
     options = parser.parse_args()
     manifest = load_bundle(options.bundle).manifest
     worker = Worker(manifest)

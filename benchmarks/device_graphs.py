@@ -15,10 +15,10 @@ import time
 from pathlib import Path
 
 import numpy as np
-import onnxruntime as ort
 
 from benchmarks.machine import graphics, processor, write_results
 from benchmarks.shipped_model import all_steps
+from bundle.onnx_runtime import ort
 from bundle.store import Bundle, load_bundle
 from export.example_frames import texture
 from service.cpu import usable_cores

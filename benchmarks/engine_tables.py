@@ -93,6 +93,7 @@ def http_cost() -> str:
     return _table(
         newest_results("http-cost"),
         ("`exit`", _exit),
+        ("version", "version"),
         ("bare route, ms", "bare_ms"),
         ("service beyond the graphs, ms", "service_ms"),
         ("ratio", lambda row: f"{row['ratio']}×"),
@@ -201,8 +202,8 @@ def lookahead_exit() -> str:
 
 
 def simulated_device() -> str:
-    """The engine's share of a simulated device's rate, before and after its core left the event loop."""
-    variants = {"event-loop": "event loop", "thread": "thread", "process": "process"}
+    """The engine's share of a simulated device's rate; frames were copied by the processor, and are fetched now."""
+    variants = {"thread-copying": "thread, frames copied", "thread": "thread", "process": "process"}
     rows = [
         {**row, "core": name}
         for variant, name in variants.items()

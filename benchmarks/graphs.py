@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 import torch
 from torch import Tensor, nn
 
 from benchmarks.machine import write_results
 from bundle.manifest import TensorSpec
+from bundle.onnx_runtime import ort
 from bundle.signature import BATCH, Signature
 from export.graphs import PixelNorm, cut_patches, served_graphs
 from export.to_onnx import to_onnx

@@ -76,7 +76,7 @@ def measure(kind: str, fronts: int, clients: int, seconds: float) -> dict[str, o
     samples: list[Sample] = []
     clock: list[float] = []
     environment = {"ADAFOCUS_DECODE_WORKERS": "4"}
-    options = ("--bundle", str(ROOT / "bundles" / "tank-state"), "--fronts", str(fronts))
+    options = ("--bundle", str(ROOT / "bundles" / "sky"), "--fronts", str(fronts))
     with running_service(*options, environment=environment) as service:
         load_until(service.url, clients, 2.0, [], [])  # warm up
         loading = threading.Thread(target=load_until, args=(service.url, clients, seconds, samples, clock))

@@ -49,7 +49,7 @@ def alone(bundle: Bundle, runner: Runner, clip: bytes, point: str) -> None:
         wanted = wanted_frames(
             video.index.frames, frames=sampling.frames, order=sampling.order, first_frame=sampling.first_frame
         )
-        stream = FrameStream(video, wanted, Geometry(manifest.geometry.resize, manifest.geometry.crop))
+        stream = FrameStream(video, wanted, Geometry(**dict(manifest.geometry)))
         for step in range(manifest.steps):
             frame = stream.next()
             if frame is None:
@@ -115,7 +115,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=100)
     parser.add_argument("--clip", type=Path, help="default: a sample with a single key frame")
-    parser.add_argument("--bundle", type=Path, default=ROOT / "bundles" / "tank-state")
+    parser.add_argument("--bundle", type=Path, default=ROOT / "bundles" / "sky")
     options = parser.parse_args()
     bundle, clip = load_bundle(options.bundle), (options.clip.read_bytes() if options.clip else one_key_frame())
     runners = {}

@@ -179,7 +179,7 @@ def main() -> None:
     options = parser.parse_args()
     clips = {kind.name: kept_clip(kind, options.clips) for kind in KINDS if kind.seconds <= options.longest}
     clips |= {f"sample {path.name}": path.read_bytes() for path in SAMPLES}
-    clips["bridge_up.mp4, with one key frame"] = one_key_frame()
+    clips["drone.mp4, with one key frame"] = one_key_frame()
     rows = []
     for name, clip in clips.items():
         rows.append(measure(name, clip, options.rounds))

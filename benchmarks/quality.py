@@ -81,7 +81,7 @@ def main() -> None:
     ]
     for row in rows:
         print(row)
-    print(write_results("quality", "tank-state-full", rows))
+    print(write_results("quality", "sky-full", rows))
 
 
 if __name__ == "__main__":

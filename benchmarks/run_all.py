@@ -46,10 +46,10 @@ def on_processor(paper: str, data: Path | None) -> list[list[str]]:
         ["isolation"],
         ["actnet", paper],
         ["backends", "--name", "actnet", "--bundle", paper],
-        ["services", "--bundle", paper, "bundles/tank-state"],
+        ["services", "--bundle", paper, "bundles/sky"],
         ["first_step"],
         ["refill", "--bundle", paper, "--videos", "64", "--rounds", "2"],
-        ["lookahead", "--bundle", "bundles/tank-state", paper],
+        ["lookahead", "--bundle", "bundles/sky", paper],
         ["soak"],
     ]
     return plan if data is None else [*plan, ["shipped_model", "--data", str(data)]]

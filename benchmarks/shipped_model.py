@@ -3,7 +3,7 @@
 Uses the decoder, the runner and the exit rule of the service, without HTTP. The clips are those of a split that was not
 used for training, selection and calibration.
 
-    python -m benchmarks.shipped_model --data ../shared/datasets/tank_state [--split val] [--bundle bundles/tank-state]
+    python -m benchmarks.shipped_model --data ../shared/datasets/tank_state [--split val] [--bundle bundles/sky]
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder with a manifest.json, or class folders")
     parser.add_argument("--split", default="val")
-    parser.add_argument("--bundle", type=Path, default=ROOT / "bundles" / "tank-state")
+    parser.add_argument("--bundle", type=Path, default=ROOT / "bundles" / "sky")
     parser.add_argument("--backend", default="onnxruntime-cpu")
     options = parser.parse_args()
     bundle = load_bundle(options.bundle)
@@ -66,7 +66,10 @@ def main() -> None:
 
 def decode(clip: Clip, manifest: Manifest) -> list[npt.NDArray[np.uint8]]:
     """The frames of a clip that the service would see, in visiting order; fewer if some cannot be decoded."""
-    sampling, geometry = manifest.sampling, Geometry(manifest.geometry.resize, manifest.geometry.crop)
+    sampling, geometry = (
+        manifest.sampling,
+        Geometry(**dict(manifest.geometry)),
+    )
     with clip.path.open("rb") as file, open_video(file) as video:
         wanted = wanted_frames(
             video.info.frames or 1,

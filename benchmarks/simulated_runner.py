@@ -27,7 +27,6 @@ from service.engine.runners.base import (
     FocusOutput,
     GlanceOutput,
     Int64,
-    Runner,
     StateWidths,
     UInt8,
 )
@@ -38,7 +37,7 @@ from service.frame_memory import FrameSegment
 from service.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
-BUNDLE = ROOT / "bundles" / "tank-state"
+BUNDLE = ROOT / "bundles" / "sky"
 STEPS = 16
 CROP = 224
 CLASSES = 200
@@ -216,7 +215,7 @@ def simulated_manifest() -> Manifest:
     )
 
 
-def make_core(device: str, batch: int) -> tuple[Manifest, Runner]:
+def make_core(device: str, batch: int) -> tuple[Manifest, SimulatedRunner]:
     """What the engine's core runs."""
     return simulated_manifest(), SimulatedRunner(DEVICES[device], batch, CLASSES, 3 * CROP**2)
 

@@ -40,16 +40,27 @@ LabelThreshold = Annotated[float, Field(gt=0, lt=1)]
 Temperature = Annotated[float, Field(ge=1e-3, le=1e3)]
 
 
+MAX_LABEL_CHARACTERS = 1000
+"""A label is in every answer."""
+
+
 class FrameGeometry(FrozenModel):
-    """The resizing of a decoded frame to the model's input: shorter side to ``resize`` pixels, then a centre crop."""
+    """The geometry that turns a decoded frame into the square that the model sees (`video.transform.Geometry`)."""
 
     resize: int = Field(ge=8, le=4096, description="length of the shorter side after resizing, pixels")
-    crop: int = Field(ge=8, le=4096, description="side of the centre square that the model sees, pixels")
+    crop: int = Field(ge=8, le=4096, description="side of the square that the model sees, pixels")
+    fit: Literal["crop", "letterbox", "squeeze"] = Field(
+        default="crop",
+        description="crop: the centre square of the resized frame; letterbox: the whole frame between black bars; "
+        "squeeze: the whole frame, stretched",
+    )
 
     @model_validator(mode="after")
     def _crop_fits(self) -> Self:
         if self.crop > self.resize:
             raise ValueError(f"crop {self.crop} must not exceed resize {self.resize}")
+        if self.fit != "crop" and self.crop != self.resize:
+            raise ValueError(f"resize must be {self.crop}, like crop, with fit {self.fit!r}; got {self.resize}")
         return self
 
 
@@ -184,6 +195,9 @@ class Manifest(FrozenModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        longest = max(len(label) for label in self.labels)
+        if longest > MAX_LABEL_CHARACTERS:
+            raise ValueError(f"a label may have {MAX_LABEL_CHARACTERS} characters, got one with {longest}")
         if len(set(self.labels)) != len(self.labels):
             raise ValueError("labels must be distinct")
         if self.patch_size > self.geometry.crop:

@@ -20,6 +20,8 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
+from cli.connections import ConnectionLimit, LimitedProtocol
+
 MAX_HEAD_BYTES = 64 << 10
 """Bytes of a request's head, of its trailer, or of a chunk's extensions, at most; the limit that h11 has."""
 
@@ -63,10 +65,22 @@ class _UnambiguousConnection(h11.Connection):
         """See h11."""
         event = super().next_event()
         if isinstance(event, h11.Request):
+            event = _in_origin_form(event)
             names = {name for name, _ in event.headers}
             if {b"content-length", b"transfer-encoding"} <= names:
                 raise h11.RemoteProtocolError("both Content-Length and Transfer-Encoding")
         return event
+
+
+def _in_origin_form(request: h11.Request) -> h11.Request:
+    """The request with the path alone as its target, as uvicorn expects it (RFC 9112, section 3.2.2)."""
+    scheme, separator, rest = request.target.partition(b"://")
+    if not separator or scheme.lower() not in (b"http", b"https"):
+        return request
+    _, slash, path = rest.partition(b"/")
+    return h11.Request(
+        method=request.method, headers=request.headers, target=slash + path or b"/", http_version=request.http_version
+    )
 
 
 class H11HeaderTimeoutProtocol(H11Protocol):
@@ -110,14 +124,16 @@ class H11HeaderTimeoutProtocol(H11Protocol):
         super().connection_lost(exc)
 
 
-def http_protocol(head_seconds: float) -> type[asyncio.Protocol]:
+def http_protocol(head_seconds: float, limit: ConnectionLimit | None = None) -> type[asyncio.Protocol]:
     """The fastest protocol that is installed, for uvicorn's ``http``.
 
     Args:
         head_seconds: that a request's head may take.
+        limit: on the connections of the server.
     """
+    fields = {"head_seconds": head_seconds, "limit": limit}
     if find_spec("httptools") is None:
-        return type("HeaderTimeoutProtocol", (H11HeaderTimeoutProtocol,), {"head_seconds": head_seconds})
+        return type("HeaderTimeoutProtocol", (LimitedProtocol, H11HeaderTimeoutProtocol), fields)
     from cli.httptools_protocol import HttptoolsHeaderTimeoutProtocol
 
-    return type("HeaderTimeoutProtocol", (HttptoolsHeaderTimeoutProtocol,), {"head_seconds": head_seconds})
+    return type("HeaderTimeoutProtocol", (LimitedProtocol, HttptoolsHeaderTimeoutProtocol), fields)

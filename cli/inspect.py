@@ -20,7 +20,7 @@ WIDTH = 100
 _LABELS_SHOWN = 20
 
 
-@click.command("inspect", epilog="Example: adafocus inspect bundles/tank-state")
+@click.command("inspect", epilog="Example: adafocus inspect bundles/sky")
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
 def command(bundle: Path, as_json: bool) -> None:
@@ -83,6 +83,14 @@ def as_text(bundle: Bundle) -> Iterator[str]:
     )
 
 
+_FRAMES = {
+    "crop": "shorter side to {resize}, centre {crop} × {crop} pixels",
+    "letterbox": "the whole frame, longer side to {crop}, on a square of {crop} × {crop} pixels",
+    "squeeze": "the whole frame, stretched to {crop} × {crop} pixels",
+}
+"""How each `FrameGeometry.fit` is described."""
+
+
 def _identity(manifest: Manifest) -> Iterator[tuple[str, str]]:
     sampling, geometry, data = manifest.sampling, manifest.geometry, manifest.provenance
     yield "bundle", f"{manifest.name}, version {manifest.version}, {manifest.kind} model"
@@ -92,7 +100,7 @@ def _identity(manifest: Manifest) -> Iterator[tuple[str, str]]:
         bounds = zip(manifest.labels, manifest.label_thresholds, strict=True)
         shown = ", ".join(f"{label} {bound:.3g}" for label, bound in list(bounds)[:_LABELS_SHOWN])
         yield "present", f"several labels, from a score of {shown}"
-    yield "frames", f"shorter side to {geometry.resize}, centre {geometry.crop} × {geometry.crop} pixels"
+    yield "frames", _FRAMES[geometry.fit].format(resize=geometry.resize, crop=geometry.crop)
     yield "patch", f"{manifest.patch_size} × {manifest.patch_size} pixels of those"
     yield "steps", KINDS[manifest.kind].describe_steps(manifest.steps, sampling)
     if sampling.first_frame:

@@ -41,7 +41,7 @@ class ServeCommand(click.Command):
 @click.command(
     "serve",
     cls=ServeCommand,
-    epilog="Example: adafocus serve --bundle bundles/tank-state --port 8000",
+    epilog="Example: adafocus serve --bundle bundles/sky --port 8000",
 )
 @click.option("--bundle", type=click.Path(path_type=Path), help="Folder of the bundle; default: the shipped bundle.")
 @click.option("--host", help="Address to listen on; default: 127.0.0.1.")

@@ -14,6 +14,7 @@ from types import FrameType
 import uvicorn
 from starlette.types import ASGIApp
 
+from cli.connections import ConnectionLimit, connections_for, raise_descriptor_limit
 from cli.http_protocol import http_protocol
 from service.http.state import ServerState
 from service.settings import Settings
@@ -73,10 +74,12 @@ class DrainingServer(uvicorn.Server):
 
 
 def server_config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
-    """How uvicorn serves the application: protocol, time limits and backlog."""
+    """Return uvicorn's configuration for the application: protocol, limits and backlog."""
+    most = settings.max_connections or connections_for(raise_descriptor_limit())
+    of_one = settings.max_connections_per_caller or max(1, most // 2)
     return uvicorn.Config(
         app,
-        http=http_protocol(settings.upload_timeout_seconds),
+        http=http_protocol(settings.upload_timeout_seconds, ConnectionLimit(most, of_one)),
         ws="none",
         lifespan="on",
         log_config=None,

@@ -8,11 +8,11 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime as ort
 import torch
 
 from bundle.instructions import onnx_session_entries
 from bundle.manifest import Graph
+from bundle.onnx_runtime import ort
 from bundle.signature import VIDEOS, looks_ahead
 from export.errors import ExportError, first_line
 

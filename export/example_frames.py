@@ -64,7 +64,7 @@ def real(path: Path, sampling: Sampling, geometry: FrameGeometry) -> UInt8:
                 focus_frames=sampling.focus_frames,
                 key_frames=video.index.key_frames if sampling.snap == "keyframe" else (),
             )
-            frames = _pull(FrameStream(video, wanted, Geometry(geometry.resize, geometry.crop)))
+            frames = _pull(FrameStream(video, wanted, Geometry(geometry.resize, geometry.crop, geometry.fit)))
     except OSError as error:
         raise ExportError(f"{path}: cannot be read ({reason(error)})") from error
     except VideoError as error:

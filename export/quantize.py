@@ -6,6 +6,11 @@ them. Pixels, patches, the recurrence's gates, the heads and every small product
 
 from __future__ import annotations
 
+# isort: off
+import bundle.onnx_runtime  # noqa: F401 - before ONNX Runtime's own modules: it switches its telemetry off
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+# isort: on
+
 import logging
 import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -17,7 +22,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx
-from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
 from bundle.signature import Signature
 from export.artefact import Artefact, Feeds, Float32, OnnxGraph

@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import TypedDict
 
@@ -19,6 +20,7 @@ from bundle.store import Bundle, load_bundle
 from service.http import page, problems, routes
 from service.http.auth import AccessControl
 from service.http.direct import Application, DirectRoutes
+from service.http.gate import Gate
 from service.http.middleware import HeadLikeGet, RequestScope
 from service.http.open_inference import OpenInference
 from service.http.openapi import document as openapi
@@ -108,15 +110,17 @@ def create_app(
     app = Application(
         title="adafocus", description=ABOUT, version=_version(), lifespan=lifespan, docs_url=None, redoc_url=None
     )
+    crossing = partial(CORSMiddleware, **_cross_origin(settings.cors_origins)) if settings.cors_origins else None
     app.state.service = service
     way: ASGIApp
     direct = way = DirectRoutes(app.router, [routes.classify_route()])
     app.add_middleware(HeadLikeGet)
-    if settings.cors_origins:
-        app.add_middleware(CORSMiddleware, **_cross_origin(settings.cors_origins))
-        way = CORSMiddleware(way, **_cross_origin(settings.cors_origins))
+    if crossing is not None:
+        app.add_middleware(crossing)
+        way = crossing(way)
     app.add_middleware(RequestScope, metrics=service.metrics)
     app.take_around(direct, RequestScope(way, service.metrics))
+    app.gate = Gate(app.admitted, service, crossing)
     problems.install(app)
     app.include_router(routes.router)
     app.include_router(OpenInference().router)

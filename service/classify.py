@@ -61,6 +61,7 @@ async def classify(
     request_id: str,
     observer: Observer | None = None,
     timeline: Timeline = UNTIMED,
+    caller: str = "",
 ) -> Classification:
     """Classify one upload.
 
@@ -74,6 +75,7 @@ async def classify(
         request_id: goes into the answer.
         observer: called for each step as it finishes.
         timeline: records where the time goes.
+        caller: whose request it is; callers get equal shares.
 
     Raises:
         Problem: there is no answer; nothing of the request is left in memory or on disk.
@@ -84,12 +86,14 @@ async def classify(
     due = started + min(settings.request_timeout_seconds, (parameters.deadline_ms or math.inf) / 1e3)
     try:
         async with asyncio.timeout_at(due) as limit, AsyncExitStack() as held:
-            held.enter_context(admission.place())
+            place = held.enter_context(admission.place(caller))
             spool = held.enter_context(open_spool(body.expected_bytes, body.at_most_bytes))
             upload = await held.enter_async_context(_Upload(body, spool, settings, timeline, clock))
-            await (upload.soon if held.enter_context(admission.early_start()) else upload.ended)()
+            upload.on_end(lambda: admission.uploaded(place))
+            early = held.enter_context(admission.early_start())
+            await admission.while_uploading(place, (upload.soon if early else upload.ended)())
             with timeline.stage("queue"):
-                waited_seconds = await held.enter_async_context(admission.slot(due))
+                waited_seconds = await held.enter_async_context(admission.slot(due, place))
             parameters = _affordable(runtime, parameters, waited_seconds, clock())
             course = _course(runtime, parameters)
             with timeline.stage("decode"):
@@ -103,6 +107,7 @@ async def classify(
             # Frames of glances that may have to wait for the focus would fill the decoder's memory: they are copied.
             source = frames if course.may_spare_focus_frames else FramesInPlace(frames)
             outcome = await runtime.engine.classify(request, source)
+            place.processor_seconds = frames.decode_cpu_seconds + outcome.glance_seconds + outcome.focus_seconds
             if outcome.reason == "confident" and upload.over and _wants_shadow(runtime):
                 runtime.shadows.run(_shadow(runtime, parameters.exit, outcome, frames, spool, held.pop_all()))
     except TimeoutError:
@@ -254,6 +259,10 @@ class _Upload:
             await self._waiter
         if self._task.done():
             self._task.result()
+
+    def on_end(self, told: Callable[[], None]) -> None:
+        """Have ``told`` called when it has ended, however it ends."""
+        self._task.add_done_callback(lambda _: told())
 
     async def ended(self) -> None:
         """Wait for its end."""

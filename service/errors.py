@@ -18,6 +18,7 @@
     ├── RateLimited            429 rate_limited (Retry-After)
     ├── Internal               500 internal
     ├── Overloaded             503 overloaded   (Retry-After)
+    ├── Unavailable            503 unavailable  (Retry-After)
     ├── Draining               503 draining     (Retry-After; also while starting)
     └── DeadlinePassed         504 deadline
 
@@ -27,6 +28,7 @@ The packages below HTTP raise these directly. Errors of the package `video` are 
 
 from __future__ import annotations
 
+import errno
 import math
 from collections.abc import Mapping
 from typing import ClassVar, Literal, Protocol, cast
@@ -213,6 +215,24 @@ class Overloaded(Rejection):
         super().__init__(detail, retry_after=retry_after)
 
 
+class Unavailable(Rejection):
+    """The machine fails the service: no descriptors, no memory, no disk. An error, though not one of the request."""
+
+    code, title, outcome = "unavailable", "Temporarily unavailable", "error"
+
+    def __init__(self, detail: str = "this machine has no resources left for the request", *, retry_after: float = 5.0):
+        super().__init__(detail, retry_after=retry_after)
+
+
+MACHINE_ERRORS = frozenset(
+    {
+        *(errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN),  # descriptors, memory, processes
+        *(errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO),  # the folder for uploads
+    }
+)
+"""Errors of the system that say something about the machine and nothing about the request."""
+
+
 class Draining(Rejection):
     """The service is starting or shutting down."""
 
@@ -254,6 +274,7 @@ CATALOGUE: tuple[type[Problem], ...] = (
     RateLimited,
     Internal,
     Overloaded,
+    Unavailable,
     Draining,
     DeadlinePassed,
 )

@@ -12,7 +12,7 @@ from service.engine.runners.base import UInt8
 from service.schemas.classify import PatchAnswer, TraceEntry
 from video.decoder import Frame
 from video.probe import VideoInfo
-from video.transform import patch_box
+from video.transform import Geometry, PatchBox, patch_box, view_box
 
 GIGA = 1e9
 
@@ -83,7 +83,7 @@ class StepReporter:
             gflops=(self._reported * flops.per_step - after_glance * flops.focus) / GIGA,
             elapsed_ms=round((self.clock() - self.started) * 1e3, 3),
             pixels=frame.pixels,
-            view=_box(self.manifest, self.info, self.manifest.geometry.crop, (0.0, 0.0)),
+            view=_answer(view_box(self.info.width, self.info.height, _geometry(self.manifest))),
             video=self.info,
         )
         self.observer(report)
@@ -91,19 +91,22 @@ class StepReporter:
 
 def trace_entry(manifest: Manifest, number: int, step: Step, info: VideoInfo) -> TraceEntry:
     """The trace entry of a step; ``number`` counts from 1."""
+    box = patch_box(info.width, info.height, _geometry(manifest), manifest.patch_size, step.patch_centre)
     return TraceEntry(
         step=number,
         frame=step.frame_index,
         time_s=step.time_s,
-        patch=_box(manifest, info, manifest.patch_size, step.patch_centre),
+        patch=_answer(box),
         label=manifest.labels[int(step.logits.argmax())],
         confidence=step.confidence,
         component=step.component,
     )
 
 
-def _box(manifest: Manifest, info: VideoInfo, side: int, centre: tuple[float, float]) -> PatchAnswer:
-    """A square of the cropped frame in pixels of the video as displayed."""
-    geometry = manifest.geometry
-    box = patch_box(info.width, info.height, geometry.resize, geometry.crop, side, centre)
+def _geometry(manifest: Manifest) -> Geometry:
+    stated = manifest.geometry
+    return Geometry(stated.resize, stated.crop, stated.fit)
+
+
+def _answer(box: PatchBox) -> PatchAnswer:
     return PatchAnswer(x=box.x, y=box.y, width=box.width, height=box.height)

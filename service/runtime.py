@@ -14,7 +14,7 @@ from bundle.store import Bundle, load_bundle
 from service.cpu import usable_cores
 from service.decode.pool import DecodeJob, DecodePool, PoolSettings
 from service.decode.worker.frame_writer import segment_bytes
-from service.engine.admission import Places
+from service.engine.admission import Places, QueueLimits
 from service.engine.engine import Engine, running
 from service.engine.process import open_core_process
 from service.engine.quality import QualityController
@@ -106,6 +106,9 @@ class SharedEngine:
     places: Places
 
 
+RESERVED_SLOTS = 1
+"""Slots and decoders that only a caller may use who has none while all others are taken: nobody can hold them all."""
+
 MakeRunner = Callable[[Bundle, Settings], Runner]
 
 
@@ -135,6 +138,12 @@ async def open_runtime(
             max_queue=settings.max_queue if shared is None else MAX_PLACES,
             observer=metrics,
             places=None if shared is None else shared.places,
+            limits=QueueLimits(
+                queue_seconds=settings.max_queue_seconds,
+                uploads=settings.max_uploads,
+                uploads_per_caller=settings.max_uploads_per_caller,
+                reserve=RESERVED_SLOTS,
+            ),
         )
         async with running(engine):
             await decoders
@@ -167,11 +176,12 @@ def pool_settings(manifest: Manifest, settings: Settings) -> PoolSettings:
     slots = planned if manifest.sampling.focus_frames is not None else min(MAX_DECODED_AHEAD, planned)
     affordable = settings.frame_memory_bytes // segment_bytes(slots, crop)
     return PoolSettings(
-        workers=settings.decode_workers,
+        workers=settings.decode_workers + RESERVED_SLOTS,
         crop=crop,
         memory_bytes=settings.decode_memory_bytes,
         slots=slots,
-        videos=max(settings.decode_workers, min(settings.videos_in_flight + settings.decode_workers, affordable)),
+        videos=RESERVED_SLOTS
+        + max(settings.decode_workers, min(settings.videos_in_flight + settings.decode_workers, affordable)),
     )
 
 

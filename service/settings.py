@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from bundle.manifest import Precision
 from service.cpu import usable_cores
+from service.memory import usable_memory_bytes
 from video.formats import check_codecs, check_containers
 from video.limits import CODECS, CONTAINERS, MediaLimits
 
@@ -41,6 +42,16 @@ def check_key(key: str) -> str:
 def default_decode_workers() -> int:
     """Two more than there are cores: a decoder whose video waits for a step leaves its core to another decoder."""
     return usable_cores() + 2
+
+
+def default_decode_memory_bytes() -> int:
+    """1 GiB for each decoder, or less, so that half of them at their limit fit into half of the memory there is."""
+    share = usable_memory_bytes() // (default_decode_workers() + 1)
+    return min(1 << 30, max(SMALLEST_DECODE_MEMORY_BYTES, share))
+
+
+SMALLEST_DECODE_MEMORY_BYTES = 192 << 20
+"""Enough for 1080p in every codec; larger videos are refused where there is less memory for each decoder."""
 
 
 class Settings(BaseSettings):
@@ -102,15 +113,26 @@ class Settings(BaseSettings):
     max_upload_bytes: int = Field(default=200_000_000, ge=1, description="Largest request body, in bytes.")
     max_video_seconds: float = Field(default=3600.0, gt=0, description="Longest video, in seconds.")
     max_pixels: int = Field(default=8192 * 4320, ge=1, description="Largest frame: width × height, in pixels.")
+    max_decoded_pixels: int = Field(
+        default=20_000_000_000,
+        ge=1,
+        description="Most pixels of one video that are decoded; then it is answered from the frames so far. "
+        "20,000,000,000 are 2,400 pictures of 4K.",
+    )
+    max_decode_seconds: float = Field(
+        default=20.0,
+        gt=0,
+        description="Most processor time for decoding one video; then it is answered from the frames so far.",
+    )
     max_queue: int = Field(
         default=64, ge=0, description="Requests that may wait for a slot; more are rejected with 503."
     )
     quality_target_seconds: float = Field(
-        default=0.5,
+        default=0.2,
         ge=0,
         le=3600,
         description="Wait for a slot above which requests without strict=true run at the next cheaper operating point; "
-        "0: never.",
+        "0: never. Below max_queue_seconds, so that quality is lowered before requests are rejected.",
     )
     shadow_full_share: float = Field(
         default=0.0,
@@ -118,6 +140,29 @@ class Settings(BaseSettings):
         le=1,
         description="Share of the answers after an early exit whose video is classified again without one, after the "
         "answer, to measure how often the two agree.",
+    )
+    max_queue_seconds: float = Field(
+        default=0.5,
+        gt=0,
+        description="Longest time that a request may be expected to wait for a slot; beyond that it is rejected with "
+        "503. As many requests as there are slots may always wait.",
+    )
+    max_connections: int | None = Field(
+        default=None,
+        ge=1,
+        description="Connections at once; beyond that an idle one is closed, or the new one refused; unset: half of "
+        "the descriptors that the process may have, and at most 8192.",
+    )
+    max_connections_per_caller: int | None = Field(
+        default=None, ge=1, description="Of them, those from one address (IPv6: a /64 network); unset: half."
+    )
+    max_uploads: int = Field(
+        default=256, ge=1, description="Request bodies that may be arriving at once; more are rejected with 503."
+    )
+    max_uploads_per_caller: int = Field(
+        default=64,
+        ge=1,
+        description="Of them, those of one caller: an API key, or without keys an address (IPv6: a /64 network).",
     )
     max_batch: int | None = Field(
         default=None,
@@ -175,7 +220,9 @@ class Settings(BaseSettings):
         description="Decoder processes.",
     )
     decode_memory_bytes: int = Field(
-        default=1 << 30, ge=1 << 26, description="Memory limit of one decoder process, in bytes."
+        default_factory=default_decode_memory_bytes,
+        ge=1 << 26,
+        description="Memory limit of one decoder process, in bytes.",
     )
     intra_op_threads: int | None = Field(
         default=None,
@@ -244,6 +291,8 @@ class Settings(BaseSettings):
             max_pixels=self.max_pixels,
             max_seconds=self.max_video_seconds,
             decode_memory_bytes=self.decode_memory_bytes,
+            max_decoded_pixels=self.max_decoded_pixels,
+            max_decode_seconds=self.max_decode_seconds,
             containers=self.containers,
             codecs=self.codecs,
         )
@@ -256,6 +305,8 @@ def describe() -> Iterator[tuple[str, str]]:
             default = "the shipped bundle"
         elif setting.default_factory is default_decode_workers:
             default = "cores + 2"
+        elif setting.default_factory is default_decode_memory_bytes:
+            default = "1073741824, or less in a small container"
         elif isinstance(setting.default, tuple):
             default = ",".join(setting.default) or "none"
         else:

@@ -85,7 +85,9 @@ class FrameStream:
         self._running = False
         self._rescanned = False
         self._sparing = True
-        self._collector = FrameCollector(video.index, self._wanted, Resizer(geometry.resize, geometry.crop))
+        self._collector = FrameCollector(
+            video.index, self._wanted, Resizer(geometry.resize, geometry.crop, geometry.fit)
+        )
         self._collector.take(video.ahead, self._cursor.at)
         video.ahead = []
         # A picture that is stored but not shown by itself is replaced by the one before it.

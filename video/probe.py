@@ -17,6 +17,9 @@ from video.mp4_index import announced_index
 from video.source import Reader, Source
 from video.transform import orientation
 
+MAX_FRAMES_PER_SECOND = 1e6
+"""A higher rate comes from times that lie; the fastest cameras take a few hundred thousand pictures a second."""
+
 _RATE_TOLERANCE = 0.1
 
 
@@ -140,9 +143,19 @@ def _first_frames(cursor: Cursor, limits: MediaLimits) -> list[av.VideoFrame]:
 
 def _rate_and_duration(source: Source, index: FrameIndex) -> tuple[float | None, float | None]:
     """Returns frames per second and seconds: from the times in the index, or else as the container declares them."""
+    fps, seconds = _measured_or_declared(source, index)
+    return _possible_rate(fps), seconds
+
+
+def _possible_rate(fps: float | None) -> float | None:
+    """Returns a rate that a video can have; ``None`` if its times or its header tell nonsense."""
+    return fps if fps is not None and 0 < fps <= MAX_FRAMES_PER_SECOND else None
+
+
+def _measured_or_declared(source: Source, index: FrameIndex) -> tuple[float | None, float | None]:
     stream = source.stream
     average, guessed = (
-        float(rate) if rate and rate > 0 else None for rate in (stream.average_rate, stream.guessed_rate)
+        _possible_rate(float(rate)) if rate else None for rate in (stream.average_rate, stream.guessed_rate)
     )
     declared = average or guessed
     if index.seconds:

@@ -23,8 +23,14 @@ from collections.abc import Mapping
 MAX_MESSAGE_BYTES = 1 << 16
 """Several times the size of a job with the longest visiting order."""
 
+MAX_TIME_SECONDS = 1e9
+"""Largest time of a frame, before or after the first one."""
+
 OUT_OF_MEMORY = "memory"
 """Code of a ``done`` whose job reached the memory limit; the worker ends after it."""
+
+MEMORY_REFUSED = "memory_refused"
+"""Code of a ``done`` whose job asked for more memory than there may be and got none of it; the worker stays."""
 
 FAULT = "internal"
 """Code of a ``done`` whose job failed because of a bug of ours; its detail goes to the log only."""

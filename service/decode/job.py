@@ -65,6 +65,7 @@ class DecodeJob:
             "snap": self.sampling.snap,
             "resize": self.geometry.resize,
             "crop": self.geometry.crop,
+            "fit": self.geometry.fit,
             "slots": self.slots,
             "max_cpu_seconds": self.max_cpu_seconds,
             "limits": dict(vars(self.limits)),

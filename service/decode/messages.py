@@ -6,14 +6,14 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
 
-from service.decode.ipc import MAX_MESSAGE_BYTES
+from service.decode.ipc import MAX_MESSAGE_BYTES, MAX_TIME_SECONDS
 from service.decode.worker.sandbox import SandboxReport
-from video.probe import VideoInfo
+from video.probe import MAX_FRAMES_PER_SECOND, VideoInfo
 
 Word = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.,-]{1,64}$")]
 Count = Annotated[int, Field(ge=0, lt=1 << 40)]
 Seconds = Annotated[float, Field(ge=0, le=1e9)]
-Side = Annotated[int, Field(ge=1, le=1 << 16)]
+Side = Annotated[int, Field(ge=1, lt=1 << 31)]  # FFmpeg's type; a narrow strip may be very long
 
 
 class ProtocolError(Exception):
@@ -54,7 +54,7 @@ class Info(_Reply):
     codec: Word
     width: Side
     height: Side
-    fps: Annotated[float, Field(gt=0, le=1e9)] | None
+    fps: Annotated[float, Field(gt=0, le=MAX_FRAMES_PER_SECOND)] | None
     duration_s: Seconds | None
     frames: Count | None
     rotation: Literal[0, 90, 180, 270]
@@ -67,7 +67,7 @@ class FrameReady(_Reply):
     slot: Count
     position: Count
     index: Count
-    time_s: Annotated[float, Field(ge=-1e9, le=1e9)] | None
+    time_s: Annotated[float, Field(ge=-MAX_TIME_SECONDS, le=MAX_TIME_SECONDS)] | None
     frames_decoded: Count
     seconds: Seconds
     cpu_seconds: Seconds

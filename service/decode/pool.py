@@ -6,12 +6,14 @@ Whatever a video does to its worker, only its own request fails:
     the worker                                  the request   restart reason
     ==========================================  ============  =============
     refuses the video, for a stated reason      that problem  not restarted
-    reaches the memory limit                    Undecodable   memory
+    asks for more memory than there may be      Undecodable   not restarted
+    fills its memory                            Undecodable   memory
     crashes by its own fault (SIGSEGV, …)       Undecodable   crashed
     uses more than ``cpu_seconds``              Undecodable   timeout
     is silent and uses no processor time        Undecodable   timeout
     is killed from outside, or simply ends      Internal      crashed
     breaks the protocol                         Internal      protocol
+    keeps the low priority of a long video      –             recycled
     ==========================================  ============  =============
 
 A worker that crashes, is killed or is silent may be innocent of its end, and so may its video. The video is therefore
@@ -34,6 +36,7 @@ from service.decode.ipc import FAULT, OUT_OF_MEMORY
 from service.decode.job import DecodeJob
 from service.decode.messages import Done, ProtocolError, Reply, printable
 from service.decode.pool_settings import PoolObserver, PoolSettings, RestartReason, Unobserved
+from service.decode.priority import BackgroundPriority
 from service.decode.process import WorkerGoneError, WorkerProcess, WorkerStartError
 from service.decode.session import DecodeSession
 from service.decode.shared_frames import SharedFrames
@@ -74,6 +77,7 @@ class DecodePool:
         self._observer = observer or Unobserved()
         self._line: IdleQueue[WorkerProcess] = IdleQueue()
         self._workers: dict[WorkerProcess, DecodeSession | None] = {}
+        self._priorities: dict[WorkerProcess, BackgroundPriority] = {}
         self._burials: set[asyncio.Task[None]] = set()
         self._refilling: set[asyncio.Task[None]] = set()
         self._arena = FrameArena(settings.segments, settings.slots, settings.crop)
@@ -127,6 +131,8 @@ class DecodePool:
             task.cancel()
         await asyncio.gather(*self._refilling, *self._burials, return_exceptions=True)
         workers, self._workers = self._workers, {}
+        for worker in tuple(self._priorities):
+            self._restore_priority(worker)
         for worker, session in workers.items():
             worker.kill()
             if session is not None:
@@ -141,8 +147,8 @@ class DecodePool:
     async def open(self, spool: Spool, job: DecodeJob) -> AsyncIterator[DecodeSession]:
         """Wait for a worker, have it check the video, and yield a session whose frames are pulled one by one.
 
-        On exit the worker has stopped (within the time of one frame) or has nothing left to do, and the session's
-        counts are final.
+        On exit the worker has stopped or has nothing left to do, and the session's counts are final. If the worker does
+        not stop within `MOST_CLOSING_SECONDS`, or the block is cancelled, it stops without being waited for.
 
         Args:
             spool: of the upload; may still be growing, and must stay open until the context ends.
@@ -167,8 +173,13 @@ class DecodePool:
             await self._assign(session)
             await session.opened()
             yield session
-        finally:
+        except asyncio.CancelledError:  # a deadline, or nobody listens: whoever it is does not wait for the worker
+            session.abandon()
+            raise
+        except BaseException:
             await session.close()
+            raise
+        await session.close()
 
     async def _assign(self, session: DecodeSession, frames: SharedFrames | None = None) -> None:
         """Give the job to the next idle worker, with memory for its frames."""
@@ -189,6 +200,7 @@ class DecodePool:
                     raise
                 else:
                     self._workers[worker] = session
+                    self._priorities[worker] = BackgroundPriority(worker)
                     return
         except BaseException as error:
             self._arena.put(frames)
@@ -221,14 +233,22 @@ class DecodePool:
 
     def _job_done(self, session: DecodeSession, done: Done) -> None:
         worker = next(worker for worker, at_work in self._workers.items() if at_work is session)
+        restored = self._restore_priority(worker)
         self._workers[worker] = None
         code = None if done.error is None else done.error.code
         if code == FAULT and done.error is not None:
             logger.error("a decode worker failed unexpectedly: %s", printable(done.error.detail, most=2000))
         if code == OUT_OF_MEMORY:
             self._lose(worker, "memory")
+        elif not restored:
+            self._lose(worker, "recycled")
         else:
             self._line.put(worker)
+
+    def _restore_priority(self, worker: WorkerProcess) -> bool:
+        """Give a worker its priority back after a video; False if that is not permitted."""
+        priority = self._priorities.pop(worker, None)
+        return priority is None or priority.restore()
 
     async def _add_worker(self) -> None:
         settings = self.settings
@@ -285,6 +305,7 @@ class DecodePool:
         if worker not in self._workers or self._closing:
             return
         session = self._workers.pop(worker)
+        self._restore_priority(worker)
         self._line.discard(worker)
         worker.kill()
         again = session is not None and innocent and session.replaceable

@@ -10,8 +10,8 @@ from service.decode.watchdog import WorkerTimeouts
 MAX_SLOTS = 1024
 """Slots of a segment at most."""
 
-RestartReason = Literal["crashed", "timeout", "memory", "protocol"]
-"""Why a worker was replaced."""
+RestartReason = Literal["crashed", "timeout", "memory", "protocol", "recycled"]
+"""Why a worker was replaced; ``recycled``: nothing was wrong, but its next video needs a fresh one."""
 
 
 class PoolObserver(Protocol):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from service.decode.frame_arena import Lease
-from service.decode.ipc import FAULT, OUT_OF_MEMORY
+from service.decode.ipc import FAULT, MEMORY_REFUSED, OUT_OF_MEMORY
 from service.decode.job import DecodeJob
 from service.decode.messages import Done, FrameReady, Need, Opened, ProtocolError, Ready, Reply, printable
 from service.decode.process import WorkerGoneError
@@ -21,6 +21,9 @@ from service.decode.watchdog import Verdict, Watchdog, WorkerTimeouts
 from service.errors import Internal, Problem, Undecodable, problem_from_code
 from video.decoder import Frame
 from video.probe import VideoInfo
+
+MOST_CLOSING_SECONDS = 1.0
+"""How long an answer waits for its worker to stop. A frame takes less; a stuck worker is found out by the watchdog."""
 
 MAX_WORKERS = 2
 """Workers that a video may have, one after the other: what ended the second would end a third as well."""
@@ -238,7 +241,9 @@ class DecodeSession:
         idle = bool(self._leases) and len(self._leases[-1].held) >= self._slots
         self.abandon()
         if not idle:
-            await self._until(lambda: False)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(MOST_CLOSING_SECONDS):
+                    await self._until(lambda: False)
 
     def abandon(self) -> None:
         """Tell the worker to stop, without waiting. Frames that were not taken are lost."""
@@ -396,7 +401,7 @@ def _problem(done: Done) -> Problem | None:
     """The problem for a worker's error. The details of a bug are not shown to the client."""
     if done.error is None:
         return None
-    if done.error.code == OUT_OF_MEMORY:
+    if done.error.code in (OUT_OF_MEMORY, MEMORY_REFUSED):
         return Undecodable("decoding the video needs more memory than decode_memory_bytes allows")
     if done.error.code == FAULT:
         return Internal()

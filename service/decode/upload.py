@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 
 from service.decode.multipart import VideoPart
 from service.decode.spool import Spool
-from service.errors import EmptyBody, Internal, Overloaded, Problem, TooLarge
+from service.errors import MACHINE_ERRORS, EmptyBody, Internal, Overloaded, Problem, TooLarge, Unavailable
 
 __all__ = ["Spool", "open_spool", "receive"]
 
@@ -25,7 +25,7 @@ def open_spool(expected_bytes: int | None = None, at_most_bytes: int | None = No
     try:
         return Spool(expected_bytes=expected_bytes, at_most_bytes=at_most_bytes)
     except OSError as error:
-        raise _not_stored(error) from error
+        raise not_stored(error) from error
 
 
 async def receive(
@@ -76,7 +76,7 @@ async def _receive(chunks: AsyncIterator[bytes], content_type: str | None, max_b
         try:
             feed(chunk)
         except OSError as error:
-            raise _not_stored(error) from error
+            raise not_stored(error) from error
     if not received:
         raise EmptyBody("the body is empty; send a video as the whole body, or as a form part named 'video'")
     if form is not None:
@@ -86,7 +86,8 @@ async def _receive(chunks: AsyncIterator[bytes], content_type: str | None, max_b
     spool.finish()
 
 
-def _not_stored(error: OSError) -> Problem:
+def not_stored(error: OSError) -> Problem:
+    """The problem when an upload cannot be stored."""
     if error.errno in _NO_SPACE:
         return Overloaded("there is no space to store the upload at the moment")
-    return Internal()
+    return Unavailable() if error.errno in MACHINE_ERRORS else Internal()

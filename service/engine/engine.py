@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 from bundle.manifest import Manifest
-from service.engine.admission import Admission, Places
+from service.engine.admission import Admission, Places, QueueLimits
 from service.engine.client import EngineClient
 from service.engine.request import EngineObserver, EngineRequest, FrameSource, Outcome
 from service.engine.transport import RunnerInfo, Transport
@@ -29,6 +29,7 @@ class Engine:
         max_queue: requests that may hold a place beyond those in a slot.
         observer: told what ran; metrics.
         places: of all processes of the service, if there are several.
+        limits: further limits of admission.
     """
 
     def __init__(
@@ -40,9 +41,10 @@ class Engine:
         max_queue: int,
         observer: EngineObserver,
         places: Places | None = None,
+        limits: QueueLimits | None = None,
     ) -> None:
         self.manifest = manifest
-        self.admission = Admission(slots, max_queue, observer, time.monotonic)
+        self.admission = Admission(slots, max_queue, observer, time.monotonic, limits=limits or QueueLimits())
         if places is not None:
             self.admission.shared = places
         self._transport = transport

@@ -210,19 +210,30 @@ def _listen(control: socket.socket, listener: socket.socket, hub: Hub) -> None:
     listener.setblocking(False)
     selector.register(control, selectors.EVENT_READ)
     selector.register(listener, selectors.EVENT_READ)
-    while True:
-        for key, _ in selector.select():
-            if key.fileobj is control:
-                return
-            if key.fileobj is listener:
-                with contextlib.suppress(BlockingIOError):
-                    connection, _ = listener.accept()
-                    _limit_sending(connection)
-                    selector.register(connection, selectors.EVENT_READ, _Front(connection))
-            elif not _hear(hub, key.data):
-                selector.unregister(key.fileobj)
-                hub.lose(key.data)
-                key.data.connection.close()
+    try:
+        while True:
+            for key, _ in selector.select():
+                if key.fileobj is control:
+                    return
+                if key.fileobj is listener:
+                    _accept(listener, selector)
+                elif not _hear(hub, key.data):
+                    selector.unregister(key.fileobj)
+                    hub.lose(key.data)
+                    key.data.connection.close()
+    finally:
+        for front in [key.data for key in selector.get_map().values() if key.data is not None]:
+            front.connection.close()
+        selector.close()
+
+
+def _accept(listener: socket.socket, selector: selectors.BaseSelector) -> None:
+    """Take a front in."""
+    with contextlib.suppress(BlockingIOError):
+        connection, _ = listener.accept()
+        connection.setblocking(True)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", SEND_SECONDS, 0))
+        selector.register(connection, selectors.EVENT_READ, _Front(connection))
 
 
 def _hear(hub: Hub, front: _Front) -> bool:
@@ -235,11 +246,6 @@ def _hear(hub: Hub, front: _Front) -> bool:
         logger.exception("a front is cut off")
         return False
     return going
-
-
-def _limit_sending(connection: socket.socket) -> None:
-    connection.setblocking(True)
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", SEND_SECONDS, 0))
 
 
 if __name__ == "__main__":

@@ -106,6 +106,9 @@ class RemoteCore:
                 connection.close()
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
+            except BaseException:
+                connection.close()
+                raise
             link = CoreProcess(_Elsewhere(), connection, self.slots)
             try:
                 await link.join(Hello(self._front))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 
@@ -10,6 +11,10 @@ from starlette.types import Receive
 from service.errors import BadParameter, TooLarge
 from service.http.head import Head
 from service.http.slow_clients import UploadLimits, UploadTimer
+
+DISCARDED_AT_ONCE, DISCARD_PAUSE_SECONDS = 1 << 20, 0.01
+"""Bytes of a refused upload that are thrown away before others get their turn, and for how long they have it: a fast
+network brings more than can be read beside answering."""
 
 ON_DISCONNECT = "adafocus.on_disconnect"
 """An extension of an ASGI scope: a function that is given what to call if the client disconnects, or None to forget it.
@@ -118,9 +123,13 @@ class BodyReader:
     async def discard(self, max_bytes: int) -> None:
         """Read up to ``max_bytes`` more, or until the client disconnects, and throw them away."""
         until = self.received_bytes + max_bytes
+        paused_at = self.received_bytes
         with suppress(ClientDisconnected):
             while not self.complete and self.received_bytes < until:
                 await self._receive_chunk()
+                if self.received_bytes - paused_at > DISCARDED_AT_ONCE:
+                    paused_at = self.received_bytes
+                    await asyncio.sleep(DISCARD_PAUSE_SECONDS)
 
     async def wait_for_disconnect(self) -> None:
         """Wait until the client closes the connection. Only for a body that is complete."""

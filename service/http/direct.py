@@ -46,7 +46,13 @@ class DirectRoutes:
 
 
 class Application(FastAPI):
-    """FastAPI, except that some requests go around all of it. `take_around` says which, and through what instead."""
+    """FastAPI, except that some requests go around all of it. `take_around` says which, and through what instead.
+
+    Attributes:
+        gate: all requests come through it first; it passes those that it does not refuse to `admitted`.
+    """
+
+    gate: ASGIApp
 
     def take_around(self, direct: DirectRoutes, way: ASGIApp) -> None:
         """Have the requests that ``direct`` serves handled by ``way``, which ends in ``direct``."""
@@ -54,6 +60,10 @@ class Application(FastAPI):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection event scope."""
+        await self.gate(scope, receive, send)
+
+    async def admitted(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one connection event scope that the gate has let through."""
         if self._direct.serves(scope):
             scope["app"] = self
             await self._way(scope, receive, send)

@@ -19,10 +19,10 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from service.classify import Body, classify
-from service.errors import Internal, Outcome, Problem, TooLarge, UnsupportedEncoding
+from service.errors import MACHINE_ERRORS, Internal, Outcome, Problem, TooLarge, Unavailable, UnsupportedEncoding
 from service.http.body import ON_DISCONNECT, BodyReader, ClientDisconnected
 from service.http.context import RequestContext, context_of
-from service.http.early_response import send_response
+from service.http.early_response import MIN_DISCARD_BYTES, send_response
 from service.http.head import head_of
 from service.http.state import ServerState, server_state
 from service.progress import Observer
@@ -59,6 +59,7 @@ class Exchange:
         context: what the log will say about it.
         send: the ASGI server's, for ``work`` that sends before it has a result.
         timeline: where its time went.
+        caller: whose it is, once it has been admitted.
     """
 
     request: Request
@@ -67,6 +68,7 @@ class Exchange:
     context: RequestContext
     send: Send
     timeline: Timeline = UNTIMED
+    caller: str = ""
 
     def check_declared_size(self, beside_video: int = 0) -> None:
         """Reject a body by its Content-Length, before it is read.
@@ -89,7 +91,7 @@ class Exchange:
             ClientDisconnected: the client closed the connection during the upload.
         """
         runtime = self.server.require_runtime()
-        return await classify(runtime, video, parameters, self.context.request_id, observer, self.timeline)
+        return await classify(runtime, video, parameters, self.context.request_id, observer, self.timeline, self.caller)
 
 
 Work = Callable[[Exchange], Awaitable[Classification]]
@@ -117,7 +119,8 @@ class _Handling(Response):
         exchange = Exchange(self._request, body, server, context_of(scope["state"]), send)
         response = await _respond(exchange, self._work, self._renderer)
         if response is not None:
-            await send_response(response, body, server.settings.max_upload_bytes, scope, send)
+            most = max(server.settings.max_upload_bytes, MIN_DISCARD_BYTES)
+            await send_response(response, body, most, scope, send)
 
 
 async def _respond(exchange: Exchange, work: Work, renderer: Renderer) -> Response | None:
@@ -130,7 +133,7 @@ async def _respond(exchange: Exchange, work: Work, renderer: Renderer) -> Respon
         context.fields["trace_id"] = span.trace_id
     outcome: Outcome = "cancelled"
     try:
-        server.access.admit(exchange.request)
+        exchange.caller = server.access.admit(exchange.request)
         _check_encoding(exchange.request)
         result = await _unless_client_disconnects(
             work(exchange), exchange.body, exchange.request.scope.get("extensions") or {}
@@ -245,6 +248,11 @@ def _check_encoding(request: Request) -> None:
 def _problem_of(error: Exception, request_id: str) -> Problem:
     """Return the problem that the client is sent for an exception. Details of an internal error go to the log only."""
     problem = error if isinstance(error, Problem) else Internal()
+    if isinstance(error, OSError) and error.errno in MACHINE_ERRORS:
+        problem = Unavailable()
+    if isinstance(problem, Unavailable):
+        cause = error if isinstance(error, OSError) else error.__cause__
+        logger.error("the machine has failed a request: %s", cause, extra={"fields": {"request_id": request_id}})
     if isinstance(problem, Internal):
         logger.error("internal error", exc_info=error, extra={"fields": {"request_id": request_id}})
     return problem

@@ -9,6 +9,7 @@ import logging
 import re
 import secrets
 import time
+from urllib.parse import urlsplit, urlunsplit
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -48,6 +49,7 @@ class RequestScope:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 context.status = message["status"]
+                _make_location_relative(message)
                 message["headers"] = [*message.get("headers", ()), *context.raw_headers()]
             await send(message)
 
@@ -86,8 +88,21 @@ class HeadLikeGet:
                 scope["route"] = as_get["route"]
 
 
+def _make_location_relative(message: Message) -> None:
+    """Redirect within this service by path: the framework would copy the Host header, which anybody can set."""
+    if 300 <= message["status"] < 400:
+        message["headers"] = [
+            (name, _without_host(value) if name.lower() == b"location" else value) for name, value in message["headers"]
+        ]
+
+
+def _without_host(location: bytes) -> bytes:
+    parts = urlsplit(location.decode("latin-1"))
+    return urlunsplit(("", "", parts.path or "/", parts.query, parts.fragment)).encode("latin-1")
+
+
 def _new_context(head: Head) -> RequestContext:
-    context = RequestContext(_request_id(head), time.perf_counter())
+    context = RequestContext(request_id_of(head), time.perf_counter())
     context.headers[HEADER] = context.request_id
     trace = trace_context.parse(head.get(_TRACE_HEADER))
     if trace is not None:
@@ -97,7 +112,8 @@ def _new_context(head: Head) -> RequestContext:
     return context
 
 
-def _request_id(head: Head) -> str:
+def request_id_of(head: Head) -> str:
+    """The id of the request with this head: echoed or made."""
     given = head.get(_HEADER)
     return given if given and _VALID_ID.fullmatch(given) else secrets.token_hex(16)
 

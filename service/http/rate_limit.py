@@ -80,12 +80,19 @@ class RateLimit:
 
     def take(self, caller: str) -> Quota:
         """Count one request of a caller, unless its limit is used up."""
+        return self._account(caller, self._pause)
+
+    def look(self, caller: str) -> Quota:
+        """What a caller has left, without counting a request."""
+        return self._account(caller, 0)
+
+    def _account(self, caller: str, price: int) -> Quota:
         now = round(self._clock() * NANOSECONDS)
         with self._accounts.of(caller, now) as account:
             full_at = max(account.full_at, now)
             allowed = full_at - now <= WINDOW - self._pause
             if allowed:
-                full_at += self._pause
+                full_at += price
             account.full_at = full_at
         used = full_at - now
         remaining = (WINDOW - used) // self._pause

@@ -129,6 +129,8 @@ async def metrics(request: Request) -> Response:
     server = server_state(request)
     if server.settings.metrics_need_key:
         server.access.authenticate(request)
-    server.metrics.ready(server.ready)
+    server.metrics.ready(server.ready and server.machine_works())
+    if server.runtime is not None:
+        server.metrics.queue_limit(server.runtime.engine.admission.queue_limit)
     text, media_type = server.metrics.render(request.headers.get("accept", ""))
     return Response(text, headers={"content-type": media_type})

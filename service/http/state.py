@@ -11,7 +11,8 @@ from urllib.parse import parse_qsl
 from starlette.requests import Request
 
 from bundle.store import Bundle
-from service.errors import Draining
+from service.decode.upload import open_spool
+from service.errors import Draining, Problem, Unavailable
 from service.http.auth import AccessControl
 from service.http.slow_clients import UploadLimits
 from service.runtime import Runtime
@@ -48,21 +49,34 @@ class ServerState:
 
     def __post_init__(self) -> None:
         settings = self.settings
-        self.upload_limits = UploadLimits(settings.upload_timeout_seconds, settings.min_upload_bytes_per_second)
+        self.upload_limits = UploadLimits(
+            settings.upload_timeout_seconds, settings.min_upload_bytes_per_second, self.pressure
+        )
 
     @property
     def ready(self) -> bool:
         """True if new requests should be sent here."""
         return self.runtime is not None and self.runtime.engine.alive and not self.draining
 
+    def machine_works(self) -> bool:
+        """Whether an upload could be stored now: there are descriptors, and a folder to write to."""
+        try:
+            open_spool().close()
+        except Problem:
+            return False
+        return True
+
     def check_ready(self) -> None:
         """Check that new requests should be sent here.
 
         Raises:
             Draining: the service is starting or draining.
+            Unavailable: the machine fails it.
         """
         if not self.ready:
             raise Draining
+        if not self.machine_works():
+            raise Unavailable
 
     def require_runtime(self) -> Runtime:
         """The runtime for a new request.
@@ -73,6 +87,10 @@ class ServerState:
         if self.runtime is None or self.rejecting or not self.runtime.engine.alive:
             raise Draining
         return self.runtime
+
+    def pressure(self) -> float:
+        """How close the service is to refusing requests: 0 to 1."""
+        return 0.0 if self.runtime is None else self.runtime.engine.admission.pressure
 
     def parameters(self, query: bytes) -> Parameters:
         """The parameters of a classification in a query string.

@@ -131,7 +131,9 @@ class StepImage(_Answer):
     """The input of a step's glance as a picture."""
 
     data: str = Field(description="Data URI of a small JPEG.")
-    view: PatchAnswer = Field(description="The part of the uploaded video that it shows.")
+    view: PatchAnswer = Field(
+        description="The part of the uploaded video that it shows; larger than the video where the picture has bars."
+    )
     width: int = Field(description="Width of the uploaded video, in whose pixels `view` and `patch` are given.")
     height: int
 

@@ -19,6 +19,7 @@ from pydantic import (
 
 from service.errors import BadParameter
 from service.schemas.classify import Classification
+from service.schemas.json_video import PLACEHOLDER
 from service.schemas.open_inference import (
     PARAMETER_NAMES,
     Datatype,
@@ -45,8 +46,8 @@ class Call:
 
     Attributes:
         request: the JSON.
-        video: the video if it is in the JSON; None if it follows.
-        video_bytes: length of the video that follows the JSON, without its prefix.
+        video: the video if it is in the JSON and short; None otherwise.
+        video_bytes: length of the video that was taken out of the JSON, or that follows it, without its prefix.
     """
 
     request: InferenceRequest
@@ -60,12 +61,13 @@ class Call:
         return [] if given is None else given.as_pairs
 
 
-def parse_call(text: bytes, *, binary: bool) -> Call:
+def parse_call(text: bytes, *, binary: bool, video_bytes: int | None = None) -> Call:
     """Parse the JSON of a request.
 
     Args:
         text: UTF-8.
         binary: whether the bytes of the tensor follow it.
+        video_bytes: length of the video that `json_video.VideoInJson` has taken out of it; None if it found none.
 
     Raises:
         BadParameter: the JSON is not a valid request; the text says what is wrong and what is allowed.
@@ -84,6 +86,8 @@ def parse_call(text: bytes, *, binary: bool) -> Call:
             "inputs.0.data is missing; send the video in base64, or as bytes after the JSON with the header "
             "Inference-Header-Content-Length"
         )
+    if video_bytes is not None and tensor.data[0] == PLACEHOLDER:
+        return Call(request, None, video_bytes)
     try:
         return Call(request, base64.b64decode(tensor.data[0], validate=True), 0)
     except (binascii.Error, ValueError):

@@ -7,6 +7,8 @@ import logging
 from datetime import UTC, datetime
 from functools import lru_cache
 
+from service.telemetry.log_rates import RateLimit
+
 _encode = json.JSONEncoder(ensure_ascii=False, default=str, check_circular=False).encode
 
 
@@ -43,4 +45,5 @@ def configure(level: int = logging.INFO) -> None:
     logging._srcfile = None
     handler = logging.StreamHandler()
     handler.setFormatter(JsonLines())
+    handler.addFilter(RateLimit())
     logging.basicConfig(level=level, handlers=[handler], force=True)

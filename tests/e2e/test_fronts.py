@@ -121,14 +121,16 @@ def test_a_front_that_is_killed_is_started_again_and_nothing_else_is_lost(servic
     assert all(service.answers(clip) for _ in range(4))
 
 
-def test_an_engine_that_is_killed_takes_readiness_down_and_comes_back(service: Service, clip: bytes) -> None:
+def test_an_engine_that_is_killed_comes_back_and_answers_what_it_had(service: Service, clip: bytes) -> None:
     (hub,) = service.pids(HUB)
     os.kill(hub, signal.SIGSTOP)  # so that requests are in flight when it ends
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         asked = [pool.submit(service.ask, clip) for _ in range(2)]
         service.until(lambda: service.metric("adafocus_slots_active") >= 1)
         os.kill(hub, signal.SIGKILL)
-        assert {future.result().status_code for future in asked} <= {500, 503}
+        statuses = {future.result().status_code for future in asked}
+    assert 200 in statuses
+    assert statuses <= {200, 503}, "one that had not been taken in when the engine ended may be refused"
     service.until(lambda: service.pids(HUB) not in (set(), {hub}))
     service.until(lambda: service.answers(clip))
     service.until(lambda: service.metric("adafocus_ready") == 1)

@@ -34,6 +34,7 @@ PRODUCT_TABLE = {
     "deadline": 504,
 }
 FRAMEWORK = {"not_found": 404, "method_not_allowed": 405}
+MACHINE = {"unavailable": 503}
 
 
 class VideoFaultError(Exception):
@@ -45,7 +46,7 @@ def subclasses(kind: type[Problem]) -> set[type[Problem]]:
 
 
 def test_statuses_and_codes_are_the_products() -> None:
-    assert {kind.code: kind.status for kind in CATALOGUE} == PRODUCT_TABLE | FRAMEWORK
+    assert {kind.code: kind.status for kind in CATALOGUE} == PRODUCT_TABLE | FRAMEWORK | MACHINE
 
 
 def test_the_catalogue_holds_every_concrete_problem() -> None:

@@ -9,6 +9,7 @@ import numpy as np
 
 from training.recipe import Recipe
 from video.sampler import Snap, sample_clip_indices, sample_indices, visiting_order, wanted_frames
+from video.transform import Fit
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,8 @@ class CropPlan:
         steps: T, the number of frames that the model visits.
         order: the order in which it visits them; for a clip model, its glance frames in time order.
         first_frame: frames before this index are never sampled.
-        resize: shorter side after resizing, pixels. crop: side of the centre square that is cut out.
+        resize: shorter side after resizing, pixels. crop: side of the square that is kept.
+        fit: how a frame becomes that square.
         candidates: frames of each segment that are kept to draw from, in time order: [segments·candidates, crop, crop,
             3]. With 1 they are those that serving takes, in visiting order: [segments, crop, crop, 3]. With 0 none is
             kept: frames are drawn from the whole segment and decoded anew each time.
@@ -39,6 +41,7 @@ class CropPlan:
     candidates: int = 1
     focus_steps: int = 0
     jpeg_quality: int = 0
+    fit: Fit = "crop"
     snap: Snap = "none"
 
     @property
@@ -113,12 +116,13 @@ def serving_plan(recipe: Recipe) -> CropPlan:
         resize=recipe.data.resize,
         crop=config.frame_size,
         focus_steps=sampling.focus_frames or 0,
+        fit=recipe.data.fit,
         snap=recipe.data.snap,
     )
 
 
 def training_plan(recipe: Recipe) -> CropPlan:
-    """Return the plan of the frames that training crops are cut from: the centre square at the source size."""
+    """Return the plan of the frames that training crops are cut from: the whole square at the source size."""
     source = recipe.data.source
     return replace(
         serving_plan(recipe),

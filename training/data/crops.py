@@ -46,7 +46,7 @@ def decode_clip(clip: Clip, plan: CropPlan, random: np.random.Generator | None =
         DataError: the folder of images is not usable.
         OSError: it cannot be read.
     """
-    geometry = Geometry(plan.resize, plan.crop)
+    geometry = Geometry(plan.resize, plan.crop, plan.fit)
 
     def choose(frames: int, key_frames: Sequence[int] = ()) -> Sequence[int]:
         return plan.wanted(frames, key_frames) if random is None else plan.draw(frames, random)

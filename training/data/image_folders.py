@@ -41,7 +41,7 @@ def read_frames(clip: Clip, indices: set[int], geometry: Geometry) -> dict[int, 
     Raises:
         DataError: none of them can be read.
     """
-    resizer = Resizer(geometry.resize, geometry.crop)
+    resizer = Resizer(geometry.resize, geometry.crop, geometry.fit)
     images = None if clip.template else _images(clip.path)
     have = {}
     for index in sorted(indices):

@@ -28,21 +28,29 @@ DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 class Objective(nn.Module):
     """The module that is differentiated: frames and labels in, the loss and its parts out."""
 
+    box_weight: float = 0.0
+    """Of the loss that compares a heatmap policy's scores with boxes."""
+
     def __init__(self, model: Model, remedies: Remedies, cross_entropy: CrossEntropy) -> None:
         super().__init__()
         self.model = model
         self._remedies = remedies
         self._cross_entropy = cross_entropy
 
-    def forward(self, frames: Tensor, labels: Tensor, random_centres: Tensor) -> OneStageLoss:
+    def forward(
+        self, frames: Tensor, labels: Tensor, random_centres: Tensor, points: Tensor | None = None
+    ) -> OneStageLoss:
         """The loss of a batch.
 
         Args:
             frames: [B, K, 3, H, W], normalised, as `model.video_model` takes them.
             labels: int64 [B].
             random_centres: [B, T, 2].
+            points: [B, T, 2], where the thing lies, as shares of the frame; None without boxes.
         """
-        return one_stage_loss(self.model, frames, labels, random_centres, self._remedies, self._cross_entropy)
+        return one_stage_loss(
+            self.model, frames, labels, random_centres, self._remedies, self._cross_entropy, points, self.box_weight
+        )
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ def metadata(
     source = data.source
     return {
         "labels": list(data.labels),
-        "geometry": {"resize": recipe.data.resize, "crop": frame_size},
+        "geometry": {"resize": recipe.data.resize, "crop": frame_size, "fit": recipe.data.fit},
         "sampling": {"first_frame": recipe.data.first_frame, "snap": recipe.data.snap},
         "provenance": {
             "data": source.get("name", "unnamed"),

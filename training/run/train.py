@@ -18,18 +18,19 @@ from torch import nn
 from model.checkpoint import save_checkpoint
 from training.data.augment import Augment
 from training.data.batches import batches, batches_in_epoch, own_part
+from training.data.boxes import Points, clip_points, read_boxes
 from training.data.clips import ClipSet, hold_out
-from training.data.crop_plan import training_plan
-from training.data.crops import Broken
-from training.data.loading import AnyMoment, KeptMoments, Loader
+from training.data.crop_plan import CropPlan, training_plan
+from training.data.crops import Broken, Crops
+from training.data.loading import AnyMoment, Batched, KeptMoments, Loader
 from training.data.splits import decode_splits
 from training.data.storage import Sets, plan_storage
 from training.errors import DataError, DivergedError, RecipeError
 from training.evaluate.monitor import figures, metric_of
 from training.evaluate.report import labels_of
 from training.optimise.initial_weights import Start, initial_weights
-from training.optimise.losses import CrossEntropy, balanced_class_weights
-from training.optimise.objective import ONE_STAGE, Method, fastest_precision, use_half_precision
+from training.optimise.losses import CrossEntropy, balanced_class_weights, near_points
+from training.optimise.objective import ONE_STAGE, Method, Objective, fastest_precision, use_half_precision
 from training.optimise.optimiser import WeightAverage, learning_rate_factor, make_optimiser, set_learning_rates
 from training.optimise.parallel import Place, joined
 from training.recipe import Precision, Recipe
@@ -177,9 +178,22 @@ class _Trainer:
 
         plan, learn = training_plan(self._recipe), self.splits.train
         kept = storage.training
-        moments = KeptMoments(learn, plan, self._method.jitter) if kept else AnyMoment(learn, plan, self._say)
+        points = self._points(learn, plan)
+        moments = KeptMoments(learn, plan, self._method.jitter, points) if kept else AnyMoment(learn, plan, self._say)
         every_label = self._recipe.optimiser.loss == "sigmoid"
         self._load = Loader(learn, moments, self._augment, self._place.device, every_label=every_label)
+
+    def _points(self, learn: Crops, plan: CropPlan) -> list[Points] | None:
+        """Where the things of the training clips lie, if the recipe uses boxes.
+
+        Raises:
+            DataError: it does, and the data have none.
+        """
+        if not self._recipe.boxes.used:
+            return None
+        if learn.data.boxes is None:
+            raise DataError("the recipe uses boxes, and the data have none: name a file of boxes in their manifest")
+        return clip_points(learn.data.clips, read_boxes(learn.data.boxes), plan)
 
     def run(self, stop: Stop) -> None:
         """Train the remaining epochs."""
@@ -189,6 +203,8 @@ class _Trainer:
         weights = self._class_weights()
         cross_entropy = CrossEntropy(recipe.label_smoothing, weights)
         objective = self._method.objective(self._model, self._recipe.remedies, cross_entropy)
+        if isinstance(objective, Objective):
+            objective.box_weight = self._recipe.boxes.weight
         spread = self._place.spread(objective, every_part_learns=self._recipe.remedies.supervision)
         done, data = self.progress.epoch, self._recipe.data
         steps = batches_in_epoch(len(self.splits.train.data.clips), recipe.batch_size, data.fewest_draws)
@@ -216,11 +232,11 @@ class _Trainer:
         self._model.train()
         sums: dict[str, float] = {}
         start = time.perf_counter()
-        for number, (frames, labels) in enumerate(self._load(own, random, clock)):
+        for number, batch in enumerate(self._load(own, random, clock)):
             stop.check()
             factor = learning_rate_factor(epoch * len(every) + number, len(every), recipe)
             set_learning_rates(self._optimiser, recipe, self._recipe.multipliers, factor)
-            done = self._step(frames, labels, objective, clock)
+            done = self._step(batch, objective, clock)
             if not math.isfinite(done["loss"]):
                 raise DivergedError(
                     f"the loss is {done['loss']} in step {number + 1} of epoch {epoch + 1}; try a smaller optimiser.lr "
@@ -234,12 +250,17 @@ class _Trainer:
             evaluated = self._evaluate() if self._place.first else {}
         return {"epoch": epoch + 1, **sums, **evaluated, "train_s": round(seconds, 3), **clock.row()}
 
-    def _step(
-        self, frames: torch.Tensor, labels: torch.Tensor, objective: nn.Module, clock: StageTimer
-    ) -> dict[str, float]:
+    def _step(self, batch: Batched, objective: nn.Module, clock: StageTimer) -> dict[str, float]:
+        frames, labels, points = batch
+        config, boxes = self._model.config, self._recipe.boxes
         with clock("forward"):
-            centres = torch.rand(frames.shape[0], self._model.config.steps, 2).to(self._place.device)
-            loss = objective(frames, labels, centres)
+            centres = torch.rand(frames.shape[0], config.steps, 2).to(self._place.device)
+            if points is None:
+                loss = objective(frames, labels, centres)
+            else:
+                if boxes.explore:
+                    centres = near_points(centres, points, config.patch_size / config.frame_size, boxes.spread)
+                loss = objective(frames, labels, centres, points)
         with clock("backward"):
             self._optimiser.zero_grad(set_to_none=True)
             self._scaler.scale(loss.total).backward()
@@ -251,6 +272,8 @@ class _Trainer:
             self._average.update()
         named = {"loss": loss.total, "steps": loss.steps, "glance": loss.glance, "focus": loss.focus}
         spread = loss.patch_centres.flatten(0, 1).std(dim=0).mean()
+        if boxes.weight:
+            named["boxes"] = loss.boxes
         return {name: float(value.detach()) for name, value in {**named, "patch_spread": spread}.items()}
 
     def _class_weights(self) -> torch.Tensor | None:

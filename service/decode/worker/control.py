@@ -15,6 +15,7 @@ from typing import NoReturn
 from service.decode.ipc import MAX_MESSAGE_BYTES, encode
 from video.limits import MediaLimits
 from video.sampler import Snap
+from video.transform import Fit
 
 # Polling the socket costs some microseconds, as much as decoding a small packet.
 _LOOK_EVERY_SECONDS = 0.005
@@ -39,7 +40,8 @@ class Job:
         order: positions in time in visiting order.
         snap: whether sampled frames move to key frames of their intervals.
         resize: length of the shorter side after resizing, pixels.
-        crop: side of the centre square, pixels.
+        crop: side of the square, pixels.
+        fit: how a picture becomes that square.
         slots: number of slots that may be used; None: all.
         max_cpu_seconds: processor time after which nothing is decoded any more, once there is a frame; None: no limit.
         limits: which videos are accepted.
@@ -57,6 +59,7 @@ class Job:
     snap: Snap
     resize: int
     crop: int
+    fit: Fit
     slots: int | None
     max_cpu_seconds: float | None
     limits: MediaLimits

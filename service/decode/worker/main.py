@@ -16,11 +16,12 @@ import pkgutil
 import signal
 import socket
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 
 import av
 
+from service.decode.ipc import MEMORY_REFUSED
 from service.decode.worker import sandbox
 from service.decode.worker.control import Control
 from service.decode.worker.frame_writer import FrameWriter, segment_bytes
@@ -57,13 +58,15 @@ def main(arguments: Sequence[str]) -> int:
     _fall_silent()
     report = sandbox.enter(given.memory_bytes + segment_bytes(given.slots, given.crop), parent=given.parent)
     control.send({"type": "ready", "sandbox": asdict(report)})
-    give_memory_back = _memory_returner()
+    heap = _Heap()
     while (job := control.next_job()) is not None:
         frames = FrameWriter(job.frames_fd, given.slots, given.crop)
         done = Task(job, control, frames).run()
         frames.close()
+        if done.out_of_memory and heap.is_small():  # a size that was only claimed in the file, and refused
+            done = replace(done, code=MEMORY_REFUSED)
         control.send(done.message())
-        give_memory_back()
+        heap.give_back()
         if done.out_of_memory:  # the heap is full or fragmented: the next video needs a fresh process
             break
     return 0
@@ -104,23 +107,38 @@ class _Mallinfo2(ctypes.Structure):
     )
 
 
-def _memory_returner() -> Callable[[], None]:
-    """Return a function that gives freed memory back to the system.
+class _Heap:
+    """The heap of this process, as the GNU libc tells of it; with another libc nothing is known and nothing done."""
 
-    Without it, every worker would keep the memory of its largest video. A small amount is kept, because the next small
-    video would otherwise have to request it again page by page.
-    """
-    libc = ctypes.CDLL(None)
-    trim, heap_info = getattr(libc, "malloc_trim", None), getattr(libc, "mallinfo2", None)  # only the GNU libc has them
-    if trim is None or heap_info is None:
-        return lambda: None
-    heap_info.restype = _Mallinfo2
+    def __init__(self) -> None:
+        libc = ctypes.CDLL(None)
+        self._trim, self._info = getattr(libc, "malloc_trim", None), getattr(libc, "mallinfo2", None)
+        if self._info is not None:
+            self._info.restype = _Mallinfo2
+        self._at_start = self._bytes()
 
-    def give_back() -> None:
-        if heap_info().fordblks > _KEPT_FREE_BYTES:
-            trim(0)
+    def give_back(self) -> None:
+        """Give freed memory back to the system.
 
-    return give_back
+        Without it, every worker would keep the memory of its largest video. A small amount is kept, because the next
+        small video would otherwise have to request it again page by page.
+        """
+        if self._trim is not None and self._info is not None and self._info().fordblks > _KEPT_FREE_BYTES:
+            self._trim(0)
+
+    def is_small(self) -> bool:
+        """Whether it has not grown much since the start, after what is free has been given back."""
+        if self._trim is None or self._info is None:
+            return False
+        self._trim(0)
+        return self._bytes() - self._at_start < _KEPT_FREE_BYTES
+
+    def _bytes(self) -> int:
+        """Taken from the system, in the heap and in blocks of their own."""
+        if self._info is None:
+            return 0
+        info = self._info()
+        return int(info.arena + info.hblkhd)
 
 
 def _fall_silent() -> None:

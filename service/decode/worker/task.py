@@ -12,7 +12,8 @@ from typing import TypeVar
 
 from av.error import err_check
 
-from service.decode.ipc import FAULT, OUT_OF_MEMORY
+from service.decode.ipc import FAULT, MAX_TIME_SECONDS, OUT_OF_MEMORY
+from service.decode.worker.budget import Budget, OverBudget
 from service.decode.worker.control import ClosedError, Control, Job
 from service.decode.worker.frame_writer import FrameWriter
 from service.decode.worker.spool_reader import SpoolReader
@@ -73,6 +74,8 @@ class Task:
         self._frames = frames
         self._reader = SpoolReader(job.fd, control)
         self._stream: FrameStream | None = None
+        self._pixels = 0
+        self._budget = Budget(job.limits.max_decode_seconds, job.limits.max_decoded_pixels)
         self._seconds = 0.0
         self._cpu_seconds = 0.0
         self._cpu_began = 0.0
@@ -102,6 +105,7 @@ class Task:
 
     def _deliver(self, video: OpenVideo) -> None:
         job = self._job
+        self._pixels = video.info.width * video.info.height
         stream = self._stream = self._timed(lambda: _stream(video, job, self._between_packets))
         opened: dict[str, object] = {"type": "opened", "info": asdict(video.info)}
         try:
@@ -122,16 +126,23 @@ class Task:
         """Decode a frame into a slot; the message that says so, or None if there is none left."""
         slot = self._control.wait_for_slot()
         self._check_time()
-        frame = self._timed(stream.next)
+        try:
+            frame = self._timed(stream.next)
+        except OverBudget:
+            if not self._delivered:  # there is nothing to answer from
+                raise
+            return None
         if frame is None:
             return None
         self._delivered = True
         self._frames.put(slot, frame.pixels)
-        place = {"slot": slot, "position": frame.position, "index": frame.index, "time_s": frame.time_s}
+        time_s = _possible_time(frame.time_s)
+        place = {"slot": slot, "position": frame.position, "index": frame.index, "time_s": time_s}
         return {"type": "frame", **place}
 
     def _between_packets(self) -> None:
         self._control.check()
+        self._budget.check(0 if self._stream is None else self._stream.frames_decoded, self._pixels)
         if self._job.max_cpu_seconds is not None:
             self._check_time(time.process_time() - self._cpu_began)
 
@@ -168,7 +179,12 @@ def _stream(video: OpenVideo, job: Job, between: Callable[[], None]) -> FrameStr
         focus_frames=job.focus_frames,
         key_frames=video.index.key_frames if job.snap == "keyframe" else (),
     )
-    return FrameStream(video, wanted, Geometry(job.resize, job.crop), between=between)
+    return FrameStream(video, wanted, Geometry(job.resize, job.crop, job.fit), between=between)
+
+
+def _possible_time(seconds: float | None) -> float | None:
+    """A time that can be sent; None if the file's clock tells nonsense."""
+    return seconds if seconds is not None and abs(seconds) <= MAX_TIME_SECONDS else None
 
 
 def _forget_stashed_error() -> None:

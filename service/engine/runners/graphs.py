@@ -122,12 +122,16 @@ class GraphRunner:
         return FocusOutput(logits=outputs["logits"], pooled_state=outputs.get("next_pooled_state", pooled_state))
 
     def warm_up(self) -> None:
-        """Run both graphs once at every planned batch size, the largest first: memory then grows only once."""
+        """Run both graphs once at every planned batch size, the largest first: memory then grows only once.
+
+        Raises:
+            RunnerError: a graph fails, or answers with something else than finite numbers.
+        """
         sizes = {self.padded(size) if self._pad_ahead else size for size in range(2, self.look_ahead + 1)}
         ahead = [(size, 1) for size in sizes]
         for size, videos in sorted([*ahead, *((size, size) for size in self._batch_sizes)], reverse=True):
             for name, graph in self._graphs.items():
-                self._run(name, example_feeds(graph, size, videos))
+                _check_finite(name, self._run(name, example_feeds(graph, size, videos)))
         return_freed_memory()
 
     def close(self) -> None:
@@ -191,6 +195,17 @@ def batch_sizes_up_to(largest: int) -> tuple[int, ...]:
     while sizes[-1] * 2 < largest:
         sizes.append(sizes[-1] * 2)
     return (*sizes, largest) if largest > 1 else (1,)
+
+
+def _check_finite(component: Component, outputs: Mapping[str, Float32]) -> None:
+    """Check an answer: a damaged model would otherwise be ready, and every later answer be nonsense.
+
+    Raises:
+        RunnerError: an output holds NaN or infinity.
+    """
+    for name, value in outputs.items():
+        if not np.isfinite(value).all():
+            raise RunnerError(f"the {component} graph gives {name!r} that is not finite; the bundle is damaged")
 
 
 def _pad(array: Array, size: int) -> Array:

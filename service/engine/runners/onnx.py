@@ -9,10 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stdout
 from pathlib import Path
 
-import onnxruntime as ort
-
 from bundle.instructions import onnx_session_entries
 from bundle.manifest import Graph, Precision
+from bundle.onnx_runtime import ort
 from bundle.signature import looks_ahead
 from service.engine.runners.base import Array, Component, Float32, RunnerError, first_line
 from service.engine.runners.graphs import Executor, Graphs

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
-import onnxruntime as ort
 
+from bundle.onnx_runtime import ort
 from service.engine.runners.base import Array, Component, Float32, RunnerError
 from service.engine.runners.graphs import Graphs
 

@@ -188,15 +188,16 @@ async def test_pictures_that_take_too_much_memory_are_undecodable() -> None:
         assert len(await decode(pool, clip())) == 16
 
 
-async def test_a_worker_that_has_met_its_memory_limit_is_replaced() -> None:
+async def test_a_worker_that_has_met_its_memory_limit_and_has_its_memory_back_stays() -> None:
+    """To replace it would let a few kilobytes cost a new process: the size of a picture is only claimed."""
     watcher = Watcher()
     async with pool_of(watcher=watcher, memory_bytes=24 << 20) as pool:
         (pid,) = pool.pids
         with pytest.raises(Undecodable, match="decode_memory_bytes"):
             await decode(pool, clip(), job(resize=4096))
         assert len(await asyncio.wait_for(decode(pool, clip()), 60)) == 16
-        assert pool.pids != (pid,)
-    assert watcher.restarts == ["memory"]
+        assert pool.pids == (pid,)
+    assert watcher.restarts == []
 
 
 async def test_the_sandbox_changes_no_outcome_and_no_pixel_of_the_corpus(shared_dir: Path) -> None:

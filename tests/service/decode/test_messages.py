@@ -104,7 +104,7 @@ def test_a_job_arrives_as_it_was_sent() -> None:
     ours, theirs = socket_pair()
     wanted = job(limits=MediaLimits(max_pixels=1000, codecs=("h264",)))
     with ours, theirs, Path(os.devnull).open("rb") as file:
-        socket.send_fds(ours, [encode(wanted.message(10, False, 20))], [file.fileno()])
+        socket.send_fds(ours, [encode(wanted.message(10, False, 20))], [file.fileno()] * 2)
         control = Control(theirs, slots=3)
         got = control.next_job()
         assert got is not None
@@ -115,3 +115,4 @@ def test_a_job_arrives_as_it_was_sent() -> None:
         ours.close()
         assert control.next_job() is None
         os.close(got.fd)
+        os.close(got.frames_fd)

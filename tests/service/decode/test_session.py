@@ -313,6 +313,7 @@ async def test_closing_after_the_end_says_nothing(scene: Scene) -> None:
         (done("too_long", "the video is 7200 s long"), TooLong, "7200 s"),
         (done("undecodable", "line\nbreak"), Undecodable, "line break"),
         (done("memory"), Undecodable, "decode_memory_bytes"),
+        (done("memory_refused"), Undecodable, "decode_memory_bytes"),
         (done("internal", "Traceback: secret"), Internal, "request id"),
         (done("no_such_code", "whatever"), Internal, "request id"),
     ],

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from service.decode.multipart import MAX_PART_HEADER_BYTES, MAX_PART_HEADERS, MAX_PARTS
 from service.decode.spool import MEMORY_BYTES
 from service.decode.upload import Spool, open_spool, receive
-from service.errors import EmptyBody, Internal, NoVideoPart, Overloaded, Problem, TooLarge
+from service.errors import EmptyBody, Internal, NoVideoPart, Overloaded, Problem, TooLarge, Unavailable
 
 BOUNDARY = "the-boundary"
 FORM = f'multipart/form-data; boundary="{BOUNDARY}"'
@@ -91,9 +91,9 @@ class TestRaw:
         assert spool.size == 3
 
     @pytest.mark.parametrize(
-        ("number", "problem"), [(errno.ENOSPC, Overloaded), (errno.EDQUOT, Overloaded), (errno.EIO, Internal)]
+        ("number", "problem"), [(errno.ENOSPC, Overloaded), (errno.EDQUOT, Overloaded), (errno.EIO, Unavailable)]
     )
-    async def test_a_full_disk_is_a_matter_of_time_and_a_broken_one_a_fault_of_ours(
+    async def test_a_full_disk_is_a_matter_of_time_and_a_broken_one_the_machines_failure(
         self, number: int, problem: type[Problem]
     ) -> None:
         class Failing(Spool):
@@ -143,9 +143,11 @@ class TestSmallDisk:
         with open_spool(), pytest.raises(Overloaded):
             open_spool()
 
-    def test_a_disk_that_is_not_there_is_a_fault_of_ours(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def test_a_disk_that_is_not_there_is_the_machines_failure(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
         monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
-        with pytest.raises(Internal):
+        with pytest.raises(Unavailable):
             open_spool()
 
 

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 Json = dict[str, Any]
 
-SHIPPED = Path(__file__).resolve().parents[3] / "bundles" / "tank-state"
+SHIPPED = Path(__file__).resolve().parents[3] / "bundles" / "sky"
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

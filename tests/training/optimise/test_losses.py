@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import pytest
@@ -11,7 +12,15 @@ from torch import Tensor
 
 from model.adafocus import AdaFocus
 from tests import tolerances
-from training.optimise.losses import CrossEntropy, OneStageLoss, Remedies, balanced_class_weights, one_stage_loss
+from training.optimise.losses import (
+    CrossEntropy,
+    OneStageLoss,
+    Remedies,
+    balanced_class_weights,
+    box_loss,
+    near_points,
+    one_stage_loss,
+)
 from training.recipe import Recipe
 
 B, T, C = 3, 2, 2
@@ -122,3 +131,30 @@ def test_the_loss_is_the_sum_of_cross_entropies_that_equals_the_authors(model: A
                 gradients.pop(name), value.grad, rtol=tolerances.FLOAT64, atol=tolerances.FLOAT64
             )
     assert not gradients
+
+
+def test_the_box_loss_is_least_where_the_scores_share_the_point_out() -> None:
+    scores = torch.full((1, 4, 4), -20.0)
+    scores[0, 1, 2] = 0.0
+    middle = torch.tensor([[1.5 / 4, 2.5 / 4]])
+    assert box_loss(scores, middle) < 1e-3
+    between = torch.tensor([[2.0 / 4, 2.5 / 4]])  # half way to the next row
+    scores[0, 2, 2] = 0.0
+    torch.testing.assert_close(box_loss(scores, between), torch.tensor(math.log(2.0)), atol=1e-3, rtol=0)
+
+
+def test_the_box_loss_ignores_frames_without_a_box() -> None:
+    scores = torch.randn(3, 4, 4, requires_grad=True)
+    points = torch.tensor([[0.3, 0.4], [torch.nan, torch.nan], [1.0, 0.0]])
+    box_loss(scores, points).backward()
+    assert scores.grad is not None and not scores.grad[1].any() and scores.grad[2].any()
+    assert box_loss(scores, torch.full((3, 2), torch.nan)) == 0
+
+
+def test_patches_near_points_hold_them_and_others_stay() -> None:
+    centres = torch.rand(1, 3, 2)
+    points = torch.tensor([[[0.5, 0.25], [torch.nan, torch.nan], [0.0, 1.0]]])
+    near = near_points(centres, points, patch_share=0.25, spread=0.0)
+    torch.testing.assert_close(near[0, 0], torch.tensor([0.5, (0.25 - 0.125) / 0.75]))
+    assert torch.equal(near[0, 1], centres[0, 1])
+    assert near[0, 2].tolist() == [0.0, 1.0]

@@ -99,3 +99,13 @@ asyncio.run(main())
         service.send_signal(signal.SIGKILL)
     _, alive = psutil.wait_procs(workers, timeout=30)
     assert not alive
+
+
+def oom_score(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/oom_score_adj").read_text())
+
+
+async def test_the_kernel_ends_it_before_the_service_when_memory_runs_out() -> None:
+    async with pool_of() as pool:
+        (pid,) = pool.pids
+        assert oom_score(pid) > oom_score(os.getpid())

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from bundle import instructions
 from bundle.instructions import PRECISE_INT8
+from bundle.onnx_runtime import ort
 from bundle.store import Bundle
 from export.artefact import OnnxGraph
 from service.engine.runners.onnx import exact_options

@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-import onnxruntime as ort
 import pytest
 
+from bundle.onnx_runtime import ort
 from bundle.store import Bundle
 from export.example_frames import texture
 from service.engine.runners import onnx
 from service.engine.runners.base import Array, Component, Float32, Runner, RunnerError
-from service.engine.runners.graphs import COMPONENTS, Executor, GraphRunner, Graphs, graphs_of
+from service.engine.runners.graphs import COMPONENTS, Executor, GraphRunner, Graphs, _check_finite, graphs_of
 from service.engine.runners.onnx_device import DeviceSessions
 from tests import tolerances
 
@@ -134,3 +134,9 @@ def test_falling_back_to_the_processor_is_an_error(frame_bundle: Bundle, monkeyp
         ),
     ):
         onnx.open_cuda(files, graphs, 1, "fp32")
+
+
+def test_a_model_that_answers_with_nonsense_is_not_ready() -> None:
+    with pytest.raises(RunnerError, match="'logits' that is not finite"):
+        _check_finite("focus", {"logits": np.array([[1.0, np.nan]], dtype=np.float32)})
+    _check_finite("focus", {"logits": np.zeros((1, 2), dtype=np.float32)})
