@@ -19,16 +19,16 @@ from typing import Any
 import av
 import numpy as np
 
+from adafocus.bundle.store import load_bundle
+from adafocus.service.classify import classify
+from adafocus.service.runtime import make_runner, open_runtime
+from adafocus.service.schemas.classify import parse_parameters
+from adafocus.service.settings import Settings
+from adafocus.service.sources.http_source import HttpSource
+from adafocus.service.sources.policy import UrlPolicy
+from adafocus.service.telemetry.metrics import Metrics
 from benchmarks.machine import write_results
 from benchmarks.service_process import ROOT
-from bundle.store import load_bundle
-from service.classify import classify
-from service.runtime import make_runner, open_runtime
-from service.schemas.classify import parse_parameters
-from service.settings import Settings
-from service.sources.http_source import HttpSource
-from service.sources.policy import UrlPolicy
-from service.telemetry.metrics import Metrics
 from tests.media.damage import moov_first
 from tests.service.sources.servers import files, serving_http
 

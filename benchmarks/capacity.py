@@ -14,12 +14,12 @@ import statistics
 from collections import defaultdict
 from pathlib import Path
 
+from adafocus.cli.load.connection import Endpoint
+from adafocus.cli.load.plan import Plan
+from adafocus.cli.load.report import LoadReport, Sample, report
+from adafocus.cli.load.run import run
 from benchmarks.machine import Row, write_results
 from benchmarks.service_process import ROOT, SAMPLES, program, running_service
-from cli.load.connection import Endpoint
-from cli.load.plan import Plan
-from cli.load.report import LoadReport, Sample, report
-from cli.load.run import run
 
 FEW, MANY = 16, 256
 SHARE_OF_CAPACITY = 0.8

@@ -16,16 +16,16 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from adafocus.bundle.exit_rule import ExitCriterion, ExitRule
+from adafocus.training.evaluate.calibrate import calibrate
+from adafocus.training.evaluate.certified_points import EPSILONS, Clips, Promises, calibrate_certified
+from adafocus.training.evaluate.certify import Exits
+from adafocus.training.evaluate.exit_layout import ExitLayout, interleaved
+from adafocus.training.evaluate.metrics import Logits, Truth
+from adafocus.training.evaluate.multi_label import LabelRule, fit_labels
+from adafocus.training.evaluate.operating_points import Calibration
 from benchmarks.machine import Row, newest_results, write_results
-from bundle.exit_rule import ExitCriterion, ExitRule
 from tests.training.evaluate.populations import POPULATIONS, Population
-from training.evaluate.calibrate import calibrate
-from training.evaluate.certified_points import EPSILONS, Clips, Promises, calibrate_certified
-from training.evaluate.certify import Exits
-from training.evaluate.exit_layout import ExitLayout, interleaved
-from training.evaluate.metrics import Logits, Truth
-from training.evaluate.multi_label import LabelRule, fit_labels
-from training.evaluate.operating_points import Calibration
 
 SIZES = (64, 320, 2000)
 UNSEEN = 10_000

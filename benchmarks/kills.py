@@ -18,17 +18,17 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+from adafocus.cli.load.connection import Endpoint
+from adafocus.cli.load.plan import Plan
+from adafocus.cli.load.report import Sample
+from adafocus.cli.load.run import run
 from benchmarks.machine import write_results
 from benchmarks.service_process import ROOT, SAMPLES, running_service
-from cli.load.connection import Endpoint
-from cli.load.plan import Plan
-from cli.load.report import Sample
-from cli.load.run import run
 
 KINDS = {
-    "front": "cli.fronts.front",
-    "decoder": "service.decode.worker.main",
-    "engine": "service.engine.hub",
+    "front": "adafocus.cli.fronts.front",
+    "decoder": "adafocus.service.decode.worker.main",
+    "engine": "adafocus.service.engine.hub",
 }
 SLICE_SECONDS = 0.5
 BACK_SHARE = 0.75

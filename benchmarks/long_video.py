@@ -27,16 +27,16 @@ from typing import Any
 
 import av
 
+from adafocus.bundle.store import load_bundle
+from adafocus.service.reception import Body
+from adafocus.service.runtime import make_runner, open_runtime
+from adafocus.service.schemas.classify import parse_parameters
+from adafocus.service.segments import SegmentObserver
+from adafocus.service.settings import Settings
+from adafocus.service.telemetry.metrics import Metrics
+from adafocus.service.windows import classify_video
 from benchmarks.machine import write_results
 from benchmarks.service_process import ROOT
-from bundle.store import load_bundle
-from service.reception import Body
-from service.runtime import make_runner, open_runtime
-from service.schemas.classify import parse_parameters
-from service.segments import SegmentObserver
-from service.settings import Settings
-from service.telemetry.metrics import Metrics
-from service.windows import classify_video
 
 LABELS = ("airplane", "bird", "drone", "helicopter")
 REPEATS = 3

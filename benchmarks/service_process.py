@@ -57,7 +57,7 @@ class ServiceProcess:
 
 def program(checkout: Path) -> list[str]:
     """The command line of another checkout, with this interpreter and its packages."""
-    start = f"import sys; sys.path.insert(0, {str(checkout.resolve())!r}); from cli.main import main; main()"
+    start = f"import sys; sys.path.insert(0, {str(checkout.resolve())!r}); from adafocus.cli.main import main; main()"
     return [sys.executable, "-c", start]
 
 

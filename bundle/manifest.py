@@ -13,18 +13,18 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
-from bundle.exit_rule import CalibrationProtocol, ExitRule
-from bundle.exit_rule import ExitCriterion as ExitCriterion
-from bundle.graph_files import Flops as Flops
-from bundle.graph_files import FlopsPart as FlopsPart
-from bundle.graph_files import FrozenModel
-from bundle.graph_files import Graph as Graph
-from bundle.graph_files import GraphFormat as GraphFormat
-from bundle.graph_files import Precision as Precision
-from bundle.graph_files import TensorSpec as TensorSpec
-from bundle.guarantee import Guarantee
-from bundle.kinds import KINDS
-from bundle.kinds import ModelKind as ModelKind
+from adafocus.bundle.exit_rule import CalibrationProtocol, ExitRule
+from adafocus.bundle.exit_rule import ExitCriterion as ExitCriterion
+from adafocus.bundle.graph_files import Flops as Flops
+from adafocus.bundle.graph_files import FlopsPart as FlopsPart
+from adafocus.bundle.graph_files import FrozenModel
+from adafocus.bundle.graph_files import Graph as Graph
+from adafocus.bundle.graph_files import GraphFormat as GraphFormat
+from adafocus.bundle.graph_files import Precision as Precision
+from adafocus.bundle.graph_files import TensorSpec as TensorSpec
+from adafocus.bundle.guarantee import Guarantee
+from adafocus.bundle.kinds import KINDS
+from adafocus.bundle.kinds import ModelKind as ModelKind
 
 SCHEMA_VERSION = 1
 """Raised when an older reader could misread a newer manifest; docs/bundle-format.md lists what changed."""

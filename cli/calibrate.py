@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bundle.exit_rule import ExitCriterion
-from bundle.guarantee import Risk
-from cli.calibration_clips import training_clips, unseen_clips
-from cli.certification import Tested, Uncertified, certified, in_words, uncertified
-from cli.options import snap_option
-from video.sampler import Snap
+from adafocus.bundle.exit_rule import ExitCriterion
+from adafocus.bundle.guarantee import Risk
+from adafocus.cli.calibration_clips import training_clips, unseen_clips
+from adafocus.cli.certification import Tested, Uncertified, certified, in_words, uncertified
+from adafocus.cli.options import snap_option
+from adafocus.video.sampler import Snap
 
 if TYPE_CHECKING:
-    from training.evaluate.exit_curve import CurvePoint
-    from training.evaluate.operating_points import Calibration
+    from adafocus.training.evaluate.exit_curve import CurvePoint
+    from adafocus.training.evaluate.operating_points import Calibration
 
 CRITERIA = ("max_softmax", "max_logit", "neg_entropy", "label_margin")
 RISKS = ("answer_changed", "right_answer_lost")
@@ -130,11 +130,11 @@ def command(
     """Solve the temperature and the exit thresholds on the clips that training held out. Nothing is trained."""
     import numpy as np
 
-    from training.errors import TrainingError
-    from training.evaluate.certified_points import Promises
-    from training.evaluate.exit_curve import exit_curve
-    from training.evaluate.exit_layout import ExitLayout
-    from training.evaluate.multi_label import LabelRule, MissedLabels
+    from adafocus.training.errors import TrainingError
+    from adafocus.training.evaluate.certified_points import Promises
+    from adafocus.training.evaluate.exit_curve import exit_curve
+    from adafocus.training.evaluate.exit_layout import ExitLayout
+    from adafocus.training.evaluate.multi_label import LabelRule, MissedLabels
 
     promises = Promises(guarantees, confidence, risk)
 

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from bundle.exit_rule import ExitCriterion
-from cli.videos import print_left_out
-from video.sampler import Snap
+from adafocus.bundle.exit_rule import ExitCriterion
+from adafocus.cli.videos import print_left_out
+from adafocus.video.sampler import Snap
 
 if TYPE_CHECKING:
-    from training.data.clips import ClipSet
-    from training.data.crops import Broken
-    from training.evaluate.inference import ClipPredictions, Trained
-    from training.recipe import Recipe
+    from adafocus.training.data.clips import ClipSet
+    from adafocus.training.data.crops import Broken
+    from adafocus.training.evaluate.inference import ClipPredictions, Trained
+    from adafocus.training.recipe import Recipe
 
 
 class CalibrationClips(NamedTuple):
@@ -52,8 +52,8 @@ def unseen_clips(
     cache: Path | None,
 ) -> CalibrationClips:
     """Clips that the models were not trained on: those that training held out, or a split."""
-    from training.data.manifests import list_clips
-    from training.evaluate.inference import load_trained, predict_holdout, predict_unseen
+    from adafocus.training.data.manifests import list_clips
+    from adafocus.training.evaluate.inference import load_trained, predict_holdout, predict_unseen
 
     if config is None:
         models, learned = [load_trained(path) for path in checkpoints], ""
@@ -79,10 +79,10 @@ def training_clips(
     checkpoint: Path, config: str | None, data: Path, split: str | None, snap: Snap | None, cache: Path | None
 ) -> CalibrationClips:
     """Clips that the model was trained on, for the published protocol."""
-    from training.data.manifests import list_clips, published_training
-    from training.errors import CalibrationError
-    from training.evaluate.inference import load_released, load_trained, predict_training_clips
-    from training.recipe_files import load_recipe
+    from adafocus.training.data.manifests import list_clips, published_training
+    from adafocus.training.errors import CalibrationError
+    from adafocus.training.evaluate.inference import load_released, load_trained, predict_training_clips
+    from adafocus.training.recipe_files import load_recipe
 
     if config is None:
         trained = load_trained(checkpoint)
@@ -106,9 +106,9 @@ def training_clips(
 
 def _released(checkpoint: Path, config: str, data: Path, split: str | None) -> tuple[Trained, ClipSet, str]:
     """Load a checkpoint of the released code and the clips to calibrate on, and say whether it was trained on them."""
-    from training.data.manifests import list_clips, published_training
-    from training.evaluate.inference import load_released
-    from training.recipe_files import load_recipe
+    from adafocus.training.data.manifests import list_clips, published_training
+    from adafocus.training.evaluate.inference import load_released
+    from adafocus.training.recipe_files import load_recipe
 
     recipe = load_recipe(config)
     clips = list_clips(data, split, recipe.lists)

@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bundle.exit_rule import ExitCriterion
-from bundle.guarantee import Guarantee
-from cli.videos import find_videos
+from adafocus.bundle.exit_rule import ExitCriterion
+from adafocus.bundle.guarantee import Guarantee
+from adafocus.cli.videos import find_videos
 
 if TYPE_CHECKING:
-    from training.data.crops import Broken
-    from training.evaluate.certified_points import Clips, Promises
-    from training.evaluate.exit_layout import ExitLayout
-    from training.evaluate.inference import ClipPredictions, Trained
-    from training.evaluate.metrics import Logits
-    from training.evaluate.multi_label import MissedLabels
-    from training.evaluate.operating_points import Calibration
+    from adafocus.training.data.crops import Broken
+    from adafocus.training.evaluate.certified_points import Clips, Promises
+    from adafocus.training.evaluate.exit_layout import ExitLayout
+    from adafocus.training.evaluate.inference import ClipPredictions, Trained
+    from adafocus.training.evaluate.metrics import Logits
+    from adafocus.training.evaluate.multi_label import MissedLabels
+    from adafocus.training.evaluate.operating_points import Calibration
 
 WORDS = {"answer_changed": "change the answer", "right_answer_lost": "lose a right answer"}
 
@@ -40,7 +40,7 @@ class Tested:
     @property
     def layout(self) -> ExitLayout | None:
         """The exits, if some are after a glance."""
-        from training.evaluate.exit_layout import ExitLayout
+        from adafocus.training.evaluate.exit_layout import ExitLayout
 
         steps = self.predictions.logits.shape[1]
         return ExitLayout.with_glances(steps, self.trained.glance_share) if self.glance_exit else None
@@ -48,7 +48,7 @@ class Tested:
 
 def all_exits(predictions: ClipPredictions, layout: ExitLayout | None) -> Logits:
     """The logits of all exits, in their order."""
-    from training.evaluate.exit_layout import interleaved
+    from adafocus.training.evaluate.exit_layout import interleaved
 
     return predictions.logits if layout is None else interleaved(predictions.glance_logits, predictions.logits)
 
@@ -62,10 +62,10 @@ def certified(
     tested: Tested, unlabelled: Path | None, cache: Path | None, notes: str, budgets: Sequence[float]
 ) -> Calibration:
     """Calibrate with guarantees, and print to standard error what was asked for and cannot be promised."""
-    from training.data.clips import digest
-    from training.data.groups import units_of
-    from training.evaluate.certified_points import Clips, calibrate_certified
-    from training.evaluate.exit_layout import split_by_component
+    from adafocus.training.data.clips import digest
+    from adafocus.training.data.groups import units_of
+    from adafocus.training.evaluate.certified_points import Clips, calibrate_certified
+    from adafocus.training.evaluate.exit_layout import split_by_component
 
     predictions, layout = tested.predictions, tested.layout
     found = calibrate_certified(
@@ -100,9 +100,9 @@ def uncertified(
     predictions: ClipPredictions, gflops_per_step: float, how: Uncertified, notes: str, budgets: Sequence[float]
 ) -> Calibration:
     """Calibrate without guarantees: on folds, on training clips, or on clips that may have been trained on."""
-    from training.evaluate.calibrate import calibrate
-    from training.evaluate.exit_layout import split_by_component
-    from training.evaluate.multi_label import fit_labels
+    from adafocus.training.evaluate.calibrate import calibrate
+    from adafocus.training.evaluate.exit_layout import split_by_component
+    from adafocus.training.evaluate.multi_label import fit_labels
 
     layout, logits, labels = how.layout, all_exits(predictions, how.layout), None
     if how.criterion == "label_margin":
@@ -127,10 +127,10 @@ def uncertified(
 
 def _unlabelled(trained: Trained, folder: Path, cache: Path | None, layout: ExitLayout | None) -> Clips:
     """Run the model on the videos of a folder."""
-    from training.data.clips import Clip, ClipSet, digest
-    from training.data.groups import units_of
-    from training.evaluate.certified_points import Clips
-    from training.evaluate.inference import predict_unseen
+    from adafocus.training.data.clips import Clip, ClipSet, digest
+    from adafocus.training.data.groups import units_of
+    from adafocus.training.evaluate.certified_points import Clips
+    from adafocus.training.evaluate.inference import predict_unseen
 
     files = find_videos([folder]).files
     no_label = 0  # a clip needs one; it is not read

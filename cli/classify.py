@@ -15,22 +15,22 @@ from pathlib import Path
 import click
 from tqdm import tqdm
 
-from bundle.store import Bundle, BundleError, load_bundle
-from cli.completion import operating_points
-from cli.configuration import settings_from
-from cli.contact_sheet import ContactSheet, Looked
-from cli.jsonlines import JsonLinesFile
-from cli.video_urls import VideoUrl
-from cli.videos import VideoPathOrUrl, find_videos_anywhere, shown
-from service.engine.runners.base import RunnerError
-from service.errors import BadParameter, EmptyBody, Internal, Problem
-from service.progress import StepReport
-from service.reception import Body, Video, is_regular_file
-from service.runtime import Runtime, make_runner, open_runtime
-from service.schemas.classify import Classification, Parameters, parse_parameters
-from service.settings import Settings
-from service.telemetry.metrics import Metrics
-from service.windows import classify_video
+from adafocus.bundle.store import Bundle, BundleError, load_bundle
+from adafocus.cli.completion import operating_points
+from adafocus.cli.configuration import settings_from
+from adafocus.cli.contact_sheet import ContactSheet, Looked
+from adafocus.cli.jsonlines import JsonLinesFile
+from adafocus.cli.video_urls import VideoUrl
+from adafocus.cli.videos import VideoPathOrUrl, find_videos_anywhere, shown
+from adafocus.service.engine.runners.base import RunnerError
+from adafocus.service.errors import BadParameter, EmptyBody, Internal, Problem
+from adafocus.service.progress import StepReport
+from adafocus.service.reception import Body, Video, is_regular_file
+from adafocus.service.runtime import Runtime, make_runner, open_runtime
+from adafocus.service.schemas.classify import Classification, Parameters, parse_parameters
+from adafocus.service.settings import Settings
+from adafocus.service.telemetry.metrics import Metrics
+from adafocus.service.windows import classify_video
 
 _CHUNK_BYTES = 1 << 20
 _UNBOUNDED = {

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 from pydantic import ValidationError
 
-from service.settings import ENV_PREFIX, Settings, explain
+from adafocus.service.settings import ENV_PREFIX, Settings, explain
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 

@@ -14,7 +14,7 @@ from collections import Counter
 from contextlib import suppress
 from typing import Any, Protocol
 
-from service.http.callers import caller_at
+from adafocus.service.http.callers import caller_at
 
 MOST_DESCRIPTORS = 1 << 16
 MOST_CONNECTIONS = 8192

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from bundle.manifest import Manifest
-from cli.contact_sheet import Looked
-from service.progress import StepReport
-from service.schemas.classify import SegmentAnswer
+from adafocus.bundle.manifest import Manifest
+from adafocus.cli.contact_sheet import Looked
+from adafocus.service.progress import StepReport
+from adafocus.service.schemas.classify import SegmentAnswer
 
 _TILE, _GAP, _EDGE, _PER_ROW = 168, 14, 28, 8
 _HEAD, _UNDER = 74, 46

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bundle.exit_rule import ExitCriterion
-from cli.calibrate import CRITERIA
-from cli.options import snap_option
-from cli.videos import print_left_out
-from video.sampler import Snap
+from adafocus.bundle.exit_rule import ExitCriterion
+from adafocus.cli.calibrate import CRITERIA
+from adafocus.cli.options import snap_option
+from adafocus.cli.videos import print_left_out
+from adafocus.video.sampler import Snap
 
 if TYPE_CHECKING:
-    from training.data.clips import ClipSet
-    from training.evaluate.inference import Trained
-    from training.evaluate.report import EvaluationReport
+    from adafocus.training.data.clips import ClipSet
+    from adafocus.training.evaluate.inference import Trained
+    from adafocus.training.evaluate.report import EvaluationReport
 
 
 @click.command("evaluate", epilog="Example: adafocus evaluate --checkpoint runs/first/last.pt --data clips --split val")
@@ -64,12 +64,12 @@ def command(
     as_json: bool,
 ) -> int:
     """Measure accuracy and compute of a checkpoint on labelled clips, decoded and cropped as in the service."""
-    from training.data.manifests import list_clips
-    from training.errors import TrainingError
-    from training.evaluate.inference import load_released, load_trained, predict_clips
-    from training.evaluate.operating_points import load_calibration
-    from training.evaluate.report import Glances, evaluate
-    from training.recipe_files import load_recipe
+    from adafocus.training.data.manifests import list_clips
+    from adafocus.training.errors import TrainingError
+    from adafocus.training.evaluate.inference import load_released, load_trained, predict_clips
+    from adafocus.training.evaluate.operating_points import load_calibration
+    from adafocus.training.evaluate.report import Glances, evaluate
+    from adafocus.training.recipe_files import load_recipe
 
     if criterion and calibration:
         raise click.UsageError(
@@ -106,7 +106,7 @@ def command(
     except TrainingError as error:
         raise click.ClickException(str(error)) from error
     if plots is not None:
-        from training.evaluate.plots import save_plots  # matplotlib is needed only for --plots
+        from adafocus.training.evaluate.plots import save_plots  # matplotlib is needed only for --plots
 
         save_plots(report, plots)
     text = json.dumps(report.to_dict(), indent=1)

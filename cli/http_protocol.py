@@ -20,7 +20,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
-from cli.connections import ConnectionLimit, LimitedProtocol
+from adafocus.cli.connections import ConnectionLimit, LimitedProtocol
 
 MAX_HEAD_BYTES = 64 << 10
 """Bytes of a request's head, of its trailer, or of a chunk's extensions, at most; the limit that h11 has."""
@@ -134,6 +134,6 @@ def http_protocol(head_seconds: float, limit: ConnectionLimit | None = None) -> 
     fields = {"head_seconds": head_seconds, "limit": limit}
     if find_spec("httptools") is None:
         return type("HeaderTimeoutProtocol", (LimitedProtocol, H11HeaderTimeoutProtocol), fields)
-    from cli.httptools_protocol import HttptoolsHeaderTimeoutProtocol
+    from adafocus.cli.httptools_protocol import HttptoolsHeaderTimeoutProtocol
 
     return type("HeaderTimeoutProtocol", (LimitedProtocol, HttptoolsHeaderTimeoutProtocol), fields)

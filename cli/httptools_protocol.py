@@ -10,8 +10,8 @@ import httptools
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from cli.http_protocol import MAX_HEAD_BYTES, HeadTimer
-from service.http.body import ON_DISCONNECT
+from adafocus.cli.http_protocol import MAX_HEAD_BYTES, HeadTimer
+from adafocus.service.http.body import ON_DISCONNECT
 
 _CONTINUE = b"HTTP/1.1 100 "
 

@@ -9,18 +9,18 @@ from pathlib import Path
 
 import click
 
-from bundle.store import BundleError, load_bundle
-from cli.configuration import settings_from, shipped_samples
-from cli.fronts.supervisor import FrontError, supervise
-from cli.server import DrainingServer, server_config, spare_the_collector
-from service.app import create_app
-from service.cpu import usable_cores
-from service.engine.runners.base import RunnerError
-from service.http.keys import KeyFileError
-from service.runtime import takes_a_gpu
-from service.settings import Settings, describe, misspelt
-from service.telemetry import logs
-from service.telemetry.tracing import TracingError
+from adafocus.bundle.store import BundleError, load_bundle
+from adafocus.cli.configuration import settings_from, shipped_samples
+from adafocus.cli.fronts.supervisor import FrontError, supervise
+from adafocus.cli.server import DrainingServer, server_config, spare_the_collector
+from adafocus.service.app import create_app
+from adafocus.service.cpu import usable_cores
+from adafocus.service.engine.runners.base import RunnerError
+from adafocus.service.http.keys import KeyFileError
+from adafocus.service.runtime import takes_a_gpu
+from adafocus.service.settings import Settings, describe, misspelt
+from adafocus.service.telemetry import logs
+from adafocus.service.telemetry.tracing import TracingError
 
 CORES_PER_FRONT, MAX_FRONTS = 4, 8
 """On a GPU: an event loop and its decoders keep about so many cores busy."""

@@ -14,10 +14,10 @@ from types import FrameType
 import uvicorn
 from starlette.types import ASGIApp
 
-from cli.connections import ConnectionLimit, connections_for, raise_descriptor_limit
-from cli.http_protocol import http_protocol
-from service.http.state import ServerState
-from service.settings import Settings
+from adafocus.cli.connections import ConnectionLimit, connections_for, raise_descriptor_limit
+from adafocus.cli.http_protocol import http_protocol
+from adafocus.service.http.state import ServerState
+from adafocus.service.settings import Settings
 
 BACKLOG = 2048
 OBJECTS_BETWEEN_COLLECTIONS = 10_000

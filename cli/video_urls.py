@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from urllib.parse import unquote_plus, urlsplit, urlunsplit
 
-from service.settings import Settings
-from service.sources.base import ByteSource
-from service.sources.http_source import HttpSource
-from service.sources.object_source import SCHEMES, ObjectSource, keys_under
-from service.sources.policy import UrlPolicy
+from adafocus.service.settings import Settings
+from adafocus.service.sources.base import ByteSource
+from adafocus.service.sources.http_source import HttpSource
+from adafocus.service.sources.object_source import SCHEMES, ObjectSource, keys_under
+from adafocus.service.sources.policy import UrlPolicy
 
 ALL_SCHEMES = ("http", "https", *SCHEMES)
 

@@ -10,9 +10,9 @@ from typing import Any, Generic, TypeVar
 
 import click
 
-from cli.video_urls import ALL_SCHEMES, VideoUrl, is_video_url
-from service.errors import Problem
-from video.folders import FolderListing
+from adafocus.cli.video_urls import ALL_SCHEMES, VideoUrl, is_video_url
+from adafocus.service.errors import Problem
+from adafocus.video.folders import FolderListing
 
 SUFFIXES = frozenset(
     {".mp4", ".m4v", ".mov", ".3gp", ".mkv", ".webm", ".avi", ".ts", ".m2ts", ".mts"}

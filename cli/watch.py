@@ -12,15 +12,15 @@ from typing import TextIO
 
 import click
 
-from bundle.store import Bundle, BundleError, load_bundle
-from cli.configuration import settings_from
-from service.engine.runners.base import RunnerError
-from service.live.camera import CameraWatch
-from service.live.config import Cameras, CamerasError, load_cameras
-from service.live.outputs import JsonLines, Output, Row, Webhook
-from service.runtime import make_runner, open_runtime
-from service.settings import Settings
-from service.telemetry.metrics import Metrics
+from adafocus.bundle.store import Bundle, BundleError, load_bundle
+from adafocus.cli.configuration import settings_from
+from adafocus.service.engine.runners.base import RunnerError
+from adafocus.service.live.camera import CameraWatch
+from adafocus.service.live.config import Cameras, CamerasError, load_cameras
+from adafocus.service.live.outputs import JsonLines, Output, Row, Webhook
+from adafocus.service.runtime import make_runner, open_runtime
+from adafocus.service.settings import Settings
+from adafocus.service.telemetry.metrics import Metrics
 
 _FLUSH_SECONDS = 10.0
 

@@ -7,7 +7,7 @@ them. Pixels, patches, the recurrence's gates, the heads and every small product
 from __future__ import annotations
 
 # isort: off
-import bundle.onnx_runtime  # noqa: F401 - before ONNX Runtime's own modules: it switches its telemetry off
+import adafocus.bundle.onnx_runtime  # noqa: F401 - before ONNX Runtime's own modules: it switches its telemetry off
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 # isort: on
 
@@ -23,11 +23,11 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from bundle.signature import Signature
-from export.artefact import Artefact, Feeds, Float32, OnnxGraph
-from export.errors import ExportError, first_line
-from export.quantize_loop import products_in_loops, quantize_products
-from export.to_onnx import check_file, strip
+from adafocus.bundle.signature import Signature
+from adafocus.export.artefact import Artefact, Feeds, Float32, OnnxGraph
+from adafocus.export.errors import ExportError, first_line
+from adafocus.export.quantize_loop import products_in_loops, quantize_products
+from adafocus.export.to_onnx import check_file, strip
 
 SMALL_PRODUCT = 1 << 16
 """The smallest number of weights for which a product is quantised."""

@@ -11,22 +11,22 @@ import time
 from contextlib import AsyncExitStack
 from dataclasses import replace
 
-from bundle.manifest import FULL, Manifest
-from service.decode.frames_in_place import FramesInPlace
-from service.decode.pool import DecodeJob
-from service.decode.session import DecodeSession
-from service.decode.spool import Spool
-from service.engine.quality import point_at
-from service.engine.request import EngineRequest, Outcome
-from service.engine.stage_times import StageTimes
-from service.engine.step_plan import PREFETCH_PROBABILITY
-from service.errors import DeadlinePassed
-from service.progress import GIGA, Observer, StepReporter
-from service.reception import Reception, Video
-from service.results import Decoded, present_labels, to_metrics, to_response
-from service.runtime import Course, Runtime
-from service.schemas.classify import Classification, Parameters
-from service.telemetry.timeline import UNTIMED, Timeline
+from adafocus.bundle.manifest import FULL, Manifest
+from adafocus.service.decode.frames_in_place import FramesInPlace
+from adafocus.service.decode.pool import DecodeJob
+from adafocus.service.decode.session import DecodeSession
+from adafocus.service.decode.spool import Spool
+from adafocus.service.engine.quality import point_at
+from adafocus.service.engine.request import EngineRequest, Outcome
+from adafocus.service.engine.stage_times import StageTimes
+from adafocus.service.engine.step_plan import PREFETCH_PROBABILITY
+from adafocus.service.errors import DeadlinePassed
+from adafocus.service.progress import GIGA, Observer, StepReporter
+from adafocus.service.reception import Reception, Video
+from adafocus.service.results import Decoded, present_labels, to_metrics, to_response
+from adafocus.service.runtime import Course, Runtime
+from adafocus.service.schemas.classify import Classification, Parameters
+from adafocus.service.telemetry.timeline import UNTIMED, Timeline
 
 
 async def classify(

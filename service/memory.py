@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path, PurePosixPath
 
-from service.cpu import CGROUP_ROOT, MEMBERSHIP, groups_upwards, own_groups, read_text
+from adafocus.service.cpu import CGROUP_ROOT, MEMBERSHIP, groups_upwards, own_groups, read_text
 
 
 def usable_memory_bytes(cgroup_root: Path = CGROUP_ROOT, membership: Path = MEMBERSHIP) -> int:

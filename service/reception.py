@@ -10,13 +10,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from service.decode.spool import FileSpool, Spool
-from service.decode.upload import open_spool, receive
-from service.errors import EmptyBody, Internal
-from service.settings import Settings
-from service.sources.base import ByteSource
-from service.sources.fetcher import Fetch, spool_for
-from service.telemetry.timeline import Timeline
+from adafocus.service.decode.spool import FileSpool, Spool
+from adafocus.service.decode.upload import open_spool, receive
+from adafocus.service.errors import EmptyBody, Internal
+from adafocus.service.settings import Settings
+from adafocus.service.sources.base import ByteSource
+from adafocus.service.sources.fetcher import Fetch, spool_for
+from adafocus.service.telemetry.timeline import Timeline
 
 SOON_SECONDS = 0.005
 """How long the end of an upload is awaited after its first bytes: a decoder that waits for bytes costs more."""

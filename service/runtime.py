@@ -9,19 +9,19 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from bundle.manifest import Manifest
-from bundle.store import Bundle, load_bundle
-from service.cpu import usable_cores
-from service.decode.pool import DecodeJob, DecodePool, PoolSettings
-from service.decode.worker.frame_writer import segment_bytes
-from service.engine.admission import Places, QueueLimits
-from service.engine.engine import Engine, running
-from service.engine.process import open_core_process
-from service.engine.quality import QualityController
-from service.engine.remote import RemoteCore
-from service.engine.runners.base import Runner
-from service.engine.runners.graphs import batch_sizes_up_to
-from service.engine.runners.selection import (
+from adafocus.bundle.manifest import Manifest
+from adafocus.bundle.store import Bundle, load_bundle
+from adafocus.service.cpu import usable_cores
+from adafocus.service.decode.pool import DecodeJob, DecodePool, PoolSettings
+from adafocus.service.decode.worker.frame_writer import segment_bytes
+from adafocus.service.engine.admission import Places, QueueLimits
+from adafocus.service.engine.engine import Engine, running
+from adafocus.service.engine.process import open_core_process
+from adafocus.service.engine.quality import QualityController
+from adafocus.service.engine.remote import RemoteCore
+from adafocus.service.engine.runners.base import Runner
+from adafocus.service.engine.runners.graphs import batch_sizes_up_to
+from adafocus.service.engine.runners.selection import (
     RunnerOptions,
     abilities_here,
     default_max_batch,
@@ -29,14 +29,14 @@ from service.engine.runners.selection import (
     open_runner,
     takes_gpu,
 )
-from service.engine.scheduler import MAX_BATCHES_IN_FLIGHT
-from service.engine.shadow_evidence import ShadowEvidence
-from service.engine.supervised import SupervisedCore
-from service.engine.transport import InProcess, Transport
-from service.settings import Settings
-from service.shadows import Shadows
-from service.telemetry import logs
-from service.telemetry.metrics import Metrics
+from adafocus.service.engine.scheduler import MAX_BATCHES_IN_FLIGHT
+from adafocus.service.engine.shadow_evidence import ShadowEvidence
+from adafocus.service.engine.supervised import SupervisedCore
+from adafocus.service.engine.transport import InProcess, Transport
+from adafocus.service.settings import Settings
+from adafocus.service.shadows import Shadows
+from adafocus.service.telemetry import logs
+from adafocus.service.telemetry.metrics import Metrics
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from bundle.exit_rule import ExitReason
-from bundle.manifest import Manifest
-from service.engine.stage_times import StageTimes
-from service.events import Event, EventMerger, ScoredWindow
-from service.results import predictions_of
-from service.schemas.classify import (
+from adafocus.bundle.exit_rule import ExitReason
+from adafocus.bundle.manifest import Manifest
+from adafocus.service.engine.stage_times import StageTimes
+from adafocus.service.events import Event, EventMerger, ScoredWindow
+from adafocus.service.results import predictions_of
+from adafocus.service.schemas.classify import (
     Classification,
     ComputeAnswer,
     EventAnswer,

@@ -12,8 +12,8 @@ import random
 from collections.abc import Callable, Coroutine
 from typing import Protocol
 
-from service.engine.shadow_evidence import ShadowEvidence
-from service.errors import Problem
+from adafocus.service.engine.shadow_evidence import ShadowEvidence
+from adafocus.service.errors import Problem
 
 logger = logging.getLogger("adafocus.shadows")
 

@@ -9,23 +9,23 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 
-from bundle.exit_rule import ExitReason
-from service.classify import answer_of, classify, course_of, engine_request
-from service.decode.frames_in_place import FramesInPlace
-from service.decode.pool import DecodeJob
-from service.decode.session import DecodeSession
-from service.decode.windows import WindowDecoder
-from service.engine.admission import Place
-from service.engine.request import Outcome
-from service.engine.stage_times import StageTimes
-from service.errors import DeadlinePassed, Overloaded, TooLong, Undecodable
-from service.progress import GIGA, Observer
-from service.reception import Reception, Video
-from service.results import Decoded, scores_of
-from service.runtime import Runtime
-from service.schemas.classify import Classification, Parameters, WindowParameters
-from service.segments import ClassifiedWindow, SegmentObserver, Segments
-from service.telemetry.timeline import UNTIMED, Timeline
+from adafocus.bundle.exit_rule import ExitReason
+from adafocus.service.classify import answer_of, classify, course_of, engine_request
+from adafocus.service.decode.frames_in_place import FramesInPlace
+from adafocus.service.decode.pool import DecodeJob
+from adafocus.service.decode.session import DecodeSession
+from adafocus.service.decode.windows import WindowDecoder
+from adafocus.service.engine.admission import Place
+from adafocus.service.engine.request import Outcome
+from adafocus.service.engine.stage_times import StageTimes
+from adafocus.service.errors import DeadlinePassed, Overloaded, TooLong, Undecodable
+from adafocus.service.progress import GIGA, Observer
+from adafocus.service.reception import Reception, Video
+from adafocus.service.results import Decoded, scores_of
+from adafocus.service.runtime import Runtime
+from adafocus.service.schemas.classify import Classification, Parameters, WindowParameters
+from adafocus.service.segments import ClassifiedWindow, SegmentObserver, Segments
+from adafocus.service.telemetry.timeline import UNTIMED, Timeline
 
 
 async def classify_video(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from filelock import FileLock
 
 if TYPE_CHECKING:
-    from export.graphs import ServedGraph
+    from adafocus.export.graphs import ServedGraph
 
 
 class Once:
@@ -41,7 +41,7 @@ class Once:
 
     def to_onnx(self, graph: ServedGraph) -> bytes:
         """`export.to_onnx.to_onnx`, which takes seconds of torch's exporter, once for each graph and its weights."""
-        from export.to_onnx import to_onnx
+        from adafocus.export.to_onnx import to_onnx
 
         digest = hashlib.sha256()
         for part in description(graph.eval(), ""):

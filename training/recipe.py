@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal, TypeVar, get_args
 
-from model.config import ModelConfig
-from training.errors import RecipeError
-from training.optimise.losses import Remedies
-from video.sampler import Snap
-from video.transform import Fit
+from adafocus.model.config import ModelConfig
+from adafocus.training.errors import RecipeError
+from adafocus.training.optimise.losses import Remedies
+from adafocus.video.sampler import Snap
+from adafocus.video.transform import Fit
 
 Precision = Literal["fp32", "bf16", "fp16"]
 AskedPrecision = Literal["fp32", "bf16", "fp16", "auto"]

@@ -14,11 +14,11 @@ import numpy as np
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from video import h264_key_frames
-from video.frame_index import FrameIndex, PacketTable, StreamTraits, build_index
-from video.h264_pictures import H264Pictures
-from video.limits import MediaLimits
-from video.source import Reader
+from adafocus.video import h264_key_frames
+from adafocus.video.frame_index import FrameIndex, PacketTable, StreamTraits, build_index
+from adafocus.video.h264_pictures import H264Pictures
+from adafocus.video.limits import MediaLimits
+from adafocus.video.source import Reader
 
 _MAX_HEADER_BYTES = 8 * 1024**2
 _KEY_FRAME, _DISCARDED = 1, 2  # flags of the demuxer's list

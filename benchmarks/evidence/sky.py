@@ -19,16 +19,16 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from adafocus.model.video_model import VideoModel
+from adafocus.training.data.augment import serving_batch
+from adafocus.training.data.boxes import Boxes, clip_points, read_boxes
+from adafocus.training.data.clips import Clip
+from adafocus.training.data.crop_plan import CropPlan, serving_plan
+from adafocus.training.data.crops import decode_clip
+from adafocus.training.data.manifests import list_clips
+from adafocus.training.evaluate.inference import load_trained
+from adafocus.training.optimise.losses import near_points
 from benchmarks.machine import write_results
-from model.video_model import VideoModel
-from training.data.augment import serving_batch
-from training.data.boxes import Boxes, clip_points, read_boxes
-from training.data.clips import Clip
-from training.data.crop_plan import CropPlan, serving_plan
-from training.data.crops import decode_clip
-from training.data.manifests import list_clips
-from training.evaluate.inference import load_trained
-from training.optimise.losses import near_points
 
 ARMS = ("policy", "middle", "box")
 SUBSETS = ("all", "close and medium", "close", "medium", "distant", "visible", "infrared")

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service import shared_memory
+from adafocus.service import shared_memory
 
 _ITEM_BYTES = 8
 _NOT_ACCEPTING = np.iinfo(np.int64).max

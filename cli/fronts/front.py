@@ -1,4 +1,4 @@
-"""One front: ``python -m cli.fronts.front CONTROL``, started by `cli.fronts.supervisor`."""
+"""One front: ``python -m adafocus.cli.fronts.front CONTROL``, started by `cli.fronts.supervisor`."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from collections.abc import Iterator
 
 import uvicorn
 
-from bundle.store import BundleError, read_manifest
-from cli.fronts.board import Board, Spreading
-from cli.fronts.messages import Broken, Order, Serving, Start
-from cli.server import DRAIN_SIGNALS, DrainingServer, server_config, spare_the_collector
-from service.app import Front, create_app
-from service.engine.shared_places import SharedPlaces
-from service.engine.wire import Inbox, packed
-from service.http.keys import KeyFileError
-from service.http.shared_accounts import SharedAccounts
-from service.http.state import ServerState
-from service.runtime import SharedEngine
-from service.telemetry import logs
-from service.telemetry.metrics import layout_for
-from service.telemetry.series import SeriesMemory
-from service.telemetry.tracing import TracingError
+from adafocus.bundle.store import BundleError, read_manifest
+from adafocus.cli.fronts.board import Board, Spreading
+from adafocus.cli.fronts.messages import Broken, Order, Serving, Start
+from adafocus.cli.server import DRAIN_SIGNALS, DrainingServer, server_config, spare_the_collector
+from adafocus.service.app import Front, create_app
+from adafocus.service.engine.shared_places import SharedPlaces
+from adafocus.service.engine.wire import Inbox, packed
+from adafocus.service.http.keys import KeyFileError
+from adafocus.service.http.shared_accounts import SharedAccounts
+from adafocus.service.http.state import ServerState
+from adafocus.service.runtime import SharedEngine
+from adafocus.service.telemetry import logs
+from adafocus.service.telemetry.metrics import layout_for
+from adafocus.service.telemetry.series import SeriesMemory
+from adafocus.service.telemetry.tracing import TracingError
 
 ACCEPT_PAUSE_SECONDS = 1.0
 """How long no connection is taken when there is no descriptor for one."""

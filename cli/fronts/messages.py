@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-from service.settings import Settings
+from adafocus.service.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)

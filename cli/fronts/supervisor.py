@@ -17,18 +17,18 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from bundle.store import Bundle, load_bundle
-from cli.fronts.board import Board
-from cli.fronts.messages import Broken, Order, Serving, Start
-from cli.server import BACKLOG, DRAIN_SIGNALS
-from service.engine.runners.base import RunnerError
-from service.engine.shared_places import SharedPlaces
-from service.engine.wire import Begin, Failed, Inbox, Ready, packed
-from service.http.shared_accounts import SharedAccounts
-from service.runtime import core_slots, load_core, make_runner, max_batch_of, sized
-from service.settings import Settings
-from service.telemetry.metrics import layout_for
-from service.telemetry.series import SeriesMemory
+from adafocus.bundle.store import Bundle, load_bundle
+from adafocus.cli.fronts.board import Board
+from adafocus.cli.fronts.messages import Broken, Order, Serving, Start
+from adafocus.cli.server import BACKLOG, DRAIN_SIGNALS
+from adafocus.service.engine.runners.base import RunnerError
+from adafocus.service.engine.shared_places import SharedPlaces
+from adafocus.service.engine.wire import Begin, Failed, Inbox, Ready, packed
+from adafocus.service.http.shared_accounts import SharedAccounts
+from adafocus.service.runtime import core_slots, load_core, make_runner, max_batch_of, sized
+from adafocus.service.settings import Settings
+from adafocus.service.telemetry.metrics import layout_for
+from adafocus.service.telemetry.series import SeriesMemory
 
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.1, 30.0
 """Before a process that has ended is started again; longer each time, unless it served for the longest of them."""
@@ -198,7 +198,7 @@ class Supervisor:
             told: list[object] = []
             arguments = (self._hub_listener.fileno(), self._count)
             self._hub = hub = await Child.start(
-                "service.engine.hub", arguments, [self._hub_listener.fileno()], told.append
+                "adafocus.service.engine.hub", arguments, [self._hub_listener.fileno()], told.append
             )
             make = partial(load_core, self._settings, make_runner)
             hub.send(Begin(pickle.dumps(make), self._hub_slots, self._max_batch))
@@ -223,7 +223,7 @@ class Supervisor:
         while not self._ending:
             told: list[object] = []
             fds = (self._listener.fileno(), self._series_fd, self._places_fd, self._accounts_fd, self._board_fd)
-            self._fronts[number] = front = await Child.start("cli.fronts.front", (), fds, told.append)
+            self._fronts[number] = front = await Child.start("adafocus.cli.fronts.front", (), fds, told.append)
             front.send(self._start(number, late=served or number > 0))
             logger.info("a front has been started", extra={"fields": {"front": number, "pid": front.process.pid}})
             if self._ending:

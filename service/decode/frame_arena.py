@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from service.decode.idle_queue import IdleQueue
-from service.decode.shared_frames import SharedFrames
-from service.errors import Problem
+from adafocus.service.decode.idle_queue import IdleQueue
+from adafocus.service.decode.shared_frames import SharedFrames
+from adafocus.service.errors import Problem
 
 
 class FrameArena:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from functools import partial
 
-from service.decode.session import Arrived, DecodeSession
-from service.frame_memory import SharedFrame
+from adafocus.service.decode.session import Arrived, DecodeSession
+from adafocus.service.frame_memory import SharedFrame
 
 
 class FramesInPlace:

@@ -6,8 +6,8 @@ import json
 from dataclasses import asdict, dataclass
 from functools import cached_property
 
-from bundle.manifest import FrameGeometry, Sampling
-from video.limits import MediaLimits
+from adafocus.bundle.manifest import FrameGeometry, Sampling
+from adafocus.video.limits import MediaLimits
 
 
 @dataclass(frozen=True, slots=True)

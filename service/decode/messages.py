@@ -6,9 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
 
-from service.decode.ipc import MAX_MESSAGE_BYTES, MAX_TIME_SECONDS
-from service.decode.worker.sandbox import SandboxReport
-from video.probe import MAX_FRAMES_PER_SECOND, VideoInfo
+from adafocus.service.decode.ipc import MAX_MESSAGE_BYTES, MAX_TIME_SECONDS
+from adafocus.service.decode.worker.sandbox import SandboxReport
+from adafocus.video.probe import MAX_FRAMES_PER_SECOND, VideoInfo
 
 Word = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.,-]{1,64}$")]
 Count = Annotated[int, Field(ge=0, lt=1 << 40)]

@@ -31,21 +31,21 @@ from contextlib import asynccontextmanager, suppress
 from typing import Self
 from weakref import WeakKeyDictionary
 
-from service.decode.frame_arena import FrameArena
-from service.decode.idle_queue import IdleQueue
-from service.decode.ipc import FAULT, OUT_OF_MEMORY
-from service.decode.job import DecodeJob
-from service.decode.messages import Done, ProtocolError, Reply, printable
-from service.decode.pool_settings import PoolObserver, PoolSettings, RestartReason, Unobserved
-from service.decode.priority import BackgroundPriority
-from service.decode.process import WorkerGoneError, WorkerProcess, WorkerStartError
-from service.decode.session import DecodeSession
-from service.decode.shared_frames import SharedFrames
-from service.decode.spool import Spool
-from service.decode.watchdog import Verdict, WorkerTimeouts
-from service.decode.windows import Reservation, WindowDecoder
-from service.decode.worker.sandbox import SandboxReport
-from service.errors import Draining, Internal, Problem, Undecodable
+from adafocus.service.decode.frame_arena import FrameArena
+from adafocus.service.decode.idle_queue import IdleQueue
+from adafocus.service.decode.ipc import FAULT, OUT_OF_MEMORY
+from adafocus.service.decode.job import DecodeJob
+from adafocus.service.decode.messages import Done, ProtocolError, Reply, printable
+from adafocus.service.decode.pool_settings import PoolObserver, PoolSettings, RestartReason, Unobserved
+from adafocus.service.decode.priority import BackgroundPriority
+from adafocus.service.decode.process import WorkerGoneError, WorkerProcess, WorkerStartError
+from adafocus.service.decode.session import DecodeSession
+from adafocus.service.decode.shared_frames import SharedFrames
+from adafocus.service.decode.spool import Spool
+from adafocus.service.decode.watchdog import Verdict, WorkerTimeouts
+from adafocus.service.decode.windows import Reservation, WindowDecoder
+from adafocus.service.decode.worker.sandbox import SandboxReport
+from adafocus.service.errors import Draining, Internal, Problem, Undecodable
 
 __all__ = [
     "DecodeJob",

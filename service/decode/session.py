@@ -10,19 +10,29 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
-from service.decode.frame_arena import Lease
-from service.decode.intervals import Intervals
-from service.decode.ipc import FAULT, MEMORY_REFUSED, OUT_OF_MEMORY
-from service.decode.job import DecodeJob
-from service.decode.messages import Done, FrameReady, Need, Opened, ProtocolError, Ready, Reply, WindowOpened, printable
-from service.decode.process import WorkerGoneError
-from service.decode.shared_frames import SharedFrames
-from service.decode.sparse_spool import SparseSpool
-from service.decode.spool import Spool
-from service.decode.watchdog import Verdict, Watchdog, WorkerTimeouts
-from service.errors import Internal, Problem, Undecodable, problem_from_code
-from video.decoder import Frame
-from video.probe import VideoInfo
+from adafocus.service.decode.frame_arena import Lease
+from adafocus.service.decode.intervals import Intervals
+from adafocus.service.decode.ipc import FAULT, MEMORY_REFUSED, OUT_OF_MEMORY
+from adafocus.service.decode.job import DecodeJob
+from adafocus.service.decode.messages import (
+    Done,
+    FrameReady,
+    Need,
+    Opened,
+    ProtocolError,
+    Ready,
+    Reply,
+    WindowOpened,
+    printable,
+)
+from adafocus.service.decode.process import WorkerGoneError
+from adafocus.service.decode.shared_frames import SharedFrames
+from adafocus.service.decode.sparse_spool import SparseSpool
+from adafocus.service.decode.spool import Spool
+from adafocus.service.decode.watchdog import Verdict, Watchdog, WorkerTimeouts
+from adafocus.service.errors import Internal, Problem, Undecodable, problem_from_code
+from adafocus.video.decoder import Frame
+from adafocus.video.probe import VideoInfo
 
 MOST_CLOSING_SECONDS = 1.0
 """How long an answer waits for its worker to stop. A frame takes less; a stuck worker is found out by the watchdog."""

@@ -9,8 +9,8 @@ import os
 import numpy as np
 from numpy.typing import NDArray
 
-from service.decode.worker.frame_writer import CHANNELS, segment_bytes
-from service.frame_memory import FrameSegment
+from adafocus.service.decode.worker.frame_writer import CHANNELS, segment_bytes
+from adafocus.service.frame_memory import FrameSegment
 
 
 class SharedFrames:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from service.decode.intervals import Intervals
-from service.decode.spool import Spool
+from adafocus.service.decode.intervals import Intervals
+from adafocus.service.decode.spool import Spool
 
 
 class SparseSpool(Spool):

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
-from service.errors import Problem
+from adafocus.service.errors import Problem
 
 MEMORY_BYTES = 2 << 20
 """Uploads of at most this size are kept in memory: making and removing a file takes longer than copying the clip."""

@@ -8,13 +8,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from service.decode.job import DecodeJob, WindowJob
-from service.decode.process import WorkerProcess
-from service.decode.session import DecodeSession
-from service.decode.spool import Spool
+from adafocus.service.decode.job import DecodeJob, WindowJob
+from adafocus.service.decode.process import WorkerProcess
+from adafocus.service.decode.session import DecodeSession
+from adafocus.service.decode.spool import Spool
 
 if TYPE_CHECKING:
-    from service.decode.pool import DecodePool
+    from adafocus.service.decode.pool import DecodePool
 
 
 @dataclass(slots=True, eq=False)

@@ -18,11 +18,11 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
-from service.engine.fair_queue import FairQueue
-from service.engine.request import EngineObserver
-from service.engine.scheduler import PATIENCE_SECONDS
-from service.engine.waiting_time import WaitingTime
-from service.errors import Overloaded
+from adafocus.service.engine.fair_queue import FairQueue
+from adafocus.service.engine.request import EngineObserver
+from adafocus.service.engine.scheduler import PATIENCE_SECONDS
+from adafocus.service.engine.waiting_time import WaitingTime
+from adafocus.service.errors import Overloaded
 
 Result = TypeVar("Result")
 

@@ -11,10 +11,10 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from bundle.exit_rule import Bool, ExitRule, should_exit
-from service.engine.frames import gather
-from service.engine.messages import Run
-from service.engine.runners.base import (
+from adafocus.bundle.exit_rule import Bool, ExitRule, should_exit
+from adafocus.service.engine.frames import gather
+from adafocus.service.engine.messages import Run
+from adafocus.service.engine.runners.base import (
     BatchOutputs,
     Float32,
     FramePlaces,
@@ -24,8 +24,8 @@ from service.engine.runners.base import (
     RunnerError,
     UInt8,
 )
-from service.engine.scheduler import Float64
-from service.frame_memory import FrameSegment
+from adafocus.service.engine.scheduler import Float64
+from adafocus.service.frame_memory import FrameSegment
 
 NOT_A_NUMBER = "the model gave a logit that is not a number"
 

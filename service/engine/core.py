@@ -16,18 +16,24 @@ from queue import Empty, SimpleQueue
 
 import numpy as np
 
-from bundle.exit_rule import Bool, ExitReason, should_exit
-from bundle.manifest import Manifest
-from service.engine.batch import Batch, BatchPart, BatchResult, GlanceExit
-from service.engine.device import Device, Done, InFlight, name_this_thread
-from service.engine.messages import QUEUE, Commands, Ended, Failure, Report
-from service.engine.pace import Pace
-from service.engine.runners.base import Float32, FrameFetcher, Int64, Runner, RunnerError
-from service.engine.scheduler import MAX_BATCHES_IN_FLIGHT, most_urgent, nearly_full, rows_to_run, steps_together
-from service.engine.staging import Staging
-from service.engine.step_plan import exit_reason
-from service.engine.video_states import FREE, LEAVING, READY, RUNNING, WAITING, VideoStates
-from service.frame_memory import FrameSegment
+from adafocus.bundle.exit_rule import Bool, ExitReason, should_exit
+from adafocus.bundle.manifest import Manifest
+from adafocus.service.engine.batch import Batch, BatchPart, BatchResult, GlanceExit
+from adafocus.service.engine.device import Device, Done, InFlight, name_this_thread
+from adafocus.service.engine.messages import QUEUE, Commands, Ended, Failure, Report
+from adafocus.service.engine.pace import Pace
+from adafocus.service.engine.runners.base import Float32, FrameFetcher, Int64, Runner, RunnerError
+from adafocus.service.engine.scheduler import (
+    MAX_BATCHES_IN_FLIGHT,
+    most_urgent,
+    nearly_full,
+    rows_to_run,
+    steps_together,
+)
+from adafocus.service.engine.staging import Staging
+from adafocus.service.engine.step_plan import exit_reason
+from adafocus.service.engine.video_states import FREE, LEAVING, READY, RUNNING, WAITING, VideoStates
+from adafocus.service.frame_memory import FrameSegment
 
 logger = logging.getLogger("adafocus.engine")
 

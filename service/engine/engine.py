@@ -8,16 +8,16 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
-from bundle.manifest import Manifest
-from service.engine.admission import Admission, Places, QueueLimits
-from service.engine.client import EngineClient
-from service.engine.loop_lag import LoopLag
-from service.engine.request import EngineObserver, EngineRequest, FrameSource, Outcome
-from service.engine.transport import CoreLostError, RunnerInfo, Transport
-from service.engine.video import Video
-from service.errors import DeadlinePassed, Internal
-from service.frame_memory import SharedFrame
-from video.decoder import Frame
+from adafocus.bundle.manifest import Manifest
+from adafocus.service.engine.admission import Admission, Places, QueueLimits
+from adafocus.service.engine.client import EngineClient
+from adafocus.service.engine.loop_lag import LoopLag
+from adafocus.service.engine.request import EngineObserver, EngineRequest, FrameSource, Outcome
+from adafocus.service.engine.transport import CoreLostError, RunnerInfo, Transport
+from adafocus.service.engine.video import Video
+from adafocus.service.errors import DeadlinePassed, Internal
+from adafocus.service.frame_memory import SharedFrame
+from adafocus.video.decoder import Frame
 
 
 class Engine:

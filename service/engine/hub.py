@@ -1,4 +1,4 @@
-"""A core that serves several clients in other processes, the fronts: ``python -m service.engine.hub CONTROL LISTENER``.
+"""A core that serves several clients in other processes, the fronts: ``python -m adafocus.service.engine.hub CONTROL LISTENER``.
 
 It reads from the control socket what to run, tells there when it is ready, and ends when that socket does. Fronts
 connect to the listener. Each has slots and segment numbers of its own, so that a message says by its numbers whose it
@@ -17,11 +17,11 @@ import struct
 import sys
 import threading
 
-from service.engine.core import EngineCore
-from service.engine.core_process import first_message, open_core, run_core
-from service.engine.messages import Commands, Report
-from service.engine.wire import Attach, Begin, Detach, Failed, Hello, Inbox, Ready, packed
-from service.frame_memory import FrameSegment
+from adafocus.service.engine.core import EngineCore
+from adafocus.service.engine.core_process import first_message, open_core, run_core
+from adafocus.service.engine.messages import Commands, Report
+from adafocus.service.engine.wire import Attach, Begin, Detach, Failed, Hello, Inbox, Ready, packed
+from adafocus.service.frame_memory import FrameSegment
 
 SEGMENTS_EACH = 1 << 40
 """A front numbers its segments from this times its own number."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import deque
 
-from service.engine.scheduler import ENDING
+from adafocus.service.engine.scheduler import ENDING
 
 SMOOTHING = 0.2
 

@@ -14,12 +14,23 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
-from bundle.manifest import Manifest
-from service.engine.messages import Commands, Report
-from service.engine.runners.base import RunnerError
-from service.engine.transport import RunnerInfo
-from service.engine.wire import BUFFER_BYTES, Attach, Begin, Detach, Failed, Hello, Inbox, MakeCore, Ready, packed
-from service.frame_memory import FrameSegment
+from adafocus.bundle.manifest import Manifest
+from adafocus.service.engine.messages import Commands, Report
+from adafocus.service.engine.runners.base import RunnerError
+from adafocus.service.engine.transport import RunnerInfo
+from adafocus.service.engine.wire import (
+    BUFFER_BYTES,
+    Attach,
+    Begin,
+    Detach,
+    Failed,
+    Hello,
+    Inbox,
+    MakeCore,
+    Ready,
+    packed,
+)
+from adafocus.service.frame_memory import FrameSegment
 
 logger = logging.getLogger("adafocus.engine")
 
@@ -252,7 +263,7 @@ async def _start(connection: socket.socket) -> asyncio.subprocess.Process:
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     return await asyncio.create_subprocess_exec(
         sys.executable,
-        *("-m", "service.engine.core_process", str(connection.fileno())),
+        *("-m", "adafocus.service.engine.core_process", str(connection.fileno())),
         pass_fds=(connection.fileno(),),
         stdin=subprocess.DEVNULL,
         env=environment,

@@ -9,13 +9,13 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 
-from bundle.manifest import Manifest
-from service.engine.hub import SEGMENTS_EACH
-from service.engine.messages import Commands, Report
-from service.engine.process import CoreProcess
-from service.engine.transport import RunnerInfo
-from service.engine.wire import BUFFER_BYTES, Hello, Ready
-from service.frame_memory import FrameSegment, number_segments_from
+from adafocus.bundle.manifest import Manifest
+from adafocus.service.engine.hub import SEGMENTS_EACH
+from adafocus.service.engine.messages import Commands, Report
+from adafocus.service.engine.process import CoreProcess
+from adafocus.service.engine.transport import RunnerInfo
+from adafocus.service.engine.wire import BUFFER_BYTES, Hello, Ready
+from adafocus.service.frame_memory import FrameSegment, number_segments_from
 
 RETRY_SECONDS = 0.1
 

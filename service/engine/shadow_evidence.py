@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from bundle.manifest import Manifest
+from adafocus.bundle.manifest import Manifest
 
 PERMITTED_SHARE = 0.05
 """Share of changed answers that an operating point without a guarantee may have."""

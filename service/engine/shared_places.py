@@ -6,7 +6,7 @@ import mmap
 
 import numpy as np
 
-from service import shared_memory
+from adafocus.service import shared_memory
 
 _ITEM_BYTES = 8
 

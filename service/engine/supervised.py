@@ -7,11 +7,11 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 
-from service.engine.messages import Commands, Report
-from service.engine.process import CoreProcess
-from service.engine.runners.base import RunnerError
-from service.engine.transport import RunnerInfo
-from service.frame_memory import FrameSegment
+from adafocus.service.engine.messages import Commands, Report
+from adafocus.service.engine.process import CoreProcess
+from adafocus.service.engine.runners.base import RunnerError
+from adafocus.service.engine.transport import RunnerInfo
+from adafocus.service.frame_memory import FrameSegment
 
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.1, 30.0
 """Before a start that follows on one that failed."""

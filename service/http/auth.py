@@ -8,13 +8,13 @@ from collections.abc import Callable
 from starlette.requests import Request
 from starlette.types import Scope
 
-from service.errors import RateLimited, Unauthorized
-from service.http.callers import caller_at
-from service.http.context import context_of
-from service.http.head import head_of
-from service.http.keys import Keyring
-from service.http.rate_limit import WINDOW_SECONDS, Accounts, RateLimit
-from service.settings import Settings
+from adafocus.service.errors import RateLimited, Unauthorized
+from adafocus.service.http.callers import caller_at
+from adafocus.service.http.context import context_of
+from adafocus.service.http.head import head_of
+from adafocus.service.http.keys import Keyring
+from adafocus.service.http.rate_limit import WINDOW_SECONDS, Accounts, RateLimit
+from adafocus.service.settings import Settings
 
 WRONG_KEYS_PER_MINUTE = 30
 """Wrong keys from one address; beyond that it is not told whether a key is right."""

@@ -8,9 +8,9 @@ from contextlib import suppress
 
 from starlette.types import Receive
 
-from service.errors import BadParameter, TooLarge
-from service.http.head import Head
-from service.http.slow_clients import UploadLimits, UploadTimer
+from adafocus.service.errors import BadParameter, TooLarge
+from adafocus.service.http.head import Head
+from adafocus.service.http.slow_clients import UploadLimits, UploadTimer
 
 DISCARDED_AT_ONCE, DISCARD_PAUSE_SECONDS = 1 << 20, 0.01
 """Bytes of a refused upload that are thrown away before others get their turn, and for how long they have it: a fast

@@ -15,15 +15,15 @@ from collections.abc import Callable
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.errors import PROBLEM_JSON, Draining, Problem
-from service.http.body import BodyReader
-from service.http.early_response import KEEP_ALIVE_BYTES, send_response
-from service.http.head import head_of
-from service.http.middleware import HEADER, request_id_of
-from service.http.problems import problem_json, protocol_json
-from service.http.slow_clients import UploadLimits
-from service.http.state import ServerState
-from service.telemetry import trace_context
+from adafocus.service.errors import PROBLEM_JSON, Draining, Problem
+from adafocus.service.http.body import BodyReader
+from adafocus.service.http.early_response import KEEP_ALIVE_BYTES, send_response
+from adafocus.service.http.head import head_of
+from adafocus.service.http.middleware import HEADER, request_id_of
+from adafocus.service.http.problems import problem_json, protocol_json
+from adafocus.service.http.slow_clients import UploadLimits
+from adafocus.service.http.state import ServerState
+from adafocus.service.telemetry import trace_context
 
 LOG_INTERVAL_SECONDS = 1.0
 MOST_LINGERING = 64

@@ -18,19 +18,27 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from service.errors import MACHINE_ERRORS, Internal, Outcome, Problem, TooLarge, Unavailable, UnsupportedEncoding
-from service.http.body import ON_DISCONNECT, BodyReader, ClientDisconnected
-from service.http.context import RequestContext, context_of
-from service.http.early_response import MIN_DISCARD_BYTES, send_response
-from service.http.head import head_of
-from service.http.state import ServerState, server_state
-from service.progress import Observer
-from service.reception import Video
-from service.schemas.classify import Classification, Parameters
-from service.segments import SegmentObserver
-from service.telemetry.timeline import UNTIMED, Timeline
-from service.telemetry.tracing import RequestSpan, Untraced
-from service.windows import classify_video
+from adafocus.service.errors import (
+    MACHINE_ERRORS,
+    Internal,
+    Outcome,
+    Problem,
+    TooLarge,
+    Unavailable,
+    UnsupportedEncoding,
+)
+from adafocus.service.http.body import ON_DISCONNECT, BodyReader, ClientDisconnected
+from adafocus.service.http.context import RequestContext, context_of
+from adafocus.service.http.early_response import MIN_DISCARD_BYTES, send_response
+from adafocus.service.http.head import head_of
+from adafocus.service.http.state import ServerState, server_state
+from adafocus.service.progress import Observer
+from adafocus.service.reception import Video
+from adafocus.service.schemas.classify import Classification, Parameters
+from adafocus.service.segments import SegmentObserver
+from adafocus.service.telemetry.timeline import UNTIMED, Timeline
+from adafocus.service.telemetry.tracing import RequestSpan, Untraced
+from adafocus.service.windows import classify_video
 
 CLIENT_CLOSED_REQUEST = 499
 """The status in the log of a request whose client disconnected before the response; it is never sent."""

@@ -13,12 +13,12 @@ from urllib.parse import urlsplit, urlunsplit
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.errors import Internal
-from service.http.context import RequestContext
-from service.http.head import Head, head_of
-from service.http.problems import problem_response
-from service.telemetry import trace_context
-from service.telemetry.metrics import Metrics
+from adafocus.service.errors import Internal
+from adafocus.service.http.context import RequestContext
+from adafocus.service.http.head import Head, head_of
+from adafocus.service.http.problems import problem_response
+from adafocus.service.telemetry import trace_context
+from adafocus.service.telemetry.metrics import Metrics
 
 HEADER = "X-Request-ID"
 _HEADER = HEADER.lower().encode()

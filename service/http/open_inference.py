@@ -16,9 +16,9 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
-from bundle.manifest import Manifest
-from service.decode.upload import Spool, not_stored, open_spool
-from service.errors import (
+from adafocus.bundle.manifest import Manifest
+from adafocus.service.decode.upload import Spool, not_stored, open_spool
+from adafocus.service.errors import (
     BadParameter,
     DeadlinePassed,
     Draining,
@@ -28,15 +28,15 @@ from service.errors import (
     TooLarge,
     Unauthorized,
 )
-from service.http.handler import Exchange, handle
-from service.http.openapi import operations
-from service.http.problems import protocol_response
-from service.http.state import server_state
-from service.reception import Body
-from service.schemas import tensors
-from service.schemas.classify import Classification, Parameters, parse_parameters
-from service.schemas.json_video import VideoInJson
-from service.schemas.open_inference import (
+from adafocus.service.http.handler import Exchange, handle
+from adafocus.service.http.openapi import operations
+from adafocus.service.http.problems import protocol_response
+from adafocus.service.http.state import server_state
+from adafocus.service.reception import Body
+from adafocus.service.schemas import tensors
+from adafocus.service.schemas.classify import Classification, Parameters, parse_parameters
+from adafocus.service.schemas.json_video import VideoInJson
+from adafocus.service.schemas.open_inference import (
     EXTENSIONS,
     HEADER_LENGTH,
     MAX_HEADER_BYTES,

@@ -9,19 +9,19 @@ from fastapi import APIRouter, Request
 from fastapi.routing import APIRoute
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
-from bundle.manifest import Manifest
-from service.errors import Draining, Problem, Unauthorized
-from service.http.handler import Exchange, handle
-from service.http.head import head_of
-from service.http.openapi import operations
-from service.http.problems import problem_response
-from service.http.sse import EventStream
-from service.http.state import server_state
-from service.reception import Body, Video
-from service.schemas.by_url import MAX_REQUEST_BYTES, parse_url_request
-from service.schemas.classify import Classification, Parameters
-from service.sources.http_source import HttpSource
-from service.sources.policy import UrlPolicy
+from adafocus.bundle.manifest import Manifest
+from adafocus.service.errors import Draining, Problem, Unauthorized
+from adafocus.service.http.handler import Exchange, handle
+from adafocus.service.http.head import head_of
+from adafocus.service.http.openapi import operations
+from adafocus.service.http.problems import problem_response
+from adafocus.service.http.sse import EventStream
+from adafocus.service.http.state import server_state
+from adafocus.service.reception import Body, Video
+from adafocus.service.schemas.by_url import MAX_REQUEST_BYTES, parse_url_request
+from adafocus.service.schemas.classify import Classification, Parameters
+from adafocus.service.sources.http_source import HttpSource
+from adafocus.service.sources.policy import UrlPolicy
 
 router = APIRouter()
 

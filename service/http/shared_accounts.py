@@ -10,8 +10,8 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from service import shared_memory
-from service.http.rate_limit import Account
+from adafocus.service import shared_memory
+from adafocus.service.http.rate_limit import Account
 
 _ITEM_BYTES = 8
 _SETS, _WAYS = 2048, 8

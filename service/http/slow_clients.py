@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from starlette.types import Message, Receive
 
-from service.errors import UploadTimeout
+from adafocus.service.errors import UploadTimeout
 
 PRESSED_RATE = 50.0
 """How many times the lowest rate is required of an upload when no more uploads can be taken."""

@@ -10,16 +10,16 @@ from urllib.parse import parse_qsl
 
 from starlette.requests import Request
 
-from bundle.store import Bundle
-from service.decode.upload import open_spool
-from service.errors import Draining, Problem, Unavailable
-from service.http.auth import AccessControl
-from service.http.slow_clients import UploadLimits
-from service.runtime import Runtime
-from service.schemas.classify import Parameters, parse_parameters
-from service.settings import Settings
-from service.telemetry.metrics import Metrics
-from service.telemetry.tracing import Tracer, Untraced
+from adafocus.bundle.store import Bundle
+from adafocus.service.decode.upload import open_spool
+from adafocus.service.errors import Draining, Problem, Unavailable
+from adafocus.service.http.auth import AccessControl
+from adafocus.service.http.slow_clients import UploadLimits
+from adafocus.service.runtime import Runtime
+from adafocus.service.schemas.classify import Parameters, parse_parameters
+from adafocus.service.settings import Settings
+from adafocus.service.telemetry.metrics import Metrics
+from adafocus.service.telemetry.tracing import Tracer, Untraced
 
 MAX_KNOWN_QUERIES = 256
 """Query strings whose parameters are remembered; clients seldom use more than a few."""

@@ -14,16 +14,16 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from service.classify import classify
-from service.errors import Overloaded, Problem
-from service.events import Event, EventMerger, ScoredWindow
-from service.live.config import Camera
-from service.live.demuxer_process import DemuxerProcess, StreamEndedError, StreamWindow, demuxing
-from service.live.feeds import HlsStream, http_stream, is_playlist
-from service.live.outputs import Output, Row
-from service.reception import Body
-from service.runtime import Runtime
-from service.schemas.classify import Classification, Parameters
+from adafocus.service.classify import classify
+from adafocus.service.errors import Overloaded, Problem
+from adafocus.service.events import Event, EventMerger, ScoredWindow
+from adafocus.service.live.config import Camera
+from adafocus.service.live.demuxer_process import DemuxerProcess, StreamEndedError, StreamWindow, demuxing
+from adafocus.service.live.feeds import HlsStream, http_stream, is_playlist
+from adafocus.service.live.outputs import Output, Row
+from adafocus.service.reception import Body
+from adafocus.service.runtime import Runtime
+from adafocus.service.schemas.classify import Classification, Parameters
 
 logger = logging.getLogger("adafocus.live")
 

@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 
-from bundle.manifest import Manifest
-from service.schemas.classify import DEFAULT_EVENT_THRESHOLD, MIN_EVENT_THRESHOLD
+from adafocus.bundle.manifest import Manifest
+from adafocus.service.schemas.classify import DEFAULT_EVENT_THRESHOLD, MIN_EVENT_THRESHOLD
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 

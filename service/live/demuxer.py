@@ -26,11 +26,11 @@ import av
 from av.container import InputContainer, OutputContainer
 from av.video.stream import VideoStream
 
-from service.decode.worker import sandbox
-from service.decode.worker.main import fall_silent, import_everything
-from service.live.cutter import Cutter
-from video.errors import FOREIGN_ERRORS
-from video.limits import CODECS, CONTAINERS
+from adafocus.service.decode.worker import sandbox
+from adafocus.service.decode.worker.main import fall_silent, import_everything
+from adafocus.service.live.cutter import Cutter
+from adafocus.video.errors import FOREIGN_ERRORS
+from adafocus.video.limits import CODECS, CONTAINERS
 
 HEADER = struct.Struct(">I")
 MAX_HEADER_BYTES = 1 << 16

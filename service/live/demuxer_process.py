@@ -14,10 +14,10 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from service.decode.messages import Sandbox
-from service.decode.process import worker_environment
-from service.decode.worker.sandbox import SandboxReport
-from service.live import demuxer
+from adafocus.service.decode.messages import Sandbox
+from adafocus.service.decode.process import worker_environment
+from adafocus.service.decode.worker.sandbox import SandboxReport
+from adafocus.service.live import demuxer
 
 MEMORY_BYTES = 512 << 20
 """Address space of a demuxer beyond what it starts with."""

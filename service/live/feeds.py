@@ -11,10 +11,10 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from service.errors import SourceUnavailable
-from service.sources.base import ByteSource
-from service.sources.http_source import HttpSource
-from service.sources.policy import UrlPolicy
+from adafocus.service.errors import SourceUnavailable
+from adafocus.service.sources.base import ByteSource
+from adafocus.service.sources.http_source import HttpSource
+from adafocus.service.sources.policy import UrlPolicy
 
 STALL_SECONDS = 20.0
 MAX_PLAYLIST_BYTES = 1 << 20

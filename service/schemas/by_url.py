@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from service.errors import BadParameter
+from adafocus.service.errors import BadParameter
 
 MAX_REQUEST_BYTES = 65_536
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from bundle.exit_rule import ExitComponent, ExitReason
-from bundle.manifest import Manifest
-from service.errors import BadParameter
+from adafocus.bundle.exit_rule import ExitComponent, ExitReason
+from adafocus.bundle.manifest import Manifest
+from adafocus.service.errors import BadParameter
 
 DEFAULT_TOP_K = 5
 MAX_MILLISECONDS = 86_400_000.0

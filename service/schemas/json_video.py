@@ -10,7 +10,7 @@ import binascii
 import re
 from collections.abc import Callable
 
-from service.errors import BadParameter
+from adafocus.service.errors import BadParameter
 
 LONG_STRING_BYTES = 4096
 """A longer string is the video. A shorter one stays in the JSON, whatever it is."""

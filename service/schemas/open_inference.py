@@ -16,8 +16,8 @@ from pydantic import (
     ValidationInfo,
 )
 
-from bundle.manifest import Manifest
-from service.schemas.classify import MAX_MILLISECONDS
+from adafocus.bundle.manifest import Manifest
+from adafocus.service.schemas.classify import MAX_MILLISECONDS
 
 NAME = "adafocus"
 EXTENSIONS = ("binary_tensor_data",)

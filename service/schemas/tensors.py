@@ -17,10 +17,10 @@ from pydantic import (
     ValidationError,
 )
 
-from service.errors import BadParameter
-from service.schemas.classify import Classification
-from service.schemas.json_video import PLACEHOLDER
-from service.schemas.open_inference import (
+from adafocus.service.errors import BadParameter
+from adafocus.service.schemas.classify import Classification
+from adafocus.service.schemas.json_video import PLACEHOLDER
+from adafocus.service.schemas.open_inference import (
     PARAMETER_NAMES,
     Datatype,
     InferenceRequest,

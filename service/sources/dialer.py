@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 import httpcore
 
-from service.errors import SourceUnavailable, UrlNotAllowed
-from service.sources.addresses import is_public, parse
+from adafocus.service.errors import SourceUnavailable, UrlNotAllowed
+from adafocus.service.sources.addresses import is_public, parse
 
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 """Resolves a host and a port to numeric addresses."""

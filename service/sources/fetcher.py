@@ -6,11 +6,11 @@ import asyncio
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
-from service.decode.sparse_spool import SparseSpool
-from service.decode.spool import Spool
-from service.decode.upload import not_stored
-from service.errors import EmptyBody, Internal, Problem, TooLarge
-from service.sources.base import ByteSource
+from adafocus.service.decode.sparse_spool import SparseSpool
+from adafocus.service.decode.spool import Spool
+from adafocus.service.decode.upload import not_stored
+from adafocus.service.errors import EmptyBody, Internal, Problem, TooLarge
+from adafocus.service.sources.base import ByteSource
 
 FIRST_READ_BYTES = 1 << 16
 """Fetched at a place where nothing has been read before."""

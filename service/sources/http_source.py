@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import httpcore
 import httpx
 
-from service.errors import SourceUnavailable, UrlNotAllowed
-from service.sources.dialer import CheckedNetwork
-from service.sources.policy import UrlPolicy
+from adafocus.service.errors import SourceUnavailable, UrlNotAllowed
+from adafocus.service.sources.dialer import CheckedNetwork
+from adafocus.service.sources.policy import UrlPolicy
 
 MAX_REDIRECTS = 5
 FIRST_BYTES = 1 << 16

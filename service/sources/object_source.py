@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-from service.errors import SourceUnavailable, UrlNotAllowed
+from adafocus.service.errors import SourceUnavailable, UrlNotAllowed
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import httpx
 
-from service.errors import UrlNotAllowed
+from adafocus.service.errors import UrlNotAllowed
 
 MAX_URL_LETTERS = 8192
 _HOST = re.compile(r"[A-Za-z0-9_\-.]{1,253}|[0-9A-Fa-f:.]{2,45}")

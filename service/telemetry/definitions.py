@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from itertools import product
 from typing import Literal, get_args
 
-from bundle.exit_rule import ExitComponent, ExitReason
-from service.decode.pool_settings import RestartReason
-from service.engine.runners.base import Component
-from service.engine.stage_times import STAGES
-from service.errors import CATALOGUE as PROBLEMS
-from service.errors import MethodNotAllowed, Outcome
+from adafocus.bundle.exit_rule import ExitComponent, ExitReason
+from adafocus.service.decode.pool_settings import RestartReason
+from adafocus.service.engine.runners.base import Component
+from adafocus.service.engine.stage_times import STAGES
+from adafocus.service.errors import CATALOGUE as PROBLEMS
+from adafocus.service.errors import MethodNotAllowed, Outcome
 
 _COMMON_GAUGES = frozenset(
     {"adafocus_ready", "adafocus_queue_limit", "adafocus_quality_level", "adafocus_shadow_evidence"}

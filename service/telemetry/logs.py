@@ -7,7 +7,7 @@ import logging
 from datetime import UTC, datetime
 from functools import lru_cache
 
-from service.telemetry.log_rates import RateLimit
+from adafocus.service.telemetry.log_rates import RateLimit
 
 _encode = json.JSONEncoder(ensure_ascii=False, default=str, check_circular=False).encode
 

@@ -17,19 +17,19 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_late
 from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.openmetrics import exposition as openmetrics
 
-from bundle.exit_rule import ExitComponent, ExitReason
-from service.decode.pool_settings import RestartReason
-from service.engine.runners.base import Component
-from service.engine.stage_times import STAGES, Stage, StageTimes
-from service.errors import Outcome
-from service.telemetry.definitions import (
+from adafocus.bundle.exit_rule import ExitComponent, ExitReason
+from adafocus.service.decode.pool_settings import RestartReason
+from adafocus.service.engine.runners.base import Component
+from adafocus.service.engine.stage_times import STAGES, Stage, StageTimes
+from adafocus.service.errors import Outcome
+from adafocus.service.telemetry.definitions import (
     CALIBRATED,
     CATALOGUE,
     PROCESS_NAMESPACE,
     ROUTES,
     STATUSES,
 )
-from service.telemetry.series import Counts, Key, Layout, SeriesMemory
+from adafocus.service.telemetry.series import Counts, Key, Layout, SeriesMemory
 
 __all__ = ["CATALOGUE", "Answered", "Metrics"]
 

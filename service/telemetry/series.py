@@ -24,7 +24,7 @@ from prometheus_client.core import (
 from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.utils import floatToGoString
 
-from service.telemetry.definitions import Metric
+from adafocus.service.telemetry.definitions import Metric
 
 Key = tuple[str, ...]
 """Name of a metric, then the values of its labels."""

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from cli import connections
-from cli.connections import ConnectionLimit, connections_for, raise_descriptor_limit
+from adafocus.cli import connections
+from adafocus.cli.connections import ConnectionLimit, connections_for, raise_descriptor_limit
 from tests.service.server import make_settings, serving
 
 
@@ -82,7 +82,7 @@ async def test_a_server_keeps_an_honest_client_beside_idle_connections(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, without_httptools: bool
 ) -> None:
     if without_httptools:
-        monkeypatch.setattr("cli.http_protocol.find_spec", lambda _: None)
+        monkeypatch.setattr("adafocus.cli.http_protocol.find_spec", lambda _: None)
     settings = make_settings(tmp_path, max_connections=4, max_connections_per_caller=4)
     async with serving(settings) as running:
         held = [await running.connect() for _ in range(8)]

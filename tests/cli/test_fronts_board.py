@@ -7,8 +7,8 @@ import pytest
 from fastapi import FastAPI
 from starlette.responses import PlainTextResponse
 
-from cli.fronts.board import Board, Spreading
-from cli.fronts.supervisor import share_of
+from adafocus.cli.fronts.board import Board, Spreading
+from adafocus.cli.fronts.supervisor import share_of
 from tests.service.server import make_settings
 
 

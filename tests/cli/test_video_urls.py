@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from cli.main import main
-from cli.video_urls import VideoUrl, is_video_url
+from adafocus.cli.main import main
+from adafocus.cli.video_urls import VideoUrl, is_video_url
 from tests.bucket import Bucket, a_bucket
 from tests.e2e.tiny import write_clip, write_tiny_bundle
 from tests.service.sources.servers import Server, files, serving_http

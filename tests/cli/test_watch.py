@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.main import main
+from adafocus.cli.main import main
 from tests.e2e.tiny import write_parts, write_tiny_bundle
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from service.settings import Settings
+from adafocus.service.settings import Settings
 
 SET_BY_THE_IMAGE = {"host", "port", "backend", "samples"}
 ABSENT_ON_PURPOSE = SET_BY_THE_IMAGE

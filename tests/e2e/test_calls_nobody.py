@@ -53,7 +53,18 @@ def test_serving_calls_nobody_and_leaves_no_file(backend: str, tmp_path: Path) -
     bundle, scratch, trace = tmp_path / "bundle", tmp_path / "scratch", tmp_path / "trace"
     write_tiny_bundle(bundle)
     scratch.mkdir()
-    command = [sys.executable, "-m", "cli.main", "serve", "--bundle", str(bundle), "--port", "0", "--backend", backend]
+    command = [
+        sys.executable,
+        "-m",
+        "adafocus.cli.main",
+        "serve",
+        "--bundle",
+        str(bundle),
+        "--port",
+        "0",
+        "--backend",
+        backend,
+    ]
     recorder = ["strace", "-f", "-qq", "-e", "trace=%network", "-s", "64", "-o", str(trace)]
     environment = {
         **os.environ,

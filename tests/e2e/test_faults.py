@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from cli.main import main
-from service.schemas.classify import Classification
+from adafocus.cli.main import main
+from adafocus.service.schemas.classify import Classification
 from tests import tolerances
 from tests.service.server import make_settings, serving
 from tests.video.clips import FIXTURES, make_clip

@@ -19,7 +19,7 @@ from tests.e2e.tiny import write_clip, write_tiny_bundle
 
 FRONTS = 2
 PATIENCE_SECONDS = 60.0
-FRONT, HUB, DECODER = "cli.fronts.front", "service.engine.hub", "service.decode.worker.main"
+FRONT, HUB, DECODER = "adafocus.cli.fronts.front", "adafocus.service.engine.hub", "adafocus.service.decode.worker.main"
 
 
 @pytest.fixture(scope="module")

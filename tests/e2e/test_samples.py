@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from cli.configuration import shipped_bundle
+from adafocus.cli.configuration import shipped_bundle
+from adafocus.service.schemas.classify import Classification
+from adafocus.service.settings import Settings
 from samples.make import RATE, SCENES, SECONDS, Scene
-from service.schemas.classify import Classification
-from service.settings import Settings
 from tests.service.server import serving
 
 MOST_BYTES = 300_000

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from bundle.manifest import FULL, Manifest, OperatingPoint
-from bundle.signature import GLANCE_LOGITS, exits_after_glance
-from bundle.store import load_bundle, write_bundle
-from export.calibration import Calibration
-from export.exporter import Export, Request, export
+from adafocus.bundle.manifest import FULL, Manifest, OperatingPoint
+from adafocus.bundle.signature import GLANCE_LOGITS, exits_after_glance
+from adafocus.bundle.store import load_bundle, write_bundle
+from adafocus.export.calibration import Calibration
+from adafocus.export.exporter import Export, Request, export
 
 POINT = {"thresholds": (0.9, 0.8, 0.7, None), "expected_gflops": 0.01, "expected_accuracy": 0.9}
 

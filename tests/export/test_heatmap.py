@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from bundle.manifest import FrameGeometry
-from export.exporter import Request, export
-from export.precision import reduce
-from model.checkpoint import save_checkpoint
-from model.config import BackboneConfig
+from adafocus.bundle.manifest import FrameGeometry
+from adafocus.export.exporter import Request, export
+from adafocus.export.precision import reduce
+from adafocus.model.checkpoint import save_checkpoint
+from adafocus.model.config import BackboneConfig
 from tests.export.test_precision import GENEROUS, quantization_context
 from tests.model.factory import SMALL_FRAME, frame_model
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from model import AdaFocus, AdaFocusTSM, BackboneConfig, ModelConfig
-from model.heatmap import HeatmapPolicy
+from adafocus.model import AdaFocus, AdaFocusTSM, BackboneConfig, ModelConfig
+from adafocus.model.heatmap import HeatmapPolicy
 
 SMALL_FRAME = ModelConfig(
     num_classes=5,

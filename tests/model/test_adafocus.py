@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model import AdaFocus, BackboneConfig, ModelConfig, build
+from adafocus.model import AdaFocus, BackboneConfig, ModelConfig, build
 from tests import tolerances
 from tests.model.factory import SMALL_CLIP, SMALL_FRAME, SMALL_RESIZED, clip, frame_model
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from model import AdaFocus, BackboneConfig, ModelConfig, build
-from model.flops import step_flops
-from model.heatmap import HeatmapPolicy
+from adafocus.model import AdaFocus, BackboneConfig, ModelConfig, build
+from adafocus.model.flops import step_flops
+from adafocus.model.heatmap import HeatmapPolicy
 
 CONFIG = ModelConfig(
     num_classes=3,

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from export.graphs import cut_patches
-from model.patch import crop_patches
+from adafocus.export.graphs import cut_patches
+from adafocus.model.patch import crop_patches
 from tests import tolerances
 
 unit = st.floats(0, 1, width=32)

@@ -17,12 +17,12 @@ import uvicorn
 from fastapi import FastAPI
 from prometheus_client.parser import text_string_to_metric_families
 
-from cli.server import server_config
-from service.app import create_app
-from service.http.state import ServerState
-from service.runtime import MakeRunner, make_runner
-from service.settings import Settings
-from service.telemetry.metrics import Metrics
+from adafocus.cli.server import server_config
+from adafocus.service.app import create_app
+from adafocus.service.http.state import ServerState
+from adafocus.service.runtime import MakeRunner, make_runner
+from adafocus.service.settings import Settings
+from adafocus.service.telemetry.metrics import Metrics
 from tests.e2e.tiny import write_tiny_bundle
 
 LIMIT_SECONDS = 60

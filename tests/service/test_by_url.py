@@ -12,7 +12,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from service.schemas.classify import Classification
+from adafocus.service.schemas.classify import Classification
 from tests.e2e.tiny import write_parts
 from tests.media.clips import make_clip
 from tests.media.damage import moov_first

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.events import HOLD_SHARE, Event, EventMerger, ScoredWindow, events_of
+from adafocus.service.events import HOLD_SHARE, Event, EventMerger, ScoredWindow, events_of
 
 WINDOW_S = 10.0
 

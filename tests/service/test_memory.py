@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from service.memory import usable_memory_bytes
-from service.settings import SMALLEST_DECODE_MEMORY_BYTES, default_decode_memory_bytes
+from adafocus.service.memory import usable_memory_bytes
+from adafocus.service.settings import SMALLEST_DECODE_MEMORY_BYTES, default_decode_memory_bytes
 from tests.service.test_cpu import kernel
 
 
@@ -31,6 +31,6 @@ def test_without_a_limit_it_is_the_machines(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("gigabytes", "each"), [(1, (1 << 30) // 5), (3, (3 << 30) // 5), (64, 1 << 30)])
 def test_decoders_fit_into_a_container(monkeypatch: pytest.MonkeyPatch, gigabytes: int, each: int) -> None:
-    monkeypatch.setattr("service.settings.usable_memory_bytes", lambda: gigabytes << 30)
-    monkeypatch.setattr("service.settings.usable_cores", lambda: 2)
+    monkeypatch.setattr("adafocus.service.settings.usable_memory_bytes", lambda: gigabytes << 30)
+    monkeypatch.setattr("adafocus.service.settings.usable_cores", lambda: 2)
     assert default_decode_memory_bytes() == max(each, SMALLEST_DECODE_MEMORY_BYTES)

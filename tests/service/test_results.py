@@ -6,17 +6,17 @@ import json
 
 import numpy as np
 
-from bundle.manifest import Manifest, OperatingPoint
-from service.engine.request import Outcome, Step
-from service.engine.stage_times import StageTimes
-from service.engine.transport import RunnerInfo
-from service.results import Decoded, to_response
-from service.schemas.classify import Classification, Parameters
-from service.schemas.open_inference import InferenceRequest, ModelMetadata
-from service.schemas.tensors import Call
-from service.schemas.tensors import answer as inferred
+from adafocus.bundle.manifest import Manifest, OperatingPoint
+from adafocus.service.engine.request import Outcome, Step
+from adafocus.service.engine.stage_times import StageTimes
+from adafocus.service.engine.transport import RunnerInfo
+from adafocus.service.results import Decoded, to_response
+from adafocus.service.schemas.classify import Classification, Parameters
+from adafocus.service.schemas.open_inference import InferenceRequest, ModelMetadata
+from adafocus.service.schemas.tensors import Call
+from adafocus.service.schemas.tensors import answer as inferred
+from adafocus.video.probe import VideoInfo
 from tests.bundle.factory import make_graph, make_manifest
-from video.probe import VideoInfo
 
 RUNNER = RunnerInfo("fake", "fp32", 1)
 DECODED = Decoded(VideoInfo("mp4", "h264", 64, 64, 25.0, 1.6, 40, 0), frames=30, cpu_seconds=0.0125)

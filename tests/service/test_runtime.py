@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from bundle.manifest import Manifest, OperatingPoint, Precision, Reduced
-from bundle.store import Bundle, load_bundle, write_bundle
-from service.classify import Body, classify
-from service.engine.supervised import SupervisedCore
-from service.runtime import make_runner, open_runtime
-from service.schemas.classify import Parameters
-from service.settings import Settings
-from service.telemetry.metrics import Metrics
+from adafocus.bundle.manifest import Manifest, OperatingPoint, Precision, Reduced
+from adafocus.bundle.store import Bundle, load_bundle, write_bundle
+from adafocus.service.classify import Body, classify
+from adafocus.service.engine.supervised import SupervisedCore
+from adafocus.service.runtime import make_runner, open_runtime
+from adafocus.service.schemas.classify import Parameters
+from adafocus.service.settings import Settings
+from adafocus.service.telemetry.metrics import Metrics
 from tests.e2e.tiny import write_tiny_bundle
 from tests.media.clips import make_clip
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-from service.engine.shadow_evidence import ShadowEvidence
-from service.errors import Undecodable
-from service.shadows import Shadows
+from adafocus.service.engine.shadow_evidence import ShadowEvidence
+from adafocus.service.errors import Undecodable
+from adafocus.service.shadows import Shadows
 from tests.bundle.factory import make_manifest
 
 

@@ -14,8 +14,8 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from service.decode.pool import DecodeJob, DecodePool
-from service.schemas.classify import Classification
+from adafocus.service.decode.pool import DecodeJob, DecodePool
+from adafocus.service.schemas.classify import Classification
 from tests.e2e.tiny import write_clip, write_parts
 from tests.media.damage import zeroed
 from tests.service.decode.factory import filled, rest

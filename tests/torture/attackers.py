@@ -25,9 +25,9 @@ from multiprocessing.synchronize import Event
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from adafocus.cli.load.report import percentile
 from benchmarks.machine import write_results
 from benchmarks.service_process import SAMPLES, running_service
-from cli.load.report import percentile
 from tests.torture.costly import costly_video
 
 ATTACKER = "127.0.0.2"

@@ -28,8 +28,8 @@ Target = Callable[[bytes], None]
 
 def parameter_sets(data: bytes) -> None:
     """Sequence parameter sets of H.264 and HEVC."""
-    from video.bits import UnreadableError
-    from video.parameter_sets import h264_ordering, h264_sequence, hevc_ordering
+    from adafocus.video.bits import UnreadableError
+    from adafocus.video.parameter_sets import h264_ordering, h264_sequence, hevc_ordering
 
     for parse in (h264_ordering, h264_sequence, hevc_ordering):
         with suppress(UnreadableError):
@@ -38,7 +38,7 @@ def parameter_sets(data: bytes) -> None:
 
 def picture_headers(data: bytes) -> None:
     """The headers of pictures, after a decoder's configuration of any content. Nothing is an error."""
-    from video.picture_headers import header_reader
+    from adafocus.video.picture_headers import header_reader
 
     codecs = ("h264", "hevc", "mpeg4", "mpeg2video", "vp8", "vp9")
     extradata, _, packets = data[1:].partition(b"|")
@@ -50,8 +50,8 @@ def picture_headers(data: bytes) -> None:
 
 def mp4_index(data: bytes) -> None:
     """The index of an MP4 file."""
-    from video.errors import VideoError
-    from video.mp4_index import read_tables
+    from adafocus.video.errors import VideoError
+    from adafocus.video.mp4_index import read_tables
 
     with suppress(VideoError):
         tables = read_tables(io.BytesIO(data), 10_000)
@@ -60,8 +60,8 @@ def mp4_index(data: bytes) -> None:
 
 def multipart(data: bytes) -> None:
     """A form, in pieces of different sizes."""
-    from service.decode.multipart import VideoPart
-    from service.errors import NoVideoPart
+    from adafocus.service.decode.multipart import VideoPart
+    from adafocus.service.errors import NoVideoPart
 
     size = 1 + (data[0] if data else 0)
     taken = bytearray()
@@ -77,8 +77,8 @@ def multipart(data: bytes) -> None:
 
 def tensors(data: bytes) -> None:
     """A request of the Open Inference Protocol."""
-    from service.errors import BadParameter
-    from service.schemas.tensors import parse_call
+    from adafocus.service.errors import BadParameter
+    from adafocus.service.schemas.tensors import parse_call
 
     for binary in (False, True):
         with suppress(BadParameter):
@@ -87,8 +87,8 @@ def tensors(data: bytes) -> None:
 
 def json_video(data: bytes) -> None:
     """A video in JSON: the same result however it arrives."""
-    from service.errors import BadParameter
-    from service.schemas.json_video import MAX_REST_BYTES, VideoInJson
+    from adafocus.service.errors import BadParameter
+    from adafocus.service.schemas.json_video import MAX_REST_BYTES, VideoInJson
 
     data = data.replace(b"~", b"A" * 1000)  # long strings, which a fuzzer would hardly find
     found = []
@@ -109,7 +109,7 @@ def json_video(data: bytes) -> None:
 
 def replies(data: bytes) -> None:
     """A message of a decode worker."""
-    from service.decode.messages import ProtocolError, parse
+    from adafocus.service.decode.messages import ProtocolError, parse
 
     with suppress(ProtocolError):
         parse(data)
@@ -117,7 +117,7 @@ def replies(data: bytes) -> None:
 
 def manifest(data: bytes) -> None:
     """The manifest of a bundle."""
-    from bundle.store import BundleError, read_manifest
+    from adafocus.bundle.store import BundleError, read_manifest
 
     folder = Path(os.environ["ADAFOCUS_FUZZ_FOLDER"])
     (folder / "manifest.json").write_bytes(data)
@@ -129,9 +129,9 @@ def manifest(data: bytes) -> None:
 
 def request_head(data: bytes) -> None:
     """Names and values of headers, as the gate and the access control read them."""
-    from service.http.callers import caller_at
-    from service.http.gate import classification_route
-    from service.telemetry import trace_context
+    from adafocus.service.http.callers import caller_at
+    from adafocus.service.http.gate import classification_route
+    from adafocus.service.telemetry import trace_context
 
     text = data.decode("latin-1")
     caller_at(text)

@@ -14,12 +14,12 @@ import time
 from collections import Counter
 from contextlib import suppress
 
+from adafocus.cli.load.connection import Endpoint
+from adafocus.cli.load.plan import Plan
+from adafocus.cli.load.report import Sample
+from adafocus.cli.load.run import run
 from benchmarks.machine import write_results
 from benchmarks.service_process import SAMPLES, ServiceProcess, running_service
-from cli.load.connection import Endpoint
-from cli.load.plan import Plan
-from cli.load.report import Sample
-from cli.load.run import run
 from tests.torture.overload import load
 
 SIGNALS = (signal.SIGKILL, signal.SIGSEGV)

@@ -18,13 +18,13 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 
+from adafocus.cli.load.connection import Endpoint
+from adafocus.cli.load.plan import Plan
+from adafocus.cli.load.report import Sample, percentile
+from adafocus.cli.load.run import run
+from adafocus.service.decode.watchdog import process_cpu_seconds
 from benchmarks.machine import write_results
 from benchmarks.service_process import SAMPLES, ServiceProcess, running_service
-from cli.load.connection import Endpoint
-from cli.load.plan import Plan
-from cli.load.report import Sample, percentile
-from cli.load.run import run
-from service.decode.watchdog import process_cpu_seconds
 
 WITHIN_SECONDS = 1.0
 FACTORS = (1, 2, 5, 10)

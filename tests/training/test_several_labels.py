@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bundle.store import load_bundle
-from cli.main import main
+from adafocus.bundle.store import load_bundle
+from adafocus.cli.main import main
+from adafocus.training.evaluate.inference import load_trained
+from adafocus.training.evaluate.operating_points import load_calibration
 from tests.training.conftest import write_clip
 from tests.training.test_commands import TOML
-from training.evaluate.inference import load_trained
-from training.evaluate.operating_points import load_calibration
 
 SIGMOID = TOML.replace("batch_size = 4", 'batch_size = 4\nloss = "sigmoid"').replace("holdout = 0.5", "holdout = 0.4")
 

@@ -7,9 +7,9 @@ import io
 import numpy as np
 import pytest
 
+from adafocus.video.decoder import Frame, FrameStream
+from adafocus.video.probe import open_video
 from tests.video.clips import GEOMETRY, claim_key_frames, make_clip, moov_first, named, order_16, read_frames
-from video.decoder import Frame, FrameStream
-from video.probe import open_video
 
 NOISY = {"g": "10", "bf": "2", "preset": "ultrafast", "qp": "8"}
 

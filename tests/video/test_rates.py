@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from video.probe import MAX_FRAMES_PER_SECOND, _possible_rate
+from adafocus.video.probe import MAX_FRAMES_PER_SECOND, _possible_rate
 
 
 @given(st.floats())

@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.video.clips import FIXTURES
-from video.sampler import (
+from adafocus.video.sampler import (
     OrderName,
     intervals,
     sample_clip_indices,
@@ -17,6 +16,7 @@ from video.sampler import (
     visiting_order,
     wanted_frames,
 )
+from tests.video.clips import FIXTURES
 
 COUNTS = st.integers(1, 5000)
 SAMPLES = st.integers(1, 64)

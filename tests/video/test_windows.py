@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from adafocus.video.cursor import Cursor
+from adafocus.video.decoder import Frame, FrameStream
+from adafocus.video.probe import open_video
+from adafocus.video.windows import Windows, count_windows
 from tests.video.clips import GEOMETRY, make_clip, named, number_of, order_16, read_frames
 from tests.video.test_decoder import FILES, GOP_CLIPS
-from video.cursor import Cursor
-from video.decoder import Frame, FrameStream
-from video.probe import open_video
-from video.windows import Windows, count_windows
 
 LENGTHS = st.floats(0.05, 40.0, allow_nan=False)
 

@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from training.data.clips import Clip
-from training.data.crop_plan import CropPlan
-from training.errors import DataError
-from video.errors import VideoError
-from video.probe import open_video
-from video.transform import Geometry, placed
+from adafocus.training.data.clips import Clip
+from adafocus.training.data.crop_plan import CropPlan
+from adafocus.training.errors import DataError
+from adafocus.video.errors import VideoError
+from adafocus.video.probe import open_video
+from adafocus.video.transform import Geometry, placed
 
 Boxes = npt.NDArray[np.int16]
 """[frames, 4]: x, y, width, height; -1 where there is none."""

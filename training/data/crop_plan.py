@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from training.recipe import Recipe
-from video.sampler import Snap, sample_clip_indices, sample_indices, visiting_order, wanted_frames
-from video.transform import Fit
+from adafocus.training.recipe import Recipe
+from adafocus.video.sampler import Snap, sample_clip_indices, sample_indices, visiting_order, wanted_frames
+from adafocus.video.transform import Fit
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bundle.exit_rule import CalibrationProtocol, ExitCriterion
-from training.errors import CalibrationError
-from training.evaluate.exit_curve import CurvePoint, cheapest_first, exit_curve, measure
-from training.evaluate.exit_layout import ExitLayout
-from training.evaluate.metrics import Logits, Truth, negative_log_likelihood
-from training.evaluate.operating_points import Calibration, Point, Thresholds
+from adafocus.bundle.exit_rule import CalibrationProtocol, ExitCriterion
+from adafocus.training.errors import CalibrationError
+from adafocus.training.evaluate.exit_curve import CurvePoint, cheapest_first, exit_curve, measure
+from adafocus.training.evaluate.exit_layout import ExitLayout
+from adafocus.training.evaluate.metrics import Logits, Truth, negative_log_likelihood
+from adafocus.training.evaluate.operating_points import Calibration, Point, Thresholds
 
 TEMPERATURES = np.geomspace(0.2, 5.0, 161)
 

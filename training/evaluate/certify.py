@@ -18,13 +18,13 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from bundle.exit_rule import ExitRule, should_exit
-from bundle.guarantee import Guarantee, Risk
-from training.errors import CalibrationError
-from training.evaluate.exit_curve import exit_quota_of, solve_thresholds
-from training.evaluate.exit_layout import ExitLayout
-from training.evaluate.metrics import Indices, Logits, Truth, label_sets
-from training.evaluate.operating_points import Thresholds
+from adafocus.bundle.exit_rule import ExitRule, should_exit
+from adafocus.bundle.guarantee import Guarantee, Risk
+from adafocus.training.errors import CalibrationError
+from adafocus.training.evaluate.exit_curve import exit_quota_of, solve_thresholds
+from adafocus.training.evaluate.exit_layout import ExitLayout
+from adafocus.training.evaluate.metrics import Indices, Logits, Truth, label_sets
+from adafocus.training.evaluate.operating_points import Thresholds
 
 Bool = npt.NDArray[np.bool_]
 Ladder = tuple[tuple[float | None, ...], ...]

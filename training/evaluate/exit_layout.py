@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from training.evaluate.metrics import Logits
-from training.evaluate.operating_points import Calibration, Point
+from adafocus.training.evaluate.metrics import Logits
+from adafocus.training.evaluate.operating_points import Calibration, Point
 
 Bool = npt.NDArray[np.bool_]
 Float64 = npt.NDArray[np.float64]

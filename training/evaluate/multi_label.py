@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from bundle.exit_rule import decision_logits
-from training.errors import CalibrationError
-from training.evaluate.certify import failures_allowed
-from training.evaluate.metrics import Logits, Truth
+from adafocus.bundle.exit_rule import decision_logits
+from adafocus.training.errors import CalibrationError
+from adafocus.training.evaluate.certify import failures_allowed
+from adafocus.training.evaluate.metrics import Logits, Truth
 
 Bool = npt.NDArray[np.bool_]
 Float64 = npt.NDArray[np.float64]

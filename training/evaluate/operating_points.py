@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bundle.exit_rule import CalibrationProtocol, ExitCriterion, ExitRule
-from bundle.guarantee import METHOD, Guarantee
-from training.errors import CalibrationError
-from video.sampler import Snap
+from adafocus.bundle.exit_rule import CalibrationProtocol, ExitCriterion, ExitRule
+from adafocus.bundle.guarantee import METHOD, Guarantee
+from adafocus.training.errors import CalibrationError
+from adafocus.video.sampler import Snap
 
 Thresholds = Sequence[float | None]
 

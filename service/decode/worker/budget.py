@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from video.errors import Undecodable
+from adafocus.video.errors import Undecodable
 
 
 class OverBudget(Undecodable):

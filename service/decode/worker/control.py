@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NoReturn
 
-from service.decode.intervals import Intervals
-from service.decode.ipc import MAX_MESSAGE_BYTES, encode
-from video.limits import MediaLimits
-from video.sampler import Snap
-from video.transform import Fit
+from adafocus.service.decode.intervals import Intervals
+from adafocus.service.decode.ipc import MAX_MESSAGE_BYTES, encode
+from adafocus.video.limits import MediaLimits
+from adafocus.video.sampler import Snap
+from adafocus.video.transform import Fit
 
 # Polling the socket costs some microseconds, as much as decoding a small packet.
 _LOOK_EVERY_SECONDS = 0.005

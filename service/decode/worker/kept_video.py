@@ -10,15 +10,15 @@ import numpy as np
 from av.error import err_check
 from numpy.typing import NDArray
 
-from service.decode.worker.control import Control, Job, JobWindow
-from service.decode.worker.range_reader import RangeReader
-from service.decode.worker.spool_reader import SpoolReader
-from video.decoder import FrameStream
-from video.errors import Undecodable
-from video.probe import OpenVideo, open_video
-from video.sampler import wanted_frames
-from video.transform import Geometry
-from video.windows import Windows
+from adafocus.service.decode.worker.control import Control, Job, JobWindow
+from adafocus.service.decode.worker.range_reader import RangeReader
+from adafocus.service.decode.worker.spool_reader import SpoolReader
+from adafocus.video.decoder import FrameStream
+from adafocus.video.errors import Undecodable
+from adafocus.video.probe import OpenVideo, open_video
+from adafocus.video.sampler import wanted_frames
+from adafocus.video.transform import Geometry
+from adafocus.video.windows import Windows
 
 
 class KeptVideo:

@@ -1,6 +1,6 @@
 """An unprivileged process that decodes one untrusted video at a time.
 
-The service starts it as ``python -m service.decode.worker.main`` with the numbers of the descriptors that it inherits.
+The service starts it as ``python -m adafocus.service.decode.worker.main`` with the numbers of the descriptors that it inherits.
 It imports what decoding needs, enters its sandbox, and serves jobs until the control socket is closed (see `ipc`).
 """
 
@@ -21,16 +21,16 @@ from dataclasses import asdict, replace
 
 import av
 
-from service.decode.ipc import MEMORY_REFUSED
-from service.decode.worker import sandbox
-from service.decode.worker.control import Control
-from service.decode.worker.frame_writer import FrameWriter, segment_bytes
-from service.decode.worker.kept_video import KeptVideo
-from service.decode.worker.task import Task
-from video.decoder import FrameStream
-from video.limits import MediaLimits
-from video.probe import open_video
-from video.transform import Geometry
+from adafocus.service.decode.ipc import MEMORY_REFUSED
+from adafocus.service.decode.worker import sandbox
+from adafocus.service.decode.worker.control import Control
+from adafocus.service.decode.worker.frame_writer import FrameWriter, segment_bytes
+from adafocus.service.decode.worker.kept_video import KeptVideo
+from adafocus.service.decode.worker.task import Task
+from adafocus.video.decoder import FrameStream
+from adafocus.video.limits import MediaLimits
+from adafocus.video.probe import open_video
+from adafocus.video.transform import Geometry
 
 _KEPT_FREE_BYTES = 16 << 20
 _REHEARSAL = bytes.fromhex(

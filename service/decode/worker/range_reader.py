@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from service.decode.intervals import Intervals
+from adafocus.service.decode.intervals import Intervals
 
 # FFmpeg reads 32 KiB at a time; it gets what is there once there are this many bytes of it.
 _ENOUGH_BYTES = 8192

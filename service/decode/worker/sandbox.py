@@ -21,7 +21,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from service.decode.worker.seccomp import MACHINES, Machine, SockFprog, build_filter
+from adafocus.service.decode.worker.seccomp import MACHINES, Machine, SockFprog, build_filter
 
 OOM_SCORE = 800
 """From -1000, never, to 1000, first; raising it needs no privilege."""

@@ -8,14 +8,14 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import TypeVar
 
-from service.decode.ipc import FAULT, MAX_TIME_SECONDS, OUT_OF_MEMORY
-from service.decode.worker.budget import Budget, OverBudget
-from service.decode.worker.control import ClosedError, Control, Job
-from service.decode.worker.frame_writer import FrameWriter
-from service.decode.worker.kept_video import KeptVideo
-from video.decoder import FrameStream
-from video.errors import VideoError
-from video.probe import OpenVideo
+from adafocus.service.decode.ipc import FAULT, MAX_TIME_SECONDS, OUT_OF_MEMORY
+from adafocus.service.decode.worker.budget import Budget, OverBudget
+from adafocus.service.decode.worker.control import ClosedError, Control, Job
+from adafocus.service.decode.worker.frame_writer import FrameWriter
+from adafocus.service.decode.worker.kept_video import KeptVideo
+from adafocus.video.decoder import FrameStream
+from adafocus.video.errors import VideoError
+from adafocus.video.probe import OpenVideo
 
 Result = TypeVar("Result")
 

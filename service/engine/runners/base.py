@@ -13,8 +13,8 @@ from typing import Literal, Protocol, Self, TypeVar, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from bundle.manifest import Precision
-from service.frame_memory import FrameSegment
+from adafocus.bundle.manifest import Precision
+from adafocus.service.frame_memory import FrameSegment
 
 UInt8 = npt.NDArray[np.uint8]
 Int64 = npt.NDArray[np.int64]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 
-from service.engine.runners.base import RunnerError
+from adafocus.service.engine.runners.base import RunnerError
 
 LIBRARIES = ("libcudart.so.13", "libcudart.so.12")
 """Of the versions that ONNX Runtime's packages are built for; loaded already where CUDA is in use."""

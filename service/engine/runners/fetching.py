@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from bundle.manifest import Precision
-from service.engine.runners.base import BatchInputs, BatchOutputs, RunnerError
-from service.engine.runners.frame_fetch import CopyEngine, FrameFetch
-from service.engine.runners.graphs import Executor, GraphRunner, Graphs
-from service.frame_memory import FrameSegment
+from adafocus.bundle.manifest import Precision
+from adafocus.service.engine.runners.base import BatchInputs, BatchOutputs, RunnerError
+from adafocus.service.engine.runners.frame_fetch import CopyEngine, FrameFetch
+from adafocus.service.engine.runners.graphs import Executor, GraphRunner, Graphs
+from adafocus.service.frame_memory import FrameSegment
 
 BATCHES_AT_THE_DEVICE = 2
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from service.engine.runners.base import FramePlaces, RunnerError
-from service.frame_memory import FrameSegment
+from adafocus.service.engine.runners.base import FramePlaces, RunnerError
+from adafocus.service.frame_memory import FrameSegment
 
 
 class CopyEngine(Protocol):

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from bundle.onnx_runtime import ort
-from service.engine.runners.base import Array, Component, Float32, RunnerError
-from service.engine.runners.graphs import Graphs
+from adafocus.bundle.onnx_runtime import ort
+from adafocus.service.engine.runners.base import Array, Component, Float32, RunnerError
+from adafocus.service.engine.runners.graphs import Graphs
 
 
 class BoundRun:

@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
-from service.decode.frame_arena import FrameArena, Lease
-from service.decode.shared_frames import SharedFrames
-from service.errors import Draining
+from adafocus.service.decode.frame_arena import FrameArena, Lease
+from adafocus.service.decode.shared_frames import SharedFrames
+from adafocus.service.errors import Draining
 
 
 async def test_a_segment_is_lent_to_one_at_a_time_and_no_more_are_made_than_allowed() -> None:

@@ -7,8 +7,8 @@ import asyncio
 import numpy as np
 import pytest
 
-from service.decode.frames_in_place import FramesInPlace
-from service.frame_memory import SharedFrame
+from adafocus.service.decode.frames_in_place import FramesInPlace
+from adafocus.service.frame_memory import SharedFrame
 from tests.service.decode.test_session import OPENED, Scene, done, frame, scene
 
 __all__ = ["scene"]  # a fixture

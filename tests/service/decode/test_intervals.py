@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.decode.intervals import Intervals
+from adafocus.service.decode.intervals import Intervals
 
 pairs = st.lists(st.tuples(st.integers(0, 60), st.integers(0, 60)), max_size=20)
 

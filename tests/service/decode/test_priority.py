@@ -5,8 +5,8 @@ import os
 
 import pytest
 
-from service.decode import priority
-from service.decode.priority import BACKGROUND_NICENESS, BackgroundPriority
+from adafocus.service.decode import priority
+from adafocus.service.decode.priority import BACKGROUND_NICENESS, BackgroundPriority
 from tests.service.decode.factory import Watcher, clip, decode, pool_of
 
 

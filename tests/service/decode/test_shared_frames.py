@@ -5,8 +5,8 @@ import os
 import numpy as np
 import pytest
 
-from service.decode.shared_frames import SharedFrames
-from service.decode.worker.frame_writer import FrameWriter
+from adafocus.service.decode.shared_frames import SharedFrames
+from adafocus.service.decode.worker.frame_writer import FrameWriter
 
 
 def square(side: int, value: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.decode.multipart import MAX_PART_HEADER_BYTES, MAX_PART_HEADERS, MAX_PARTS
-from service.decode.spool import MEMORY_BYTES
-from service.decode.upload import Spool, open_spool, receive
-from service.errors import EmptyBody, Internal, NoVideoPart, Overloaded, Problem, TooLarge, Unavailable
+from adafocus.service.decode.multipart import MAX_PART_HEADER_BYTES, MAX_PART_HEADERS, MAX_PARTS
+from adafocus.service.decode.spool import MEMORY_BYTES
+from adafocus.service.decode.upload import Spool, open_spool, receive
+from adafocus.service.errors import EmptyBody, Internal, NoVideoPart, Overloaded, Problem, TooLarge, Unavailable
 
 BOUNDARY = "the-boundary"
 FORM = f'multipart/form-data; boundary="{BOUNDARY}"'

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from service.engine import admission as admission_module
-from service.engine.admission import Admission, Place, QueueLimits
-from service.errors import Overloaded
+from adafocus.service.engine import admission as admission_module
+from adafocus.service.engine.admission import Admission, Place, QueueLimits
+from adafocus.service.errors import Overloaded
 from tests.service.engine.factory import Recorder
 
 

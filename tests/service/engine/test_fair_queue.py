@@ -5,7 +5,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.engine.fair_queue import _CALLERS_KEPT, FairQueue
+from adafocus.service.engine.fair_queue import _CALLERS_KEPT, FairQueue
 
 
 def add(queue: FairQueue[str], caller: str, *names: str) -> None:

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bundle.manifest import Manifest, OperatingPoint
-from service.engine.request import EngineRequest, Outcome, Step
-from service.engine.runners.fake import FakeRunner
+from adafocus.bundle.manifest import Manifest, OperatingPoint
+from adafocus.service.engine.request import EngineRequest, Outcome, Step
+from adafocus.service.engine.runners.fake import FakeRunner
+from adafocus.video.decoder import Frame
 from tests.bundle.factory import make_clip_manifest, make_graph, make_manifest
 from tests.service.engine.factory import ALWAYS, NEVER, Frames, make_engine, never_leave
-from video.decoder import Frame
 
 pytestmark = pytest.mark.usefixtures("transport")
 

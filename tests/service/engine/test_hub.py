@@ -14,14 +14,14 @@ from pathlib import Path
 
 import pytest
 
-from bundle.manifest import Manifest
-from service.engine import hub
-from service.engine.engine import Engine, running
-from service.engine.remote import RemoteCore
-from service.engine.runners.base import Runner
-from service.engine.runners.fake import FakeRunner
-from service.engine.wire import Begin, Hello, packed
-from service.errors import Internal
+from adafocus.bundle.manifest import Manifest
+from adafocus.service.engine import hub
+from adafocus.service.engine.engine import Engine, running
+from adafocus.service.engine.remote import RemoteCore
+from adafocus.service.engine.runners.base import Runner
+from adafocus.service.engine.runners.fake import FakeRunner
+from adafocus.service.engine.wire import Begin, Hello, packed
+from adafocus.service.errors import Internal
 from tests.bundle.factory import make_manifest
 from tests.service.engine.factory import Frames, Recorder, never_leave, until
 

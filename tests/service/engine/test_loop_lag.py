@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from service.engine.admission import Admission, QueueLimits
-from service.engine.loop_lag import INTERVAL_SECONDS, LoopLag
-from service.errors import Overloaded
+from adafocus.service.engine.admission import Admission, QueueLimits
+from adafocus.service.engine.loop_lag import INTERVAL_SECONDS, LoopLag
+from adafocus.service.errors import Overloaded
 from tests.service.engine.factory import Recorder
 
 

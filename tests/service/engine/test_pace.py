@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import math
 
-from service.engine.pace import Pace
-from service.engine.scheduler import ENDING
+from adafocus.service.engine.pace import Pace
+from adafocus.service.engine.scheduler import ENDING
 
 
 def test_nothing_is_expected_of_a_batch_whose_size_never_ran() -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.engine.quality import LOWER_BOUND, LOWER_SECONDS, RAISE_SECONDS, QualityController, point_at
+from adafocus.service.engine.quality import LOWER_BOUND, LOWER_SECONDS, RAISE_SECONDS, QualityController, point_at
 from tests.bundle.factory import make_manifest
 
 TARGET = 0.5

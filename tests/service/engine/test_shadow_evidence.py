@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bundle.guarantee import Guarantee
-from service.engine.shadow_evidence import EProcess, ShadowEvidence
+from adafocus.bundle.guarantee import Guarantee
+from adafocus.service.engine.shadow_evidence import EProcess, ShadowEvidence
 from tests.bundle.factory import make_manifest
 
 ALARM = 100.0

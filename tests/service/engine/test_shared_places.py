@@ -7,9 +7,9 @@ import sys
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.engine.admission import Admission
-from service.engine.shared_places import SharedPlaces
-from service.errors import Overloaded
+from adafocus.service.engine.admission import Admission
+from adafocus.service.engine.shared_places import SharedPlaces
+from adafocus.service.errors import Overloaded
 from tests.service.engine.factory import Recorder
 
 
@@ -41,7 +41,7 @@ def test_what_a_process_held_is_free_when_it_has_ended_even_within_the_lock() ->
     fd = SharedPlaces.create(2)
     ours = SharedPlaces(fd, 2, 3, 0)
     code = (
-        "import fcntl, os, sys; from service.engine.shared_places import SharedPlaces\n"
+        "import fcntl, os, sys; from adafocus.service.engine.shared_places import SharedPlaces\n"
         "fd = int(sys.argv[1]); places = SharedPlaces(fd, 2, 3, 1)\n"
         "assert all(places.take() for _ in range(3)); fcntl.lockf(fd, fcntl.LOCK_EX, 1, 0); os.kill(os.getpid(), 9)\n"
     )

@@ -13,11 +13,11 @@ from functools import partial
 
 import pytest
 
-from service.engine.engine import Engine, running
-from service.engine.process import CoreProcess, open_core_process
-from service.engine.runners.base import RunnerError
-from service.engine.supervised import SupervisedCore
-from service.errors import DeadlinePassed, Internal
+from adafocus.service.engine.engine import Engine, running
+from adafocus.service.engine.process import CoreProcess, open_core_process
+from adafocus.service.engine.runners.base import RunnerError
+from adafocus.service.engine.supervised import SupervisedCore
+from adafocus.service.errors import DeadlinePassed, Internal
 from tests.service.engine.factory import Frames, Recorder, never_leave, until
 from tests.service.engine.test_process import BRIGHT, make_fake
 

@@ -5,10 +5,10 @@ import threading
 
 import pytest
 
-from bundle.exit_rule import confidence
-from service.engine.request import Outcome
-from service.engine.runners.base import Float32, FocusOutput, Int64, UInt8
-from service.engine.runners.fake import FakeRunner
+from adafocus.bundle.exit_rule import confidence
+from adafocus.service.engine.request import Outcome
+from adafocus.service.engine.runners.base import Float32, FocusOutput, Int64, UInt8
+from adafocus.service.engine.runners.fake import FakeRunner
 from tests.bundle.factory import make_manifest
 from tests.service.engine.factory import Frames, make_engine, never_leave, running_batch, until
 

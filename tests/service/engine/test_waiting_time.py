@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.engine.waiting_time import WaitingTime
+from adafocus.service.engine.waiting_time import WaitingTime
 
 LIMIT_SECONDS = 0.5
 

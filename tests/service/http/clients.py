@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 
 from starlette.types import Message
 
-from service.http.body import BodyReader
-from service.http.head import Head
-from service.http.slow_clients import UploadLimits
+from adafocus.service.http.body import BodyReader
+from adafocus.service.http.head import Head
+from adafocus.service.http.slow_clients import UploadLimits
 
 DISCONNECT: Message = {"type": "http.disconnect"}
 PATIENT = UploadLimits(silence_seconds=60)

@@ -16,7 +16,7 @@ async def running(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Running]:
     if request.param == "h11":
-        monkeypatch.setattr("cli.http_protocol.find_spec", lambda _: None)
+        monkeypatch.setattr("adafocus.cli.http_protocol.find_spec", lambda _: None)
     async with serving(make_settings(tmp_path)) as served:
         yield served
 

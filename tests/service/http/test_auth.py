@@ -6,7 +6,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service.telemetry import trace_context
+from adafocus.service.telemetry import trace_context
 from tests.e2e.tiny import write_clip
 from tests.service.server import make_settings, serving
 
@@ -129,7 +129,7 @@ def test_what_is_not_well_formed_is_ignored(header: str | None, sound: bool) -> 
 
 
 async def test_guessing_keys_is_slowed_and_locks_nobody_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.http.auth.WRONG_KEYS_PER_MINUTE", 3)
+    monkeypatch.setattr("adafocus.service.http.auth.WRONG_KEYS_PER_MINUTE", 3)
     async with serving(make_settings(tmp_path, api_keys="known,fresh")) as running, running.client() as client:
 
         async def ask(key: str) -> int:

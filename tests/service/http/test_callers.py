@@ -1,6 +1,6 @@
 import pytest
 
-from service.http.callers import caller_at
+from adafocus.service.http.callers import caller_at
 
 
 @pytest.mark.parametrize(

@@ -12,13 +12,13 @@ import pytest
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from bundle.store import load_bundle
-from service.engine.admission import Admission, QueueLimits
-from service.http.auth import AccessControl
-from service.http.gate import Gate, RefusalLog, classification_route
-from service.http.state import ServerState
-from service.runtime import Runtime
-from service.telemetry.metrics import Metrics
+from adafocus.bundle.store import load_bundle
+from adafocus.service.engine.admission import Admission, QueueLimits
+from adafocus.service.http.auth import AccessControl
+from adafocus.service.http.gate import Gate, RefusalLog, classification_route
+from adafocus.service.http.state import ServerState
+from adafocus.service.runtime import Runtime
+from adafocus.service.telemetry.metrics import Metrics
 from tests.service.engine.factory import Recorder
 from tests.service.http.clients import Client, part
 from tests.service.server import make_settings

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.datastructures import Headers
 
-from service.http.head import Head, head_of
+from adafocus.service.http.head import Head, head_of
 
 NAMES = st.sampled_from([b"host", b"accept", b"x-api-key", b"content-encoding"])
 FIELDS = st.lists(st.tuples(NAMES, st.binary(max_size=8)), max_size=6)

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from service.decode import upload
-from service.decode.spool import MEMORY_BYTES, Spool
-from service.errors import Unavailable
+from adafocus.service.decode import upload
+from adafocus.service.decode.spool import MEMORY_BYTES, Spool
+from adafocus.service.errors import Unavailable
 from tests.e2e.tiny import write_clip
 from tests.service.server import make_settings, serving
 

@@ -8,7 +8,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from service.schemas.classify import Classification
+from adafocus.service.schemas.classify import Classification
 from tests.e2e.tiny import write_clip
 from tests.service.server import Running, make_settings, serving
 

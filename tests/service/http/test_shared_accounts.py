@@ -5,8 +5,8 @@ import os
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.http.rate_limit import RateLimit
-from service.http.shared_accounts import SharedAccounts
+from adafocus.service.http.rate_limit import RateLimit
+from adafocus.service.http.shared_accounts import SharedAccounts
 
 
 @given(

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from service.live.camera import FIRST_PAUSE_SECONDS, CameraWatch
-from service.live.config import Camera
-from service.live.demuxer_process import StreamEndedError, demuxing
-from service.runtime import Runtime
+from adafocus.service.live.camera import FIRST_PAUSE_SECONDS, CameraWatch
+from adafocus.service.live.config import Camera
+from adafocus.service.live.demuxer_process import StreamEndedError, demuxing
+from adafocus.service.runtime import Runtime
 from tests.e2e.tiny import write_parts
 from tests.media.clips import make_clip
 from tests.service.server import make_settings, serving

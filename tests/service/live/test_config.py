@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from service.live.config import CamerasError, load_cameras
+from adafocus.service.live.config import CamerasError, load_cameras
 from tests.bundle.factory import make_manifest
 
 

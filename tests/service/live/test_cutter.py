@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.live.cutter import Cutter
+from adafocus.service.live.cutter import Cutter
 
 
 def verdicts(packets: list[tuple[float, bool]], window_s: float = 2.0) -> str:

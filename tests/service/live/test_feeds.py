@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.errors import SourceUnavailable
-from service.live.feeds import HlsStream, is_playlist, parse_playlist
+from adafocus.service.errors import SourceUnavailable
+from adafocus.service.live.feeds import HlsStream, is_playlist, parse_playlist
 from tests.service.sources.servers import Request, files, head, serving_http
 
 BASE = "https://example.org/live/stream.m3u8"

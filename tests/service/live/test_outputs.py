@@ -11,7 +11,7 @@ import json
 
 import pytest
 
-from service.live.outputs import MAX_QUEUE, RETRY_SECONDS, JsonLines, Webhook, signature
+from adafocus.service.live.outputs import MAX_QUEUE, RETRY_SECONDS, JsonLines, Webhook, signature
 from tests.service.sources.servers import Request, head, serving_http
 
 KEY = b"a key of some bytes."

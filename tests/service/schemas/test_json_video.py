@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.errors import BadParameter
-from service.schemas.json_video import LONG_STRING_BYTES, MAX_REST_BYTES, PLACEHOLDER, VideoInJson
+from adafocus.service.errors import BadParameter
+from adafocus.service.schemas.json_video import LONG_STRING_BYTES, MAX_REST_BYTES, PLACEHOLDER, VideoInJson
 
 
 def separate(text: bytes, *, chunk: int = 1 << 16) -> tuple[bytes, bytes | None]:

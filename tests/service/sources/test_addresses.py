@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.sources.addresses import is_public, parse
+from adafocus.service.sources.addresses import is_public, parse
 
 REFUSED = {
     "loopback": "127.0.0.1",

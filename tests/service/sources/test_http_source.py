@@ -10,10 +10,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from service.errors import Problem, SourceUnavailable, UrlNotAllowed
-from service.sources.dialer import CheckedNetwork
-from service.sources.http_source import FIRST_BYTES, MAX_REDIRECTS, HttpSource
-from service.sources.policy import UrlPolicy
+from adafocus.service.errors import Problem, SourceUnavailable, UrlNotAllowed
+from adafocus.service.sources.dialer import CheckedNetwork
+from adafocus.service.sources.http_source import FIRST_BYTES, MAX_REDIRECTS, HttpSource
+from adafocus.service.sources.policy import UrlPolicy
 from tests.service.sources.servers import (
     Handle,
     RecordingNetwork,

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from service.errors import SourceUnavailable, UrlNotAllowed
-from service.sources.object_source import ObjectSource, keys_under
+from adafocus.service.errors import SourceUnavailable, UrlNotAllowed
+from adafocus.service.sources.object_source import ObjectSource, keys_under
 from tests.bucket import Bucket, a_bucket
 
 DATA = random.Random(0).randbytes(300_000)

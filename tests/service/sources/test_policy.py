@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.errors import UrlNotAllowed
-from service.sources.policy import UrlPolicy
+from adafocus.service.errors import UrlNotAllowed
+from adafocus.service.sources.policy import UrlPolicy
 
 PERMITTED = [
     (("*",), "https://example.org/clip.mp4"),

@@ -3,7 +3,7 @@ from __future__ import annotations
 import logging
 from typing import Any, cast
 
-from service.telemetry.log_rates import _MESSAGES_KEPT, BURST_SECONDS, PER_SECOND, RateLimit
+from adafocus.service.telemetry.log_rates import _MESSAGES_KEPT, BURST_SECONDS, PER_SECOND, RateLimit
 
 BURST = int(PER_SECOND[logging.ERROR] * BURST_SECONDS)
 

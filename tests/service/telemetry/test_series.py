@@ -4,8 +4,8 @@ import os
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from service.telemetry.metrics import Metrics, layout_for
-from service.telemetry.series import SeriesMemory
+from adafocus.service.telemetry.metrics import Metrics, layout_for
+from adafocus.service.telemetry.series import SeriesMemory
 
 STEPS = 3
 

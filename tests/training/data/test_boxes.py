@@ -12,15 +12,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from adafocus.training.data.augment import Augment
+from adafocus.training.data.boxes import clip_points, points_of, read_boxes
+from adafocus.training.data.crop_plan import training_plan
+from adafocus.training.data.manifests import list_clips
+from adafocus.training.errors import DataError
+from adafocus.training.recipe import DataRecipe, Recipe
+from adafocus.training.run.train import train
+from adafocus.video.transform import Geometry, patch_box
 from tests.training.conftest import write_clip
-from training.data.augment import Augment
-from training.data.boxes import clip_points, points_of, read_boxes
-from training.data.crop_plan import training_plan
-from training.data.manifests import list_clips
-from training.errors import DataError
-from training.recipe import DataRecipe, Recipe
-from training.run.train import train
-from video.transform import Geometry, patch_box
 
 Make = Callable[..., Recipe]
 

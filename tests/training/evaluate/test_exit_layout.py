@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from adafocus.training.errors import CalibrationError
+from adafocus.training.evaluate.calibrate import calibrate
+from adafocus.training.evaluate.certified_points import Clips, Promises, calibrate_certified
+from adafocus.training.evaluate.exit_layout import ExitLayout, interleaved, split_by_component
+from adafocus.training.evaluate.metrics import Indices, Logits
+from adafocus.training.evaluate.report import Glances, evaluate
 from tests.training.evaluate.populations import POPULATIONS
-from training.errors import CalibrationError
-from training.evaluate.calibrate import calibrate
-from training.evaluate.certified_points import Clips, Promises, calibrate_certified
-from training.evaluate.exit_layout import ExitLayout, interleaved, split_by_component
-from training.evaluate.metrics import Indices, Logits
-from training.evaluate.report import Glances, evaluate
 
 GLANCE_SHARE = 0.2
 STEPS = 8

@@ -7,12 +7,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bundle.exit_rule import ExitRule, confidence, decision_logits, label_probabilities
-from training.errors import CalibrationError
-from training.evaluate.certified_points import Clips, Promises, calibrate_certified
-from training.evaluate.metrics import Logits, label_sets
-from training.evaluate.multi_label import LabelRule, MissedLabels, best_f1_threshold, fit_labels, found_threshold
-from training.evaluate.report import evaluate
+from adafocus.bundle.exit_rule import ExitRule, confidence, decision_logits, label_probabilities
+from adafocus.training.errors import CalibrationError
+from adafocus.training.evaluate.certified_points import Clips, Promises, calibrate_certified
+from adafocus.training.evaluate.metrics import Logits, label_sets
+from adafocus.training.evaluate.multi_label import (
+    LabelRule,
+    MissedLabels,
+    best_f1_threshold,
+    fit_labels,
+    found_threshold,
+)
+from adafocus.training.evaluate.report import evaluate
 
 STEPS, LABELS = 6, 5
 

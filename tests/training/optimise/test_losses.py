@@ -10,9 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from model.adafocus import AdaFocus
-from tests import tolerances
-from training.optimise.losses import (
+from adafocus.model.adafocus import AdaFocus
+from adafocus.training.optimise.losses import (
     CrossEntropy,
     OneStageLoss,
     Remedies,
@@ -21,7 +20,8 @@ from training.optimise.losses import (
     near_points,
     one_stage_loss,
 )
-from training.recipe import Recipe
+from adafocus.training.recipe import Recipe
+from tests import tolerances
 
 B, T, C = 3, 2, 2
 LABELS = torch.tensor([0, 1, 1])

@@ -10,16 +10,16 @@ from pathlib import Path
 
 import pytest
 
+from adafocus.training.data.manifests import list_clips
+from adafocus.training.evaluate.inference import load_trained
+from adafocus.training.recipe_files import load_recipe
+from adafocus.training.run.signals import Interrupted
+from adafocus.training.run.train import train
 from tests.conftest import ROOT
 from tests.training.run.test_train import StopAfter
 from tests.training.test_kill import TOML
-from training.data.manifests import list_clips
-from training.evaluate.inference import load_trained
-from training.recipe_files import load_recipe
-from training.run.signals import Interrupted
-from training.run.train import train
 
-LAUNCH = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "cli.main", "train"]
+LAUNCH = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "adafocus.cli.main", "train"]
 
 
 def test_two_processes_train_and_resume(clip_folder: Path, tmp_path: Path) -> None:

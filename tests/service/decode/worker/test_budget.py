@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import pytest
 
-from bundle.manifest import FrameGeometry, Sampling
-from service.decode.pool import DecodeJob
-from service.decode.worker.budget import Budget, OverBudget
-from service.errors import Undecodable
+from adafocus.bundle.manifest import FrameGeometry, Sampling
+from adafocus.service.decode.pool import DecodeJob
+from adafocus.service.decode.worker.budget import Budget, OverBudget
+from adafocus.service.errors import Undecodable
+from adafocus.video.limits import MediaLimits
 from tests.service.decode.factory import clip, decode, filled, job, pool_of, rest
-from video.limits import MediaLimits
 
 
 def test_pictures_and_processor_time_are_limited() -> None:

@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import pytest
 
-from service.engine.runners import cuda_copies
-from service.engine.runners.base import RunnerError
-from service.engine.runners.cuda_copies import CudaCopies
+from adafocus.service.engine.runners import cuda_copies
+from adafocus.service.engine.runners.base import RunnerError
+from adafocus.service.engine.runners.cuda_copies import CudaCopies
 
 
 class Library:

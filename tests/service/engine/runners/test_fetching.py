@@ -9,14 +9,21 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
-from bundle.store import Bundle
-from export.example_frames import texture
-from service.engine.batch import Batch
-from service.engine.runners.base import AsyncRunner, BatchOutputs, FrameFetcher, FramePlaces, RunnerError, UInt8
-from service.engine.runners.fetching import FetchingRunner
-from service.engine.runners.graphs import GraphRunner
-from service.engine.runners.onnx_device import DeviceSessions
-from service.frame_memory import FrameSegment
+from adafocus.bundle.store import Bundle
+from adafocus.export.example_frames import texture
+from adafocus.service.engine.batch import Batch
+from adafocus.service.engine.runners.base import (
+    AsyncRunner,
+    BatchOutputs,
+    FrameFetcher,
+    FramePlaces,
+    RunnerError,
+    UInt8,
+)
+from adafocus.service.engine.runners.fetching import FetchingRunner
+from adafocus.service.engine.runners.graphs import GraphRunner
+from adafocus.service.engine.runners.onnx_device import DeviceSessions
+from adafocus.service.frame_memory import FrameSegment
 from tests.service.engine.runners.test_onnx import parts
 
 SIDE = 64

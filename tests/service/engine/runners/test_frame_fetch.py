@@ -10,10 +10,17 @@ from functools import partial
 import numpy as np
 import pytest
 
-from service.engine.runners.base import BatchInputs, BatchOutputs, FrameFetcher, FramePlaces, RunnerError, UInt8
-from service.engine.runners.fake import FakeRunner
-from service.engine.runners.frame_fetch import FrameFetch
-from service.frame_memory import FrameSegment, SharedFrame
+from adafocus.service.engine.runners.base import (
+    BatchInputs,
+    BatchOutputs,
+    FrameFetcher,
+    FramePlaces,
+    RunnerError,
+    UInt8,
+)
+from adafocus.service.engine.runners.fake import FakeRunner
+from adafocus.service.engine.runners.frame_fetch import FrameFetch
+from adafocus.service.frame_memory import FrameSegment, SharedFrame
 from tests.service.engine.factory import CROP, make_engine, never_leave
 
 FRAME_BYTES = 3 * CROP * CROP

@@ -8,14 +8,14 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from bundle.manifest import Precision
-from bundle.store import Bundle, write_bundle
-from export.describe import graph_entry
-from export.example_frames import texture
-from export.fp16 import to_half
-from export.graphs import graphs_in
-from service.engine.runners.base import Runner, RunnerError
-from service.engine.runners.selection import RunnerOptions, open_runner
+from adafocus.bundle.manifest import Precision
+from adafocus.bundle.store import Bundle, write_bundle
+from adafocus.export.describe import graph_entry
+from adafocus.export.example_frames import texture
+from adafocus.export.fp16 import to_half
+from adafocus.export.graphs import graphs_in
+from adafocus.service.engine.runners.base import Runner, RunnerError
+from adafocus.service.engine.runners.selection import RunnerOptions, open_runner
 from tests import tolerances
 from tests.export.models import FRAME
 from tests.model.factory import frame_model

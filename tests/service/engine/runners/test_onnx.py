@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bundle.onnx_runtime import ort
-from bundle.store import Bundle
-from export.example_frames import texture
-from service.engine.runners import onnx
-from service.engine.runners.base import Array, Component, Float32, Runner, RunnerError
-from service.engine.runners.graphs import COMPONENTS, Executor, GraphRunner, Graphs, _check_finite, graphs_of
-from service.engine.runners.onnx_device import DeviceSessions
+from adafocus.bundle.onnx_runtime import ort
+from adafocus.bundle.store import Bundle
+from adafocus.export.example_frames import texture
+from adafocus.service.engine.runners import onnx
+from adafocus.service.engine.runners.base import Array, Component, Float32, Runner, RunnerError
+from adafocus.service.engine.runners.graphs import COMPONENTS, Executor, GraphRunner, Graphs, _check_finite, graphs_of
+from adafocus.service.engine.runners.onnx_device import DeviceSessions
 from tests import tolerances
 
 
