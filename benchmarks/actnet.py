@@ -17,14 +17,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bundle.manifest import Precision
-from bundle.store import write_bundle
-from export.accuracy_tradeoff import Bound
-from export.calibration_set import CalibrationSet
-from export.describe import graph_entry
-from export.exporter import Request, export, load_and_describe
-from export.graphs import graphs_in
-from export.precision import QuantizationContext, reduce
+from adafocus.bundle.manifest import Precision
+from adafocus.bundle.store import write_bundle
+from adafocus.export.accuracy_tradeoff import Bound
+from adafocus.export.calibration_set import CalibrationSet
+from adafocus.export.describe import graph_entry
+from adafocus.export.exporter import Request, export, load_and_describe
+from adafocus.export.graphs import graphs_in
+from adafocus.export.precision import QuantizationContext, reduce
 from tests.fixtures.authors import weights
 from tests.parity import authors
 

@@ -17,13 +17,13 @@ from typing import Any
 
 import numpy as np
 
+from adafocus.bundle.instructions import onnx_session_entries
+from adafocus.bundle.manifest import Manifest
+from adafocus.bundle.store import Bundle, load_bundle
+from adafocus.service.engine.runners.base import Runner
+from adafocus.service.engine.runners.selection import RunnerOptions, open_runner
 from benchmarks.machine import graphics_megabytes
 from benchmarks.refill import exit_steps, with_refill
-from bundle.instructions import onnx_session_entries
-from bundle.manifest import Manifest
-from bundle.store import Bundle, load_bundle
-from service.engine.runners.base import Runner
-from service.engine.runners.selection import RunnerOptions, open_runner
 
 PEAK_SIDE = 2048
 GPU_PEAK_SIDE = 8192
@@ -73,7 +73,7 @@ def gpu_peaks() -> Callable[[dict[str, Any]], dict[str, float]]:
 
 def peaks(threads: int) -> Callable[[dict[str, Any]], dict[str, float]]:
     """Speed of a large matrix product in the fastest library here, in GFLOP/s; a multiply-add counts as two."""
-    from service.engine.runners.openvino import ov  # the runner disables its telemetry
+    from adafocus.service.engine.runners.openvino import ov  # the runner disables its telemetry
 
     core = ov.Core()
     a, b = (ov.opset13.parameter([PEAK_SIDE, PEAK_SIDE], ov.Type.f32) for _ in range(2))

@@ -31,11 +31,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from adafocus.bundle.manifest import Manifest
+from adafocus.bundle.store import read_manifest
+from adafocus.service.cpu import usable_cores
 from benchmarks.backend_worker import leaving_steps
 from benchmarks.machine import graphics, processor, write_results
-from bundle.manifest import Manifest
-from bundle.store import read_manifest
-from service.cpu import usable_cores
 
 ROOT = Path(__file__).resolve().parent.parent
 GIGA = 1e9

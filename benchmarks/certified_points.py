@@ -15,12 +15,12 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from adafocus.training.evaluate.calibrate import calibrate
+from adafocus.training.evaluate.certified_points import EPSILONS, Clips, Promises, calibrate_certified
+from adafocus.training.evaluate.certify import Exits
+from adafocus.training.evaluate.operating_points import Calibration
 from benchmarks.machine import write_results
 from tests.training.evaluate.populations import POPULATIONS, Population
-from training.evaluate.calibrate import calibrate
-from training.evaluate.certified_points import EPSILONS, Clips, Promises, calibrate_certified
-from training.evaluate.certify import Exits
-from training.evaluate.operating_points import Calibration
 
 SIZES = (64, 320, 2000)
 UNSEEN = 10_000

@@ -32,18 +32,18 @@ from av.codec.context import ThreadType
 from av.video.reformatter import Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
+from adafocus.bundle.manifest import FrameGeometry, Manifest
+from adafocus.bundle.store import load_bundle
+from adafocus.service.decode.ipc import MAX_MESSAGE_BYTES, encode, socket_pair
+from adafocus.service.decode.job import DecodeJob
+from adafocus.service.decode.shared_frames import SharedFrames
+from adafocus.service.decode.worker.control import ClosedError, Control, Job
+from adafocus.service.decode.worker.task import Task
+from adafocus.video.limits import MediaLimits
+from adafocus.video.probe import open_video
+from adafocus.video.sampler import wanted_frames
 from benchmarks.machine import write_results
 from benchmarks.service_process import ROOT, SAMPLES, one_key_frame
-from bundle.manifest import FrameGeometry, Manifest
-from bundle.store import load_bundle
-from service.decode.ipc import MAX_MESSAGE_BYTES, encode, socket_pair
-from service.decode.job import DecodeJob
-from service.decode.shared_frames import SharedFrames
-from service.decode.worker.control import ClosedError, Control, Job
-from service.decode.worker.task import Task
-from video.limits import MediaLimits
-from video.probe import open_video
-from video.sampler import wanted_frames
 
 FILTER = (
     Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP

@@ -17,13 +17,13 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 
+from adafocus.bundle.store import Bundle, load_bundle
+from adafocus.export.frames import texture
+from adafocus.service.cpu import usable_cores
+from adafocus.service.engine.runners.base import Runner
+from adafocus.service.engine.runners.selection import RunnerOptions, open_runner
 from benchmarks.machine import graphics, processor, write_results
 from benchmarks.shipped_model import all_steps
-from bundle.store import Bundle, load_bundle
-from export.frames import texture
-from service.cpu import usable_cores
-from service.engine.runners.base import Runner
-from service.engine.runners.selection import RunnerOptions, open_runner
 
 COMPARED = (8, 4)
 """Videos, and steps of each, that are compared."""

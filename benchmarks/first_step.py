@@ -15,9 +15,9 @@ from pathlib import Path
 
 import httpx
 
+from adafocus.bundle.store import load_bundle
 from benchmarks.machine import write_results
 from benchmarks.service_process import ROOT, SAMPLES, one_key_frame, running_service
-from bundle.store import load_bundle
 
 
 def streamed(http: httpx.Client, clip: bytes, frames: str) -> tuple[float, float]:

@@ -20,13 +20,13 @@ import onnxruntime as ort
 import torch
 from torch import Tensor, nn
 
+from adafocus.bundle.manifest import TensorSpec
+from adafocus.bundle.signature import BATCH, Signature
+from adafocus.export.graphs import PixelNorm, cut_patches, served_graphs
+from adafocus.export.to_onnx import to_onnx
+from adafocus.model.classifier import StepHeads
+from adafocus.model.patch import crop_patches
 from benchmarks.machine import write_results
-from bundle.manifest import TensorSpec
-from bundle.signature import BATCH, Signature
-from export.graphs import PixelNorm, cut_patches, served_graphs
-from export.to_onnx import to_onnx
-from model.classifier import StepHeads
-from model.patch import crop_patches
 from tests.parity import authors
 
 CROP, PATCH, STEPS, CLASSES, WIDTH = 224, 128, 16, 200, 4096

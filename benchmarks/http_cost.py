@@ -24,13 +24,13 @@ from pathlib import Path
 import uvicorn
 from fastapi import FastAPI, Request
 
+from adafocus.cli.http_protocol import http_protocol
+from adafocus.cli.load.connection import Endpoint
+from adafocus.cli.load.plan import Plan
+from adafocus.cli.load.report import Sample
+from adafocus.cli.load.run import run
 from benchmarks.machine import write_results
 from benchmarks.service_process import ROOT, SAMPLES, running_service
-from cli.http_protocol import http_protocol
-from cli.load.connection import Endpoint
-from cli.load.plan import Plan
-from cli.load.report import Sample
-from cli.load.run import run
 
 ENGINE = "engine"
 """Name of the thread of the engine's loop, whose work is the service's and not the graphs'."""

@@ -24,8 +24,8 @@ from unittest import mock
 
 import numpy as np
 
+from adafocus.bundle.instructions import PRECISE_INT8
 from benchmarks.machine import processor, write_results
-from bundle.instructions import PRECISE_INT8
 
 Run = Callable[[Mapping[str, Any]], list[Any]]
 
@@ -73,13 +73,13 @@ def main() -> None:
 
 def build(folder: Path) -> None:
     """Write every graph, the inputs of a video, and what each graph defines for them."""
-    from export import quantize as module
-    from export.artefact import OnnxGraph
-    from export.calibration_set import Recorder
-    from export.frames import texture
-    from export.graph_runs import run_steps
-    from export.graphs import served_graphs
-    from export.to_onnx import to_onnx
+    from adafocus.export import quantize as module
+    from adafocus.export.artefact import OnnxGraph
+    from adafocus.export.calibration_set import Recorder
+    from adafocus.export.frames import texture
+    from adafocus.export.graph_runs import run_steps
+    from adafocus.export.graphs import served_graphs
+    from adafocus.export.to_onnx import to_onnx
     from tests.parity import authors
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -168,7 +168,7 @@ def in_onnxruntime(file: Path, name: str, entry: bool = False, exact: bool = Fal
 
 def in_openvino(file: Path, name: str, low_precision: bool) -> Run:
     """In OpenVINO, with its 8-bit kernels or without."""
-    from service.engine.runners.openvino import DEVICE, LOW_PRECISION, compile_options, ov
+    from adafocus.service.engine.runners.openvino import DEVICE, LOW_PRECISION, compile_options, ov
 
     core = ov.Core()
     options = compile_options(1, "fp32") | {LOW_PRECISION: "YES" if low_precision else "NO"}

@@ -18,17 +18,17 @@ from collections.abc import Sequence
 
 import psutil
 
+from adafocus.bundle.manifest import FrameGeometry, Sampling
+from adafocus.service.decode.pool import DecodeJob, DecodePool, PoolSettings
+from adafocus.service.decode.upload import Spool
+from adafocus.service.decode.watchdog import process_cpu_seconds
+from adafocus.video.decoder import FrameStream
+from adafocus.video.limits import MediaLimits
+from adafocus.video.probe import open_video
+from adafocus.video.sampler import visiting_order, wanted_frames
+from adafocus.video.transform import Geometry
 from benchmarks.machine import write_results
 from benchmarks.plans import ClipKind, make_clip
-from bundle.manifest import FrameGeometry, Sampling
-from service.decode.pool import DecodeJob, DecodePool, PoolSettings
-from service.decode.upload import Spool
-from service.decode.watchdog import process_cpu_seconds
-from video.decoder import FrameStream
-from video.limits import MediaLimits
-from video.probe import open_video
-from video.sampler import visiting_order, wanted_frames
-from video.transform import Geometry
 
 STEPS = 16
 ORDER = visiting_order(STEPS, "coarse_to_fine")

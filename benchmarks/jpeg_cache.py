@@ -20,12 +20,12 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
+from adafocus.training.data.crop_plan import training_plan
+from adafocus.training.data.crops import decode_clip
+from adafocus.training.data.frame_store import Pixels
+from adafocus.training.data.manifests import list_clips
+from adafocus.training.recipe_files import load_recipe
 from benchmarks.machine import Row, with_earlier, write_results
-from training.data.crop_plan import training_plan
-from training.data.crops import decode_clip
-from training.data.frame_store import Pixels
-from training.data.manifests import list_clips
-from training.recipe_files import load_recipe
 
 QUALITIES = (75, 85, 90, 95, 98)
 SUBSAMPLING = {"4:4:4": 0, "4:2:0": 2}

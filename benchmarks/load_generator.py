@@ -23,12 +23,12 @@ from multiprocessing.connection import Connection as Pipe
 
 import httpx
 
+from adafocus.cli.load.connection import Endpoint
+from adafocus.cli.load.plan import Plan
+from adafocus.cli.load.report import Sample, report
+from adafocus.cli.load.run import run
 from benchmarks.machine import write_results
 from benchmarks.service_process import SAMPLES
-from cli.load.connection import Endpoint
-from cli.load.plan import Plan
-from cli.load.report import Sample, report
-from cli.load.run import run
 
 CLIENTS = (1, 16, 64)
 ANSWER = json.dumps(

@@ -19,20 +19,20 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from adafocus.bundle.instructions import has_bf16
+from adafocus.bundle.manifest import Manifest, Precision
+from adafocus.bundle.store import Bundle, load_bundle
+from adafocus.service.cpu import usable_cores
+from adafocus.service.engine.engine import Engine, running
+from adafocus.service.engine.request import EngineRequest
+from adafocus.service.engine.runners.base import Runner
+from adafocus.service.engine.runners.selection import RunnerOptions, graph_threads, open_runner
+from adafocus.service.engine.transport import InProcess
 from benchmarks.actnet import CONFIG
 from benchmarks.backend_worker import KeptOpen
 from benchmarks.machine import write_results
 from benchmarks.refill import Clock, Frames, exit_steps, make_frames
 from benchmarks.service_process import ROOT
-from bundle.instructions import has_bf16
-from bundle.manifest import Manifest, Precision
-from bundle.store import Bundle, load_bundle
-from service.cpu import usable_cores
-from service.engine.engine import Engine, running
-from service.engine.request import EngineRequest
-from service.engine.runners.base import Runner
-from service.engine.runners.selection import RunnerOptions, graph_threads, open_runner
-from service.engine.transport import InProcess
 
 AHEAD = (1, 2, 4, 8)
 MADE_UP = "mean 6 of 16"

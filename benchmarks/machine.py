@@ -10,7 +10,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from service.cpu import usable_cores
+from adafocus.service.cpu import usable_cores
 
 RESULTS = Path(__file__).resolve().parent / "results"
 

@@ -24,17 +24,17 @@ from pathlib import Path
 
 import numpy as np
 
+from adafocus.bundle.exit_rule import leaves
+from adafocus.bundle.store import Bundle, load_bundle
+from adafocus.service.cpu import usable_cores
+from adafocus.service.engine.runners.base import Runner
+from adafocus.service.engine.runners.selection import RunnerOptions, open_runner
+from adafocus.video.decoder import FrameStream
+from adafocus.video.probe import open_video
+from adafocus.video.sampler import wanted_frames
+from adafocus.video.transform import Geometry
 from benchmarks.machine import write_results
 from benchmarks.service_process import ROOT, ServiceProcess, one_key_frame, running_service
-from bundle.exit_rule import leaves
-from bundle.store import Bundle, load_bundle
-from service.cpu import usable_cores
-from service.engine.runners.base import Runner
-from service.engine.runners.selection import RunnerOptions, open_runner
-from video.decoder import FrameStream
-from video.probe import open_video
-from video.sampler import wanted_frames
-from video.transform import Geometry
 
 PAUSE_SECONDS = 0.015
 

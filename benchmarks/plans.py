@@ -23,13 +23,13 @@ from unittest.mock import patch
 import av
 import numpy as np
 
+from adafocus.video.decoder import FrameStream
+from adafocus.video.disposable import Disposables
+from adafocus.video.probe import open_video
+from adafocus.video.sampler import visiting_order, wanted_frames
+from adafocus.video.transform import Geometry
 from benchmarks.machine import write_results
 from benchmarks.service_process import SAMPLES, one_key_frame
-from video.decoder import FrameStream
-from video.disposable import Disposables
-from video.probe import open_video
-from video.sampler import visiting_order, wanted_frames
-from video.transform import Geometry
 
 STEPS = 16
 GEOMETRY = Geometry(256, 224)

@@ -20,15 +20,15 @@ from pathlib import Path
 
 import numpy as np
 
+from adafocus.bundle.store import Bundle, load_bundle
+from adafocus.service.cpu import usable_cores
+from adafocus.service.engine.runners.base import RunnerError
+from adafocus.service.engine.runners.selection import RunnerOptions, open_runner
+from adafocus.training.data.clips import Clip
+from adafocus.training.data.manifests import list_clips
 from benchmarks.backends import GPU_VARIANTS, VARIANTS
 from benchmarks.machine import graphics, write_results
 from benchmarks.shipped_model import BATCH, ROOT, Answers, answer_all, row
-from bundle.store import Bundle, load_bundle
-from service.cpu import usable_cores
-from service.engine.runners.base import RunnerError
-from service.engine.runners.selection import RunnerOptions, open_runner
-from training.data.clips import Clip
-from training.data.manifests import list_clips
 
 
 def main() -> None:

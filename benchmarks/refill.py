@@ -23,16 +23,16 @@ from pathlib import Path
 
 import numpy as np
 
+from adafocus.bundle.store import Bundle, load_bundle
+from adafocus.service.cpu import usable_cores
+from adafocus.service.engine.engine import Engine, running
+from adafocus.service.engine.request import EngineRequest
+from adafocus.service.engine.runners.base import Component, Runner
+from adafocus.service.engine.runners.graphs import batch_sizes_up_to
+from adafocus.service.engine.runners.selection import RunnerOptions, open_runner
+from adafocus.service.engine.transport import InProcess
+from adafocus.video.decoder import Frame
 from benchmarks.machine import graphics, write_results
-from bundle.store import Bundle, load_bundle
-from service.cpu import usable_cores
-from service.engine.engine import Engine, running
-from service.engine.request import EngineRequest
-from service.engine.runners.base import Component, Runner
-from service.engine.runners.graphs import batch_sizes_up_to
-from service.engine.runners.selection import RunnerOptions, open_runner
-from service.engine.transport import InProcess
-from video.decoder import Frame
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -15,10 +15,10 @@ import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
+from adafocus.bundle.store import read_manifest
 from benchmarks.backends import VARIANTS, is_held
 from benchmarks.machine import processor, write_results
 from benchmarks.service_process import ROOT, proportional_megabytes, running_service
-from bundle.store import read_manifest
 
 
 def main() -> None:

@@ -15,20 +15,20 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from adafocus.bundle.exit_rule import leaves
+from adafocus.bundle.manifest import Manifest
+from adafocus.bundle.store import load_bundle
+from adafocus.service.cpu import usable_cores
+from adafocus.service.engine.runners.base import Runner
+from adafocus.service.engine.runners.selection import RunnerOptions, open_runner
+from adafocus.training.data.clips import Clip
+from adafocus.training.data.manifests import list_clips
+from adafocus.training.evaluate.metrics import confusion, f1_per_class, macro_f1
+from adafocus.video.decoder import FrameStream
+from adafocus.video.probe import open_video
+from adafocus.video.sampler import wanted_frames
+from adafocus.video.transform import Geometry
 from benchmarks.machine import write_results
-from bundle.exit_rule import leaves
-from bundle.manifest import Manifest
-from bundle.store import load_bundle
-from service.cpu import usable_cores
-from service.engine.runners.base import Runner
-from service.engine.runners.selection import RunnerOptions, open_runner
-from training.data.clips import Clip
-from training.data.manifests import list_clips
-from training.evaluate.metrics import confusion, f1_per_class, macro_f1
-from video.decoder import FrameStream
-from video.probe import open_video
-from video.sampler import wanted_frames
-from video.transform import Geometry
 
 ROOT = Path(__file__).resolve().parent.parent
 BATCH = 16

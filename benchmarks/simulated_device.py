@@ -31,16 +31,16 @@ from pathlib import Path
 
 import numpy as np
 
+from adafocus.service.engine.engine import Engine, running
+from adafocus.service.engine.process import CoreProcess, open_core_process
+from adafocus.service.engine.request import EngineRequest
+from adafocus.service.engine.runners.base import Component
+from adafocus.service.engine.transport import InProcess
+from adafocus.service.frame_memory import FrameSegment, SharedFrame
 from benchmarks.machine import write_results
 from benchmarks.service_process import SAMPLES, running_service
 from benchmarks.simulated_runner import BUNDLE, CROP, DEVICE_VARIABLE, DEVICES, STEPS, make_core, simulated_manifest
 from benchmarks.throughput import load
-from service.engine.engine import Engine, running
-from service.engine.process import CoreProcess, open_core_process
-from service.engine.request import EngineRequest
-from service.engine.runners.base import Component
-from service.engine.transport import InProcess
-from service.frame_memory import FrameSegment, SharedFrame
 
 
 @dataclass

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from bundle.manifest import FrameGeometry, Manifest, Precision, Sampling
-from bundle.store import Bundle, load_bundle
-from service.engine.runners.base import (
+from adafocus.bundle.manifest import FrameGeometry, Manifest, Precision, Sampling
+from adafocus.bundle.store import Bundle, load_bundle
+from adafocus.service.engine.runners.base import (
     BatchInputs,
     BatchOutputs,
     Float32,
@@ -23,9 +23,9 @@ from service.engine.runners.base import (
     StateWidths,
     UInt8,
 )
-from service.engine.runners.graphs import batch_sizes_up_to
-from service.engine.runners.selection import GPU_MAX_BATCH
-from service.settings import Settings
+from adafocus.service.engine.runners.graphs import batch_sizes_up_to
+from adafocus.service.engine.runners.selection import GPU_MAX_BATCH
+from adafocus.service.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
 BUNDLE = ROOT / "bundles" / "tank-state"

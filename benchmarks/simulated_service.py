@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from functools import partial
 
+from adafocus.cli import serve
+from adafocus.cli.main import main
+from adafocus.service.app import create_app
 from benchmarks.simulated_runner import make_simulated
-from cli import serve
-from cli.main import main
-from service.app import create_app
 
 if __name__ == "__main__":
     serve.create_app = partial(create_app, runner=make_simulated)

@@ -14,10 +14,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+from adafocus.bundle.store import read_manifest
+from adafocus.service.cpu import usable_cores
 from benchmarks.machine import graphics, processor, write_results
 from benchmarks.service_process import ROOT, running_service
-from bundle.store import read_manifest
-from service.cpu import usable_cores
 
 
 def main() -> None:

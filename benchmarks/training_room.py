@@ -18,15 +18,15 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from adafocus.training.data.augment import jitter_per_segment
+from adafocus.training.data.capacity import bytes_of_clip
+from adafocus.training.data.clips import Clip, ClipSet
+from adafocus.training.data.crop_plan import CropPlan, training_plan
+from adafocus.training.data.crops import decode_all, decode_clip
+from adafocus.training.data.loading import AnyMoment, KeptMoments
+from adafocus.training.data.manifests import list_clips
+from adafocus.training.recipe_files import load_recipe
 from benchmarks.machine import write_results
-from training.data.augment import jitter_per_segment
-from training.data.capacity import bytes_of_clip
-from training.data.clips import Clip, ClipSet
-from training.data.crop_plan import CropPlan, training_plan
-from training.data.crops import decode_all, decode_clip
-from training.data.loading import AnyMoment, KeptMoments
-from training.data.manifests import list_clips
-from training.recipe_files import load_recipe
 
 SETS = {"actnet_mbv2_p128": 10_024, "minik_mbv2_p128": 121_215, "sthv2_tsm_p128": 168_913}
 """Clips of the training lists, as their authors count them."""

@@ -16,16 +16,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from adafocus.training.data.clips import ClipSet
+from adafocus.training.data.crop_plan import training_plan
+from adafocus.training.data.crops import decode_all, decode_clip
+from adafocus.training.data.manifests import list_clips
+from adafocus.training.recipe import Recipe
+from adafocus.training.recipe_files import load_recipe
+from adafocus.training.run.train import train
 from benchmarks.evidence.arms import ONE_STAGE, STAGES, Arm, Phase
 from benchmarks.machine import write_results
 from benchmarks.training_tables import STAGES as TIMED
-from training.data.clips import ClipSet
-from training.data.crop_plan import training_plan
-from training.data.crops import decode_all, decode_clip
-from training.data.manifests import list_clips
-from training.recipe import Recipe
-from training.recipe_files import load_recipe
-from training.run.train import train
 
 
 @dataclass(frozen=True)

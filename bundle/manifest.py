@@ -12,11 +12,11 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from bundle.exit_rule import CalibrationProtocol, ExitRule
-from bundle.exit_rule import ExitCriterion as ExitCriterion
-from bundle.guarantee import Guarantee
-from bundle.kinds import KINDS
-from bundle.kinds import ModelKind as ModelKind
+from adafocus.bundle.exit_rule import CalibrationProtocol, ExitRule
+from adafocus.bundle.exit_rule import ExitCriterion as ExitCriterion
+from adafocus.bundle.guarantee import Guarantee
+from adafocus.bundle.kinds import KINDS
+from adafocus.bundle.kinds import ModelKind as ModelKind
 
 SCHEMA_VERSION = 1
 """Raised when an older reader could misread a newer manifest; docs/bundle-format.md lists what changed."""

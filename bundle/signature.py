@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Literal, NamedTuple
 
-from bundle.kinds import ModelKind
-from bundle.manifest import Graph, Manifest, TensorSpec
+from adafocus.bundle.kinds import ModelKind
+from adafocus.bundle.manifest import Graph, Manifest, TensorSpec
 
 BATCH = "batch"
 """The symbolic dimension: the number of frames in one call, each from a different video."""

@@ -18,8 +18,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from bundle.manifest import Graph, GraphFormat, Manifest
-from bundle.signature import check_signatures
+from adafocus.bundle.manifest import Graph, GraphFormat, Manifest
+from adafocus.bundle.signature import check_signatures
 
 MANIFEST = "manifest.json"
 _MAX_MANIFEST_BYTES = 16 << 20

@@ -13,13 +13,13 @@ from pathlib import Path
 import click
 from tqdm import tqdm
 
-from cli.completion import served_operating_points
-from cli.load.connection import Endpoint
-from cli.load.plan import Plan, arrivals
-from cli.load.report import LATE_MS, NO_CLASSIFICATION, Refusal, Report, Sample, report
-from cli.load.run import run
-from cli.videos import VideoPath, find_videos
-from service.settings import check_key
+from adafocus.cli.completion import served_operating_points
+from adafocus.cli.load.connection import Endpoint
+from adafocus.cli.load.plan import Plan, arrivals
+from adafocus.cli.load.report import LATE_MS, NO_CLASSIFICATION, Refusal, Report, Sample, report
+from adafocus.cli.load.run import run
+from adafocus.cli.videos import VideoPath, find_videos
+from adafocus.service.settings import check_key
 
 _TOO_MUCH = (429, 503, 504)
 """Statuses of a service that would answer if it got fewer requests."""

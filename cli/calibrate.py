@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from bundle.exit_rule import ExitCriterion
-from bundle.guarantee import Risk
-from cli.certification import Tested, certified, in_words, uncertified
-from cli.videos import print_left_out
+from adafocus.bundle.exit_rule import ExitCriterion
+from adafocus.bundle.guarantee import Risk
+from adafocus.cli.certification import Tested, certified, in_words, uncertified
+from adafocus.cli.videos import print_left_out
 
 if TYPE_CHECKING:
-    from training.data.clips import ClipSet
-    from training.data.crops import Broken
-    from training.evaluate.calibrate import CurvePoint
-    from training.evaluate.inference import Judged, Trained
-    from training.evaluate.operating_points import Calibration
+    from adafocus.training.data.clips import ClipSet
+    from adafocus.training.data.crops import Broken
+    from adafocus.training.evaluate.calibrate import CurvePoint
+    from adafocus.training.evaluate.inference import Judged, Trained
+    from adafocus.training.evaluate.operating_points import Calibration
 
 CRITERIA = ("max_softmax", "max_logit", "neg_entropy")
 RISKS = ("answer_changed", "right_answer_lost")
@@ -115,9 +115,9 @@ def command(
     """Solve the temperature and the exit thresholds on the clips that training held out. Nothing is trained."""
     import numpy as np
 
-    from training.errors import TrainingError
-    from training.evaluate.calibrate import exit_curve
-    from training.evaluate.certified_points import Promises
+    from adafocus.training.errors import TrainingError
+    from adafocus.training.evaluate.calibrate import exit_curve
+    from adafocus.training.evaluate.certified_points import Promises
 
     promises = Promises(guarantees, confidence, risk)
 
@@ -179,8 +179,8 @@ def _unseen_clips(
     checkpoints: Sequence[Path], config: str | None, data: Path, split: str | None, cache: Path | None
 ) -> _Material:
     """Clips that the models were not trained on: those that training held out, or a split."""
-    from training.data.manifests import list_clips
-    from training.evaluate.inference import judge_held_aside, judge_unseen, load_trained
+    from adafocus.training.data.manifests import list_clips
+    from adafocus.training.evaluate.inference import judge_held_aside, judge_unseen, load_trained
 
     if config is None:
         models, learned = [load_trained(path) for path in checkpoints], ""
@@ -203,10 +203,10 @@ def _training_clips(
     checkpoint: Path, config: str | None, data: Path, split: str | None, cache: Path | None
 ) -> _Material:
     """Clips that the model was trained on, for the published protocol."""
-    from training.data.manifests import list_clips, published_training
-    from training.errors import CalibrationError
-    from training.evaluate.inference import judge_training, load_released, load_trained
-    from training.recipe_files import load_recipe
+    from adafocus.training.data.manifests import list_clips, published_training
+    from adafocus.training.errors import CalibrationError
+    from adafocus.training.evaluate.inference import judge_training, load_released, load_trained
+    from adafocus.training.recipe_files import load_recipe
 
     if config is None:
         trained = load_trained(checkpoint)
@@ -229,9 +229,9 @@ def _training_clips(
 
 def _released(checkpoint: Path, config: str, data: Path, split: str | None) -> tuple[Trained, ClipSet, str]:
     """Load a checkpoint of the released code and the clips to calibrate on, and say whether it was trained on them."""
-    from training.data.manifests import list_clips, published_training
-    from training.evaluate.inference import load_released
-    from training.recipe_files import load_recipe
+    from adafocus.training.data.manifests import list_clips, published_training
+    from adafocus.training.evaluate.inference import load_released
+    from adafocus.training.recipe_files import load_recipe
 
     recipe = load_recipe(config)
     clips = list_clips(data, split, recipe.lists)

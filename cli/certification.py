@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bundle.exit_rule import ExitCriterion
-from bundle.guarantee import Guarantee
-from cli.videos import find_videos
+from adafocus.bundle.exit_rule import ExitCriterion
+from adafocus.bundle.guarantee import Guarantee
+from adafocus.cli.videos import find_videos
 
 if TYPE_CHECKING:
-    from training.data.crops import Broken
-    from training.evaluate.certified_points import Clips, Promises
-    from training.evaluate.inference import Judged, Trained
-    from training.evaluate.operating_points import Calibration
+    from adafocus.training.data.crops import Broken
+    from adafocus.training.evaluate.certified_points import Clips, Promises
+    from adafocus.training.evaluate.inference import Judged, Trained
+    from adafocus.training.evaluate.operating_points import Calibration
 
 WORDS = {"answer_changed": "change the answer", "right_answer_lost": "lose a right answer"}
 
@@ -37,9 +37,9 @@ def certified(
     tested: Tested, unlabelled: Path | None, cache: Path | None, notes: str, budgets: Sequence[float]
 ) -> Calibration:
     """Calibrate with guarantees, and print to standard error what was asked for and cannot be promised."""
-    from training.data.clips import digest
-    from training.data.groups import units_of
-    from training.evaluate.certified_points import Clips, calibrate_certified
+    from adafocus.training.data.clips import digest
+    from adafocus.training.data.groups import units_of
+    from adafocus.training.evaluate.certified_points import Clips, calibrate_certified
 
     judged = tested.judged
     found = calibrate_certified(
@@ -67,7 +67,7 @@ def uncertified(
     paper_protocol: bool,
 ) -> Calibration:
     """Calibrate without guarantees: on folds, on training clips, or on clips that may have been trained on."""
-    from training.evaluate.calibrate import calibrate
+    from adafocus.training.evaluate.calibrate import calibrate
 
     return calibrate(
         judged.logits,
@@ -83,10 +83,10 @@ def uncertified(
 
 def _unlabelled(trained: Trained, folder: Path, cache: Path | None) -> Clips:
     """Run the model on the videos of a folder."""
-    from training.data.clips import Clip, ClipSet, digest
-    from training.data.groups import units_of
-    from training.evaluate.certified_points import Clips
-    from training.evaluate.inference import judge_unseen
+    from adafocus.training.data.clips import Clip, ClipSet, digest
+    from adafocus.training.data.groups import units_of
+    from adafocus.training.evaluate.certified_points import Clips
+    from adafocus.training.evaluate.inference import judge_unseen
 
     files = find_videos([folder]).files
     no_label = 0  # a clip needs one; it is not read

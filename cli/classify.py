@@ -15,20 +15,20 @@ from pathlib import Path
 import click
 from tqdm import tqdm
 
-from bundle.store import Bundle, BundleError, load_bundle
-from cli.completion import operating_points
-from cli.configuration import settings_from
-from cli.contact_sheet import ContactSheet, Looked
-from cli.jsonlines import JsonLinesFile
-from cli.videos import VideoPath, find_videos
-from service.classify import Body, classify
-from service.engine.runners.base import RunnerError
-from service.errors import BadParameter, EmptyBody, Internal, Problem
-from service.progress import StepReport
-from service.runtime import Runtime, make_runner, open_runtime
-from service.schemas.classify import Classification, Parameters, parse_parameters
-from service.settings import Settings
-from service.telemetry.metrics import Metrics
+from adafocus.bundle.store import Bundle, BundleError, load_bundle
+from adafocus.cli.completion import operating_points
+from adafocus.cli.configuration import settings_from
+from adafocus.cli.contact_sheet import ContactSheet, Looked
+from adafocus.cli.jsonlines import JsonLinesFile
+from adafocus.cli.videos import VideoPath, find_videos
+from adafocus.service.classify import Body, classify
+from adafocus.service.engine.runners.base import RunnerError
+from adafocus.service.errors import BadParameter, EmptyBody, Internal, Problem
+from adafocus.service.progress import StepReport
+from adafocus.service.runtime import Runtime, make_runner, open_runtime
+from adafocus.service.schemas.classify import Classification, Parameters, parse_parameters
+from adafocus.service.settings import Settings
+from adafocus.service.telemetry.metrics import Metrics
 
 _CHUNK_BYTES = 1 << 20
 _UNBOUNDED = {"max_upload_bytes": sys.maxsize, "request_timeout_seconds": 86_400.0}

@@ -30,12 +30,12 @@ def script(shell: str, program: click.Command) -> str:
 def operating_points(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Complete an operating point of the bundle that ``--bundle`` names so far, or else of the shipped one."""
     # Imported here so that completing the name of a verb stays fast.
-    from bundle.store import BundleError, load_bundle
-    from cli.configuration import CHECKOUT, shipped_bundle
+    from adafocus.bundle.store import BundleError, load_bundle
+    from adafocus.cli.configuration import SHIPPED, shipped_bundle
 
     try:
         named = ctx.params.get("bundle")
-        manifest = load_bundle(Path(named) if named else shipped_bundle(CHECKOUT / "bundles")).manifest
+        manifest = load_bundle(Path(named) if named else shipped_bundle(SHIPPED / "bundles")).manifest
     except (BundleError, click.ClickException, OSError):
         return []  # completion must not print an error
     points = {point.name: point.expected_gflops for point in manifest.operating_points}

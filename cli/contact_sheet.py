@@ -10,9 +10,9 @@ from pathlib import Path
 
 import click
 
-from bundle.manifest import Manifest
-from service.progress import StepReport
-from service.schemas.classify import Classification
+from adafocus.bundle.manifest import Manifest
+from adafocus.service.progress import StepReport
+from adafocus.service.schemas.classify import Classification
 
 MOST_VIDEOS = 64
 """Image viewers do not show a taller picture."""
@@ -76,7 +76,7 @@ class ContactSheet:
         Raises:
             OSError: the file cannot be written.
         """
-        from cli.drawing import write_sheet  # Pillow is needed only for --draw
+        from adafocus.cli.drawing import write_sheet  # Pillow is needed only for --draw
 
         if self._videos:
             write_sheet(self._path, self._manifest, self._videos)

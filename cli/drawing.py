@@ -7,9 +7,9 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from bundle.manifest import Manifest
-from cli.contact_sheet import Looked
-from service.progress import StepReport
+from adafocus.bundle.manifest import Manifest
+from adafocus.cli.contact_sheet import Looked
+from adafocus.service.progress import StepReport
 
 _TILE, _GAP, _EDGE, _PER_ROW = 168, 14, 28, 8
 _HEAD, _UNDER = 74, 46

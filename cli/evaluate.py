@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bundle.exit_rule import ExitCriterion
-from cli.calibrate import CRITERIA
-from cli.videos import print_left_out
+from adafocus.bundle.exit_rule import ExitCriterion
+from adafocus.cli.calibrate import CRITERIA
+from adafocus.cli.videos import print_left_out
 
 if TYPE_CHECKING:
-    from training.data.clips import ClipSet
-    from training.evaluate.inference import Trained
-    from training.evaluate.report import Report
+    from adafocus.training.data.clips import ClipSet
+    from adafocus.training.evaluate.inference import Trained
+    from adafocus.training.evaluate.report import Report
 
 
 @click.command("evaluate", epilog="Example: adafocus evaluate --checkpoint runs/first/last.pt --data clips --split val")
@@ -60,12 +60,12 @@ def command(
     as_json: bool,
 ) -> int:
     """Measure accuracy and compute of a checkpoint on labelled clips, decoded and cropped as in the service."""
-    from training.data.manifests import list_clips
-    from training.errors import TrainingError
-    from training.evaluate.inference import judge, load_released, load_trained
-    from training.evaluate.operating_points import load_calibration
-    from training.evaluate.report import evaluate
-    from training.recipe_files import load_recipe
+    from adafocus.training.data.manifests import list_clips
+    from adafocus.training.errors import TrainingError
+    from adafocus.training.evaluate.inference import judge, load_released, load_trained
+    from adafocus.training.evaluate.operating_points import load_calibration
+    from adafocus.training.evaluate.report import evaluate
+    from adafocus.training.recipe_files import load_recipe
 
     if criterion and calibration:
         raise click.UsageError(
@@ -101,7 +101,7 @@ def command(
     except TrainingError as error:
         raise click.ClickException(str(error)) from error
     if plots is not None:
-        from training.evaluate.plots import save_plots  # matplotlib is needed only for --plots
+        from adafocus.training.evaluate.plots import save_plots  # matplotlib is needed only for --plots
 
         save_plots(report, plots)
     text = json.dumps(report.to_dict(), indent=1)

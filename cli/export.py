@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 import click
 from tqdm import tqdm
 
-from bundle.store import BundleError, check_replaceable, write_bundle
-from cli.inspect import describe_flops, describe_reduced
-from cli.videos import print_left_out
-from export.choices import FORMATS, PRECISIONS
+from adafocus.bundle.store import BundleError, check_replaceable, write_bundle
+from adafocus.cli.inspect import describe_flops, describe_reduced
+from adafocus.cli.videos import print_left_out
+from adafocus.export.choices import FORMATS, PRECISIONS
 
 if TYPE_CHECKING:
-    from export.calibration_set import LabelledClips
-    from export.exporter import Export
+    from adafocus.export.calibration_set import LabelledClips
+    from adafocus.export.exporter import Export
 
 _SAMPLES = Path(__file__).resolve().parent.parent / "samples"
 _SAMPLES_USED = 1
@@ -112,8 +112,8 @@ def command(
     The exported graphs must reproduce the torch model on noise, on texture and on a real video, step by step;
     otherwise nothing is written. What a precision other than fp32 loses is measured on labelled clips.
     """
-    from export.errors import ExportError
-    from export.exporter import Request, export, stages
+    from adafocus.export.errors import ExportError
+    from adafocus.export.exporter import Request, export, stages
 
     request = Request(
         checkpoint=checkpoint,
@@ -161,9 +161,9 @@ def _progress(total: int) -> Iterator[Callable[[str], None]]:
 
 
 def _labelled(data: Path, split: str | None) -> LabelledClips:
-    from export.calibration_set import LabelledClips, LabelledVideo
-    from training.data.manifests import default_split, list_clips
-    from training.errors import TrainingError
+    from adafocus.export.calibration_set import LabelledClips, LabelledVideo
+    from adafocus.training.data.manifests import default_split, list_clips
+    from adafocus.training.errors import TrainingError
 
     try:
         split = split or default_split(data)

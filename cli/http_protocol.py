@@ -117,6 +117,6 @@ def http_protocol(head_seconds: float) -> type[asyncio.Protocol]:
     """
     if find_spec("httptools") is None:
         return type("HeaderTimeoutProtocol", (H11HeaderTimeoutProtocol,), {"head_seconds": head_seconds})
-    from cli.httptools_protocol import HttptoolsHeaderTimeoutProtocol
+    from adafocus.cli.httptools_protocol import HttptoolsHeaderTimeoutProtocol
 
     return type("HeaderTimeoutProtocol", (HttptoolsHeaderTimeoutProtocol,), {"head_seconds": head_seconds})

@@ -8,7 +8,7 @@ import httptools
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from cli.http_protocol import MAX_HEAD_BYTES, HeadTimer
+from adafocus.cli.http_protocol import MAX_HEAD_BYTES, HeadTimer
 
 
 class _RefusedError(Exception):

@@ -11,10 +11,10 @@ from typing import Any
 
 import click
 
-from bundle.kinds import KINDS
-from bundle.manifest import FULL, Flops, Manifest, Reduced
-from bundle.store import Bundle, BundleError, load_bundle
-from cli.certification import in_words
+from adafocus.bundle.kinds import KINDS
+from adafocus.bundle.manifest import FULL, Flops, Manifest, Reduced
+from adafocus.bundle.store import Bundle, BundleError, load_bundle
+from adafocus.cli.certification import in_words
 
 WIDTH = 100
 _LABELS_SHOWN = 20

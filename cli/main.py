@@ -17,7 +17,7 @@ from collections.abc import Sequence
 import click
 from click.shell_completion import CompletionItem
 
-from cli import completion
+from adafocus.cli import completion
 
 SUMMARIES = {
     "serve": "Run the HTTP service.",
@@ -48,9 +48,9 @@ class Verbs(click.Group):
         """Import and return a verb; None if there is no verb of that name."""
         if cmd_name not in SUMMARIES:
             return None
-        command = importlib.import_module(f"cli.{cmd_name}").command
+        command = importlib.import_module(f"adafocus.cli.{cmd_name}").command
         if not isinstance(command, click.Command):
-            raise TypeError(f"cli.{cmd_name}.command is not a click command")
+            raise TypeError(f"adafocus.cli.{cmd_name}.command is not a click command")
         return command
 
     def invoke(self, ctx: click.Context) -> object:

@@ -16,16 +16,16 @@ import click
 import uvicorn
 from fastapi import FastAPI
 
-from bundle.store import BundleError
-from cli.configuration import settings_from, shipped_samples
-from cli.http_protocol import http_protocol
-from service.app import create_app
-from service.engine.runners.base import RunnerError
-from service.http.keys import KeyFileError
-from service.http.state import ServerState
-from service.settings import Settings, describe, misspelt
-from service.telemetry import logs
-from service.telemetry.tracing import TracingError
+from adafocus.bundle.store import BundleError
+from adafocus.cli.configuration import settings_from, shipped_samples
+from adafocus.cli.http_protocol import http_protocol
+from adafocus.service.app import create_app
+from adafocus.service.engine.runners.base import RunnerError
+from adafocus.service.http.keys import KeyFileError
+from adafocus.service.http.state import ServerState
+from adafocus.service.settings import Settings, describe, misspelt
+from adafocus.service.telemetry import logs
+from adafocus.service.telemetry.tracing import TracingError
 
 BACKLOG = 2048
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import click
 
-from cli.main import INTERRUPTED
-from cli.options import RenamedOption
-from cli.videos import print_left_out
+from adafocus.cli.main import INTERRUPTED
+from adafocus.cli.options import RenamedOption
+from adafocus.cli.videos import print_left_out
 
 WEIGHTS = "File of ImageNet weights to start the {} from: torchvision's or timm's, .pth or .safetensors."
 PRECISIONS = ("fp32", "bf16", "fp16", "auto")
@@ -74,15 +74,15 @@ def command(
     """Train a model end to end in one stage.
 
     A clip that cannot be decoded is reported and skipped. Run the same command again to continue a run that was
-    stopped. For several GPUs: `torchrun --nproc-per-node N -m cli.main train ...`.
+    stopped. For several GPUs: `torchrun --nproc-per-node N -m adafocus train ...`.
     """
-    from training.data.manifests import default_split, list_clips
-    from training.errors import TrainingError
-    from training.evaluate.monitor import validation_clips
-    from training.optimise.initial_weights import initial_weights
-    from training.recipe_files import load_recipe
-    from training.run.signals import Interrupted
-    from training.run.train import train
+    from adafocus.training.data.manifests import default_split, list_clips
+    from adafocus.training.errors import TrainingError
+    from adafocus.training.evaluate.monitor import validation_clips
+    from adafocus.training.optimise.initial_weights import initial_weights
+    from adafocus.training.recipe_files import load_recipe
+    from adafocus.training.run.signals import Interrupted
+    from adafocus.training.run.train import train
 
     try:
         recipe = load_recipe(config).with_options(

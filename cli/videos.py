@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from video.folders import FolderListing
+from adafocus.video.folders import FolderListing
 
 SUFFIXES = frozenset(
     {".mp4", ".m4v", ".mov", ".3gp", ".mkv", ".webm", ".avi", ".ts", ".m2ts", ".mts"}

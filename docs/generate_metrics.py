@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from service.telemetry.definitions import CATALOGUE, Metric
+from adafocus.service.telemetry.definitions import CATALOGUE, Metric
 
 PAGE = Path(__file__).resolve().parent / "metrics.md"
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from bundle.exit_rule import leaves
-from bundle.manifest import Manifest, OperatingPoint, Precision, Reduced
+from adafocus.bundle.exit_rule import leaves
+from adafocus.bundle.manifest import Manifest, OperatingPoint, Precision, Reduced
 
 Float32 = npt.NDArray[np.float32]
 Indices = npt.NDArray[np.int64]

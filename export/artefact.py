@@ -11,10 +11,10 @@ import numpy.typing as npt
 import onnxruntime as ort
 import torch
 
-from bundle.instructions import onnx_session_entries
-from bundle.manifest import Graph
-from bundle.signature import VIDEOS, looks_ahead
-from export.errors import ExportError, first_line
+from adafocus.bundle.instructions import onnx_session_entries
+from adafocus.bundle.manifest import Graph
+from adafocus.bundle.signature import VIDEOS, looks_ahead
+from adafocus.export.errors import ExportError, first_line
 
 Float32 = npt.NDArray[np.float32]
 Feeds = Mapping[str, npt.NDArray[Any]]

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from bundle.exit_rule import CalibrationProtocol
-from bundle.manifest import FULL, ExitCriterion, OperatingPoint
-from export.errors import ExportError, reason
+from adafocus.bundle.exit_rule import CalibrationProtocol
+from adafocus.bundle.manifest import FULL, ExitCriterion, OperatingPoint
+from adafocus.export.errors import ExportError, reason
 
 
 class Calibration(BaseModel):

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from bundle.manifest import Manifest
-from export.artefact import Artefact, Feeds, Float32
-from export.errors import ExportError
-from export.frames import real
-from export.graph_runs import run_videos
+from adafocus.bundle.manifest import Manifest
+from adafocus.export.artefact import Artefact, Feeds, Float32
+from adafocus.export.errors import ExportError
+from adafocus.export.frames import real
+from adafocus.export.graph_runs import run_videos
 
 UInt8 = npt.NDArray[np.uint8]
 Indices = npt.NDArray[np.int64]

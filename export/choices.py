@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bundle.manifest import GraphFormat, Precision
+from adafocus.bundle.manifest import GraphFormat, Precision
 
 FORMATS: tuple[GraphFormat, ...] = ("onnx", "torchscript")
 PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from bundle.manifest import (
+from adafocus.bundle.manifest import (
     FULL,
     Flops,
     FlopsPart,
@@ -22,13 +22,13 @@ from bundle.manifest import (
     Provenance,
     Sampling,
 )
-from bundle.store import graph_file_name
-from export.calibration import Calibration, first_problem
-from export.errors import ExportError, reason
-from export.graphs import ServedGraph, served_graphs
-from model.flops import StepFlops, step_flops
-from model.video_model import VideoModel
-from video.sampler import visiting_order
+from adafocus.bundle.store import graph_file_name
+from adafocus.export.calibration import Calibration, first_problem
+from adafocus.export.errors import ExportError, reason
+from adafocus.export.graphs import ServedGraph, served_graphs
+from adafocus.model.flops import StepFlops, step_flops
+from adafocus.model.video_model import VideoModel
+from adafocus.video.sampler import visiting_order
 
 PAPER_RESIZE = 256 / 224
 """Shorter side over crop in the published models."""

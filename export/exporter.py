@@ -10,24 +10,24 @@ from typing import NamedTuple, TypeVar
 
 import torch
 
-from bundle.manifest import Graph, GraphFormat, Manifest, Precision
-from export.accuracy_tradeoff import Bound
-from export.artefact import load_artefact
-from export.calibration import read_calibration
-from export.calibration_set import LabelledClips, read_material
-from export.choices import FORMATS, PRECISIONS
-from export.describe import describe, graph_entry, read_labels
-from export.errors import ExportError, UnavailableError
-from export.frames import UInt8, verification_videos
-from export.graphs import ServedGraph, graphs_in, served_graphs
-from export.precision import Files, QuantizationContext, reduce
-from export.to_onnx import to_onnx
-from export.to_torchscript import movable_cut, to_torchscript
-from export.verify import Agreement, verify
-from model.checkpoint import Checkpoint, read_checkpoint
-from model.config import PUBLISHED, ModelConfig
-from model.video_model import VideoModel
-from model.weight_files import CheckpointError
+from adafocus.bundle.manifest import Graph, GraphFormat, Manifest, Precision
+from adafocus.export.accuracy_tradeoff import Bound
+from adafocus.export.artefact import load_artefact
+from adafocus.export.calibration import read_calibration
+from adafocus.export.calibration_set import LabelledClips, read_material
+from adafocus.export.choices import FORMATS, PRECISIONS
+from adafocus.export.describe import describe, graph_entry, read_labels
+from adafocus.export.errors import ExportError, UnavailableError
+from adafocus.export.frames import UInt8, verification_videos
+from adafocus.export.graphs import ServedGraph, graphs_in, served_graphs
+from adafocus.export.precision import Files, QuantizationContext, reduce
+from adafocus.export.to_onnx import to_onnx
+from adafocus.export.to_torchscript import movable_cut, to_torchscript
+from adafocus.export.verify import Agreement, verify
+from adafocus.model.checkpoint import Checkpoint, read_checkpoint
+from adafocus.model.config import PUBLISHED, ModelConfig
+from adafocus.model.video_model import VideoModel
+from adafocus.model.weight_files import CheckpointError
 
 BOUND = Bound()
 """Accuracy and agreement that a reduced precision may lose."""

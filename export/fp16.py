@@ -12,9 +12,9 @@ import numpy as np
 import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from bundle.signature import Signature
-from export.errors import ExportError
-from export.to_onnx import check_file, strip
+from adafocus.bundle.signature import Signature
+from adafocus.export.errors import ExportError
+from adafocus.export.to_onnx import check_file, strip
 
 _LOOPS = ("Loop", "Scan")
 """Loops stay in fp32: their bodies hold the recurrence's product with its state."""

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from bundle.manifest import FrameGeometry, Sampling
-from export.errors import ExportError, reason
-from video.decoder import FrameStream
-from video.errors import VideoError
-from video.probe import open_video
-from video.sampler import wanted_frames
-from video.transform import Geometry
+from adafocus.bundle.manifest import FrameGeometry, Sampling
+from adafocus.export.errors import ExportError, reason
+from adafocus.video.decoder import FrameStream
+from adafocus.video.errors import VideoError
+from adafocus.video.probe import open_video
+from adafocus.video.sampler import wanted_frames
+from adafocus.video.transform import Geometry
 
 UInt8 = npt.NDArray[np.uint8]
 

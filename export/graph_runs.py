@@ -9,8 +9,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from bundle.manifest import ModelKind
-from export.artefact import Artefact
+from adafocus.bundle.manifest import ModelKind
+from adafocus.export.artefact import Artefact
 
 UInt8 = npt.NDArray[np.uint8]
 Float32 = npt.NDArray[np.float32]

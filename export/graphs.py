@@ -12,12 +12,12 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from bundle.manifest import Precision, TensorSpec
-from bundle.signature import BATCH, VIDEOS, Signature, Widths, clip_signature, frame_signature
-from model.adafocus import AdaFocus
-from model.backbones import by_clip
-from model.tsm import AdaFocusTSM
-from model.video_model import VideoModel
+from adafocus.bundle.manifest import Precision, TensorSpec
+from adafocus.bundle.signature import BATCH, VIDEOS, Signature, Widths, clip_signature, frame_signature
+from adafocus.model.adafocus import AdaFocus
+from adafocus.model.backbones import by_clip
+from adafocus.model.tsm import AdaFocusTSM
+from adafocus.model.video_model import VideoModel
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
-from bundle.manifest import Manifest, Precision, Reduced
-from export.accuracy_tradeoff import Bound, Judged, compare
-from export.artefact import Feeds, OnnxGraph
-from export.calibration_set import CalibrationSet, Recorder, step_logits
-from export.errors import LossError
-from export.fp16 import to_half
-from export.graphs import ServedGraph, graphs_in, served_graphs
-from export.quantize import layers_of, quantize, sensitivity
-from export.to_onnx import to_onnx
-from model.video_model import VideoModel
+from adafocus.bundle.manifest import Manifest, Precision, Reduced
+from adafocus.export.accuracy_tradeoff import Bound, Judged, compare
+from adafocus.export.artefact import Feeds, OnnxGraph
+from adafocus.export.calibration_set import CalibrationSet, Recorder, step_logits
+from adafocus.export.errors import LossError
+from adafocus.export.fp16 import to_half
+from adafocus.export.graphs import ServedGraph, graphs_in, served_graphs
+from adafocus.export.quantize import layers_of, quantize, sensitivity
+from adafocus.export.to_onnx import to_onnx
+from adafocus.model.video_model import VideoModel
 
 SENSITIVITY_FEEDS = 4
 """Calls that a layer's sensitivity is measured on."""

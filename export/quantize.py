@@ -19,11 +19,11 @@ import numpy.typing as npt
 import onnx
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
-from bundle.signature import Signature
-from export.artefact import Artefact, Feeds, Float32, OnnxGraph
-from export.errors import ExportError, first_line
-from export.quantize_loop import products_in_loops, quantize_products
-from export.to_onnx import check_file, strip
+from adafocus.bundle.signature import Signature
+from adafocus.export.artefact import Artefact, Feeds, Float32, OnnxGraph
+from adafocus.export.errors import ExportError, first_line
+from adafocus.export.quantize_loop import products_in_loops, quantize_products
+from adafocus.export.to_onnx import check_file, strip
 
 SMALL_PRODUCT = 1 << 16
 """A product with fewer weights than these is not worth the rounding."""

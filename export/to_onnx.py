@@ -10,10 +10,10 @@ from contextlib import contextmanager
 import onnx
 import torch
 
-from bundle.manifest import TensorSpec
-from bundle.signature import Signature
-from export.errors import ExportError, first_line
-from export.graphs import ServedGraph, example_inputs
+from adafocus.bundle.manifest import TensorSpec
+from adafocus.bundle.signature import Signature
+from adafocus.export.errors import ExportError, first_line
+from adafocus.export.graphs import ServedGraph, example_inputs
 
 OPSET = 18
 """Old enough that every runtime we name has kernels for all operators, on CPU and GPU."""

@@ -9,8 +9,8 @@ import zipfile
 import torch
 from torch import nn
 
-from export.errors import ExportError, first_line
-from export.graphs import Cut, ServedGraph, cut_patches, example_inputs
+from adafocus.export.errors import ExportError, first_line
+from adafocus.export.graphs import Cut, ServedGraph, cut_patches, example_inputs
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 """The oldest time that a zip archive can state."""

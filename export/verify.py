@@ -18,11 +18,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from export.artefact import Artefact
-from export.errors import ExportError, NotReproducedError
-from export.graph_runs import Answers, run_ahead, run_videos
-from export.graphs import IMAGENET_MEAN, IMAGENET_STD
-from model.video_model import VideoModel
+from adafocus.export.artefact import Artefact
+from adafocus.export.errors import ExportError, NotReproducedError
+from adafocus.export.graph_runs import Answers, run_ahead, run_videos
+from adafocus.export.graphs import IMAGENET_MEAN, IMAGENET_STD
+from adafocus.model.video_model import VideoModel
 
 LOGITS_MAX = 5e-3
 """Largest difference of a logit. Measured: 1e-5 to 1e-4 on pictures, up to 6e-4 on noise in untrained networks."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from model.adafocus import AdaFocus
-from model.config import PUBLISHED, BackboneConfig, Kind, ModelConfig
-from model.tsm import AdaFocusTSM
-from model.video_model import VideoModel
+from adafocus.model.adafocus import AdaFocus
+from adafocus.model.config import PUBLISHED, BackboneConfig, Kind, ModelConfig
+from adafocus.model.tsm import AdaFocusTSM
+from adafocus.model.video_model import VideoModel
 
 __all__ = ["PUBLISHED", "AdaFocus", "AdaFocusTSM", "BackboneConfig", "ModelConfig", "VideoModel", "build"]
 

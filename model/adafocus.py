@@ -13,13 +13,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.backbones import build_backbone, by_clip, feature_map_size, spatial_mean
-from model.classifier import Classifier
-from model.config import Kind, ModelConfig
-from model.names import DEAD_AUTHORS, frame_names
-from model.patch import crop_patches
-from model.policy import Policy
-from model.video_model import FocusClip, GlanceClip, VideoModel
+from adafocus.model.backbones import build_backbone, by_clip, feature_map_size, spatial_mean
+from adafocus.model.classifier import Classifier
+from adafocus.model.config import Kind, ModelConfig
+from adafocus.model.names import DEAD_AUTHORS, frame_names
+from adafocus.model.patch import crop_patches
+from adafocus.model.policy import Policy
+from adafocus.model.video_model import FocusClip, GlanceClip, VideoModel
 
 
 class ClipOutput(NamedTuple):

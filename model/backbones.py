@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.config import BackboneConfig
+from adafocus.model.config import BackboneConfig
 
 
 class Stage(NamedTuple):

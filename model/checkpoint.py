@@ -18,9 +18,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from model import VideoModel, build
-from model.config import ModelConfig
-from model.weight_files import CheckpointError, fit, read_plain, tensors_of
+from adafocus.model import VideoModel, build
+from adafocus.model.config import ModelConfig
+from adafocus.model.weight_files import CheckpointError, fit, read_plain, tensors_of
 
 FORMAT = "adafocus"
 VERSION = 1

@@ -17,9 +17,9 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from model.classifier import StepHeads
-from model.config import Kind
-from model.video_model import VideoModel
+from adafocus.model.classifier import StepHeads
+from adafocus.model.config import Kind
+from adafocus.model.video_model import VideoModel
 
 Component = Literal["glance", "focus"]
 

@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from model.backbones import Backbone, EfficientNetLite0, MobileNetV2
-from model.names import DEAD_IMAGENET, Dialect, backbone_names
-from model.weight_files import CheckpointError, fit, read_plain, tensors_of
+from adafocus.model.backbones import Backbone, EfficientNetLite0, MobileNetV2
+from adafocus.model.names import DEAD_IMAGENET, Dialect, backbone_names
+from adafocus.model.weight_files import CheckpointError, fit, read_plain, tensors_of
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from torch import nn
 
-from model.backbones import (
+from adafocus.model.backbones import (
     Backbone,
     Bottleneck,
     ConvNorm,
@@ -24,8 +24,8 @@ from model.backbones import (
 )
 
 if TYPE_CHECKING:
-    from model.adafocus import AdaFocus
-    from model.tsm import AdaFocusTSM
+    from adafocus.model.adafocus import AdaFocus
+    from adafocus.model.tsm import AdaFocusTSM
 
 Dialect = Literal["authors", "torchvision", "timm", "lite"]
 

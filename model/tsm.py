@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.backbones import (
+from adafocus.model.backbones import (
     Backbone,
     build_backbone,
     by_clip,
@@ -21,11 +21,11 @@ from model.backbones import (
     shiftable_blocks,
     spatial_mean,
 )
-from model.config import BackboneConfig, Kind, ModelConfig
-from model.names import clip_names
-from model.patch import crop_patches
-from model.policy import ClipPolicy
-from model.video_model import FocusClip, GlanceClip, VideoModel
+from adafocus.model.config import BackboneConfig, Kind, ModelConfig
+from adafocus.model.names import clip_names
+from adafocus.model.patch import crop_patches
+from adafocus.model.policy import ClipPolicy
+from adafocus.model.video_model import FocusClip, GlanceClip, VideoModel
 
 HEAD_DEVIATION = 0.001
 """Standard deviation of the heads' initial weights, as in the released AdaFocusV2 and in TSM; biases start at 0."""

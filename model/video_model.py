@@ -13,8 +13,8 @@ from typing import ClassVar, NamedTuple
 
 from torch import Tensor, nn
 
-from model.backbones import Backbone
-from model.config import Kind, ModelConfig
+from adafocus.model.backbones import Backbone
+from adafocus.model.config import Kind, ModelConfig
 
 
 class GlanceClip(NamedTuple):

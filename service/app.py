@@ -12,19 +12,19 @@ from importlib.metadata import PackageNotFoundError, version
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
-from bundle.store import load_bundle
-from service.http import page, problems, routes
-from service.http.auth import AccessControl
-from service.http.direct import DirectRoutes
-from service.http.middleware import HeadLikeGet, RequestScope
-from service.http.open_inference import OpenInference
-from service.http.openapi import document as openapi
-from service.http.openapi.operations import ABOUT
-from service.http.state import ServerState
-from service.runtime import MakeRunner, make_runner, open_runtime
-from service.settings import Settings
-from service.telemetry.metrics import Metrics
-from service.telemetry.tracing import make_tracer
+from adafocus.bundle.store import load_bundle
+from adafocus.service.http import page, problems, routes
+from adafocus.service.http.auth import AccessControl
+from adafocus.service.http.direct import DirectRoutes
+from adafocus.service.http.middleware import HeadLikeGet, RequestScope
+from adafocus.service.http.open_inference import OpenInference
+from adafocus.service.http.openapi import document as openapi
+from adafocus.service.http.openapi.operations import ABOUT
+from adafocus.service.http.state import ServerState
+from adafocus.service.runtime import MakeRunner, make_runner, open_runtime
+from adafocus.service.settings import Settings
+from adafocus.service.telemetry.metrics import Metrics
+from adafocus.service.telemetry.tracing import make_tracer
 
 logger = logging.getLogger("adafocus.app")
 

@@ -12,19 +12,19 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 
-from bundle.manifest import Manifest
-from service.decode.frames_in_place import FramesInPlace
-from service.decode.pool import DecodeJob
-from service.decode.upload import Spool, open_spool, receive
-from service.engine.request import EngineRequest
-from service.engine.step_plan import PREFETCH_PROBABILITY
-from service.errors import DeadlinePassed, Internal
-from service.progress import GIGA, Observer, StepReporter
-from service.results import Decoded, to_metrics, to_response
-from service.runtime import Runtime
-from service.schemas.classify import Classification, Parameters
-from service.settings import Settings
-from service.telemetry.timeline import Timeline
+from adafocus.bundle.manifest import Manifest
+from adafocus.service.decode.frames_in_place import FramesInPlace
+from adafocus.service.decode.pool import DecodeJob
+from adafocus.service.decode.upload import Spool, open_spool, receive
+from adafocus.service.engine.request import EngineRequest
+from adafocus.service.engine.step_plan import PREFETCH_PROBABILITY
+from adafocus.service.errors import DeadlinePassed, Internal
+from adafocus.service.progress import GIGA, Observer, StepReporter
+from adafocus.service.results import Decoded, to_metrics, to_response
+from adafocus.service.runtime import Runtime
+from adafocus.service.schemas.classify import Classification, Parameters
+from adafocus.service.settings import Settings
+from adafocus.service.telemetry.timeline import Timeline
 
 
 @dataclass(frozen=True, slots=True)

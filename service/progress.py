@@ -6,13 +6,13 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from bundle.manifest import Manifest
-from service.engine.request import Step
-from service.engine.runners.base import UInt8
-from service.schemas.classify import PatchAnswer, TraceEntry
-from video.decoder import Frame
-from video.probe import VideoInfo
-from video.transform import patch_box
+from adafocus.bundle.manifest import Manifest
+from adafocus.service.engine.request import Step
+from adafocus.service.engine.runners.base import UInt8
+from adafocus.service.schemas.classify import PatchAnswer, TraceEntry
+from adafocus.video.decoder import Frame
+from adafocus.video.probe import VideoInfo
+from adafocus.video.transform import patch_box
 
 GIGA = 1e9
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bundle.manifest import Manifest
-from service.engine.request import Outcome
-from service.engine.stage_times import StageTimes
-from service.engine.transport import RunnerInfo
-from service.progress import GIGA, trace_entry
-from service.schemas.classify import (
+from adafocus.bundle.manifest import Manifest
+from adafocus.service.engine.request import Outcome
+from adafocus.service.engine.stage_times import StageTimes
+from adafocus.service.engine.transport import RunnerInfo
+from adafocus.service.progress import GIGA, trace_entry
+from adafocus.service.schemas.classify import (
     Classification,
     ComputeAnswer,
     ExitAnswer,
@@ -22,8 +22,8 @@ from service.schemas.classify import (
     TimingAnswer,
     VideoAnswer,
 )
-from service.telemetry.metrics import Answered
-from video.probe import VideoInfo
+from adafocus.service.telemetry.metrics import Answered
+from adafocus.video.probe import VideoInfo
 
 
 @dataclass(frozen=True, slots=True)

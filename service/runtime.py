@@ -8,15 +8,15 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 
-from bundle.manifest import Manifest
-from bundle.store import Bundle, load_bundle
-from service.cpu import usable_cores
-from service.decode.pool import DecodePool, PoolSettings
-from service.engine.engine import Engine, running
-from service.engine.process import open_core_process
-from service.engine.runners.base import Runner
-from service.engine.runners.graphs import batch_sizes_up_to
-from service.engine.runners.selection import (
+from adafocus.bundle.manifest import Manifest
+from adafocus.bundle.store import Bundle, load_bundle
+from adafocus.service.cpu import usable_cores
+from adafocus.service.decode.pool import DecodePool, PoolSettings
+from adafocus.service.engine.engine import Engine, running
+from adafocus.service.engine.process import open_core_process
+from adafocus.service.engine.runners.base import Runner
+from adafocus.service.engine.runners.graphs import batch_sizes_up_to
+from adafocus.service.engine.runners.selection import (
     RunnerOptions,
     abilities_here,
     default_max_batch,
@@ -24,11 +24,11 @@ from service.engine.runners.selection import (
     open_runner,
     takes_gpu,
 )
-from service.engine.scheduler import MAX_BATCHES_IN_FLIGHT
-from service.engine.transport import InProcess, Transport
-from service.settings import Settings
-from service.telemetry import logs
-from service.telemetry.metrics import Metrics
+from adafocus.service.engine.scheduler import MAX_BATCHES_IN_FLIGHT
+from adafocus.service.engine.transport import InProcess, Transport
+from adafocus.service.settings import Settings
+from adafocus.service.telemetry import logs
+from adafocus.service.telemetry.metrics import Metrics
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,10 +14,10 @@ from typing import Annotated
 from pydantic import DirectoryPath, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from bundle.manifest import Precision
-from service.cpu import usable_cores
-from video.formats import check_codecs, check_containers
-from video.limits import CODECS, CONTAINERS, MediaLimits
+from adafocus.bundle.manifest import Precision
+from adafocus.service.cpu import usable_cores
+from adafocus.video.formats import check_codecs, check_containers
+from adafocus.video.limits import CODECS, CONTAINERS, MediaLimits
 
 ENV_PREFIX = "ADAFOCUS_"
 

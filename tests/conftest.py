@@ -62,7 +62,7 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
 @pytest.fixture(scope="session")
 def exports_once(once: Once) -> Iterator[Once]:
     """Exporting a graph again takes no time. That it gives the same bytes is held by `tests/export/test_to_onnx.py`."""
-    from export import exporter, precision
+    from adafocus.export import exporter, precision
 
     with pytest.MonkeyPatch.context() as patch:
         for module in (exporter, precision):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from filelock import FileLock
 
 if TYPE_CHECKING:
-    from export.graphs import ServedGraph
+    from adafocus.export.graphs import ServedGraph
 
 
 class Once:
@@ -44,7 +44,7 @@ class Once:
         """`export.to_onnx.to_onnx`, which takes seconds of torch's exporter, once for each graph and its weights."""
         import torch
 
-        from export.to_onnx import to_onnx
+        from adafocus.export.to_onnx import to_onnx
 
         state = io.BytesIO()
         torch.save(graph.eval(), state)

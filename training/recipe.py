@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal, TypeVar, get_args
 
-from model.config import ModelConfig
-from training.errors import RecipeError
-from training.optimise.losses import Remedies
+from adafocus.model.config import ModelConfig
+from adafocus.training.errors import RecipeError
+from adafocus.training.optimise.losses import Remedies
 
 Precision = Literal["fp32", "bf16", "fp16"]
 AskedPrecision = Literal["fp32", "bf16", "fp16", "auto"]

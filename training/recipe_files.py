@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from training.errors import RecipeError
-from training.optimise.pretrained import missing_packages
-from training.recipe import Recipe, parse_recipe, with_current_names
+from adafocus.training.errors import RecipeError
+from adafocus.training.optimise.pretrained import missing_packages
+from adafocus.training.recipe import Recipe, parse_recipe, with_current_names
 
 CONFIGS = Path(__file__).parent / "configs"
 

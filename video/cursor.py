@@ -10,11 +10,11 @@ import numpy as np
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from video.disposable import Disposables
-from video.errors import FOREIGN_ERRORS
-from video.frame_index import UNKNOWN_TIME, FrameIndex
-from video.picture_headers import header_reader
-from video.source import Source
+from adafocus.video.disposable import Disposables
+from adafocus.video.errors import FOREIGN_ERRORS
+from adafocus.video.frame_index import UNKNOWN_TIME, FrameIndex
+from adafocus.video.picture_headers import header_reader
+from adafocus.video.source import Source
 
 # PyAV raises IndexError for the first packet of a stream that a damaged file announces midway.
 _DEMUX_ERRORS = (*FOREIGN_ERRORS, IndexError)

@@ -10,11 +10,11 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
-from video.errors import Undecodable
-from video.frame_collector import FrameCollector
-from video.plan import PacketRange, ranges
-from video.probe import OpenVideo
-from video.transform import Geometry, Resizer
+from adafocus.video.errors import Undecodable
+from adafocus.video.frame_collector import FrameCollector
+from adafocus.video.plan import PacketRange, ranges
+from adafocus.video.probe import OpenVideo
+from adafocus.video.transform import Geometry, Resizer
 
 # If more than half of at least so many frames before the first wanted one are flagged as corrupt, the video is taken to
 # be garbage: encrypted, perhaps.

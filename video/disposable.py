@@ -20,10 +20,10 @@ from typing import Protocol
 
 import numpy as np
 
-from video.bits import UnreadableError
-from video.frame_index import FrameIndex
-from video.nal_units import Bytes, H264Units, HevcUnits, NalUnits
-from video.parameter_sets import Ordering, h264_ordering, hevc_ordering
+from adafocus.video.bits import UnreadableError
+from adafocus.video.frame_index import FrameIndex
+from adafocus.video.nal_units import Bytes, H264Units, HevcUnits, NalUnits
+from adafocus.video.parameter_sets import Ordering, h264_ordering, hevc_ordering
 
 # No decoder delays its output by more pictures.
 _MOST_REORDERED = 16

@@ -8,9 +8,9 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from video.errors import FOREIGN_ERRORS
-from video.frame_index import FrameIndex
-from video.transform import Resizer, orientation
+from adafocus.video.errors import FOREIGN_ERRORS
+from adafocus.video.frame_index import FrameIndex
+from adafocus.video.transform import Resizer, orientation
 
 
 class FrameCollector:

@@ -11,7 +11,7 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
-from video.clock import UNKNOWN_TIME, Clock, OneClock, continuous, display_times, is_known, without_strays
+from adafocus.video.clock import UNKNOWN_TIME, Clock, OneClock, continuous, display_times, is_known, without_strays
 
 __all__ = ["UNKNOWN_TIME", "FrameIndex", "PacketTable", "StreamTraits", "build_index"]
 

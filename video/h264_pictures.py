@@ -9,9 +9,9 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from video.bits import Bits, UnreadableError
-from video.nal_units import Bytes, H264Units
-from video.parameter_sets import H264Sequence, h264_sequence
+from adafocus.video.bits import Bits, UnreadableError
+from adafocus.video.nal_units import Bytes, H264Units
+from adafocus.video.parameter_sets import H264Sequence, h264_sequence
 
 _SLICE, _PARTITION, _IDR, _SEI, _SPS, _PPS = 1, 2, 5, 6, 7, 8
 _RECOVERY_POINT = 6

@@ -9,9 +9,9 @@ from __future__ import annotations
 import contextlib
 from dataclasses import dataclass
 
-from video.bits import Bits, UnreadableError, at_most
-from video.nal_units import Bytes, HevcUnits
-from video.parameter_sets import HevcSequence, hevc_sequence
+from adafocus.video.bits import Bits, UnreadableError, at_most
+from adafocus.video.nal_units import Bytes, HevcUnits
+from adafocus.video.parameter_sets import HevcSequence, hevc_sequence
 
 _SPS, _PPS = 33, 34
 _IDR = (19, 20)

@@ -15,11 +15,11 @@ import av
 import numpy as np
 from av.video.stream import VideoStream
 
-from video.clock import LEAST_LEAP_S
-from video.errors import EmptyStream, TooLong, Undecodable
-from video.frame_index import UNKNOWN_TIME, FrameIndex, PacketTable, StreamTraits, build_index
-from video.limits import MediaLimits
-from video.picture_headers import PLAIN, PictureHeader, header_reader
+from adafocus.video.clock import LEAST_LEAP_S
+from adafocus.video.errors import EmptyStream, TooLong, Undecodable
+from adafocus.video.frame_index import UNKNOWN_TIME, FrameIndex, PacketTable, StreamTraits, build_index
+from adafocus.video.limits import MediaLimits
+from adafocus.video.picture_headers import PLAIN, PictureHeader, header_reader
 
 _UNKNOWN_ANCHOR = 2
 

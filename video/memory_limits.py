@@ -5,11 +5,11 @@ from __future__ import annotations
 import av
 from av.video.format import VideoFormat
 
-from video.bits import UnreadableError
-from video.errors import TooManyPixels
-from video.hevc_references import HevcReferences
-from video.limits import MediaLimits
-from video.nal_units import Bytes
+from adafocus.video.bits import UnreadableError
+from adafocus.video.errors import TooManyPixels
+from adafocus.video.hevc_references import HevcReferences
+from adafocus.video.limits import MediaLimits
+from adafocus.video.nal_units import Bytes
 
 # Pictures that a decoder holds at most at once: the references that the format allows, those that wait to be shown,
 # the one being decoded and the one being resized. H.264, HEVC and VVC share sixteen places between the first two.

@@ -14,11 +14,11 @@ import numpy as np
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from video import h264_key_frames
-from video.frame_index import FrameIndex, PacketTable, StreamTraits, build_index
-from video.h264_pictures import H264Pictures
-from video.limits import MediaLimits
-from video.source import Reader
+from adafocus.video import h264_key_frames
+from adafocus.video.frame_index import FrameIndex, PacketTable, StreamTraits, build_index
+from adafocus.video.h264_pictures import H264Pictures
+from adafocus.video.limits import MediaLimits
+from adafocus.video.source import Reader
 
 _MAX_HEADER_BYTES = 8 * 1024**2
 _KEY_FRAME, _DISCARDED = 1, 2  # flags of the demuxer's list
@@ -67,8 +67,11 @@ def announced_index(
             return None
     finally:
         reader.seek(stood)
-    if traits.codec == "h264" and H264Pictures(traits.extradata).may_be_fields:
-        return None  # two packets may hold one frame
+    if traits.codec == "h264":
+        if H264Pictures(traits.extradata).may_be_fields:
+            return None  # two packets may hold one frame
+        if h264_key_frames.length_bytes(traits.extradata) != 4:
+            return None  # files have four; where fewer are stated, FFmpeg may take other packets for key frames
     # If the video is too long, the reading of packets refuses it.
     span = int(index.pts.max()) - int(index.pts.min())
     return index if span <= int(limits.max_seconds / traits.time_base) else None

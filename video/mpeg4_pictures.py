@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from video.bits import Bits, UnreadableError
+from adafocus.video.bits import Bits, UnreadableError
 
 _PICTURE = b"\x00\x00\x01\xb6"
 _LAYER = re.compile(rb"\x00\x00\x01[\x20-\x2f]")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from video.bits import Bits, UnreadableError, at_most
+from adafocus.video.bits import Bits, UnreadableError, at_most
 
 # Profiles of H.264 whose parameter set tells the chroma format and may hold scaling lists.
 _HIGH_PROFILES = frozenset({44, 83, 86, 100, 110, 118, 122, 128, 134, 135, 138, 139, 244})

@@ -11,9 +11,9 @@ import contextlib
 from dataclasses import dataclass
 from typing import Protocol
 
-from video.h264_pictures import H264Pictures
-from video.mpeg4_pictures import Mpeg4Pictures
-from video.nal_units import Bytes, HevcUnits
+from adafocus.video.h264_pictures import H264Pictures
+from adafocus.video.mpeg4_pictures import Mpeg4Pictures
+from adafocus.video.nal_units import Bytes, HevcUnits
 
 _HEAD_BYTES = 4096
 _MPEG_PICTURE = b"\x00\x00\x01\x00"

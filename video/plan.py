@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from video.frame_index import FrameIndex
+from adafocus.video.frame_index import FrameIndex
 
 
 @dataclass(frozen=True)

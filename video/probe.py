@@ -8,14 +8,14 @@ from dataclasses import dataclass
 
 import av
 
-from video.cursor import Cursor, Packets
-from video.errors import EmptyStream, TooLong, Undecodable
-from video.frame_index import FrameIndex
-from video.index import read_index
-from video.limits import MediaLimits
-from video.mp4_index import announced_index
-from video.source import Reader, Source
-from video.transform import orientation
+from adafocus.video.cursor import Cursor, Packets
+from adafocus.video.errors import EmptyStream, TooLong, Undecodable
+from adafocus.video.frame_index import FrameIndex
+from adafocus.video.index import read_index
+from adafocus.video.limits import MediaLimits
+from adafocus.video.mp4_index import announced_index
+from adafocus.video.source import Reader, Source
+from adafocus.video.transform import orientation
 
 _RATE_TOLERANCE = 0.1
 

@@ -15,12 +15,12 @@ from av.stream import Discard, Disposition
 from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
-from video.errors import FOREIGN_ERRORS, NoVideoStream, Undecodable, UnsupportedMedia
-from video.formats import decoder_of
-from video.frame_index import StreamTraits
-from video.limits import MediaLimits
-from video.memory_limits import PictureGuard
-from video.sniff import HEAD_BYTES, demuxer_of, sniff
+from adafocus.video.errors import FOREIGN_ERRORS, NoVideoStream, Undecodable, UnsupportedMedia
+from adafocus.video.formats import decoder_of
+from adafocus.video.frame_index import StreamTraits
+from adafocus.video.limits import MediaLimits
+from adafocus.video.memory_limits import PictureGuard
+from adafocus.video.sniff import HEAD_BYTES, demuxer_of, sniff
 
 # Containers of broadcasts and recorders, in which another clock may begin midway.
 _CLOCKS_LEAP = frozenset({"mpegts", "mpeg", "flv", "ogg"})

@@ -13,13 +13,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.adafocus import AdaFocus
-from model.backbones import by_clip, spatial_mean
-from model.config import ModelConfig
-from model.flops import step_flops
-from model.video_model import FocusClip, GlanceClip
-from training.optimise.losses import CrossEntropy, OneStageLoss, Remedies
-from training.optimise.objective import Method, Model, Objective
+from adafocus.model.adafocus import AdaFocus
+from adafocus.model.backbones import by_clip, spatial_mean
+from adafocus.model.config import ModelConfig
+from adafocus.model.flops import step_flops
+from adafocus.model.video_model import FocusClip, GlanceClip
+from adafocus.training.optimise.losses import CrossEntropy, OneStageLoss, Remedies
+from adafocus.training.optimise.objective import Method, Model, Objective
 
 Loss = Callable[[Model, Remedies, CrossEntropy], nn.Module]
 

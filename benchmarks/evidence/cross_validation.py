@@ -21,18 +21,18 @@ from typing import NamedTuple
 
 import numpy as np
 
+from adafocus.model.checkpoint import read_checkpoint
+from adafocus.training.data.clips import ClipSet, hold_out
+from adafocus.training.data.crop_plan import serving_plan
+from adafocus.training.data.crops import decode_all
+from adafocus.training.data.manifests import list_clips
+from adafocus.training.evaluate.metrics import Indices, Logits, confusion, f1_per_class, macro_f1
+from adafocus.training.evaluate.report import labels_of, predict
+from adafocus.training.optimise.objective import ONE_STAGE, Method
+from adafocus.training.recipe import Recipe
+from adafocus.training.recipe_files import load_recipe
+from adafocus.training.run.train import train
 from benchmarks.machine import write_results
-from model.checkpoint import read_checkpoint
-from training.data.clips import ClipSet, hold_out
-from training.data.crop_plan import serving_plan
-from training.data.crops import decode_all
-from training.data.manifests import list_clips
-from training.evaluate.metrics import Indices, Logits, confusion, f1_per_class, macro_f1
-from training.evaluate.report import labels_of, predict
-from training.optimise.objective import ONE_STAGE, Method
-from training.recipe import Recipe
-from training.recipe_files import load_recipe
-from training.run.train import train
 
 FOLDS = 5
 NORMAL_95 = 1.959964

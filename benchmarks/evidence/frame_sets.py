@@ -12,11 +12,11 @@ from dataclasses import replace
 
 import numpy as np
 
+from adafocus.training.data.augment import Jitter, jitter_per_segment
+from adafocus.training.data.crop_plan import CropPlan, training_plan
+from adafocus.training.recipe_files import load_recipe
 from benchmarks.evidence.temporal_jitter import one_offset
 from benchmarks.machine import Row, write_results
-from training.data.augment import Jitter, jitter_per_segment
-from training.data.crop_plan import CropPlan, training_plan
-from training.recipe_files import load_recipe
 
 DRAWS = 1000
 FRAMES = (24, 100, 254, 3000)

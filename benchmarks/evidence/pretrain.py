@@ -23,14 +23,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from adafocus.model.backbones import build_backbone, spatial_mean
+from adafocus.model.config import BackboneConfig
+from adafocus.model.patch import crop_patches
+from adafocus.training.data.augment import normalise
+from adafocus.training.recipe_files import load_recipe
 from benchmarks.evidence import hatching
 from benchmarks.evidence.arms import ARMS
 from benchmarks.evidence.study import arm_recipe
-from model.backbones import build_backbone, spatial_mean
-from model.config import BackboneConfig
-from model.patch import crop_patches
-from training.data.augment import normalise
-from training.recipe_files import load_recipe
 
 CONFIG = Path(__file__).with_name("hatching.toml")
 SEED = 9

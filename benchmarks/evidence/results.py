@@ -17,11 +17,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from adafocus.bundle.exit_rule import confidence
+from adafocus.training.evaluate.calibrate import calibrate, exit_quota, fit_temperature, measure, solve_thresholds
+from adafocus.training.evaluate.metrics import accuracy, answers, calibration_error, exit_steps, macro_f1
+from adafocus.training.evaluate.operating_points import Calibration
 from benchmarks.machine import Row, with_earlier, write_results
-from bundle.exit_rule import confidence
-from training.evaluate.calibrate import calibrate, exit_quota, fit_temperature, measure, solve_thresholds
-from training.evaluate.metrics import accuracy, answers, calibration_error, exit_steps, macro_f1
-from training.evaluate.operating_points import Calibration
 
 MEGA, GIGA = 1e6, 1e9
 SWEEP = tuple(round(0.05 * step, 2) for step in range(1, 79))

@@ -8,11 +8,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from adafocus.training.data.manifests import list_clips
+from adafocus.training.evaluate.inference import judge_unseen, load_trained
+from adafocus.training.evaluate.operating_points import load_calibration
+from adafocus.training.evaluate.report import evaluate
 from benchmarks.machine import write_results
-from training.data.manifests import list_clips
-from training.evaluate.inference import judge_unseen, load_trained
-from training.evaluate.operating_points import load_calibration
-from training.evaluate.report import evaluate
 
 
 def main() -> None:

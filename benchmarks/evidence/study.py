@@ -18,20 +18,20 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from adafocus.model import AdaFocus
+from adafocus.model.checkpoint import read_checkpoint
+from adafocus.training.data.augment import serving_batch
+from adafocus.training.data.clips import ClipSet, digest, hold_out
+from adafocus.training.data.crop_plan import serving_plan
+from adafocus.training.data.crops import Crops, decode_all
+from adafocus.training.data.manifests import list_clips
+from adafocus.training.evaluate.report import labels_of, predict
+from adafocus.training.optimise.initial_weights import InitialWeights, Start
+from adafocus.training.optimise.objective import Model
+from adafocus.training.recipe import Recipe, parse_recipe
+from adafocus.training.recipe_files import load_recipe
+from adafocus.training.run.train import train
 from benchmarks.evidence.arms import ARMS, Arm, OneNetwork, multiply_adds
-from model import AdaFocus
-from model.checkpoint import read_checkpoint
-from training.data.augment import serving_batch
-from training.data.clips import ClipSet, digest, hold_out
-from training.data.crop_plan import serving_plan
-from training.data.crops import Crops, decode_all
-from training.data.manifests import list_clips
-from training.evaluate.report import labels_of, predict
-from training.optimise.initial_weights import InitialWeights, Start
-from training.optimise.objective import Model
-from training.recipe import Recipe, parse_recipe
-from training.recipe_files import load_recipe
-from training.run.train import train
 
 SIZE_STEP = 8
 """A glance that has the focus's compute, too, sees a larger frame: by so many pixels at a time."""

@@ -17,16 +17,16 @@ from typing import Any
 
 import numpy as np
 
+from adafocus.training.data.clips import ClipSet
+from adafocus.training.data.manifests import list_clips
+from adafocus.training.evaluate.metrics import accuracy, macro_f1, negative_log_likelihood
+from adafocus.training.recipe import Recipe, parse_recipe
+from adafocus.training.recipe_files import load_recipe
 from benchmarks.evidence.arms import ARMS, Arm, multiply_adds
 from benchmarks.evidence.cross_validation import FOLDS, Judged, fold
 from benchmarks.evidence.results import MEGA
 from benchmarks.evidence.study import arm_recipe
 from benchmarks.machine import Row, with_earlier, write_results
-from training.data.clips import ClipSet
-from training.data.manifests import list_clips
-from training.evaluate.metrics import accuracy, macro_f1, negative_log_likelihood
-from training.recipe import Recipe, parse_recipe
-from training.recipe_files import load_recipe
 
 CONFIGURATIONS: dict[str, dict[str, Any]] = {
     "as shipped": {},

@@ -18,20 +18,20 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from adafocus.model.checkpoint import read_checkpoint
+from adafocus.training.data.augment import Jitter, jitter_per_segment
+from adafocus.training.data.clips import ClipSet, hold_out
+from adafocus.training.data.crop_plan import serving_plan
+from adafocus.training.data.crops import decode_all
+from adafocus.training.data.manifests import list_clips
+from adafocus.training.evaluate.metrics import accuracy, macro_f1, negative_log_likelihood
+from adafocus.training.evaluate.report import labels_of, predict
+from adafocus.training.optimise.objective import Method
+from adafocus.training.recipe import Recipe
+from adafocus.training.recipe_files import load_recipe
+from adafocus.training.run.train import train
 from benchmarks.evidence.cross_validation import grouped
 from benchmarks.machine import Row, with_earlier, write_results
-from model.checkpoint import read_checkpoint
-from training.data.augment import Jitter, jitter_per_segment
-from training.data.clips import ClipSet, hold_out
-from training.data.crop_plan import serving_plan
-from training.data.crops import decode_all
-from training.data.manifests import list_clips
-from training.evaluate.metrics import accuracy, macro_f1, negative_log_likelihood
-from training.evaluate.report import labels_of, predict
-from training.optimise.objective import Method
-from training.recipe import Recipe
-from training.recipe_files import load_recipe
-from training.run.train import train
 
 FOLDS = 3
 SPLITS = ("train", "val")

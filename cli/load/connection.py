@@ -17,8 +17,8 @@ from selectors import EVENT_READ, EVENT_WRITE
 from typing import Any
 from urllib.parse import quote, unquote, urlencode, urlsplit
 
-from cli.load.plan import Plan
-from cli.load.response import Response, ResponseReader
+from adafocus.cli.load.plan import Plan
+from adafocus.cli.load.response import Response, ResponseReader
 
 TIMEOUT_SECONDS = 60.0
 """How long the service may neither take nor send a byte before its request counts as not answered."""

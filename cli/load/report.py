@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from cli.load.plan import Plan
+from adafocus.cli.load.plan import Plan
 
 PERCENTILES = (50, 90, 95, 99)
 NO_CLASSIFICATION = "the server returned 200 but not a classification"

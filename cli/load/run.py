@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
-from cli.load.connection import TIMEOUT_SECONDS, Connection, Endpoint
-from cli.load.plan import Arrival, Plan, arrivals
-from cli.load.report import NO_CLASSIFICATION, Sample
-from cli.load.response import Response, ResponseError
+from adafocus.cli.load.connection import TIMEOUT_SECONDS, Connection, Endpoint
+from adafocus.cli.load.plan import Arrival, Plan, arrivals
+from adafocus.cli.load.report import NO_CLASSIFICATION, Sample
+from adafocus.cli.load.response import Response, ResponseError
 
 _SWEEP_SECONDS = 1.0
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from functools import partial
 
-from service.decode.messages import FrameReady
-from service.decode.session import DecodeSession
-from service.frame_memory import SharedFrame
-from video.decoder import Frame
+from adafocus.service.decode.messages import FrameReady
+from adafocus.service.decode.session import DecodeSession
+from adafocus.service.frame_memory import SharedFrame
+from adafocus.video.decoder import Frame
 
 
 class FramesInPlace:

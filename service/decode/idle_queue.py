@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from typing import Generic, TypeVar
 
-from service.errors import Problem
+from adafocus.service.errors import Problem
 
 Item = TypeVar("Item")
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bundle.manifest import FrameGeometry, Sampling
-from video.limits import MediaLimits
+from adafocus.bundle.manifest import FrameGeometry, Sampling
+from adafocus.video.limits import MediaLimits
 
 
 @dataclass(frozen=True)

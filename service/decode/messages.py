@@ -6,9 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
 
-from service.decode.ipc import MAX_MESSAGE_BYTES
-from service.decode.worker.sandbox import SandboxReport
-from video.probe import VideoInfo
+from adafocus.service.decode.ipc import MAX_MESSAGE_BYTES
+from adafocus.service.decode.worker.sandbox import SandboxReport
+from adafocus.video.probe import VideoInfo
 
 Word = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.,-]{1,64}$")]
 Count = Annotated[int, Field(ge=0, lt=1 << 40)]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from service.errors import NoVideoPart
+from adafocus.service.errors import NoVideoPart
 
 VIDEO_PARTS = (b"video", b"file")
 """Names of the part that holds the video. The first such part is used."""

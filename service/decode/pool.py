@@ -26,17 +26,17 @@ from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from typing import Self
 
-from service.decode.idle_queue import IdleQueue
-from service.decode.ipc import FAULT, OUT_OF_MEMORY
-from service.decode.job import DecodeJob
-from service.decode.messages import Done, ProtocolError, Reply, printable
-from service.decode.pool_settings import PoolObserver, PoolSettings, RestartReason, Unobserved
-from service.decode.process import WorkerGoneError, WorkerProcess, WorkerStartError
-from service.decode.session import DecodeSession
-from service.decode.spool import Spool
-from service.decode.watchdog import Verdict, WorkerTimeouts
-from service.decode.worker.sandbox import SandboxReport
-from service.errors import Draining, Internal, Problem, Undecodable
+from adafocus.service.decode.idle_queue import IdleQueue
+from adafocus.service.decode.ipc import FAULT, OUT_OF_MEMORY
+from adafocus.service.decode.job import DecodeJob
+from adafocus.service.decode.messages import Done, ProtocolError, Reply, printable
+from adafocus.service.decode.pool_settings import PoolObserver, PoolSettings, RestartReason, Unobserved
+from adafocus.service.decode.process import WorkerGoneError, WorkerProcess, WorkerStartError
+from adafocus.service.decode.session import DecodeSession
+from adafocus.service.decode.spool import Spool
+from adafocus.service.decode.watchdog import Verdict, WorkerTimeouts
+from adafocus.service.decode.worker.sandbox import SandboxReport
+from adafocus.service.errors import Draining, Internal, Problem, Undecodable
 
 __all__ = [
     "DecodeJob",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-from service.decode.watchdog import WorkerTimeouts
+from adafocus.service.decode.watchdog import WorkerTimeouts
 
 RestartReason = Literal["crashed", "timeout", "memory", "protocol"]
 """Why a worker was replaced."""

@@ -10,13 +10,13 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import service
-from service.decode.ipc import MAX_MESSAGE_BYTES, encode, socket_pair
-from service.decode.messages import ProtocolError, Ready, Reply, parse
-from service.decode.shared_frames import SharedFrames
-from service.decode.watchdog import process_cpu_seconds
-from service.decode.worker import main as worker
-from service.decode.worker.sandbox import SandboxReport
+import adafocus
+from adafocus.service.decode.ipc import MAX_MESSAGE_BYTES, encode, socket_pair
+from adafocus.service.decode.messages import ProtocolError, Ready, Reply, parse
+from adafocus.service.decode.shared_frames import SharedFrames
+from adafocus.service.decode.watchdog import process_cpu_seconds
+from adafocus.service.decode.worker import main as worker
+from adafocus.service.decode.worker.sandbox import SandboxReport
 
 # Environment variables that a worker inherits: where Python finds its libraries. No key and no password is inherited.
 _KEPT_VARIABLES = ("PATH", "LD_LIBRARY_PATH", "PYTHONHOME")
@@ -228,5 +228,5 @@ def _spawn(arguments: list[str], *inherited: int) -> subprocess.Popen[bytes]:
 
 def _environment() -> dict[str, str]:
     kept = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
-    root = Path(service.__path__[0]).parent  # the worker must import the same code as this process
+    root = Path(adafocus.__path__[0]).parent  # the worker must import the same code as this process
     return {**kept, **_SET_VARIABLES, "PYTHONPATH": str(root)}

@@ -9,16 +9,16 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Protocol
 
-from service.decode.ipc import FAULT, OUT_OF_MEMORY
-from service.decode.job import DecodeJob
-from service.decode.messages import Done, FrameReady, Need, Opened, ProtocolError, Ready, Reply, printable
-from service.decode.process import WorkerGoneError
-from service.decode.shared_frames import SharedFrames
-from service.decode.spool import Spool
-from service.decode.watchdog import Verdict, Watchdog, WorkerTimeouts
-from service.errors import Internal, Problem, Undecodable, problem_from_code
-from video.decoder import Frame
-from video.probe import VideoInfo
+from adafocus.service.decode.ipc import FAULT, OUT_OF_MEMORY
+from adafocus.service.decode.job import DecodeJob
+from adafocus.service.decode.messages import Done, FrameReady, Need, Opened, ProtocolError, Ready, Reply, printable
+from adafocus.service.decode.process import WorkerGoneError
+from adafocus.service.decode.shared_frames import SharedFrames
+from adafocus.service.decode.spool import Spool
+from adafocus.service.decode.watchdog import Verdict, Watchdog, WorkerTimeouts
+from adafocus.service.errors import Internal, Problem, Undecodable, problem_from_code
+from adafocus.video.decoder import Frame
+from adafocus.video.probe import VideoInfo
 
 
 class Worker(Protocol):

@@ -9,7 +9,7 @@ import os
 import numpy as np
 from numpy.typing import NDArray
 
-from service.frame_memory import FrameSegment
+from adafocus.service.frame_memory import FrameSegment
 
 CHANNELS = 3
 

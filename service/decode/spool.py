@@ -10,7 +10,7 @@ from io import FileIO
 from pathlib import Path
 from typing import Self
 
-from service.errors import Problem
+from adafocus.service.errors import Problem
 
 
 class Spool:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import errno
 from collections.abc import AsyncIterator, Callable
 
-from service.decode.multipart import VideoPart
-from service.decode.spool import Spool
-from service.errors import EmptyBody, Internal, Overloaded, Problem, TooLarge
+from adafocus.service.decode.multipart import VideoPart
+from adafocus.service.decode.spool import Spool
+from adafocus.service.errors import EmptyBody, Internal, Overloaded, Problem, TooLarge
 
 __all__ = ["Spool", "open_spool", "receive"]
 

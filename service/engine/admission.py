@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from service.engine.request import EngineObserver
-from service.engine.scheduler import due_times, most_urgent
-from service.errors import Overloaded
+from adafocus.service.engine.request import EngineObserver
+from adafocus.service.engine.scheduler import due_times, most_urgent
+from adafocus.service.errors import Overloaded
 
 _SMOOTHING = 0.2
 _FIRST_GUESS_SECONDS = 0.5

@@ -10,9 +10,9 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from service.engine.messages import Run
-from service.engine.runners.base import BatchOutputs, Float32, Int64, Runner, RunnerError, UInt8
-from service.engine.scheduler import Float64
+from adafocus.service.engine.messages import Run
+from adafocus.service.engine.runners.base import BatchOutputs, Float32, Int64, Runner, RunnerError, UInt8
+from adafocus.service.engine.scheduler import Float64
 
 NOT_A_NUMBER = "the model gave a logit that is not a number"
 

@@ -11,17 +11,17 @@ import time
 from collections import deque
 from contextlib import suppress
 
-from bundle.manifest import Manifest
-from service.engine.frames import FrameStore
-from service.engine.messages import Commands, Ended, Failure, Report, StepTable, Submit
-from service.engine.outcomes import outcome_of, problem_of, steps_of
-from service.engine.request import EngineObserver, EngineRequest
-from service.engine.step_plan import affordable_steps, certain_steps, prefetch_targets
-from service.engine.transport import Transport
-from service.engine.video import Video
-from service.errors import DeadlinePassed, Internal
-from service.frame_memory import FrameSegment, SharedFrame
-from video.decoder import Frame
+from adafocus.bundle.manifest import Manifest
+from adafocus.service.engine.frames import FrameStore
+from adafocus.service.engine.messages import Commands, Ended, Failure, Report, StepTable, Submit
+from adafocus.service.engine.outcomes import outcome_of, problem_of, steps_of
+from adafocus.service.engine.request import EngineObserver, EngineRequest
+from adafocus.service.engine.step_plan import affordable_steps, certain_steps, prefetch_targets
+from adafocus.service.engine.transport import Transport
+from adafocus.service.engine.video import Video
+from adafocus.service.errors import DeadlinePassed, Internal
+from adafocus.service.frame_memory import FrameSegment, SharedFrame
+from adafocus.video.decoder import Frame
 
 FIRST_FRAME_SECONDS = 0.005
 """How long the core may not know of a video that has no frame yet."""

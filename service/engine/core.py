@@ -15,17 +15,17 @@ from queue import Empty, SimpleQueue
 
 import numpy as np
 
-from bundle.exit_rule import Bool, ExitReason, leaves
-from bundle.manifest import Manifest
-from service.engine.batch import BatchResult
-from service.engine.device import Device, Done, InFlight, name_this_thread
-from service.engine.messages import Commands, Ended, Failure, Report
-from service.engine.runners.base import Int64, Runner
-from service.engine.scheduler import MAX_BATCHES_IN_FLIGHT, most_urgent, rows_to_run, steps_together
-from service.engine.staging import Staging
-from service.engine.step_plan import exit_reason
-from service.engine.video_states import FREE, LEAVING, QUEUE, READY, RUNNING, WAITING, VideoStates
-from service.frame_memory import FrameSegment
+from adafocus.bundle.exit_rule import Bool, ExitReason, leaves
+from adafocus.bundle.manifest import Manifest
+from adafocus.service.engine.batch import BatchResult
+from adafocus.service.engine.device import Device, Done, InFlight, name_this_thread
+from adafocus.service.engine.messages import Commands, Ended, Failure, Report
+from adafocus.service.engine.runners.base import Int64, Runner
+from adafocus.service.engine.scheduler import MAX_BATCHES_IN_FLIGHT, most_urgent, rows_to_run, steps_together
+from adafocus.service.engine.staging import Staging
+from adafocus.service.engine.step_plan import exit_reason
+from adafocus.service.engine.video_states import FREE, LEAVING, QUEUE, READY, RUNNING, WAITING, VideoStates
+from adafocus.service.frame_memory import FrameSegment
 
 logger = logging.getLogger("adafocus.engine")
 

@@ -1,4 +1,4 @@
-"""The process of a core that serves a client elsewhere: ``python -m service.engine.core_process FD``.
+"""The process of a core that serves a client elsewhere: ``python -m adafocus.service.engine.core_process FD``.
 
 It reads what it is to run from the socket, tells when it is ready, and ends when the socket does: with its client.
 """
@@ -15,12 +15,12 @@ import sys
 import threading
 from collections.abc import Callable
 
-from service.engine.core import EngineCore
-from service.engine.messages import Commands, Report
-from service.engine.runners.base import Runner, RunnerError
-from service.engine.transport import RunnerInfo
-from service.engine.wire import Attach, Begin, Detach, Failed, Inbox, MakeCore, Ready, packed
-from service.frame_memory import FrameSegment
+from adafocus.service.engine.core import EngineCore
+from adafocus.service.engine.messages import Commands, Report
+from adafocus.service.engine.runners.base import Runner, RunnerError
+from adafocus.service.engine.transport import RunnerInfo
+from adafocus.service.engine.wire import Attach, Begin, Detach, Failed, Inbox, MakeCore, Ready, packed
+from adafocus.service.frame_memory import FrameSegment
 
 logger = logging.getLogger("adafocus.engine")
 

@@ -10,9 +10,9 @@ from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 
-from service.engine.batch import Batch, BatchResult, finish, run
-from service.engine.runners.base import AsyncRunner, BatchOutputs, Int64, Runner, RunnerError
-from service.engine.staging import Staging
+from adafocus.service.engine.batch import Batch, BatchResult, finish, run
+from adafocus.service.engine.runners.base import AsyncRunner, BatchOutputs, Int64, Runner, RunnerError
+from adafocus.service.engine.staging import Staging
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,12 +8,12 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from bundle.manifest import Manifest
-from service.engine.admission import Admission
-from service.engine.client import EngineClient
-from service.engine.request import EngineObserver, EngineRequest, FrameSource, Outcome, ReadySource
-from service.engine.transport import RunnerInfo, Transport
-from service.engine.video import Video
+from adafocus.bundle.manifest import Manifest
+from adafocus.service.engine.admission import Admission
+from adafocus.service.engine.client import EngineClient
+from adafocus.service.engine.request import EngineObserver, EngineRequest, FrameSource, Outcome, ReadySource
+from adafocus.service.engine.transport import RunnerInfo, Transport
+from adafocus.service.engine.video import Video
 
 
 class Engine:

@@ -8,9 +8,9 @@ from functools import partial
 
 import numpy as np
 
-from service.engine.runners.base import Int64, UInt8
-from service.frame_memory import FrameSegment, SharedFrame
-from video.decoder import Frame
+from adafocus.service.engine.runners.base import Int64, UInt8
+from adafocus.service.frame_memory import FrameSegment, SharedFrame
+from adafocus.video.decoder import Frame
 
 
 class FrameStore:

@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bundle.exit_rule import ExitReason
-from service.engine.runners.base import Float32, Int64
-from service.engine.scheduler import Float64
+from adafocus.bundle.exit_rule import ExitReason
+from adafocus.service.engine.runners.base import Float32, Int64
+from adafocus.service.engine.scheduler import Float64
 
 FRAME_FIELDS = 5
 """Numbers that tell of one frame: slot, its rank in the video's order of arrival, segment, place, position."""

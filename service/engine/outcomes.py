@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bundle.manifest import Manifest
-from service.engine.messages import Ended, Failure, StepTable
-from service.engine.request import EngineRequest, Outcome, Step
-from service.engine.runners.base import RunnerError
-from service.errors import DeadlinePassed, Internal, Problem, Undecodable
+from adafocus.bundle.manifest import Manifest
+from adafocus.service.engine.messages import Ended, Failure, StepTable
+from adafocus.service.engine.request import EngineRequest, Outcome, Step
+from adafocus.service.engine.runners.base import RunnerError
+from adafocus.service.errors import DeadlinePassed, Internal, Problem, Undecodable
 
 DeliveredFrame = tuple[int, float | None]
 """Index and time of a frame that was handed over."""

@@ -14,12 +14,12 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
-from bundle.manifest import Manifest
-from service.engine.messages import Commands, Report
-from service.engine.runners.base import RunnerError
-from service.engine.transport import RunnerInfo
-from service.engine.wire import BUFFER_BYTES, Attach, Begin, Detach, Failed, Inbox, MakeCore, Ready, packed
-from service.frame_memory import FrameSegment
+from adafocus.bundle.manifest import Manifest
+from adafocus.service.engine.messages import Commands, Report
+from adafocus.service.engine.runners.base import RunnerError
+from adafocus.service.engine.transport import RunnerInfo
+from adafocus.service.engine.wire import BUFFER_BYTES, Attach, Begin, Detach, Failed, Inbox, MakeCore, Ready, packed
+from adafocus.service.frame_memory import FrameSegment
 
 logger = logging.getLogger("adafocus.engine")
 
@@ -210,7 +210,7 @@ async def open_core_process(make: MakeCore, *, slots: int, max_batch: int) -> Co
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
         process = await asyncio.create_subprocess_exec(
             sys.executable,
-            *("-m", "service.engine.core_process", str(theirs.fileno())),
+            *("-m", "adafocus.service.engine.core_process", str(theirs.fileno())),
             pass_fds=(theirs.fileno(),),
             stdin=subprocess.DEVNULL,
             env=environment,

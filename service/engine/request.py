@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, TypeAlias, runtime_checkable
 
-from bundle.exit_rule import ExitReason
-from service.engine.runners.base import Component, Float32
-from service.engine.stage_times import StageTimes
-from service.frame_memory import SharedFrame
-from video.decoder import Frame
+from adafocus.bundle.exit_rule import ExitReason
+from adafocus.service.engine.runners.base import Component, Float32
+from adafocus.service.engine.stage_times import StageTimes
+from adafocus.service.frame_memory import SharedFrame
+from adafocus.video.decoder import Frame
 
 StepCallback: TypeAlias = "Callable[[Step, Frame], None]"
 

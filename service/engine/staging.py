@@ -6,13 +6,13 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from bundle.manifest import Manifest
-from service.engine.batch import Batch
-from service.engine.frames import gather, nearest_positions
-from service.engine.huge_pages import zeros
-from service.engine.runners.base import Float32, Int64, Runner, UInt8
-from service.engine.video_states import PLACE, POSITION, SEGMENT, VideoStates
-from service.frame_memory import FrameSegment
+from adafocus.bundle.manifest import Manifest
+from adafocus.service.engine.batch import Batch
+from adafocus.service.engine.frames import gather, nearest_positions
+from adafocus.service.engine.huge_pages import zeros
+from adafocus.service.engine.runners.base import Float32, Int64, Runner, UInt8
+from adafocus.service.engine.video_states import PLACE, POSITION, SEGMENT, VideoStates
+from adafocus.service.frame_memory import FrameSegment
 
 
 class Staging:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from functools import lru_cache
 
-from bundle.exit_rule import ExitReason
+from adafocus.bundle.exit_rule import ExitReason
 
 PREFETCH_PROBABILITY = 0.5
 """The next frame is pulled while a step runs if the video goes on after it with at least this probability.

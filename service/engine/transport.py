@@ -10,11 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from bundle.manifest import Manifest, Precision
-from service.engine.core import EngineCore
-from service.engine.messages import Commands, Report
-from service.engine.runners.base import Runner
-from service.frame_memory import FrameSegment
+from adafocus.bundle.manifest import Manifest, Precision
+from adafocus.service.engine.core import EngineCore
+from adafocus.service.engine.messages import Commands, Report
+from adafocus.service.engine.runners.base import Runner
+from adafocus.service.frame_memory import FrameSegment
 
 logger = logging.getLogger("adafocus.engine")
 

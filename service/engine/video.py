@@ -7,8 +7,8 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from service.engine.request import EngineRequest, Outcome
-from service.frame_memory import SharedFrame
+from adafocus.service.engine.request import EngineRequest, Outcome
+from adafocus.service.frame_memory import SharedFrame
 
 
 @dataclass(slots=True, eq=False)

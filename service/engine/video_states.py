@@ -7,11 +7,11 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from bundle.manifest import Manifest
-from service.engine.huge_pages import zeros
-from service.engine.messages import StepTable, Submit
-from service.engine.runners.base import BatchOutputs, Float32, Int64, StateWidths
-from service.engine.scheduler import Float64, due_times
+from adafocus.bundle.manifest import Manifest
+from adafocus.service.engine.huge_pages import zeros
+from adafocus.service.engine.messages import StepTable, Submit
+from adafocus.service.engine.runners.base import BatchOutputs, Float32, Int64, StateWidths
+from adafocus.service.engine.scheduler import Float64, due_times
 
 QUEUE, GLANCE, FOCUS, FINISHED = range(4)
 """Columns of `VideoStates.seconds`; the first is written when a step starts, the others when it has finished."""

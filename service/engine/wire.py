@@ -14,9 +14,9 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from bundle.manifest import Manifest
-from service.engine.runners.base import Runner, RunnerError
-from service.engine.transport import RunnerInfo
+from adafocus.bundle.manifest import Manifest
+from adafocus.service.engine.runners.base import Runner, RunnerError
+from adafocus.service.engine.transport import RunnerInfo
 
 _LENGTH = struct.Struct("<Q")
 _CHUNK_BYTES = 1 << 20

@@ -7,11 +7,11 @@ from collections.abc import Callable
 
 from starlette.requests import Request
 
-from service.errors import RateLimited, Unauthorized
-from service.http.context import context_of
-from service.http.keys import Keyring
-from service.http.rate_limit import WINDOW_SECONDS, RateLimit
-from service.settings import Settings
+from adafocus.service.errors import RateLimited, Unauthorized
+from adafocus.service.http.context import context_of
+from adafocus.service.http.keys import Keyring
+from adafocus.service.http.rate_limit import WINDOW_SECONDS, RateLimit
+from adafocus.service.settings import Settings
 
 
 class AccessControl:

@@ -8,8 +8,8 @@ from contextlib import suppress
 from starlette.datastructures import Headers
 from starlette.types import Receive
 
-from service.errors import BadParameter, TooLarge
-from service.http.slow_clients import UploadLimits, UploadTimer
+from adafocus.service.errors import BadParameter, TooLarge
+from adafocus.service.http.slow_clients import UploadLimits, UploadTimer
 
 
 class ClientDisconnected(Exception):  # noqa: N818 - not an error, an event

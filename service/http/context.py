@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import MutableMapping
 from dataclasses import dataclass, field
 
-from service.telemetry.trace_context import TraceParent
+from adafocus.service.telemetry.trace_context import TraceParent
 
 
 @dataclass(slots=True)

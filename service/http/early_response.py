@@ -11,8 +11,8 @@ from __future__ import annotations
 from starlette.responses import Response
 from starlette.types import Message, Scope, Send
 
-from service.http.body import BodyReader
-from service.http.slow_clients import linger
+from adafocus.service.http.body import BodyReader
+from adafocus.service.http.slow_clients import linger
 
 KEEP_ALIVE_BYTES = 1 << 20
 """An unread rest of at most this size is read so that the connection can be used again; a longer one closes it."""

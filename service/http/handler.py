@@ -18,17 +18,17 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from service.classify import Body, classify
-from service.errors import Internal, Outcome, Problem, TooLarge, UnsupportedEncoding
-from service.http.body import BodyReader, ClientDisconnected
-from service.http.context import RequestContext, context_of
-from service.http.early_response import send_response
-from service.http.slow_clients import UploadLimits
-from service.http.state import ServerState, server_state
-from service.progress import Observer
-from service.schemas.classify import Classification, Parameters
-from service.telemetry.timeline import Timeline
-from service.telemetry.tracing import RequestSpan
+from adafocus.service.classify import Body, classify
+from adafocus.service.errors import Internal, Outcome, Problem, TooLarge, UnsupportedEncoding
+from adafocus.service.http.body import BodyReader, ClientDisconnected
+from adafocus.service.http.context import RequestContext, context_of
+from adafocus.service.http.early_response import send_response
+from adafocus.service.http.slow_clients import UploadLimits
+from adafocus.service.http.state import ServerState, server_state
+from adafocus.service.progress import Observer
+from adafocus.service.schemas.classify import Classification, Parameters
+from adafocus.service.telemetry.timeline import Timeline
+from adafocus.service.telemetry.tracing import RequestSpan
 
 CLIENT_CLOSED_REQUEST = 499
 """The status in the log of a request whose client disconnected before the response; it is never sent."""

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from service.settings import check_key
+from adafocus.service.settings import check_key
 
 CHECK_INTERVAL_SECONDS = 1.0
 MAX_FILE_BYTES = 1 << 20

@@ -13,11 +13,11 @@ import uuid
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.errors import Internal
-from service.http.context import RequestContext
-from service.http.problems import problem_response
-from service.telemetry import trace_context
-from service.telemetry.metrics import Metrics
+from adafocus.service.errors import Internal
+from adafocus.service.http.context import RequestContext
+from adafocus.service.http.problems import problem_response
+from adafocus.service.telemetry import trace_context
+from adafocus.service.telemetry.metrics import Metrics
 
 HEADER = "X-Request-ID"
 

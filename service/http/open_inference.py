@@ -13,9 +13,9 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
-from bundle.manifest import Manifest
-from service.classify import Body
-from service.errors import (
+from adafocus.bundle.manifest import Manifest
+from adafocus.service.classify import Body
+from adafocus.service.errors import (
     BadParameter,
     DeadlinePassed,
     Draining,
@@ -25,13 +25,13 @@ from service.errors import (
     TooLarge,
     Unauthorized,
 )
-from service.http.handler import Exchange, handle
-from service.http.openapi import operations
-from service.http.problems import protocol_response
-from service.http.state import server_state
-from service.schemas import tensors
-from service.schemas.classify import Classification, Parameters, parse_parameters
-from service.schemas.open_inference import (
+from adafocus.service.http.handler import Exchange, handle
+from adafocus.service.http.openapi import operations
+from adafocus.service.http.problems import protocol_response
+from adafocus.service.http.state import server_state
+from adafocus.service.schemas import tensors
+from adafocus.service.schemas.classify import Classification, Parameters, parse_parameters
+from adafocus.service.schemas.open_inference import (
     EXTENSIONS,
     HEADER_LENGTH,
     MAX_HEADER_BYTES,

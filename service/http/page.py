@@ -14,7 +14,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 
-from service.errors import NotFound
+from adafocus.service.errors import NotFound
 
 FRONT = "index.html"
 DOCS = "docs.html"

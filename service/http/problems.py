@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from service.errors import PROBLEM_JSON, BadParameter, Internal, MethodNotAllowed, NotFound, Problem
+from adafocus.service.errors import PROBLEM_JSON, BadParameter, Internal, MethodNotAllowed, NotFound, Problem
 
 
 def problem_response(problem: Problem, request_id: str) -> Response:

@@ -8,15 +8,15 @@ from fastapi import APIRouter, Request
 from fastapi.routing import APIRoute
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
-from bundle.manifest import Manifest
-from service.classify import Body
-from service.errors import Draining, Problem, Unauthorized
-from service.http.handler import Exchange, handle
-from service.http.openapi import operations
-from service.http.problems import problem_response
-from service.http.sse import EventStream
-from service.http.state import server_state
-from service.schemas.classify import Classification, Parameters, parse_parameters
+from adafocus.bundle.manifest import Manifest
+from adafocus.service.classify import Body
+from adafocus.service.errors import Draining, Problem, Unauthorized
+from adafocus.service.http.handler import Exchange, handle
+from adafocus.service.http.openapi import operations
+from adafocus.service.http.problems import problem_response
+from adafocus.service.http.sse import EventStream
+from adafocus.service.http.state import server_state
+from adafocus.service.schemas.classify import Classification, Parameters, parse_parameters
 
 router = APIRouter()
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from starlette.types import Message, Receive
 
-from service.errors import UploadTimeout
+from adafocus.service.errors import UploadTimeout
 
 LINGER_SECONDS = 10.0
 """How long the rest of an upload is read and thrown away after its answer has been sent."""

@@ -18,11 +18,11 @@ from av.video.reformatter import VideoReformatter
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-from service.errors import Problem
-from service.http.handler import Exchange
-from service.http.problems import problem_json, problem_response
-from service.progress import Observer, StepReport
-from service.schemas.classify import Classification, StepEvent, StepImage
+from adafocus.service.errors import Problem
+from adafocus.service.http.handler import Exchange
+from adafocus.service.http.problems import problem_json, problem_response
+from adafocus.service.progress import Observer, StepReport
+from adafocus.service.schemas.classify import Classification, StepEvent, StepImage
 
 MEDIA_TYPE = "text/event-stream"
 

@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 
 from starlette.requests import Request
 
-from bundle.store import Bundle
-from service.errors import Draining
-from service.http.auth import AccessControl
-from service.runtime import Runtime
-from service.settings import Settings
-from service.telemetry.metrics import Metrics
-from service.telemetry.tracing import Tracer, Untraced
+from adafocus.bundle.store import Bundle
+from adafocus.service.errors import Draining
+from adafocus.service.http.auth import AccessControl
+from adafocus.service.runtime import Runtime
+from adafocus.service.settings import Settings
+from adafocus.service.telemetry.metrics import Metrics
+from adafocus.service.telemetry.tracing import Tracer, Untraced
 
 logger = logging.getLogger("adafocus.state")
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from bundle.exit_rule import ExitReason
-from bundle.manifest import Manifest
-from service.errors import BadParameter
+from adafocus.bundle.exit_rule import ExitReason
+from adafocus.bundle.manifest import Manifest
+from adafocus.service.errors import BadParameter
 
 DEFAULT_TOP_K = 5
 MAX_DEADLINE_MS = 86_400_000.0

@@ -16,8 +16,8 @@ from pydantic import (
     ValidationInfo,
 )
 
-from bundle.manifest import Manifest
-from service.schemas.classify import MAX_DEADLINE_MS
+from adafocus.bundle.manifest import Manifest
+from adafocus.service.schemas.classify import MAX_DEADLINE_MS
 
 NAME = "adafocus"
 EXTENSIONS = ("binary_tensor_data",)

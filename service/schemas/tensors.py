@@ -17,9 +17,9 @@ from pydantic import (
     ValidationError,
 )
 
-from service.errors import BadParameter
-from service.schemas.classify import Classification
-from service.schemas.open_inference import (
+from adafocus.service.errors import BadParameter
+from adafocus.service.schemas.classify import Classification
+from adafocus.service.schemas.open_inference import (
     PARAMETER_NAMES,
     Datatype,
     InferenceRequest,

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from itertools import product
 from typing import Literal, get_args
 
-from bundle.exit_rule import ExitReason
-from service.decode.pool_settings import RestartReason
-from service.engine.runners.base import Component
-from service.engine.stage_times import STAGES
-from service.errors import CATALOGUE as PROBLEMS
-from service.errors import MethodNotAllowed, Outcome
+from adafocus.bundle.exit_rule import ExitReason
+from adafocus.service.decode.pool_settings import RestartReason
+from adafocus.service.engine.runners.base import Component
+from adafocus.service.engine.stage_times import STAGES
+from adafocus.service.errors import CATALOGUE as PROBLEMS
+from adafocus.service.errors import MethodNotAllowed, Outcome
 
 Kind = Literal["counter", "gauge", "histogram"]
 

@@ -14,12 +14,12 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.openmetrics import exposition as openmetrics
 
-from bundle.exit_rule import ExitReason
-from service.decode.pool_settings import RestartReason
-from service.engine.runners.base import Component
-from service.engine.stage_times import STAGES, StageTimes
-from service.errors import Outcome
-from service.telemetry.definitions import (
+from adafocus.bundle.exit_rule import ExitReason
+from adafocus.service.decode.pool_settings import RestartReason
+from adafocus.service.engine.runners.base import Component
+from adafocus.service.engine.stage_times import STAGES, StageTimes
+from adafocus.service.errors import Outcome
+from adafocus.service.telemetry.definitions import (
     CALIBRATED,
     CATALOGUE,
     PROCESS_NAMESPACE,

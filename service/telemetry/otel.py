@@ -11,9 +11,9 @@ from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
-from service.telemetry.timeline import Timeline
-from service.telemetry.trace_context import TraceParent
-from service.telemetry.tracing import Attributes, RequestSpan
+from adafocus.service.telemetry.timeline import Timeline
+from adafocus.service.telemetry.trace_context import TraceParent
+from adafocus.service.telemetry.tracing import Attributes, RequestSpan
 
 _NANO = 1_000_000_000
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from service.engine.request import Step
-from service.engine.stage_times import Stage
+from adafocus.service.engine.request import Step
+from adafocus.service.engine.stage_times import Stage
 
 
 @dataclass(frozen=True, slots=True)

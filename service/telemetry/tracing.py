@@ -9,9 +9,9 @@ import importlib
 from collections.abc import Mapping
 from typing import Protocol
 
-from service.settings import Settings
-from service.telemetry.timeline import Timeline
-from service.telemetry.trace_context import TraceParent
+from adafocus.service.settings import Settings
+from adafocus.service.telemetry.timeline import Timeline
+from adafocus.service.telemetry.trace_context import TraceParent
 
 Attributes = Mapping[str, str | int | float | bool]
 
@@ -66,7 +66,7 @@ def make_tracer(settings: Settings) -> Tracer:
     if settings.otlp_endpoint is None:
         return Untraced()
     try:
-        module = importlib.import_module("service.telemetry.otel")
+        module = importlib.import_module("adafocus.service.telemetry.otel")
     except ModuleNotFoundError as error:
         raise TracingError(
             f"traces need the package {error.name!r}, which is not installed; install the extra `otel`, or unset "

@@ -9,18 +9,18 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from adafocus.model import AdaFocus
+from adafocus.training.optimise.losses import CrossEntropy, Remedies
+from adafocus.training.recipe import Recipe
+from adafocus.training.recipe_files import load_recipe
+from adafocus.video.probe import open_video
 from benchmarks import machine
 from benchmarks.evidence import hatching
 from benchmarks.evidence.arms import ARMS, STAGES, multiply_adds
 from benchmarks.evidence.cross_validation import wilson
 from benchmarks.evidence.study import arm_recipe
 from benchmarks.evidence.sweep import changed
-from model import AdaFocus
 from tests.conftest import ROOT
-from training.optimise.losses import CrossEntropy, Remedies
-from training.recipe import Recipe
-from training.recipe_files import load_recipe
-from video.probe import open_video
 
 CLASSES = 4
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from bundle.manifest import (
+from adafocus.bundle.manifest import (
     Flops,
     FrameGeometry,
     Graph,
@@ -14,7 +14,7 @@ from bundle.manifest import (
     Provenance,
     Sampling,
 )
-from bundle.signature import Widths, clip_signature, frame_signature
+from adafocus.bundle.signature import Widths, clip_signature, frame_signature
 
 CONTENT = {"glance.onnx": b"the glance graph", "focus.onnx": b"the focus graph, a little longer"}
 

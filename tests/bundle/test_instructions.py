@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from bundle.instructions import has_bf16, has_int8
+from adafocus.bundle.instructions import has_bf16, has_int8
 
 
 @pytest.mark.parametrize(

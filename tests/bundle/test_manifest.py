@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from bundle.exit_rule import confidence, probabilities
-from bundle.guarantee import Guarantee
-from bundle.manifest import Flops, FlopsPart, FrameGeometry, Manifest, OperatingPoint, Reduced, Sampling
-from bundle.signature import check_signatures
+from adafocus.bundle.exit_rule import confidence, probabilities
+from adafocus.bundle.guarantee import Guarantee
+from adafocus.bundle.manifest import Flops, FlopsPart, FrameGeometry, Manifest, OperatingPoint, Reduced, Sampling
+from adafocus.bundle.signature import check_signatures
 from tests.bundle.factory import make_clip_manifest, make_manifest
 
 

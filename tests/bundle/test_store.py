@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from bundle import store
-from bundle.manifest import Manifest
-from bundle.store import BundleError, graph_file_name, load_bundle, read_manifest, write_bundle
+from adafocus.bundle import store
+from adafocus.bundle.manifest import Manifest
+from adafocus.bundle.store import BundleError, graph_file_name, load_bundle, read_manifest, write_bundle
 from tests.bundle.factory import CONTENT, make_clip_manifest, make_manifest
 
 

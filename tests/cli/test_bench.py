@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cli.bench import _complaints, _json
-from cli.load.plan import Plan
-from cli.load.report import Refusal, Sample, percentile, report
-from cli.main import main
+from adafocus.cli.bench import _complaints, _json
+from adafocus.cli.load.plan import Plan
+from adafocus.cli.load.report import Refusal, Sample, percentile, report
+from adafocus.cli.main import main
 
 
 @given(st.lists(st.floats(0, 1e6), min_size=1, max_size=50), st.integers(1, 100))

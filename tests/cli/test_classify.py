@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from cli.jsonlines import JsonLinesFile
-from cli.main import main
-from cli.videos import print_left_out
-from service.errors import Internal
-from service.schemas.classify import Classification
+from adafocus.cli.jsonlines import JsonLinesFile
+from adafocus.cli.main import main
+from adafocus.cli.videos import print_left_out
+from adafocus.service.errors import Internal
+from adafocus.service.schemas.classify import Classification
 from tests.e2e.tiny import write_clip, write_tiny_bundle
 
 
@@ -114,7 +114,7 @@ def test_a_slow_video_holds_up_no_other(bundle: Path, clips: Path, monkeypatch: 
         others_done.wait(timeout=60)
         pipe.write_bytes((clips / "b.mp4").read_bytes())
 
-    monkeypatch.setattr("cli.classify.JsonLinesFile", Observed)
+    monkeypatch.setattr("adafocus.cli.classify.JsonLinesFile", Observed)
     os.mkfifo(pipe)
     writer = threading.Thread(target=write)
     writer.start()
@@ -131,7 +131,7 @@ def test_an_engine_that_stops_ends_the_run_without_a_row_for_every_video(
         monkeypatch.setattr(type(runtime.engine), "alive", property(lambda engine: False))
         raise Internal
 
-    monkeypatch.setattr("cli.classify.classify", stopped)
+    monkeypatch.setattr("adafocus.cli.classify.classify", stopped)
     out = clips.parent / "answers.jsonl"
     assert classify(bundle, clips, "--out", out) == 1
     assert "the engine stopped" in capsys.readouterr().err
@@ -266,14 +266,14 @@ def test_an_empty_file_is_called_one(bundle: Path, clips: Path, capsys: pytest.C
 
 
 def test_without_a_bundle_it_says_how_to_name_one(tmp_path: Path) -> None:
-    from cli.configuration import shipped_bundle
+    from adafocus.cli.configuration import shipped_bundle
 
     with pytest.raises(Exception, match="--bundle DIR"):
         shipped_bundle(tmp_path)
 
 
 def test_the_first_bundle_of_the_folder_is_taken(tmp_path: Path) -> None:
-    from cli.configuration import shipped_bundle
+    from adafocus.cli.configuration import shipped_bundle
 
     for name in ("b", "a", "0"):
         (tmp_path / name).mkdir()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.main import SUMMARIES, main
+from adafocus.cli.main import SUMMARIES, main
 from tests.e2e.tiny import write_tiny_bundle
 
 
@@ -95,7 +95,7 @@ def test_the_script_for_each_shell(shell: str, capsys: pytest.CaptureFixture[str
 def test_a_verbs_name_is_completed_without_loading_any() -> None:
     script = (
         "import os, sys; os.environ.update(_ADAFOCUS_COMPLETE='bash_complete', COMP_WORDS='adafocus ', COMP_CWORD='1');"
-        "from cli.main import main\n"
+        "from adafocus.cli.main import main\n"
         "try: main([])\n"
         "except SystemExit: print('loaded', [name for name in ('torch', 'service', 'numpy') if name in sys.modules])"
     )

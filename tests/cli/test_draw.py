@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cli import contact_sheet
-from cli.drawing import draw_sheet
-from cli.main import main
+from adafocus.cli import contact_sheet
+from adafocus.cli.drawing import draw_sheet
+from adafocus.cli.main import main
 from tests.e2e.tiny import write_clip, write_tiny_bundle
 
 PATCH, STOP = (240, 160, 32), (29, 122, 76)
@@ -104,6 +104,6 @@ def test_without_pillow_it_says_what_brings_it(
 
 
 def test_an_empty_sheet_is_a_sheet(bundle: Path) -> None:
-    from bundle.store import load_bundle
+    from adafocus.bundle.store import load_bundle
 
     assert draw_sheet(load_bundle(bundle).manifest, []).width >= 720

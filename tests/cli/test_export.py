@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from bundle.store import load_bundle
-from cli.main import main
-from model.checkpoint import save_checkpoint
+from adafocus.bundle.store import load_bundle
+from adafocus.cli.main import main
+from adafocus.model.checkpoint import save_checkpoint
 from tests.e2e.tiny import write_clip
 from tests.export.models import CLIP, FRAME
 from tests.model.factory import clip_model, frame_model

@@ -8,7 +8,7 @@ from typing import Any
 import click
 import pytest
 
-from cli.main import SUMMARIES, adafocus, main
+from adafocus.cli.main import SUMMARIES, adafocus, main
 
 
 def verb(name: str) -> click.Command:
@@ -70,7 +70,7 @@ def test_an_option_by_its_old_name_is_refused_under_its_new_one(capsys: pytest.C
 def test_the_share_to_hold_out_reaches_the_recipe(
     flag: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from training.errors import TrainingError
+    from adafocus.training.errors import TrainingError
 
     seen: dict[str, Any] = {}
 
@@ -79,7 +79,7 @@ def test_the_share_to_hold_out_reaches_the_recipe(
             seen.update(given)
             raise TrainingError("far enough")
 
-    monkeypatch.setattr("training.recipe_files.load_recipe", lambda name: Recipe())
+    monkeypatch.setattr("adafocus.training.recipe_files.load_recipe", lambda name: Recipe())
     arguments = ["--data", str(tmp_path), "--config", "small", "--out", str(tmp_path / "run")]
     assert main(["train", *arguments, flag, "0.3", "--watch-split", "val"]) == 1
     assert capsys.readouterr().err == "adafocus: far enough\n"

@@ -13,7 +13,7 @@ import pytest
 import uvicorn
 from starlette.types import Receive, Scope, Send
 
-from cli.http_protocol import MAX_HEAD_BYTES, H11HeaderTimeoutProtocol, http_protocol
+from adafocus.cli.http_protocol import MAX_HEAD_BYTES, H11HeaderTimeoutProtocol, http_protocol
 
 pytest.importorskip("httptools")
 
@@ -248,5 +248,5 @@ async def test_who_waits_to_be_invited_is_invited_when_the_body_is_read(
 
 
 def test_h11_serves_where_httptools_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cli.http_protocol.find_spec", lambda name: None)
+    monkeypatch.setattr("adafocus.cli.http_protocol.find_spec", lambda name: None)
     assert issubclass(http_protocol(5.0), H11HeaderTimeoutProtocol)

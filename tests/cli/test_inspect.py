@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from bundle.guarantee import Guarantee
-from bundle.manifest import Flops, FlopsPart, Manifest, Provenance, Sampling
-from bundle.store import write_bundle
-from cli.inspect import three_digits
-from cli.main import main
+from adafocus.bundle.guarantee import Guarantee
+from adafocus.bundle.manifest import Flops, FlopsPart, Manifest, Provenance, Sampling
+from adafocus.bundle.store import write_bundle
+from adafocus.cli.inspect import three_digits
+from adafocus.cli.main import main
 from tests.bundle.factory import CONTENT, make_clip_manifest, make_graph, make_manifest
 
 PARTS = Flops(
@@ -133,7 +133,7 @@ def test_what_is_no_bundle_is_one_line(tmp_path: Path, capsys: pytest.CaptureFix
 def test_inspecting_needs_neither_torch_nor_a_runtime(tmp_path: Path) -> None:
     write_bundle(tmp_path / "toy", make_manifest(), dict(CONTENT))
     script = (
-        "import sys; from cli.main import main; code = main(['inspect', sys.argv[1]]); "
+        "import sys; from adafocus.cli.main import main; code = main(['inspect', sys.argv[1]]); "
         "heavy = {'torch', 'onnx', 'onnxruntime', 'model', 'export', 'service'}; "
         "print(sorted(heavy & set(sys.modules))); sys.exit(code)"
     )

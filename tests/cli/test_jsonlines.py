@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 import pytest
 
-from cli.jsonlines import JsonLinesFile
+from adafocus.cli.jsonlines import JsonLinesFile
 
 
 def line(name: str) -> str:

@@ -8,9 +8,9 @@ from typing import get_args
 import click
 import pytest
 
-from cli import main as cli
-from cli.train import PRECISIONS
-from training.recipe import AskedPrecision
+from adafocus.cli import main as cli
+from adafocus.cli.train import PRECISIONS
+from adafocus.training.recipe import AskedPrecision
 
 
 def failing(error: BaseException) -> click.Command:
@@ -55,7 +55,8 @@ def test_a_verbs_return_value_is_the_exit_code(monkeypatch: pytest.MonkeyPatch) 
 
 
 WITHOUT_TORCH = (
-    "import sys; sys.modules.update(dict.fromkeys(['torch', 'onnx', 'matplotlib'])); from cli.main import main; "
+    "import sys; sys.modules.update(dict.fromkeys(['torch', 'onnx', 'matplotlib'])); "
+    "from adafocus.cli.main import main; "
 )
 
 
@@ -101,7 +102,7 @@ def test_a_wrong_call_is_2(arguments: list[str], capsys: pytest.CaptureFixture[s
 
 def test_help_lists_the_verbs_and_imports_none_of_them(project_root: Path) -> None:
     script = (
-        "import sys; from cli.main import main; code = main(['--help']);"
+        "import sys; from adafocus.cli.main import main; code = main(['--help']);"
         "heavy = {'torch', 'fastapi', 'av', 'numpy', 'onnxruntime', 'pydantic'} & set(sys.modules);"
         "sys.exit(f'imported {heavy}' if heavy else code)"
     )

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from service.telemetry.definitions import CATALOGUE, Metric
+from adafocus.service.telemetry.definitions import CATALOGUE, Metric
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 DOCKER = ROOT / "docker"

@@ -9,7 +9,7 @@ from types import ModuleType
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from service.telemetry.definitions import CATALOGUE, ROUTES, Metric
+from adafocus.service.telemetry.definitions import CATALOGUE, ROUTES, Metric
 from tests.service.server import make_settings, serving
 
 

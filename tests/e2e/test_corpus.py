@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from bundle.store import load_bundle
-from cli.configuration import shipped_bundle
-from service.schemas.classify import Classification
-from service.settings import Settings
+from adafocus.bundle.store import load_bundle
+from adafocus.cli.configuration import shipped_bundle
+from adafocus.service.schemas.classify import Classification
+from adafocus.service.settings import Settings
+from adafocus.video.sampler import wanted_frames
 from tests.service.server import serving
 from tests.video.clips import read_frames
-from video.sampler import wanted_frames
 
 SECONDS_EACH = 60
 EMPTY = (400, "empty_body")

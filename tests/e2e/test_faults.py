@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from cli.main import main
-from service.schemas.classify import Classification
+from adafocus.cli.main import main
+from adafocus.service.schemas.classify import Classification
 from tests.service.server import make_settings, serving
 from tests.video.clips import FIXTURES, make_clip
 from tests.video.defects import joined, remux, shifted, with_display_matrix, with_equal_times, with_streams

@@ -55,7 +55,7 @@ class Process:
 
 
 def command(*arguments: object) -> list[str]:
-    return [sys.executable, "-m", "cli.main", "serve", *(str(argument) for argument in arguments)]
+    return [sys.executable, "-m", "adafocus.cli.main", "serve", *(str(argument) for argument in arguments)]
 
 
 @contextmanager

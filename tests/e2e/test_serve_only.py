@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-PROGRAM = "import sys; from cli.main import main; sys.argv[0] = 'adafocus'; sys.exit(main())"
+PROGRAM = "import sys; from adafocus.cli.main import main; sys.argv[0] = 'adafocus'; sys.exit(main())"
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def test_it_classifies(environment: Environment) -> None:
 def test_it_serves(environment: Environment) -> None:
     """Up to readiness, and down again."""
     code = (
-        "import logging, os, signal; from service import app\n"
+        "import logging, os, signal; from adafocus.service import app\n"
         "class Ready(logging.Handler):\n"
         "    def emit(self, record):\n"
         "        if record.getMessage() == 'ready': os.kill(os.getpid(), signal.SIGINT)\n"

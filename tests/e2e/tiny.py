@@ -15,9 +15,9 @@ import av
 import numpy as np
 from onnx import TensorProto, helper
 
-from bundle.manifest import Graph, OperatingPoint, TensorSpec
-from bundle.signature import Signature, Widths, frame_signature
-from bundle.store import Bundle, write_bundle
+from adafocus.bundle.manifest import Graph, OperatingPoint, TensorSpec
+from adafocus.bundle.signature import Signature, Widths, frame_signature
+from adafocus.bundle.store import Bundle, write_bundle
 from tests.bundle.factory import make_manifest
 
 LABELS = ("dark", "grey", "bright")

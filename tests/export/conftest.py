@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from export.exporter import Export, Request, export
-from model.adafocus import AdaFocus
-from model.checkpoint import save_checkpoint
-from model.tsm import AdaFocusTSM
+from adafocus.export.exporter import Export, Request, export
+from adafocus.model.adafocus import AdaFocus
+from adafocus.model.checkpoint import save_checkpoint
+from adafocus.model.tsm import AdaFocusTSM
 from tests.export.models import CLIP, FRAME
 from tests.model.factory import clip_model, frame_model
 from tests.once import Once

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from model.config import BackboneConfig
+from adafocus.model.config import BackboneConfig
 from tests.model.factory import SMALL_CLIP, SMALL_FRAME
 
 _SHALLOW = BackboneConfig("resnet18", width=0.125, depth=(1, 1))

@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from bundle.exit_rule import leaves
-from bundle.guarantee import Guarantee
-from bundle.manifest import Manifest
-from export.accuracy_tradeoff import Bound, Judged, compare, exit_steps, follow
+from adafocus.bundle.exit_rule import leaves
+from adafocus.bundle.guarantee import Guarantee
+from adafocus.bundle.manifest import Manifest
+from adafocus.export.accuracy_tradeoff import Bound, Judged, compare, exit_steps, follow
 from tests.bundle.factory import make_manifest
 
 CONFIDENCES = arrays(np.float32, (12, 4), elements=st.floats(0, 1, width=32))

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import onnx
 
-from export.exporter import Request, export
-from export.precision import reduce
-from model.checkpoint import save_checkpoint
-from model.config import BackboneConfig
+from adafocus.export.exporter import Request, export
+from adafocus.export.precision import reduce
+from adafocus.model.checkpoint import save_checkpoint
+from adafocus.model.config import BackboneConfig
 from tests.export.test_precision import GENEROUS, quantization_context
 from tests.model.factory import SMALL_CLIP, SMALL_FRAME, clip_model, frame_model
 

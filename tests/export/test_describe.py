@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from bundle.guarantee import Guarantee
-from bundle.manifest import FrameGeometry, OperatingPoint, Sampling
-from bundle.signature import check_signatures
-from cli.inspect import _operating_points
-from export.calibration import Calibration, read_calibration
-from export.describe import class_names, describe, read_labels
-from export.errors import ExportError
-from model import PUBLISHED, build
-from model.adafocus import AdaFocus
+from adafocus.bundle.guarantee import Guarantee
+from adafocus.bundle.manifest import FrameGeometry, OperatingPoint, Sampling
+from adafocus.bundle.signature import check_signatures
+from adafocus.cli.inspect import _operating_points
+from adafocus.export.calibration import Calibration, read_calibration
+from adafocus.export.describe import class_names, describe, read_labels
+from adafocus.export.errors import ExportError
+from adafocus.model import PUBLISHED, build
+from adafocus.model.adafocus import AdaFocus
 from tests.export.conftest import METADATA
 
 CALIBRATION = {

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import onnx
 
-from bundle.signature import VIDEOS
-from export.fp16 import to_half
-from export.graphs import graphs_in
-from export.to_onnx import to_onnx
-from model.adafocus import AdaFocus
-from model.tsm import AdaFocusTSM
+from adafocus.bundle.signature import VIDEOS
+from adafocus.export.fp16 import to_half
+from adafocus.export.graphs import graphs_in
+from adafocus.export.to_onnx import to_onnx
+from adafocus.model.adafocus import AdaFocus
+from adafocus.model.tsm import AdaFocusTSM
 
 CAPTURABLE = {
     *(

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from bundle.store import load_bundle, write_bundle
-from export.errors import ExportError, UnavailableError
-from export.exporter import Export, Request, load_and_describe, stages
-from export.exporter import export as export_checkpoint
+from adafocus.bundle.store import load_bundle, write_bundle
+from adafocus.export.errors import ExportError, UnavailableError
+from adafocus.export.exporter import Export, Request, load_and_describe, stages
+from adafocus.export.exporter import export as export_checkpoint
 from tests.e2e.tiny import write_clip
 
 

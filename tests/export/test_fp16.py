@@ -5,13 +5,13 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from export.artefact import OnnxGraph
-from export.describe import graph_entry
-from export.errors import ExportError
-from export.fp16 import to_half
-from export.graphs import served_graphs
-from model.adafocus import AdaFocus
-from model.tsm import AdaFocusTSM
+from adafocus.export.artefact import OnnxGraph
+from adafocus.export.describe import graph_entry
+from adafocus.export.errors import ExportError
+from adafocus.export.fp16 import to_half
+from adafocus.export.graphs import served_graphs
+from adafocus.model.adafocus import AdaFocus
+from adafocus.model.tsm import AdaFocusTSM
 from tests.export.test_to_onnx import random_feeds
 from tests.once import Once
 

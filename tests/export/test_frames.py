@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bundle.manifest import FrameGeometry, Sampling
-from export.errors import ExportError
-from export.frames import frames_per_video, noise, real, texture, verification_videos
+from adafocus.bundle.manifest import FrameGeometry, Sampling
+from adafocus.export.errors import ExportError
+from adafocus.export.frames import frames_per_video, noise, real, texture, verification_videos
 from tests.e2e.tiny import BRIGHTNESS, write_clip
 
 FRAMES = Sampling(frames=4, order=(1, 0, 3, 2))

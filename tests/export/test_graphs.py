@@ -6,11 +6,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from export.frames import noise, texture
-from export.graphs import IMAGENET_MEAN, IMAGENET_STD, PixelNorm, cut_patches, served_graphs
-from model.adafocus import AdaFocus
-from model.patch import crop_patches
-from model.tsm import AdaFocusTSM
+from adafocus.export.frames import noise, texture
+from adafocus.export.graphs import IMAGENET_MEAN, IMAGENET_STD, PixelNorm, cut_patches, served_graphs
+from adafocus.model.adafocus import AdaFocus
+from adafocus.model.patch import crop_patches
+from adafocus.model.tsm import AdaFocusTSM
 
 CROP_TOLERANCE = 2e-2
 """Grey levels of 255; it is grid sampling in float32 that is coarse, not the gathers."""

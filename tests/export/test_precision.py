@@ -6,15 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bundle.store import load_bundle, write_bundle
-from export.accuracy_tradeoff import Bound
-from export.calibration_set import FEWEST_CLIPS, CalibrationSet, LabelledClips, LabelledVideo, read_material
-from export.errors import ExportError, LossError, UnavailableError
-from export.exporter import Export, Request, export
-from export.frames import texture
-from export.precision import QuantizationContext, reduce
-from model.adafocus import AdaFocus
-from model.tsm import AdaFocusTSM
+from adafocus.bundle.store import load_bundle, write_bundle
+from adafocus.export.accuracy_tradeoff import Bound
+from adafocus.export.calibration_set import FEWEST_CLIPS, CalibrationSet, LabelledClips, LabelledVideo, read_material
+from adafocus.export.errors import ExportError, LossError, UnavailableError
+from adafocus.export.exporter import Export, Request, export
+from adafocus.export.frames import texture
+from adafocus.export.precision import QuantizationContext, reduce
+from adafocus.model.adafocus import AdaFocus
+from adafocus.model.tsm import AdaFocusTSM
 from tests.e2e.tiny import write_clip
 from tests.export.conftest import METADATA
 

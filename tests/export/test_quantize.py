@@ -7,16 +7,16 @@ import numpy as np
 import onnx
 import pytest
 
-from bundle.signature import Signature
-from export.artefact import Feeds, OnnxGraph
-from export.calibration_set import Recorder
-from export.errors import ExportError
-from export.exporter import Export
-from export.frames import texture
-from export.graph_runs import run_videos
-from export.graphs import served_graphs
-from export.quantize import Layer, layers_of, quantize, sensitivity
-from model.adafocus import AdaFocus
+from adafocus.bundle.signature import Signature
+from adafocus.export.artefact import Feeds, OnnxGraph
+from adafocus.export.calibration_set import Recorder
+from adafocus.export.errors import ExportError
+from adafocus.export.exporter import Export
+from adafocus.export.frames import texture
+from adafocus.export.graph_runs import run_videos
+from adafocus.export.graphs import served_graphs
+from adafocus.export.quantize import Layer, layers_of, quantize, sensitivity
+from adafocus.model.adafocus import AdaFocus
 from tests.export.models import FRAME
 from tests.model.factory import frame_model
 from tests.once import Once

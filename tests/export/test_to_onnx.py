@@ -7,14 +7,14 @@ import numpy as np
 import onnx
 import pytest
 
-from bundle.manifest import Graph
-from bundle.signature import Signature, looks_ahead
-from export.artefact import OnnxGraph
-from export.errors import ExportError
-from export.exporter import Export
-from export.graphs import served_graphs
-from export.to_onnx import check_file, to_onnx
-from model.adafocus import AdaFocus
+from adafocus.bundle.manifest import Graph
+from adafocus.bundle.signature import Signature, looks_ahead
+from adafocus.export.artefact import OnnxGraph
+from adafocus.export.errors import ExportError
+from adafocus.export.exporter import Export
+from adafocus.export.graphs import served_graphs
+from adafocus.export.to_onnx import check_file, to_onnx
+from adafocus.model.adafocus import AdaFocus
 
 ROWS_TOLERANCE = 1e-4
 

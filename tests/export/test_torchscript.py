@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from bundle.store import load_bundle, write_bundle
-from export.artefact import TorchScriptGraph
-from export.errors import ExportError
-from export.exporter import Export, Request, export
-from export.frames import noise
-from export.graphs import served_graphs
-from export.to_torchscript import to_torchscript
-from model.adafocus import AdaFocus
+from adafocus.bundle.store import load_bundle, write_bundle
+from adafocus.export.artefact import TorchScriptGraph
+from adafocus.export.errors import ExportError
+from adafocus.export.exporter import Export, Request, export
+from adafocus.export.frames import noise
+from adafocus.export.graphs import served_graphs
+from adafocus.export.to_torchscript import to_torchscript
+from adafocus.model.adafocus import AdaFocus
 from tests.export.test_to_onnx import random_feeds
 
 ROWS_TOLERANCE = 1e-4

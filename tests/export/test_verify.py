@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from export.artefact import Artefact, Feeds, Float32, OnnxGraph, load_artefact
-from export.errors import ExportError, NotReproducedError
-from export.exporter import Export
-from export.frames import noise, texture
-from export.verify import LOGITS_MAX, verify
-from model.adafocus import AdaFocus
-from model.tsm import AdaFocusTSM
+from adafocus.export.artefact import Artefact, Feeds, Float32, OnnxGraph, load_artefact
+from adafocus.export.errors import ExportError, NotReproducedError
+from adafocus.export.exporter import Export
+from adafocus.export.frames import noise, texture
+from adafocus.export.verify import LOGITS_MAX, verify
+from adafocus.model.adafocus import AdaFocus
+from adafocus.model.tsm import AdaFocusTSM
 
 TYPICAL_LOGITS = 1e-4
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from model import AdaFocus, AdaFocusTSM, BackboneConfig, ModelConfig
+from adafocus.model import AdaFocus, AdaFocusTSM, BackboneConfig, ModelConfig
 
 SMALL_FRAME = ModelConfig(
     num_classes=5,

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model import AdaFocus, BackboneConfig, ModelConfig, build
+from adafocus.model import AdaFocus, BackboneConfig, ModelConfig, build
 from tests.model.factory import SMALL_CLIP, SMALL_FRAME, SMALL_RESIZED, clip, frame_model
 
 # Batches of other sizes run other kernels, which round otherwise: the authors' code itself moves by 2e-5 on its logits.

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from model import BackboneConfig
-from model.backbones import build_backbone, by_clip, feature_map_size, scaled, spatial_mean
+from adafocus.model import BackboneConfig
+from adafocus.model.backbones import build_backbone, by_clip, feature_map_size, scaled, spatial_mean
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from model import AdaFocus, AdaFocusTSM, ModelConfig, build
-from model.checkpoint import load_authors, load_checkpoint, read_checkpoint, save_checkpoint
-from model.names import clip_names, frame_names
-from model.weight_files import CheckpointError
+from adafocus.model import AdaFocus, AdaFocusTSM, ModelConfig, build
+from adafocus.model.checkpoint import load_authors, load_checkpoint, read_checkpoint, save_checkpoint
+from adafocus.model.names import clip_names, frame_names
+from adafocus.model.weight_files import CheckpointError
 from tests.model.factory import SMALL_CLIP, SMALL_FRAME, SMALL_RESIZED, clip, clip_model, frame_model
 
 Model = AdaFocus | AdaFocusTSM

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model import PUBLISHED, BackboneConfig, ModelConfig
+from adafocus.model import PUBLISHED, BackboneConfig, ModelConfig
 
 backbones = st.builds(
     BackboneConfig,

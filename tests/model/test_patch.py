@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from export.graphs import cut_patches
-from model.patch import crop_patches
+from adafocus.export.graphs import cut_patches
+from adafocus.model.patch import crop_patches
 
 AGREEMENT = 2e-5
 """Of full scale. The grid's coordinates run from -1 to 1 and lose bits of the pixel's fraction; on white noise, where

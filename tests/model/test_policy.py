@@ -3,7 +3,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from model.policy import ClipPolicy, GatedRecurrence, Policy
+from adafocus.model.policy import ClipPolicy, GatedRecurrence, Policy
 
 
 def test_the_recurrence_is_a_gru() -> None:

@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from model import AdaFocusTSM, BackboneConfig, build
-from model.backbones import build_backbone
-from model.tsm import TemporalShift, shiftable_blocks
+from adafocus.model import AdaFocusTSM, BackboneConfig, build
+from adafocus.model.backbones import build_backbone
+from adafocus.model.tsm import TemporalShift, shiftable_blocks
 from tests.model.factory import SMALL_CLIP, SMALL_FRAME, clip, clip_model
 
 SAME = {"rtol": 1e-4, "atol": 1e-5}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from model import AdaFocus, AdaFocusTSM, VideoModel
-from model.flops import step_flops
+from adafocus.model import AdaFocus, AdaFocusTSM, VideoModel
+from adafocus.model.flops import step_flops
 from tests.model.factory import SMALL_CLIP, SMALL_FRAME, clip, clip_model, frame_model
 
 MODELS = {"frame": frame_model, "clip": clip_model}

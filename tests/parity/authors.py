@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from model import PUBLISHED, AdaFocus, AdaFocusTSM, ModelConfig
-from model.checkpoint import load_authors
+from adafocus.model import PUBLISHED, AdaFocus, AdaFocusTSM, ModelConfig
+from adafocus.model.checkpoint import load_authors
 from tests.fixtures.authors import weights
 
 FOLDER = Path(weights.__file__).parent

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from model import AdaFocus
-from model.backbones import spatial_mean
-from model.patch import crop_patches
+from adafocus.model import AdaFocus
+from adafocus.model.backbones import spatial_mean
+from adafocus.model.patch import crop_patches
 from tests.parity import authors, tolerances
 from tests.parity.authors import Arrays, assert_close
 

@@ -17,11 +17,11 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from bundle.instructions import has_bf16
-from bundle.manifest import Precision
-from bundle.store import Bundle, load_bundle
-from cli.inspect import command as inspect
-from service.engine.runners.selection import RunnerOptions, open_runner
+from adafocus.bundle.instructions import has_bf16
+from adafocus.bundle.manifest import Precision
+from adafocus.bundle.store import Bundle, load_bundle
+from adafocus.cli.inspect import command as inspect
+from adafocus.service.engine.runners.selection import RunnerOptions, open_runner
 from tests.fixtures.authors import weights
 from tests.parity import authors, tolerances
 

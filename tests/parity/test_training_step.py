@@ -10,12 +10,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from model import AdaFocus
-from model.names import frame_names
+from adafocus.model import AdaFocus
+from adafocus.model.names import frame_names
+from adafocus.training.optimise.optimiser import learning_rate_factor, make_optimiser, set_learning_rates
+from adafocus.training.recipe_files import load_recipe
 from tests.parity import authors, tolerances
 from tests.parity.authors import Arrays
-from training.optimise.optimiser import learning_rate_factor, make_optimiser, set_learning_rates
-from training.recipe_files import load_recipe
 
 pytestmark = pytest.mark.parity
 

@@ -15,11 +15,11 @@ import uvicorn
 from fastapi import FastAPI
 from prometheus_client.parser import text_string_to_metric_families
 
-from cli.serve import server_config
-from service.app import create_app
-from service.http.state import ServerState
-from service.runtime import MakeRunner, make_runner
-from service.settings import Settings
+from adafocus.cli.serve import server_config
+from adafocus.service.app import create_app
+from adafocus.service.http.state import ServerState
+from adafocus.service.runtime import MakeRunner, make_runner
+from adafocus.service.settings import Settings
 from tests.e2e.tiny import write_tiny_bundle
 
 PATIENCE_TURNS = 2000

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from service.classify import slots_for
-from service.schemas.classify import Parameters
+from adafocus.service.classify import slots_for
+from adafocus.service.schemas.classify import Parameters
 from tests.bundle.factory import make_manifest
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from service.cpu import CGROUP_ROOT, usable_cores
+from adafocus.service.cpu import CGROUP_ROOT, usable_cores
 
 REAL = CGROUP_ROOT / "cpu"
 
@@ -86,8 +86,8 @@ def test_a_real_control_group_sizes_the_pools_of_a_service(group: Path, project_
     code = (
         "import os, pathlib, sys\n"
         "pathlib.Path(sys.argv[1], 'cgroup.procs').write_text(str(os.getpid()))\n"
-        "from service.cpu import usable_cores\n"
-        "from service.settings import Settings\n"
+        "from adafocus.service.cpu import usable_cores\n"
+        "from adafocus.service.settings import Settings\n"
         "settings = Settings(bundle='none')\n"
         "print(usable_cores(), settings.decode_workers)\n"
     )

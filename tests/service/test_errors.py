@@ -2,7 +2,7 @@
 
 import pytest
 
-from service.errors import (
+from adafocus.service.errors import (
     CATALOGUE,
     Draining,
     Internal,

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from bundle.manifest import Manifest, OperatingPoint, Precision, Reduced
-from bundle.store import Bundle, load_bundle, write_bundle
-from service.runtime import make_runner, open_runtime
-from service.settings import Settings
-from service.telemetry.metrics import Metrics
+from adafocus.bundle.manifest import Manifest, OperatingPoint, Precision, Reduced
+from adafocus.bundle.store import Bundle, load_bundle, write_bundle
+from adafocus.service.runtime import make_runner, open_runtime
+from adafocus.service.settings import Settings
+from adafocus.service.telemetry.metrics import Metrics
 from tests.e2e.tiny import write_tiny_bundle
 
 SHY = 0.1

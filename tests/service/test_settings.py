@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from service.settings import Settings, describe, explain, misspelt
-from video.limits import CONTAINERS, MediaLimits
+from adafocus.service.settings import Settings, describe, explain, misspelt
+from adafocus.video.limits import CONTAINERS, MediaLimits
 
 
 def refusal(**given: object) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from training.recipe import Recipe, parse_recipe
+from adafocus.training.recipe import Recipe, parse_recipe
 
 SIDE = 48
 

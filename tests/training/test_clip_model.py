@@ -10,18 +10,18 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from model.tsm import AdaFocusTSM
-from training.data.crop_plan import serving_plan, training_plan
-from training.data.crops import decode_all
-from training.data.manifests import list_clips
-from training.errors import RecipeError
-from training.evaluate.inference import judge, load_trained
-from training.evaluate.report import evaluate
-from training.optimise.losses import CrossEntropy, Remedies, one_stage_loss
-from training.optimise.objective import Objective
-from training.optimise.optimiser import make_optimiser
-from training.recipe import Recipe
-from training.run.train import train
+from adafocus.model.tsm import AdaFocusTSM
+from adafocus.training.data.crop_plan import serving_plan, training_plan
+from adafocus.training.data.crops import decode_all
+from adafocus.training.data.manifests import list_clips
+from adafocus.training.errors import RecipeError
+from adafocus.training.evaluate.inference import judge, load_trained
+from adafocus.training.evaluate.report import evaluate
+from adafocus.training.optimise.losses import CrossEntropy, Remedies, one_stage_loss
+from adafocus.training.optimise.objective import Objective
+from adafocus.training.optimise.optimiser import make_optimiser
+from adafocus.training.recipe import Recipe
+from adafocus.training.run.train import train
 
 Make = Callable[..., Recipe]
 

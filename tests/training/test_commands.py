@@ -10,17 +10,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from cli.main import main
-from model.adafocus import AdaFocus
-from model.names import frame_names
+from adafocus.cli.main import main
+from adafocus.model.adafocus import AdaFocus
+from adafocus.model.names import frame_names
+from adafocus.training.data.clips import digest
+from adafocus.training.data.manifests import list_clips
+from adafocus.training.errors import TrainingError
+from adafocus.training.evaluate.inference import load_trained
+from adafocus.training.evaluate.operating_points import load_calibration
+from adafocus.training.recipe import Recipe
+from adafocus.training.recipe_files import load_recipe
 from tests.training.conftest import write_clip
-from training.data.clips import digest
-from training.data.manifests import list_clips
-from training.errors import TrainingError
-from training.evaluate.inference import load_trained
-from training.evaluate.operating_points import load_calibration
-from training.recipe import Recipe
-from training.recipe_files import load_recipe
 
 TOML = """
 holdout = 0.5
@@ -278,7 +278,7 @@ def test_what_is_left_out_of_the_folders_is_named_once(
     def train(*_: object, **__: object) -> None:
         raise TrainingError("far enough")
 
-    monkeypatch.setattr("training.run.train.train", train)
+    monkeypatch.setattr("adafocus.training.run.train.train", train)
     arguments = ["--data", str(tmp_path / "clips"), "--config", "small", "--out", str(tmp_path / "run")]
     assert main(["train", *arguments, "--validation-split", "val"]) == 1
     lines = capsys.readouterr().err.splitlines()

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 
+from adafocus.training.data.manifests import list_clips
+from adafocus.training.evaluate.inference import judge, load_trained
+from adafocus.training.recipe import Recipe
+from adafocus.training.run.signals import Interrupted
+from adafocus.training.run.train import train
 from tests.training.run.test_train import StopAfter
-from training.data.manifests import list_clips
-from training.evaluate.inference import judge, load_trained
-from training.recipe import Recipe
-from training.run.signals import Interrupted
-from training.run.train import train
 
 pytestmark = pytest.mark.gpu
 

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from model.checkpoint import read_checkpoint
+from adafocus.model.checkpoint import read_checkpoint
+from adafocus.training.data.manifests import list_clips
+from adafocus.training.recipe_files import load_recipe
+from adafocus.training.run.train import train
 from tests.conftest import ROOT
-from training.data.manifests import list_clips
-from training.recipe_files import load_recipe
-from training.run.train import train
 
 CLIPS = 16  # two epochs of two batches of four
 SAVES = 5  # the first epoch keeps last, best and state, the second one last and state at least
@@ -24,10 +24,10 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 import torch
-from training.data import augment
-from training.data.manifests import list_clips
-from training.recipe_files import load_recipe
-from training.run.train import train
+from adafocus.training.data import augment
+from adafocus.training.data.manifests import list_clips
+from adafocus.training.recipe_files import load_recipe
+from adafocus.training.run.train import train
 
 left = int(sys.argv[4])
 def dying(function):

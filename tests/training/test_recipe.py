@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from model import PUBLISHED, build
-from model.flops import step_flops
-from training.data.lists import PUBLISHED_LISTS
-from training.errors import RecipeError
-from training.recipe import parse_recipe
-from training.recipe_files import known_recipes, load_recipe
+from adafocus.model import PUBLISHED, build
+from adafocus.model.flops import step_flops
+from adafocus.training.data.lists import PUBLISHED_LISTS
+from adafocus.training.errors import RecipeError
+from adafocus.training.recipe import parse_recipe
+from adafocus.training.recipe_files import known_recipes, load_recipe
 
 MODEL = {"steps": 4, "frame_size": 64, "patch_size": 32}
 DATA = {"resize": 64}

@@ -10,16 +10,16 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from adafocus.video.decoder import Frame, FrameStream
+from adafocus.video.errors import VideoError
+from adafocus.video.limits import MediaLimits
+from adafocus.video.probe import OpenVideo, VideoInfo, open_video
+from adafocus.video.sampler import visiting_order, wanted_frames
+from adafocus.video.transform import Geometry
 from tests.media.clips import make_clip
 from tests.media.damage import claim_key_frames, moov_first
 from tests.media.named import named
 from tests.media.pictures import numbered_picture, read_number
-from video.decoder import Frame, FrameStream
-from video.errors import VideoError
-from video.limits import MediaLimits
-from video.probe import OpenVideo, VideoInfo, open_video
-from video.sampler import visiting_order, wanted_frames
-from video.transform import Geometry
 
 __all__ = [
     "FIXTURES",

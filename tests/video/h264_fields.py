@@ -15,8 +15,8 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+from adafocus.video.transform import Geometry
 from tests.video.clips import GEOMETRY
-from video.transform import Geometry
 
 SIDE = 64
 _BLOCK = 16

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from video.clock import UNKNOWN_TIME, Clock, continuous, display_times, median_step, without_strays
+from adafocus.video.clock import UNKNOWN_TIME, Clock, continuous, display_times, median_step, without_strays
 
 LEAPING = Clock(Fraction(1, 1000), may_leap=True)
 STEADY = Clock(Fraction(1, 1000), may_leap=False)

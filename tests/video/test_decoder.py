@@ -7,14 +7,14 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+from adafocus.video.cursor import Cursor
+from adafocus.video.decoder import FrameStream
+from adafocus.video.errors import TooManyPixels, Undecodable
+from adafocus.video.limits import MediaLimits
+from adafocus.video.probe import open_video
+from adafocus.video.transform import Geometry
 from tests.video.clips import GEOMETRY, claim_key_frames, make_clip, named, number_of, order_16, read_frames
 from tests.video.defects import with_display_matrix
-from video.cursor import Cursor
-from video.decoder import FrameStream
-from video.errors import TooManyPixels, Undecodable
-from video.limits import MediaLimits
-from video.probe import open_video
-from video.transform import Geometry
 
 GOP_CLIPS = {
     "h264, no reordering": {"codec": "libx264", "g": "10", "bf": "0"},

@@ -9,15 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from adafocus.video.bits import UnreadableError
+from adafocus.video.decoder import Frame
+from adafocus.video.disposable import Disposables, reordered
+from adafocus.video.errors import VideoError
+from adafocus.video.parameter_sets import h264_ordering, hevc_ordering
 from tests.conftest import ROOT
 from tests.media.named import NAMES
 from tests.video.clips import claim_key_frames, make_clip, named, number_of, order_16, read_frames
 from tests.video.test_plan import make_index
-from video.bits import UnreadableError
-from video.decoder import Frame
-from video.disposable import Disposables, reordered
-from video.errors import VideoError
-from video.parameter_sets import h264_ordering, hevc_ordering
 
 SPARED = {
     "h264": {"codec": "libx264", "x264-params": "keyint=600:bframes=3"},

@@ -10,6 +10,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from adafocus.video.errors import UnsupportedMedia
+from adafocus.video.limits import MediaLimits
+from adafocus.video.transform import Geometry
 from tests.video.clips import (
     FIXTURES,
     claim_key_frames,
@@ -35,9 +38,6 @@ from tests.video.defects import (
     with_streams,
 )
 from tests.video.h264_fields import Coding, Picture, bar_number, field_stream, mux_fields
-from video.errors import UnsupportedMedia
-from video.limits import MediaLimits
-from video.transform import Geometry
 
 RATE = 25
 ENCODERS = {

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from video.folders import FolderListing, folders_in, leads_back, shown
+from adafocus.video.folders import FolderListing, folders_in, leads_back, shown
 
 
 def make(folder: Path, *files: str) -> Path:

@@ -9,9 +9,9 @@ import av
 import numpy as np
 import pytest
 
+from adafocus.video.formats import NEVER_READ, check_codecs, check_containers, decoder_of
+from adafocus.video.limits import CODECS, CONTAINERS
 from tests.video.clips import make_clip, number_of, read_frames
-from video.formats import NEVER_READ, check_codecs, check_containers, decoder_of
-from video.limits import CODECS, CONTAINERS
 
 DV_SIZE = (720, 576)
 

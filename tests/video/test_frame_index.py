@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from video.frame_index import UNKNOWN_TIME, FrameIndex, PacketTable, StreamTraits, build_index
+from adafocus.video.frame_index import UNKNOWN_TIME, FrameIndex, PacketTable, StreamTraits, build_index
 
 NONE = UNKNOWN_TIME
 PLAIN = StreamTraits(Fraction(1, 1000), codec="h264")

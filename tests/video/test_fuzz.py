@@ -9,9 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from adafocus.video.limits import MediaLimits
 from tests.media.damage import with_stream_announced_midway
 from tests.video.clips import make_clip, named, outcome
-from video.limits import MediaLimits
 
 # Damage may turn a small clip into one that claims to be huge; a real service has larger limits and a sandbox.
 LIMITS = MediaLimits(max_pixels=720 * 576, decode_memory_bytes=256 * 1024**2, max_frames=5000)

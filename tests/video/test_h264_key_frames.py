@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from video.h264_key_frames import key_frames, length_bytes
+from adafocus.video.h264_key_frames import key_frames, length_bytes
 
 IDR, SLICE, SEI, DELIMITER = 0x65, 0x41, 0x06, 0x09
 TIMING = bytes([SEI, 1, 2, 0xAA, 0xBB, 0x80])

@@ -5,14 +5,14 @@ import io
 import av
 import pytest
 
+from adafocus.video.bits import UnreadableError
+from adafocus.video.errors import TooManyPixels
+from adafocus.video.hevc_references import HevcReferences
+from adafocus.video.limits import MediaLimits
+from adafocus.video.memory_limits import PictureGuard
+from adafocus.video.nal_units import HevcUnits
 from tests.video.clips import FIXTURES, info_of, make_clip, order_16, outcome, read_frames
 from tests.video.defects import packets_of
-from video.bits import UnreadableError
-from video.errors import TooManyPixels
-from video.hevc_references import HevcReferences
-from video.limits import MediaLimits
-from video.memory_limits import PictureGuard
-from video.nal_units import HevcUnits
 
 FIVE_K = FIXTURES / "hevc_5k_10bit.mp4"
 FIVE_K_SIZE = (5312, 2988)

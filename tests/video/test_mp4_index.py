@@ -11,17 +11,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from adafocus.video import mp4_index
+from adafocus.video.cursor import Packets
+from adafocus.video.decoder import FrameStream
+from adafocus.video.errors import TooLong, TooManyPixels, VideoError
+from adafocus.video.frame_index import FrameIndex
+from adafocus.video.index import read_index
+from adafocus.video.limits import MediaLimits
+from adafocus.video.mp4_index import announced_index
+from adafocus.video.probe import open_video
+from adafocus.video.source import Source
 from tests.video.clips import GEOMETRY, make_clip, moov_first, named, number_of, order_16, read_frames
-from video import mp4_index
-from video.cursor import Packets
-from video.decoder import FrameStream
-from video.errors import TooLong, TooManyPixels, VideoError
-from video.frame_index import FrameIndex
-from video.index import read_index
-from video.limits import MediaLimits
-from video.mp4_index import announced_index
-from video.probe import open_video
-from video.source import Source
 
 GROUPS = {
     "h264": {"g": "5", "bf": "0"},
@@ -160,6 +160,9 @@ REFUSED = {
     "something after the media": FASTSTART + b"\0\0\0\x08free",
     "fragmented": make_clip(20, g="600", sc_threshold="0", movflags="frag_keyframe+empty_moov"),
     "another codec": moov_first(make_clip(20, codec="mpeg4", g="600")),
+    "a configuration that states three bytes for each length": (
+        FASTSTART[: FASTSTART.index(b"avcC") + 8] + b"\xfe" + FASTSTART[FASTSTART.index(b"avcC") + 9 :]
+    ),
     "another container": make_clip(20, container="matroska", g="600"),
 }
 

@@ -4,12 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from adafocus.video.bits import UnreadableError
+from adafocus.video.hevc_references import HevcReferences
+from adafocus.video.picture_headers import header_reader
 from tests.video.clips import make_clip
 from tests.video.defects import divx_packed, empty_vop, packets_of, vop_kind
 from tests.video.h264_fields import field_stream
-from video.bits import UnreadableError
-from video.hevc_references import HevcReferences
-from video.picture_headers import header_reader
 
 CODECS = ("h264", "hevc", "mpeg4", "mpeg1video", "mpeg2video", "vp8", "vp9", "av1", "mjpeg")
 START = b"\0\0\1"

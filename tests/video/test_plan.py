@@ -9,9 +9,9 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from adafocus.video.frame_index import FrameIndex
+from adafocus.video.plan import PacketRange, key_frames, plan
 from tests.video.clips import order_16
-from video.frame_index import FrameIndex
-from video.plan import PacketRange, key_frames, plan
 
 
 def make_index(groups: Sequence[tuple[int, int]], *, ordered: bool = True) -> FrameIndex:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from adafocus.video.errors import NoVideoStream, TooLong, TooManyPixels, Undecodable, UnsupportedMedia
+from adafocus.video.limits import CODECS, CONTAINERS, MediaLimits
+from adafocus.video.probe import VideoInfo, open_video
 from tests.video.clips import FIXTURES, info_of, make_clip, named, outcome, read_frames, reader
-from video.errors import NoVideoStream, TooLong, TooManyPixels, Undecodable, UnsupportedMedia
-from video.limits import CODECS, CONTAINERS, MediaLimits
-from video.probe import VideoInfo, open_video
 
 CLIP = named("mp4_faststart.mp4")
 

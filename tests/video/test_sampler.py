@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from adafocus.video.sampler import OrderName, sample_clip_indices, sample_indices, visiting_order, wanted_frames
 from tests.video.clips import FIXTURES
-from video.sampler import OrderName, sample_clip_indices, sample_indices, visiting_order, wanted_frames
 
 COUNTS = st.integers(1, 5000)
 SAMPLES = st.integers(1, 64)

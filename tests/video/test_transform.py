@@ -13,9 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from tests.fixtures.authors.weights import make_image
-from tests.video.clips import FIXTURES
-from video.transform import (
+from adafocus.video.transform import (
     Geometry,
     Orientation,
     PatchBox,
@@ -25,6 +23,8 @@ from video.transform import (
     patch_box,
     resized_size,
 )
+from tests.fixtures.authors.weights import make_image
+from tests.video.clips import FIXTURES
 
 EXPECTED = json.loads((FIXTURES / "transforms_expected.json").read_text())["images"]
 MEAN_GREY_LEVELS = 0.25

@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from training.data.frame_store import Pixels
-from training.recipe import DataRecipe
+from adafocus.training.data.frame_store import Pixels
+from adafocus.training.recipe import DataRecipe
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from training.data.clips import Clip
+from adafocus.training.data.clips import Clip
 
 Batch = npt.NDArray[np.int64]
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from training.data.clips import Clip
-from training.data.crop_plan import CropPlan
-from training.data.frame_store import missing
-from training.errors import DataError
+from adafocus.training.data.clips import Clip
+from adafocus.training.data.crop_plan import CropPlan
+from adafocus.training.data.frame_store import missing
+from adafocus.training.errors import DataError
 
 QUALITIES = (1, 50, 75, 85, 90, 95, 98, 100)
 BYTES_PER_PIXEL = (0.06, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0, 1.6)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from training.data.clips import ClipSet
+from adafocus.training.data.clips import ClipSet
 
 MOST_NAMED = 20
 """More classes than this are counted rather than listed."""

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from training.data.groups import assign_parts, has_groups, units_of
-from training.errors import DataError
-from video.folders import FolderListing, LeftOut, folders_in, shown
+from adafocus.training.data.groups import assign_parts, has_groups, units_of
+from adafocus.training.errors import DataError
+from adafocus.video.folders import FolderListing, LeftOut, folders_in, shown
 
 NOT_VIDEOS = frozenset({".json", ".txt", ".csv", ".md", ".html", ".xml", ".ini", ".db", ".zip", ".py"})
 

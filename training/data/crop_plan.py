@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from training.recipe import Recipe
-from video.sampler import sample_clip_indices, sample_indices, visiting_order, wanted_frames
+from adafocus.training.recipe import Recipe
+from adafocus.video.sampler import sample_clip_indices, sample_indices, visiting_order, wanted_frames
 
 
 @dataclass(frozen=True)

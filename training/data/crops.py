@@ -15,16 +15,25 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from training.data.clips import Clip, ClipSet
-from training.data.crop_plan import CropPlan
-from training.data.frame_store import Frames, OnDemand, Pixels, cache_file, is_whole, keep_in_memory, open_file, save
-from training.data.frames import frame_count, read_frames
-from training.data.prefetch import ahead, processors
-from training.errors import DataError
-from video.decoder import FrameStream
-from video.errors import VideoError
-from video.probe import open_video
-from video.transform import Geometry
+from adafocus.training.data.clips import Clip, ClipSet
+from adafocus.training.data.crop_plan import CropPlan
+from adafocus.training.data.frame_store import (
+    Frames,
+    OnDemand,
+    Pixels,
+    cache_file,
+    is_whole,
+    keep_in_memory,
+    open_file,
+    save,
+)
+from adafocus.training.data.frames import frame_count, read_frames
+from adafocus.training.data.prefetch import ahead, processors
+from adafocus.training.errors import DataError
+from adafocus.video.decoder import FrameStream
+from adafocus.video.errors import VideoError
+from adafocus.video.probe import open_video
+from adafocus.video.transform import Geometry
 
 UNUSABLE = (VideoError, DataError, OSError)
 """What decoding a clip raises if the clip is at fault."""

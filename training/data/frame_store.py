@@ -20,9 +20,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from training.data.clips import Clip
-from training.data.crop_plan import CropPlan
-from training.errors import DataError
+from adafocus.training.data.clips import Clip
+from adafocus.training.data.crop_plan import CropPlan
+from adafocus.training.errors import DataError
 
 Pixels = npt.NDArray[np.uint8]
 Indices = npt.NDArray[np.int64]

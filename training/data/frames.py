@@ -8,9 +8,9 @@ import av
 import numpy as np
 import numpy.typing as npt
 
-from training.data.clips import Clip
-from training.errors import DataError
-from video.transform import Geometry, Resizer
+from adafocus.training.data.clips import Clip
+from adafocus.training.errors import DataError
+from adafocus.video.transform import Geometry, Resizer
 
 CODECS = {".jpg": "mjpeg", ".jpeg": "mjpeg", ".png": "png", ".bmp": "bmp", ".webp": "webp"}
 """Decoder of each kind of image."""

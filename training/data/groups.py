@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
-    from training.data.clips import Clip
+    from adafocus.training.data.clips import Clip
 
 
 def units_of(clips: Iterable[Clip]) -> list[str]:

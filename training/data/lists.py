@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from training.data.clips import Clip, ClipSet
-from training.errors import DataError
+from adafocus.training.data.clips import Clip, ClipSet
+from adafocus.training.errors import DataError
 
 _ROOTS = ("", "frames", "videos", "20bn-something-something-v1", "20bn-something-something-v2-frames", "20bn-jester-v1")
 _SUFFIXES = ("", ".mp4", ".webm", ".mkv", ".avi")

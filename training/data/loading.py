@@ -14,14 +14,14 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from training.data.augment import Augment, Jitter, normalise
-from training.data.batches import Batch, drawn_labels
-from training.data.crop_plan import CropPlan
-from training.data.crops import UNUSABLE, Crops, decode_clip
-from training.data.frame_store import Pixels
-from training.data.prefetch import ahead, processors
-from training.data.storage import processes_here
-from training.errors import DataError
+from adafocus.training.data.augment import Augment, Jitter, normalise
+from adafocus.training.data.batches import Batch, drawn_labels
+from adafocus.training.data.crop_plan import CropPlan
+from adafocus.training.data.crops import UNUSABLE, Crops, decode_clip
+from adafocus.training.data.frame_store import Pixels
+from adafocus.training.data.prefetch import ahead, processors
+from adafocus.training.data.storage import processes_here
+from adafocus.training.errors import DataError
 
 Clock = Callable[[str], AbstractContextManager[object]]
 """Counts the time spent in its context, under a name."""

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from training.data.clips import Clip, ClipSet, class_folders, digest, has_split_folders
-from training.data.lists import has_list, read_lists
-from training.errors import DataError
+from adafocus.training.data.clips import Clip, ClipSet, class_folders, digest, has_split_folders
+from adafocus.training.data.lists import has_list, read_lists
+from adafocus.training.errors import DataError
 
 MANIFESTS = ("manifest.json", "manifest.csv")
 

@@ -6,14 +6,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from training.data.class_counts import counts_in_words, warnings
-from training.data.clips import ClipSet
-from training.data.crop_plan import serving_plan, training_plan
-from training.data.crops import Broken, Crops, decode_all
-from training.data.groups import units_of
-from training.data.storage import Sets, Storage
-from training.evaluate.monitor import HOLDOUT, VALIDATION
-from training.recipe import Recipe
+from adafocus.training.data.class_counts import counts_in_words, warnings
+from adafocus.training.data.clips import ClipSet
+from adafocus.training.data.crop_plan import serving_plan, training_plan
+from adafocus.training.data.crops import Broken, Crops, decode_all
+from adafocus.training.data.groups import units_of
+from adafocus.training.data.storage import Sets, Storage
+from adafocus.training.evaluate.monitor import HOLDOUT, VALIDATION
+from adafocus.training.recipe import Recipe
 
 
 @dataclass(frozen=True)

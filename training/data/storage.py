@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from training.data.capacity import (
+from adafocus.training.data.capacity import (
     bytes_of_batches,
     bytes_to_keep,
     free_disk,
@@ -17,9 +17,9 @@ from training.data.capacity import (
     require_disk,
     require_memory,
 )
-from training.data.clips import Clip, ClipSet
-from training.data.crop_plan import serving_plan, training_plan
-from training.recipe import Recipe
+from adafocus.training.data.clips import Clip, ClipSet
+from adafocus.training.data.crop_plan import serving_plan, training_plan
+from adafocus.training.recipe import Recipe
 
 
 class Sets(NamedTuple):

@@ -12,11 +12,19 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from bundle.exit_rule import CalibrationProtocol, ExitCriterion, confidence, probabilities
-from training.errors import CalibrationError
-from training.evaluate.average_precision import mean_average_precision
-from training.evaluate.metrics import Indices, Logits, Truth, accuracy, answers, exit_steps, negative_log_likelihood
-from training.evaluate.operating_points import Calibration, Point, Thresholds
+from adafocus.bundle.exit_rule import CalibrationProtocol, ExitCriterion, confidence, probabilities
+from adafocus.training.errors import CalibrationError
+from adafocus.training.evaluate.average_precision import mean_average_precision
+from adafocus.training.evaluate.metrics import (
+    Indices,
+    Logits,
+    Truth,
+    accuracy,
+    answers,
+    exit_steps,
+    negative_log_likelihood,
+)
+from adafocus.training.evaluate.operating_points import Calibration, Point, Thresholds
 
 Confidences = npt.NDArray[np.float32]
 Temperature = float | npt.NDArray[np.float32]

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from bundle.exit_rule import ExitCriterion, ExitRule
-from bundle.guarantee import Guarantee, Risk
-from training.errors import CalibrationError
-from training.evaluate.calibrate import calibrate, fit_temperature
-from training.evaluate.certify import (
+from adafocus.bundle.exit_rule import ExitCriterion, ExitRule
+from adafocus.bundle.guarantee import Guarantee, Risk
+from adafocus.training.errors import CalibrationError
+from adafocus.training.evaluate.calibrate import calibrate, fit_temperature
+from adafocus.training.evaluate.certify import (
     CertifiedRow,
     Exits,
     best_ladder,
@@ -20,8 +20,8 @@ from training.evaluate.certify import (
     smallest_epsilon,
     split_units,
 )
-from training.evaluate.metrics import Indices, Logits, Truth
-from training.evaluate.operating_points import Calibration, Point
+from adafocus.training.evaluate.metrics import Indices, Logits, Truth
+from adafocus.training.evaluate.operating_points import Calibration, Point
 
 EPSILONS: Mapping[str, float] = {"accurate": 0.01, "balanced": 0.05, "fast": 0.10}
 """What the standard points promise: the share of videos that may fail."""

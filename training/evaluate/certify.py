@@ -18,12 +18,12 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from bundle.exit_rule import ExitRule, leaves
-from bundle.guarantee import Guarantee, Risk
-from training.errors import CalibrationError
-from training.evaluate.calibrate import exit_quota, solve_thresholds
-from training.evaluate.metrics import Indices, Logits, Truth
-from training.evaluate.operating_points import Thresholds
+from adafocus.bundle.exit_rule import ExitRule, leaves
+from adafocus.bundle.guarantee import Guarantee, Risk
+from adafocus.training.errors import CalibrationError
+from adafocus.training.evaluate.calibrate import exit_quota, solve_thresholds
+from adafocus.training.evaluate.metrics import Indices, Logits, Truth
+from adafocus.training.evaluate.operating_points import Thresholds
 
 Bool = npt.NDArray[np.bool_]
 Ladder = tuple[tuple[float | None, ...], ...]

@@ -8,20 +8,20 @@ from pathlib import Path
 
 import numpy as np
 
-from model.checkpoint import load_authors, load_checkpoint
-from model.flops import step_flops
-from model.weight_files import CheckpointError
-from training.data.capacity import bytes_to_keep, require_disk
-from training.data.clips import Clip, ClipSet
-from training.data.crop_plan import serving_plan
-from training.data.crops import Broken, decode_each
-from training.data.frame_store import Pixels, load_pixels
-from training.data.groups import units_of
-from training.errors import CalibrationError, DataError
-from training.evaluate.metrics import Logits, Truth
-from training.evaluate.report import BATCH, step_logits, truth_of
-from training.optimise.objective import Model
-from training.recipe import Recipe, parse_recipe
+from adafocus.model.checkpoint import load_authors, load_checkpoint
+from adafocus.model.flops import step_flops
+from adafocus.model.weight_files import CheckpointError
+from adafocus.training.data.capacity import bytes_to_keep, require_disk
+from adafocus.training.data.clips import Clip, ClipSet
+from adafocus.training.data.crop_plan import serving_plan
+from adafocus.training.data.crops import Broken, decode_each
+from adafocus.training.data.frame_store import Pixels, load_pixels
+from adafocus.training.data.groups import units_of
+from adafocus.training.errors import CalibrationError, DataError
+from adafocus.training.evaluate.metrics import Logits, Truth
+from adafocus.training.evaluate.report import BATCH, step_logits, truth_of
+from adafocus.training.optimise.objective import Model
+from adafocus.training.recipe import Recipe, parse_recipe
 
 GIGA = 1e9
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from bundle.exit_rule import ExitCriterion, confidence, leaves, probabilities
-from training.evaluate.operating_points import Thresholds, as_row
+from adafocus.bundle.exit_rule import ExitCriterion, confidence, leaves, probabilities
+from adafocus.training.evaluate.operating_points import Thresholds, as_row
 
 Logits = npt.NDArray[np.float32]
 Indices = npt.NDArray[np.int64]

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bundle.exit_rule import probabilities
-from training.data.clips import ClipSet
-from training.data.crops import Crops
-from training.data.manifests import list_clips
-from training.errors import DataError
-from training.evaluate.average_precision import mean_average_precision
-from training.evaluate.metrics import accuracy, macro_f1, negative_log_likelihood, one_label
-from training.evaluate.report import multi_hot, predict, truth_of
-from training.optimise.objective import Model
-from training.recipe import Metric, Recipe
+from adafocus.bundle.exit_rule import probabilities
+from adafocus.training.data.clips import ClipSet
+from adafocus.training.data.crops import Crops
+from adafocus.training.data.manifests import list_clips
+from adafocus.training.errors import DataError
+from adafocus.training.evaluate.average_precision import mean_average_precision
+from adafocus.training.evaluate.metrics import accuracy, macro_f1, negative_log_likelihood, one_label
+from adafocus.training.evaluate.report import multi_hot, predict, truth_of
+from adafocus.training.optimise.objective import Model
+from adafocus.training.recipe import Metric, Recipe
 
 HOLDOUT, VALIDATION = "holdout_", "validation_"
 """Prefixes of the log's columns with the metrics of holdout clips, and of the validation split."""

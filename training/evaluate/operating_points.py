@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bundle.exit_rule import CalibrationProtocol, ExitCriterion, ExitRule
-from bundle.guarantee import METHOD, Guarantee
-from training.errors import CalibrationError
+from adafocus.bundle.exit_rule import CalibrationProtocol, ExitCriterion, ExitRule
+from adafocus.bundle.guarantee import METHOD, Guarantee
+from adafocus.training.errors import CalibrationError
 
 Thresholds = Sequence[float | None]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from training.evaluate.report import Report
+from adafocus.training.evaluate.report import Report
 
 MOST_NAMES = 40
 """With more classes than this, the axes of the confusion matrix have no names."""

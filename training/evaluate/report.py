@@ -10,14 +10,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from bundle.exit_rule import ExitCriterion, ExitRule, probabilities
-from training.data.augment import serving_batch
-from training.data.clips import ClipSet
-from training.data.crops import Crops
-from training.data.frame_store import Pixels
-from training.evaluate.average_precision import AVERAGES, mean_average_precision
-from training.evaluate.calibrate import CurvePoint, Temperature, exit_curve, measure
-from training.evaluate.metrics import (
+from adafocus.bundle.exit_rule import ExitCriterion, ExitRule, probabilities
+from adafocus.training.data.augment import serving_batch
+from adafocus.training.data.clips import ClipSet
+from adafocus.training.data.crops import Crops
+from adafocus.training.data.frame_store import Pixels
+from adafocus.training.evaluate.average_precision import AVERAGES, mean_average_precision
+from adafocus.training.evaluate.calibrate import CurvePoint, Temperature, exit_curve, measure
+from adafocus.training.evaluate.metrics import (
     Indices,
     Logits,
     Truth,
@@ -32,8 +32,8 @@ from training.evaluate.metrics import (
     one_label,
     top_k_accuracy,
 )
-from training.evaluate.operating_points import Calibration
-from training.optimise.objective import Model
+from adafocus.training.evaluate.operating_points import Calibration
+from adafocus.training.optimise.objective import Model
 
 BATCH = 16
 """Clips that are evaluated at a time."""

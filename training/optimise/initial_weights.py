@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from model.config import BackboneConfig
-from model.imagenet import load_backbone_imagenet
-from model.weight_files import CheckpointError
-from training.data.clips import digest
-from training.errors import DataError, RecipeError
-from training.optimise.objective import Model
-from training.optimise.pretrained import INSTALL, PACKAGES, Package, missing_packages
-from training.recipe import Recipe
+from adafocus.model.config import BackboneConfig
+from adafocus.model.imagenet import load_backbone_imagenet
+from adafocus.model.weight_files import CheckpointError
+from adafocus.training.data.clips import digest
+from adafocus.training.errors import DataError, RecipeError
+from adafocus.training.optimise.objective import Model
+from adafocus.training.optimise.pretrained import INSTALL, PACKAGES, Package, missing_packages
+from adafocus.training.recipe import Recipe
 
 
 class Start(Protocol):

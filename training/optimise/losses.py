@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from model.video_model import VideoModel
+from adafocus.model.video_model import VideoModel
 
 
 @dataclass(frozen=True)

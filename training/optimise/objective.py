@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from model import build
-from model.config import ModelConfig
-from model.video_model import VideoModel
-from training.data.augment import Jitter, jitter_per_segment
-from training.optimise.losses import CrossEntropy, OneStageLoss, Remedies, one_stage_loss
-from training.recipe import Precision
+from adafocus.model import build
+from adafocus.model.config import ModelConfig
+from adafocus.model.video_model import VideoModel
+from adafocus.training.data.augment import Jitter, jitter_per_segment
+from adafocus.training.optimise.losses import CrossEntropy, OneStageLoss, Remedies, one_stage_loss
+from adafocus.training.recipe import Precision
 
 Model = VideoModel
 

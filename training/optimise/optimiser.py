@@ -8,8 +8,8 @@ import math
 import torch
 from torch import nn
 
-from training.optimise.objective import Model
-from training.recipe import Multipliers, OptimiserRecipe
+from adafocus.training.optimise.objective import Model
+from adafocus.training.recipe import Multipliers, OptimiserRecipe
 
 
 def parameter_groups(model: Model, lr: float, multipliers: Multipliers) -> list[dict[str, object]]:

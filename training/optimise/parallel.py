@@ -13,7 +13,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from training.errors import DataError
+from adafocus.training.errors import DataError
 
 PATIENCE = timedelta(days=1)
 """How long the others wait for the first, which decodes the data set for all."""

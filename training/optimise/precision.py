@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from training.recipe import Precision
+from adafocus.training.recipe import Precision
 
 TENSOR_CORES = (7, 0)
 """Compute capability from which a GPU multiplies fp16 faster than fp32."""

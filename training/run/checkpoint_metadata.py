@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from training.data.splits import Splits
-from training.evaluate.monitor import HOLDOUT, VALIDATION
-from training.recipe import Recipe
-from training.run.folder import Progress
+from adafocus.training.data.splits import Splits
+from adafocus.training.evaluate.monitor import HOLDOUT, VALIDATION
+from adafocus.training.recipe import Recipe
+from adafocus.training.run.folder import Progress
 
 
 def metadata(

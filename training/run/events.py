@@ -7,7 +7,7 @@ from types import TracebackType
 
 from tensorboardX import SummaryWriter
 
-from training.run.folder import Row
+from adafocus.training.run.folder import Row
 
 GROUPS = {"holdout": "holdout", "validation": "validation", "s": "seconds"}
 """Heading under which a column is shown, by its first or its last word; the others are of the loss."""

@@ -18,10 +18,10 @@ from typing import Any
 
 import torch
 
-from training.errors import ResumeError
-from training.optimise.objective import Model
-from training.optimise.optimiser import WeightAverage
-from training.recipe import Precision
+from adafocus.training.errors import ResumeError
+from adafocus.training.optimise.objective import Model
+from adafocus.training.optimise.optimiser import WeightAverage
+from adafocus.training.recipe import Precision
 
 Row = dict[str, float]
 

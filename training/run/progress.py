@@ -8,7 +8,7 @@ from types import TracebackType
 
 from tqdm import tqdm
 
-from training.run.folder import Row
+from adafocus.training.run.folder import Row
 
 SHOWN = ("loss", "_accuracy", "_macro_f1", "_map")
 """Endings of the columns that are shown behind the bar."""

@@ -15,31 +15,31 @@ import numpy as np
 import torch
 from torch import nn
 
-from model.checkpoint import save_checkpoint
-from training.data.augment import Augment
-from training.data.batches import batches, batches_in_epoch, own_part
-from training.data.clips import ClipSet, hold_out
-from training.data.crop_plan import training_plan
-from training.data.crops import Broken
-from training.data.loading import AnyMoment, KeptMoments, Loader
-from training.data.splits import decode_splits
-from training.data.storage import Sets, plan_storage
-from training.errors import DataError, DivergedError, RecipeError
-from training.evaluate.monitor import figures, metric_of
-from training.evaluate.report import labels_of
-from training.optimise.initial_weights import Start, initial_weights
-from training.optimise.losses import CrossEntropy, balanced_class_weights
-from training.optimise.objective import ONE_STAGE, Method, use_half_precision
-from training.optimise.optimiser import WeightAverage, learning_rate_factor, make_optimiser, set_learning_rates
-from training.optimise.parallel import Place, joined
-from training.optimise.precision import fastest_precision
-from training.recipe import Precision, Recipe
-from training.run.checkpoint_metadata import metadata
-from training.run.events import EventLog
-from training.run.folder import Row, RunFolder, fingerprint
-from training.run.progress import StepBar
-from training.run.signals import Stop, stopping_politely
-from training.run.stage_timer import Clock
+from adafocus.model.checkpoint import save_checkpoint
+from adafocus.training.data.augment import Augment
+from adafocus.training.data.batches import batches, batches_in_epoch, own_part
+from adafocus.training.data.clips import ClipSet, hold_out
+from adafocus.training.data.crop_plan import training_plan
+from adafocus.training.data.crops import Broken
+from adafocus.training.data.loading import AnyMoment, KeptMoments, Loader
+from adafocus.training.data.splits import decode_splits
+from adafocus.training.data.storage import Sets, plan_storage
+from adafocus.training.errors import DataError, DivergedError, RecipeError
+from adafocus.training.evaluate.monitor import figures, metric_of
+from adafocus.training.evaluate.report import labels_of
+from adafocus.training.optimise.initial_weights import Start, initial_weights
+from adafocus.training.optimise.losses import CrossEntropy, balanced_class_weights
+from adafocus.training.optimise.objective import ONE_STAGE, Method, use_half_precision
+from adafocus.training.optimise.optimiser import WeightAverage, learning_rate_factor, make_optimiser, set_learning_rates
+from adafocus.training.optimise.parallel import Place, joined
+from adafocus.training.optimise.precision import fastest_precision
+from adafocus.training.recipe import Precision, Recipe
+from adafocus.training.run.checkpoint_metadata import metadata
+from adafocus.training.run.events import EventLog
+from adafocus.training.run.folder import Row, RunFolder, fingerprint
+from adafocus.training.run.progress import StepBar
+from adafocus.training.run.signals import Stop, stopping_politely
+from adafocus.training.run.stage_timer import Clock
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NoReturn
 
-from service.decode.ipc import MAX_MESSAGE_BYTES, encode
-from video.limits import MediaLimits
+from adafocus.service.decode.ipc import MAX_MESSAGE_BYTES, encode
+from adafocus.video.limits import MediaLimits
 
 # Polling the socket costs some microseconds, as much as decoding a small packet.
 _LOOK_EVERY_SECONDS = 0.005

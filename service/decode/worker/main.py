@@ -1,7 +1,8 @@
 """An unprivileged process that decodes one untrusted video at a time.
 
-The service starts it as ``python -m service.decode.worker.main`` with the numbers of the descriptors that it inherits.
-It imports what decoding needs, enters its sandbox, and serves jobs until the control socket is closed (see `ipc`).
+The service starts it as ``python -m adafocus.service.decode.worker.main`` with the numbers of the descriptors that it
+inherits. It imports what decoding needs, enters its sandbox, and serves jobs until the control socket is closed (see
+`ipc`).
 """
 
 from __future__ import annotations
@@ -21,14 +22,14 @@ from dataclasses import asdict
 
 import av
 
-from service.decode.shared_frames import SharedFrames
-from service.decode.worker import sandbox
-from service.decode.worker.control import Control
-from service.decode.worker.task import Task
-from video.decoder import FrameStream
-from video.limits import MediaLimits
-from video.probe import open_video
-from video.transform import Geometry
+from adafocus.service.decode.shared_frames import SharedFrames
+from adafocus.service.decode.worker import sandbox
+from adafocus.service.decode.worker.control import Control
+from adafocus.service.decode.worker.task import Task
+from adafocus.video.decoder import FrameStream
+from adafocus.video.limits import MediaLimits
+from adafocus.video.probe import open_video
+from adafocus.video.transform import Geometry
 
 _KEPT_FREE_BYTES = 16 << 20
 _REHEARSAL = bytes.fromhex(

@@ -21,7 +21,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from service.decode.worker.seccomp import MACHINES, Machine, SockFprog, build_filter
+from adafocus.service.decode.worker.seccomp import MACHINES, Machine, SockFprog, build_filter
 
 MAX_OPEN_FILES = 16
 """Enough for the control socket, one spool, the three standard descriptors and a few more."""

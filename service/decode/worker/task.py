@@ -12,15 +12,15 @@ from typing import TypeVar
 
 from av.error import err_check
 
-from service.decode.ipc import FAULT, OUT_OF_MEMORY
-from service.decode.shared_frames import SharedFrames
-from service.decode.worker.control import ClosedError, Control, Job
-from service.decode.worker.spool_reader import SpoolReader
-from video.decoder import FrameStream
-from video.errors import VideoError
-from video.probe import OpenVideo, open_video
-from video.sampler import wanted_frames
-from video.transform import Geometry
+from adafocus.service.decode.ipc import FAULT, OUT_OF_MEMORY
+from adafocus.service.decode.shared_frames import SharedFrames
+from adafocus.service.decode.worker.control import ClosedError, Control, Job
+from adafocus.service.decode.worker.spool_reader import SpoolReader
+from adafocus.video.decoder import FrameStream
+from adafocus.video.errors import VideoError
+from adafocus.video.probe import OpenVideo, open_video
+from adafocus.video.sampler import wanted_frames
+from adafocus.video.transform import Geometry
 
 Result = TypeVar("Result")
 

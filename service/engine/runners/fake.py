@@ -7,8 +7,16 @@ from collections.abc import Callable
 
 import numpy as np
 
-from bundle.manifest import Precision
-from service.engine.runners.base import Float32, FocusOutput, GlanceOutput, Int64, RunnerError, StateWidths, UInt8
+from adafocus.bundle.manifest import Precision
+from adafocus.service.engine.runners.base import (
+    Float32,
+    FocusOutput,
+    GlanceOutput,
+    Int64,
+    RunnerError,
+    StateWidths,
+    UInt8,
+)
 
 
 class FakeRunner:

@@ -10,9 +10,9 @@ from typing import Protocol
 
 import numpy as np
 
-from bundle.manifest import Graph, GraphFormat, Manifest, Precision
-from bundle.signature import BATCH, VIDEOS, looks_ahead
-from service.engine.runners.base import (
+from adafocus.bundle.manifest import Graph, GraphFormat, Manifest, Precision
+from adafocus.bundle.signature import BATCH, VIDEOS, looks_ahead
+from adafocus.service.engine.runners.base import (
     Array,
     Component,
     Float32,
@@ -23,7 +23,7 @@ from service.engine.runners.base import (
     StateWidths,
     UInt8,
 )
-from service.engine.runners.malloc import return_freed_memory
+from adafocus.service.engine.runners.malloc import return_freed_memory
 
 COMPONENTS: tuple[Component, ...] = ("glance", "focus")
 

@@ -15,9 +15,9 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from bundle.instructions import features, onnx_session_entries
-from bundle.manifest import Graph
-from service.engine.runners.base import RunnerError
+from adafocus.bundle.instructions import features, onnx_session_entries
+from adafocus.bundle.manifest import Graph
+from adafocus.service.engine.runners.base import RunnerError
 
 MODEL = "model.onnx"
 

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import onnxruntime as ort
 
-from bundle.instructions import onnx_session_entries
-from bundle.manifest import Graph, Precision
-from bundle.signature import looks_ahead
-from service.engine.runners.base import Array, Component, Float32, RunnerError, first_line
-from service.engine.runners.graphs import Executor, Graphs
-from service.engine.runners.model_cache import check_cache, kept_model
-from service.engine.runners.onnx_device import DeviceSessions
+from adafocus.bundle.instructions import onnx_session_entries
+from adafocus.bundle.manifest import Graph, Precision
+from adafocus.bundle.signature import looks_ahead
+from adafocus.service.engine.runners.base import Array, Component, Float32, RunnerError, first_line
+from adafocus.service.engine.runners.graphs import Executor, Graphs
+from adafocus.service.engine.runners.model_cache import check_cache, kept_model
+from adafocus.service.engine.runners.onnx_device import DeviceSessions
 
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import onnxruntime as ort
 
-from service.engine.runners.base import Array, Component, Float32, RunnerError
-from service.engine.runners.graphs import Graphs
+from adafocus.service.engine.runners.base import Array, Component, Float32, RunnerError
+from adafocus.service.engine.runners.graphs import Graphs
 
 
 class BoundRun:

@@ -15,11 +15,11 @@ sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 import openvino as ov  # noqa: E402
 
-from bundle.instructions import has_int8  # noqa: E402
-from bundle.manifest import Precision  # noqa: E402
-from service.engine.runners.base import Array, Component, Float32, RunnerError, first_line  # noqa: E402
-from service.engine.runners.graphs import Executor, Graphs  # noqa: E402
-from service.engine.runners.model_cache import check_cache  # noqa: E402
+from adafocus.bundle.instructions import has_int8  # noqa: E402
+from adafocus.bundle.manifest import Precision  # noqa: E402
+from adafocus.service.engine.runners.base import Array, Component, Float32, RunnerError, first_line  # noqa: E402
+from adafocus.service.engine.runners.graphs import Executor, Graphs  # noqa: E402
+from adafocus.service.engine.runners.model_cache import check_cache  # noqa: E402
 
 DEVICE = "CPU"
 PATCHES = "patches"

@@ -15,11 +15,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import cast
 
-from bundle.instructions import has_bf16, has_int8
-from bundle.manifest import GraphFormat, Manifest, Precision
-from bundle.store import Bundle
-from service.engine.runners.base import LARGE_STEP_FLOPS, Component, Runner, RunnerError
-from service.engine.runners.graphs import Executor, GraphRunner, Graphs, graphs_of, has_graphs
+from adafocus.bundle.instructions import has_bf16, has_int8
+from adafocus.bundle.manifest import GraphFormat, Manifest, Precision
+from adafocus.bundle.store import Bundle
+from adafocus.service.engine.runners.base import LARGE_STEP_FLOPS, Component, Runner, RunnerError
+from adafocus.service.engine.runners.graphs import Executor, GraphRunner, Graphs, graphs_of, has_graphs
 
 PROCESSOR_MAX_BATCH, GPU_MAX_BATCH = 8, 64
 
@@ -98,7 +98,7 @@ class Backend:
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
-_ROOM = "service.engine.runners"
+_ROOM = "adafocus.service.engine.runners"
 
 BACKENDS: Mapping[str, Backend] = {
     "onnxruntime-cpu": Backend(

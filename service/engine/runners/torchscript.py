@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bundle.manifest import Precision
-from service.engine.runners.base import Array, Component, Float32, RunnerError, first_line
-from service.engine.runners.graphs import Executor, Graphs
+from adafocus.bundle.manifest import Precision
+from adafocus.service.engine.runners.base import Array, Component, Float32, RunnerError, first_line
+from adafocus.service.engine.runners.graphs import Executor, Graphs
 
 logger = logging.getLogger("adafocus.runner")
 

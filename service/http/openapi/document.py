@@ -11,13 +11,13 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from bundle.manifest import Manifest
-from service.http.openapi import examples
-from service.http.openapi.operations import COMPONENT, Json, elsewhere
-from service.progress import GIGA
-from service.schemas.classify import DEFAULT_TOP_K, MAX_DEADLINE_MS, MAX_GFLOPS, StepEvent
-from service.schemas.open_inference import InferenceRequest, InferenceResponse, ModelMetadata, ModelReady
-from service.settings import Settings
+from adafocus.bundle.manifest import Manifest
+from adafocus.service.http.openapi import examples
+from adafocus.service.http.openapi.operations import COMPONENT, Json, elsewhere
+from adafocus.service.progress import GIGA
+from adafocus.service.schemas.classify import DEFAULT_TOP_K, MAX_DEADLINE_MS, MAX_GFLOPS, StepEvent
+from adafocus.service.schemas.open_inference import InferenceRequest, InferenceResponse, ModelMetadata, ModelReady
+from adafocus.service.settings import Settings
 
 _KEYS = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "An API key."},

@@ -7,11 +7,11 @@ import json
 import struct
 from typing import Any
 
-from bundle.manifest import Manifest
-from service.errors import DeadlinePassed
-from service.progress import GIGA
-from service.schemas import tensors
-from service.schemas.classify import (
+from adafocus.bundle.manifest import Manifest
+from adafocus.service.errors import DeadlinePassed
+from adafocus.service.progress import GIGA
+from adafocus.service.schemas import tensors
+from adafocus.service.schemas.classify import (
     Classification,
     ComputeAnswer,
     ExitAnswer,
@@ -23,7 +23,7 @@ from service.schemas.classify import (
     TraceEntry,
     VideoAnswer,
 )
-from service.schemas.open_inference import InferenceRequest
+from adafocus.service.schemas.open_inference import InferenceRequest
 
 REQUEST_ID = "0f8c2b9e5d7a4c31b6e0a1f2d3c4b5a6"
 """The request id in every example."""

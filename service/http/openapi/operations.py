@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from service.errors import (
+from adafocus.service.errors import (
     CATALOGUE,
     PROBLEM_JSON,
     MethodNotAllowed,
@@ -20,9 +20,9 @@ from service.errors import (
     Unauthorized,
     UnsupportedEncoding,
 )
-from service.http.openapi.examples import REQUEST_ID, SMALLEST_VIDEO, inference_in_bytes, inference_in_json
-from service.schemas.classify import DEFAULT_TOP_K, MAX_DEADLINE_MS, MAX_GFLOPS, PARAMETERS, ProblemDocument
-from service.schemas.open_inference import HEADER_LENGTH, MAX_HEADER_BYTES, InferenceRequest, InferenceResponse
+from adafocus.service.http.openapi.examples import REQUEST_ID, SMALLEST_VIDEO, inference_in_bytes, inference_in_json
+from adafocus.service.schemas.classify import DEFAULT_TOP_K, MAX_DEADLINE_MS, MAX_GFLOPS, PARAMETERS, ProblemDocument
+from adafocus.service.schemas.open_inference import HEADER_LENGTH, MAX_HEADER_BYTES, InferenceRequest, InferenceResponse
 
 ABOUT = (
     "Classifies videos with AdaFocusV2: the model looks at each sampled frame at low cost, looks closely at one patch "

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cli.load.plan import Plan, arrivals
+from adafocus.cli.load.plan import Plan, arrivals
 
 RATES = st.lists(st.floats(0.5, 200), min_size=1, max_size=4).map(tuple)
 

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from cli.load.connection import Endpoint
-from cli.load.plan import Plan
-from cli.load.report import Sample
-from cli.load.run import run
+from adafocus.cli.load.connection import Endpoint
+from adafocus.cli.load.plan import Plan
+from adafocus.cli.load.report import Sample
+from adafocus.cli.load.run import run
 
 TLS = Path(__file__).resolve().parents[2] / "fixtures" / "tls"
 BODY = json.dumps({"compute": {"gflops": 0.5, "gflops_full": 2.0}}).encode()

@@ -11,15 +11,15 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from bundle.manifest import FrameGeometry, Sampling
-from service.decode.pool import DecodeJob, DecodePool, DecodeSession, PoolSettings, WorkerTimeouts
-from service.decode.upload import Spool
-from service.decode.worker.control import ClosedError
-from service.telemetry.metrics import RestartReason
+from adafocus.bundle.manifest import FrameGeometry, Sampling
+from adafocus.service.decode.pool import DecodeJob, DecodePool, DecodeSession, PoolSettings, WorkerTimeouts
+from adafocus.service.decode.upload import Spool
+from adafocus.service.decode.worker.control import ClosedError
+from adafocus.service.telemetry.metrics import RestartReason
+from adafocus.video.decoder import Frame
+from adafocus.video.limits import MediaLimits
+from adafocus.video.sampler import visiting_order
 from tests.video.clips import GEOMETRY, make_clip
-from video.decoder import Frame
-from video.limits import MediaLimits
-from video.sampler import visiting_order
 
 FRAMES = 16
 MEMORY_BYTES = 256 << 20

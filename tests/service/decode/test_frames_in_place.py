@@ -6,10 +6,10 @@ import asyncio
 
 import numpy as np
 
-from service.decode.frames_in_place import FramesInPlace
-from service.frame_memory import SharedFrame
+from adafocus.service.decode.frames_in_place import FramesInPlace
+from adafocus.service.frame_memory import SharedFrame
+from adafocus.video.decoder import Frame
 from tests.service.decode.test_session import OPENED, Scene, done, frame, scene
-from video.decoder import Frame
 
 __all__ = ["scene"]  # a fixture
 

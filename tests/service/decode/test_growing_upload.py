@@ -9,10 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from service.decode.pool import DecodePool, WorkerTimeouts
-from service.decode.upload import Spool
-from service.decode.worker.spool_reader import SpoolReader
-from service.errors import TooLarge
+from adafocus.service.decode.pool import DecodePool, WorkerTimeouts
+from adafocus.service.decode.upload import Spool
+from adafocus.service.decode.worker.spool_reader import SpoolReader
+from adafocus.service.errors import TooLarge
+from adafocus.video.decoder import FrameStream
+from adafocus.video.errors import VideoError
+from adafocus.video.probe import open_video
+from adafocus.video.sampler import wanted_frames
+from adafocus.video.source import Reader
 from tests.service.decode.factory import (
     Uploading,
     Watcher,
@@ -24,11 +29,6 @@ from tests.service.decode.factory import (
     rest,
 )
 from tests.video.clips import GEOMETRY, moov_first, read_frames
-from video.decoder import FrameStream
-from video.errors import VideoError
-from video.probe import open_video
-from video.sampler import wanted_frames
-from video.source import Reader
 
 WANTED = wanted_frames(40, frames=16, order=job().sampling.order)
 

@@ -15,8 +15,13 @@ from pathlib import Path
 import psutil
 import pytest
 
-from service.decode.pool import WorkerTimeouts
-from service.errors import Internal, NoVideoStream, Problem, TooLong, Undecodable, UnsupportedMedia
+from adafocus.service.decode.pool import WorkerTimeouts
+from adafocus.service.errors import Internal, NoVideoStream, Problem, TooLong, Undecodable, UnsupportedMedia
+from adafocus.video.decoder import Frame, FrameStream
+from adafocus.video.errors import VideoError
+from adafocus.video.limits import MediaLimits
+from adafocus.video.probe import open_video
+from adafocus.video.sampler import wanted_frames
 from tests.service.decode.factory import (
     Watcher,
     clip,
@@ -27,11 +32,6 @@ from tests.service.decode.factory import (
     rest,
 )
 from tests.video.clips import GEOMETRY
-from video.decoder import Frame, FrameStream
-from video.errors import VideoError
-from video.limits import MediaLimits
-from video.probe import open_video
-from video.sampler import wanted_frames
 
 ORDER = job().sampling.order
 

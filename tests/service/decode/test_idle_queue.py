@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.decode.idle_queue import IdleQueue
-from service.errors import Draining
+from adafocus.service.decode.idle_queue import IdleQueue
+from adafocus.service.errors import Draining
 from tests.service.decode.factory import turns_until
 
 

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.decode.ipc import MAX_MESSAGE_BYTES, encode, socket_pair
-from service.decode.messages import Done, FrameReady, Opened, ProtocolError, Ready, parse, printable
-from service.decode.worker.control import Control
+from adafocus.service.decode.ipc import MAX_MESSAGE_BYTES, encode, socket_pair
+from adafocus.service.decode.messages import Done, FrameReady, Opened, ProtocolError, Ready, parse, printable
+from adafocus.service.decode.worker.control import Control
+from adafocus.video.limits import MediaLimits
+from adafocus.video.probe import VideoInfo
 from tests.service.decode.factory import job
-from video.limits import MediaLimits
-from video.probe import VideoInfo
 
 FRAME = {"type": "frame", "slot": 1, "position": 3, "index": 40, "time_s": 1.6, "frames_decoded": 41, "seconds": 0.5}
 INFO = {

@@ -7,8 +7,9 @@ import asyncio
 import numpy as np
 import pytest
 
-from service.decode.pool import DecodePool, PoolSettings, WorkerTimeouts
-from service.decode.upload import Spool
+from adafocus.service.decode.pool import DecodePool, PoolSettings, WorkerTimeouts
+from adafocus.service.decode.upload import Spool
+from adafocus.video.sampler import wanted_frames
 from tests.service.decode.factory import (
     clip,
     decode,
@@ -20,7 +21,6 @@ from tests.service.decode.factory import (
     turns_until,
 )
 from tests.video.clips import GEOMETRY, number_of, read_frames
-from video.sampler import wanted_frames
 
 ORDER = job().sampling.order
 WANTED = wanted_frames(40, frames=16, order=ORDER)

@@ -10,8 +10,8 @@ import signal
 import psutil
 import pytest
 
-from service.decode.pool import DecodePool, PoolSettings, WorkerStartError
-from service.errors import Draining
+from adafocus.service.decode.pool import DecodePool, PoolSettings, WorkerStartError
+from adafocus.service.errors import Draining
 from tests.service.decode.factory import (
     Watcher,
     clip,

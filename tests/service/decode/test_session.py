@@ -9,13 +9,24 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from service.decode.messages import Done, Failure, FrameReady, Info, Need, Opened, ProtocolError, Ready, Reply, Sandbox
-from service.decode.pool import DecodeSession, WorkerTimeouts
-from service.decode.process import WorkerGoneError
-from service.decode.shared_frames import SharedFrames
-from service.decode.spool import Spool
-from service.decode.watchdog import Verdict
-from service.errors import Internal, TooLarge, TooLong, Undecodable
+from adafocus.service.decode.messages import (
+    Done,
+    Failure,
+    FrameReady,
+    Info,
+    Need,
+    Opened,
+    ProtocolError,
+    Ready,
+    Reply,
+    Sandbox,
+)
+from adafocus.service.decode.pool import DecodeSession, WorkerTimeouts
+from adafocus.service.decode.process import WorkerGoneError
+from adafocus.service.decode.shared_frames import SharedFrames
+from adafocus.service.decode.spool import Spool
+from adafocus.service.decode.watchdog import Verdict
+from adafocus.service.errors import Internal, TooLarge, TooLong, Undecodable
 from tests.service.decode.factory import job
 from tests.video.clips import GEOMETRY
 

@@ -5,7 +5,7 @@ import os
 import numpy as np
 import pytest
 
-from service.decode.shared_frames import SharedFrames
+from adafocus.service.decode.shared_frames import SharedFrames
 
 
 def square(side: int, value: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.decode.multipart import MAX_PART_HEADER_BYTES, MAX_PART_HEADERS, MAX_PARTS
-from service.decode.upload import Spool, open_spool, receive
-from service.errors import EmptyBody, Internal, NoVideoPart, Overloaded, Problem, TooLarge
+from adafocus.service.decode.multipart import MAX_PART_HEADER_BYTES, MAX_PART_HEADERS, MAX_PARTS
+from adafocus.service.decode.upload import Spool, open_spool, receive
+from adafocus.service.errors import EmptyBody, Internal, NoVideoPart, Overloaded, Problem, TooLarge
 
 BOUNDARY = "the-boundary"
 FORM = f'multipart/form-data; boundary="{BOUNDARY}"'

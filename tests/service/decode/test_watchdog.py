@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.decode.watchdog import Signs, Verdict, Watchdog, WorkerTimeouts, judge, nap, process_cpu_seconds
+from adafocus.service.decode.watchdog import Signs, Verdict, Watchdog, WorkerTimeouts, judge, nap, process_cpu_seconds
 
 PATIENCE = WorkerTimeouts(stall_seconds=10, cpu_seconds=60, close_seconds=5)
 

@@ -13,18 +13,18 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from bundle.manifest import Manifest
-from service.engine.core import EngineCore
-from service.engine.core_process import serve
-from service.engine.engine import Engine, running
-from service.engine.messages import Commands
-from service.engine.process import CoreProcess
-from service.engine.request import EngineRequest
-from service.engine.runners.base import Component, Runner
-from service.engine.runners.fake import FakeRunner
-from service.engine.transport import InProcess
+from adafocus.bundle.manifest import Manifest
+from adafocus.service.engine.core import EngineCore
+from adafocus.service.engine.core_process import serve
+from adafocus.service.engine.engine import Engine, running
+from adafocus.service.engine.messages import Commands
+from adafocus.service.engine.process import CoreProcess
+from adafocus.service.engine.request import EngineRequest
+from adafocus.service.engine.runners.base import Component, Runner
+from adafocus.service.engine.runners.fake import FakeRunner
+from adafocus.service.engine.transport import InProcess
+from adafocus.video.decoder import Frame
 from tests.bundle.factory import make_manifest
-from video.decoder import Frame
 
 NEVER = float("inf")
 ALWAYS = -float("inf")

@@ -5,8 +5,8 @@ import contextlib
 
 import pytest
 
-from service.engine.admission import Admission
-from service.errors import Overloaded
+from adafocus.service.engine.admission import Admission
+from adafocus.service.errors import Overloaded
 from tests.service.engine.factory import Recorder
 
 

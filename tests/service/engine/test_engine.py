@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.engine.request import EngineRequest, Outcome
-from service.engine.runners.fake import FakeRunner
-from service.errors import DeadlinePassed, Internal, Undecodable
+from adafocus.service.engine.request import EngineRequest, Outcome
+from adafocus.service.engine.runners.fake import FakeRunner
+from adafocus.service.errors import DeadlinePassed, Internal, Undecodable
 from tests.bundle.factory import make_clip_manifest, make_manifest
 from tests.service.engine.factory import (
     ALWAYS,

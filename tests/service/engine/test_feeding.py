@@ -10,9 +10,9 @@ from functools import partial
 
 import pytest
 
-from service.engine.request import EngineRequest
-from service.engine.runners.fake import FakeRunner
-from service.frame_memory import FrameSegment, SharedFrame
+from adafocus.service.engine.request import EngineRequest
+from adafocus.service.engine.runners.fake import FakeRunner
+from adafocus.service.frame_memory import FrameSegment, SharedFrame
 from tests.service.engine.factory import ALWAYS, CROP, Frames, make_engine, make_frame, never_leave, running_batch
 
 pytestmark = pytest.mark.usefixtures("transport")

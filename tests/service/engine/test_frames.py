@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.engine.frames import FrameStore, gather, nearest_positions
-from service.engine.huge_pages import HUGE_PAGE_BYTES, zeros
-from service.frame_memory import FrameSegment, SharedFrame
+from adafocus.service.engine.frames import FrameStore, gather, nearest_positions
+from adafocus.service.engine.huge_pages import HUGE_PAGE_BYTES, zeros
+from adafocus.service.frame_memory import FrameSegment, SharedFrame
 from tests.service.engine.factory import CROP, make_frame
 
 

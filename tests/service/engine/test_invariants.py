@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.engine.request import EngineRequest, Outcome
-from service.engine.runners.base import Float32, GlanceOutput, UInt8
-from service.engine.runners.fake import FakeRunner
-from service.errors import Internal
+from adafocus.service.engine.request import EngineRequest, Outcome
+from adafocus.service.engine.runners.base import Float32, GlanceOutput, UInt8
+from adafocus.service.engine.runners.fake import FakeRunner
+from adafocus.service.errors import Internal
 from tests.bundle.factory import make_manifest
 from tests.service.engine.factory import ALWAYS, NEVER, Frames, make_engine, never_leave, until
 

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bundle.manifest import Manifest, OperatingPoint, Sampling
-from service.engine.request import EngineRequest, Outcome
-from service.engine.runners.fake import FakeRunner
-from service.errors import Internal
+from adafocus.bundle.manifest import Manifest, OperatingPoint, Sampling
+from adafocus.service.engine.request import EngineRequest, Outcome
+from adafocus.service.engine.runners.fake import FakeRunner
+from adafocus.service.errors import Internal
 from tests.bundle.factory import make_manifest
 from tests.service.engine.factory import (
     ALWAYS,

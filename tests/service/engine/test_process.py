@@ -9,13 +9,13 @@ from functools import partial
 
 import pytest
 
-from bundle.manifest import Manifest
-from service.engine.engine import Engine, running
-from service.engine.process import CoreProcess, open_core_process
-from service.engine.request import Outcome
-from service.engine.runners.base import Runner, RunnerError
-from service.engine.runners.fake import FakeRunner
-from service.errors import Internal
+from adafocus.bundle.manifest import Manifest
+from adafocus.service.engine.engine import Engine, running
+from adafocus.service.engine.process import CoreProcess, open_core_process
+from adafocus.service.engine.request import Outcome
+from adafocus.service.engine.runners.base import Runner, RunnerError
+from adafocus.service.engine.runners.fake import FakeRunner
+from adafocus.service.errors import Internal
 from tests.bundle.factory import make_manifest
 from tests.service.engine.factory import Frames, Recorder, never_leave, until
 

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.engine.scheduler import (
+from adafocus.service.engine.scheduler import (
     MAX_BATCHES_IN_FLIGHT,
     PATIENCE_SECONDS,
     due_times,

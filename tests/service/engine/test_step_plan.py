@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.engine.step_plan import NO_CAP, affordable_steps, certain_steps, exit_reason, prefetch_targets
+from adafocus.service.engine.step_plan import NO_CAP, affordable_steps, certain_steps, exit_reason, prefetch_targets
 
 NEVER, ALWAYS = math.inf, -math.inf
 

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from bundle.exit_rule import confidence
-from service.engine.runners.fake import FakeRunner
+from adafocus.bundle.exit_rule import confidence
+from adafocus.service.engine.runners.fake import FakeRunner
 from tests.bundle.factory import make_manifest
 from tests.service.engine.factory import Frames, make_engine, never_leave
 

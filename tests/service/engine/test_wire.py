@@ -5,8 +5,8 @@ import socket
 
 import pytest
 
-from service.engine.messages import Commands
-from service.engine.wire import Attach, Detach, Inbox, packed
+from adafocus.service.engine.messages import Commands
+from adafocus.service.engine.wire import Attach, Detach, Inbox, packed
 
 
 def test_messages_come_whole_and_in_order_however_they_are_cut() -> None:

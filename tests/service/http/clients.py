@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from starlette.datastructures import Headers
 from starlette.types import Message
 
-from service.http.body import BodyReader
-from service.http.slow_clients import UploadLimits
+from adafocus.service.http.body import BodyReader
+from adafocus.service.http.slow_clients import UploadLimits
 
 DISCONNECT: Message = {"type": "http.disconnect"}
 PATIENT = UploadLimits(silence_seconds=60)

@@ -6,7 +6,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service.telemetry import trace_context
+from adafocus.service.telemetry import trace_context
 from tests.e2e.tiny import write_clip
 from tests.service.server import make_settings, serving
 

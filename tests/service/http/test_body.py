@@ -2,8 +2,8 @@
 
 import pytest
 
-from service.errors import BadParameter, TooLarge
-from service.http.body import BodyReader, ClientDisconnected
+from adafocus.service.errors import BadParameter, TooLarge
+from adafocus.service.http.body import BodyReader, ClientDisconnected
 
 from .clients import DISCONNECT, Client, part
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from bundle.store import Bundle
-from service.engine.runners.base import Runner, RunnerError
-from service.engine.runners.fake import FakeRunner
-from service.settings import Settings
+from adafocus.bundle.store import Bundle
+from adafocus.service.engine.runners.base import Runner, RunnerError
+from adafocus.service.engine.runners.fake import FakeRunner
+from adafocus.service.settings import Settings
 from tests.e2e.tiny import write_clip
 from tests.service.server import Running, make_settings, serving, until
 

@@ -7,7 +7,7 @@ from fastapi.routing import APIRoute
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.http.direct import DirectRoutes
+from adafocus.service.http.direct import DirectRoutes
 
 router = APIRouter()
 

@@ -6,7 +6,7 @@ import pytest
 from starlette.responses import Response
 from starlette.types import Message
 
-from service.http.early_response import KEEP_ALIVE_BYTES, send_response
+from adafocus.service.http.early_response import KEEP_ALIVE_BYTES, send_response
 
 from .clients import DISCONNECT, Client, part
 

@@ -11,16 +11,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from bundle.store import load_bundle
-from service.errors import Overloaded, Problem
-from service.http.auth import AccessControl
-from service.http.context import RequestContext
-from service.http.handler import Exchange, handle
-from service.http.openapi import examples
-from service.http.state import ServerState
-from service.schemas.classify import Classification
-from service.telemetry.metrics import Metrics
-from service.telemetry.timeline import Timeline
+from adafocus.bundle.store import load_bundle
+from adafocus.service.errors import Overloaded, Problem
+from adafocus.service.http.auth import AccessControl
+from adafocus.service.http.context import RequestContext
+from adafocus.service.http.handler import Exchange, handle
+from adafocus.service.http.openapi import examples
+from adafocus.service.http.state import ServerState
+from adafocus.service.schemas.classify import Classification
+from adafocus.service.telemetry.metrics import Metrics
+from adafocus.service.telemetry.timeline import Timeline
 from tests.service.server import make_settings
 
 from .clients import DISCONNECT, Client, part

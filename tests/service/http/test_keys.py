@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from service.http.keys import KeyFileError, Keyring, read_keys
+from adafocus.service.http.keys import KeyFileError, Keyring, read_keys
 
 
 @dataclass

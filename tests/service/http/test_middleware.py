@@ -10,12 +10,12 @@ from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from service.errors import TooLong
-from service.http import problems
-from service.http.context import context_of
-from service.http.middleware import HeadLikeGet, RequestScope
-from service.telemetry.logs import JsonLines
-from service.telemetry.metrics import Metrics
+from adafocus.service.errors import TooLong
+from adafocus.service.http import problems
+from adafocus.service.http.context import context_of
+from adafocus.service.http.middleware import HeadLikeGet, RequestScope
+from adafocus.service.telemetry.logs import JsonLines
+from adafocus.service.telemetry.metrics import Metrics
 
 
 def make_app() -> FastAPI:

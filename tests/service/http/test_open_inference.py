@@ -12,10 +12,10 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from service.schemas import open_inference as protocol
-from service.schemas.classify import Classification
-from service.schemas.open_inference import MAX_HEADER_BYTES
-from service.schemas.tensors import MAX_JSON_SYNTAX
+from adafocus.service.schemas import open_inference as protocol
+from adafocus.service.schemas.classify import Classification
+from adafocus.service.schemas.open_inference import MAX_HEADER_BYTES
+from adafocus.service.schemas.tensors import MAX_JSON_SYNTAX
 from tests.e2e.tiny import write_clip
 from tests.service.server import Running, make_settings, serving
 

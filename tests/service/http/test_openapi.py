@@ -10,9 +10,9 @@ import pytest
 import pytest_asyncio
 from jsonschema import Draft202012Validator
 
-from service.app import create_app
-from service.errors import CATALOGUE
-from service.settings import Settings
+from adafocus.service.app import create_app
+from adafocus.service.errors import CATALOGUE
+from adafocus.service.settings import Settings
 from tests.service.server import Running, make_settings, serving
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

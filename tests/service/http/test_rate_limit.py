@@ -5,8 +5,8 @@ from itertools import pairwise
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from service.http import rate_limit
-from service.http.rate_limit import WINDOW_SECONDS, RateLimit
+from adafocus.service.http import rate_limit
+from adafocus.service.http.rate_limit import WINDOW_SECONDS, RateLimit
 
 
 class Clock:

@@ -9,7 +9,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from service.schemas.classify import PARAMETERS, Classification
+from adafocus.service.schemas.classify import PARAMETERS, Classification
 from tests.e2e.tiny import BRIGHTNESS, write_clip
 from tests.service.server import Running, make_settings, serving
 

@@ -6,8 +6,8 @@ from contextlib import nullcontext
 import pytest
 from starlette.types import Message
 
-from service.errors import UploadTimeout
-from service.http.slow_clients import UploadLimits, UploadTimer
+from adafocus.service.errors import UploadTimeout
+from adafocus.service.http.slow_clients import UploadLimits, UploadTimer
 
 from .clients import Client, part
 

@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bundle.store import Bundle
-from service.engine.runners.fake import FakeRunner
-from service.http.sse import jpeg
-from service.schemas.classify import Classification, ProblemDocument, StepEvent
-from service.settings import Settings
+from adafocus.bundle.store import Bundle
+from adafocus.service.engine.runners.fake import FakeRunner
+from adafocus.service.http.sse import jpeg
+from adafocus.service.schemas.classify import Classification, ProblemDocument, StepEvent
+from adafocus.service.settings import Settings
 from tests.e2e.tiny import CROP, write_clip
 from tests.service.server import make_settings, serving
 

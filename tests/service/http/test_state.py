@@ -6,12 +6,12 @@ from typing import Any, cast
 
 import pytest
 
-from bundle.store import load_bundle
-from service.errors import Draining
-from service.http.auth import AccessControl
-from service.http.state import ServerState
-from service.runtime import Runtime
-from service.telemetry.metrics import Metrics
+from adafocus.bundle.store import load_bundle
+from adafocus.service.errors import Draining
+from adafocus.service.http.auth import AccessControl
+from adafocus.service.http.state import ServerState
+from adafocus.service.runtime import Runtime
+from adafocus.service.telemetry.metrics import Metrics
 from tests.service.server import make_settings
 
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.errors import BadParameter
-from service.schemas.classify import (
+from adafocus.service.errors import BadParameter
+from adafocus.service.schemas.classify import (
     PARAMETERS,
     Classification,
     ComputeAnswer,

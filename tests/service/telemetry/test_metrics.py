@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from bundle.exit_rule import ExitReason
-from service.engine.stage_times import StageTimes
-from service.telemetry.definitions import CATALOGUE
-from service.telemetry.metrics import Answered, Metrics
+from adafocus.bundle.exit_rule import ExitReason
+from adafocus.service.engine.stage_times import StageTimes
+from adafocus.service.telemetry.definitions import CATALOGUE
+from adafocus.service.telemetry.metrics import Answered, Metrics
 
 PRODUCT_CATALOGUE = {
     "adafocus_requests_total": ("counter", {"outcome": 6}),

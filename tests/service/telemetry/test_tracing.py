@@ -12,11 +12,11 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
-from service.engine.request import Step
-from service.telemetry.otel import OtelTracer
-from service.telemetry.timeline import Span, Timeline
-from service.telemetry.trace_context import parse
-from service.telemetry.tracing import TracingError, Untraced, make_tracer
+from adafocus.service.engine.request import Step
+from adafocus.service.telemetry.otel import OtelTracer
+from adafocus.service.telemetry.timeline import Span, Timeline
+from adafocus.service.telemetry.trace_context import parse
+from adafocus.service.telemetry.tracing import TracingError, Untraced, make_tracer
 from tests.e2e.tiny import write_clip
 from tests.service.server import make_settings, serving
 
@@ -62,7 +62,7 @@ def test_nobody_is_told_unless_somebody_listens(tmp_path: Path) -> None:
 
 
 def test_without_the_extra_the_service_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "service.telemetry.otel")
+    monkeypatch.delitem(sys.modules, "adafocus.service.telemetry.otel")
     monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
     with pytest.raises(TracingError, match="extra `otel`"):
         make_tracer(make_settings(tmp_path, otlp_endpoint="http://127.0.0.1:1/v1/traces"))

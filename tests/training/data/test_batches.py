@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from training.data.batches import batches, drawn_labels, own_part
-from training.data.clips import Clip
+from adafocus.training.data.batches import batches, drawn_labels, own_part
+from adafocus.training.data.clips import Clip
 
 
 def test_every_process_takes_another_part_of_a_batch_of_one_size() -> None:

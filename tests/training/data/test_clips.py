@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.data.clips import Clip, ClipSet, digest, fold_of, hold_out
-from training.data.manifests import default_split, list_clips
-from training.errors import DataError
+from adafocus.training.data.clips import Clip, ClipSet, digest, fold_of, hold_out
+from adafocus.training.data.manifests import default_split, list_clips
+from adafocus.training.errors import DataError
 
 
 def test_class_folders_with_spaces_and_other_alphabets(clip_folder: Path) -> None:

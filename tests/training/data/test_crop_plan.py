@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.data.crop_plan import CropPlan, serving_plan, training_plan
-from training.recipe import Recipe
-from training.recipe_files import known_recipes, load_recipe
-from video.sampler import visiting_order
+from adafocus.training.data.crop_plan import CropPlan, serving_plan, training_plan
+from adafocus.training.recipe import Recipe
+from adafocus.training.recipe_files import known_recipes, load_recipe
+from adafocus.video.sampler import visiting_order
 
 Make = Callable[..., Recipe]
 

@@ -10,18 +10,18 @@ import numpy as np
 import pytest
 import torch
 
+from adafocus.training.data.augment import Augment, normalise, serving_batch
+from adafocus.training.data.clips import Clip
+from adafocus.training.data.crop_plan import serving_plan, training_plan
+from adafocus.training.data.crops import Broken, decode_all, decode_clip
+from adafocus.training.data.manifests import list_clips
+from adafocus.training.errors import DataError
+from adafocus.training.recipe import Recipe
+from adafocus.video.decoder import FrameStream
+from adafocus.video.probe import open_video
+from adafocus.video.sampler import wanted_frames
+from adafocus.video.transform import Geometry
 from tests.training.conftest import write_clip
-from training.data.augment import Augment, normalise, serving_batch
-from training.data.clips import Clip
-from training.data.crop_plan import serving_plan, training_plan
-from training.data.crops import Broken, decode_all, decode_clip
-from training.data.manifests import list_clips
-from training.errors import DataError
-from training.recipe import Recipe
-from video.decoder import FrameStream
-from video.probe import open_video
-from video.sampler import wanted_frames
-from video.transform import Geometry
 
 Make = Callable[..., Recipe]
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from training.data.crop_plan import CropPlan
-from training.data.frame_store import JpegFrames, is_whole, load_pixels, open_file, save
-from training.errors import DataError
+from adafocus.training.data.crop_plan import CropPlan
+from adafocus.training.data.frame_store import JpegFrames, is_whole, load_pixels, open_file, save
+from adafocus.training.errors import DataError
 
 PLAN = CropPlan(2, (0, 1), 0, 32, 32, candidates=3, jpeg_quality=95)
 

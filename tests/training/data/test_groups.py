@@ -11,14 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cli.main import main
-from training.data.clips import Clip, ClipSet, fold_of, hold_out
-from training.data.groups import units_of
-from training.data.manifests import list_clips
-from training.errors import CalibrationError, DataError, ResumeError
-from training.evaluate.inference import judge_held_aside, judge_unseen, load_trained
-from training.recipe import Recipe
-from training.run.train import train
+from adafocus.cli.main import main
+from adafocus.training.data.clips import Clip, ClipSet, fold_of, hold_out
+from adafocus.training.data.groups import units_of
+from adafocus.training.data.manifests import list_clips
+from adafocus.training.errors import CalibrationError, DataError, ResumeError
+from adafocus.training.evaluate.inference import judge_held_aside, judge_unseen, load_trained
+from adafocus.training.recipe import Recipe
+from adafocus.training.run.train import train
 
 Make = Callable[..., Recipe]
 

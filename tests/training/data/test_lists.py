@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from adafocus.training.data.clips import Clip
+from adafocus.training.data.crop_plan import serving_plan, training_plan
+from adafocus.training.data.crops import decode_all, decode_clip
+from adafocus.training.data.manifests import default_split, list_clips
+from adafocus.training.errors import DataError
+from adafocus.training.recipe import Recipe
 from tests.training.conftest import write_clip
-from training.data.clips import Clip
-from training.data.crop_plan import serving_plan, training_plan
-from training.data.crops import decode_all, decode_clip
-from training.data.manifests import default_split, list_clips
-from training.errors import DataError
-from training.recipe import Recipe
 
 Make = Callable[..., Recipe]
 

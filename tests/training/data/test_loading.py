@@ -12,17 +12,17 @@ import numpy as np
 import pytest
 import torch
 
+from adafocus.training.data import loading
+from adafocus.training.data.augment import Augment, jitter_per_segment
+from adafocus.training.data.clips import Clip, ClipSet
+from adafocus.training.data.crop_plan import CropPlan, training_plan
+from adafocus.training.data.crops import Crops, decode_all, decode_clip
+from adafocus.training.data.loading import AnyMoment, KeptMoments, Loader
+from adafocus.training.data.manifests import list_clips
+from adafocus.training.errors import DataError
+from adafocus.training.recipe import Recipe
+from adafocus.training.run.train import train
 from tests.training.conftest import write_clip
-from training.data import loading
-from training.data.augment import Augment, jitter_per_segment
-from training.data.clips import Clip, ClipSet
-from training.data.crop_plan import CropPlan, training_plan
-from training.data.crops import Crops, decode_all, decode_clip
-from training.data.loading import AnyMoment, KeptMoments, Loader
-from training.data.manifests import list_clips
-from training.errors import DataError
-from training.recipe import Recipe
-from training.run.train import train
 
 Make = Callable[..., Recipe]
 

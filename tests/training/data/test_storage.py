@@ -8,17 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from training.data import capacity, storage
-from training.data.capacity import bytes_of_clip, free_memory, in_words
-from training.data.clips import ClipSet
-from training.data.crop_plan import serving_plan, training_plan
-from training.data.crops import decode_all
-from training.data.manifests import list_clips
-from training.data.storage import Sets, plan_storage
-from training.errors import DataError
-from training.recipe import Recipe
-from training.recipe_files import load_recipe
-from training.run.train import train
+from adafocus.training.data import capacity, storage
+from adafocus.training.data.capacity import bytes_of_clip, free_memory, in_words
+from adafocus.training.data.clips import ClipSet
+from adafocus.training.data.crop_plan import serving_plan, training_plan
+from adafocus.training.data.crops import decode_all
+from adafocus.training.data.manifests import list_clips
+from adafocus.training.data.storage import Sets, plan_storage
+from adafocus.training.errors import DataError
+from adafocus.training.recipe import Recipe
+from adafocus.training.recipe_files import load_recipe
+from adafocus.training.run.train import train
 
 Make = Callable[..., Recipe]
 GIB = 2**30

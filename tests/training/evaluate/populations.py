@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from training.evaluate.metrics import Logits
+from adafocus.training.evaluate.metrics import Logits
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bundle.exit_rule import ExitCriterion, confidence, probabilities
-from tests.fixtures.authors import weights
-from training.errors import CalibrationError
-from training.evaluate.average_precision import mean_average_precision
-from training.evaluate.calibrate import (
+from adafocus.bundle.exit_rule import ExitCriterion, confidence, probabilities
+from adafocus.training.errors import CalibrationError
+from adafocus.training.evaluate.average_precision import mean_average_precision
+from adafocus.training.evaluate.calibrate import (
     POINT_RULES,
     PointRule,
     best_within,
@@ -27,9 +26,10 @@ from training.evaluate.calibrate import (
     measure,
     solve_thresholds,
 )
-from training.evaluate.metrics import Logits, answers, exit_steps
-from training.evaluate.operating_points import load_calibration
-from training.evaluate.report import multi_hot
+from adafocus.training.evaluate.metrics import Logits, answers, exit_steps
+from adafocus.training.evaluate.operating_points import load_calibration
+from adafocus.training.evaluate.report import multi_hot
+from tests.fixtures.authors import weights
 
 FIXTURE = Path(__file__).parents[2] / "fixtures" / "training" / "early_exit_expected.npz"
 RATIOS = [budget / 10 for budget in range(5, 40)]

@@ -10,9 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from tests.training.evaluate.populations import POPULATIONS, Population
-from training.errors import CalibrationError
-from training.evaluate.certified_points import (
+from adafocus.training.errors import CalibrationError
+from adafocus.training.evaluate.certified_points import (
     CertifiedCalibration,
     Clips,
     Promises,
@@ -20,8 +19,9 @@ from training.evaluate.certified_points import (
     fit_temperatures,
     point_name,
 )
-from training.evaluate.metrics import Logits
-from training.evaluate.operating_points import Point, load_calibration
+from adafocus.training.evaluate.metrics import Logits
+from adafocus.training.evaluate.operating_points import Point, load_calibration
+from tests.training.evaluate.populations import POPULATIONS, Population
 
 EASY = POPULATIONS["easy"]
 

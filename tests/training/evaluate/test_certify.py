@@ -10,10 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bundle.exit_rule import ExitRule
-from tests.training.evaluate.populations import POPULATIONS
-from training.errors import CalibrationError
-from training.evaluate.certify import (
+from adafocus.bundle.exit_rule import ExitRule
+from adafocus.training.errors import CalibrationError
+from adafocus.training.evaluate.certify import (
     Exits,
     Ladder,
     best_ladder,
@@ -25,7 +24,8 @@ from training.evaluate.certify import (
     smallest_epsilon,
     split_units,
 )
-from training.evaluate.metrics import Indices
+from adafocus.training.evaluate.metrics import Indices
+from tests.training.evaluate.populations import POPULATIONS
 
 RULE = ExitRule("max_softmax", (1.0,) * 8)
 CALIBRATIONS = 80

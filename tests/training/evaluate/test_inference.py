@@ -11,16 +11,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from training.data.clips import Clip
-from training.data.crop_plan import serving_plan
-from training.data.crops import Broken, decode_all
-from training.data.manifests import list_clips
-from training.errors import DataError
-from training.evaluate import inference
-from training.evaluate.inference import judge, load_trained
-from training.evaluate.report import predict
-from training.recipe import Recipe
-from training.run.train import train
+from adafocus.training.data.clips import Clip
+from adafocus.training.data.crop_plan import serving_plan
+from adafocus.training.data.crops import Broken, decode_all
+from adafocus.training.data.manifests import list_clips
+from adafocus.training.errors import DataError
+from adafocus.training.evaluate import inference
+from adafocus.training.evaluate.inference import judge, load_trained
+from adafocus.training.evaluate.report import predict
+from adafocus.training.recipe import Recipe
+from adafocus.training.run.train import train
 
 Make = Callable[..., Recipe]
 
@@ -78,6 +78,6 @@ def test_a_cache_without_space_is_refused(
 ) -> None:
     data = list_clips(clip_folder)
     trained = load_trained(train(data, tiny_recipe(), tmp_path / "run").checkpoint)
-    monkeypatch.setattr("training.data.capacity.free_disk", lambda folder: 10)
+    monkeypatch.setattr("adafocus.training.data.capacity.free_disk", lambda folder: 10)
     with pytest.raises(DataError, match=r"10 clips need about 1 MB in .*; give --cache a folder with"):
         judge(trained, data, tmp_path / "cache")

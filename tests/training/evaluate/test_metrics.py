@@ -11,11 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, confusion_matrix, f1_score, top_k_accuracy_score
 
-from bundle.exit_rule import confidence, probabilities
-from tests.fixtures.authors import weights
-from training.evaluate.average_precision import authors_average_precisions, average_precisions, mean_average_precision
-from training.evaluate.calibrate import exit_quota, solve_thresholds
-from training.evaluate.metrics import (
+from adafocus.bundle.exit_rule import confidence, probabilities
+from adafocus.training.evaluate.average_precision import (
+    authors_average_precisions,
+    average_precisions,
+    mean_average_precision,
+)
+from adafocus.training.evaluate.calibrate import exit_quota, solve_thresholds
+from adafocus.training.evaluate.metrics import (
     accuracy,
     answers,
     calibration_error,
@@ -26,7 +29,8 @@ from training.evaluate.metrics import (
     one_label,
     top_k_accuracy,
 )
-from training.evaluate.report import evaluate, multi_hot
+from adafocus.training.evaluate.report import evaluate, multi_hot
+from tests.fixtures.authors import weights
 
 FIXTURE = Path(__file__).parents[2] / "fixtures" / "training" / "early_exit_expected.npz"
 

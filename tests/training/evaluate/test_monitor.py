@@ -8,17 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from cli.main import main
-from model.checkpoint import read_checkpoint
+from adafocus.cli.main import main
+from adafocus.model.checkpoint import read_checkpoint
+from adafocus.training.data.clips import ClipSet
+from adafocus.training.data.lists import PUBLISHED_LISTS
+from adafocus.training.data.manifests import list_clips
+from adafocus.training.errors import DataError, ResumeError
+from adafocus.training.evaluate.monitor import validation_clips
+from adafocus.training.recipe import Recipe
+from adafocus.training.recipe_files import known_recipes, load_recipe
+from adafocus.training.run.train import Outcome, train
 from tests.training.test_commands import TOML
-from training.data.clips import ClipSet
-from training.data.lists import PUBLISHED_LISTS
-from training.data.manifests import list_clips
-from training.errors import DataError, ResumeError
-from training.evaluate.monitor import validation_clips
-from training.recipe import Recipe
-from training.recipe_files import known_recipes, load_recipe
-from training.run.train import Outcome, train
 
 Make = Callable[..., Recipe]
 

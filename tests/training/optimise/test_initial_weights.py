@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from model import build
-from model.checkpoint import load_checkpoint
-from training.data.manifests import list_clips
-from training.errors import DataError, RecipeError
-from training.optimise.initial_weights import InitialWeights, initial_weights
-from training.optimise.pretrained import PACKAGES, Package, missing_packages
-from training.recipe import Recipe
-from training.recipe_files import load_recipe
-from training.run.train import train
+from adafocus.model import build
+from adafocus.model.checkpoint import load_checkpoint
+from adafocus.training.data.manifests import list_clips
+from adafocus.training.errors import DataError, RecipeError
+from adafocus.training.optimise.initial_weights import InitialWeights, initial_weights
+from adafocus.training.optimise.pretrained import PACKAGES, Package, missing_packages
+from adafocus.training.recipe import Recipe
+from adafocus.training.recipe_files import load_recipe
+from adafocus.training.run.train import train
 
 Make = Callable[..., Recipe]
 LITE0 = {"name": "efficientnet_lite0", "input_size": 32}

@@ -11,10 +11,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from model.adafocus import AdaFocus
+from adafocus.model.adafocus import AdaFocus
+from adafocus.training.optimise.losses import (
+    CrossEntropy,
+    OneStageLoss,
+    Remedies,
+    balanced_class_weights,
+    one_stage_loss,
+)
+from adafocus.training.recipe import Recipe
 from tests.parity import authors, tolerances
-from training.optimise.losses import CrossEntropy, OneStageLoss, Remedies, balanced_class_weights, one_stage_loss
-from training.recipe import Recipe
 
 B, T, C = 3, 2, 2
 LABELS = torch.tensor([0, 1, 1])

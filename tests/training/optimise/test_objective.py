@@ -8,18 +8,18 @@ from pathlib import Path
 import pytest
 import torch
 
-from model.adafocus import AdaFocus
-from model.backbones import build_backbone
-from model.names import backbone_names
+from adafocus.model.adafocus import AdaFocus
+from adafocus.model.backbones import build_backbone
+from adafocus.model.names import backbone_names
+from adafocus.training.data.manifests import list_clips
+from adafocus.training.errors import DataError, ResumeError
+from adafocus.training.optimise.initial_weights import InitialWeights
+from adafocus.training.optimise.losses import CrossEntropy, Remedies
+from adafocus.training.optimise.objective import Objective, use_half_precision
+from adafocus.training.recipe import Precision, Recipe
+from adafocus.training.run.signals import Interrupted
+from adafocus.training.run.train import train
 from tests.training.run.test_train import StopAfter, weights
-from training.data.manifests import list_clips
-from training.errors import DataError, ResumeError
-from training.optimise.initial_weights import InitialWeights
-from training.optimise.losses import CrossEntropy, Remedies
-from training.optimise.objective import Objective, use_half_precision
-from training.recipe import Precision, Recipe
-from training.run.signals import Interrupted
-from training.run.train import train
 
 Make = Callable[..., Recipe]
 

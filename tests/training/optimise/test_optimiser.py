@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from training.optimise.optimiser import learning_rate_factor, set_learning_rates
-from training.recipe import Multipliers, OptimiserRecipe
+from adafocus.training.optimise.optimiser import learning_rate_factor, set_learning_rates
+from adafocus.training.recipe import Multipliers, OptimiserRecipe
 
 
 def rates(recipe: OptimiserRecipe, steps_per_epoch: int) -> list[float]:

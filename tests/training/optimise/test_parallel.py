@@ -7,11 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+from adafocus.training.evaluate.inference import load_trained
 from tests.conftest import ROOT
 from tests.training.test_kill import TOML
-from training.evaluate.inference import load_trained
 
-LAUNCH = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "cli.main", "train"]
+LAUNCH = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "adafocus.cli.main", "train"]
 
 
 def test_two_processes_train_and_resume(clip_folder: Path, tmp_path: Path) -> None:

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from model.checkpoint import read_checkpoint
+from adafocus.model.checkpoint import read_checkpoint
+from adafocus.training.data.manifests import list_clips
+from adafocus.training.optimise.precision import fastest_precision
+from adafocus.training.recipe import Recipe
+from adafocus.training.run.signals import Interrupted
+from adafocus.training.run.train import train
 from tests.training.run.test_train import StopAfter, weights
-from training.data.manifests import list_clips
-from training.optimise.precision import fastest_precision
-from training.recipe import Recipe
-from training.run.signals import Interrupted
-from training.run.train import train
 
 
 def processor(monkeypatch: pytest.MonkeyPatch, **able: bool) -> None:

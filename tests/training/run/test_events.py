@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from tensorboardX.proto.event_pb2 import Event
 
+from adafocus.training.data.manifests import list_clips
+from adafocus.training.recipe import Recipe
+from adafocus.training.run.events import EventLog, heading
+from adafocus.training.run.signals import Interrupted
+from adafocus.training.run.train import train
 from tests.training.run.test_train import StopAfter
-from training.data.manifests import list_clips
-from training.recipe import Recipe
-from training.run.events import EventLog, heading
-from training.run.signals import Interrupted
-from training.run.train import train
 
 
 def events(folder: Path) -> Iterator[Event]:

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from adafocus.training.data.manifests import list_clips
+from adafocus.training.recipe import Recipe
+from adafocus.training.run.progress import StepBar
+from adafocus.training.run.signals import Interrupted
+from adafocus.training.run.train import train
 from tests.training.run.test_train import StopAfter
-from training.data.manifests import list_clips
-from training.recipe import Recipe
-from training.run.progress import StepBar
-from training.run.signals import Interrupted
-from training.run.train import train
 
 
 class Terminal(io.StringIO):

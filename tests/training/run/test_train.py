@@ -14,18 +14,18 @@ import numpy as np
 import pytest
 import torch
 
-from model.checkpoint import read_checkpoint
+from adafocus.model.checkpoint import read_checkpoint
+from adafocus.training.data.manifests import list_clips
+from adafocus.training.errors import CalibrationError, DataError, DivergedError, ResumeError
+from adafocus.training.evaluate.calibrate import calibrate
+from adafocus.training.evaluate.inference import judge, judge_held_aside, load_trained
+from adafocus.training.evaluate.monitor import validation_clips
+from adafocus.training.evaluate.report import evaluate
+from adafocus.training.recipe import Recipe
+from adafocus.training.recipe_files import load_recipe
+from adafocus.training.run.signals import Interrupted
+from adafocus.training.run.train import train
 from tests.training.conftest import write_clip
-from training.data.manifests import list_clips
-from training.errors import CalibrationError, DataError, DivergedError, ResumeError
-from training.evaluate.calibrate import calibrate
-from training.evaluate.inference import judge, judge_held_aside, load_trained
-from training.evaluate.monitor import validation_clips
-from training.evaluate.report import evaluate
-from training.recipe import Recipe
-from training.recipe_files import load_recipe
-from training.run.signals import Interrupted
-from training.run.train import train
 
 Make = Callable[..., Recipe]
 

@@ -15,7 +15,7 @@ import psutil
 import pytest
 from av.error import err_check
 
-from service.decode.worker.task import _forget_stashed_error
+from adafocus.service.decode.worker.task import _forget_stashed_error
 from tests.service.decode.factory import clip, pool_of
 
 ROOT = Path(__file__).parents[4]
@@ -24,7 +24,7 @@ HEAVY = ("torch", "onnxruntime", "fastapi", "starlette", "uvicorn", "pydantic", 
 
 def test_it_imports_nothing_that_it_does_not_need() -> None:
     script = (
-        "import sys; from service.decode.worker import main as worker; worker._import_everything(); "
+        "import sys; from adafocus.service.decode.worker import main as worker; worker._import_everything(); "
         f"print([name for name in {HEAVY} if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, cwd=ROOT)
@@ -83,7 +83,7 @@ def test_an_error_that_a_reader_left_behind_meets_no_other_video() -> None:
 def test_it_does_not_outlive_the_service() -> None:
     script = """
 import asyncio
-from service.decode.pool import DecodePool, PoolSettings
+from adafocus.service.decode.pool import DecodePool, PoolSettings
 
 async def main():
     async with DecodePool(PoolSettings(workers=2, crop=56)) as pool:

@@ -23,7 +23,7 @@ import ctypes, errno, json, mmap, os, resource, signal, socket, sys, threading
 from dataclasses import asdict
 from pathlib import Path
 import numpy as np
-from service.decode.worker import sandbox
+from adafocus.service.decode.worker import sandbox
 
 control = socket.socket(fileno=int(sys.argv[1]))
 victim = sys.argv[2]
@@ -170,7 +170,7 @@ def test_a_machine_without_a_list_is_reported() -> None:
     script = """
 import os, sys
 from unittest import mock
-from service.decode.worker import sandbox
+from adafocus.service.decode.worker import sandbox
 with mock.patch.object(sandbox, "MACHINES", {}):
     report = sandbox.enter(64 << 20, parent=os.getppid())
 sys.stdout.write(repr((report.seccomp, [m for m in report.missing if "list of system calls" in m])))
@@ -183,7 +183,9 @@ sys.stdout.write(repr((report.seccomp, [m for m in report.missing if "list of sy
 
 
 def test_a_worker_whose_parent_is_gone_does_not_begin() -> None:
-    script = "from service.decode.worker import sandbox; sandbox.enter(64 << 20, parent=1 << 22); print('alive')"
+    script = (
+        "from adafocus.service.decode.worker import sandbox; sandbox.enter(64 << 20, parent=1 << 22); print('alive')"
+    )
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, cwd=Path(__file__).parents[4]
     )

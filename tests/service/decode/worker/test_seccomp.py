@@ -5,7 +5,7 @@ import struct
 
 import pytest
 
-from service.decode.worker.seccomp import AARCH64, MACHINES, X86_64, Machine, build_filter
+from adafocus.service.decode.worker.seccomp import AARCH64, MACHINES, X86_64, Machine, build_filter
 
 ALLOW, KILL, ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
 REFUSED = ERRNO | errno.EPERM

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.decode.spool import Spool
-from service.decode.worker.control import ClosedError
-from service.decode.worker.spool_reader import SpoolReader
+from adafocus.service.decode.spool import Spool
+from adafocus.service.decode.worker.control import ClosedError
+from adafocus.service.decode.worker.spool_reader import SpoolReader
 from tests.service.decode.factory import Uploading
 
 

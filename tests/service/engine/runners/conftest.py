@@ -5,17 +5,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bundle.store import Bundle, load_bundle, write_bundle
-from export.accuracy_tradeoff import Bound
-from export.calibration_set import CalibrationSet
-from export.describe import graph_entry
-from export.exporter import Request, export, load_and_describe
-from export.frames import frames_per_video, texture
-from export.graphs import served_graphs
-from export.precision import QuantizationContext, reduce
-from model.adafocus import AdaFocus
-from model.checkpoint import save_checkpoint
-from model.tsm import AdaFocusTSM
+from adafocus.bundle.store import Bundle, load_bundle, write_bundle
+from adafocus.export.accuracy_tradeoff import Bound
+from adafocus.export.calibration_set import CalibrationSet
+from adafocus.export.describe import graph_entry
+from adafocus.export.exporter import Request, export, load_and_describe
+from adafocus.export.frames import frames_per_video, texture
+from adafocus.export.graphs import served_graphs
+from adafocus.export.precision import QuantizationContext, reduce
+from adafocus.model.adafocus import AdaFocus
+from adafocus.model.checkpoint import save_checkpoint
+from adafocus.model.tsm import AdaFocusTSM
 from tests.export.models import CLIP, FRAME
 from tests.model.factory import clip_model, frame_model
 from tests.once import Once

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from bundle.manifest import Flops, GraphFormat, Manifest, Precision
-from service.engine.runners.selection import (
+from adafocus.bundle.manifest import Flops, GraphFormat, Manifest, Precision
+from adafocus.service.engine.runners.selection import (
     BACKENDS,
     LARGE_STEP_FLOPS,
     Abilities,

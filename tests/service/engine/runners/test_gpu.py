@@ -8,15 +8,15 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from bundle.manifest import Precision
-from bundle.store import Bundle, write_bundle
-from export.describe import graph_entry
-from export.fp16 import to_half
-from export.frames import texture
-from export.graphs import graphs_in
-from export.to_onnx import to_onnx
-from service.engine.runners.base import Runner, RunnerError
-from service.engine.runners.selection import RunnerOptions, open_runner
+from adafocus.bundle.manifest import Precision
+from adafocus.bundle.store import Bundle, write_bundle
+from adafocus.export.describe import graph_entry
+from adafocus.export.fp16 import to_half
+from adafocus.export.frames import texture
+from adafocus.export.graphs import graphs_in
+from adafocus.export.to_onnx import to_onnx
+from adafocus.service.engine.runners.base import Runner, RunnerError
+from adafocus.service.engine.runners.selection import RunnerOptions, open_runner
 from tests.export.models import FRAME
 from tests.model.factory import frame_model
 

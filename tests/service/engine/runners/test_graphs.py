@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from bundle.instructions import has_bf16
-from bundle.manifest import Precision
-from bundle.store import Bundle
-from export.frames import noise, texture
-from export.verify import IMAGENET_MEAN, IMAGENET_STD
-from model.adafocus import AdaFocus
-from model.tsm import AdaFocusTSM
-from service.engine.runners.base import Runner, RunnerError
-from service.engine.runners.selection import RunnerOptions, open_runner
+from adafocus.bundle.instructions import has_bf16
+from adafocus.bundle.manifest import Precision
+from adafocus.bundle.store import Bundle
+from adafocus.export.frames import noise, texture
+from adafocus.export.verify import IMAGENET_MEAN, IMAGENET_STD
+from adafocus.model.adafocus import AdaFocus
+from adafocus.model.tsm import AdaFocusTSM
+from adafocus.service.engine.runners.base import Runner, RunnerError
+from adafocus.service.engine.runners.selection import RunnerOptions, open_runner
 from tests.export.models import CLIP, FRAME
 from tests.model.factory import clip_model, frame_model
 

@@ -10,23 +10,24 @@ from pathlib import Path
 import grimp
 import pytest
 
-from service.engine.runners.selection import BACKENDS
+from adafocus.service.engine.runners.selection import BACKENDS
 
 RUNTIMES = ("onnxruntime", "openvino", "torch")
-PART_OF_ONNX = "service.engine.runners.onnx_device"
+PART_OF_ONNX = "adafocus.service.engine.runners.onnx_device"
 
 
 def test_nothing_imports_a_runtime_statically() -> None:
-    graph = grimp.build_graph("service", include_external_packages=True, cache_dir=None)
+    graph = grimp.build_graph("adafocus", include_external_packages=True, cache_dir=None)
     opened = {backend.opens[0] for backend in BACKENDS.values()}
     for module in opened:
         assert graph.find_modules_that_directly_import(module) == set()
     own = opened | {PART_OF_ONNX}
-    assert graph.find_modules_that_directly_import(PART_OF_ONNX) == {"service.engine.runners.onnx"}
+    served = graph.find_descendants("adafocus.service")
+    assert graph.find_modules_that_directly_import(PART_OF_ONNX) == {"adafocus.service.engine.runners.onnx"}
     for runtime in RUNTIMES:
         if runtime in graph.modules:
-            assert graph.find_modules_that_directly_import(runtime) <= own
-    assert graph.find_modules_that_directly_import("torch") == {"service.engine.runners.torchscript"}
+            assert graph.find_modules_that_directly_import(runtime) & served <= own
+    assert graph.find_modules_that_directly_import("torch") & served == {"adafocus.service.engine.runners.torchscript"}
 
 
 @pytest.mark.parametrize("name", BACKENDS)
@@ -39,8 +40,8 @@ def test_choosing_a_backend_loads_no_other(project_root: Path) -> None:
     code = (
         "import sys\n"
         "from pathlib import Path\n"
-        "from bundle.store import load_bundle\n"
-        "from service.engine.runners.selection import RunnerOptions, open_runner\n"
+        "from adafocus.bundle.store import load_bundle\n"
+        "from adafocus.service.engine.runners.selection import RunnerOptions, open_runner\n"
         "open_runner(load_bundle(Path('bundles/tank-state')), RunnerOptions(1, (1,), backend='onnxruntime-cpu'))\n"
         f"print(*[name for name in {RUNTIMES!r} if name in sys.modules])\n"
     )

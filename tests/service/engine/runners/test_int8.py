@@ -13,13 +13,13 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from bundle import instructions
-from bundle.instructions import PRECISE_INT8
-from bundle.store import Bundle
-from export.artefact import OnnxGraph
-from service.engine.runners.onnx import exact_options
-from service.engine.runners.openvino import compile_options, ov
-from service.engine.runners.selection import RunnerOptions, open_runner
+from adafocus.bundle import instructions
+from adafocus.bundle.instructions import PRECISE_INT8
+from adafocus.bundle.store import Bundle
+from adafocus.export.artefact import OnnxGraph
+from adafocus.service.engine.runners.onnx import exact_options
+from adafocus.service.engine.runners.openvino import compile_options, ov
+from adafocus.service.engine.runners.selection import RunnerOptions, open_runner
 
 SIDE = 64
 STEP = np.float32(1 / 64)

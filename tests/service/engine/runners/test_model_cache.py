@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bundle.manifest import Precision
-from bundle.store import Bundle
-from export.frames import texture
-from service.engine.runners import model_cache as kept
-from service.engine.runners import onnx
-from service.engine.runners.base import Runner, RunnerError
-from service.engine.runners.selection import RunnerOptions, open_runner
+from adafocus.bundle.manifest import Precision
+from adafocus.bundle.store import Bundle
+from adafocus.export.frames import texture
+from adafocus.service.engine.runners import model_cache as kept
+from adafocus.service.engine.runners import onnx
+from adafocus.service.engine.runners.base import Runner, RunnerError
+from adafocus.service.engine.runners.selection import RunnerOptions, open_runner
 
 
 def opened(bundle: Bundle, backend: str, precision: Precision, cache: Path | None) -> Runner:

@@ -9,12 +9,12 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
-from bundle.store import Bundle
-from export.frames import texture
-from service.engine.runners import onnx
-from service.engine.runners.base import Array, Component, Float32, Runner, RunnerError
-from service.engine.runners.graphs import COMPONENTS, Executor, GraphRunner, Graphs, graphs_of
-from service.engine.runners.onnx_device import DeviceSessions
+from adafocus.bundle.store import Bundle
+from adafocus.export.frames import texture
+from adafocus.service.engine.runners import onnx
+from adafocus.service.engine.runners.base import Array, Component, Float32, Runner, RunnerError
+from adafocus.service.engine.runners.graphs import COMPONENTS, Executor, GraphRunner, Graphs, graphs_of
+from adafocus.service.engine.runners.onnx_device import DeviceSessions
 
 
 class Sent:

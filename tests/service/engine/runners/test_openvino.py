@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bundle.store import Bundle
-from export.frames import texture
-from export.graphs import PixelNorm, cut_patches
-from service.engine.runners.openvino import PATCHES, halve_tables, ov, split_at_patches
+from adafocus.bundle.store import Bundle
+from adafocus.export.frames import texture
+from adafocus.export.graphs import PixelNorm, cut_patches
+from adafocus.service.engine.runners.openvino import PATCHES, halve_tables, ov, split_at_patches
 
 PATCH_TOLERANCE = 1e-4
 

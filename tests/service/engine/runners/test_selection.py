@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from bundle.store import Bundle
-from service.engine.runners import selection as choose
-from service.engine.runners.base import RunnerError
-from service.engine.runners.selection import Abilities, RunnerOptions, open_runner
+from adafocus.bundle.store import Bundle
+from adafocus.service.engine.runners import selection as choose
+from adafocus.service.engine.runners.base import RunnerError
+from adafocus.service.engine.runners.selection import Abilities, RunnerOptions, open_runner
 from tests.e2e.tiny import write_tiny_bundle
 
 
