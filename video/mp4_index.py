@@ -67,8 +67,11 @@ def announced_index(
             return None
     finally:
         reader.seek(stood)
-    if traits.codec == "h264" and H264Pictures(traits.extradata).may_be_fields:
-        return None  # two packets may hold one frame
+    if traits.codec == "h264":
+        if H264Pictures(traits.extradata).may_be_fields:
+            return None  # two packets may hold one frame
+        if h264_key_frames.length_bytes(traits.extradata) != 4:
+            return None  # files have four; where fewer are stated, FFmpeg may take other packets for key frames
     # If the video is too long, the reading of packets refuses it.
     span = int(index.pts.max()) - int(index.pts.min())
     return index if span <= int(limits.max_seconds / traits.time_base) else None
