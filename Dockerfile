@@ -52,6 +52,8 @@ RUN python3 -m venv /opt/adafocus \
 
 FROM builder AS serving-code
 COPY pyproject.toml README.md LICENSE ./
+# The links in adafocus/ to folders that are not copied lead nowhere, and are left out.
+COPY adafocus ./adafocus
 COPY bundle ./bundle
 COPY video ./video
 COPY service ./service
@@ -60,6 +62,7 @@ RUN /opt/adafocus/bin/pip install --no-deps --no-build-isolation --prefix /code 
 
 FROM builder AS whole-code
 COPY pyproject.toml README.md LICENSE ./
+COPY adafocus ./adafocus
 COPY bundle ./bundle
 COPY video ./video
 COPY model ./model

@@ -31,11 +31,11 @@ def operating_points(ctx: click.Context, _: click.Parameter, incomplete: str) ->
     """Complete an operating point of the bundle that ``--bundle`` names so far, or else of the shipped one."""
     # Imported here so that completing the name of a verb stays fast.
     from adafocus.bundle.store import BundleError, load_bundle
-    from adafocus.cli.configuration import CHECKOUT, shipped_bundle
+    from adafocus.cli.configuration import SHIPPED, shipped_bundle
 
     try:
         named = ctx.params.get("bundle")
-        manifest = load_bundle(Path(named) if named else shipped_bundle(CHECKOUT / "bundles")).manifest
+        manifest = load_bundle(Path(named) if named else shipped_bundle(SHIPPED / "bundles")).manifest
     except (BundleError, click.ClickException, OSError):
         return []  # completion must not print an error
     points = {point.name: point.expected_gflops for point in manifest.operating_points}

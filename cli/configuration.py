@@ -1,4 +1,4 @@
-"""Settings of a run: from options, then from the environment; the bundle, if none is named, from the checkout."""
+"""Settings of a run: from options, then from the environment; the shipped bundle, if none is named."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from pydantic import ValidationError
 
 from adafocus.service.settings import ENV_PREFIX, Settings, explain
 
-CHECKOUT = Path(__file__).resolve().parent.parent
+SHIPPED = Path(__file__).resolve().parent.parent
+"""Where `bundles` and `samples` are: the checkout, or the installed package."""
 
 
 def settings_from(options: dict[str, object]) -> Settings:
@@ -21,7 +22,7 @@ def settings_from(options: dict[str, object]) -> Settings:
     """
     given = {name: value for name, value in options.items() if value is not None}
     if "bundle" not in given and not os.environ.get(f"{ENV_PREFIX}BUNDLE"):
-        given["bundle"] = shipped_bundle(CHECKOUT / "bundles")
+        given["bundle"] = shipped_bundle(SHIPPED / "bundles")
     try:
         return Settings(**given)  # type: ignore[arg-type]  # pydantic converts and checks them
     except ValidationError as error:
@@ -29,8 +30,8 @@ def settings_from(options: dict[str, object]) -> Settings:
 
 
 def shipped_samples() -> Path | None:
-    """Return the folder of sample clips in the checkout; None outside a checkout or if another folder is set."""
-    folder = CHECKOUT / "samples"
+    """Return the folder of sample clips; None if it is not installed or another folder is set."""
+    folder = SHIPPED / "samples"
     return folder if folder.is_dir() and not os.environ.get(f"{ENV_PREFIX}SAMPLES") else None
 
 

@@ -1,4 +1,4 @@
-"""A core that serves several clients in other processes, the fronts: ``python -m adafocus.service.engine.hub CONTROL LISTENER``.
+"""A core that serves the fronts, which are processes: ``python -m adafocus.service.engine.hub CONTROL LISTENER``.
 
 It reads from the control socket what to run, tells there when it is ready, and ends when that socket does. Fronts
 connect to the listener. Each has slots and segment numbers of its own, so that a message says by its numbers whose it

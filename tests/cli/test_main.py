@@ -54,7 +54,10 @@ def test_a_verbs_return_value_is_the_exit_code(monkeypatch: pytest.MonkeyPatch) 
     assert run(monkeypatch, click.Command("inspect", callback=lambda: None)) == 0
 
 
-WITHOUT_TORCH = "import sys; sys.modules.update(dict.fromkeys(['torch', 'onnx', 'matplotlib'])); from adafocus.cli.main import main; "
+WITHOUT_TORCH = (
+    "import sys; sys.modules.update(dict.fromkeys(['torch', 'onnx', 'matplotlib'])); "
+    "from adafocus.cli.main import main; "
+)
 
 
 def without_torch(arguments: list[str], project_root: Path) -> subprocess.CompletedProcess[str]:

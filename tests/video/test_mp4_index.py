@@ -161,6 +161,9 @@ REFUSED = {
     "something after the media": FASTSTART + b"\0\0\0\x08free",
     "fragmented": make_clip(20, g="600", sc_threshold="0", movflags="frag_keyframe+empty_moov"),
     "another codec": moov_first(make_clip(20, codec="mpeg4", g="600")),
+    "a configuration that states three bytes for each length": (
+        FASTSTART[: FASTSTART.index(b"avcC") + 8] + b"\xfe" + FASTSTART[FASTSTART.index(b"avcC") + 9 :]
+    ),
     "another container": make_clip(20, container="matroska", g="600"),
 }
 

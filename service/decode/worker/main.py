@@ -1,7 +1,8 @@
 """An unprivileged process that decodes one untrusted video at a time.
 
-The service starts it as ``python -m adafocus.service.decode.worker.main`` with the numbers of the descriptors that it inherits.
-It imports what decoding needs, enters its sandbox, and serves jobs until the control socket is closed (see `ipc`).
+The service starts it as ``python -m adafocus.service.decode.worker.main`` with the numbers of the descriptors that it
+inherits. It imports what decoding needs, enters its sandbox, and serves jobs until the control socket is closed (see
+`ipc`).
 """
 
 from __future__ import annotations
