@@ -22,6 +22,7 @@ from adafocus.cli import completion
 SUMMARIES = {
     "serve": "Run the HTTP service.",
     "classify": "Classify video files and folders without HTTP.",
+    "batch": "Classify many videos into a folder of results, and resume.",
     "train": "Train a model end to end on labelled videos.",
     "evaluate": "Measure accuracy and compute of a checkpoint on labelled videos.",
     "calibrate": "Solve the temperature and the exit thresholds on held-out videos.",
@@ -31,7 +32,7 @@ SUMMARIES = {
 }
 """The verbs in the order in which a user needs them. They are listed here so that ``--help`` imports none of them."""
 
-EXTRAS = {"train": "train", "evaluate": "train", "calibrate": "train", "export": "export"}
+EXTRAS = {"batch": "serve,parquet", "train": "train", "evaluate": "train", "calibrate": "train", "export": "export"}
 """The extra that a verb needs, if it is not `serve`."""
 
 INTERRUPTED = 130

@@ -1,0 +1,177 @@
+"""Classifies videos with the engine of the service in this process, for the verbs that need no HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import click
+
+from adafocus.bundle.store import Bundle, BundleError, load_bundle
+from adafocus.cli.contact_sheet import Looked
+from adafocus.service.classify import Body, classify
+from adafocus.service.engine.runners.base import RunnerError
+from adafocus.service.errors import BadParameter, EmptyBody, Internal, Problem
+from adafocus.service.progress import StepReport
+from adafocus.service.runtime import Runtime, make_runner, open_runtime
+from adafocus.service.schemas.classify import Parameters, parse_parameters
+from adafocus.service.settings import Settings
+from adafocus.service.telemetry.metrics import Metrics
+
+_CHUNK_BYTES = 1 << 20
+
+UNBOUNDED = {"max_upload_bytes": sys.maxsize, "request_timeout_seconds": 86_400.0}
+"""Limits that protect a service from strangers do not apply to the user's own files."""
+
+UNREADABLE = "unreadable"
+"""The code of a file that could not be read; the other codes are those of the HTTP API."""
+
+
+@dataclass(frozen=True, slots=True)
+class VideoInput:
+    """A video to classify.
+
+    Attributes:
+        name: what the results call it.
+        path: where its bytes are.
+    """
+
+    name: str
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A video without an answer, and why."""
+
+    code: str
+    detail: str
+
+
+Report = Callable[[VideoInput, Looked | Failure], None]
+
+
+def load_and_parse(settings: Settings, asked: dict[str, str | None]) -> tuple[Bundle, Parameters]:
+    """Load the bundle, and read the parameters of a request from options; None is an option that was not given.
+
+    Raises:
+        click.ClickException: the bundle cannot be loaded.
+        click.UsageError: a parameter is out of range.
+    """
+    try:
+        bundle = load_bundle(settings.bundle)
+        given = [(name, value) for name, value in asked.items() if value is not None]
+        return bundle, parse_parameters(given, bundle.manifest)
+    except BundleError as error:
+        raise click.ClickException(str(error)) from error
+    except BadParameter as error:
+        raise click.UsageError(error.detail) from error
+
+
+def run(
+    videos: Iterable[VideoInput],
+    bundle: Bundle,
+    settings: Settings,
+    ask: Parameters,
+    report: Report,
+    *,
+    steps: bool = False,
+    id_of: Callable[[VideoInput], str] = lambda video: uuid.uuid4().hex,
+) -> None:
+    """Classify as many videos at once as the engine has slots, and report each as soon as it is done.
+
+    Args:
+        videos: taken one by one as slots become free.
+        bundle: the model.
+        settings: of the engine and the decoders.
+        ask: the parameters of every video.
+        report: called in this thread, once for each video.
+        steps: keep what was seen at each step, to be drawn.
+        id_of: the ``id`` of a video's answer.
+
+    Raises:
+        click.ClickException: the backend cannot run here, or the engine has stopped.
+    """
+    try:
+        asyncio.run(_classify_all(videos, bundle, settings, ask, report, steps=steps, id_of=id_of))
+    except RunnerError as error:
+        raise click.ClickException(str(error)) from error
+
+
+async def _classify_all(
+    videos: Iterable[VideoInput],
+    bundle: Bundle,
+    settings: Settings,
+    ask: Parameters,
+    report: Report,
+    *,
+    steps: bool,
+    id_of: Callable[[VideoInput], str],
+) -> None:
+    waiting = iter(videos)
+    running: dict[asyncio.Task[Looked | Failure], VideoInput] = {}
+    async with open_runtime(bundle, settings, Metrics(bundle.manifest.steps), make_runner) as runtime:
+        try:
+            while True:
+                for video in islice(waiting, runtime.engine.admission.slots - len(running)):
+                    running[asyncio.create_task(_classify(runtime, video, ask, id_of(video), steps=steps))] = video
+                if not running:
+                    break
+                done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                for task in [task for task in running if task in done]:
+                    _check_engine(runtime, task.result())
+                    report(running[task], task.result())
+                    del running[task]
+        finally:
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
+
+
+def _check_engine(runtime: Runtime, result: Looked | Failure) -> None:
+    """Tell a video that failed from an engine that did: then every further video would get an error row.
+
+    Raises:
+        click.ClickException: the engine has stopped.
+    """
+    if isinstance(result, Failure) and not runtime.engine.alive:
+        raise click.ClickException(f"the engine stopped: {result.detail}; run the command again to continue")
+
+
+async def _classify(
+    runtime: Runtime, video: VideoInput, ask: Parameters, request_id: str, *, steps: bool
+) -> Looked | Failure:
+    reports: list[StepReport] = []
+    try:
+        body = await _open_body(video)
+        answer = await classify(runtime, body, ask, request_id, reports.append if steps else None)
+    except EmptyBody as problem:
+        return Failure(problem.code, "the file is empty")
+    except Problem as problem:
+        # A client must not learn the cause of an internal error; here the client is the owner of the machine.
+        cause = problem.__cause__ if isinstance(problem, Internal) else None
+        return Failure(problem.code, str(cause or problem.detail))
+    except OSError as error:
+        return Failure(UNREADABLE, error.strerror or str(error))
+    return Looked(click.format_filename(video.path.name), answer, reports)
+
+
+async def _open_body(video: VideoInput) -> Body:
+    """Open the bytes of a video. What else a video may come from than a file is decided here, for all verbs."""
+    return Body(_chunks(video.path), expected_bytes=await asyncio.to_thread(_size, video.path))
+
+
+async def _chunks(file: Path) -> AsyncIterator[bytes]:
+    with await asyncio.to_thread(file.open, "rb") as stream:
+        while chunk := await asyncio.to_thread(stream.read, _CHUNK_BYTES):
+            yield chunk
+
+
+def _size(file: Path) -> int | None:
+    """The size of a file in bytes; None for a pipe, whose size is not known in advance."""
+    return file.stat().st_size if file.is_file() else None
