@@ -48,6 +48,7 @@ def on_processor(paper: str, data: Path | None) -> list[list[str]]:
         ["refill", "--bundle", paper, "--videos", "64", "--rounds", "2"],
         ["lookahead", "--bundle", "bundles/tank-state", paper],
         ["soak"],
+        ["killed_batch", "--clips", "1500"],
     ]
     return plan if data is None else [*plan, ["shipped_model", "--data", str(data)]]
 
