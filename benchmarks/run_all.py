@@ -49,6 +49,7 @@ def on_processor(paper: str, data: Path | None) -> list[list[str]]:
         ["lookahead", "--bundle", "bundles/tank-state", paper],
         ["soak"],
         ["killed_batch", "--clips", "1500"],
+        ["batch_cost"],
     ]
     return plan if data is None else [*plan, ["shipped_model", "--data", str(data)]]
 
