@@ -6,7 +6,6 @@ import json
 import resource
 import sys
 import time
-import uuid
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +14,12 @@ from tqdm import tqdm
 
 from adafocus.cli.completion import operating_points
 from adafocus.cli.configuration import settings_from
-from adafocus.cli.contact_sheet import Looked
-from adafocus.cli.in_process import UNBOUNDED, Failure, VideoInput, load_and_parse, run
+from adafocus.cli.in_process import UNBOUNDED, load_and_parse, run
 from adafocus.cli.offline.formats import FormatName, Row, open_format
 from adafocus.cli.offline.inputs import Inputs, collect
 from adafocus.cli.offline.manifests import DEFAULT_COLUMN
+from adafocus.cli.offline.on_ray import Pool, classify_on_ray
+from adafocus.cli.offline.rows import id_of, row_of
 from adafocus.cli.offline.run_file import describe_run, join_run
 from adafocus.cli.offline.shards import Shard
 from adafocus.cli.offline.store import DEFAULT_ROWS_PER_PART, ResultStore
@@ -78,6 +78,23 @@ def _shard(ctx: click.Context, param: click.Parameter, value: str | None) -> Sha
     metavar="N",
     help="Rows of a file of results.",
 )
+@click.option(
+    "--ray", "address", metavar="ADDRESS", help="Run on this Ray cluster, such as auto; it needs the extra ray."
+)
+@click.option(
+    "--actor-cores",
+    type=click.FloatRange(min=0, min_open=True),
+    default=Pool.cores,
+    show_default=True,
+    help="With --ray: cores of each engine.",
+)
+@click.option(
+    "--actor-gpus",
+    type=click.FloatRange(min=0),
+    default=Pool.gpus,
+    show_default=True,
+    help="With --ray: GPUs of each engine; a fraction shares one.",
+)
 @click.option("--retry-errors", is_flag=True, help="Classify videos again whose row is an error.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def command(
@@ -93,6 +110,9 @@ def command(
     shard: Shard,
     column: str,
     rows_per_part: int,
+    address: str | None,
+    actor_cores: float,
+    actor_gpus: float,
     retry_errors: bool,
     as_json: bool,
 ) -> int:
@@ -118,8 +138,12 @@ def command(
         report.unlink(missing_ok=True)  # it says that the run is complete
         before, cpu_before = time.monotonic(), _cpu_seconds()
         with _Progress(store, totals, len(mine), len(mine) - len(waiting)) as progress:
-            if waiting:
-                run(waiting, loaded, settings, ask, progress.add, id_of=_id)
+            if waiting and address:
+                for row in classify_on_ray(waiting, settings, ask, Pool(actor_cores, actor_gpus), address):
+                    progress.add(row)
+            elif waiting:
+                add = progress.add
+                run(waiting, loaded, settings, ask, lambda video, got: add(row_of(video, got)), id_of=id_of)
         effort = Effort(len(waiting), time.monotonic() - before, _cpu_seconds() - cpu_before)
     told = summary(totals, effort)
     _write_summary(report, told)
@@ -142,24 +166,11 @@ class _Progress:
     def __exit__(self, *_: object) -> None:
         self._bar.close()
 
-    def add(self, video: VideoInput, result: Looked | Failure) -> None:
+    def add(self, row: Row) -> None:
         """Write the row of a video."""
-        self._store.append(_row(video, result))
+        self._store.append(row)
         self._bar.set_postfix_str(self._totals.so_far(), refresh=False)
         self._bar.update()
-
-
-def _row(video: VideoInput, result: Looked | Failure) -> Row:
-    if isinstance(result, Failure):
-        detail = result.detail.encode("utf-8", "backslashreplace").decode()  # it may quote a name that is not UTF-8
-        return {"file": video.name, "error": {"code": result.code, "detail": detail}}
-    answer: dict[str, Any] = json.loads(result.answer.to_json())
-    return {"file": video.name, **answer}
-
-
-def _id(video: VideoInput) -> str:
-    """The same id for the same name in every run, so that the rows of two runs can be compared."""
-    return uuid.uuid5(uuid.NAMESPACE_URL, f"adafocus:{video.name}").hex
 
 
 def _announce(found: Inputs, mine: int, waiting: int, shard: Shard) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import sys
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -54,6 +55,12 @@ class Failure:
 
 
 Report = Callable[[VideoInput, Looked | Failure], None]
+IdOf = Callable[[VideoInput], str]
+
+
+def random_id(video: VideoInput) -> str:
+    """An id that no other answer has."""
+    return uuid.uuid4().hex
 
 
 def load_and_parse(settings: Settings, asked: dict[str, str | None]) -> tuple[Bundle, Parameters]:
@@ -81,7 +88,7 @@ def run(
     report: Report,
     *,
     steps: bool = False,
-    id_of: Callable[[VideoInput], str] = lambda video: uuid.uuid4().hex,
+    id_of: IdOf = random_id,
 ) -> None:
     """Classify as many videos at once as the engine has slots, and report each as soon as it is done.
 
@@ -97,40 +104,57 @@ def run(
     Raises:
         click.ClickException: the backend cannot run here, or the engine has stopped.
     """
+
+    async def classify_in_runtime() -> None:
+        async with open_engine(bundle, settings) as runtime:
+            await classify_all(runtime, videos, ask, report, steps=steps, id_of=id_of)
+
     try:
-        asyncio.run(_classify_all(videos, bundle, settings, ask, report, steps=steps, id_of=id_of))
+        asyncio.run(classify_in_runtime())
     except RunnerError as error:
         raise click.ClickException(str(error)) from error
 
 
-async def _classify_all(
+def open_engine(bundle: Bundle, settings: Settings) -> AbstractAsyncContextManager[Runtime]:
+    """Open the engine and the decoders for the length of a block.
+
+    Raises:
+        RunnerError: the backend cannot run here.
+    """
+    return open_runtime(bundle, settings, Metrics(bundle.manifest.steps), make_runner)
+
+
+async def classify_all(
+    runtime: Runtime,
     videos: Iterable[VideoInput],
-    bundle: Bundle,
-    settings: Settings,
     ask: Parameters,
     report: Report,
     *,
-    steps: bool,
-    id_of: Callable[[VideoInput], str],
+    steps: bool = False,
+    id_of: IdOf = random_id,
 ) -> None:
+    """Classify videos with an engine that is open; the arguments are those of `run`.
+
+    Raises:
+        click.ClickException: the engine has stopped.
+    """
     waiting = iter(videos)
     running: dict[asyncio.Task[Looked | Failure], VideoInput] = {}
-    async with open_runtime(bundle, settings, Metrics(bundle.manifest.steps), make_runner) as runtime:
-        try:
-            while True:
-                for video in islice(waiting, runtime.engine.admission.slots - len(running)):
-                    running[asyncio.create_task(_classify(runtime, video, ask, id_of(video), steps=steps))] = video
-                if not running:
-                    break
-                done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-                for task in [task for task in running if task in done]:
-                    _check_engine(runtime, task.result())
-                    report(running[task], task.result())
-                    del running[task]
-        finally:
-            for task in running:
-                task.cancel()
-            await asyncio.gather(*running, return_exceptions=True)
+    try:
+        while True:
+            for video in islice(waiting, runtime.engine.admission.slots - len(running)):
+                running[asyncio.create_task(_classify(runtime, video, ask, id_of(video), steps=steps))] = video
+            if not running:
+                break
+            done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            for task in [task for task in running if task in done]:
+                _check_engine(runtime, task.result())
+                report(running[task], task.result())
+                del running[task]
+    finally:
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
 
 
 def _check_engine(runtime: Runtime, result: Looked | Failure) -> None:

@@ -20,6 +20,8 @@ SHARED = ROOT.parent / "shared"
 
 SLOW = (
     "benchmarks",
+    "cli/offline/test_on_ray.py",
+    "cli/test_batch.py",
     "cli/test_export.py",
     "e2e",
     "export",

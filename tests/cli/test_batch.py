@@ -234,6 +234,14 @@ def test_without_pyarrow_it_says_what_to_install(
     assert not (clips.parent / "out").exists()
 
 
+def test_without_ray_it_says_what_to_install(
+    bundle: Path, clips: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    assert batch(bundle, clips, "--out", clips.parent / "out", "--ray", "auto") == 1
+    assert "--ray needs the package 'ray'" in capsys.readouterr().err
+
+
 def test_names_that_are_not_utf8_are_escaped(bundle: Path, clips: Path) -> None:
     odd = clips / "odd" / os.fsdecode(b"\xff.mp4")
     odd.parent.mkdir()
