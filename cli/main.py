@@ -28,6 +28,7 @@ SUMMARIES = {
     "calibrate": "Solve the temperature and the exit thresholds on held-out videos.",
     "export": "Convert a checkpoint to a bundle.",
     "inspect": "Show what is in a bundle.",
+    "pull": "Fetch a bundle over HTTPS and verify it.",
     "bench": "Put load on a running service and measure throughput, latency and compute.",
 }
 """The verbs in the order in which a user needs them. They are listed here so that ``--help`` imports none of them."""

@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
+import socket
 from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -27,6 +29,8 @@ from adafocus.service.settings import Settings
 
 VIDEOS_PER_BLOCK = 64
 """What an actor takes at a time, and what is done again if it is lost."""
+
+_PATIENCE_SECONDS = 10.0
 
 MOST_RETRIES = 3
 """How often a block is given to another actor because the last one died with it."""
@@ -107,8 +111,9 @@ def classify_on_ray(
             f"--ray needs the package {error.name!r}, which is not installed; install the extra ray on every node"
         ) from error
     try:
+        _check_reachable(address)
         ray.init(address=address, log_to_driver=False, configure_logging=False)
-    except (ConnectionError, ValueError) as error:
+    except (OSError, ValueError) as error:
         raise click.ClickException(f"there is no Ray cluster at {address}: {error}") from error
     try:
         actors = _Actors(classifier, _for_actor(settings, pool), ask, pool)
@@ -128,6 +133,17 @@ def classify_on_ray(
         raise click.ClickException(f"the Ray cluster failed: {error}; run the command again to continue") from error
     finally:
         ray.shutdown()
+
+
+def _check_reachable(address: str) -> None:
+    """Try the address of a head node, because Ray would wait for minutes for one that does not answer.
+
+    Raises:
+        OSError: nothing listens there.
+    """
+    found = re.fullmatch(r"(?:ray://)?(?P<host>.+):(?P<port>[0-9]{1,5})", address)
+    if found:
+        socket.create_connection((found["host"].strip("[]"), int(found["port"])), _PATIENCE_SECONDS).close()
 
 
 class _Actors:

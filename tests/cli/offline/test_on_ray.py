@@ -135,3 +135,11 @@ def test_a_node_that_is_lost_costs_no_row(cluster: Any, bundle: Path, clips: Pat
         rows.append(row)
     assert sorted(row["file"] for row in rows) == [video.name for video in videos]
     assert [row["file"] for row in rows if "error" in row] == ["broken.mp4"]
+
+
+def test_no_cluster_is_one_sentence(
+    bundle: Path, clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*options(bundle, clips, tmp_path / "out"), "--ray", "127.0.0.1:1"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("adafocus: there is no Ray cluster at 127.0.0.1:1: ")
