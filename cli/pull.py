@@ -66,8 +66,11 @@ def command(url: str, out: Path, sha256: str | None) -> None:
             manifest = load_bundle(folder).manifest
         except BundleError as error:
             raise click.ClickException(str(error).replace(str(folder), _shown(url))) from error
+        except HTTPError as error:
+            error.close()
+            raise click.ClickException(f"{_shown(url)} cannot be fetched: {error}") from error
         except (OSError, HTTPException) as error:
-            reason = error.reason if isinstance(error, URLError) and not isinstance(error, HTTPError) else error
+            reason = error.reason if isinstance(error, URLError) else error
             raise click.ClickException(f"{_shown(url)} cannot be fetched: {reason}") from error
         folder.rename(out)
     click.echo(f"{out}: {manifest.name} {manifest.version}, manifest sha256 {digest}")
@@ -112,6 +115,7 @@ class _OnlyHttps(HTTPRedirectHandler):
             URLError: it is not HTTPS.
         """
         if urlsplit(newurl).scheme != "https":
+            fp.close()
             raise URLError(f"it redirects to {_shown(newurl)}, which is not https://")
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
