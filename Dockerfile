@@ -89,7 +89,7 @@ ENTRYPOINT ["adafocus"]
 FROM runtime AS serving
 ENV ADAFOCUS_HOST=0.0.0.0 \
     ADAFOCUS_PORT=8000 \
-    ADAFOCUS_BUNDLE=/bundles/tank-state \
+    ADAFOCUS_BUNDLE=/bundles/sky \
     ADAFOCUS_SAMPLES=/samples
 EXPOSE 8000
 STOPSIGNAL SIGTERM

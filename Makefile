@@ -9,23 +9,26 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 HOST   ?= 127.0.0.1
 PORT   ?= 8000
-BUNDLE ?= bundles/tank-state
+BUNDLE ?= bundles/sky
 # One thread a pool: the tests share the machine, and spinning pools are slower than none.
 export OMP_NUM_THREADS ?= 1
 
 # Processes that run test files at the same time: one for each core. WORKERS=0 runs all in one, as a debugger needs it.
 WORKERS ?= logical
-PYTEST  := $(BIN)/python -m pytest --dist loadfile -n $(WORKERS)
+# Files are given out in the order of tests/conftest.py; without the option, those of the fewest tests would come last.
+PYTEST  := $(BIN)/python -m pytest --dist loadfile --no-loadscope-reorder -n $(WORKERS)
 
-.PHONY: help serve test quick lint type arch unit outside parity bench docker-verify clean
+.PHONY: help serve test quick lint type arch unit outside parity torture bench docker-verify clean
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 serve: $(VENV)/.serve ## install what serving needs (no torch) and start the service: PORT=, HOST=, BUNDLE=
 	exec $(BIN)/adafocus serve --bundle $(BUNDLE) --host $(HOST) --port $(PORT)
 
-test: $(VENV)/.dev $(VENV)-outside/.ready ## every check: lint, types, import contracts, tests, and a visit from outside
-	@# Both environments are there now. The static checks run beside the tests; the browser gets the machine to itself.
+test: ## every check: lint, types, import contracts, tests, and a visit from outside
+	@# The environments are made at the same time, and the static checks run beside the tests; the browser gets the
+	@# machine to itself.
+	$(MAKE) --no-print-directory --jobs 2 --output-sync=target $(VENV)/.dev $(VENV)-outside/.ready
 	$(MAKE) --no-print-directory --jobs 2 --output-sync=target unit lint type arch
 	$(MAKE) --no-print-directory outside
 
@@ -51,6 +54,11 @@ outside: $(VENV)/.serve $(VENV)-outside/.ready ## the tests from outside: the pa
 parity: $(VENV)/.dev ## only the tests that hold the model to the authors' released code
 	$(BIN)/python -m pytest -m parity
 
+torture: $(VENV)/.dev ## attacks on a running service, about twelve minutes: overload, attackers, mutants, kills, fuzzing
+	$(PIP) -e '.[torture]' || echo "atheris cannot be had here: fuzzing is left out"
+	for attack in overload attackers mutants kills; do $(BIN)/python -m tests.torture.$$attack || exit 1; done
+	$(BIN)/python -m tests.torture.fuzz --seconds 30
+
 bench: $(VENV)/.dev ## the measurements behind README's tables, into benchmarks/results
 	$(BIN)/python -m benchmarks.run_all
 
@@ -74,7 +82,9 @@ $(VENV)/.serve: pyproject.toml constraints.txt | $(VENV)/bin/python
 	touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(PIP) -e '.[dev]'
+	@# pip would make the bytecode in one process, and also that of other people's tests, a fifth of the files.
+	$(PIP) --no-compile -e '.[dev]'
+	$(BIN)/python -W ignore -m compileall -q -j 0 -x '/tests?/' $(VENV)/lib >/dev/null || true
 	touch $(VENV)/.serve $@
 
 $(VENV)-outside/.ready: tests/outside/requirements.txt tests/outside/requirements-bare.txt | $(VENV)/bin/python

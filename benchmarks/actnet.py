@@ -52,10 +52,10 @@ def write(folder: Path, precisions: Sequence[Precision]) -> None:
     videos = tuple(weights.make_video(index, manifest.steps) for index in range(4))
     material = CalibrationSet("the fixtures' videos", videos[:2], videos[2:], np.zeros(2, np.int64))
     fp32 = made.files["glance.onnx"], made.files["focus.onnx"]
-    shop = QuantizationContext(model, manifest, fp32, material, torch.get_num_threads())
+    context = QuantizationContext(model, manifest, fp32, material, torch.get_num_threads())
     contents, graphs, traded = dict(made.files), list(made.manifest.graphs), []
     for precision in precisions:
-        files, lost = reduce(shop, precision, ANY_LOSS)
+        files, lost = reduce(context, precision, ANY_LOSS)
         for graph, content in zip(graphs_in(model, precision), files, strict=True):
             graphs.append(graph_entry(graph, "onnx", precision, content))
             contents[graphs[-1].file] = content

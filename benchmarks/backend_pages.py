@@ -19,7 +19,7 @@ PICTURE = ROOT / "docs" / "pictures" / "backends.png"
 Row = Mapping[str, str]
 
 PRECISION_MODELS = {"final0": "shipped", "fold0": "of a fold"}
-"""By the name of the run that made the weights: what they are."""
+"""Descriptions of the weights, by the name of the run that made them."""
 
 COLOURS = {1: "#9db8d9", 4: "#4f7fb5", 8: "#1f4e79"}
 
@@ -47,7 +47,7 @@ def speed(name: str) -> str:
 
 
 def conditions(name: str) -> str:
-    """What it was measured on."""
+    """The machines and versions that were measured."""
     rows = newest_results("backends", name)
     row = rows[0]
     peaks = {row["precision"]: float(row["peak_gflops_per_s"]) for row in rows}
@@ -61,7 +61,7 @@ def conditions(name: str) -> str:
 
 
 def int8_cures() -> str:
-    """How far int8 is from its definition without 8-bit dot products, and what each cure costs."""
+    """Errors of int8 without 8-bit dot products, and the cost of each cure."""
     lines = [
         "| graph | runtime | variant | error from its definition | error from fp32 | ms per frame, batch 1 | batch 8 |",
         "|---|---|---|---|---|---|---|",
@@ -113,7 +113,7 @@ def _mean_step(rows: Sequence[Row]) -> str:
 
 
 def precisions() -> str:
-    """What each backend and precision answers on labelled clips, for two models of the shipped recipe."""
+    """Accuracy of each backend and precision on labelled clips, for two models of the shipped recipe."""
     names = {name: newest_results("precisions", name) for name in PRECISION_MODELS}
     points = list(dict.fromkeys(row["point"] for rows in names.values() for row in rows))
     columns = ["weights", "backend", "precision", "fp32's answer", "error of the logits, rms"]

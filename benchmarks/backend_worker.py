@@ -201,11 +201,11 @@ class KeptOpen:
         self._runner = runner
 
     def __getattr__(self, name: str) -> object:
-        """Everything but closing."""
+        """Pass everything except `close` on to the runner."""
         return getattr(self._runner, name)
 
     def close(self) -> None:
-        """Not yet."""
+        """Do nothing: another engine may still use the runner."""
 
 
 def with_exit(bundle: Bundle, opened: Runner, point: str, batch: int) -> float:

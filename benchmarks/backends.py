@@ -8,7 +8,7 @@ bundle, which is then not compared with torch.
 A large matrix product in every precision, in the same rounds, measures the peak of the processor or GPU.
 
     python -m benchmarks.backends --name actnet [--bundle DIR] [--precisions fp32 bf16 int8] [--rounds 3]
-    python -m benchmarks.backends --name tank-state --bundle bundles/tank-state
+    python -m benchmarks.backends --name sky --bundle bundles/sky
     python -m benchmarks.backends --name actnet-cuda --device cuda --batches 1 8 32 --bundle DIR
 
 Without ``--bundle`` the one of actnet_mbv2_p128 is made first (minutes); ``python -m benchmarks.actnet DIR`` keeps it.

@@ -1,4 +1,4 @@
-"""The table of certified operating points for the docs."""
+"""The tables of certified operating points, and of quality before refusal, for the docs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Row = Mapping[str, str]
 
 
 def certified_points() -> str:
-    """What a promise of 1 % costs beside the rule that changes no answer, by population and number of clips."""
+    """Cost of a promise of 1 %, beside the rule that changes no answer, by population and number of clips."""
     found: dict[tuple[str, str], dict[str, Row]] = {}
     for row in newest_results("certified-points"):
         if row["point"] == "accurate":
@@ -28,4 +28,23 @@ def certified_points() -> str:
             f"| {tested['certified']} of {tested['calibrations']} "
             f"· {float(tested['share_of_full_median']):.2f} · {tested['promises_broken']} |"
         )
+    return "\n".join(lines)
+
+
+def quality() -> str:
+    """Goodput under overload, with refusals alone and with cheaper operating points first."""
+    found: dict[str, dict[str, Row]] = {}
+    for row in newest_results("quality"):
+        found.setdefault(row["load"], {})[row["way"]] = row
+    lines = [
+        "| load, of what it answers at `full` | refusing alone: answers within 1 s, per second · answered "
+        "| cheaper points first |",
+        "|---|---|---|",
+    ]
+    for load, ways in found.items():
+        cells = (
+            f"{float(row['goodput_per_s']):.1f} · {float(row['answered_share']):.0%}"
+            for row in (ways["refusing alone"], ways["cheaper points first"])
+        )
+        lines.append(f"| {load} × | {' | '.join(cells)} |")
     return "\n".join(lines)

@@ -38,6 +38,7 @@ from adafocus.service.decode.ipc import MAX_MESSAGE_BYTES, encode, socket_pair
 from adafocus.service.decode.job import DecodeJob
 from adafocus.service.decode.shared_frames import SharedFrames
 from adafocus.service.decode.worker.control import ClosedError, Control, Job
+from adafocus.service.decode.worker.frame_writer import FrameWriter
 from adafocus.service.decode.worker.task import Task
 from adafocus.video.limits import MediaLimits
 from adafocus.video.probe import open_video
@@ -130,12 +131,15 @@ class Worker:
     def decode(self, clip: Clip, frames: int) -> None:
         """Do one job, up to so many frames; frame ``i`` ends in slot ``frames - 1 - i``."""
         job = DecodeJob(self._manifest.sampling, self._manifest.geometry, MediaLimits(), slots=1)
-        socket.send_fds(self._service, [encode(job.message(clip.size, True, clip.size))], [clip.fd])
+        message = encode(job.message(clip.size, True, clip.size))
+        socket.send_fds(self._service, [message], [clip.fd, self.frames.fd])
         taken = self._control.next_job()
         if not isinstance(taken, Job):
             raise TypeError("the worker received no job")
         self._control.wanted = frames
-        done = Task(taken, self._control, self.frames).run()
+        writer = FrameWriter(taken.frames_fd, self.frames.slots, self.frames.crop)
+        done = Task(taken, self._control, writer).run()
+        writer.close()
         if done.code is not None:
             raise RuntimeError(f"{clip.path.stem}: {done.code} {done.detail}")
         self._control.send(done.message())
@@ -173,7 +177,7 @@ def main() -> None:
     """Measure, print, and write the CSV."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=30)
-    parser.add_argument("--bundle", type=Path, default=ROOT / "bundles" / "tank-state")
+    parser.add_argument("--bundle", type=Path, default=ROOT / "bundles" / "sky")
     options = parser.parse_args()
     manifest = load_bundle(options.bundle).manifest
     worker = Worker(manifest)

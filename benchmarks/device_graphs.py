@@ -15,10 +15,10 @@ import time
 from pathlib import Path
 
 import numpy as np
-import onnxruntime as ort
 
+from adafocus.bundle.onnx_runtime import ort
 from adafocus.bundle.store import Bundle, load_bundle
-from adafocus.export.frames import texture
+from adafocus.export.example_frames import texture
 from adafocus.service.cpu import usable_cores
 from adafocus.service.engine.runners.base import Runner
 from adafocus.service.engine.runners.selection import RunnerOptions, open_runner

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from benchmarks.certified_tables import certified_points
+from benchmarks.certified_tables import certified_points, quality
 from benchmarks.machine import newest_results
 
 Row = Mapping[str, str]
@@ -93,10 +93,39 @@ def http_cost() -> str:
     return _table(
         newest_results("http-cost"),
         ("`exit`", _exit),
+        ("version", "version"),
         ("bare route, ms", "bare_ms"),
         ("service beyond the graphs, ms", "service_ms"),
         ("ratio", lambda row: f"{row['ratio']}×"),
         ("graphs, ms", "graphs_ms"),
+    )
+
+
+def capacity() -> str:
+    """What the service carries, before and after, and with several fronts."""
+    return _table(
+        newest_results("capacity"),
+        ("`exit`", _exit),
+        ("version", "version"),
+        ("answers/s, 16 clients", "answers_per_s_16"),
+        ("… 256 clients", "answers_per_s_256"),
+        ("not answered", "not_answered"),
+        ("at 80 %: p50, ms", "p50_80_ms"),
+        ("p99, ms", "p99_80_ms"),
+        ("p99 / p50", "p99_over_p50"),
+    )
+
+
+def kills() -> str:
+    """What a killed process costs."""
+    return _table(
+        newest_results("kills"),
+        ("killed", "killed"),
+        ("answers/s before", "answers_per_s_before"),
+        ("lost", "lost"),
+        ("as", lambda row: row["lost_as"] or "–"),
+        ("lowest answers/s", "lowest_answers_per_s"),
+        ("back after, s", lambda row: row["back_after_s"] or "–"),
     )
 
 
@@ -136,6 +165,7 @@ def plans() -> str:
         ("… decoding all", _ms_and_frames("first_step", "_decoding_all")),
         ("16 steps, ms (frames)", _ms_and_frames("all_steps")),
         ("… decoding all", _ms_and_frames("all_steps", "_decoding_all")),
+        ("… moved to key frames", _ms_and_frames("all_steps", "_snapped")),
     )
 
 
@@ -172,8 +202,8 @@ def lookahead_exit() -> str:
 
 
 def simulated_device() -> str:
-    """The engine's share of a simulated device's rate, before and after its core left the event loop."""
-    variants = {"event-loop": "event loop", "thread": "thread", "process": "process"}
+    """The engine's share of a simulated device's rate; frames were copied by the processor, and are fetched now."""
+    variants = {"thread-copying": "thread, frames copied", "thread": "thread", "process": "process"}
     rows = [
         {**row, "core": name}
         for variant, name in variants.items()
@@ -193,12 +223,14 @@ def simulated_device() -> str:
 
 
 PAGES = {
-    Path("docs/operating-points.md"): {"certified_points": certified_points},
+    Path("docs/operating-points.md"): {"certified_points": certified_points, "quality": quality},
     Path("docs/engine.md"): {
         "refill_all": refill_all,
         "refill_cpu": refill_cpu,
         "overhead": overhead,
         "throughput": throughput,
+        "capacity": capacity,
+        "kills": kills,
         "http_cost": http_cost,
         "load_generator": load_generator,
         "decoder_cost": decoder_cost,

@@ -37,7 +37,7 @@ def main() -> None:
     """Measure, print, and write the CSV."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=50)
-    parser.add_argument("--bundle", type=Path, default=ROOT / "bundles" / "tank-state")
+    parser.add_argument("--bundle", type=Path, default=ROOT / "bundles" / "sky")
     options = parser.parse_args()
     rounds, model = options.rounds, load_bundle(options.bundle).manifest.name
     clips = {path.name: path.read_bytes() for path in SAMPLES} | {"one_key_frame.mp4": one_key_frame()}

@@ -52,7 +52,7 @@ def main() -> None:
 
 def start_and_classify(program: Path) -> dict[str, float]:
     """Start the service once: seconds to ready, then megabytes of the service and its workers after an answer."""
-    with running_service("--bundle", str(ROOT / "bundles" / "tank-state"), program=program) as service:
+    with running_service("--bundle", str(ROOT / "bundles" / "sky"), program=program) as service:
         clip = SAMPLES[0].read_bytes()
         httpx.post(f"{service.url}/classify", content=clip, timeout=30).raise_for_status()
         own, workers = service.memory_mb()

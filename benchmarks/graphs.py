@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 import torch
 from torch import Tensor, nn
 
 from adafocus.bundle.manifest import TensorSpec
+from adafocus.bundle.onnx_runtime import ort
 from adafocus.bundle.signature import BATCH, Signature
 from adafocus.export.graphs import PixelNorm, cut_patches, served_graphs
 from adafocus.export.to_onnx import to_onnx

@@ -6,7 +6,9 @@ loop and settings of uvicorn. Both run at the same time and get the same clips i
 process is read before and after each turn, and for the service that of each thread. The threads that run the graphs are
 counted separately; the rest is what the service adds to a bare route and to its model.
 
-Run ``python -m benchmarks.http_cost [--requests 400] [--rounds 7] [--clients 4]``.
+With ``--before DIR``, the service of another checkout takes its turns, too.
+
+Run ``python -m benchmarks.http_cost [--requests 400] [--rounds 7] [--clients 4] [--before DIR]``.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import uvicorn
@@ -29,8 +31,8 @@ from adafocus.cli.load.connection import Endpoint
 from adafocus.cli.load.plan import Plan
 from adafocus.cli.load.report import Sample
 from adafocus.cli.load.run import run
-from benchmarks.machine import write_results
-from benchmarks.service_process import ROOT, SAMPLES, running_service
+from benchmarks.machine import Row, write_results
+from benchmarks.service_process import ROOT, SAMPLES, program, running_service
 
 ENGINE = "engine"
 """Name of the thread of the engine's loop, whose work is the service's and not the graphs'."""
@@ -104,38 +106,53 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=400)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--clients", type=int, default=4)
-    parser.add_argument("--bundle", type=Path, default=ROOT / "bundles" / "tank-state")
+    parser.add_argument("--bundle", type=Path, default=ROOT / "bundles" / "sky")
+    parser.add_argument("--exits", nargs="+", default=["balanced", "full"], help="operating points")
+    parser.add_argument("--before", type=Path, help="another checkout")
     parser.add_argument("--bare", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.bare:
         serve_bare_application()
         return
     clips = [clip.read_bytes() for clip in SAMPLES]
-    rows = []
-    with running_service("--bundle", str(options.bundle)) as service, bare_process() as (bare_url, bare_pid):
-        for point in ("balanced", "full"):
+    rows: list[Row] = []
+    with ExitStack() as held:
+        versions = {"after": None} if options.before is None else {"before": program(options.before), "after": None}
+        services = {
+            name: held.enter_context(running_service("--bundle", str(options.bundle), program=words))
+            for name, words in versions.items()
+        }
+        bare_url, bare_pid = held.enter_context(bare_process())
+        for point in options.exits:
             parameters = {"exit": point}
-            turn(service.url, service.pid, clips, parameters, options.requests // 4, options.clients)
+            for service in services.values():
+                turn(service.url, service.pid, clips, parameters, options.requests // 4, options.clients)
             turn(bare_url, bare_pid, clips, {}, options.requests // 4, options.clients)
-            bare, served = [], []
+            bare: list[float] = []
+            served: dict[str, list[list[float]]] = {name: [] for name in services}
             for _ in range(options.rounds):
-                bare.append(turn(bare_url, bare_pid, clips, {}, options.requests, options.clients))
-                served.append(turn(service.url, service.pid, clips, parameters, options.requests, options.clients))
-            loop = [main for main, _ in served]
-            rows.append(
-                {
-                    "exit": point,
-                    "clients": options.clients,
-                    "bare_ms": round(statistics.median(sum(each) for each in bare), 3),
-                    "service_ms": round(statistics.median(loop), 3),
-                    "graphs_ms": round(statistics.median(others for _, others in served), 3),
-                    "ratio": round(statistics.median(s / sum(b) for s, b in zip(loop, bare, strict=True)), 2),
-                    "requests": options.requests,
-                    "rounds": options.rounds,
-                }
-            )
-            print(rows[-1], flush=True)
-    print(write_results("http-cost", "tank-state", rows))
+                bare.append(sum(turn(bare_url, bare_pid, clips, {}, options.requests, options.clients)))
+                for name, service in services.items():
+                    served[name].append(
+                        turn(service.url, service.pid, clips, parameters, options.requests, options.clients)
+                    )
+            for name, turns in served.items():
+                loop = [main for main, _ in turns]
+                rows.append(
+                    {
+                        "exit": point,
+                        "version": name,
+                        "clients": options.clients,
+                        "bare_ms": round(statistics.median(bare), 3),
+                        "service_ms": round(statistics.median(loop), 3),
+                        "graphs_ms": round(statistics.median(others for _, others in turns), 3),
+                        "ratio": round(statistics.median(s / b for s, b in zip(loop, bare, strict=True)), 2),
+                        "requests": options.requests,
+                        "rounds": options.rounds,
+                    }
+                )
+                print(rows[-1], flush=True)
+    print(write_results("http-cost", "sky", rows))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How far int8 is from what its graphs define, and what each cure costs, on this processor or an emulated one.
+"""Measures int8's errors against its graphs' definition, and each cure's cost, on this or an emulated processor.
 
 Graphs of actnet_mbv2_p128 with the weights of the parity fixtures: signed weights of 8 bits, of 7 bits, and unsigned
 ones. All variants take turns; times are processor time, which other work on the machine disturbs least.
@@ -76,7 +76,7 @@ def build(folder: Path) -> None:
     from adafocus.export import quantize as module
     from adafocus.export.artefact import OnnxGraph
     from adafocus.export.calibration_set import Recorder
-    from adafocus.export.frames import texture
+    from adafocus.export.example_frames import texture
     from adafocus.export.graph_runs import run_steps
     from adafocus.export.graphs import served_graphs
     from adafocus.export.to_onnx import to_onnx

@@ -1,4 +1,4 @@
-"""What keeping training frames as JPEG costs: error, size and time, by quality and by subsampling of chroma.
+"""Measures the cost of keeping training frames as JPEG: error, size and time, by quality and by subsampling of chroma.
 
     python -m benchmarks.jpeg_cache ../shared/datasets/tank_state --side 128 --clips 12
     python -m benchmarks.jpeg_cache ../shared/datasets/asl20_demo --side 360 --clips 12

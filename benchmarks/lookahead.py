@@ -170,7 +170,7 @@ def main() -> None:
     """Measure, print, and write the CSV."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=40)
-    parser.add_argument("--bundle", type=Path, nargs="+", default=[ROOT / "bundles" / "tank-state"])
+    parser.add_argument("--bundle", type=Path, nargs="+", default=[ROOT / "bundles" / "sky"])
     options = parser.parse_args()
     rows = []
     for folder in options.bundle:

@@ -24,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
-from adafocus.bundle.exit_rule import leaves
+from adafocus.bundle.exit_rule import should_exit
 from adafocus.bundle.store import Bundle, load_bundle
 from adafocus.service.cpu import usable_cores
 from adafocus.service.engine.runners.base import Runner
@@ -49,7 +49,7 @@ def alone(bundle: Bundle, runner: Runner, clip: bytes, point: str) -> None:
         wanted = wanted_frames(
             video.index.frames, frames=sampling.frames, order=sampling.order, first_frame=sampling.first_frame
         )
-        stream = FrameStream(video, wanted, Geometry(manifest.geometry.resize, manifest.geometry.crop))
+        stream = FrameStream(video, wanted, Geometry(**dict(manifest.geometry)))
         for step in range(manifest.steps):
             frame = stream.next()
             if frame is None:
@@ -60,7 +60,7 @@ def alone(bundle: Bundle, runner: Runner, clip: bytes, point: str) -> None:
             focus = runner.focus(pixels, glance.patch_centre, glance.feature, pooled, step_index)
             policy, pooled = glance.policy_state, focus.pooled_state
             sure = manifest.exit_rule.confidence(focus.logits, step)
-            if leaves(sure, thresholds[step]).all():
+            if should_exit(sure, thresholds[step]).all():
                 break
         stream.close()
 
@@ -115,7 +115,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=100)
     parser.add_argument("--clip", type=Path, help="default: a sample with a single key frame")
-    parser.add_argument("--bundle", type=Path, default=ROOT / "bundles" / "tank-state")
+    parser.add_argument("--bundle", type=Path, default=ROOT / "bundles" / "sky")
     options = parser.parse_args()
     bundle, clip = load_bundle(options.bundle), (options.clip.read_bytes() if options.clip else one_key_frame())
     runners = {}

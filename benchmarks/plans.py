@@ -1,9 +1,9 @@
 """Measures the cost of reaching frames: to the first step, to the last step, and of decoding the whole file.
 
 Clips are generated here: short, long (three minutes of 1080p), a single key frame, all key frames, B-pictures; the
-samples follow. Each is decoded like an upload, 16 frames coarse to fine, in turns with a decoder that skips no picture
-(``decoding_all``). A "scan" decodes every frame and converts none. Times are processor time: a decoder has one thread,
-so they are the same on a busy machine.
+samples follow. Each is decoded like an upload, 16 frames coarse to fine, in turns with a decoder that skips no
+picture (``decoding_all``), and with frames that move to key frames (``snapped``). A "scan" decodes every frame and
+converts none. Times are processor time: a decoder has one thread, so they are the same on a busy machine.
 
 Run ``python -m benchmarks.plans [--rounds 3] [--clips FOLDER]``; the folder keeps the clips for the next run.
 """
@@ -56,6 +56,9 @@ KINDS = (
     ClipKind("60 s 360p, a key frame every 2 s", 640, 360, 60, 50),
     ClipKind("60 s 360p, a key frame every 10 s, B-pictures", 640, 360, 60, 250, "veryfast"),
     ClipKind("20 s 360p, all key frames", 640, 360, 20, 1),
+    ClipKind("60 s 720p, a key frame every 2 s", 1280, 720, 60, 50),
+    ClipKind("30 s 1080p, a key frame every 2 s", 1920, 1080, 30, 50),
+    ClipKind("30 s 1080p, a key frame every 2 s, B-pictures", 1920, 1080, 30, 50, "veryfast"),
     ClipKind("3 min 1080p, a key frame every 10 s", 1920, 1080, 180, 250),
 )
 
@@ -92,15 +95,22 @@ def scan(clip: bytes) -> tuple[float, int]:
     return time.process_time() - begun, frames
 
 
-def reach(clip: bytes, steps: int, *, sparing: bool = True) -> tuple[float, int]:
-    """Seconds and decoded frames up to that many steps, including opening and indexing."""
+def reach(clip: bytes, steps: int, *, sparing: bool = True, snap: bool = False) -> tuple[float, int]:
+    """Seconds and decoded frames up to that many steps, including opening and indexing.
+
+    Args:
+        clip: the file.
+        steps: how many of the frames are taken.
+        sparing: leave out pictures that nothing refers to.
+        snap: move frames to key frames of their intervals.
+    """
     begun = time.process_time()
     everything = nullcontext() if sparing else patch.object(Disposables, "may_leave_out", lambda *_: False)
     with everything, open_video(io.BytesIO(clip)) as video:
         order = visiting_order(STEPS, "coarse_to_fine")
-        stream = FrameStream(
-            video, wanted_frames(video.index.frames, frames=STEPS, order=order, first_frame=0), GEOMETRY
-        )
+        key_frames = video.index.key_frames if snap else ()
+        wanted = wanted_frames(video.index.frames, frames=STEPS, order=order, key_frames=key_frames)
+        stream = FrameStream(video, wanted, GEOMETRY)
         for _ in range(steps):
             stream.next()
         stream.close()
@@ -116,11 +126,17 @@ def measure(name: str, clip: bytes, rounds: int) -> dict[str, object]:
             reach(clip, 1, sparing=False),
             reach(clip, STEPS),
             reach(clip, STEPS, sparing=False),
+            reach(clip, 1, snap=True),
+            reach(clip, STEPS, snap=True),
         )
         for _ in range(rounds)
     ]
-    whole, first, first_all, every, every_all = (statistics.median(each[i][0] for each in samples) for i in range(5))
-    _, first_frames, first_frames_all, every_frames, every_frames_all = (frames for _, frames in samples[0])
+    whole, first, first_all, every, every_all, first_snapped, every_snapped = (
+        statistics.median(each[i][0] for each in samples) for i in range(7)
+    )
+    _, first_frames, first_frames_all, every_frames, every_frames_all, first_frames_snapped, every_frames_snapped = (
+        frames for _, frames in samples[0]
+    )
     return {
         "clip": name,
         "frames": samples[0][0][1],
@@ -135,6 +151,11 @@ def measure(name: str, clip: bytes, rounds: int) -> dict[str, object]:
         "all_steps_of_scan": round(every / whole, 3),
         "all_steps_ms_decoding_all": round(every_all * 1e3, 1),
         "all_steps_frames_decoding_all": every_frames_all,
+        "first_step_ms_snapped": round(first_snapped * 1e3, 1),
+        "first_step_frames_snapped": first_frames_snapped,
+        "all_steps_ms_snapped": round(every_snapped * 1e3, 1),
+        "all_steps_frames_snapped": every_frames_snapped,
+        "all_steps_saved_by_snapping": round(every / every_snapped, 2),
         "rounds": rounds,
     }
 
@@ -158,7 +179,7 @@ def main() -> None:
     options = parser.parse_args()
     clips = {kind.name: kept_clip(kind, options.clips) for kind in KINDS if kind.seconds <= options.longest}
     clips |= {f"sample {path.name}": path.read_bytes() for path in SAMPLES}
-    clips["bridge_up.mp4, with one key frame"] = one_key_frame()
+    clips["drone.mp4, with one key frame"] = one_key_frame()
     rows = []
     for name, clip in clips.items():
         rows.append(measure(name, clip, options.rounds))

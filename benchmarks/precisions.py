@@ -36,7 +36,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder with a manifest.json, or class folders")
     parser.add_argument("--split", default="val")
-    parser.add_argument("--bundle", type=Path, default=ROOT / "bundles" / "tank-state")
+    parser.add_argument("--bundle", type=Path, default=ROOT / "bundles" / "sky")
     parser.add_argument("--checkpoint", type=Path, help="to export, in place of a bundle")
     parser.add_argument("--calibration", type=Path, help="of the checkpoint, from `adafocus calibrate`")
     parser.add_argument(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from benchmarks.capacity import RATES, Design, designs, need, sizes
+from benchmarks.capacity_plan import RATES, Design, designs, need, sizes
 from benchmarks.machine import newest_results
 
 _PER_HOUR_MS = 3_600_000.0

@@ -25,9 +25,9 @@ READY_SECONDS = 60.0
 
 
 def one_key_frame() -> bytes:
-    """The sample `bridge_up.mp4` encoded again with a single key frame, as many surveillance cameras write."""
+    """The sample `drone.mp4` encoded again with a single key frame, as many surveillance cameras write."""
     buffer = io.BytesIO()
-    with av.open(str(ROOT / "samples" / "bridge_up.mp4")) as source, av.open(buffer, "w", format="mp4") as output:
+    with av.open(str(ROOT / "samples" / "drone.mp4")) as source, av.open(buffer, "w", format="mp4") as output:
         given = source.streams.video[0]
         stream = output.add_stream("libx264", rate=given.average_rate, options={"g": "100000", "crf": "26"})
         stream.width, stream.height, stream.pix_fmt = given.width, given.height, "yuv420p"
@@ -53,6 +53,12 @@ class ServiceProcess:
     def memory_mb(self) -> tuple[float, float]:
         """Megabytes of the service and all its workers; shared pages are split between the processes."""
         return proportional_megabytes(self.pid), sum(proportional_megabytes(pid) for pid in self.workers())
+
+
+def program(checkout: Path) -> list[str]:
+    """The command line of another checkout, with this interpreter and its packages."""
+    start = f"import sys; sys.path.insert(0, {str(checkout.resolve())!r}); from adafocus.cli.main import main; main()"
+    return [sys.executable, "-c", start]
 
 
 @contextmanager

@@ -24,7 +24,7 @@ from benchmarks.service_process import ROOT, proportional_megabytes, running_ser
 def main() -> None:
     """Measure, print, and write the CSV."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--bundle", type=Path, nargs="+", default=[ROOT / "bundles" / "tank-state"])
+    parser.add_argument("--bundle", type=Path, nargs="+", default=[ROOT / "bundles" / "sky"])
     parser.add_argument("--starts", type=int, default=3)
     options = parser.parse_args()
     rows = []

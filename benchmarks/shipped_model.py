@@ -3,7 +3,7 @@
 Uses the decoder, the runner and the exit rule of the service, without HTTP. The clips are those of a split that was not
 used for training, selection and calibration.
 
-    python -m benchmarks.shipped_model --data ../shared/datasets/tank_state [--split val] [--bundle bundles/tank-state]
+    python -m benchmarks.shipped_model --data ../shared/datasets/tank_state [--split val] [--bundle bundles/sky]
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from adafocus.bundle.exit_rule import leaves
+from adafocus.bundle.exit_rule import should_exit
 from adafocus.bundle.manifest import Manifest
 from adafocus.bundle.store import load_bundle
 from adafocus.service.cpu import usable_cores
@@ -49,7 +49,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder with a manifest.json, or class folders")
     parser.add_argument("--split", default="val")
-    parser.add_argument("--bundle", type=Path, default=ROOT / "bundles" / "tank-state")
+    parser.add_argument("--bundle", type=Path, default=ROOT / "bundles" / "sky")
     parser.add_argument("--backend", default="onnxruntime-cpu")
     options = parser.parse_args()
     bundle = load_bundle(options.bundle)
@@ -66,10 +66,17 @@ def main() -> None:
 
 def decode(clip: Clip, manifest: Manifest) -> list[npt.NDArray[np.uint8]]:
     """The frames of a clip that the service would see, in visiting order; fewer if some cannot be decoded."""
-    sampling, geometry = manifest.sampling, Geometry(manifest.geometry.resize, manifest.geometry.crop)
+    sampling, geometry = (
+        manifest.sampling,
+        Geometry(**dict(manifest.geometry)),
+    )
     with clip.path.open("rb") as file, open_video(file) as video:
         wanted = wanted_frames(
-            video.info.frames or 1, frames=sampling.frames, order=sampling.order, first_frame=sampling.first_frame
+            video.info.frames or 1,
+            frames=sampling.frames,
+            order=sampling.order,
+            first_frame=sampling.first_frame,
+            key_frames=video.index.key_frames if sampling.snap == "keyframe" else (),
         )
         stream = FrameStream(video, wanted, geometry)
         frames = []
@@ -110,7 +117,7 @@ def all_steps(frames: npt.NDArray[np.uint8], runner: Runner) -> npt.NDArray[np.f
 def row(manifest: Manifest, point: str, answers: Answers) -> dict[str, object]:
     """An operating point: accuracy, macro-F1 and per-class F1, mean GFLOPs per video and their share of full."""
     sure = manifest.exit_rule.of_all_steps(answers.logits)
-    out = leaves(sure, np.array(manifest.threshold_row(point))[None, :])
+    out = should_exit(sure, np.array(manifest.threshold_row(point))[None, :])
     left = np.minimum(np.argmax(out, axis=1), answers.frames - 1)
     predicted = answers.logits[np.arange(len(left)), left].argmax(axis=1)
     clips, classes = len(left), len(manifest.labels)

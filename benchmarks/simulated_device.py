@@ -6,7 +6,9 @@ with states of 1024 and 2048 floats.
 
 ``engine_frames_per_s`` counts from the first batch until the last video has started, while there are rows enough to
 fill every batch; ``whole_run_frames_per_s`` includes the end of the run, when the batches run empty.
-``cpu_us_per_frame`` is the processor time of this process over the whole run: engine, clients and frame sources.
+``timer_late_us`` is by how much the sleep that stands for a batch ends late; it is not counted as the device's time if
+another batch waits. ``cpu_us_per_frame`` is the processor time of this process over the whole run: engine, clients and
+frame sources.
 
 Two further modes: with ``--arrivals RATE`` frames arrive at that many a second, as decoders deliver them; with
 ``--clients N`` the whole service runs with the simulated device, and N clients send it the sample clips over HTTP.
@@ -31,6 +33,7 @@ from pathlib import Path
 
 import numpy as np
 
+from adafocus.cli.server import spare_the_collector
 from adafocus.service.engine.engine import Engine, running
 from adafocus.service.engine.process import CoreProcess, open_core_process
 from adafocus.service.engine.request import EngineRequest
@@ -39,7 +42,16 @@ from adafocus.service.engine.transport import InProcess
 from adafocus.service.frame_memory import FrameSegment, SharedFrame
 from benchmarks.machine import write_results
 from benchmarks.service_process import SAMPLES, running_service
-from benchmarks.simulated_runner import BUNDLE, CROP, DEVICE_VARIABLE, DEVICES, STEPS, make_core, simulated_manifest
+from benchmarks.simulated_runner import (
+    BUNDLE,
+    CROP,
+    DEVICE_VARIABLE,
+    DEVICES,
+    STEPS,
+    SimulatedRunner,
+    make_core,
+    simulated_manifest,
+)
 from benchmarks.throughput import load
 
 
@@ -137,32 +149,36 @@ class Frames:
         return SharedFrame(position, position, None, arena.segment, place, partial(arena.free.append, place))
 
 
-async def open_core(ask: argparse.Namespace, slots: int) -> InProcess | CoreProcess:
-    """The core, where it was asked for."""
+async def open_core(ask: argparse.Namespace, slots: int) -> tuple[InProcess | CoreProcess, SimulatedRunner | None]:
+    """The core, where it was asked for, and its runner if it is in this process."""
     if ask.transport == "process":
-        return await open_core_process(partial(make_core, ask.device, ask.batch), slots=slots, max_batch=ask.batch)
-    return InProcess(*make_core(ask.device, ask.batch), slots=slots, max_batch=ask.batch)
+        made = partial(make_core, ask.device, ask.batch)
+        return await open_core_process(made, slots=slots, max_batch=ask.batch), None
+    manifest, runner = make_core(ask.device, ask.batch)
+    return InProcess(manifest, runner, slots=slots, max_batch=ask.batch), runner
 
 
 async def run_engine(ask: argparse.Namespace) -> dict[str, float]:
     """One run of all videos through an engine, so many of them at once."""
-    progress, arena = Progress(ask.videos), Arena(4 * ask.rows)
-    core = await open_core(ask, ask.rows + 2 * ask.batch)
+    progress, arena = Progress(ask.videos), Arena((STEPS + 2) * ask.rows)
+    core, runner = await open_core(ask, ask.rows + 2 * ask.batch)
     engine = Engine(simulated_manifest(), core, slots=ask.rows, max_queue=ask.videos, observer=progress)
     request = EngineRequest(thresholds=(math.inf,) * (STEPS - 1) + (-math.inf,))
     arrivals = Arrivals(ask.arrivals) if ask.arrivals else None
     other = f"/proc/{core.pid}/stat" if isinstance(core, CoreProcess) else None
 
-    async def video() -> None:
-        async with engine.admission.slot(None):
+    async def caller() -> None:
+        while progress.started < ask.videos:
             progress.video_started()
-            outcome = await engine.classify(request, Frames(arena, arrivals))
-        if len(outcome.steps) != STEPS:
-            raise RuntimeError(f"a video ran {len(outcome.steps)} steps of {STEPS}")
+            async with engine.admission.slot(None):
+                outcome = await engine.classify(request, Frames(arena, arrivals))
+            if len(outcome.steps) != STEPS:
+                raise RuntimeError(f"a video ran {len(outcome.steps)} steps of {STEPS}")
 
+    spare_the_collector()
     async with running(engine):
         began, worked = time.perf_counter(), time.process_time() + _seconds_of(other)
-        await asyncio.gather(*(video() for _ in range(ask.videos)))
+        await asyncio.gather(*(caller() for _ in range(ask.rows)))
         seconds, worked = time.perf_counter() - began, time.process_time() + _seconds_of(other) - worked
     frames = ask.videos * STEPS
     full_rate = progress.full_rows / progress.full_seconds if progress.full_rows else frames / seconds
@@ -174,6 +190,7 @@ async def run_engine(ask: argparse.Namespace) -> dict[str, float]:
         "cpu_us_per_frame": worked / frames * 1e6,
         "whole_run_frames_per_s": frames / seconds,
         "rows_per_batch": statistics.mean(progress.batches),
+        "timer_late_us": 1e6 * statistics.median(runner.late_seconds) if runner and runner.late_seconds else math.nan,
     }
 
 
@@ -235,7 +252,7 @@ def measure(ask: argparse.Namespace) -> dict[str, object]:
     """The median of several runs, rounded."""
     runs = [asyncio.run(run_engine(ask)) for _ in range(ask.rounds)]
     medians = {name: statistics.median(run[name] for run in runs) for name in runs[0]}
-    digits = {"share": 3, "cpu_us_per_frame": 1, "rows_per_batch": 1}
+    digits = {"share": 3, "cpu_us_per_frame": 1, "rows_per_batch": 1, "timer_late_us": 1}
     rounded = {name: round(value, digits.get(name)) for name, value in medians.items()}
     what = {name: getattr(ask, name) for name in ("device", "batch", "rows", "videos", "rounds", "transport")}
     return {**what, **rounded}

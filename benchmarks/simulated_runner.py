@@ -1,8 +1,16 @@
-"""A runner that takes the times of a device and computes nothing: what is left of a rate is the engine's doing."""
+"""A runner that takes the times of a device and computes nothing: what is left of a rate is the engine's doing.
+
+It fetches frames as the runner for CUDA does (`service.engine.runners.frame_fetch`): a call to the C library for every
+frame says which bytes are to be copied where. Instead of a driver that lets the device copy them, `memcpy` copies the
+first 64 bytes, so that a wrong address shows.
+"""
 
 from __future__ import annotations
 
+import ctypes
+import mmap
 import os
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,16 +27,17 @@ from adafocus.service.engine.runners.base import (
     FocusOutput,
     GlanceOutput,
     Int64,
-    Runner,
     StateWidths,
     UInt8,
 )
+from adafocus.service.engine.runners.frame_fetch import FrameFetch
 from adafocus.service.engine.runners.graphs import batch_sizes_up_to
 from adafocus.service.engine.runners.selection import GPU_MAX_BATCH
+from adafocus.service.frame_memory import FrameSegment
 from adafocus.service.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
-BUNDLE = ROOT / "bundles" / "tank-state"
+BUNDLE = ROOT / "bundles" / "sky"
 STEPS = 16
 CROP = 224
 CLASSES = 200
@@ -80,6 +89,26 @@ class _Ticket:
     focus: float
 
 
+class SimulatedCopies:
+    """Takes the copies that a device's driver would carry out; see `CopyEngine`."""
+
+    COPIED_BYTES = 64
+    _memcpy = ctypes.CDLL(None).memcpy
+    _memcpy.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
+    _memcpy.restype = None
+
+    def register(self, address: int, size: int) -> None:
+        """Every address can be read."""
+
+    def unregister(self, address: int) -> None:
+        """Nothing is kept."""
+
+    def copy(self, destination: int, source: int, size: int) -> int:
+        """Copy the first bytes."""
+        self._memcpy(destination, source, self.COPIED_BYTES)
+        return 0
+
+
 class SimulatedRunner:
     """Sleeps for as long as the device would compute.
 
@@ -87,6 +116,10 @@ class SimulatedRunner:
         times: of the device.
         max_batch: rows of the largest batch; batches are padded as those of a real runner.
         classes: C of the logits, which favour no class.
+        frame_bytes: of one frame.
+
+    Attributes:
+        late_seconds: how much later than the device each batch was done, because a sleep ended late.
     """
 
     backend = "simulated"
@@ -94,11 +127,16 @@ class SimulatedRunner:
     widths = WIDTHS
     look_ahead = 1
 
-    def __init__(self, times: DeviceTimes, max_batch: int, classes: int) -> None:
+    def __init__(self, times: DeviceTimes, max_batch: int, classes: int, frame_bytes: int) -> None:
         self._times = times
         self._sizes = batch_sizes_up_to(max_batch)
         self._classes = classes
         self._free_at = 0.0
+        self._fetch = FrameFetch(SimulatedCopies(), frame_bytes)
+        self._memory = mmap.mmap(-1, self._sizes[-1] * frame_bytes)
+        self._address = np.frombuffer(self._memory, dtype=np.uint8).ctypes.data
+        self._waiter = 0
+        self.late_seconds: list[float] = []
         widths = (2, classes, self.widths.policy, self.widths.pooled)
         self._outputs = [_zeros(self._sizes[-1], width) for width in widths]
 
@@ -122,6 +160,8 @@ class SimulatedRunner:
 
     def submit(self, inputs: BatchInputs) -> _Ticket:
         """Queue a batch behind the one that runs."""
+        if inputs.frame_places is not None:
+            self._fetch.fetch(inputs.frame_places, self._address)
         glance, focus = self._times.of(len(inputs.step))
         self._free_at = max(self._free_at, time.monotonic()) + glance + focus
         return _Ticket(len(inputs.step), self._free_at, glance, focus)
@@ -130,8 +170,22 @@ class SimulatedRunner:
         """Zeros, when the device would have them."""
         if not isinstance(ticket, _Ticket):
             raise TypeError(f"a ticket comes from submit, got {type(ticket).__name__}")
-        time.sleep(max(0.0, ticket.done_at - time.monotonic()))
+        if self._waiter != threading.get_ident():
+            self._waiter = threading.get_ident()
+            sleep_exactly()
+        left = ticket.done_at - time.monotonic()
+        if left > 0:
+            time.sleep(left)
+            self.late_seconds.append(time.monotonic() - ticket.done_at)
         return BatchOutputs(*(array[: ticket.rows] for array in self._outputs), ticket.glance, ticket.focus)
+
+    def attach(self, segment: FrameSegment) -> None:
+        """See `FrameFetcher`."""
+        self._fetch.attach(segment)
+
+    def detach(self, segment: FrameSegment) -> None:
+        """See `FrameFetcher`."""
+        self._fetch.detach(segment)
 
     def warm_up(self) -> None:
         """Nothing to warm."""
@@ -143,7 +197,9 @@ class SimulatedRunner:
 def make_simulated(bundle: Bundle, settings: Settings) -> SimulatedRunner:
     """A runner for a whole service, whose device the variable `DEVICE_VARIABLE` names."""
     device = DEVICES[os.environ[DEVICE_VARIABLE]]
-    return SimulatedRunner(device, settings.max_batch or GPU_MAX_BATCH, len(bundle.manifest.labels))
+    manifest = bundle.manifest
+    frame_bytes = 3 * manifest.geometry.crop**2
+    return SimulatedRunner(device, settings.max_batch or GPU_MAX_BATCH, len(manifest.labels), frame_bytes)
 
 
 def simulated_manifest() -> Manifest:
@@ -159,9 +215,15 @@ def simulated_manifest() -> Manifest:
     )
 
 
-def make_core(device: str, batch: int) -> tuple[Manifest, Runner]:
+def make_core(device: str, batch: int) -> tuple[Manifest, SimulatedRunner]:
     """What the engine's core runs."""
-    return simulated_manifest(), SimulatedRunner(DEVICES[device], batch, CLASSES)
+    return simulated_manifest(), SimulatedRunner(DEVICES[device], batch, CLASSES, 3 * CROP**2)
+
+
+def sleep_exactly() -> None:
+    """End the sleeps of this thread when they should: Linux else lets them be 50 µs late, to save wake-ups."""
+    pr_set_timerslack, one_nanosecond = 29, 1
+    ctypes.CDLL(None).prctl(pr_set_timerslack, ctypes.c_ulong(one_nanosecond), 0, 0, 0)
 
 
 def _zeros(rows: int, width: int) -> Float32:

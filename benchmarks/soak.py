@@ -67,7 +67,7 @@ def main() -> None:
     ]
     clips = [path.read_bytes() for path in paths if path.is_file()]
     clips += [] if options.clips else [named(name) for name in NAMES]
-    with running_service("--bundle", str(ROOT / "bundles" / "tank-state")) as service:
+    with running_service("--bundle", str(ROOT / "bundles" / "sky")) as service:
         rows = asyncio.run(soak(service, clips, options.requests, options.concurrency))
     for column in ("service_mb", "workers_mb"):
         quarters = quarter_means(rows, column)

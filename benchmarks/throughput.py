@@ -24,7 +24,7 @@ def main() -> None:
     """Measure, print, and write the CSV."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("clips", type=Path, nargs="*", default=[ROOT / "samples"])
-    parser.add_argument("--bundle", type=Path, default=ROOT / "bundles" / "tank-state")
+    parser.add_argument("--bundle", type=Path, default=ROOT / "bundles" / "sky")
     parser.add_argument("--backend", default="onnxruntime-cpu")
     parser.add_argument("--precision", default="fp32")
     parser.add_argument("--exits", nargs="+", default=["full", "balanced"], help="operating points")

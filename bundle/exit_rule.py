@@ -7,6 +7,7 @@ so a threshold has the same meaning in both places (arXiv 2112.14238, section 3)
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -15,9 +16,14 @@ import numpy.typing as npt
 CalibrationProtocol = Literal["holdout", "paper"]
 """Clips that exit thresholds are solved on: unseen in training, or the training clips, as AdaFocusV2 published it."""
 
-ExitCriterion = Literal["max_softmax", "max_logit", "neg_entropy"]
-ExitReason = Literal["confident", "all_steps", "max_gflops", "deadline", "end_of_video"]
-"""Why an answer is final: it is confident, all steps have run, or the budget, the time or the frames ran out."""
+ExitCriterion = Literal["max_softmax", "max_logit", "neg_entropy", "label_margin"]
+"""``label_margin`` is for videos that may have several labels, the others for those that have one."""
+
+ExitReason = Literal["confident", "all_steps", "max_gflops", "max_decode_ms", "deadline", "end_of_video"]
+"""Why an answer is final: it is confident, all steps have run, or a budget, the time or the frames ran out."""
+
+ExitComponent = Literal["glance", "focus"]
+"""The part of a step that an answer came after."""
 
 Float32 = npt.NDArray[np.float32]
 Int64 = npt.NDArray[np.int64]
@@ -37,8 +43,41 @@ def probabilities(logits: Float32, temperature: float | Float32 = 1.0) -> Float3
     """
     divisor = np.float32(temperature) if np.ndim(temperature) == 0 else np.asarray(temperature, np.float32)[..., None]
     scaled = logits / divisor
-    powers = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
-    return np.asarray(powers / powers.sum(axis=-1, keepdims=True), dtype=np.float32)
+    # As the arrays' own max and sum, without the Python around them: there is one row for an answer.
+    powers = np.exp(scaled - np.maximum.reduce(scaled, axis=-1, keepdims=True))
+    return np.asarray(powers / np.add.reduce(powers, axis=-1, keepdims=True), dtype=np.float32)
+
+
+def label_probabilities(logits: Float32, temperature: float | Float32 = 1.0) -> Float32:
+    """The probability of each label by itself: the logistic function of ``logits / temperature``.
+
+    Args:
+        logits: ``[..., C]`` float32.
+        temperature: as in `probabilities`.
+
+    Returns:
+        ``[..., C]`` float32, each 0 to 1.
+    """
+    divisor = np.float32(temperature) if np.ndim(temperature) == 0 else np.asarray(temperature, np.float32)[..., None]
+    return np.asarray(0.5 * (1.0 + np.tanh(0.5 * logits / divisor)), dtype=np.float32)
+
+
+def decision_logits(logits: Float32, label_thresholds: npt.ArrayLike, temperature: float | Float32 = 1.0) -> Float32:
+    """How far each label is from being undecided: above 0 it is present, below 0 it is not.
+
+    That is ``logits / temperature`` less the logit of the label's threshold.
+
+    Args:
+        logits: ``[..., C]`` float32.
+        label_thresholds: ``[C]``, probabilities above 0 and below 1.
+        temperature: as in `probabilities`.
+
+    Returns:
+        ``[..., C]`` float32.
+    """
+    divisor = np.float32(temperature) if np.ndim(temperature) == 0 else np.asarray(temperature, np.float32)[..., None]
+    bound = np.asarray(label_thresholds, dtype=np.float64)
+    return np.asarray(logits / divisor - np.log(bound / (1.0 - bound)).astype(np.float32), dtype=np.float32)
 
 
 def confidence(logits: Float32, criterion: ExitCriterion, temperature: float | Float32 = 1.0) -> Float32:
@@ -46,7 +85,9 @@ def confidence(logits: Float32, criterion: ExitCriterion, temperature: float | F
 
     ``max_softmax`` follows the paper's text: the largest softmax probability. ``max_logit`` and ``neg_entropy`` follow
     the released code: the largest raw logit (the temperature does not affect it), and the sum of p log p. A probability
-    that underflows contributes the limit 0, where the released code computes NaN.
+    that underflows contributes the limit 0, where the released code computes NaN. ``label_margin`` takes the
+    `decision_logits` of several labels and is 1 if all are decided and 0 if one is undecided: the least of
+    ``tanh(|logit| / 2)``.
 
     Args:
         logits: ``[..., C]`` float32.
@@ -58,6 +99,9 @@ def confidence(logits: Float32, criterion: ExitCriterion, temperature: float | F
     """
     if criterion == "max_logit":
         return np.asarray(logits.max(axis=-1), dtype=np.float32)
+    if criterion == "label_margin":
+        divisor = np.asarray(temperature, dtype=np.float32)
+        return np.asarray(np.tanh(0.5 * np.abs(logits).min(axis=-1) / divisor), dtype=np.float32)
     shares = probabilities(logits, temperature)
     if criterion == "max_softmax":
         return np.asarray(shares.max(axis=-1), dtype=np.float32)
@@ -65,8 +109,8 @@ def confidence(logits: Float32, criterion: ExitCriterion, temperature: float | F
     return np.asarray((shares * np.log(np.maximum(shares, floor))).sum(axis=-1), dtype=np.float32)
 
 
-def leaves(confidences: npt.ArrayLike, thresholds: npt.ArrayLike) -> Bool:
-    """Whether each row may exit: its confidence is at or above its threshold. A NaN confidence is never enough.
+def should_exit(confidences: npt.ArrayLike, thresholds: npt.ArrayLike) -> Bool:
+    """Return True for each row that may exit: its confidence is at or above its threshold, and is not NaN.
 
     A threshold of ``inf`` never lets a row exit, and ``-inf`` always does (the last step).
     """
@@ -77,15 +121,17 @@ def leaves(confidences: npt.ArrayLike, thresholds: npt.ArrayLike) -> Bool:
 
 @dataclass(frozen=True)
 class ExitRule:
-    """How a model's confidence is computed at each of its steps.
+    """The computation of a model's confidence at each of its steps.
 
     Attributes:
         criterion: what the confidence is.
         temperatures: one per step; all the same where a model has a single temperature.
+        label_thresholds: of a model whose videos may have several labels, one per label; else empty.
     """
 
     criterion: ExitCriterion
     temperatures: tuple[float, ...]
+    label_thresholds: tuple[float, ...] = ()
 
     def confidence(self, logits: Float32, step: int | Int64) -> Float32:
         """`confidence` at the temperature of a step.
@@ -97,15 +143,31 @@ class ExitRule:
         Returns:
             ``[...]`` float32.
         """
+        if self.label_thresholds:
+            return confidence(self._decisions(logits, step), self.criterion)
         return confidence(logits, self.criterion, self._temperature(step))
 
     def probabilities(self, logits: Float32, step: int | Int64) -> Float32:
-        """`probabilities` at the temperature of a step: ``[..., C]`` float32."""
-        return probabilities(logits, self._temperature(step))
+        """Scores at the temperature of a step, ``[..., C]`` float32: `probabilities`, or `label_probabilities`."""
+        heat = self._temperature(step)
+        return label_probabilities(logits, heat) if self.label_thresholds else probabilities(logits, heat)
+
+    def present(self, logits: Float32, step: int | Int64) -> Bool:
+        """Which labels a video has: bool ``[..., C]``. The largest logit's, where a video has one label."""
+        if self.label_thresholds:
+            return np.asarray(self._decisions(logits, step) > 0)
+        return np.asarray(np.arange(logits.shape[-1]) == logits.argmax(axis=-1)[..., None])
 
     def of_all_steps(self, logits: Float32) -> Float32:
         """Confidences of all steps: ``[..., T, C]`` logits, ``[..., T]`` float32."""
         return self.confidence(logits, np.arange(len(self.temperatures)))
 
+    def _decisions(self, logits: Float32, step: int | Int64) -> Float32:
+        return decision_logits(logits, self.label_thresholds, self._temperature(step))
+
     def _temperature(self, step: int | Int64) -> Float32:
-        return np.asarray(np.asarray(self.temperatures, dtype=np.float32)[step])
+        return np.asarray(self._table[step])
+
+    @cached_property
+    def _table(self) -> Float32:
+        return np.asarray(self.temperatures, dtype=np.float32)

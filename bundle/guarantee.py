@@ -1,4 +1,4 @@
-"""What a certified operating point promises, and the test that it rests on.
+"""The guarantee of a certified operating point, and the test that it rests on.
 
 The promise holds for videos drawn like the tested ones. It speaks of the fp32 model that was tested.
 """

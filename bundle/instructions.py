@@ -29,12 +29,12 @@ def onnx_session_entries(cpuinfo: Path = CPUINFO) -> Mapping[str, str]:
 
 
 def has_int8(cpuinfo: Path = CPUINFO) -> bool:
-    """Whether the processor has dot products of 8-bit numbers, which are exact and make int8 the fastest precision."""
+    """True if the processor has dot products of 8-bit numbers: exact, and they make int8 the fastest precision."""
     return bool(_INT8_DOT_PRODUCTS & features(cpuinfo))
 
 
 def has_bf16(cpuinfo: Path = CPUINFO) -> bool:
-    """Whether the processor has dot products of bfloat16 numbers."""
+    """True if the processor has dot products of bfloat16 numbers."""
     return bool(_BF16_DOT_PRODUCTS & features(cpuinfo))
 
 

@@ -7,13 +7,21 @@ convention throughout: one multiply-add counts as one.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from adafocus.bundle.exit_rule import CalibrationProtocol, ExitRule
 from adafocus.bundle.exit_rule import ExitCriterion as ExitCriterion
+from adafocus.bundle.graph_files import Flops as Flops
+from adafocus.bundle.graph_files import FlopsPart as FlopsPart
+from adafocus.bundle.graph_files import FrozenModel
+from adafocus.bundle.graph_files import Graph as Graph
+from adafocus.bundle.graph_files import GraphFormat as GraphFormat
+from adafocus.bundle.graph_files import Precision as Precision
+from adafocus.bundle.graph_files import TensorSpec as TensorSpec
 from adafocus.bundle.guarantee import Guarantee
 from adafocus.bundle.kinds import KINDS
 from adafocus.bundle.kinds import ModelKind as ModelKind
@@ -28,65 +36,44 @@ SHARES_SUM = 1e-3
 """Largest difference from 1 of the sum of shares, which are written as rounded decimals."""
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
-Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
-Precision = Literal["fp32", "fp16", "bf16", "int8"]
+LabelThreshold = Annotated[float, Field(gt=0, lt=1)]
 Temperature = Annotated[float, Field(ge=1e-3, le=1e3)]
-GraphFormat = Literal["onnx", "torchscript"]
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+MAX_LABEL_CHARACTERS = 1000
+"""A label is in every answer."""
 
 
-class TensorSpec(_Frozen):
-    """One input or output of a graph. A dimension is a size, or the name of a symbolic one (``"batch"``)."""
-
-    name: str
-    dtype: Literal["uint8", "int64", "float32"]
-    shape: tuple[int | str, ...]
-
-
-class Graph(_Frozen):
-    """One graph file of the bundle, with the checksum that loading verifies."""
-
-    component: Literal["glance", "focus"]
-    format: GraphFormat
-    precision: Precision
-    file: FileName
-    sha256: Sha256
-    bytes: int = Field(gt=0)
-    inputs: tuple[TensorSpec, ...]
-    outputs: tuple[TensorSpec, ...]
-
-    def width(self, name: str) -> int:
-        """Size of the last dimension of the named input or output; 0 if the graph has no such tensor."""
-        for spec in (*self.inputs, *self.outputs):
-            if spec.name == name:
-                last = spec.shape[-1]
-                return last if isinstance(last, int) else 0
-        return 0
-
-
-class FrameGeometry(_Frozen):
-    """How a decoded frame becomes the model's input: shorter side to ``resize`` pixels, then a centre crop."""
+class FrameGeometry(FrozenModel):
+    """The geometry that turns a decoded frame into the square that the model sees (`video.transform.Geometry`)."""
 
     resize: int = Field(ge=8, le=4096, description="length of the shorter side after resizing, pixels")
-    crop: int = Field(ge=8, le=4096, description="side of the centre square that the model sees, pixels")
+    crop: int = Field(ge=8, le=4096, description="side of the square that the model sees, pixels")
+    fit: Literal["crop", "letterbox", "squeeze"] = Field(
+        default="crop",
+        description="crop: the centre square of the resized frame; letterbox: the whole frame between black bars; "
+        "squeeze: the whole frame, stretched",
+    )
 
     @model_validator(mode="after")
     def _crop_fits(self) -> Self:
         if self.crop > self.resize:
             raise ValueError(f"crop {self.crop} must not exceed resize {self.resize}")
+        if self.fit != "crop" and self.crop != self.resize:
+            raise ValueError(f"resize must be {self.crop}, like crop, with fit {self.fit!r}; got {self.resize}")
         return self
 
 
-class Sampling(_Frozen):
-    """Which frames of a video the model sees, and in which order it visits them (arXiv 2112.14238, section 3)."""
+class Sampling(FrozenModel):
+    """The frames of a video that the model sees, and the order of its visits (arXiv 2112.14238, section 3)."""
 
     frames: int = Field(ge=1, le=1024, description="frames sampled uniformly; a clip model's glance frames")
     focus_frames: int | None = Field(default=None, ge=1, le=1024, description="clip models: frames of the focus")
     first_frame: int = Field(default=0, ge=0, description="frames before this index are never sampled")
+    snap: Literal["none", "keyframe"] = Field(
+        default="none",
+        description="keyframe: a sampled frame moves to the nearest key frame of its interval, if there is one",
+    )
     order: tuple[int, ...] = Field(description="order[k] is the position in time, 0..frames-1, visited at step k+1")
 
     @model_validator(mode="after")
@@ -96,48 +83,18 @@ class Sampling(_Frozen):
         return self
 
 
-class FlopsPart(_Frozen):
-    """One part of a step's cost. A part without a component counts only in the paper's convention."""
-
-    name: str
-    flops: int = Field(ge=0)
-    component: Literal["glance", "focus"] | None = None
-
-
-class Flops(_Frozen):
-    """Multiply-adds, computed from the modules when the bundle is exported, never typed by hand."""
-
-    glance: int = Field(gt=0, description="one step of the glance graph as served: glance network and policy")
-    focus: int = Field(gt=0, description="one step of the focus graph as served: focus network, classifier, one head")
-    paper_per_step: int = Field(gt=0, description="one step in the published tables' counting")
-    convention: str = Field(description="what the two counts include")
-    parts: tuple[FlopsPart, ...] = Field(default=(), description="what paper_per_step is the sum of")
-
-    @model_validator(mode="after")
-    def _parts_add_up(self) -> Self:
-        if not self.parts:
-            return self
-        served = {
-            name: sum(part.flops for part in self.parts if part.component == name) for name in ("glance", "focus")
-        }
-        total = sum(part.flops for part in self.parts)
-        if (served["glance"], served["focus"], total) != (self.glance, self.focus, self.paper_per_step):
-            raise ValueError("the parts do not add up to glance, focus and paper_per_step")
-        return self
-
-    @property
-    def per_step(self) -> int:
-        """Multiply-adds of one served step."""
-        return self.glance + self.focus
-
-
-class OperatingPoint(_Frozen):
+class OperatingPoint(FrozenModel):
     """A named compromise between accuracy and compute: one exit threshold per step."""
 
     name: Name
     thresholds: tuple[float | None, ...] = Field(
         description="threshold[k]: leave after step k+1 at this confidence or more; null: never leave there. "
         "The last step always answers."
+    )
+    glance_thresholds: tuple[float | None, ...] | None = Field(
+        default=None,
+        description="threshold[k]: leave after the glance of step k+1, before its focus, at this confidence or more; "
+        "null: never there",
     )
     expected_gflops: float = Field(gt=0, description="mean per video on the calibration split")
     expected_accuracy: float | None = Field(default=None, ge=0, le=1, description="on the calibration split")
@@ -152,6 +109,10 @@ class OperatingPoint(_Frozen):
         """
         if len(self.thresholds) != steps:
             raise ValueError(f"operating point {self.name!r} needs {steps} thresholds, got {len(self.thresholds)}")
+        if self.glance_thresholds is not None and len(self.glance_thresholds) != steps:
+            raise ValueError(
+                f"operating point {self.name!r} needs {steps} glance_thresholds, got {len(self.glance_thresholds)}"
+            )
         shares = self.exit_shares
         if shares is None:
             return
@@ -159,7 +120,7 @@ class OperatingPoint(_Frozen):
             raise ValueError(f"exit_shares of operating point {self.name!r} must be {steps} shares that add up to 1")
 
 
-class Reduced(_Frozen):
+class Reduced(FrozenModel):
     """Accuracy of graphs of a reduced precision, measured at export against fp32 on the same labelled clips."""
 
     precision: Precision
@@ -173,8 +134,8 @@ class Reduced(_Frozen):
     kept: tuple[str, ...] = Field(default=(), description="layers kept in fp32 because they lost the most")
 
 
-class Provenance(_Frozen):
-    """Where the weights come from: what is needed to reproduce them and to know how they are licensed."""
+class Provenance(FrozenModel):
+    """The origin of the weights: what is needed to reproduce them, and their licence."""
 
     data: str
     data_source: str | None = None
@@ -185,13 +146,16 @@ class Provenance(_Frozen):
     notes: str | None = None
 
 
-class Manifest(_Frozen):
+class Manifest(FrozenModel):
     """Everything that the service must know about a model (docs/bundle-format.md)."""
 
     schema_version: int = SCHEMA_VERSION
     name: Name
     version: Name
     licence: str
+    task: Literal["single_label", "multi_label"] = Field(
+        default="single_label", description="multi_label: a video may have several labels, or none"
+    )
     kind: ModelKind = Field(description="frame: one frame a step; clip: one step that takes all its frames at once")
     labels: tuple[str, ...] = Field(min_length=2)
     steps: int = Field(ge=1, le=1024)
@@ -203,7 +167,13 @@ class Manifest(_Frozen):
     temperatures: tuple[Temperature, ...] | None = Field(
         default=None, description="one per step, used instead of temperature; null: the same at all steps"
     )
+    glance_temperatures: tuple[Temperature, ...] | None = Field(
+        default=None, description="one per step, of the logits after the glance; null: those of the step"
+    )
     exit_criterion: ExitCriterion = "max_softmax"
+    label_thresholds: tuple[LabelThreshold, ...] | None = Field(
+        default=None, description="multi_label: a label is present if its probability is above its threshold"
+    )
     operating_points: tuple[OperatingPoint, ...] = Field(min_length=1)
     default_point: Name = FULL
     graphs: tuple[Graph, ...] = Field(min_length=2)
@@ -225,13 +195,19 @@ class Manifest(_Frozen):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        longest = max(len(label) for label in self.labels)
+        if longest > MAX_LABEL_CHARACTERS:
+            raise ValueError(f"a label may have {MAX_LABEL_CHARACTERS} characters, got one with {longest}")
         if len(set(self.labels)) != len(self.labels):
             raise ValueError("labels must be distinct")
         if self.patch_size > self.geometry.crop:
             raise ValueError(f"patch_size {self.patch_size} must not exceed crop {self.geometry.crop}")
         KINDS[self.kind].check(self.steps, self.sampling)
-        if self.temperatures is not None and len(self.temperatures) != self.steps:
-            raise ValueError(f"temperatures must have one for each of {self.steps} steps, got {len(self.temperatures)}")
+        for name in ("temperatures", "glance_temperatures"):
+            heat = getattr(self, name)
+            if heat is not None and len(heat) != self.steps:
+                raise ValueError(f"{name} must have one for each of {self.steps} steps, got {len(heat)}")
+        self._check_task()
         names = [point.name for point in self.operating_points]
         if len(set(names)) != len(names):
             raise ValueError("operating points must have distinct names")
@@ -240,9 +216,25 @@ class Manifest(_Frozen):
                 raise ValueError(f"operating point {needed!r} is missing; there are {', '.join(names)}")
         for point in self.operating_points:
             point.check(self.steps)
-        if any(threshold is not None for threshold in self.point(FULL).thresholds):
+        full = self.point(FULL)
+        if any(threshold is not None for threshold in (*full.thresholds, *(full.glance_thresholds or ()))):
             raise ValueError("all thresholds of operating point 'full' must be null: it never exits early")
+        heads = all(graph.width("glance_logits") for graph in self.graphs if graph.component == "glance")
+        for point in self.operating_points:
+            if any(value is not None for value in point.glance_thresholds or ()) and not heads:
+                raise ValueError(
+                    f"point {point.name!r} exits after the glance, but a glance graph has no glance_logits"
+                )
         return self
+
+    def _check_task(self) -> None:
+        several, bounds = self.task == "multi_label", self.label_thresholds
+        if several != (self.exit_criterion == "label_margin") or several != (bounds is not None):
+            raise ValueError(
+                "task multi_label needs exit_criterion label_margin and label_thresholds; no other has them"
+            )
+        if bounds is not None and len(bounds) != len(self.labels):
+            raise ValueError(f"label_thresholds must have one for each of {len(self.labels)} labels, got {len(bounds)}")
 
     @model_validator(mode="after")
     def _reduced_are_consistent(self) -> Self:
@@ -257,6 +249,12 @@ class Manifest(_Frozen):
         if len({reduced.precision for reduced in self.reduced}) != len(self.reduced):
             raise ValueError("reduced must hold each precision only once")
         return self
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Copy as Pydantic does, but without what was computed from fields that the copy may not share."""
+        copy = super().model_copy(update=update, deep=deep)
+        copy.__dict__.pop("continuation_rows", None)
+        return copy
 
     def served_in(self, precision: Precision) -> Self:
         """The manifest with the operating points of that precision; unchanged if none were solved for it."""
@@ -297,10 +295,17 @@ class Manifest(_Frozen):
         """Multiply-adds of one video in the published tables' counting."""
         return self.steps * self.flops.paper_per_step
 
-    @property
+    @cached_property
     def exit_rule(self) -> ExitRule:
         """How the confidence of each step is computed."""
-        return ExitRule(self.exit_criterion, self.temperatures or (self.temperature,) * self.steps)
+        heat = self.temperatures or (self.temperature,) * self.steps
+        return ExitRule(self.exit_criterion, heat, self.label_thresholds or ())
+
+    @property
+    def glance_exit_rule(self) -> ExitRule:
+        """How the confidence after the glance of each step is computed."""
+        heat = self.glance_temperatures or self.temperatures or (self.temperature,) * self.steps
+        return ExitRule(self.exit_criterion, heat, self.label_thresholds or ())
 
     @cached_property
     def continuation_rows(self) -> dict[str, tuple[float, ...]]:
@@ -324,6 +329,17 @@ class Manifest(_Frozen):
             return (1.0,) * self.steps
         reached = [sum(shares[step:]) for step in range(self.steps)]
         return tuple(1.0 - share / left if left > 0 else 1.0 for share, left in zip(shares, reached, strict=True))
+
+    def cheaper_points(self, name: str) -> tuple[str, ...]:
+        """Return the points that are cheaper than one by calibration, the dearest first."""
+        price = self.point(name).expected_gflops
+        cheaper = [point for point in self.operating_points if point.expected_gflops < price]
+        return tuple(point.name for point in sorted(cheaper, key=lambda point: -point.expected_gflops))
+
+    def glance_threshold_row(self, name: str) -> tuple[float, ...]:
+        """Thresholds of a point after each glance: ``inf`` where it never exits there; empty if it nowhere does."""
+        row = self.point(name).glance_thresholds or ()
+        return tuple(math.inf if value is None else value for value in row)
 
     def threshold_row(self, name: str) -> tuple[float, ...]:
         """Thresholds of a point as plain numbers: ``inf`` where it never exits, ``-inf`` at the last step."""

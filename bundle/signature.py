@@ -20,6 +20,10 @@ VIDEOS = "videos"
 V videos, ordered by step. With one state per row, rows are independent, as they always are in the other graphs."""
 
 
+GLANCE_LOGITS = "glance_logits"
+"""Optional output of a glance graph: logits of the auxiliary head, from this glance alone."""
+
+
 class Signature(NamedTuple):
     """Inputs and outputs of one graph, in the order in which the graph declares them."""
 
@@ -48,19 +52,30 @@ def _state(name: str, width: int, *, look_ahead: bool) -> TensorSpec:
 
 
 def looks_ahead(graph: Graph) -> bool:
-    """Whether a batch may hold several steps of one video."""
+    """True if a batch may hold several steps of one video."""
     return any(spec.shape[0] == VIDEOS for spec in graph.inputs)
 
 
+def exits_after_glance(graph: Graph) -> bool:
+    """Whether a glance graph also gives the logits of its auxiliary head, which an exit after the glance needs."""
+    return any(spec.name == GLANCE_LOGITS for spec in graph.outputs)
+
+
 def frame_signature(
-    component: Literal["glance", "focus"], crop: int, classes: int, widths: Widths, *, look_ahead: bool = False
+    component: Literal["glance", "focus"],
+    crop: int,
+    classes: int,
+    widths: Widths,
+    *,
+    look_ahead: bool = False,
+    glance_exit: bool = False,
 ) -> Signature:
     """Signature of a frame model's graph: one frame per row, states in and out."""
     centre, feature = _floats("patch_centre", 2), _floats("glance_feature", widths.glance_feature)
     if component == "glance":
         return Signature(
             (_frames(crop), _state("policy_state", widths.policy_state, look_ahead=look_ahead)),
-            (feature, centre, _floats("next_policy_state", widths.policy_state)),
+            (feature, centre, _floats("next_policy_state", widths.policy_state), *_exit(classes, glance_exit)),
         )
     step = TensorSpec(name="step", dtype="int64", shape=(BATCH,))
     return Signature(
@@ -69,11 +84,17 @@ def frame_signature(
     )
 
 
-def clip_signature(component: Literal["glance", "focus"], frames: int, crop: int, classes: int) -> Signature:
+def _exit(classes: int, wanted: bool) -> tuple[TensorSpec, ...]:
+    return (_floats(GLANCE_LOGITS, classes),) if wanted else ()
+
+
+def clip_signature(
+    component: Literal["glance", "focus"], frames: int, crop: int, classes: int, *, glance_exit: bool = False
+) -> Signature:
     """Signature of a clip model's graph: all frames of a clip per row, no state; the glance feature is its logits."""
     centre, feature = _floats("patch_centre", 2), _floats("glance_feature", classes)
     if component == "glance":
-        return Signature((_frames(crop, frames),), (feature, centre))
+        return Signature((_frames(crop, frames),), (feature, centre, *_exit(classes, glance_exit)))
     return Signature((_frames(crop, frames), centre, feature), (_floats("logits", classes),))
 
 
@@ -103,13 +124,15 @@ def _expected(manifest: Manifest, graph: Graph, glance: Graph, focus: Graph) -> 
 def _expected_of_clip(manifest: Manifest, graph: Graph, glance: Graph, focus: Graph) -> Signature:
     sampling = manifest.sampling
     frames = sampling.frames if graph.component == "glance" else sampling.focus_frames
-    return clip_signature(graph.component, frames or 0, manifest.geometry.crop, len(manifest.labels))
+    crop, classes = manifest.geometry.crop, len(manifest.labels)
+    return clip_signature(graph.component, frames or 0, crop, classes, glance_exit=exits_after_glance(glance))
 
 
 def _expected_of_frame(manifest: Manifest, graph: Graph, glance: Graph, focus: Graph) -> Signature:
     crop, classes = manifest.geometry.crop, len(manifest.labels)
     widths = Widths(glance.width("glance_feature"), glance.width("policy_state"), focus.width("pooled_state"))
-    return frame_signature(graph.component, crop, classes, widths, look_ahead=looks_ahead(glance))
+    ahead, glance_exit = looks_ahead(glance), exits_after_glance(glance)
+    return frame_signature(graph.component, crop, classes, widths, look_ahead=ahead, glance_exit=glance_exit)
 
 
 _EXPECTED: Mapping[ModelKind, Callable[[Manifest, Graph, Graph, Graph], Signature]] = {

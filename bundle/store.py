@@ -10,11 +10,13 @@ import json
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from pydantic import ValidationError
 
@@ -59,7 +61,7 @@ def read_manifest(folder: Path) -> Manifest:
     """
     path = folder / MANIFEST
     try:
-        with path.open("rb") as stream:
+        with _open_regular(path) as stream:
             text = stream.read(_MAX_MANIFEST_BYTES + 1)
     except OSError as error:
         raise BundleError(
@@ -152,10 +154,26 @@ def check_replaceable(folder: Path) -> None:
         raise BundleError(f"{folder}: holds {strangers[0]!r}, which is not part of the bundle, so it is not replaced")
 
 
+def _open_regular(path: Path) -> BinaryIO:
+    """Open a file for reading; a pipe would keep its reader waiting, and a device is endless.
+
+    Raises:
+        BundleError: it is not a regular file.
+        OSError: it cannot be opened.
+    """
+    stream = open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")  # noqa: SIM115, PTH123
+    if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+        stream.close()
+        raise BundleError(f"{path}: is not a regular file")
+    return stream
+
+
 def _verify(path: Path, graph: Graph) -> None:
     try:
         if not path.is_file():
             raise BundleError(f"{path}: is missing")
+        if not path.resolve().is_relative_to(path.parent.resolve()):
+            raise BundleError(f"{path}: is a link out of the bundle; a bundle's files lie in its folder")
         size = path.stat().st_size
         if size != graph.bytes:
             raise BundleError(f"{path}: has {size} bytes, the manifest says {graph.bytes}; export or fetch it again")

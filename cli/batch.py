@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from adafocus.cli.completion import operating_points
 from adafocus.cli.configuration import settings_from
-from adafocus.cli.in_process import UNBOUNDED, load_and_parse, run
+from adafocus.cli.in_process import UNBOUNDED, Named, load_and_parse, run
 from adafocus.cli.offline.formats import FormatName, Row, open_format
 from adafocus.cli.offline.inputs import Inputs, collect
 from adafocus.cli.offline.manifests import DEFAULT_COLUMN
@@ -24,7 +24,7 @@ from adafocus.cli.offline.run_file import describe_run, join_run
 from adafocus.cli.offline.shards import Shard
 from adafocus.cli.offline.store import DEFAULT_ROWS_PER_PART, ResultStore
 from adafocus.cli.offline.summary import Effort, Totals, as_text, summary
-from adafocus.cli.videos import VideoPath
+from adafocus.cli.videos import VideoPathOrUrl
 
 SUMMARY = "_summary"
 
@@ -37,7 +37,7 @@ def _shard(ctx: click.Context, param: click.Parameter, value: str | None) -> Sha
 
 
 @click.command("batch", epilog="Example: adafocus batch clips/ more.csv --out results --exit balanced")
-@click.argument("inputs", metavar="INPUT...", nargs=-1, required=True, type=VideoPath())
+@click.argument("inputs", metavar="INPUT...", nargs=-1, required=True, type=VideoPathOrUrl())
 @click.option(
     "--out",
     required=True,
@@ -98,7 +98,7 @@ def _shard(ctx: click.Context, param: click.Parameter, value: str | None) -> Sha
 @click.option("--retry-errors", is_flag=True, help="Classify videos again whose row is an error.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def command(
-    inputs: tuple[Path, ...],
+    inputs: tuple[Named, ...],
     out: Path,
     bundle: Path | None,
     backend: str | None,

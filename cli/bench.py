@@ -16,13 +16,13 @@ from tqdm import tqdm
 from adafocus.cli.completion import served_operating_points
 from adafocus.cli.load.connection import Endpoint
 from adafocus.cli.load.plan import Plan, arrivals
-from adafocus.cli.load.report import LATE_MS, NO_CLASSIFICATION, Refusal, Report, Sample, report
+from adafocus.cli.load.report import LATE_MS, NO_CLASSIFICATION, LoadReport, Refusal, Sample, report
 from adafocus.cli.load.run import run
 from adafocus.cli.videos import VideoPath, find_videos
 from adafocus.service.settings import check_key
 
 _TOO_MUCH = (429, 503, 504)
-"""Statuses of a service that would answer if it got fewer requests."""
+"""Statuses that mean that the service would answer if it got fewer requests."""
 
 _MAX_REQUESTS = 1_000_000
 _STEP_SECONDS = 10.0
@@ -154,7 +154,7 @@ def command(
 def _step_seconds(
     rates: tuple[float, ...], given: float | None, concurrency: int | None, requests: int | None
 ) -> float | None:
-    """How long each rate lasts; None if the number of requests decides.
+    """Return the seconds that each rate lasts; None if the number of requests decides.
 
     Raises:
         click.UsageError: options that contradict each other.
@@ -171,7 +171,7 @@ def _step_seconds(
     return seconds
 
 
-def _sent(plan: Plan, slo_ms: float) -> Report:
+def _sent(plan: Plan, slo_ms: float) -> LoadReport:
     """Send the load, after one request to see whether it can be answered, and sum it up."""
     total = _total(plan)
     endpoint = _endpoint(plan)
@@ -189,7 +189,7 @@ def _sent(plan: Plan, slo_ms: float) -> Report:
 
 
 def _total(plan: Plan) -> int:
-    """How many requests the load will have.
+    """Return the number of requests of the load.
 
     Raises:
         click.UsageError: none, or too many.
@@ -232,7 +232,7 @@ def _nobody(plan: Plan, why: str) -> click.ClickException:
     )
 
 
-def _json(summary: Report) -> str:
+def _json(summary: LoadReport) -> str:
     """The report as an object; without an answer there is no latency, and JSON has no NaN."""
     told = asdict(summary)
     for part in (told, *told["steps"]):
@@ -241,8 +241,8 @@ def _json(summary: Report) -> str:
     return json.dumps(told)
 
 
-def _complaints(summary: Report) -> list[str]:
-    """What is wrong with the figures: requests that were refused, and a rate that was not kept."""
+def _complaints(summary: LoadReport) -> list[str]:
+    """Return warnings about the figures: requests that were refused, and a rate that was not kept."""
     lines = [_refused(summary)] if summary.refusals else []
     if not summary.kept_rate:
         lines.append(
@@ -253,8 +253,8 @@ def _complaints(summary: Report) -> list[str]:
     return lines
 
 
-def _refused(summary: Report) -> str:
-    """How many requests were refused, and how; if most were, what to do about it."""
+def _refused(summary: LoadReport) -> str:
+    """Return the number of refused requests and their statuses; if most were refused, also what to do about it."""
     kinds = "; ".join(f"{refusal.count} × {_words(refusal)}" for refusal in summary.refusals)
     told = f"{summary.requests - summary.answered} of {summary.requests} requests were not answered with 200: {kinds}"
     if summary.mostly_answered:
@@ -268,7 +268,7 @@ def _words(refusal: Refusal) -> str:
     return f"{name} ({refusal.detail})" if refusal.detail else name
 
 
-def _table(summary: Report) -> str:
+def _table(summary: LoadReport) -> str:
     lines = [
         f"requests    {summary.requests} in {summary.seconds:.1f} s ({_statuses(summary.statuses)})",
         f"throughput  {summary.throughput:.1f} answers/s",

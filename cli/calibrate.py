@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import click
 
 from adafocus.bundle.exit_rule import ExitCriterion
 from adafocus.bundle.guarantee import Risk
-from adafocus.cli.certification import Tested, certified, in_words, uncertified
-from adafocus.cli.videos import print_left_out
+from adafocus.cli.calibration_clips import training_clips, unseen_clips
+from adafocus.cli.certification import Tested, Uncertified, certified, in_words, uncertified
+from adafocus.cli.options import snap_option
+from adafocus.video.sampler import Snap
 
 if TYPE_CHECKING:
-    from adafocus.training.data.clips import ClipSet
-    from adafocus.training.data.crops import Broken
-    from adafocus.training.evaluate.calibrate import CurvePoint
-    from adafocus.training.evaluate.inference import Judged, Trained
+    from adafocus.training.evaluate.exit_curve import CurvePoint
     from adafocus.training.evaluate.operating_points import Calibration
 
-CRITERIA = ("max_softmax", "max_logit", "neg_entropy")
+CRITERIA = ("max_softmax", "max_logit", "neg_entropy", "label_margin")
 RISKS = ("answer_changed", "right_answer_lost")
 
 
@@ -82,10 +82,16 @@ RISKS = ("answer_changed", "right_answer_lost")
 @click.option("--curve", type=click.Path(path_type=Path), help="Write the sweep over all budgets as CSV.")
 @click.option(
     "--criterion",
-    default="max_softmax",
     type=click.Choice(CRITERIA),
-    show_default=True,
-    help="Confidence that the exit compares with its threshold.",
+    help="Confidence that the exit compares with its threshold; label_margin is for videos of several labels. Default: "
+    "label_margin for a model trained with the loss sigmoid, else max_softmax.",
+)
+@click.option(
+    "--missed-labels",
+    metavar="EPS",
+    type=click.FloatRange(0, 0.5, min_open=True, max_open=True),
+    help="With label_margin: choose the threshold of each label so that at most this share of the videos that have it "
+    "is missed. Default: the threshold of the best F1.",
 )
 @click.option(
     "--paper-protocol",
@@ -93,6 +99,12 @@ RISKS = ("answer_changed", "right_answer_lost")
     help="Solve thresholds on the clips that the model was trained on, without a temperature, as published. "
     "Accuracies are then optimistic; the file and the bundle are labelled.",
 )
+@click.option(
+    "--glance-exit",
+    is_flag=True,
+    help="Let operating points exit after the glance of a step, before its focus, where that pays.",
+)
+@snap_option("that of the checkpoint")
 @click.option("--cache", type=click.Path(path_type=Path), help="Keep decoded crops in this folder; default: in memory.")
 @click.option("--json", "as_json", is_flag=True, help="Print the calibration as JSON instead of a table.")
 def command(
@@ -107,8 +119,11 @@ def command(
     risk: Risk,
     unlabelled: Path | None,
     curve: Path | None,
-    criterion: ExitCriterion,
+    criterion: ExitCriterion | None,
+    missed_labels: float | None,
     paper_protocol: bool,
+    glance_exit: bool,
+    snap: Snap | None,
     cache: Path | None,
     as_json: bool,
 ) -> int:
@@ -116,8 +131,10 @@ def command(
     import numpy as np
 
     from adafocus.training.errors import TrainingError
-    from adafocus.training.evaluate.calibrate import exit_curve
     from adafocus.training.evaluate.certified_points import Promises
+    from adafocus.training.evaluate.exit_curve import exit_curve
+    from adafocus.training.evaluate.exit_layout import ExitLayout
+    from adafocus.training.evaluate.multi_label import LabelRule, MissedLabels
 
     promises = Promises(guarantees, confidence, risk)
 
@@ -138,114 +155,44 @@ def command(
         )
     try:
         if paper_protocol:
-            material = _training_clips(checkpoints[0], config, data, split, cache)
+            material = training_clips(checkpoints[0], config, data, split, snap, cache)
         else:
-            material = _unseen_clips(checkpoints, config, data, split, cache)
-        judged, cost = material.judged, material.gflops_per_step
+            material = unseen_clips(checkpoints, config, data, split, snap, cache)
+        predictions, cost = material.predictions, material.gflops_per_step
         trained = material.trained
+        criterion = criterion or material.criterion
+        missed = None if missed_labels is None else MissedLabels(missed_labels, confidence)
+        if missed is not None and criterion != "label_margin":
+            raise click.UsageError(f"--missed-labels needs the criterion label_margin, got {criterion}")
         if guarantees and unlabelled is None and trained is not None and not trained.learned_from:
             raise click.UsageError(
                 "--guarantee needs clips that the checkpoint was not trained on, and it does not say which those are; "
                 "test on videos of your own with --unlabelled"
             )
         if trained is not None and (unlabelled is not None or trained.learned_from):
-            tested = Tested(trained, checkpoints[0], judged, criterion, promises)
+            tested = Tested(trained, checkpoints[0], predictions, criterion, promises, glance_exit, missed)
             found = certified(tested, unlabelled, cache, material.notes, budgets)
         else:
-            found = uncertified(judged, cost, criterion, material.notes, budgets, paper_protocol=paper_protocol)
+            steps, share = predictions.logits.shape[1], material.glance_share
+            layout = ExitLayout.with_glances(steps, share) if glance_exit else None
+            how = Uncertified(criterion, paper_protocol, layout, missed)
+            found = uncertified(predictions, cost, how, material.notes, budgets)
     except TrainingError as error:
         raise click.ClickException(str(error)) from error
+    found = replace(found, snap=material.snap)
     found.save(out)
     if curve is not None:
-        sweep = exit_curve(judged.logits, judged.labels, criterion, np.array(found.exit_rule.temperatures, np.float32))
-        _write_sweep(curve, sweep, judged.logits.shape[1] * cost)
+        heat = np.array(found.exit_rule.temperatures, np.float32)
+        logits = predictions.logits
+        if found.label_thresholds is not None:
+            logits, heat = (
+                LabelRule(found.exit_rule.temperatures, found.label_thresholds).decisions(logits),
+                np.ones_like(heat),
+            )
+        sweep = exit_curve(logits, predictions.labels, criterion, heat)
+        _write_sweep(curve, sweep, predictions.logits.shape[1] * cost)
     click.echo(out.read_text(encoding="utf-8") if as_json else table(found))
     return 0
-
-
-class _Material(NamedTuple):
-    """Judged clips to calibrate on, the cost of one step, and which clips they are in words.
-
-    ``trained`` is the model that judged them, if that is one model and was not trained on them.
-    """
-
-    judged: Judged
-    gflops_per_step: float
-    notes: str
-    trained: Trained | None = None
-
-
-def _unseen_clips(
-    checkpoints: Sequence[Path], config: str | None, data: Path, split: str | None, cache: Path | None
-) -> _Material:
-    """Clips that the models were not trained on: those that training held out, or a split."""
-    from adafocus.training.data.manifests import list_clips
-    from adafocus.training.evaluate.inference import judge_held_aside, judge_unseen, load_trained
-
-    if config is None:
-        models, learned = [load_trained(path) for path in checkpoints], ""
-        clips = list_clips(data, split, models[0].recipe.lists)
-    else:
-        model, clips, learned = _released(checkpoints[0], config, data, split)
-        models = [model]
-    print_left_out(clips.left_out)
-    if split is None:
-        judged = judge_held_aside(models, clips, cache, _skipped)
-    else:
-        judged = judge_unseen(models[0], clips, cache, _skipped)
-    fit = f"cross-fit over {len(models)} folds" if len(models) > 1 else "one model"
-    source = f"of split {split}" if split else "held out from training"
-    notes = f"{len(judged.labels)} clips {source}, {fit}{learned}"
-    return _Material(judged, models[0].gflops_per_step, notes, models[0] if len(models) == 1 else None)
-
-
-def _training_clips(
-    checkpoint: Path, config: str | None, data: Path, split: str | None, cache: Path | None
-) -> _Material:
-    """Clips that the model was trained on, for the published protocol."""
-    from adafocus.training.data.manifests import list_clips, published_training
-    from adafocus.training.errors import CalibrationError
-    from adafocus.training.evaluate.inference import judge_training, load_released, load_trained
-    from adafocus.training.recipe_files import load_recipe
-
-    if config is None:
-        trained = load_trained(checkpoint)
-        clips = list_clips(data, split, trained.recipe.lists)
-    else:
-        recipe = load_recipe(config)
-        found = list_clips(data, split, recipe.lists) if split else published_training(data, recipe.lists)
-        if found is None:
-            raise CalibrationError(
-                f"{data} has no training list; --paper-protocol needs one, or --split with the name of the split that "
-                "the released checkpoint was trained on"
-            )
-        clips = found
-        trained = load_released(checkpoint, recipe, clips.labels, frozenset(clip.identity for clip in clips.clips))
-    print_left_out(clips.left_out)
-    judged = judge_training(trained, clips, cache, _skipped)
-    notes = f"{len(judged.labels)} clips that the model was trained on, as published"
-    return _Material(judged, trained.gflops_per_step, notes)
-
-
-def _released(checkpoint: Path, config: str, data: Path, split: str | None) -> tuple[Trained, ClipSet, str]:
-    """Load a checkpoint of the released code and the clips to calibrate on, and say whether it was trained on them."""
-    from adafocus.training.data.manifests import list_clips, published_training
-    from adafocus.training.evaluate.inference import load_released
-    from adafocus.training.recipe_files import load_recipe
-
-    recipe = load_recipe(config)
-    clips = list_clips(data, split, recipe.lists)
-    training = published_training(data, recipe.lists)
-    if training is None:
-        learned, known = frozenset[str](), "its training clips are not known, so these clips may be among them"
-    else:
-        learned = frozenset(clip.identity for clip in training.clips)
-        known = f"assumed to be trained on the training list of {recipe.lists}, which has none of them"
-    return load_released(checkpoint, recipe, clips.labels, learned), clips, f"; {known}"
-
-
-def _skipped(clip: Broken) -> None:
-    click.echo(f"skipped {clip.path}: {clip.reason}", err=True)
 
 
 def _write_sweep(path: Path, sweep: Sequence[CurvePoint], gflops_full: float) -> None:

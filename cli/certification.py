@@ -1,4 +1,4 @@
-"""What `adafocus calibrate` certifies, and how a guarantee is printed."""
+"""Certification for `adafocus calibrate`: its options, and the printed form of a guarantee."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ from adafocus.cli.videos import find_videos
 if TYPE_CHECKING:
     from adafocus.training.data.crops import Broken
     from adafocus.training.evaluate.certified_points import Clips, Promises
-    from adafocus.training.evaluate.inference import Judged, Trained
+    from adafocus.training.evaluate.exit_layout import ExitLayout
+    from adafocus.training.evaluate.inference import ClipPredictions, Trained
+    from adafocus.training.evaluate.metrics import Logits
+    from adafocus.training.evaluate.multi_label import MissedLabels
     from adafocus.training.evaluate.operating_points import Calibration
 
 WORDS = {"answer_changed": "change the answer", "right_answer_lost": "lose a right answer"}
@@ -28,9 +31,31 @@ class Tested:
 
     trained: Trained
     checkpoint: Path
-    judged: Judged
+    predictions: ClipPredictions
     criterion: ExitCriterion
     promises: Promises
+    glance_exit: bool = False
+    missed: MissedLabels | None = None
+
+    @property
+    def layout(self) -> ExitLayout | None:
+        """The exits, if some are after a glance."""
+        from adafocus.training.evaluate.exit_layout import ExitLayout
+
+        steps = self.predictions.logits.shape[1]
+        return ExitLayout.with_glances(steps, self.trained.glance_share) if self.glance_exit else None
+
+
+def all_exits(predictions: ClipPredictions, layout: ExitLayout | None) -> Logits:
+    """The logits of all exits, in their order."""
+    from adafocus.training.evaluate.exit_layout import interleaved
+
+    return predictions.logits if layout is None else interleaved(predictions.glance_logits, predictions.logits)
+
+
+def cost_of_exit(gflops_per_step: float, layout: ExitLayout | None) -> float:
+    """The cost of full compute divided by the number of exits."""
+    return gflops_per_step if layout is None else gflops_per_step / 2
 
 
 def certified(
@@ -40,59 +65,78 @@ def certified(
     from adafocus.training.data.clips import digest
     from adafocus.training.data.groups import units_of
     from adafocus.training.evaluate.certified_points import Clips, calibrate_certified
+    from adafocus.training.evaluate.exit_layout import split_by_component
 
-    judged = tested.judged
+    predictions, layout = tested.predictions, tested.layout
     found = calibrate_certified(
-        Clips(judged.logits, units_of(judged.clips.clips)),
-        judged.labels,
-        tested.trained.gflops_per_step,
+        Clips(all_exits(predictions, layout), units_of(predictions.clips.clips)),
+        predictions.labels,
+        cost_of_exit(tested.trained.gflops_per_step, layout),
         tested.criterion,
         tested.promises,
-        _unlabelled(tested.trained, unlabelled, cache) if unlabelled else None,
+        _unlabelled(tested.trained, unlabelled, cache, layout) if unlabelled else None,
         notes=notes,
         budgets=budgets,
+        layout=layout,
+        missed=tested.missed,
     )
     for warning in found.warnings:
         click.echo(f"Warning: {warning}", err=True)
-    return replace(found.calibration, checkpoint=digest(tested.checkpoint))
+    by_step = found.calibration if layout is None else split_by_component(found.calibration)
+    return replace(by_step, checkpoint=digest(tested.checkpoint))
+
+
+@dataclass(frozen=True)
+class Uncertified:
+    """How to calibrate without guarantees."""
+
+    criterion: ExitCriterion
+    paper_protocol: bool
+    layout: ExitLayout | None = None
+    missed: MissedLabels | None = None
 
 
 def uncertified(
-    judged: Judged,
-    gflops_per_step: float,
-    criterion: ExitCriterion,
-    notes: str,
-    budgets: Sequence[float],
-    *,
-    paper_protocol: bool,
+    predictions: ClipPredictions, gflops_per_step: float, how: Uncertified, notes: str, budgets: Sequence[float]
 ) -> Calibration:
     """Calibrate without guarantees: on folds, on training clips, or on clips that may have been trained on."""
     from adafocus.training.evaluate.calibrate import calibrate
+    from adafocus.training.evaluate.exit_layout import split_by_component
+    from adafocus.training.evaluate.multi_label import fit_labels
 
-    return calibrate(
-        judged.logits,
-        judged.labels,
-        gflops_per_step,
-        criterion,
+    layout, logits, labels = how.layout, all_exits(predictions, how.layout), None
+    if how.criterion == "label_margin":
+        labels = fit_labels(logits, predictions.labels, how.missed)
+        logits = labels.decisions(logits)
+    found = calibrate(
+        logits,
+        predictions.labels,
+        cost_of_exit(gflops_per_step, layout),
+        how.criterion,
         notes=notes,
         budgets=budgets,
-        temperature=1.0 if paper_protocol else None,
-        protocol="paper" if paper_protocol else "holdout",
+        temperature=1.0 if how.paper_protocol or labels else None,
+        protocol="paper" if how.paper_protocol else "holdout",
+        layout=layout,
     )
+    if labels is not None:
+        heat = labels.temperatures
+        found = replace(found, temperature=heat[-1], temperatures=heat, label_thresholds=labels.thresholds)
+    return found if layout is None else split_by_component(found)
 
 
-def _unlabelled(trained: Trained, folder: Path, cache: Path | None) -> Clips:
+def _unlabelled(trained: Trained, folder: Path, cache: Path | None, layout: ExitLayout | None) -> Clips:
     """Run the model on the videos of a folder."""
     from adafocus.training.data.clips import Clip, ClipSet, digest
     from adafocus.training.data.groups import units_of
     from adafocus.training.evaluate.certified_points import Clips
-    from adafocus.training.evaluate.inference import judge_unseen
+    from adafocus.training.evaluate.inference import predict_unseen
 
     files = find_videos([folder]).files
     no_label = 0  # a clip needs one; it is not read
     clips = ClipSet(trained.labels, tuple(Clip(file, no_label, digest(file)) for file in files), {"name": folder.name})
-    judged = judge_unseen(trained, clips, cache, _skipped)
-    return Clips(judged.logits, units_of(judged.clips.clips))
+    predictions = predict_unseen(trained, clips, cache, _skipped)
+    return Clips(all_exits(predictions, layout), units_of(predictions.clips.clips))
 
 
 def _skipped(clip: Broken) -> None:

@@ -14,14 +14,14 @@ from tqdm import tqdm
 from adafocus.cli.completion import operating_points
 from adafocus.cli.configuration import settings_from
 from adafocus.cli.contact_sheet import ContactSheet, Looked
-from adafocus.cli.in_process import UNBOUNDED, Failure, VideoInput, load_and_parse, run
+from adafocus.cli.in_process import UNBOUNDED, Failure, Named, VideoInput, load_and_parse, run
 from adafocus.cli.jsonlines import JsonLinesFile
-from adafocus.cli.videos import VideoPath, find_videos
+from adafocus.cli.videos import VideoPathOrUrl, find_videos_anywhere, shown
 from adafocus.service.schemas.classify import Classification
 
 
 @click.command("classify", epilog="Example: adafocus classify samples --exit balanced --out answers.jsonl")
-@click.argument("videos", metavar="VIDEO...", nargs=-1, required=True, type=VideoPath())
+@click.argument("videos", metavar="VIDEO...", nargs=-1, required=True, type=VideoPathOrUrl())
 @click.option("--bundle", type=click.Path(path_type=Path), help="Folder of the bundle; default: the shipped bundle.")
 @click.option("--backend", metavar="NAME", help="Runtime, such as onnxruntime-cpu; default: the best one installed.")
 @click.option(
@@ -33,6 +33,11 @@ from adafocus.service.schemas.classify import Classification
 )
 @click.option("--top-k", metavar="N", help="Number of predictions; default: 5, or all classes if there are fewer.")
 @click.option("--max-gflops", metavar="X", help="Maximum compute for each video, in GFLOPs.")
+@click.option("--window", metavar="SECONDS", help="Classify each video in windows of this length: segments and events.")
+@click.option("--stride", metavar="SECONDS", help="From the start of one window to the next; default: as --window.")
+@click.option("--event-threshold", metavar="SCORE", help="Least score with which an event begins; default: 0.5.")
+@click.option("--event-min", metavar="SECONDS", help="Leave out shorter events, and bridge interruptions up to this.")
+@click.option("--max-decode-ms", metavar="MS", help="Maximum processor time of decoding for each video, milliseconds.")
 @click.option("--trace", is_flag=True, help="With --json or --out: add an entry for each step.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object for each video.")
 @click.option(
@@ -45,26 +50,42 @@ from adafocus.service.schemas.classify import Classification
     help="Draw the frames used and their patches as a contact sheet.",
 )
 def command(
-    videos: tuple[Path, ...],
+    videos: tuple[Named, ...],
     bundle: Path | None,
     backend: str | None,
     exit_point: str | None,
     top_k: str | None,
     max_gflops: str | None,
+    window: str | None,
+    stride: str | None,
+    event_threshold: str | None,
+    event_min: str | None,
+    max_decode_ms: str | None,
     trace: bool,
     as_json: bool,
     out: Path | None,
     draw: Path | None,
 ) -> int:
-    """Classify video files and the videos in folders, and print each result as soon as it is known.
+    """Classify video files, the videos in folders, URLs and objects in buckets, and print each result as it is known.
 
     A file that cannot be classified is reported on standard error, with --json or --out also as an error row, and the
     run goes on; the exit code is then 1. In a folder, hidden files and folders are left out and links are followed.
     """
     settings = settings_from({"bundle": bundle, "backend": backend, **UNBOUNDED})
-    asked = {"exit": exit_point, "top_k": top_k, "max_gflops": max_gflops, "trace": "true" if trace else None}
+    asked = {
+        "exit": exit_point,
+        "top_k": top_k,
+        "max_gflops": max_gflops,
+        "max_decode_ms": max_decode_ms,
+        "trace": "true" if trace else None,
+        "window_s": window,
+        "stride_s": stride,
+        "event_threshold": event_threshold,
+        "event_min_s": event_min,
+        "strict": "true",
+    }
     loaded, ask = load_and_parse(settings, asked)
-    found = find_videos(videos)
+    found = find_videos_anywhere(videos)
     files = found.files
     with JsonLinesFile(out) if out else nullcontext() as store:
         failed_before = 0
@@ -82,7 +103,7 @@ def command(
     return 1 if report.failed or failed_before or found.unreadable else 0
 
 
-def _without_rows(files: list[Path], store: JsonLinesFile) -> list[Path]:
+def _without_rows(files: list[Named], store: JsonLinesFile) -> list[Named]:
     """The files that have no row in the output file yet; print how many have one."""
     rest = [file for file in files if str(file) not in store.keys]
     done = len(files) - len(rest)
@@ -98,13 +119,13 @@ class _Report:
     """Writes results to the terminal, as text or as JSON, and to the output file."""
 
     def __init__(
-        self, as_json: bool, store: JsonLinesFile | None, sheet: ContactSheet | None, files: Sequence[Path]
+        self, as_json: bool, store: JsonLinesFile | None, sheet: ContactSheet | None, files: Sequence[Named]
     ) -> None:
         self.failed = 0
         self._as_json = as_json
         self._store = store
         self._sheet = sheet
-        self._drawn: dict[Path, Looked] = {}
+        self._drawn: dict[Named, Looked] = {}
         self._files = files
         self._bar = tqdm(total=len(files), unit="video", disable=not sys.stderr.isatty(), leave=False, delay=1)
 
@@ -114,7 +135,7 @@ class _Report:
         if isinstance(result, Failure):
             self.failed += 1
             row = {"file": str(file), "error": {"code": result.code, "detail": result.detail}}
-            line = f"adafocus: {click.format_filename(file)}: {result.detail} ({result.code})"
+            line = f"adafocus: {shown(file)}: {result.detail} ({result.code})"
             tqdm.write(line, file=sys.stderr)
         else:
             row = {"file": str(file), **json.loads(result.answer.to_json())}
@@ -141,10 +162,20 @@ class _Report:
         self._bar.close()
 
 
-def _summary(file: Path, answer: Classification) -> str:
+def _summary(file: Named, answer: Classification) -> str:
     best, left, cost = answer.predictions[0], answer.exit, answer.compute
-    name = click.format_filename(file)
-    return (
-        f"{name}: {best.label} {best.score:.3f} · step {left.step}/{left.steps} ({left.reason}) · "
-        f"{cost.gflops:.3g} of {cost.gflops_full:.3g} GFLOPs"
+    name = shown(file)
+    price = f"{cost.gflops:.3g} of {cost.gflops_full:.3g} GFLOPs"
+    if answer.segments is None or answer.events is None:
+        return f"{name}: {best.label} {best.score:.3f} · step {left.step}/{left.steps} ({left.reason}) · {price}"
+    events = (
+        f"\n  {_clock(event.start_s)} to {_clock(event.end_s)}: {event.label} {event.score:.3f}"
+        for event in answer.events
     )
+    return f"{name}: {len(answer.segments)} windows, {len(answer.events)} events · {price}{''.join(events)}"
+
+
+def _clock(seconds: float) -> str:
+    """Seconds as hours, minutes and seconds."""
+    minutes, rest = divmod(round(seconds, 1), 60)
+    return f"{int(minutes) // 60}:{int(minutes) % 60:02d}:{rest:04.1f}"

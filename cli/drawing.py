@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from adafocus.bundle.manifest import Manifest
 from adafocus.cli.contact_sheet import Looked
 from adafocus.service.progress import StepReport
+from adafocus.service.schemas.classify import SegmentAnswer
 
 _TILE, _GAP, _EDGE, _PER_ROW = 168, 14, 28, 8
 _HEAD, _UNDER = 74, 46
@@ -18,10 +20,14 @@ _REASONS = {
     "confident": "confident at step {step} of {steps}",
     "all_steps": "used all {steps} steps",
     "max_gflops": "compute limit reached at step {step} of {steps}",
+    "max_decode_ms": "decoding limit reached at step {step} of {steps}",
     "deadline": "deadline reached at step {step} of {steps}",
     "end_of_video": "no more frames after step {step} of {steps}",
 }
 _PATCH, _STOP = "#f0a020", "#1d7a4c"
+_LABELS = ("#2f6db5", "#d1763f", "#1d7a4c", "#a23b72", "#8a7a1f", "#5b4bb3", "#0f7f8c", "#b3392f")
+"""Colours of labels on a time line: the most frequent labels have one each, all others are grey."""
+_BAR, _MARK = 44, 12
 
 
 def write_sheet(path: Path, manifest: Manifest, videos: Sequence[Looked]) -> None:
@@ -46,9 +52,13 @@ def draw_sheet(manifest: Manifest, videos: Sequence[Looked]) -> Image.Image:
     rows = -(-manifest.steps // _PER_ROW)
     width = max(2 * _EDGE + columns * (_TILE + _GAP) - _GAP, 720)
     block = _HEAD + rows * (_TILE + _UNDER + _GAP) + _GAP
-    sheet = Image.new("RGB", (width, 2 * _EDGE - _GAP + block * len(videos)), _PAPER)
-    for number, video in enumerate(videos):
-        _Block(sheet, manifest, _EDGE + number * block).draw(video)
+    line = _HEAD + _BAR + 2 * _UNDER + _GAP
+    heights = [block if video.answer.segments is None else line for video in videos]
+    sheet = Image.new("RGB", (width, 2 * _EDGE - _GAP + sum(heights)), _PAPER)
+    top = _EDGE
+    for height, video in zip(heights, videos, strict=True):
+        _Block(sheet, manifest, top).draw(video)
+        top += height
     return sheet
 
 
@@ -62,8 +72,11 @@ class _Block:
         self._top = top
 
     def draw(self, video: Looked) -> None:
-        """Draw the heading and every step."""
+        """Draw the heading and every step, or the time line of a video that was classified in windows."""
         self._head(video)
+        if video.answer.segments is not None:
+            self._time_line(video.answer.segments)
+            return
         seen = {report.place: report for report in video.reports}
         for place in range(self._manifest.steps):
             x = _EDGE + place % _PER_ROW * (_TILE + _GAP)
@@ -83,9 +96,34 @@ class _Block:
         wanted = "" if left.threshold is None else f" (threshold {left.threshold:.3f})"
         why = _REASONS[left.reason].format(step=left.step, steps=left.steps)
         told = f"{video.name}  ·  {left.point}: {why}, confidence {left.confidence:.3f}{wanted}"
+        if answer.segments is not None:
+            told = f"{video.name}  ·  {left.point}: {len(answer.segments)} windows, {len(answer.events or ())} events"
         self._pen.text((_EDGE, self._top + 38), told, _SOFT, _font(14))
         price = f"{cost.gflops:.3g} of {cost.gflops_full:.3g} GFLOPs"
         self._pen.text((right, self._top + 38), price, _SOFT, _font(14), anchor="ra")
+
+    def _time_line(self, segments: Sequence[SegmentAnswer]) -> None:
+        """Draw the windows along the video, coloured by label and as high as their score."""
+        top, bottom = self._top + _HEAD, self._top + _HEAD + _BAR
+        left, right = _EDGE, self._sheet.width - _EDGE
+        seconds = max(segments[-1].end_s, 1e-9)
+        labels = Counter(segment.predictions[0].label for segment in segments)
+        colours = dict(zip((label for label, _ in labels.most_common()), _LABELS, strict=False))
+        self._pen.rectangle((left, top, right, bottom), outline=_RULE)
+        for segment in segments:
+            best = segment.predictions[0]
+            begin, end = (left + (right - left) * time / seconds for time in (segment.start_s, segment.end_s))
+            height = max(2, round(_BAR * best.score))
+            box = (begin, bottom - height, max(begin + 1, end - 1), bottom)
+            self._pen.rectangle(box, fill=colours.get(best.label, _RULE))
+        self._pen.text((left, bottom + 6), "0 s", _SOFT, _font(13))
+        self._pen.text((right, bottom + 6), f"{seconds:.0f} s", _SOFT, _font(13), anchor="ra")
+        x = float(left)
+        for label, colour in colours.items():
+            name = _fitted(_shown(label), _font(13), _TILE)
+            self._pen.rectangle((x, bottom + 30, x + _MARK, bottom + 30 + _MARK), fill=colour)
+            self._pen.text((x + _MARK + 6, bottom + 28), name, _SOFT, _font(13))
+            x += _MARK + 6 + _font(13).getlength(name) + 2 * _GAP
 
     def _tile(self, x: int, y: int, report: StepReport, *, stopped: bool) -> None:
         picture = Image.fromarray(report.pixels).resize((_TILE, _TILE), Image.Resampling.BICUBIC)

@@ -11,12 +11,14 @@ import click
 
 from adafocus.bundle.exit_rule import ExitCriterion
 from adafocus.cli.calibrate import CRITERIA
+from adafocus.cli.options import snap_option
 from adafocus.cli.videos import print_left_out
+from adafocus.video.sampler import Snap
 
 if TYPE_CHECKING:
     from adafocus.training.data.clips import ClipSet
     from adafocus.training.evaluate.inference import Trained
-    from adafocus.training.evaluate.report import Report
+    from adafocus.training.evaluate.report import EvaluationReport
 
 
 @click.command("evaluate", epilog="Example: adafocus evaluate --checkpoint runs/first/last.pt --data clips --split val")
@@ -37,8 +39,9 @@ if TYPE_CHECKING:
 @click.option(
     "--criterion",
     type=click.Choice(CRITERIA),
-    help="Confidence of the exit, if there is no --calibration; default: max_softmax.",
+    help="Confidence of the exit, if there is no --calibration; default: that which suits the loss.",
 )
+@snap_option("that of the calibration, or of the checkpoint")
 @click.option("--out", type=click.Path(path_type=Path), help="Write the report as JSON.")
 @click.option(
     "--plots",
@@ -54,6 +57,7 @@ def command(
     split: str | None,
     calibration: Path | None,
     criterion: ExitCriterion | None,
+    snap: Snap | None,
     out: Path | None,
     plots: Path | None,
     cache: Path | None,
@@ -62,9 +66,9 @@ def command(
     """Measure accuracy and compute of a checkpoint on labelled clips, decoded and cropped as in the service."""
     from adafocus.training.data.manifests import list_clips
     from adafocus.training.errors import TrainingError
-    from adafocus.training.evaluate.inference import judge, load_released, load_trained
+    from adafocus.training.evaluate.inference import load_released, load_trained, predict_clips
     from adafocus.training.evaluate.operating_points import load_calibration
-    from adafocus.training.evaluate.report import evaluate
+    from adafocus.training.evaluate.report import Glances, evaluate
     from adafocus.training.recipe_files import load_recipe
 
     if criterion and calibration:
@@ -81,22 +85,23 @@ def command(
             trained = load_released(checkpoint, recipe, clips.labels)
         print_left_out(clips.left_out)
         points = load_calibration(calibration) if calibration else None
-        judged = judge(
-            trained,
+        predictions = predict_clips(
+            trained.sampled_with(snap or (points.snap if points else None)),
             clips,
             cache,
             lambda clip: click.echo(f"skipped {clip.path}: {clip.reason}", err=True),
         )
-        _warn_of_learned(trained, judged.clips)
-        broken = [str(clip.path) for clip in judged.broken]
+        _warn_of_learned(trained, predictions.clips)
+        broken = [str(clip.path) for clip in predictions.broken]
         report = evaluate(
-            judged.logits,
-            judged.labels,
+            predictions.logits,
+            predictions.labels,
             trained.labels,
             trained.gflops_per_step,
             points,
             broken,
-            criterion or "max_softmax",
+            criterion or ("label_margin" if trained.recipe.optimiser.loss == "sigmoid" else "max_softmax"),
+            Glances(predictions.glance_logits, trained.glance_share),
         )
     except TrainingError as error:
         raise click.ClickException(str(error)) from error
@@ -112,7 +117,7 @@ def command(
 
 
 def _warn_of_learned(trained: Trained, clips: ClipSet) -> None:
-    """Say on stderr how many of the clips the model knows, or knows others of the same group."""
+    """Warn on standard error about clips that the model was trained on, or that share a group with one."""
     learned = [clip for clip in clips.clips if trained.has_learned_from(clip)]
     if learned:
         click.echo(
@@ -122,7 +127,7 @@ def _warn_of_learned(trained: Trained, clips: ClipSet) -> None:
         )
 
 
-def table(report: Report) -> str:
+def table(report: EvaluationReport) -> str:
     """Format the report as text."""
     skipped = f", {len(report.broken)} skipped as broken" if report.broken else ""
     lines = [
@@ -146,7 +151,7 @@ def table(report: Report) -> str:
     return "\n".join(lines)
 
 
-def _points(report: Report) -> Iterator[str]:
+def _points(report: EvaluationReport) -> Iterator[str]:
     several = f" {'mAP':>8}" if report.multi_label else ""
     if report.points:
         head = f"{'point':<10} {'accuracy':>8}{several} {'macro-F1':>8} {'GFLOPs':>9} {'of full':>8}"

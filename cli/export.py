@@ -16,8 +16,10 @@ from tqdm import tqdm
 
 from adafocus.bundle.store import BundleError, check_replaceable, write_bundle
 from adafocus.cli.inspect import describe_flops, describe_reduced
+from adafocus.cli.options import snap_option
 from adafocus.cli.videos import print_left_out
 from adafocus.export.choices import FORMATS, PRECISIONS
+from adafocus.video.sampler import Snap
 
 if TYPE_CHECKING:
     from adafocus.export.calibration_set import LabelledClips
@@ -70,6 +72,7 @@ def _comma_separated(ctx: click.Context, param: click.Parameter, value: str) -> 
     show_default=True,
     help=f"Precisions of the graphs, separated by commas: {', '.join(PRECISIONS)}.",
 )
+@snap_option("that of the calibration, or of the checkpoint")
 @click.option("--name", help="Name of the bundle; default: the name of its folder.")
 @click.option("--model-version", default="1", show_default=True, help="Version of the bundle.")
 @click.option("--licence", help="Licence of the bundle; default: that of the checkpoint.")
@@ -86,6 +89,12 @@ def _comma_separated(ctx: click.Context, param: click.Parameter, value: str) -> 
     help="Labelled clips, as for `train`; required to measure what a precision other than fp32 loses.",
 )
 @click.option("--split", metavar="NAME", help="Split of the data to use; default: train, if there is one.")
+@click.option(
+    "--glance-exit",
+    is_flag=True,
+    help="Let the glance graph give the logits of its auxiliary head, for exits after the glance. Default: only if a "
+    "point of the calibration needs them.",
+)
 @click.option("--allow-loss", is_flag=True, help="Write a precision even if it loses more accuracy than permitted.")
 @click.option("--dry-run", is_flag=True, help="Export and verify, but only print what would be written.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
@@ -97,12 +106,14 @@ def command(
     calibration: Path | None,
     formats: tuple[str, ...],
     precisions: tuple[str, ...],
+    snap: Snap | None,
     name: str | None,
     model_version: str,
     licence: str | None,
     videos: tuple[Path, ...],
     data: Path | None,
     split: str | None,
+    glance_exit: bool,
     allow_loss: bool,
     dry_run: bool,
     as_json: bool,
@@ -128,6 +139,8 @@ def command(
         videos=videos or _samples(),
         clips=_labelled(data, split) if data else None,
         allow_loss=allow_loss,
+        snap=snap,
+        glance_exit=glance_exit,
     )
     try:
         check_replaceable(out)

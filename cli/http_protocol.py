@@ -1,11 +1,12 @@
-"""How bytes on a connection become requests: uvicorn's protocols, with bounds on what comes before a request.
+"""HTTP protocols: uvicorn's, with limits on the time and the bytes that a connection may take before a request.
 
 uvicorn waits forever for a request's head. A client that connects and says nothing, or sends its head a byte at a time,
 would keep a descriptor for as long as it likes; here it has a time limit. uvicorn's keep-alive timeout guards only the
 silence after a response.
 
-httptools parses in C what h11 parses in Python, and takes half a millisecond less per request. It bounds nothing and
-accepts some requests that h11 refuses, so the protocol on it adds these checks. Where it is not installed, h11 serves.
+httptools parses in C what h11 parses in Python, and takes half a millisecond less per request. It has no limits and
+accepts some requests that h11 refuses, so the protocol built on it adds these checks. Where it is not installed, h11
+serves.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ import h11
 from uvicorn.config import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
+
+from adafocus.cli.connections import ConnectionLimit, LimitedProtocol
 
 MAX_HEAD_BYTES = 64 << 10
 """Bytes of a request's head, of its trailer, or of a chunk's extensions, at most; the limit that h11 has."""
@@ -40,16 +43,16 @@ class HeadTimer:
 
     @property
     def running(self) -> bool:
-        """Whether a head is being waited for."""
+        """True while the head of a request is awaited."""
         return self._handle is not None
 
     def start(self) -> None:
-        """Wait for the next head from now on."""
+        """Start the timer for the next head."""
         self.stop()
         self._handle = self._loop.call_later(self._seconds, self._transport.close)
 
     def stop(self) -> None:
-        """The head has come, or the connection has ended."""
+        """Stop the timer: the head has arrived, or the connection has ended."""
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None
@@ -62,10 +65,22 @@ class _UnambiguousConnection(h11.Connection):
         """See h11."""
         event = super().next_event()
         if isinstance(event, h11.Request):
+            event = _in_origin_form(event)
             names = {name for name, _ in event.headers}
             if {b"content-length", b"transfer-encoding"} <= names:
                 raise h11.RemoteProtocolError("both Content-Length and Transfer-Encoding")
         return event
+
+
+def _in_origin_form(request: h11.Request) -> h11.Request:
+    """The request with the path alone as its target, as uvicorn expects it (RFC 9112, section 3.2.2)."""
+    scheme, separator, rest = request.target.partition(b"://")
+    if not separator or scheme.lower() not in (b"http", b"https"):
+        return request
+    _, slash, path = rest.partition(b"/")
+    return h11.Request(
+        method=request.method, headers=request.headers, target=slash + path or b"/", http_version=request.http_version
+    )
 
 
 class H11HeaderTimeoutProtocol(H11Protocol):
@@ -84,13 +99,13 @@ class H11HeaderTimeoutProtocol(H11Protocol):
         self.conn = _UnambiguousConnection(h11.SERVER, MAX_HEAD_BYTES)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's own
-        """Expect the first head."""
+        """Start to wait for the first head."""
         super().connection_made(transport)
         self._timer = HeadTimer(self.head_seconds, transport, self.loop)
         self._timer.start()
 
     def data_received(self, data: bytes) -> None:
-        """Take in more of a head, or of a body, whose silence is not judged here."""
+        """Receive bytes of a head or of a body; time limits of bodies are the application's."""
         super().data_received(data)
         if self.cycle is not None and not self.cycle.response_complete:
             self._timer.stop()
@@ -98,7 +113,7 @@ class H11HeaderTimeoutProtocol(H11Protocol):
             self._timer.start()
 
     def on_response_complete(self) -> None:
-        """Expect the next head, unless it has come already."""
+        """Wait for the next head, unless it has arrived already."""
         super().on_response_complete()
         if self.cycle.response_complete:
             self._timer.start()
@@ -109,14 +124,16 @@ class H11HeaderTimeoutProtocol(H11Protocol):
         super().connection_lost(exc)
 
 
-def http_protocol(head_seconds: float) -> type[asyncio.Protocol]:
+def http_protocol(head_seconds: float, limit: ConnectionLimit | None = None) -> type[asyncio.Protocol]:
     """The fastest protocol that is installed, for uvicorn's ``http``.
 
     Args:
         head_seconds: that a request's head may take.
+        limit: on the connections of the server.
     """
+    fields = {"head_seconds": head_seconds, "limit": limit}
     if find_spec("httptools") is None:
-        return type("HeaderTimeoutProtocol", (H11HeaderTimeoutProtocol,), {"head_seconds": head_seconds})
+        return type("HeaderTimeoutProtocol", (LimitedProtocol, H11HeaderTimeoutProtocol), fields)
     from adafocus.cli.httptools_protocol import HttptoolsHeaderTimeoutProtocol
 
-    return type("HeaderTimeoutProtocol", (HttptoolsHeaderTimeoutProtocol,), {"head_seconds": head_seconds})
+    return type("HeaderTimeoutProtocol", (LimitedProtocol, HttptoolsHeaderTimeoutProtocol), fields)

@@ -1,22 +1,62 @@
-"""uvicorn's protocol on httptools, as careful as the one on h11. Import it only where httptools is installed."""
+"""uvicorn's protocol on httptools, with the limits and checks of the one on h11. Imported only if it is installed."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from typing import cast
 
 import httptools
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from adafocus.cli.http_protocol import MAX_HEAD_BYTES, HeadTimer
+from adafocus.service.http.body import ON_DISCONNECT
+
+_CONTINUE = b"HTTP/1.1 100 "
 
 
 class _RefusedError(Exception):
     """The request is refused; raised in a parser's callback, it becomes a 400."""
 
 
+class _WholeResponses:
+    """A transport for one response that sends the head with the first bytes of the body: the client wakes up once.
+
+    A head whose body does not follow at once is sent alone.
+    """
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._head: bytes | None = None
+        self._begun = False
+        self.is_closing = transport.is_closing
+
+    def write(self, data: bytes) -> None:
+        """Send, or keep a head for a moment."""
+        if self._head is not None:
+            data, self._head = self._head + data, None
+        elif not self._begun and not data.startswith(_CONTINUE):
+            self._begun = True
+            self._head = data
+            self._loop.call_soon(self._send_alone)
+            return
+        self._transport.write(data)
+
+    def close(self) -> None:
+        """Send what is kept, and close the connection."""
+        self._send_alone()
+        self._transport.close()
+
+    def _send_alone(self) -> None:
+        if self._head is not None:
+            head, self._head = self._head, None
+            self._transport.write(head)
+
+
 class HttptoolsHeaderTimeoutProtocol(HttpToolsProtocol):
-    """Bounds the time and the bytes of a request's head, and refuses what is ambiguous about who a request is for.
+    """Limits the time and the bytes of a request's head, and refuses requests whose Host is missing or ambiguous.
 
     The parser itself refuses a request with both Content-Length and Transfer-Encoding (RFC 9112, section 6.1). It keeps
     an unfinished header of any length, passes trailers on as if they were headers, and does not ask for a Host.
@@ -25,18 +65,20 @@ class HttptoolsHeaderTimeoutProtocol(HttpToolsProtocol):
     head_seconds = 20.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's own
-        """Expect the first head."""
+        """Start to wait for the first head."""
         super().connection_made(transport)
         self._running: RequestResponseCycle | None = None
+        self._lost = False
+        self._on_disconnect: Callable[[], object] | None = None
         self._in_body = False
-        self._left_of_body = 0  # of one that is not the parser's to read
+        self._left_of_body = 0  # bytes of a body that the parser does not read
         self._head_bytes = 0
-        self._unfinished_bytes = 0  # that came since the parser last had something to tell
+        self._unfinished_bytes = 0  # received since the parser's last callback
         self._timer = HeadTimer(self.head_seconds, transport, self.loop)
         self._timer.start()
 
     def data_received(self, data: bytes) -> None:
-        """Take in more of a head, or of a body, whose silence is not judged here."""
+        """Receive bytes of a head or of a body; time limits of bodies are the application's."""
         self._unset_keepalive_if_required()
         self._unfinished_bytes += len(data)
         try:
@@ -53,7 +95,7 @@ class HttptoolsHeaderTimeoutProtocol(HttpToolsProtocol):
             self._timer.start()
 
     def _feed(self, data: bytes) -> None:
-        """Parse it; an offer to upgrade the connection is not taken up, and what follows is the next request."""
+        """Parse received bytes. An offer to upgrade the connection is ignored; the next request follows it."""
         while data:
             if self._left_of_body:
                 piece, data = data[: self._left_of_body], data[self._left_of_body :]
@@ -69,30 +111,30 @@ class HttptoolsHeaderTimeoutProtocol(HttpToolsProtocol):
                 data = data[max(1, upgrade.args[0]) :]
 
     def on_message_begin(self) -> None:
-        """A head begins."""
+        """Handle the start of a head."""
         super().on_message_begin()
         self._in_body = False
         self._head_bytes = 0
 
     def on_url(self, url: bytes) -> None:
-        """More of the target."""
+        """Handle a part of the target."""
         self._count(len(url))
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A header; one that comes after the body is counted and not passed on."""
+        """Handle a header; one that follows the body is counted and dropped."""
         self._count(len(name) + len(value))
         if not self._in_body:
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """The head is whole."""
+        """Handle the end of a head."""
         hosts = sum(name == b"host" for name, _ in self.headers)
         if hosts > 1 or (hosts == 0 and self.parser.get_http_version() == "1.1"):
             raise _RefusedError(f"{hosts} Host headers")
         self._in_body = True
         self._head_bytes = self._unfinished_bytes = 0
-        if self.parser.should_upgrade():  # httptools would take the body for what comes after the upgrade
+        if self.parser.should_upgrade():  # httptools would treat the body as bytes after the upgrade
             fields = dict(self.headers)
             if b"transfer-encoding" in fields:
                 raise _RefusedError("a chunked body with an offer to upgrade")
@@ -100,22 +142,32 @@ class HttptoolsHeaderTimeoutProtocol(HttpToolsProtocol):
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
-        """More of the body."""
+        """Handle a part of the body."""
         self._unfinished_bytes = 0
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """The request is whole."""
+        """Handle the end of a request."""
         self._unfinished_bytes = 0
         if not self._left_of_body:
             super().on_message_complete()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._running = cycle
+        self._on_disconnect = None
+        extensions = {ON_DISCONNECT: self._call_on_disconnect}
+        cycle.scope["extensions"] = cast("dict[str, dict[object, object]]", extensions)
+        cycle.transport = cast("asyncio.Transport", _WholeResponses(self.transport, self.loop))
         super()._start_asgi_task(cycle, app)
 
+    def _call_on_disconnect(self, callback: Callable[[], object] | None) -> None:
+        """Call this once if the client disconnects before the next request; None: call nothing any more."""
+        self._on_disconnect = callback
+        if self._lost and callback is not None:
+            self.loop.call_soon(callback)
+
     def on_response_complete(self) -> None:
-        """Expect the next head, unless it has come already."""
+        """Wait for the next head, unless it has arrived already."""
         super().on_response_complete()
         if self.cycle.response_complete:
             self._timer.start()
@@ -123,6 +175,10 @@ class HttptoolsHeaderTimeoutProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop waiting, and tell the request that is being answered, even if others are queued behind it."""
         self._timer.stop()
+        self._lost = True
+        callback, self._on_disconnect = self._on_disconnect, None
+        if callback is not None:
+            callback()
         super().connection_lost(exc)
         running = self._running
         if running is not None and not running.response_complete:

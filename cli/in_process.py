@@ -15,19 +15,30 @@ import click
 
 from adafocus.bundle.store import Bundle, BundleError, load_bundle
 from adafocus.cli.contact_sheet import Looked
-from adafocus.service.classify import Body, classify
+from adafocus.cli.video_urls import VideoUrl
 from adafocus.service.engine.runners.base import RunnerError
 from adafocus.service.errors import BadParameter, EmptyBody, Internal, Problem
 from adafocus.service.progress import StepReport
+from adafocus.service.reception import Body, Video, is_regular_file
 from adafocus.service.runtime import Runtime, make_runner, open_runtime
 from adafocus.service.schemas.classify import Parameters, parse_parameters
 from adafocus.service.settings import Settings
 from adafocus.service.telemetry.metrics import Metrics
+from adafocus.service.windows import classify_video
 
 _CHUNK_BYTES = 1 << 20
 
-UNBOUNDED = {"max_upload_bytes": sys.maxsize, "request_timeout_seconds": 86_400.0}
+UNBOUNDED = {
+    "max_upload_bytes": sys.maxsize,
+    "request_timeout_seconds": 86_400.0,
+    "max_windowed_seconds": 7 * 86_400.0,
+    "windows_timeout_seconds": 7 * 86_400.0,
+    "max_windows": sys.maxsize,
+}
 """Limits that protect a service from strangers do not apply to the user's own files."""
+
+Named = Path | VideoUrl
+"""A video that the command line names."""
 
 UNREADABLE = "unreadable"
 """The code of a file that could not be read; the other codes are those of the HTTP API."""
@@ -43,7 +54,7 @@ class VideoInput:
     """
 
     name: str
-    path: Path
+    path: Named
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,8 +183,8 @@ async def _classify(
 ) -> Looked | Failure:
     reports: list[StepReport] = []
     try:
-        body = await _open_body(video)
-        answer = await classify(runtime, body, ask, request_id, reports.append if steps else None)
+        body = await asyncio.to_thread(_opened, video.path, runtime.settings)
+        answer = await classify_video(runtime, body, ask, request_id, reports.append if steps else None)
     except EmptyBody as problem:
         return Failure(problem.code, "the file is empty")
     except Problem as problem:
@@ -182,12 +193,8 @@ async def _classify(
         return Failure(problem.code, str(cause or problem.detail))
     except OSError as error:
         return Failure(UNREADABLE, error.strerror or str(error))
-    return Looked(click.format_filename(video.path.name), answer, reports)
-
-
-async def _open_body(video: VideoInput) -> Body:
-    """Open the bytes of a video. What else a video may come from than a file is decided here, for all verbs."""
-    return Body(_chunks(video.path), expected_bytes=await asyncio.to_thread(_size, video.path))
+    named = video.path
+    return Looked(named.name if isinstance(named, VideoUrl) else click.format_filename(named.name), answer, reports)
 
 
 async def _chunks(file: Path) -> AsyncIterator[bytes]:
@@ -196,6 +203,8 @@ async def _chunks(file: Path) -> AsyncIterator[bytes]:
             yield chunk
 
 
-def _size(file: Path) -> int | None:
-    """The size of a file in bytes; None for a pipe, whose size is not known in advance."""
-    return file.stat().st_size if file.is_file() else None
+def _opened(video: Named, settings: Settings) -> Video:
+    """What reads a URL, a file as it is, or the bytes of a pipe as they come."""
+    if isinstance(video, VideoUrl):
+        return video.source(settings)
+    return video if is_regular_file(video) else Body(_chunks(video))

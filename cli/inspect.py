@@ -20,7 +20,7 @@ WIDTH = 100
 _LABELS_SHOWN = 20
 
 
-@click.command("inspect", epilog="Example: adafocus inspect bundles/tank-state")
+@click.command("inspect", epilog="Example: adafocus inspect bundles/sky")
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
 def command(bundle: Path, as_json: bool) -> None:
@@ -83,16 +83,30 @@ def as_text(bundle: Bundle) -> Iterator[str]:
     )
 
 
+_FRAMES = {
+    "crop": "shorter side to {resize}, centre {crop} × {crop} pixels",
+    "letterbox": "the whole frame, longer side to {crop}, on a square of {crop} × {crop} pixels",
+    "squeeze": "the whole frame, stretched to {crop} × {crop} pixels",
+}
+"""How each `FrameGeometry.fit` is described."""
+
+
 def _identity(manifest: Manifest) -> Iterator[tuple[str, str]]:
     sampling, geometry, data = manifest.sampling, manifest.geometry, manifest.provenance
     yield "bundle", f"{manifest.name}, version {manifest.version}, {manifest.kind} model"
     yield "licence", manifest.licence
     yield "labels", _labels(manifest.labels)
-    yield "frames", f"shorter side to {geometry.resize}, centre {geometry.crop} × {geometry.crop} pixels"
+    if manifest.label_thresholds is not None:
+        bounds = zip(manifest.labels, manifest.label_thresholds, strict=True)
+        shown = ", ".join(f"{label} {bound:.3g}" for label, bound in list(bounds)[:_LABELS_SHOWN])
+        yield "present", f"several labels, from a score of {shown}"
+    yield "frames", _FRAMES[geometry.fit].format(resize=geometry.resize, crop=geometry.crop)
     yield "patch", f"{manifest.patch_size} × {manifest.patch_size} pixels of those"
     yield "steps", KINDS[manifest.kind].describe_steps(manifest.steps, sampling)
     if sampling.first_frame:
         yield "sampled", f"from frame {sampling.first_frame} on"
+    if sampling.snap == "keyframe":
+        yield "snapped", "to the nearest key frame of each interval, if it has one"
     yield "data", "; ".join(filter(None, [data.data, data.data_source, data.data_licence]))
     if data.recipe:
         yield "recipe", data.recipe + (f", seed {data.seed}" if data.seed is not None else "")
@@ -156,6 +170,7 @@ def _operating_points(manifest: Manifest) -> Iterator[str]:
         right={1, 2, 3},
     )
     yield from (f"  {point.name}: {in_words(point.guarantee)}" for point in points if point.guarantee)
+    yield from _thresholds_after_glances(manifest)
     early = [point for point in points if any(value is not None for value in point.thresholds)]
     if not early:
         return
@@ -177,8 +192,28 @@ def _operating_points(manifest: Manifest) -> Iterator[str]:
     )
 
 
+def _thresholds_after_glances(manifest: Manifest) -> Iterator[str]:
+    points = [point for point in manifest.operating_points if point.glance_thresholds is not None]
+    if not points:
+        return
+    yield "Thresholds after the glance of a step, before its focus (–: no exit there)"
+    yield from _table(
+        ("step", "GFLOPs so far", "temperature", *(point.name for point in points)),
+        [
+            (
+                str(step + 1),
+                three_digits(step * manifest.flops.per_step + manifest.flops.glance),
+                f"{manifest.glance_exit_rule.temperatures[step]:g}",
+                *(_threshold((point.glance_thresholds or ())[step], last=False) for point in points),
+            )
+            for step in range(manifest.steps)
+        ],
+        right=set(range(3 + len(points))),
+    )
+
+
 def describe_reduced(reduced: Reduced) -> str:
-    """What a precision loses against fp32, as one line."""
+    """Return one line about the accuracy that a precision loses against fp32."""
     shifts = ", ".join(f"{name} {shift:+.2f}" for name, shift in reduced.exit_step_shift.items() if name != FULL)
     kept = f"; {len(reduced.kept)} layers kept in fp32" if reduced.kept else ""
     return (

@@ -21,8 +21,9 @@ from adafocus.cli import completion
 
 SUMMARIES = {
     "serve": "Run the HTTP service.",
-    "classify": "Classify video files and folders without HTTP.",
+    "classify": "Classify videos in files, folders, buckets and at URLs, without HTTP.",
     "batch": "Classify many videos into a folder of results, and resume.",
+    "watch": "Watch live streams: windows in, events out.",
     "train": "Train a model end to end on labelled videos.",
     "evaluate": "Measure accuracy and compute of a checkpoint on labelled videos.",
     "calibrate": "Solve the temperature and the exit thresholds on held-out videos.",

@@ -2,10 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import click
+
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+
+
+SNAPS = ("none", "keyframe")
+
+
+def snap_option(default: str) -> Callable[[Decorated], Decorated]:
+    """The option ``--snap``.
+
+    Args:
+        default: what happens without it, for the help text.
+    """
+    return click.option(
+        "--snap",
+        type=click.Choice(SNAPS),
+        help="Where sampled frames lie: none, in the middle of each interval; keyframe, at the key frame nearest to "
+        f"it, which saves decoding. Default: {default}.",
+    )
 
 
 class RenamedOption(click.Option):

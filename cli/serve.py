@@ -2,44 +2,30 @@
 
 from __future__ import annotations
 
-import asyncio
-import gc
 import logging
-import math
 import os
-import signal
 import socket
 from pathlib import Path
-from types import FrameType
 
 import click
-import uvicorn
-from fastapi import FastAPI
 
-from adafocus.bundle.store import BundleError
+from adafocus.bundle.store import BundleError, load_bundle
 from adafocus.cli.configuration import settings_from, shipped_samples
-from adafocus.cli.http_protocol import http_protocol
+from adafocus.cli.fronts.supervisor import FrontError, supervise
+from adafocus.cli.server import DrainingServer, server_config, spare_the_collector
 from adafocus.service.app import create_app
+from adafocus.service.cpu import usable_cores
 from adafocus.service.engine.runners.base import RunnerError
 from adafocus.service.http.keys import KeyFileError
-from adafocus.service.http.state import ServerState
+from adafocus.service.runtime import takes_a_gpu
 from adafocus.service.settings import Settings, describe, misspelt
 from adafocus.service.telemetry import logs
 from adafocus.service.telemetry.tracing import TracingError
 
-BACKLOG = 2048
+CORES_PER_FRONT, MAX_FRONTS = 4, 8
+"""On a GPU: an event loop and its decoders keep about so many cores busy."""
 
 logger = logging.getLogger("adafocus.serve")
-
-
-OBJECTS_BETWEEN_COLLECTIONS = 10_000
-
-
-def spare_the_collector() -> None:
-    """Exempt everything that is loaded so far from garbage collection, and collect less often."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS)
 
 
 class ServeCommand(click.Command):
@@ -52,75 +38,67 @@ class ServeCommand(click.Command):
         super().format_epilog(ctx, formatter)
 
 
-class DrainingServer(uvicorn.Server):
-    """A server that reports itself as not ready on SIGTERM and still accepts requests for a while.
-
-    uvicorn closes its listener at once.
-    """
-
-    def __init__(self, config: uvicorn.Config, state: ServerState) -> None:
-        super().__init__(config)
-        self._state = state
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Start to drain on the first SIGTERM; stop accepting at once on a second one or on Ctrl-C."""
-        if sig != signal.SIGTERM or self._state.draining:
-            super().handle_exit(sig, frame)
-        else:
-            self._state.drain(asyncio.get_running_loop(), self._exit)
-
-    def _exit(self) -> None:
-        self.should_exit = True
-
-
 @click.command(
     "serve",
     cls=ServeCommand,
-    epilog="Example: adafocus serve --bundle bundles/tank-state --port 8000",
+    epilog="Example: adafocus serve --bundle bundles/sky --port 8000",
 )
 @click.option("--bundle", type=click.Path(path_type=Path), help="Folder of the bundle; default: the shipped bundle.")
 @click.option("--host", help="Address to listen on; default: 127.0.0.1.")
 @click.option("--port", type=int, help="Port to listen on; default: 8000; 0: any free port.")
 @click.option("--backend", metavar="NAME", help="Runtime, such as onnxruntime-cpu; default: the best one installed.")
-def command(bundle: Path | None, host: str | None, port: int | None, backend: str | None) -> None:
+@click.option("--fronts", type=int, help="Processes that serve HTTP, with one engine; default: 1 without a GPU.")
+def command(bundle: Path | None, host: str | None, port: int | None, backend: str | None, fronts: int | None) -> None:
     """Serve a bundle over HTTP until SIGTERM or Ctrl-C."""
-    settings = settings_from(
-        {"bundle": bundle, "host": host, "port": port, "backend": backend, "samples": shipped_samples()}
-    )
+    given = {"bundle": bundle, "host": host, "port": port, "backend": backend, "fronts": fronts}
+    settings = settings_from({**given, "samples": shipped_samples()})
     logs.configure()
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     for name, meant in misspelt(os.environ):
         logger.warning("%s is not a setting; did you mean %s?", name, meant)
+    try:
+        fronts = fronts_of(settings)
+        if fronts > 1:
+            supervise(settings, fronts, _listen(settings.host, settings.port))
+        else:
+            _serve(settings)
+    except (BundleError, KeyFileError, TracingError, FrontError) as error:
+        raise click.ClickException(str(error)) from error
+
+
+def fronts_of(settings: Settings) -> int:
+    """How many processes serve HTTP: one, unless the settings or a GPU say otherwise.
+
+    Raises:
+        BundleError: the bundle cannot be read.
+    """
+    if settings.fronts is not None:
+        return settings.fronts
+    if usable_cores() < 2 * CORES_PER_FRONT or not takes_a_gpu(load_bundle(settings.bundle), settings):
+        return 1
+    return min(MAX_FRONTS, usable_cores() // CORES_PER_FRONT)
+
+
+def _serve(settings: Settings) -> None:
+    """Serve in this process.
+
+    Raises:
+        BundleError: the bundle cannot be read.
+        KeyFileError: the key file cannot be used.
+        TracingError: traces are configured, but cannot be sent.
+    """
     failures: list[Exception] = []
 
     def stop(error: Exception) -> None:
         failures.append(error)
         server.should_exit = True
 
-    try:
-        app = create_app(settings, on_failure=stop, on_ready=spare_the_collector)
-    except (BundleError, KeyFileError, TracingError) as error:
-        raise click.ClickException(str(error)) from error
+    app = create_app(settings, on_failure=stop, on_ready=spare_the_collector)
     listener = _listen(settings.host, settings.port)
     server = DrainingServer(server_config(app, settings), app.state.service)
     server.run(sockets=[listener])
     for failure in failures:
         raise failure if not isinstance(failure, RunnerError | OSError) else click.ClickException(str(failure))
-
-
-def server_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
-    """How uvicorn serves the application: protocol, time limits and backlog."""
-    return uvicorn.Config(
-        app,
-        http=http_protocol(settings.upload_timeout_seconds),
-        ws="none",
-        lifespan="on",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        backlog=BACKLOG,
-        timeout_graceful_shutdown=math.ceil(settings.request_timeout_seconds),
-    )
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -114,5 +114,5 @@ def command(
 
 
 def _prints() -> bool:
-    """Whether this process prints; of several processes, only the first one does."""
+    """Return True if this process prints; of several processes, only the first one does."""
     return os.environ.get("RANK", "0") == "0"

@@ -1,8 +1,8 @@
-"""Measures what a reduced precision loses on labelled clips, and solves its exit thresholds anew.
+"""Measures the accuracy that a reduced precision loses on labelled clips, and solves its exit thresholds anew.
 
 Thresholds are numbers of one model's confidence. For another precision each is moved so that as many clips leave at
-each step as with fp32; where they do that already it stays. That needs no labels, so clips that the model has learned
-from will do.
+each step as with fp32; a threshold that already does so is kept. This needs no labels, so training clips can be used,
+too.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from adafocus.bundle.exit_rule import leaves
+from adafocus.bundle.exit_rule import should_exit
 from adafocus.bundle.manifest import Manifest, OperatingPoint, Precision, Reduced
 
 Float32 = npt.NDArray[np.float32]
@@ -33,13 +33,13 @@ class Bound:
     accuracy_lost: float = 0.005
 
     def holds(self, reduced: Reduced) -> bool:
-        """Whether a precision is within the bound."""
+        """Return True if a precision is within the bound."""
         lost = reduced.accuracy_fp32 - reduced.accuracy
         return reduced.agreement >= self.agreement and lost <= self.accuracy_lost + 1e-9
 
 
 @dataclass(frozen=True)
-class Judged:
+class ClipLogits:
     """Step logits [N, T, C] of fp32 graphs for clips with labels [N], and which clips they are."""
 
     logits: Float32
@@ -48,14 +48,14 @@ class Judged:
 
 
 def compare(
-    manifest: Manifest, precision: Precision, fp32: Judged, logits: Float32, kept: Sequence[str] = ()
+    manifest: Manifest, precision: Precision, fp32: ClipLogits, logits: Float32, kept: Sequence[str] = ()
 ) -> Reduced:
     """Compare a precision's step logits [N, T, C] with those of fp32, and solve its thresholds.
 
     Args:
         manifest: with fp32's operating points.
-        precision: that is compared.
-        fp32: the same clips.
+        precision: the one that is compared.
+        fp32: the fp32 logits of the same clips.
         logits: of the precision.
         kept: layers that stayed in fp32.
     """
@@ -96,21 +96,21 @@ def follow(wanted: Float32, found: Float32, row: Sequence[float]) -> tuple[float
     staying, staying_too = np.ones(len(wanted), dtype=bool), np.ones(len(found), dtype=bool)
     thresholds = []
     for step, threshold in enumerate(row):
-        out = staying & leaves(wanted[:, step], threshold)
+        out = staying & should_exit(wanted[:, step], threshold)
         moved = threshold if np.isinf(threshold) else _nearest(found[staying_too, step], int(out.sum()), threshold)
         staying &= ~out
-        staying_too &= ~leaves(found[:, step], moved)
+        staying_too &= ~should_exit(found[:, step], moved)
         thresholds.append(float(moved))
     return tuple(thresholds)
 
 
 def exit_steps(sure: Float32, row: Sequence[float]) -> Indices:
     """The step, from 0, at which each clip leaves: confidences [N, T] and T thresholds, the last ``-inf``."""
-    return np.asarray(leaves(sure, np.asarray(row, dtype=np.float32)[None, :]).argmax(axis=1), dtype=np.int64)
+    return np.asarray(should_exit(sure, np.asarray(row, dtype=np.float32)[None, :]).argmax(axis=1), dtype=np.int64)
 
 
 def _nearest(sure: Float32, count: int, threshold: float) -> float:
-    """The threshold nearest to the given one that lets ``count`` of these confidences leave, ties aside."""
+    """The threshold nearest to the given one at which ``count`` of these confidences exit, apart from ties."""
     falling = np.sort(sure)[::-1]
     lowest = np.nextafter(falling[count], np.float32(np.inf)) if count < len(falling) else -np.inf
     highest = falling[count - 1] if 0 < count <= len(falling) else np.inf
@@ -119,5 +119,6 @@ def _nearest(sure: Float32, count: int, threshold: float) -> float:
 
 def _point(point: OperatingPoint, thresholds: Sequence[float], gflops: float) -> OperatingPoint:
     solved = tuple(None if np.isinf(value) else value for value in thresholds)
-    moved = {"thresholds": solved, "expected_gflops": gflops, "expected_accuracy": None, "guarantee": None}
-    return point.model_copy(update=moved)  # what was certified is another model with other thresholds
+    # What was certified is another model with other thresholds, and exits after the glance were solved for fp32 only.
+    gone = dict.fromkeys(("glance_thresholds", "expected_accuracy", "guarantee"))
+    return point.model_copy(update={"thresholds": solved, "expected_gflops": gflops, **gone})

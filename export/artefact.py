@@ -1,4 +1,4 @@
-"""An exported graph, loaded from its bytes and run on the processor: what verification and calibration measure."""
+"""An exported graph, loaded from its bytes and run on the processor, for verification and calibration."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime as ort
 import torch
 
 from adafocus.bundle.instructions import onnx_session_entries
 from adafocus.bundle.manifest import Graph
+from adafocus.bundle.onnx_runtime import ort
 from adafocus.bundle.signature import VIDEOS, looks_ahead
 from adafocus.export.errors import ExportError, first_line
 
@@ -25,7 +25,7 @@ class Artefact(Protocol):
 
     @property
     def looks_ahead(self) -> bool:
-        """Whether a batch may hold several steps of one video."""
+        """True if a batch may hold several steps of one video."""
 
     def width(self, name: str) -> int:
         """Size of the last dimension of an input or output.
@@ -79,7 +79,7 @@ class OnnxGraph:
 
 
 class TorchScriptGraph:
-    """A TorchScript archive in memory; inputs and outputs are told apart by their places, as in the signature."""
+    """A TorchScript archive in memory; inputs and outputs are identified by their positions in the signature."""
 
     def __init__(self, graph: Graph, content: bytes) -> None:
         self._graph = graph

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -19,13 +20,21 @@ class Calibration(BaseModel):
 
     temperature: float = Field(gt=0)
     temperatures: tuple[float, ...] | None = Field(default=None, description="one per step")
+    glance_temperatures: tuple[float, ...] | None = Field(default=None, description="one per step, after the glance")
+    label_thresholds: tuple[float, ...] | None = Field(default=None, description="one per label, of several labels")
     criterion: ExitCriterion
     points: tuple[OperatingPoint, ...]
     default: str
     clips: int | None = Field(default=None, ge=1, description="how many videos it was solved on")
     notes: str | None = None
     checkpoint: str | None = Field(default=None, description="sha256 of the checkpoint that was tested")
+    snap: Literal["none", "keyframe"] | None = Field(default=None, description="how its frames were sampled")
     protocol: CalibrationProtocol = Field(default="holdout", description="which clips it was solved on")
+
+    @property
+    def exits_after_glance(self) -> bool:
+        """Whether a point exits after a glance."""
+        return any(value is not None for point in self.points for value in point.glance_thresholds or ())
 
     def operating_points(self, full: OperatingPoint) -> tuple[OperatingPoint, ...]:
         """The points of a bundle: the file's, with ``full`` in front if the file does not state it."""
@@ -66,7 +75,7 @@ def read_calibration(path: Path) -> Calibration:
 
 
 def first_problem(error: ValidationError) -> str:
-    """The first of pydantic's complaints in one line."""
+    """The first of pydantic's errors in one line."""
     first = error.errors(include_url=False)[0]
     where = ".".join(str(part) for part in first["loc"])
     message = first["msg"].removeprefix("Value error, ").replace("\n", " ")

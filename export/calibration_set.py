@@ -12,7 +12,7 @@ import numpy.typing as npt
 from adafocus.bundle.manifest import Manifest
 from adafocus.export.artefact import Artefact, Feeds, Float32
 from adafocus.export.errors import ExportError
-from adafocus.export.frames import real
+from adafocus.export.example_frames import real
 from adafocus.export.graph_runs import run_videos
 
 UInt8 = npt.NDArray[np.uint8]
@@ -21,11 +21,11 @@ Indices = npt.NDArray[np.int64]
 RANGE_CLIPS = 48
 """Clips whose frames determine the ranges of the tensors."""
 
-JUDGED_CLIPS = 400
-"""Clips that a precision is judged on, at most. Their frames are held in memory: 2.4 MB a clip for 16 of 224 pixels."""
+EVALUATION_CLIPS = 400
+"""Most clips that a precision is evaluated on. Their frames are held in memory: 2.4 MB a clip for 16 of 224 pixels."""
 
 ENOUGH_CLIPS = 100
-"""With at least so many clips unseen in training, a precision is judged on those alone."""
+"""With at least so many clips unseen in training, a precision is evaluated on those alone."""
 
 FEWEST_CLIPS = 20
 """With fewer clips, a single one would exceed every bound."""
@@ -36,7 +36,7 @@ CHUNK = 16
 
 @dataclass(frozen=True)
 class LabelledVideo:
-    """A file, its class index, and the sha256 that a checkpoint would remember it by."""
+    """A file, its class index, and the sha256 by which a checkpoint lists it."""
 
     path: Path
     label: int
@@ -60,21 +60,22 @@ class LabelledClips:
 
 @dataclass(frozen=True)
 class CalibrationSet:
-    """Frames, ``uint8 [n, H, W, 3]`` a clip in visiting order: some for the ranges, others with labels to judge on."""
+    """Frames, ``uint8 [n, H, W, 3]`` a clip in visiting order: some for the ranges, others labelled, for evaluation."""
 
     name: str
     ranges: tuple[UInt8, ...]
-    judged: tuple[UInt8, ...]
+    evaluation: tuple[UInt8, ...]
     labels: Indices
 
 
 def read_material(clips: LabelledClips, manifest: Manifest, learned_from: Collection[str] = ()) -> CalibrationSet:
-    """Read the clips that a precision is made from and judged on, spread evenly over all. Broken ones are left out.
+    """Read the clips that a precision is made from and evaluated on, spread evenly over all. Broken ones are left out.
 
     Args:
         clips: where they are.
         manifest: says which frames of them the model sees.
-        learned_from: identities of clips that say less, because the model knows them.
+        learned_from: identities of clips that the model was trained on; they are evaluated only if there are too few
+            others.
 
     Raises:
         ExportError: a class is not the model's, or too few clips can be read.
@@ -87,18 +88,18 @@ def read_material(clips: LabelledClips, manifest: Manifest, learned_from: Collec
     others = [video for video in clips.videos if video not in ranged]
     new = [video for video in others if video.identity not in learned_from]
     candidates = new if len(new) >= ENOUGH_CLIPS else others
-    places = {round(place) for place in np.linspace(0, len(candidates) - 1, JUDGED_CLIPS)} if candidates else set()
+    places = {round(place) for place in np.linspace(0, len(candidates) - 1, EVALUATION_CLIPS)} if candidates else set()
     ranges = [frames for frames, _ in _read(ranged, manifest)]
-    judged = list(_read([candidates[place] for place in sorted(places)], manifest))
-    if len(judged) < FEWEST_CLIPS or not ranges:
+    evaluation = list(_read([candidates[place] for place in sorted(places)], manifest))
+    if len(evaluation) < FEWEST_CLIPS or not ranges:
         raise ExportError(
-            f"{clips.name} has {len(ranges) + len(judged)} clips that can be read; at least {2 * FEWEST_CLIPS} are "
+            f"{clips.name} has {len(ranges) + len(evaluation)} clips that can be read; at least {2 * FEWEST_CLIPS} are "
             "needed to measure what a precision loses"
         )
-    known = sum(video.identity in learned_from for _, video in judged)
+    known = sum(video.identity in learned_from for _, video in evaluation)
     name = f"{clips.name} ({known} of them learned from)" if known else clips.name
-    labels = np.array([manifest.labels.index(clips.labels[video.label]) for _, video in judged], dtype=np.int64)
-    return CalibrationSet(name, tuple(ranges), tuple(frames for frames, _ in judged), labels)
+    labels = np.array([manifest.labels.index(clips.labels[video.label]) for _, video in evaluation], dtype=np.int64)
+    return CalibrationSet(name, tuple(ranges), tuple(frames for frames, _ in evaluation), labels)
 
 
 def _read(videos: Iterable[LabelledVideo], manifest: Manifest) -> Iterator[tuple[UInt8, LabelledVideo]]:
@@ -124,7 +125,7 @@ def step_logits(glance: Artefact, focus: Artefact, videos: Sequence[UInt8], mani
 
 @dataclass
 class Recorder:
-    """A graph that remembers its inputs."""
+    """A graph that records its inputs."""
 
     graph: Artefact
     feeds: list[Feeds] = field(default_factory=list)

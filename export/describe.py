@@ -28,7 +28,7 @@ from adafocus.export.errors import ExportError, reason
 from adafocus.export.graphs import ServedGraph, served_graphs
 from adafocus.model.flops import StepFlops, step_flops
 from adafocus.model.video_model import VideoModel
-from adafocus.video.sampler import visiting_order
+from adafocus.video.sampler import Snap, visiting_order
 
 PAPER_RESIZE = 256 / 224
 """Shorter side over crop in the published models."""
@@ -45,6 +45,8 @@ def describe(
     metadata: Mapping[str, Any],
     labels: Sequence[str] | None = None,
     calibration: Calibration | None = None,
+    snap: Snap | None = None,
+    glance_exit: bool = False,
 ) -> Manifest:
     """The manifest of a model, with placeholder entries for graphs that are still to be made.
 
@@ -56,11 +58,21 @@ def describe(
         metadata: of the checkpoint: ``labels``, ``geometry``, ``sampling``, ``provenance``, each of them optional.
         labels: in place of the checkpoint's.
         calibration: without one, ``full`` is the only operating point.
+        snap: in place of the calibration's, which comes before the checkpoint's.
+        glance_exit: whether the glance graphs give the logits of their auxiliary head; those of a calibration with
+            exits after the glance always do.
 
     Raises:
         ExportError: the labels do not fit the model, or a value is out of range.
     """
-    config, flops = model.config, step_flops(model)
+    if calibration is not None and calibration.snap is not None:
+        if snap not in (None, calibration.snap):
+            raise ExportError(
+                f"the calibration was made with snap {calibration.snap}, got {snap}; calibrate with --snap {snap}"
+            )
+        snap = calibration.snap
+    glance_exit = glance_exit or (calibration is not None and calibration.exits_after_glance)
+    config, flops = model.config, step_flops(model, glance_exit=glance_exit)
     full = OperatingPoint(
         name=FULL, thresholds=(None,) * config.steps, expected_gflops=config.steps * flops.per_step / 1e9
     )
@@ -73,16 +85,22 @@ def describe(
             labels=_labels(labels or metadata.get("labels"), config.num_classes),
             steps=config.steps,
             geometry=_geometry(metadata, config.frame_size),
-            sampling=_sampling(model, metadata),
+            sampling=_sampling(model, metadata, snap),
             patch_size=config.patch_size,
             flops=_flops(flops),
             temperature=calibration.temperature if calibration else 1.0,
             temperatures=calibration.temperatures if calibration else None,
+            glance_temperatures=calibration.glance_temperatures if calibration else None,
+            task="single_label" if calibration is None or calibration.label_thresholds is None else "multi_label",
+            label_thresholds=calibration.label_thresholds if calibration else None,
             exit_criterion=calibration.criterion if calibration else "max_softmax",
             operating_points=calibration.operating_points(full) if calibration else (full,),
             default_point=calibration.default if calibration else FULL,
             calibration_protocol=calibration.protocol if calibration else None,
-            graphs=tuple(graph_entry(graph, "onnx", "fp32", _TO_BE_MADE) for graph in served_graphs(model)),
+            graphs=tuple(
+                graph_entry(graph, "onnx", "fp32", _TO_BE_MADE)
+                for graph in served_graphs(model, glance_exit=glance_exit)
+            ),
             provenance=_provenance(metadata, calibration),
         )
     except ValidationError as error:
@@ -131,12 +149,13 @@ def _geometry(metadata: Mapping[str, Any], frame_size: int) -> FrameGeometry:
     return geometry
 
 
-def _sampling(model: VideoModel, metadata: Mapping[str, Any]) -> Sampling:
-    sampling = model.config.sampling
+def _sampling(model: VideoModel, metadata: Mapping[str, Any], snap: Snap | None) -> Sampling:
+    sampling, stated = model.config.sampling, metadata.get("sampling") or {}
     return Sampling(
         frames=sampling.frames,
         focus_frames=sampling.focus_frames,
-        first_frame=(metadata.get("sampling") or {}).get("first_frame", 0),
+        first_frame=stated.get("first_frame", 0),
+        snap=snap or stated.get("snap", "none"),
         order=visiting_order(sampling.frames, sampling.order),
     )
 

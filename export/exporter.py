@@ -11,6 +11,7 @@ from typing import NamedTuple, TypeVar
 import torch
 
 from adafocus.bundle.manifest import Graph, GraphFormat, Manifest, Precision
+from adafocus.bundle.signature import exits_after_glance
 from adafocus.export.accuracy_tradeoff import Bound
 from adafocus.export.artefact import load_artefact
 from adafocus.export.calibration import read_calibration
@@ -18,21 +19,24 @@ from adafocus.export.calibration_set import LabelledClips, read_material
 from adafocus.export.choices import FORMATS, PRECISIONS
 from adafocus.export.describe import describe, graph_entry, read_labels
 from adafocus.export.errors import ExportError, UnavailableError
-from adafocus.export.frames import UInt8, verification_videos
+from adafocus.export.example_frames import UInt8, verification_videos
+from adafocus.export.graph_runs import Answers
 from adafocus.export.graphs import ServedGraph, graphs_in, served_graphs
 from adafocus.export.precision import Files, QuantizationContext, reduce
 from adafocus.export.to_onnx import to_onnx
 from adafocus.export.to_torchscript import movable_cut, to_torchscript
-from adafocus.export.verify import Agreement, verify
+from adafocus.export.verify import Agreement, torch_answers, verify
 from adafocus.model.checkpoint import Checkpoint, read_checkpoint
 from adafocus.model.config import PUBLISHED, ModelConfig
 from adafocus.model.video_model import VideoModel
 from adafocus.model.weight_files import CheckpointError
+from adafocus.video.sampler import Snap
 
 BOUND = Bound()
 """Accuracy and agreement that a reduced precision may lose."""
 
 _Kind = tuple[GraphFormat, Precision]
+_Pair = tuple[ServedGraph, ServedGraph]
 _Name = TypeVar("_Name", bound=str)
 
 DATA_SETS: Mapping[str, str] = {
@@ -67,6 +71,8 @@ class Request:
         formats, precisions: of the graphs; every precision but fp32 is ONNX and needs ``clips``.
         videos: real videos to verify with, beside noise and texture.
         clips: labelled videos to measure on what a precision loses.
+        snap: in place of what the calibration or the checkpoint states: whether sampled frames move to key frames.
+        glance_exit: let the glance graphs give the logits of their auxiliary head, whether or not a point uses them.
         allow_loss: write a precision that loses more than its bound.
     """
 
@@ -81,6 +87,8 @@ class Request:
     precisions: Sequence[str] = ("fp32",)
     videos: Sequence[Path] = ()
     clips: LabelledClips | None = None
+    snap: Snap | None = None
+    glance_exit: bool = False
     allow_loss: bool = False
 
 
@@ -106,22 +114,29 @@ def export(request: Request, on_stage: Callable[[str], None] = lambda stage: Non
     on_stage("checkpoint")
     model, manifest, learned_from = load_and_describe(request)
     videos = verification_videos(request.videos, manifest.sampling, manifest.geometry)
+    answers = torch_answers(model, videos)
     made: dict[_Kind, Files] = {}
     agreements: dict[GraphFormat, Agreement] = {}
     # Graphs of a reduced precision are made from the fp32 ones, and measured against them.
+    glance_exit = exits_after_glance(manifest.graph("glance", "onnx", "fp32"))
     for fmt in dict.fromkeys(fmt for fmt, _ in wanted):
-        made[fmt, "fp32"], agreements[fmt] = _verified(model, fmt, videos, on_stage)
+        pair = _graphs(model, fmt, "fp32", glance_exit)
+        made[fmt, "fp32"], agreements[fmt] = _verified(pair, fmt, videos, answers, on_stage)
     reduced = []
     if request.clips is not None and any(precision != "fp32" for _, precision in wanted):
         on_stage("clips")
         material = read_material(request.clips, manifest, learned_from)
-        shop = QuantizationContext(model, manifest, made["onnx", "fp32"], material, torch.get_num_threads())
+        context = QuantizationContext(model, manifest, made["onnx", "fp32"], material, torch.get_num_threads())
         for kind in wanted:
             if kind[1] != "fp32":
                 on_stage(kind[1])
-                made[kind], traded = reduce(shop, kind[1], BOUND, allow_loss=request.allow_loss)
+                made[kind], traded = reduce(context, kind[1], BOUND, allow_loss=request.allow_loss)
                 reduced.append(traded)
-    entries = [(entry, content) for kind in wanted for entry, content in _entries(model, kind, made[kind])]
+    entries = [
+        (entry, content)
+        for kind in wanted
+        for entry, content in _entries(_graphs(model, *kind, glance_exit), kind, made[kind])
+    ]
     graphs = tuple(entry for entry, _ in entries)
     manifest = manifest.model_copy(update={"graphs": graphs, "reduced": tuple(reduced)})
     return Export(manifest, {entry.file: content for entry, content in entries}, agreements)
@@ -144,28 +159,27 @@ def _wanted(request: Request) -> list[_Kind]:
 
 
 def _verified(
-    model: VideoModel, fmt: GraphFormat, videos: Sequence[UInt8], on_stage: Callable[[str], None]
+    graphs: _Pair, fmt: GraphFormat, videos: Sequence[UInt8], answers: Answers, on_stage: Callable[[str], None]
 ) -> tuple[Files, Agreement]:
-    """Both graphs in fp32, compared with torch."""
-    graphs = _graphs(model, fmt, "fp32")
+    """Both graphs in fp32, compared with the answers of the torch model."""
     contents, artefacts = [], []
     for graph in graphs:
         on_stage(f"{fmt} {graph.component}")
         contents.append(to_onnx(graph) if fmt == "onnx" else to_torchscript(graph))
         artefacts.append(load_artefact(graph_entry(graph, fmt, "fp32", contents[-1]), contents[-1]))
     on_stage(f"{fmt} verification")
-    return (contents[0], contents[1]), verify(model, artefacts[0], artefacts[1], videos)
+    return (contents[0], contents[1]), verify(graphs[0].model, artefacts[0], artefacts[1], videos, answers)
 
 
-def _graphs(model: VideoModel, fmt: GraphFormat, precision: Precision) -> tuple[ServedGraph, ServedGraph]:
-    """A trace has no loop of a free length, and remembers devices."""
+def _graphs(model: VideoModel, fmt: GraphFormat, precision: Precision, glance_exit: bool) -> _Pair:
+    """A trace has no loop of variable length, and keeps the devices of its constants."""
     if fmt == "torchscript":
-        return served_graphs(model, movable_cut(), look_ahead=False)
-    return graphs_in(model, precision)
+        return served_graphs(model, movable_cut(), look_ahead=False, glance_exit=glance_exit)
+    return graphs_in(model, precision, glance_exit=glance_exit)
 
 
-def _entries(model: VideoModel, kind: _Kind, files: Files) -> Iterator[tuple[Graph, bytes]]:
-    for graph, content in zip(_graphs(model, *kind), files, strict=True):
+def _entries(graphs: _Pair, kind: _Kind, files: Files) -> Iterator[tuple[Graph, bytes]]:
+    for graph, content in zip(graphs, files, strict=True):
         yield graph_entry(graph, *kind, content), content
 
 
@@ -208,6 +222,8 @@ def load_and_describe(request: Request) -> Loaded:
         metadata=metadata,
         labels=labels,
         calibration=calibration,
+        snap=request.snap,
+        glance_exit=request.glance_exit,
     )
     return Loaded(model, manifest, frozenset(metadata.get("learned_from", ())))
 

@@ -1,7 +1,7 @@
 """Converts an fp32 graph to fp16 for GPUs; patch positions and pixels stay in full precision.
 
-Inputs and outputs stay float32. A processor computes such a graph too, widening every number: slowly, but truly enough
-to verify it.
+Inputs and outputs stay float32. A processor computes such a graph too, widening every number: slowly, but accurately
+enough to verify it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _LOOPS = ("Loop", "Scan")
 
 
 def to_half(content: bytes, signature: Signature) -> bytes:
-    """Turn everything from the first convolution on to fp16; tensors' names, types and shapes stay outside.
+    """Convert everything from the first convolution on to fp16; the graph's inputs and outputs stay as they are.
 
     Raises:
         ExportError: a weight is too large for fp16.
@@ -78,7 +78,7 @@ def _body(nodes: Iterable[NodeProto], floats: set[str]) -> list[NodeProto]:
 
 
 def _halve_weights(graph: onnx.GraphProto, body: Iterable[NodeProto]) -> set[str]:
-    """Add an fp16 twin of each float32 initializer that the body reads; drop those that nothing else reads."""
+    """Add an fp16 copy of each float32 initializer that the body reads; remove originals that nothing else reads."""
     names = {node.name for node in body}
     read = {name for node in graph.node if node.name in names for name in node.input}
     elsewhere = {name for node in graph.node if node.name not in names for name in node.input}
@@ -105,7 +105,7 @@ def _cast(source: str, target: str, to: int) -> NodeProto:
 
 
 def _in_order(nodes: list[NodeProto], graph: onnx.GraphProto) -> list[NodeProto]:
-    """The nodes so that each comes after those that it reads."""
+    """Sort the nodes so that each comes after the nodes whose outputs it reads."""
     known = {value.name for value in graph.input} | {tensor.name for tensor in graph.initializer} | {""}
     waiting, ordered = list(nodes), []
     while waiting:

@@ -1,15 +1,16 @@
-"""Runs a pair of exported graphs over whole videos, as the service does: for verification and for judging."""
+"""Runs a pair of exported graphs over whole videos, as the service does: for verification and evaluation."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from adafocus.bundle.manifest import ModelKind
+from adafocus.bundle.signature import GLANCE_LOGITS
 from adafocus.export.artefact import Artefact
 
 UInt8 = npt.NDArray[np.uint8]
@@ -18,11 +19,15 @@ Float32 = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Answers:
-    """Glance features [V, T, G], patch centres [V, T, 2] and logits [V, T, C] of V videos at each of T steps."""
+    """Glance features [V, T, G], patch centres [V, T, 2] and logits [V, T, C] of V videos at each of T steps.
+
+    ``glance_logits`` are those of the glance's auxiliary head, [V, T, C]; [V, T, 0] if the graph does not give them.
+    """
 
     features: Float32
     centres: Float32
     logits: Float32
+    glance_logits: Float32
 
 
 class _Run(Protocol):
@@ -73,12 +78,9 @@ def run_steps(
     """
     count, steps = len(videos), glance_frames
     policy_state, pooled_state = _first_states(glance, focus, count)
-    found = Answers(
-        *(
-            np.empty((count, steps, graph.width(name)), np.float32)
-            for graph, name in ((glance, "glance_feature"), (glance, "patch_centre"), (focus, "logits"))
-        )
-    )
+    classes = focus.width("logits")
+    widths = (glance.width("glance_feature"), glance.width("patch_centre"), classes)
+    found = Answers(*(np.empty((count, steps, width), np.float32) for width in (*widths, classes)))
     for turn in range(count + steps - 1):
         rows = np.array([v for v in range(count) if 0 <= turn - v < steps])
         step = turn - rows
@@ -86,6 +88,8 @@ def run_steps(
         seen = glance.run({"frames": frames, "policy_state": policy_state[rows]})
         policy_state[rows] = seen["next_policy_state"]
         found.features[rows, step], found.centres[rows, step] = seen["glance_feature"], seen["patch_centre"]
+        exits = _glance_logits(seen)
+        found.glance_logits[rows, step, : exits.shape[1]] = exits
         given = looked or found
         read = focus.run(
             {
@@ -97,7 +101,7 @@ def run_steps(
             }
         )
         pooled_state[rows], found.logits[rows, step] = read["next_pooled_state"], read["logits"]
-    return found
+    return replace(found, glance_logits=found.glance_logits[..., : exits.shape[1]])
 
 
 def run_ahead(glance: Artefact, focus: Artefact, videos: Sequence[UInt8], looked: Answers | None = None) -> Answers:
@@ -131,7 +135,7 @@ def run_ahead(glance: Artefact, focus: Artefact, videos: Sequence[UInt8], looked
             }
         )
         policy_state, pooled_state = seen["next_policy_state"][-count:], read["next_pooled_state"][-count:]
-        turns.append([_by_video(array, count) for array in (feature, centre, read["logits"])])
+        turns.append([_by_video(array, count) for array in (feature, centre, read["logits"], _glance_logits(seen))])
     return Answers(*(np.concatenate(parts, axis=1) for parts in zip(*turns, strict=True)))
 
 
@@ -141,6 +145,10 @@ def _first_states(glance: Artefact, focus: Artefact, videos: int) -> tuple[Float
     return np.zeros((videos, policy), np.float32), np.zeros((videos, pooled), np.float32)
 
 
+def _glance_logits(seen: Mapping[str, Float32]) -> Float32:
+    return seen.get(GLANCE_LOGITS, np.zeros((len(seen["patch_centre"]), 0), np.float32))
+
+
 def _by_step(array: Float32) -> Float32:
     """[V, T, N] -> [T·V, N], step after step."""
     return array.swapaxes(0, 1).reshape(-1, array.shape[-1])
@@ -148,7 +156,7 @@ def _by_step(array: Float32) -> Float32:
 
 def _by_video(array: Float32, videos: int) -> Float32:
     """[T·V, N], step after step -> [V, T, N]."""
-    return array.reshape(-1, videos, array.shape[-1]).swapaxes(0, 1)
+    return array.reshape(len(array) // videos, videos, array.shape[-1]).swapaxes(0, 1)
 
 
 def run_clips(
@@ -176,7 +184,7 @@ def run_clips(
         given = (looked.features[rows, 0], looked.centres[rows, 0]) if looked else (feature, centre)
         frames = np.stack([video[glance_frames:] for video in videos[rows]])
         read = focus.run({"frames": frames, "glance_feature": given[0], "patch_centre": given[1]})
-        answers.append((feature, centre, read["logits"]))
+        answers.append((feature, centre, read["logits"], _glance_logits(seen)))
     return Answers(*(np.concatenate(parts)[:, None] for parts in zip(*answers, strict=True)))
 
 

@@ -83,7 +83,7 @@ def cut_patches(frames: Tensor, centre: Tensor, patch_size: int) -> Tensor:
     """Crop by two gathers of whole rows and columns and a linear interpolation along each axis.
 
     Equal to ``model.patch.crop_patches`` on the same pixels. Chosen by measurement (benchmarks/results): gathering
-    whole lines copies long runs of bytes, where gathering pixels or sampling a grid touches each one by itself.
+    whole lines copies long runs of bytes; gathering pixels or sampling a grid reads each pixel separately.
 
     Args:
         frames: uint8 [N, H, W, 3].
@@ -106,7 +106,7 @@ def cut_patches(frames: Tensor, centre: Tensor, patch_size: int) -> Tensor:
 
 
 def _between(first: Tensor, second: Tensor, share: Tensor) -> Tensor:
-    # Spelt out: torch.lerp exports as both of its two formulas and a choice between them.
+    # Written out, because torch.lerp exports both of its formulas and a choice between them.
     return first + (second - first) * share[:, None, None, None]
 
 
@@ -128,25 +128,31 @@ class GlanceGraph(nn.Module):
 
     component: Literal["glance"] = "glance"
 
-    def __init__(self, model: AdaFocus, *, by_rows: bool = False, look_ahead: bool = False) -> None:
+    def __init__(
+        self, model: AdaFocus, *, by_rows: bool = False, look_ahead: bool = False, glance_exit: bool = False
+    ) -> None:
         super().__init__()
         self.model = model
         self.look_ahead = look_ahead
+        self.glance_exit = glance_exit
         self.images = _normaliser(model.config.frame_size, by_rows=by_rows)
 
-    def forward(self, frames: Tensor, policy_state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, frames: Tensor, policy_state: Tensor) -> tuple[Tensor, ...]:
         """uint8 [B, H, W, 3], [B, S] -> glance feature [B, G], patch centre [B, 2], next policy state [B, S].
 
-        Looking ahead, the state may be [V, S]: B = T·V rows are T steps of V videos, step after step.
+        Looking ahead, the state may be [V, S]: B = T·V rows are T steps of V videos, step after step. With an exit
+        after the glance, the auxiliary head's logits [B, C] follow.
         """
         images: Tensor = self.images(frames)
-        if self.look_ahead:
-            return self.model.glance_steps(images, policy_state)
-        return self.model.glance_step(images, policy_state)
+        glance = self.model.glance_steps if self.look_ahead else self.model.glance_step
+        feature, centre, state = glance(images, policy_state)
+        return (
+            (feature, centre, state, self.model.glance_head(feature)) if self.glance_exit else (feature, centre, state)
+        )
 
     def signature(self) -> Signature:
         """The tensors that the exported file must have."""
-        return _frame_signature(self.component, self.model, look_ahead=self.look_ahead)
+        return _frame_signature(self.component, self.model, look_ahead=self.look_ahead, glance_exit=self.glance_exit)
 
 
 class FocusGraph(nn.Module):
@@ -183,22 +189,28 @@ class ClipGlanceGraph(nn.Module):
 
     component: Literal["glance"] = "glance"
 
-    def __init__(self, model: AdaFocusTSM, *, by_rows: bool = False) -> None:
+    def __init__(self, model: AdaFocusTSM, *, by_rows: bool = False, glance_exit: bool = False) -> None:
         super().__init__()
         self.model = model
+        self.glance_exit = glance_exit
         self.images = _normaliser(model.config.frame_size, by_rows=by_rows)
 
-    def forward(self, frames: Tensor) -> tuple[Tensor, Tensor]:
-        """uint8 [B, 8, H, W, 3] -> glance feature [B, C], patch centre [B, 2]."""
+    def forward(self, frames: Tensor) -> tuple[Tensor, ...]:
+        """uint8 [B, 8, H, W, 3] -> glance feature [B, C], patch centre [B, 2].
+
+        With an exit after the glance, the auxiliary head's logits [B, C] follow.
+        """
         config = self.model.config
         images: Tensor = self.images(frames.flatten(0, 1))
         output = self.model.glance_part(by_clip(images, config.glance_frames))
-        return output.logits, output.patch_centre
+        found = output.logits, output.patch_centre
+        return (*found, output.auxiliary_logits) if self.glance_exit else found
 
     def signature(self) -> Signature:
         """The tensors that the exported file must have."""
         config = self.model.config
-        return clip_signature(self.component, config.glance_frames, config.frame_size, config.num_classes)
+        frames, size, classes = config.glance_frames, config.frame_size, config.num_classes
+        return clip_signature(self.component, frames, size, classes, glance_exit=self.glance_exit)
 
 
 class ClipFocusGraph(nn.Module):
@@ -233,7 +245,12 @@ ServedGraph = GlanceGraph | FocusGraph | ClipGlanceGraph | ClipFocusGraph
 
 
 def served_graphs(
-    model: VideoModel, cut: Cut = cut_patches, *, by_rows: bool = False, look_ahead: bool = True
+    model: VideoModel,
+    cut: Cut = cut_patches,
+    *,
+    by_rows: bool = False,
+    look_ahead: bool = True,
+    glance_exit: bool = False,
 ) -> tuple[ServedGraph, ServedGraph]:
     """The glance and the focus graph of a model, in evaluation mode.
 
@@ -241,23 +258,26 @@ def served_graphs(
         model: its weights are used, not copied.
         cut: how the focus cuts its patches.
         by_rows: normalise frames with `RowNorm`.
-        look_ahead: let a batch hold several steps of one video, which takes a loop of a free length. A clip model has
+        look_ahead: let a batch hold several steps of one video, which needs a loop of variable length. A clip model has
             one step only.
+        glance_exit: let the glance graph give the logits of its auxiliary head.
     """
     if isinstance(model, AdaFocus):
-        glance = GlanceGraph(model, by_rows=by_rows, look_ahead=look_ahead)
+        glance = GlanceGraph(model, by_rows=by_rows, look_ahead=look_ahead, glance_exit=glance_exit)
         return glance.eval(), FocusGraph(model, cut, look_ahead=look_ahead).eval()
     if isinstance(model, AdaFocusTSM):
-        return ClipGlanceGraph(model, by_rows=by_rows).eval(), ClipFocusGraph(model, cut).eval()
+        return ClipGlanceGraph(model, by_rows=by_rows, glance_exit=glance_exit).eval(), ClipFocusGraph(
+            model, cut
+        ).eval()
     raise TypeError(f"there are no graphs for {type(model).__name__}")
 
 
-def graphs_in(model: VideoModel, precision: Precision) -> tuple[ServedGraph, ServedGraph]:
+def graphs_in(model: VideoModel, precision: Precision, *, glance_exit: bool = False) -> tuple[ServedGraph, ServedGraph]:
     """The graphs of a model that are written as ONNX in a precision.
 
     fp16 is for GPUs, whose runtimes replay a graph of kernels only if it has no loop: these graphs do not look ahead.
     """
-    return served_graphs(model, look_ahead=precision not in DEVICE_PRECISIONS)
+    return served_graphs(model, look_ahead=precision not in DEVICE_PRECISIONS, glance_exit=glance_exit)
 
 
 def example_inputs(signature: Signature) -> tuple[Tensor, ...]:
@@ -270,8 +290,11 @@ def _example(spec: TensorSpec) -> Tensor:
     return torch.zeros(shape, dtype=_TORCH_TYPES[spec.dtype])
 
 
-def _frame_signature(component: Literal["glance", "focus"], model: AdaFocus, *, look_ahead: bool) -> Signature:
+def _frame_signature(
+    component: Literal["glance", "focus"], model: AdaFocus, *, look_ahead: bool, glance_exit: bool = False
+) -> Signature:
     policy_state, pooled_state = model.initial_states(1)
     widths = Widths(model.glance.channels, policy_state.shape[1], pooled_state.shape[1])
     config = model.config
-    return frame_signature(component, config.frame_size, config.num_classes, widths, look_ahead=look_ahead)
+    size, classes = config.frame_size, config.num_classes
+    return frame_signature(component, size, classes, widths, look_ahead=look_ahead, glance_exit=glance_exit)

@@ -6,7 +6,8 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from adafocus.bundle.manifest import Manifest, Precision, Reduced
-from adafocus.export.accuracy_tradeoff import Bound, Judged, compare
+from adafocus.bundle.signature import exits_after_glance
+from adafocus.export.accuracy_tradeoff import Bound, ClipLogits, compare
 from adafocus.export.artefact import Feeds, OnnxGraph
 from adafocus.export.calibration_set import CalibrationSet, Recorder, step_logits
 from adafocus.export.errors import LossError
@@ -41,26 +42,31 @@ class QuantizationContext:
     material: CalibrationSet
     threads: int
 
+    @property
+    def glance_exit(self) -> bool:
+        """Whether the glance graphs give the logits of their auxiliary head."""
+        return exits_after_glance(self.manifest.graph("glance", "onnx", "fp32"))
+
     def load(self, files: Files) -> tuple[OnnxGraph, OnnxGraph]:
         """Both graphs, ready to run."""
         return OnnxGraph("glance", files[0], self.threads), OnnxGraph("focus", files[1], self.threads)
 
-    def judge(self, files: Files) -> Judged:
-        """Their step logits on the clips that are judged."""
-        logits = step_logits(*self.load(files), self.material.judged, self.manifest)
-        return Judged(logits, self.material.labels, self.material.name)
+    def logits(self, files: Files) -> ClipLogits:
+        """Return their step logits on the clips for evaluation."""
+        logits = step_logits(*self.load(files), self.material.evaluation, self.manifest)
+        return ClipLogits(logits, self.material.labels, self.material.name)
 
 
 def reduce(
-    shop: QuantizationContext, precision: Precision, bound: Bound, *, allow_loss: bool = False
+    context: QuantizationContext, precision: Precision, bound: Bound, *, allow_loss: bool = False
 ) -> tuple[Files, Reduced]:
-    """Make both graphs in a reduced precision and measure what it trades.
+    """Make both graphs in a reduced precision and measure the accuracy that it loses.
 
-    Layers of an int8 graph are kept in fp32 if it is not within the bound without: the one that suffers most, then the
-    two, four, eight that do, up to half of all.
+    If an int8 graph is not within the bound, layers are kept in fp32: the one with the largest error, then the two,
+    four, eight with the largest errors, up to half of all.
 
     Args:
-        shop: what to make them from.
+        context: what to make them from.
         precision: ``int8`` or ``fp16``.
         bound: what may be lost.
         allow_loss: take the best there is if none is within the bound.
@@ -68,10 +74,10 @@ def reduce(
     Raises:
         LossError: it loses more.
     """
-    fp32 = shop.judge(shop.fp32)
+    fp32 = context.logits(context.fp32)
     attempts: list[tuple[Files, Reduced]] = []
-    for files, kept in _attempts(shop, precision):
-        reduced = compare(shop.manifest, precision, fp32, shop.judge(files).logits, kept)
+    for files, kept in _attempts(context, precision):
+        reduced = compare(context.manifest, precision, fp32, context.logits(files).logits, kept)
         attempts.append((files, reduced))
         if bound.holds(reduced):
             return files, reduced
@@ -83,30 +89,33 @@ def reduce(
 
 @dataclass(frozen=True)
 class _Part:
-    """One graph to be quantised, and inputs that it meets on real frames."""
+    """One graph to be quantised, and its inputs on real frames."""
 
     graph: ServedGraph
     content: bytes
     feeds: tuple[Feeds, ...]
 
     def quantised(self, kept: Collection[str]) -> bytes:
-        """The graph with all layers in int8 but some."""
+        """The graph with all layers in int8 except some."""
         layers = [layer for layer in layers_of(self.content) if layer.name not in kept]
         return quantize(self.content, self.graph.signature(), self.feeds, layers) if layers else self.content
 
     def sensitivity(self) -> dict[str, float]:
-        """By layer, what it suffers."""
+        """The error that quantising each layer causes, by layer."""
         every = max(1, len(self.feeds) // SENSITIVITY_FEEDS)
         return sensitivity(self.content, self.graph.signature(), self.feeds[::every], self.graph.component)
 
 
-def _attempts(shop: QuantizationContext, precision: Precision) -> Iterator[tuple[Files, tuple[str, ...]]]:
-    """Graphs to be judged, the fastest first, and the layers of them that are kept in fp32."""
+def _attempts(context: QuantizationContext, precision: Precision) -> Iterator[tuple[Files, tuple[str, ...]]]:
+    """Graphs to evaluate, the fastest first, and the layers of them that are kept in fp32."""
     if precision == "fp16":
-        glance, focus = (to_half(to_onnx(graph), graph.signature()) for graph in graphs_in(shop.model, precision))
+        glance, focus = (
+            to_half(to_onnx(graph), graph.signature())
+            for graph in graphs_in(context.model, precision, glance_exit=context.glance_exit)
+        )
         yield (glance, focus), ()
         return
-    parts = _parts(shop)
+    parts = _parts(context)
     yield (parts[0].quantised(()), parts[1].quantised(())), ()
     suffered = parts[0].sensitivity() | parts[1].sensitivity()
     ranked = sorted(suffered, key=suffered.__getitem__, reverse=True)
@@ -117,12 +126,14 @@ def _attempts(shop: QuantizationContext, precision: Precision) -> Iterator[tuple
         count *= 2
 
 
-def _parts(shop: QuantizationContext) -> tuple[_Part, _Part]:
-    recorders = [Recorder(graph) for graph in shop.load(shop.fp32)]
-    step_logits(recorders[0], recorders[1], shop.material.ranges, shop.manifest)
+def _parts(context: QuantizationContext) -> tuple[_Part, _Part]:
+    recorders = [Recorder(graph) for graph in context.load(context.fp32)]
+    step_logits(recorders[0], recorders[1], context.material.ranges, context.manifest)
     glance, focus = (
         _Part(graph, to_onnx(graph), tuple(recorder.feeds))
-        for graph, recorder in zip(served_graphs(shop.model, by_rows=True), recorders, strict=True)
+        for graph, recorder in zip(
+            served_graphs(context.model, by_rows=True, glance_exit=context.glance_exit), recorders, strict=True
+        )
     )
     return glance, focus
 

@@ -6,6 +6,11 @@ them. Pixels, patches, the recurrence's gates, the heads and every small product
 
 from __future__ import annotations
 
+# isort: off
+import adafocus.bundle.onnx_runtime  # noqa: F401 - before ONNX Runtime's own modules: it switches its telemetry off
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+# isort: on
+
 import logging
 import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -17,7 +22,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx
-from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
 from adafocus.bundle.signature import Signature
 from adafocus.export.artefact import Artefact, Feeds, Float32, OnnxGraph
@@ -26,7 +30,7 @@ from adafocus.export.quantize_loop import products_in_loops, quantize_products
 from adafocus.export.to_onnx import check_file, strip
 
 SMALL_PRODUCT = 1 << 16
-"""A product with fewer weights than these is not worth the rounding."""
+"""The smallest number of weights for which a product is quantised."""
 
 _WEIGHTED = ("Conv", "Gemm")
 _FOLLOWING = ("Relu", "Clip", "Add", "MaxPool")
@@ -79,7 +83,7 @@ def quantize(content: bytes, signature: Signature, feeds: Sequence[Feeds], layer
     Args:
         content: the fp32 graph.
         signature: that it has.
-        feeds: inputs, met on real frames: what is beyond their ranges will be clipped.
+        feeds: inputs from real frames; values beyond their ranges will be clipped.
         layers: of `layers_of`; at least one.
 
     Raises:
@@ -119,7 +123,7 @@ def _quantized_outside_loops(proto: onnx.ModelProto, feeds: Sequence[Feeds], nod
 
 
 def sensitivity(content: bytes, signature: Signature, feeds: Sequence[Feeds], component: str) -> dict[str, float]:
-    """By layer, what quantising it alone does to the outputs: root mean square error over their spread, the largest."""
+    """The largest error of an output if only that layer is quantised, by layer: root mean square over its spread."""
     wanted = _outputs(OnnxGraph(component, content, threads=1), feeds)
     found = {}
     for layer in layers_of(content):
@@ -145,7 +149,7 @@ def _layer_name(weights: str) -> str:
 
 
 class _Feeds(CalibrationDataReader):  # type: ignore[misc]  # ONNX Runtime's tools have no types
-    """ONNX Runtime's way to ask for inputs, one call after the other."""
+    """Gives ONNX Runtime's quantiser the inputs of one call after the other."""
 
     def __init__(self, feeds: Sequence[Feeds]) -> None:
         self._waiting = iter(feeds)
@@ -158,7 +162,7 @@ class _Feeds(CalibrationDataReader):  # type: ignore[misc]  # ONNX Runtime's too
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the quantiser's advice, which it gives to the root logger, from the user."""
+    """Hide the quantiser's advice, which it logs to the root logger."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -1,6 +1,6 @@
-"""To int8, the recurrence's product with its state, in a loop's body, where ONNX Runtime's quantiser does not look.
+"""Quantises the recurrence's product with its state, in a loop's body, which ONNX Runtime's quantiser skips.
 
-Its weights move into the body: read from outside, ONNX Runtime would turn them back to fp32 in every turn of the loop.
+Its weights move into the body: if they were outside, ONNX Runtime would convert them to fp32 in every iteration.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def quantize_products(graph: GraphProto, names: Collection[str]) -> None:
 
 
 def _kept(body: GraphProto, name: str, values: npt.NDArray[Any], steps: npt.NDArray[np.float32]) -> Iterator[NodeProto]:
-    """Weights in the body, and what gives them their size again."""
+    """Nodes in the body: the int8 weights, and the nodes that scale them back."""
     body.initializer.append(numpy_helper.from_array(values, f"{name}_quantized"))
     yield _node(
         body, "DequantizeLinear", f"{name}_quantized", f"{name}_rounded", steps, np.zeros(len(steps), values.dtype)

@@ -1,4 +1,4 @@
-"""A graph module to an ONNX file, and the checks that the file is what the bundle format promises."""
+"""Exports a graph module to an ONNX file, and checks that the file is what the bundle format specifies."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from adafocus.export.errors import ExportError, first_line
 from adafocus.export.graphs import ServedGraph, example_inputs
 
 OPSET = 18
-"""Old enough that every runtime we name has kernels for all operators, on CPU and GPU."""
+"""Old enough that every supported runtime has kernels for all operators, on CPU and GPU."""
 
 IR_VERSION = 10
 """The newest file layout that the oldest ONNX Runtime we allow reads."""
@@ -69,7 +69,7 @@ def to_onnx(graph: ServedGraph) -> bytes:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep torch's exporter from telling the user about its optional packages and its own deprecated calls."""
+    """Hide the messages of torch's exporter about its optional packages and its own deprecated calls."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -102,7 +102,7 @@ def _strip(graph: onnx.GraphProto) -> None:
 
 
 def check_file(component: str, proto: onnx.ModelProto, signature: Signature) -> None:
-    """Compare a file's outside with the signature that it must have.
+    """Compare a file's inputs and outputs with the signature that it must have.
 
     Raises:
         ExportError: says what differs.

@@ -1,4 +1,4 @@
-"""A graph module to a TorchScript archive: traced, frozen, without a trace of the machine that exported it."""
+"""Exports a graph module to a TorchScript archive: traced, frozen, without names of the exporting machine's files."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def to_torchscript(graph: ServedGraph) -> bytes:
 
 
 def movable_cut() -> Cut:
-    """`cut_patches` as a script: a traced one would remember the device that its indices were made on."""
+    """`cut_patches` as a script: a traced one would keep the device that its indices were made on."""
     cut: Cut = torch.jit.script(cut_patches)
     return cut
 

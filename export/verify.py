@@ -60,7 +60,9 @@ class Agreement:
     end_to_end_max: float
 
 
-def verify(model: VideoModel, glance: Artefact, focus: Artefact, videos: Sequence[UInt8]) -> Agreement:
+def verify(
+    model: VideoModel, glance: Artefact, focus: Artefact, videos: Sequence[UInt8], wanted: Answers | None = None
+) -> Agreement:
     """Compare the two exported graphs with the torch model.
 
     Args:
@@ -69,6 +71,7 @@ def verify(model: VideoModel, glance: Artefact, focus: Artefact, videos: Sequenc
         focus: the focus graph.
         videos: each ``uint8 [n, H, W, 3]``, its frames in visiting order: one per step, or a clip model's glance frames
             followed by its focus frames. Three or more exercise batches of one, two and three rows.
+        wanted: what `torch_answers` gave for this model and these videos, if it has been computed already.
 
     Raises:
         NotReproducedError: they differ by more than the tolerances.
@@ -76,12 +79,12 @@ def verify(model: VideoModel, glance: Artefact, focus: Artefact, videos: Sequenc
     """
     if not videos:
         raise ExportError("there are no frames to verify with")
-    with torch.no_grad():
-        wanted = _torch_answers(model, videos)
+    wanted = wanted or torch_answers(model, videos)
     kind, frames = model.config.kind, model.config.sampling.frames
     own, staged = (run_videos(kind, glance, focus, videos, frames, looked) for looked in (None, wanted))
     if glance.looks_ahead:
-        _compare(wanted, *(run_ahead(glance, focus, videos, looked) for looked in (None, wanted)))
+        ahead = run_ahead(glance, focus, videos, wanted)
+        _compare(wanted, ahead, ahead)  # for its bounds alone: the end-to-end difference is that of single steps
     return _compare(wanted, own, staged)
 
 
@@ -91,19 +94,23 @@ def _pixels(frames: UInt8) -> Tensor:
     return ((torch.from_numpy(frames).float() / 255 - mean) / std).permute(0, 3, 1, 2)
 
 
-def _torch_answers(model: VideoModel, videos: Sequence[UInt8]) -> Answers:
+@torch.no_grad()
+def torch_answers(model: VideoModel, videos: Sequence[UInt8]) -> Answers:
+    """The torch model's answers for videos as `verify` takes them; the model is in evaluation mode."""
     answers = []
     for video in videos:
         frames = _pixels(video)[None]
         glance = model.glance_clip(frames)
         focus = model.focus_clip(frames, glance.features, glance.patch_centres)
-        answers.append((glance.features, glance.patch_centres, focus.step_logits))
+        answers.append((glance.features, glance.patch_centres, focus.step_logits, glance.logits))
     return Answers(*(torch.cat(parts).numpy() for parts in zip(*answers, strict=True)))
 
 
 def _compare(wanted: Answers, own: Answers, staged: Answers) -> Agreement:
     features, centres = np.abs(wanted.features - staged.features), np.abs(wanted.centres - staged.centres)
     logits = np.abs(wanted.logits - staged.logits)
+    exits = staged.glance_logits.shape[-1] > 0
+    glance_logits = np.abs(wanted.glance_logits - staged.glance_logits) if exits else np.zeros((1, 1, 1))
     agreement = Agreement(
         videos=logits.shape[0],
         steps=logits.shape[1],
@@ -116,6 +123,7 @@ def _compare(wanted: Answers, own: Answers, staged: Answers) -> Agreement:
     for what, found, allowed, differences in (
         ("glance features differ", agreement.features_max, FEATURES_MAX, features),
         ("patch centres differ", agreement.centres_max, CENTRES_MAX, centres),
+        ("logits after the glance differ", float(glance_logits.max()), LOGITS_MAX, glance_logits),
         ("logits differ", agreement.logits_max, LOGITS_MAX, logits),
         ("logits differ in root mean square", agreement.logits_rms, LOGITS_RMS, logits),
     ):

@@ -181,7 +181,10 @@ class BasicBlock(nn.Module):
 
 
 class InvertedResidualNetwork(nn.Module):
-    """A stem, stages of inverted residual blocks and a last 1×1 convolution; ``channels`` is the map's depth."""
+    """A stem, stages of inverted residual blocks and a last 1×1 convolution; ``channels`` is the map's depth.
+
+    A ``depth`` of fewer than all stages ends the network with the last of those, without the 1×1 convolution.
+    """
 
     def __init__(
         self, stages: tuple[Stage, ...], width: float, depth: tuple[int, ...], layer: ConvLayer = ConvNorm
@@ -191,21 +194,24 @@ class InvertedResidualNetwork(nn.Module):
         channels = scaled(32, width)
         self.stem = layer(3, channels, 3, 2)
         blocks: list[nn.Module] = []
-        for stage, repeats in zip(stages, depth, strict=True):
+        for stage, repeats in zip(stages, depth, strict=False):
             outputs = scaled(stage.channels, width)
             for index in range(repeats):
                 stride = stage.stride if index == 0 else 1
                 blocks.append(InvertedResidual(channels, outputs, stride, stage.expansion, stage.kernel, layer))
                 channels = outputs
         self.blocks = nn.Sequential(*blocks)
-        self.channels = scaled(1280, width)
-        self.last = layer(channels, self.channels, 1)
+        whole = len(depth) == len(stages)
+        self.channels = scaled(1280, width) if whole else channels
+        self.last = layer(channels, self.channels, 1) if whole else None
         self.activation = nn.ReLU6(inplace=True)
 
     def forward(self, images: Tensor) -> Tensor:
-        """[N, 3, H, W] -> [N, channels, H / 32, W / 32], rounded up."""
+        """[N, 3, H, W] -> [N, channels, H / 32, W / 32], rounded up; a larger map with fewer stages."""
         x: Tensor = self.activation(self.stem(images))
         x = self.blocks(x)
+        if self.last is None:
+            return x
         out: Tensor = self.activation(self.last(x))
         return out
 

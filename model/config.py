@@ -13,6 +13,8 @@ from typing import Any, Literal, NamedTuple, get_args
 Kind = Literal["frame", "clip"]
 FrameOrder = Literal["coarse_to_fine", "sequential"]
 BackboneName = Literal["mobilenet_v2", "efficientnet_lite0", "resnet50", "resnet18"]
+PolicyName = Literal["recurrent", "heatmap"]
+Shrinking = Literal["bilinear", "area"]
 
 DEFAULT_DEPTH: Mapping[str, tuple[int, ...]] = {
     "mobilenet_v2": (1, 2, 3, 4, 3, 3, 1),
@@ -69,21 +71,27 @@ class BackboneConfig:
     Attributes:
         name: ``mobilenet_v2``, ``efficientnet_lite0``, ``resnet50`` (bottleneck blocks) or ``resnet18`` (basic blocks).
         width: channels are multiplied by this and rounded to multiples of 8; 1.0 is the published network.
-        depth: blocks per stage; None is the published depth. A ResNet may have 2 to 4 stages.
-        input_size: glance only: side in pixels that the frame is resized to; None takes the frame as it is.
+        depth: blocks per stage; None is the published depth. A ResNet may have 2 to 4 stages, the others 3 to 7: with
+            fewer than all of them, a network ends with its last stage and its map is finer.
+        input_size: side in pixels that the frame, or for a frame model's focus the patch, is resized to; None takes it
+            as it is. A patch may only be enlarged: networks trained on large things see little in small ones.
+        shrink: glance only, how the frame is resized: ``bilinear`` as published, which skips pixels when it shrinks by
+            more than half; ``area`` averages squares of pixels, so that nothing is skipped, and needs a whole factor.
     """
 
     name: BackboneName
     width: float = 1.0
     depth: tuple[int, ...] | None = None
     input_size: int | None = None
+    shrink: Shrinking = "bilinear"
 
     def __post_init__(self) -> None:
         _choice("backbone name", self.name, get_args(BackboneName))
+        _choice("backbone shrink", self.shrink, get_args(Shrinking))
         _real("backbone width", self.width, 0.05, 4.0)
         if self.depth is not None:
             most = len(DEFAULT_DEPTH[self.name])
-            fewest = 2 if self.name.startswith("resnet") else most
+            fewest = 2 if self.name.startswith("resnet") else 3
             _row(f"{self.name} depth", self.depth, (fewest, most), 64)
         if self.input_size is not None:
             _whole("backbone input_size", self.input_size, 8, 4096)
@@ -132,6 +140,8 @@ class ModelConfig:
         steps: T, frames visited; a clip model has 1.
         frame_order: the order in which a frame model visits them.
         frame_size: side of the frame, pixels. patch_size: side of the focus patch, in pixels of that frame.
+        policy: of a frame model: ``recurrent`` as published, or ``heatmap``, which scores the cells of the glance's map
+            (`model.heatmap`) and has no recurrence.
         policy_channels: channels of the policy's 1×1 convolution. policy_hidden: width of its recurrence.
         mlp_width: F, width of the classifier's pooled feature.
         dropout: before every classification head.
@@ -147,6 +157,7 @@ class ModelConfig:
     patch_size: int = 128
     glance: BackboneConfig = field(default_factory=lambda: BackboneConfig("mobilenet_v2"))
     focus: BackboneConfig = field(default_factory=lambda: BackboneConfig("resnet50"))
+    policy: PolicyName = "recurrent"
     policy_channels: int = 64
     policy_hidden: int = 2048
     mlp_width: int = 4096
@@ -159,6 +170,7 @@ class ModelConfig:
     def __post_init__(self) -> None:
         _choice("kind", self.kind, get_args(Kind))
         _choice("frame_order", self.frame_order, get_args(FrameOrder))
+        _choice("policy", self.policy, get_args(PolicyName) if self.kind == "frame" else ("recurrent",))
         _whole("num_classes", self.num_classes, 2, 100_000)
         _whole("steps", self.steps, 1, 1024 if self.kind == "frame" else 1)
         _whole("frame_size", self.frame_size, TOTAL_STRIDE, 4096)
@@ -170,8 +182,16 @@ class ModelConfig:
             _whole(name, getattr(self, name), 1, 256)
         _row("clip_policy_widths", self.clip_policy_widths, (1, 8), 65_536)
         _whole("shift_fraction", self.shift_fraction, 2, 1024)
-        if self.focus.input_size not in (None, self.patch_size):
-            raise ValueError(f"focus input_size is {self.focus.input_size}; permitted: none, a patch is never resized")
+        if self.focus_size < self.patch_size or (self.kind == "clip" and self.focus_size != self.patch_size):
+            raise ValueError(
+                f"focus input_size is {self.focus_size}; permitted: none, or for a frame model patch_size "
+                f"{self.patch_size} and more, as a patch is never shrunk"
+            )
+        if self.glance.shrink == "area" and self.frame_size % self.glance_size:
+            raise ValueError(
+                f"glance input_size is {self.glance_size}; permitted with shrink 'area': a divisor of frame_size "
+                f"{self.frame_size}"
+            )
 
     @property
     def glance_size(self) -> int:
@@ -179,13 +199,18 @@ class ModelConfig:
         return self.frame_size if self.glance.input_size is None else self.glance.input_size
 
     @property
+    def focus_size(self) -> int:
+        """Side in pixels of what the focus network sees."""
+        return self.patch_size if self.focus.input_size is None else self.focus.input_size
+
+    @property
     def learns_through_auxiliary_heads(self) -> bool:
-        """Whether the answer's heads read detached features, so that the networks need the auxiliary losses."""
+        """True if the answer's heads read detached features, so that the networks need the auxiliary losses."""
         return self.kind == "clip"
 
     @property
     def sampling(self) -> FrameSampling:
-        """Which frames of a video the model sees."""
+        """The frames of a video that the model sees."""
         if self.kind == "clip":
             return FrameSampling(self.glance_frames, "sequential", self.focus_frames)
         return FrameSampling(self.steps, self.frame_order)

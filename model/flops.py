@@ -23,6 +23,9 @@ from adafocus.model.video_model import VideoModel
 
 Component = Literal["glance", "focus"]
 
+GLANCE_HEAD = "glance auxiliary head"
+"""Name of the part that a bundle with exits after the glance serves."""
+
 UNEXPLAINED_CONSTANT = 2
 """The published per-frame numbers of the frame models exceed every count of their modules by exactly this."""
 
@@ -110,7 +113,7 @@ _COUNTINGS: Mapping[Kind, _Counting] = {
             ("focus network", "focus", "focus"),
             ("classifier MLP", "classifier.linear", "focus"),
             ("step head", "classifier.heads", "focus"),
-            ("glance auxiliary head", "glance_head", None),
+            (GLANCE_HEAD, "glance_head", None),
             ("focus auxiliary head", "focus_head", None),
         ),
         extras={
@@ -126,7 +129,7 @@ _COUNTINGS: Mapping[Kind, _Counting] = {
             ("glance head", "glance_head", "glance"),
             ("focus network", "focus", "focus"),
             ("focus head", "focus_head", "focus"),
-            ("glance auxiliary head", "glance_auxiliary", None),
+            (GLANCE_HEAD, "glance_auxiliary", None),
             ("focus auxiliary head", "focus_auxiliary", None),
         ),
         extras={},
@@ -135,11 +138,17 @@ _COUNTINGS: Mapping[Kind, _Counting] = {
 }
 
 
-def step_flops(model: VideoModel) -> StepFlops:
-    """Count one step of a model by running it once on zeros, wherever its weights are (the meta device will do)."""
+def step_flops(model: VideoModel, *, glance_exit: bool = False) -> StepFlops:
+    """Count one step of a model by running it once on zeros, wherever its weights are (the meta device will do).
+
+    With ``glance_exit`` the glance's auxiliary head is served, too, and counts as a part of the glance.
+    """
     counting, config = _COUNTINGS[model.config.kind], model.config
     count = _trace(model, (1, config.sampling.per_step, 3, config.frame_size, config.frame_size))
-    parts = tuple(StepPart(name, count[module], component) for name, module, component in counting.parts)
+    parts = tuple(
+        StepPart(name, count[module], "glance" if glance_exit and name == GLANCE_HEAD else component)
+        for name, module, component in counting.parts
+    )
     extras = tuple(StepPart(name, size(model), None) for name, size in counting.extras.items())
     return StepFlops((*parts, *extras), counting.convention)
 

@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from adafocus.model.backbones import Backbone, EfficientNetLite0, MobileNetV2
+from adafocus.model.backbones import Backbone, EfficientNetLite0, InvertedResidualNetwork, MobileNetV2
+from adafocus.model.config import DEFAULT_DEPTH
 from adafocus.model.names import DEAD_IMAGENET, Dialect, backbone_names
 from adafocus.model.weight_files import CheckpointError, fit, read_plain, tensors_of
 
@@ -44,7 +45,7 @@ def load_backbone_imagenet(backbone: Backbone, path: Path | str) -> None:
         if name.endswith("num_batches_tracked"):  # files older than this counter lack it
             state.setdefault(name, own[key].new_zeros(()))
     try:
-        fitted = fit(path, backbone, state, names, DEAD_IMAGENET)
+        fitted = fit(path, backbone, state, names, (*DEAD_IMAGENET, *_beyond(backbone, dialect)))
     except CheckpointError as error:
         what = f"{type(backbone).__name__} in the names of {'timm or torchvision' if dialect != 'lite' else 'its port'}"
         raise CheckpointError(f"{error} (expected: {what})") from error
@@ -69,6 +70,16 @@ def fold_normalisation(backbone: EfficientNetLite0) -> None:
         conv.weight.copy_(weight * scale[:, None, None])
         if norm.running_mean is not None:
             norm.running_mean.copy_(norm.running_mean.double() - added)
+
+
+def _beyond(backbone: Backbone, dialect: Dialect) -> set[str]:
+    """Names in the file of the whole network that a network of fewer stages has no use for."""
+    if not isinstance(backbone, InvertedResidualNetwork) or backbone.last is not None:
+        return set()
+    name = "efficientnet_lite0" if isinstance(backbone, EfficientNetLite0) else "mobilenet_v2"
+    with torch.device("meta"):
+        whole = type(backbone)(1.0, DEFAULT_DEPTH[name])
+    return set(backbone_names(whole, dialect).values()) - set(backbone_names(backbone, dialect).values())
 
 
 def _unwrapped(content: Mapping[str, Any]) -> object:

@@ -159,7 +159,8 @@ def _features(network: InvertedResidualNetwork, dialect: Dialect) -> Iterator[tu
                 conv, norm = f"{theirs}.{position}.0", f"{theirs}.{position}.1"
             yield from _conv_norm(f"blocks.{index}.{part}", conv, norm)
     last = f"features.{len(network.blocks) + 1}"
-    yield from _conv_norm("last", f"{last}.0", f"{last}.1")
+    if network.last is not None:
+        yield from _conv_norm("last", f"{last}.0", f"{last}.1")
 
 
 def _timm_blocks(network: InvertedResidualNetwork) -> Iterator[tuple[str, str]]:
@@ -176,7 +177,8 @@ def _timm_blocks(network: InvertedResidualNetwork) -> Iterator[tuple[str, str]]:
                 theirs = f"blocks.{stage}.{number}"
                 yield from _conv_norm(f"blocks.{index}.{part}", f"{theirs}.{pointwise[part]}", f"{theirs}.bn{position}")
             index += 1
-    yield from _conv_norm("last", "conv_head", "bn2")
+    if network.last is not None:
+        yield from _conv_norm("last", "conv_head", "bn2")
 
 
 def _lite_blocks(network: InvertedResidualNetwork) -> Iterator[tuple[str, str]]:
@@ -187,7 +189,8 @@ def _lite_blocks(network: InvertedResidualNetwork) -> Iterator[tuple[str, str]]:
         for part in _convolutions(block):
             theirs = f"_blocks.{index}"
             yield from _conv_norm(f"blocks.{index}.{part}", f"{theirs}._{part}_conv", f"{theirs}.{norms[part]}")
-    yield from _conv_norm("last", "_conv_head", "_bn1")
+    if network.last is not None:
+        yield from _conv_norm("last", "_conv_head", "_bn1")
 
 
 def _resnet(network: nn.Module) -> Iterator[tuple[str, str]]:

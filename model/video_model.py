@@ -26,6 +26,8 @@ class GlanceClip(NamedTuple):
     """[B, T, C], the auxiliary head's."""
     patch_centres: Tensor
     """[B, T, 2], the policy's, in (y, x) order."""
+    scores: Tensor | None = None
+    """[B, T, h, w], a heatmap policy's scores of the cells of the glance's map; None for other policies."""
 
 
 class FocusClip(NamedTuple):

@@ -26,7 +26,7 @@ def read_plain(path: Path) -> dict[str, Any]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from error
-    except Exception as error:  # the reader raises whatever the bytes make it stumble over
+    except Exception as error:  # damaged files make the reader raise many kinds of errors
         raise CheckpointError(f"{path.name} is not a checkpoint of plain tensors; nothing else is ever read") from error
     if not isinstance(content, dict):
         raise CheckpointError(f"{path.name} holds a {type(content).__name__}; a checkpoint is a dictionary")

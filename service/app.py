@@ -7,24 +7,34 @@ import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
+from typing import TypedDict
 
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp
 
-from adafocus.bundle.store import load_bundle
+from adafocus.bundle.store import Bundle, load_bundle
 from adafocus.service.http import page, problems, routes
 from adafocus.service.http.auth import AccessControl
-from adafocus.service.http.direct import DirectRoutes
+from adafocus.service.http.direct import Application, DirectRoutes
+from adafocus.service.http.gate import Gate
 from adafocus.service.http.middleware import HeadLikeGet, RequestScope
 from adafocus.service.http.open_inference import OpenInference
 from adafocus.service.http.openapi import document as openapi
 from adafocus.service.http.openapi.operations import ABOUT
+from adafocus.service.http.shared_accounts import SharedAccounts
 from adafocus.service.http.state import ServerState
-from adafocus.service.runtime import MakeRunner, make_runner, open_runtime
+from adafocus.service.runtime import MakeRunner, SharedEngine, make_runner, open_runtime
 from adafocus.service.settings import Settings
 from adafocus.service.telemetry.metrics import Metrics
+from adafocus.service.telemetry.series import SeriesMemory
 from adafocus.service.telemetry.tracing import make_tracer
+
+READY_SECONDS = 0.25
+"""How old the news of a front's readiness may be."""
 
 logger = logging.getLogger("adafocus.app")
 
@@ -34,9 +44,27 @@ def log_failure(error: Exception) -> None:
     logger.error("the service cannot start: %s", error, exc_info=error)
 
 
+@dataclass(frozen=True, slots=True)
+class Front:
+    """What one of several processes of a service shares with the others.
+
+    Attributes:
+        number: of this process, from 0.
+        engine: that all use.
+        series: what all have counted.
+        accounts: of all callers.
+    """
+
+    number: int
+    engine: SharedEngine
+    series: SeriesMemory
+    accounts: SharedAccounts
+
+
 def create_app(
     settings: Settings,
     *,
+    front: Front | None = None,
     runner: MakeRunner = make_runner,
     on_failure: Callable[[Exception], None] = log_failure,
     on_ready: Callable[[], None] = lambda: None,
@@ -48,6 +76,7 @@ def create_app(
 
     Args:
         settings: of the service.
+        front: what is shared if this process is one of several; None: it is the only one.
         runner: makes the runner for a bundle; tests pass their own.
         on_failure: called with the exception if the model cannot be loaded or the service stops.
         on_ready: called when everything is loaded and warmed, just before requests are accepted.
@@ -58,34 +87,40 @@ def create_app(
         TracingError: traces are configured, but the extra that sends them is not installed.
     """
     bundle = load_bundle(settings.bundle)
-    service = ServerState(
-        settings, bundle, Metrics(bundle.manifest.steps), AccessControl(settings), make_tracer(settings)
-    )
+    service = _state(settings, bundle, front)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         stop = asyncio.Event()
-        serving = asyncio.create_task(_serve(service, runner, on_failure, on_ready, stop))
+        serving = asyncio.create_task(_serve(service, runner, front, on_failure, on_ready, stop))
+        telling = None if front is None else asyncio.create_task(_tell_the_other_fronts(service))
         try:
             yield
         finally:
             service.stop_admitting()
             stop.set()
+            if telling is not None:
+                telling.cancel()
             if service.runtime is None:  # still loading, and not needed any more
                 serving.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await serving
             await asyncio.to_thread(service.tracer.close)
 
-    app = FastAPI(
+    app = Application(
         title="adafocus", description=ABOUT, version=_version(), lifespan=lifespan, docs_url=None, redoc_url=None
     )
+    crossing = partial(CORSMiddleware, **_cross_origin(settings.cors_origins)) if settings.cors_origins else None
     app.state.service = service
-    app.add_middleware(DirectRoutes, routes=[routes.classify_route()])
+    way: ASGIApp
+    direct = way = DirectRoutes(app.router, [routes.classify_route()])
     app.add_middleware(HeadLikeGet)
-    if settings.cors_origins:
-        _allow_cross_origin(app, settings.cors_origins)
+    if crossing is not None:
+        app.add_middleware(crossing)
+        way = crossing(way)
     app.add_middleware(RequestScope, metrics=service.metrics)
+    app.take_around(direct, RequestScope(way, service.metrics))
+    app.gate = Gate(app.admitted, service, crossing)
     problems.install(app)
     app.include_router(routes.router)
     app.include_router(OpenInference().router)
@@ -94,9 +129,27 @@ def create_app(
     return app
 
 
-def _allow_cross_origin(app: FastAPI, origins: Sequence[str]) -> None:
-    app.add_middleware(
-        CORSMiddleware,
+def _state(settings: Settings, bundle: Bundle, front: Front | None) -> ServerState:
+    steps = bundle.manifest.steps
+    if front is None:
+        metrics, access = Metrics(steps), AccessControl(settings)
+    else:
+        metrics = Metrics(steps, front.series, front.number)
+        access = AccessControl(settings, accounts=front.accounts)
+    return ServerState(settings, bundle, metrics, access, make_tracer(settings))
+
+
+class _CrossOrigin(TypedDict):
+    """Arguments of the middleware that answers browsers on other origins."""
+
+    allow_origins: Sequence[str]
+    allow_methods: Sequence[str]
+    allow_headers: Sequence[str]
+    expose_headers: Sequence[str]
+
+
+def _cross_origin(origins: Sequence[str]) -> _CrossOrigin:
+    return _CrossOrigin(
         allow_origins=origins,
         allow_methods=("GET", "POST", "PUT"),
         allow_headers=(
@@ -114,9 +167,17 @@ def _allow_cross_origin(app: FastAPI, origins: Sequence[str]) -> None:
     )
 
 
+async def _tell_the_other_fronts(service: ServerState) -> None:
+    """Keep it up to date whether this front is ready, for whichever front is asked for the metrics."""
+    while True:
+        service.metrics.ready(service.ready)
+        await asyncio.sleep(READY_SECONDS)
+
+
 async def _serve(
     service: ServerState,
     runner: MakeRunner,
+    front: Front | None,
     on_failure: Callable[[Exception], None],
     on_ready: Callable[[], None],
     stop: asyncio.Event,
@@ -124,9 +185,11 @@ async def _serve(
     """Open the runtime and keep it open until ``stop`` is set."""
     began = time.perf_counter()
     try:
-        async with open_runtime(service.bundle, service.settings, service.metrics, runner) as runtime:
+        shared = None if front is None else front.engine
+        async with open_runtime(service.bundle, service.settings, service.metrics, runner, shared) as runtime:
             on_ready()
             service.runtime = runtime
+            service.metrics.model_pid = lambda: runtime.engine.pid
             running = runtime.engine.runner
             fields: dict[str, object] = {"backend": running.backend, "precision": running.precision}
             fields["load_seconds"] = round(time.perf_counter() - began, 2)

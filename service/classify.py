@@ -1,6 +1,6 @@
 """Classifies one video: from the bytes of an upload to an answer that says what it cost.
 
-HTTP and the command line both call `classify`; where the bytes come from and where the answer goes is theirs.
+HTTP and the command line both call `classify`; they supply the bytes and deliver the answer.
 """
 
 from __future__ import annotations
@@ -8,183 +8,197 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from contextlib import AsyncExitStack
+from dataclasses import replace
 
-from adafocus.bundle.manifest import Manifest
+from adafocus.bundle.manifest import FULL, Manifest
 from adafocus.service.decode.frames_in_place import FramesInPlace
 from adafocus.service.decode.pool import DecodeJob
-from adafocus.service.decode.upload import Spool, open_spool, receive
-from adafocus.service.engine.request import EngineRequest
+from adafocus.service.decode.session import DecodeSession
+from adafocus.service.decode.spool import Spool
+from adafocus.service.engine.quality import point_at
+from adafocus.service.engine.request import EngineRequest, Outcome
+from adafocus.service.engine.stage_times import StageTimes
 from adafocus.service.engine.step_plan import PREFETCH_PROBABILITY
-from adafocus.service.errors import DeadlinePassed, Internal
+from adafocus.service.errors import DeadlinePassed
 from adafocus.service.progress import GIGA, Observer, StepReporter
-from adafocus.service.results import Decoded, to_metrics, to_response
-from adafocus.service.runtime import Runtime
+from adafocus.service.reception import Reception, Video
+from adafocus.service.results import Decoded, present_labels, to_metrics, to_response
+from adafocus.service.runtime import Course, Runtime
 from adafocus.service.schemas.classify import Classification, Parameters
-from adafocus.service.settings import Settings
-from adafocus.service.telemetry.timeline import Timeline
-
-
-@dataclass(frozen=True, slots=True)
-class Body:
-    """The body of a request: its bytes as they arrive, and their declared type."""
-
-    chunks: AsyncIterator[bytes]
-    content_type: str | None = None
-    expected_bytes: int | None = None
-    """The size of the whole video, if it is known for certain."""
+from adafocus.service.telemetry.timeline import UNTIMED, Timeline
 
 
 async def classify(
     runtime: Runtime,
-    body: Body,
+    body: Video,
     parameters: Parameters,
     request_id: str,
     observer: Observer | None = None,
-    timeline: Timeline | None = None,
+    timeline: Timeline = UNTIMED,
+    caller: str = "",
 ) -> Classification:
-    """Classify one upload.
+    """Classify one video.
 
     The body is not read before the request has a place. Decoding starts during the upload if there are idle slots, so
     an answer may come before the upload ends.
 
     Args:
         runtime: the engine and the decoders.
-        body: the upload.
+        body: the video.
         parameters: what the caller asks for.
         request_id: goes into the answer.
         observer: called for each step as it finishes.
         timeline: records where the time goes.
+        caller: whose request it is; callers get equal shares.
 
     Raises:
         Problem: there is no answer; nothing of the request is left in memory or on disk.
     """
-    clock = time.monotonic  # the clock of the event loop, which uvloop tells in whole milliseconds
-    line = timeline or Timeline(clock)
-    settings, manifest, engine = runtime.settings, runtime.manifest, runtime.engine
+    clock = time.monotonic  # not the clock of uvloop, which counts whole milliseconds
+    settings, admission = runtime.settings, runtime.engine.admission
     started = clock()
     due = started + min(settings.request_timeout_seconds, (parameters.deadline_ms or math.inf) / 1e3)
-    thresholds = manifest.threshold_row(parameters.exit)
-    async with AsyncExitStack() as held:
-        async with _in_time(due):
-            held.enter_context(engine.admission.place())
-            spool = held.enter_context(open_spool(body.expected_bytes))
-            upload = await held.enter_async_context(_uploading(body, spool, settings, clock))
-            held.callback(lambda: line.add("upload", upload.started, upload.started + upload.seconds))
-            early = held.enter_context(engine.admission.early_start())
-            await (upload.begun if early else upload.ended)()
-            with line.stage("queue"):
-                waited_seconds = await held.enter_async_context(engine.admission.slot(due))
-            job = DecodeJob(
-                manifest.sampling, manifest.geometry, settings.media_limits, slots_for(manifest, parameters)
-            )
-            with line.stage("decode"):
-                frames = await held.enter_async_context(runtime.decoder.open(spool, job))
-        telling = StepReporter(manifest, thresholds, frames.info, observer, clock, started) if observer else None
-        request = EngineRequest(
-            thresholds=thresholds,
-            max_flops=None if parameters.max_gflops is None else round(parameters.max_gflops * GIGA),
-            deadline=due,
-            continue_probability=manifest.continuation_row(parameters.exit),
-            look_ahead=parameters.deadline_ms is None and observer is None,
-            on_step=telling,
-        )
-        outcome = await engine.classify(request, FramesInPlace(frames))
-    for step in outcome.steps:
-        line.step(step)
-    times = replace(
-        outcome.stage_times,
-        total=clock() - started,
-        upload=upload.seconds,
-        queue=waited_seconds + outcome.queue_seconds,
-        decode=frames.decode_seconds,
-    )
-    decoded = Decoded(frames.info, frames.frames_decoded)
-    runtime.metrics.video_answered(to_metrics(manifest, parameters, outcome, times, decoded))
-    return to_response(manifest, engine.runner, parameters, request_id, outcome, times, decoded)
-
-
-def slots_for(manifest: Manifest, parameters: Parameters) -> int | None:
-    """How many frames the decoder may prepare before they are asked for; None for no limit.
-
-    None for a video that will probably need all of its frames; it has them sooner. 1 for any other: the engine asks
-    early where the video is likely to go on, and frames that are decoded for a video that has exited are wasted.
-    """
-    goes_through = math.prod(manifest.continuation_row(parameters.exit)[:-1]) >= PREFETCH_PROBABILITY
-    return None if goes_through and parameters.max_gflops is None else 1
-
-
-@dataclass(slots=True)
-class _Upload:
-    """An upload in progress."""
-
-    task: asyncio.Task[None]
-    some: asyncio.Event
-    clock: Callable[[], float]
-    started: float
-    finished: float | None = None
-
-    @property
-    def seconds(self) -> float:
-        """Its duration so far, or in total."""
-        return (self.finished if self.finished is not None else self.clock()) - self.started
-
-    async def begun(self) -> None:
-        """Wait for its first bytes, or for its end."""
-        await self.some.wait()
-        if self.task.done():
-            self.task.result()
-
-    async def ended(self) -> None:
-        """Wait for its end."""
-        await self.task
-
-
-@asynccontextmanager
-async def _uploading(
-    body: Body, spool: Spool, settings: Settings, clock: Callable[[], float]
-) -> AsyncIterator[_Upload]:
-    """Read the body into the spool while the block runs, and stop reading when the block ends."""
-    receiving = receive(
-        body.chunks,
-        content_type=body.content_type,
-        max_bytes=settings.max_upload_bytes,
-        spool=spool,
-    )
-    upload = _Upload(asyncio.create_task(receiving), asyncio.Event(), clock, clock())
-    unsubscribe = spool.subscribe(upload.some.set)
-
-    def end(task: asyncio.Task[None]) -> None:
-        upload.finished = clock()
-        upload.some.set()
-
-    upload.task.add_done_callback(end)
     try:
-        yield upload
-    except Internal:
-        # The spool only says that the upload ended; the error of the upload says why.
-        if upload.task.done() and not upload.task.cancelled():
-            upload.task.result()
-        raise
-    finally:
-        unsubscribe()
-        upload.task.cancel()
-        await asyncio.gather(upload.task, return_exceptions=True)
-
-
-@asynccontextmanager
-async def _in_time(due: float) -> AsyncIterator[None]:
-    """Limit the time of what happens before the first step, while there is no answer to fall back on.
-
-    Raises:
-        DeadlinePassed: the time is over.
-    """
-    try:
-        async with asyncio.timeout_at(due) as limit:
-            yield
+        async with asyncio.timeout_at(due) as limit, AsyncExitStack() as held:
+            place = held.enter_context(admission.place(caller))
+            fetched = runtime.metrics.bytes_fetched
+            upload = await held.enter_async_context(Reception(body, settings, timeline, clock, fetched))
+            upload.on_end(lambda: admission.uploaded(place))
+            early = held.enter_context(admission.early_start())
+            await admission.while_uploading(place, (upload.soon if early else upload.ended)())
+            with timeline.stage("queue"):
+                waited_seconds = await held.enter_async_context(admission.slot(due, place))
+            parameters = affordable(runtime, parameters, waited_seconds, clock())
+            course = course_of(runtime, parameters)
+            with timeline.stage("decode"):
+                job = decode_job(course, parameters)
+                frames = await held.enter_async_context(runtime.decoder.open(upload.spool, job))
+            limit.reschedule(None)  # from now on the engine keeps the deadline: there may be an answer to fall back on
+            request = engine_request(course, parameters, due)
+            if observer is not None:
+                thresholds = (request.thresholds, request.glance_thresholds)
+                report = StepReporter(runtime.manifest, *thresholds, frames.info, observer, clock, started)
+                request = replace(request, look_ahead=False, on_step=report)
+            # Frames of glances that may have to wait for the focus would fill the decoder's memory: they are copied.
+            source = frames if course.may_spare_focus_frames else FramesInPlace(frames)
+            outcome = await runtime.engine.classify(request, source)
+            place.processor_seconds = frames.decode_cpu_seconds + outcome.glance_seconds + outcome.focus_seconds
+            if outcome.reason == "confident" and upload.over and _wants_shadow(runtime):
+                runtime.shadows.run(_shadow(runtime, parameters.exit, outcome, frames, upload.spool, held.pop_all()))
     except TimeoutError:
         if limit.expired():
             raise DeadlinePassed from None
         raise
+    if frames.capped and outcome.reason == "end_of_video":
+        outcome = replace(outcome, reason="max_decode_ms")
+    for step in outcome.steps:
+        timeline.step(step)
+    times = _times(outcome, frames, clock() - started, upload.seconds, waited_seconds)
+    decoded = Decoded(frames.info, frames.frames_decoded, frames.decode_cpu_seconds, upload.fetched_bytes, upload.size)
+    return answer_of(runtime, parameters, request_id, outcome, times, decoded)
+
+
+def _wants_shadow(runtime: Runtime) -> bool:
+    """Return whether a video is classified again in the background: never one while the service is busy."""
+    return not runtime.quality.level and runtime.shadows.wants_another()
+
+
+async def _shadow(
+    runtime: Runtime, point: str, early: Outcome, used: DecodeSession, spool: Spool, held: AsyncExitStack
+) -> None:
+    """Classify a video again without an early exit, and compare; ``held`` is what the video holds until then.
+
+    Raises:
+        Problem: it cannot be classified again.
+    """
+    manifest, full = runtime.manifest, Parameters(exit=FULL, top_k=1)
+    async with held:
+        await used.close()
+        course, due = course_of(runtime, full), time.monotonic() + runtime.settings.request_timeout_seconds
+        async with runtime.decoder.open(spool, course.job) as frames:
+            whole = await runtime.engine.classify(engine_request(course, full, due), FramesInPlace(frames))
+    if whole.reason == "all_steps":
+        agrees = present_labels(manifest, early) == present_labels(manifest, whole)
+        runtime.shadows.compared(point, agrees=agrees)
+
+
+def affordable(runtime: Runtime, parameters: Parameters, waited_seconds: float, now: float) -> Parameters:
+    """Return the request at the operating point that the service can afford while others wait."""
+    before = runtime.quality.level
+    level = runtime.quality.observe(now, waited_seconds)
+    if level != before:
+        runtime.metrics.quality_level(level)
+    if parameters.strict or not level:
+        return parameters
+    return parameters.at(point_at(level, parameters.exit, runtime.manifest.cheaper_points(parameters.exit)))
+
+
+def course_of(runtime: Runtime, parameters: Parameters) -> Course:
+    """What the parameters ask of the decoder and of the engine; it is the same for many requests."""
+    key = (parameters.exit, parameters.max_gflops is None)
+    course = runtime.courses.get(key)
+    if course is None:
+        manifest, slots = runtime.manifest, slots_for(runtime.manifest, parameters)
+        course = runtime.courses[key] = Course(
+            thresholds=manifest.threshold_row(parameters.exit),
+            glance_thresholds=manifest.glance_threshold_row(parameters.exit),
+            continue_probability=manifest.continuation_row(parameters.exit),
+            job=DecodeJob(manifest.sampling, manifest.geometry, runtime.settings.media_limits, slots),
+            may_spare_focus_frames=may_spare_focus_frames(manifest, parameters.exit),
+        )
+    return course
+
+
+def decode_job(course: Course, parameters: Parameters) -> DecodeJob:
+    """The decode job of a request."""
+    limit_ms = parameters.max_decode_ms
+    return course.job if limit_ms is None else replace(course.job, max_cpu_seconds=limit_ms / 1e3)
+
+
+def engine_request(course: Course, parameters: Parameters, due: float) -> EngineRequest:
+    """What a request asks of the engine, if nobody watches its steps."""
+    return EngineRequest(
+        thresholds=course.thresholds,
+        glance_thresholds=course.glance_thresholds,
+        max_flops=None if parameters.max_gflops is None else round(parameters.max_gflops * GIGA),
+        deadline=due,
+        continue_probability=course.continue_probability,
+        look_ahead=parameters.deadline_ms is None,
+    )
+
+
+def _times(outcome: Outcome, frames: DecodeSession, total: float, upload: float, waited: float) -> StageTimes:
+    engine = outcome.stage_times
+    return StageTimes(total, upload, waited + engine.queue, frames.decode_seconds, engine.glance, engine.focus)
+
+
+def answer_of(
+    runtime: Runtime,
+    parameters: Parameters,
+    request_id: str,
+    outcome: Outcome,
+    times: StageTimes,
+    decoded: Decoded,
+) -> Classification:
+    """Return the response, and count it in the metrics."""
+    manifest = runtime.manifest
+    runtime.metrics.video_answered(to_metrics(manifest, parameters, outcome, times, decoded))
+    return to_response(manifest, runtime.engine.runner, parameters, request_id, outcome, times, decoded)
+
+
+def may_spare_focus_frames(manifest: Manifest, point: str) -> bool:
+    """Return whether a clip may be answered after its glances, so that the frames of its focus need no decoding."""
+    return manifest.kind == "clip" and any(map(math.isfinite, manifest.glance_threshold_row(point)))
+
+
+def slots_for(manifest: Manifest, parameters: Parameters) -> int | None:
+    """Return the number of frames that the decoder may prepare before they are asked for; None for no limit.
+
+    None for a video that will probably need all of its frames; it has them sooner. 1 for any other: the engine asks
+    early where the video is likely to go on, and frames that are decoded for a video that has exited are wasted.
+    """
+    if manifest.kind == "clip":  # its only step reads all frames together
+        return 1 if may_spare_focus_frames(manifest, parameters.exit) else None
+    goes_through = math.prod(manifest.continuation_row(parameters.exit)[:-1]) >= PREFETCH_PROBABILITY
+    return None if goes_through and parameters.max_gflops is None else 1

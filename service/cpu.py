@@ -27,14 +27,14 @@ def usable_cores(cgroup_root: Path = CGROUP_ROOT, membership: Path = MEMBERSHIP)
 
 def _quotas(root: Path, membership: Path) -> Iterator[float]:
     """Processors that each group of this process grants; none for a group without a quota."""
-    own = _own_groups(_read(membership))
-    for folder in _upwards(root, own.get("", PurePosixPath("/"))):
+    own = own_groups(read_text(membership))
+    for folder in groups_upwards(root, own.get("", PurePosixPath("/"))):
         yield from _quota_v2(folder)
-    for folder in _upwards(root / "cpu", own.get("cpu", PurePosixPath("/"))):
+    for folder in groups_upwards(root / "cpu", own.get("cpu", PurePosixPath("/"))):
         yield from _quota_v1(folder)
 
 
-def _own_groups(text: str) -> dict[str, PurePosixPath]:
+def own_groups(text: str) -> dict[str, PurePosixPath]:
     """By controller, the path of this process's group; v2's has no controller's name."""
     found = {}
     for line in text.splitlines():
@@ -43,7 +43,7 @@ def _own_groups(text: str) -> dict[str, PurePosixPath]:
     return found
 
 
-def _upwards(root: Path, group: PurePosixPath) -> Iterator[Path]:
+def groups_upwards(root: Path, group: PurePosixPath) -> Iterator[Path]:
     """A group's folder and those above it. In a container only the root may be there to be seen."""
     parts = group.parts[1:]
     for count in range(0 if ".." in parts else len(parts), -1, -1):
@@ -51,18 +51,19 @@ def _upwards(root: Path, group: PurePosixPath) -> Iterator[Path]:
 
 
 def _quota_v2(group: Path) -> Iterator[float]:
-    text = _read(group / "cpu.max").split()
+    text = read_text(group / "cpu.max").split()
     if len(text) == 2 and text[0] != "max":
         yield int(text[0]) / int(text[1])
 
 
 def _quota_v1(group: Path) -> Iterator[float]:
-    quota, period = _read(group / "cpu.cfs_quota_us"), _read(group / "cpu.cfs_period_us")
+    quota, period = read_text(group / "cpu.cfs_quota_us"), read_text(group / "cpu.cfs_period_us")
     if quota and period and int(quota) > 0:
         yield int(quota) / int(period)
 
 
-def _read(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """What a file of the kernel says; empty if it cannot be read."""
     try:
         return path.read_text(encoding="ascii").strip()
     except OSError:

@@ -4,6 +4,7 @@
     ├── EmptyBody              400 empty_body
     ├── NoVideoPart            400 no_video_part
     ├── BadParameter           400 bad_parameter
+    ├── UrlNotAllowed          400 url_not_allowed
     ├── Unauthorized           401 unauthorized
     ├── NotFound               404 not_found
     ├── MethodNotAllowed       405 method_not_allowed
@@ -15,9 +16,11 @@
     ├── NoVideoStream          422 no_video_stream
     ├── TooManyPixels          422 too_many_pixels
     ├── TooLong                422 too_long
+    ├── SourceUnavailable      424 source_unavailable
     ├── RateLimited            429 rate_limited (Retry-After)
     ├── Internal               500 internal
     ├── Overloaded             503 overloaded   (Retry-After)
+    ├── Unavailable            503 unavailable  (Retry-After)
     ├── Draining               503 draining     (Retry-After; also while starting)
     └── DeadlinePassed         504 deadline
 
@@ -27,6 +30,7 @@ The packages below HTTP raise these directly. Errors of the package `video` are 
 
 from __future__ import annotations
 
+import errno
 import math
 from collections.abc import Mapping
 from typing import ClassVar, Literal, Protocol, cast
@@ -99,6 +103,12 @@ class BadParameter(ClientProblem):
     """A parameter is unknown, repeated or out of range."""
 
     status, code, title = 400, "bad_parameter", "Invalid parameter"
+
+
+class UrlNotAllowed(ClientProblem):
+    """The scheme or the host of the URL, or an address that the host resolves to, is not permitted."""
+
+    status, code, title = 400, "url_not_allowed", "The URL is not allowed"
 
 
 class Unauthorized(ClientProblem):
@@ -175,6 +185,12 @@ class TooLong(ClientProblem):
     status, code, title = 422, "too_long", "The video is too long"
 
 
+class SourceUnavailable(ClientProblem):
+    """The URL could not be read: refused, not found, too slow, or changed while it was read."""
+
+    status, code, title = 424, "source_unavailable", "The URL cannot be read"
+
+
 class Internal(Problem):
     """A fault of the service. The caller learns the request id and nothing internal."""
 
@@ -209,6 +225,24 @@ class Overloaded(Rejection):
         super().__init__(detail, retry_after=retry_after)
 
 
+class Unavailable(Rejection):
+    """The machine fails the service: no descriptors, no memory, no disk. An error, though not one of the request."""
+
+    code, title, outcome = "unavailable", "Temporarily unavailable", "error"
+
+    def __init__(self, detail: str = "this machine has no resources left for the request", *, retry_after: float = 5.0):
+        super().__init__(detail, retry_after=retry_after)
+
+
+MACHINE_ERRORS = frozenset(
+    {
+        *(errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN),  # descriptors, memory, processes
+        *(errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO),  # the folder for uploads
+    }
+)
+"""Errors of the system that say something about the machine and nothing about the request."""
+
+
 class Draining(Rejection):
     """The service is starting or shutting down."""
 
@@ -236,6 +270,7 @@ CATALOGUE: tuple[type[Problem], ...] = (
     EmptyBody,
     NoVideoPart,
     BadParameter,
+    UrlNotAllowed,
     Unauthorized,
     NotFound,
     MethodNotAllowed,
@@ -247,9 +282,11 @@ CATALOGUE: tuple[type[Problem], ...] = (
     NoVideoStream,
     TooManyPixels,
     TooLong,
+    SourceUnavailable,
     RateLimited,
     Internal,
     Overloaded,
+    Unavailable,
     Draining,
     DeadlinePassed,
 )

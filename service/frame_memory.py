@@ -21,6 +21,12 @@ _NUMBERS = itertools.count(1)
 _CHANNELS = 3
 
 
+def number_segments_from(first: int) -> None:
+    """Begin with this number: the segments of several processes that share a core must differ."""
+    global _NUMBERS
+    _NUMBERS = itertools.count(first)
+
+
 class FrameSegment:
     """Memory for a fixed number of frames of one size, which another process can map.
 

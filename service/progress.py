@@ -12,7 +12,7 @@ from adafocus.service.engine.runners.base import UInt8
 from adafocus.service.schemas.classify import PatchAnswer, TraceEntry
 from adafocus.video.decoder import Frame
 from adafocus.video.probe import VideoInfo
-from adafocus.video.transform import patch_box
+from adafocus.video.transform import Geometry, PatchBox, patch_box, view_box
 
 GIGA = 1e9
 
@@ -24,7 +24,8 @@ class StepReport:
     Attributes:
         entry: the step's entry in the trace.
         place: which of the sampled frames it used, in the order of the video, from 0.
-        threshold: what the confidence was compared with; None where this point never exits, and at the last step.
+        threshold: what the confidence was compared with; None where this point never exits, and at the last step. Of
+            the exit after the glance where the video left there.
         gflops: cost of the steps so far, 1e9 multiply-adds.
         elapsed_ms: since the request's first byte.
         pixels: ``uint8 [crop, crop, 3]``, RGB: the input of the glance.
@@ -53,6 +54,7 @@ class StepReporter:
     Args:
         manifest: of the bundle.
         thresholds: one per step, as the engine compares them.
+        glance_thresholds: those after the glance, or empty.
         info: the video.
         observer: called with each report.
         clock: returns seconds.
@@ -61,6 +63,7 @@ class StepReporter:
 
     manifest: Manifest
     thresholds: tuple[float, ...]
+    glance_thresholds: tuple[float, ...]
     info: VideoInfo
     observer: Observer
     clock: Callable[[], float]
@@ -69,17 +72,18 @@ class StepReporter:
 
     def __call__(self, step: Step, frame: Frame) -> None:
         """Report one step."""
-        threshold = self.thresholds[self._reported]
+        after_glance = step.component == "glance"
+        threshold = (self.glance_thresholds if after_glance else self.thresholds)[self._reported]
         self._reported += 1
-        order = self.manifest.sampling.order
+        order, flops = self.manifest.sampling.order, self.manifest.flops
         report = StepReport(
             entry=trace_entry(self.manifest, self._reported, step, self.info),
             place=order[min(frame.position, len(order) - 1)],
             threshold=threshold if math.isfinite(threshold) else None,
-            gflops=self._reported * self.manifest.flops.per_step / GIGA,
+            gflops=(self._reported * flops.per_step - after_glance * flops.focus) / GIGA,
             elapsed_ms=round((self.clock() - self.started) * 1e3, 3),
             pixels=frame.pixels,
-            view=_box(self.manifest, self.info, self.manifest.geometry.crop, (0.0, 0.0)),
+            view=_answer(view_box(self.info.width, self.info.height, _geometry(self.manifest))),
             video=self.info,
         )
         self.observer(report)
@@ -87,18 +91,22 @@ class StepReporter:
 
 def trace_entry(manifest: Manifest, number: int, step: Step, info: VideoInfo) -> TraceEntry:
     """The trace entry of a step; ``number`` counts from 1."""
+    box = patch_box(info.width, info.height, _geometry(manifest), manifest.patch_size, step.patch_centre)
     return TraceEntry(
         step=number,
         frame=step.frame_index,
         time_s=step.time_s,
-        patch=_box(manifest, info, manifest.patch_size, step.patch_centre),
+        patch=_answer(box),
         label=manifest.labels[int(step.logits.argmax())],
         confidence=step.confidence,
+        component=step.component,
     )
 
 
-def _box(manifest: Manifest, info: VideoInfo, side: int, centre: tuple[float, float]) -> PatchAnswer:
-    """A square of the cropped frame in pixels of the video as displayed."""
-    geometry = manifest.geometry
-    box = patch_box(info.width, info.height, geometry.resize, geometry.crop, side, centre)
+def _geometry(manifest: Manifest) -> Geometry:
+    stated = manifest.geometry
+    return Geometry(stated.resize, stated.crop, stated.fit)
+
+
+def _answer(box: PatchBox) -> PatchAnswer:
     return PatchAnswer(x=box.x, y=box.y, width=box.width, height=box.height)

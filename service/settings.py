@@ -16,11 +16,13 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from adafocus.bundle.manifest import Precision
 from adafocus.service.cpu import usable_cores
+from adafocus.service.memory import usable_memory_bytes
 from adafocus.video.formats import check_codecs, check_containers
 from adafocus.video.limits import CODECS, CONTAINERS, MediaLimits
 
 ENV_PREFIX = "ADAFOCUS_"
 
+_HOST_PATTERN = re.compile(r"(\*|(\*\.)?[A-Za-z0-9_\-.]+|\[[0-9A-Fa-f:.]+\])(:([0-9]{1,5}|\*))?")
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.\-\[\]:]+")
 
 Names = Annotated[tuple[str, ...], NoDecode]
@@ -41,6 +43,16 @@ def check_key(key: str) -> str:
 def default_decode_workers() -> int:
     """Two more than there are cores: a decoder whose video waits for a step leaves its core to another decoder."""
     return usable_cores() + 2
+
+
+def default_decode_memory_bytes() -> int:
+    """1 GiB for each decoder, or less, so that half of them at their limit fit into half of the memory there is."""
+    share = usable_memory_bytes() // (default_decode_workers() + 1)
+    return min(1 << 30, max(SMALLEST_DECODE_MEMORY_BYTES, share))
+
+
+SMALLEST_DECODE_MEMORY_BYTES = 192 << 20
+"""Enough for 1080p in every codec; larger videos are refused where there is less memory for each decoder."""
 
 
 class Settings(BaseSettings):
@@ -99,11 +111,78 @@ class Settings(BaseSettings):
     )
     samples: DirectoryPath | None = Field(default=None, description="Folder of sample clips that the web page offers.")
 
-    max_upload_bytes: int = Field(default=200_000_000, ge=1, description="Largest request body, in bytes.")
+    url_hosts: Names = Field(
+        default=(),
+        description="Hosts of URLs that may be classified: example.org, *.example.org, * for any public host; "
+        "HOST:PORT or HOST:* for other ports than 80 and 443; unset: URLs are refused.",
+    )
+    url_private: bool = Field(
+        default=False, description="Whether URLs may lead to private addresses. Unsafe where strangers may ask."
+    )
+    max_upload_bytes: int = Field(
+        default=200_000_000, ge=1, description="Largest request body, and most bytes fetched from a URL, in bytes."
+    )
     max_video_seconds: float = Field(default=3600.0, gt=0, description="Longest video, in seconds.")
+    max_windowed_seconds: float = Field(
+        default=21_600.0, gt=0, description="Longest video that is classified in windows (window_s), in seconds."
+    )
+    max_windows: int = Field(default=10_000, ge=1, description="Most windows of one video.")
+    windows_timeout_seconds: float = Field(
+        default=3600.0,
+        gt=0,
+        description="Longest time for one request with windows; request_timeout_seconds applies to each window.",
+    )
     max_pixels: int = Field(default=8192 * 4320, ge=1, description="Largest frame: width × height, in pixels.")
+    max_decoded_pixels: int = Field(
+        default=20_000_000_000,
+        ge=1,
+        description="Most pixels of one video that are decoded; then it is answered from the frames so far. "
+        "20,000,000,000 are 2,400 pictures of 4K.",
+    )
+    max_decode_seconds: float = Field(
+        default=20.0,
+        gt=0,
+        description="Most processor time for decoding one video; then it is answered from the frames so far.",
+    )
     max_queue: int = Field(
         default=64, ge=0, description="Requests that may wait for a slot; more are rejected with 503."
+    )
+    quality_target_seconds: float = Field(
+        default=0.2,
+        ge=0,
+        le=3600,
+        description="Wait for a slot above which requests without strict=true run at the next cheaper operating point; "
+        "0: never. Below max_queue_seconds, so that quality is lowered before requests are rejected.",
+    )
+    shadow_full_share: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="Share of the answers after an early exit whose video is classified again without one, after the "
+        "answer, to measure how often the two agree.",
+    )
+    max_queue_seconds: float = Field(
+        default=0.5,
+        gt=0,
+        description="Longest time that a request may be expected to wait for a slot; beyond that it is rejected with "
+        "503. As many requests as there are slots may always wait.",
+    )
+    max_connections: int | None = Field(
+        default=None,
+        ge=1,
+        description="Connections at once; beyond that an idle one is closed, or the new one refused; unset: half of "
+        "the descriptors that the process may have, and at most 8192.",
+    )
+    max_connections_per_caller: int | None = Field(
+        default=None, ge=1, description="Of them, those from one address (IPv6: a /64 network); unset: half."
+    )
+    max_uploads: int = Field(
+        default=256, ge=1, description="Request bodies that may be arriving at once; more are rejected with 503."
+    )
+    max_uploads_per_caller: int = Field(
+        default=64,
+        ge=1,
+        description="Of them, those of one caller: an API key, or without keys an address (IPv6: a /64 network).",
     )
     max_batch: int | None = Field(
         default=None,
@@ -115,8 +194,22 @@ class Settings(BaseSettings):
         default=None,
         ge=1,
         le=4096,
-        description="Videos that run at once; unset: as many as decoders. Each takes memory for the frames that wait "
-        "for their step: 150 kB for a frame of 224 pixels, two frames as a rule.",
+        description="Videos that run at once; unset: as many as decoders, on a GPU four full batches. A decoder that "
+        "has delivered the frames of a video takes the next one while they wait for their steps.",
+    )
+    frame_memory_bytes: int = Field(
+        default=1 << 30,
+        ge=1 << 20,
+        description="Memory for decoded frames that wait for their steps, in bytes; each video takes enough for all "
+        "frames that the model uses, 150 kB for one of 224 pixels. Decoding waits while there is none left, but there "
+        "is always enough for one video of each decoder.",
+    )
+    fronts: int | None = Field(
+        default=None,
+        ge=1,
+        le=64,
+        description="Processes that serve HTTP and decode, with one engine for all; unset: 1, on a GPU one for every "
+        "four cores, at most 8.",
     )
     engine_process: bool | None = Field(
         default=None, description="Whether the engine runs in a process of its own; unset: only on a GPU."
@@ -147,7 +240,9 @@ class Settings(BaseSettings):
         description="Decoder processes.",
     )
     decode_memory_bytes: int = Field(
-        default=1 << 30, ge=1 << 26, description="Memory limit of one decoder process, in bytes."
+        default_factory=default_decode_memory_bytes,
+        ge=1 << 26,
+        description="Memory limit of one decoder process, in bytes.",
     )
     intra_op_threads: int | None = Field(
         default=None,
@@ -167,7 +262,7 @@ class Settings(BaseSettings):
     )
     codecs: Names = Field(default=CODECS, min_length=1, description="Codecs that are decoded, by FFmpeg's names.")
 
-    @field_validator("api_keys", "containers", "codecs", "cors_origins", mode="before")
+    @field_validator("api_keys", "containers", "codecs", "cors_origins", "url_hosts", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if not isinstance(value, str):
@@ -196,6 +291,14 @@ class Settings(BaseSettings):
             check_key(key.get_secret_value())
         return keys
 
+    @field_validator("url_hosts")
+    @classmethod
+    def _are_hosts(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
+        for pattern in patterns:
+            if not _HOST_PATTERN.fullmatch(pattern):
+                raise ValueError("a host must be a name, *.name or *, and may have a port, as example.org:8443")
+        return patterns
+
     @field_validator("cors_origins")
     @classmethod
     def _are_origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
@@ -216,6 +319,8 @@ class Settings(BaseSettings):
             max_pixels=self.max_pixels,
             max_seconds=self.max_video_seconds,
             decode_memory_bytes=self.decode_memory_bytes,
+            max_decoded_pixels=self.max_decoded_pixels,
+            max_decode_seconds=self.max_decode_seconds,
             containers=self.containers,
             codecs=self.codecs,
         )
@@ -228,6 +333,8 @@ def describe() -> Iterator[tuple[str, str]]:
             default = "the shipped bundle"
         elif setting.default_factory is default_decode_workers:
             default = "cores + 2"
+        elif setting.default_factory is default_decode_memory_bytes:
+            default = "1073741824, or less in a small container"
         elif isinstance(setting.default, tuple):
             default = ",".join(setting.default) or "none"
         else:

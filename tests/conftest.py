@@ -1,4 +1,4 @@
-"""Fixtures that all tests share: the paths of optional material, small real clips, and every tolerance."""
+"""Fixtures that all tests share: the paths of optional material, and what is made once in a run."""
 
 from __future__ import annotations
 
@@ -37,14 +37,35 @@ SLOW = (
 )
 """Folders and files that `make quick` leaves out: they export, train, or decode hundreds of clips."""
 
+LONGEST = (
+    "parity/test_onnx_parity.py",
+    "parity/test_frame_model.py",
+    "parity/test_training_step.py",
+    "export/test_precision.py",
+    "export/test_backbones.py",
+    "parity/test_clip_model.py",
+    "training/optimise/test_parallel.py",
+    "export/test_quantize.py",
+    "cli/test_export.py",
+    "training/evaluate/test_certify.py",
+    "model/test_adafocus.py",
+    "service/decode/test_growing_upload.py",
+    "training/test_commands.py",
+    "training/test_kill.py",
+)
+"""Files that run before all others, the longest first. A file stays in one process: if one of these began last, the
+other processes would wait for it."""
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what is slow."""
+    """Mark what is slow, and begin with what takes longest."""
     folder = ROOT / "tests"
     slow = [folder / name for name in SLOW]
     for item in items:
         if any(item.path.is_relative_to(path) for path in slow):
             item.add_marker("slow")
+    places = {folder / name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))
 
 
 @pytest.fixture(scope="session")

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,11 +41,34 @@ class Once:
 
     def to_onnx(self, graph: ServedGraph) -> bytes:
         """`export.to_onnx.to_onnx`, which takes seconds of torch's exporter, once for each graph and its weights."""
-        import torch
-
         from adafocus.export.to_onnx import to_onnx
 
-        state = io.BytesIO()
-        torch.save(graph.eval(), state)
-        name = hashlib.sha256(state.getvalue()).hexdigest()
-        return self.content(f"onnx-{name[:32]}", lambda: to_onnx(graph))
+        digest = hashlib.sha256()
+        for part in description(graph.eval(), ""):
+            digest.update(part)
+        return self.content(f"onnx-{digest.hexdigest()[:32]}", lambda: to_onnx(graph))
+
+
+def description(value: object, name: str) -> Iterator[bytes]:
+    """Everything that decides what a module computes: classes, settings, weights and code, by their names.
+
+    Equal modules have equal descriptions, however they were made; a pickle also tells which objects they share.
+    """
+    import torch
+
+    if isinstance(value, torch.nn.Module):
+        yield f"{name}: {type(value).__qualname__}\n".encode()
+        for key, part in sorted(vars(value).items()):
+            yield from description(part, f"{name}.{key}")
+    elif isinstance(value, torch.Tensor):
+        yield f"{name}: {value.dtype} {tuple(value.shape)}\n".encode()
+        yield value.detach().numpy().tobytes()
+    elif isinstance(value, dict):
+        for key, part in value.items():
+            yield from description(part, f"{name}.{key}")
+    elif callable(value):
+        yield f"{name}: {value.__module__}.{value.__qualname__}\n".encode()
+    else:
+        told = repr(value)
+        assert " at 0x" not in told, f"{name} is {told}, which says nothing of its content"
+        yield f"{name}: {told}\n".encode()

@@ -13,9 +13,13 @@ from typing import Any, Literal, TypeVar, get_args
 from adafocus.model.config import ModelConfig
 from adafocus.training.errors import RecipeError
 from adafocus.training.optimise.losses import Remedies
+from adafocus.video.sampler import Snap
+from adafocus.video.transform import Fit
 
 Precision = Literal["fp32", "bf16", "fp16"]
 AskedPrecision = Literal["fp32", "bf16", "fp16", "auto"]
+
+Loss = Literal["softmax", "sigmoid"]
 
 Metric = Literal["accuracy", "macro_f1", "map"]
 
@@ -31,11 +35,15 @@ _Part = TypeVar("_Part")
 
 @dataclass(frozen=True)
 class DataRecipe:
-    """How frames are sampled, cropped and augmented.
+    """The sampling, cropping and augmentation of frames.
 
     Attributes:
         first_frame: frames before this index are never sampled, neither here nor in serving.
+        snap: ``keyframe`` moves each sampled frame to the nearest key frame of its interval in evaluation and serving,
+            which saves decoding; ``none`` takes the middle of each interval, as published.
         resize: shorter side after resizing as served, pixels; the centre crop is the model's ``frame_size``.
+        fit: how a frame becomes the model's square (`video.transform.Geometry`): ``crop`` as published, or the whole
+            frame by ``letterbox`` or ``squeeze``; these need ``resize`` to be the model's ``frame_size``.
         source_size: side of the square that training crops are cut from, pixels; 0 takes ``resize``.
         candidates: frames kept of each segment of a clip, one of which is drawn, segment by segment, each time the clip
             is used (temporal jitter); 1 takes those that serving takes; 0 keeps none, draws from all frames of the
@@ -49,7 +57,9 @@ class DataRecipe:
     """
 
     first_frame: int = 0
+    snap: Snap = "none"
     resize: int = 256
+    fit: Fit = "crop"
     source_size: int = 0
     candidates: int = 4
     jpeg_quality: int = 95
@@ -61,7 +71,11 @@ class DataRecipe:
 
     def __post_init__(self) -> None:
         _within("data.first_frame", self.first_frame, 0, 1_000_000)
+        if self.snap not in get_args(Snap):
+            raise RecipeError(f"data.snap is {self.snap!r}; permitted: {', '.join(get_args(Snap))}")
         _within("data.resize", self.resize, 8, 4096)
+        if self.fit not in get_args(Fit):
+            raise RecipeError(f"data.fit is {self.fit!r}; permitted: {', '.join(get_args(Fit))}")
         _within("data.source_size", self.source_size, 0, 4096)
         _within("data.candidates", self.candidates, 0, 64)
         _within("data.jpeg_quality", self.jpeg_quality, 0, 100)
@@ -81,6 +95,32 @@ class DataRecipe:
 
 
 @dataclass(frozen=True)
+class BoxRecipe:
+    """What boxes, where the data have them, teach a heatmap policy; as published, nothing.
+
+    Attributes:
+        weight: of the cross-entropy of the policy's scores against the place of the box; 0 is off.
+        explore: the second patches of every batch (``remedies.diversity``) lie near the box instead of anywhere.
+        spread: standard deviation of their distance from it, as a share of the patch's side.
+    """
+
+    weight: float = 0.0
+    explore: bool = False
+    spread: float = 0.15
+
+    def __post_init__(self) -> None:
+        _within("boxes.weight", self.weight, 0, 1000)
+        _within("boxes.spread", self.spread, 0, 10)
+        if not isinstance(self.explore, bool):
+            raise RecipeError(f"boxes.explore is {self.explore!r}; permitted: true or false")
+
+    @property
+    def used(self) -> bool:
+        """Whether boxes are read."""
+        return self.explore or self.weight > 0
+
+
+@dataclass(frozen=True)
 class Multipliers:
     """Learning rate of each part as a multiple of the base rate; the defaults are the paper's."""
 
@@ -92,11 +132,15 @@ class Multipliers:
 
 @dataclass(frozen=True)
 class OptimiserRecipe:
-    """Stochastic gradient descent with momentum on a cosine schedule; the defaults are the paper's.
+    """A cosine schedule for stochastic gradient descent with momentum; the defaults are the paper's.
 
     Attributes:
+        method: ``sgd`` as published, or ``adamw``, whose steps do not depend on the size of the gradient.
+        momentum: of ``sgd``.
         lr: base rate at the top of the cosine; warm-up is linear.
         clip_gradient: largest norm of the whole gradient; 0 does not clip.
+        loss: ``softmax`` is the paper's cross-entropy over classes; of a clip with several, one is drawn each time.
+            ``sigmoid`` decides about each label by itself, for clips that may have several labels or none.
         label_smoothing: share of each target spread over all classes.
         class_weights: exponent of inverse class frequency in the loss; 0 weighs all clips alike.
         average: decay of an exponential average of the weights, which is then what is kept; 0 is off.
@@ -108,10 +152,12 @@ class OptimiserRecipe:
     epochs: int = 50
     batch_size: int = 32
     lr: float = 0.002
+    method: Literal["sgd", "adamw"] = "sgd"
     momentum: float = 0.9
     weight_decay: float = 1e-4
     warmup_epochs: float = 0.0
     clip_gradient: float = 0.0
+    loss: Loss = "softmax"
     label_smoothing: float = 0.0
     class_weights: float = 0.0
     average: float = 0.0
@@ -129,6 +175,10 @@ class OptimiserRecipe:
         _within("optimiser.label_smoothing", self.label_smoothing, 0, 0.9)
         _within("optimiser.class_weights", self.class_weights, 0, 1)
         _within("optimiser.average", self.average, 0, 0.99999)
+        if self.method not in ("sgd", "adamw"):
+            raise RecipeError(f"optimiser.method is {self.method!r}; permitted: sgd, adamw")
+        if self.loss not in get_args(Loss):
+            raise RecipeError(f"optimiser.loss is {self.loss!r}; permitted: {', '.join(get_args(Loss))}")
         if self.precision not in get_args(AskedPrecision):
             permitted = ", ".join(get_args(AskedPrecision))
             raise RecipeError(f"optimiser.precision is {self.precision!r}; permitted: {permitted}")
@@ -160,6 +210,7 @@ class Recipe:
     optimiser: OptimiserRecipe = field(default_factory=OptimiserRecipe)
     multipliers: Multipliers = field(default_factory=Multipliers)
     remedies: Remedies = field(default_factory=Remedies)
+    boxes: BoxRecipe = field(default_factory=BoxRecipe)
     seed: int = 0
     holdout: float = 0.2
     fold: int = 0
@@ -178,10 +229,16 @@ class Recipe:
         if not isinstance(self.pretrained, bool):
             raise RecipeError(f"pretrained is {self.pretrained!r}; permitted: true or false")
         config = self.model_config(2)
+        self._check_boxes(config)
         if config.learns_through_auxiliary_heads and not self.remedies.supervision:
             raise RecipeError(
                 "remedies.supervision is false; permitted: true for a clip model, whose networks learn through the "
                 "auxiliary heads alone"
+            )
+        if self.data.fit != "crop" and self.data.resize != config.frame_size:
+            raise RecipeError(
+                f"data.resize is {self.data.resize}; permitted with data.fit {self.data.fit!r}: model.frame_size "
+                f"{config.frame_size}"
             )
         if config.frame_size > min(self.data.resize, self.data.source):
             raise RecipeError(
@@ -189,9 +246,18 @@ class Recipe:
                 f"nor data.source_size {self.data.source}"
             )
 
+    def _check_boxes(self, config: ModelConfig) -> None:
+        if self.boxes.weight and config.policy != "heatmap":
+            raise RecipeError(
+                f"boxes.weight is {self.boxes.weight:g}; permitted with model.policy {config.policy!r}: 0, as only "
+                "'heatmap' has scores to compare with boxes"
+            )
+        if self.boxes.used and (not self.data.candidates or config.kind != "frame"):
+            raise RecipeError("boxes are used; permitted for frame models with data.candidates of 1 and more")
+
     @property
     def parts(self) -> int:
-        """How many folds the clips are divided into, one of which is the holdout; 0 for none."""
+        """The number of folds that the clips are divided into, one of which is the holdout; 0 for none."""
         return round(1 / self.holdout) if self.holdout else 0
 
     def model_config(self, num_classes: int) -> ModelConfig:
@@ -228,6 +294,7 @@ def parse_recipe(content: Mapping[str, Any]) -> Recipe:
     parts["optimiser"] = _build("optimiser", OptimiserRecipe, parts.get("optimiser", {}))
     parts["multipliers"] = _build("multipliers", Multipliers, parts.get("multipliers", {}))
     parts["remedies"] = _build("remedies", Remedies, parts.get("remedies", {}))
+    parts["boxes"] = _build("boxes", BoxRecipe, parts.get("boxes", {}))
     return _build("recipe", Recipe, parts)
 
 

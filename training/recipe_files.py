@@ -35,7 +35,7 @@ def load_recipe(name_or_file: str) -> Recipe:
 
 
 def _resolved(path: Path, inheriting: tuple[Path, ...]) -> dict[str, Any]:
-    """The content of a file laid over what it inherits.
+    """Return the content of a file, merged over the files that it inherits from.
 
     Args:
         path: of the file.
@@ -84,6 +84,6 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _over(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    """``own`` laid over ``base``: the tables of a recipe key by key, everything deeper or plain as a whole."""
+    """Merge ``own`` over ``base``: the tables of a recipe key by key, everything else as a whole."""
     tables = {key: {**base[key], **own[key]} for key in base.keys() & own.keys() if isinstance(base[key], Mapping)}
     return {**base, **own, **tables}

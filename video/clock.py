@@ -159,7 +159,7 @@ def _filled(times: NDArray[np.int64], known: NDArray[np.bool_]) -> NDArray[np.in
 
 
 def display_times(times: NDArray[np.int64]) -> NDArray[np.float64] | None:
-    """When the frames are shown, in presentation order.
+    """The times at which the frames are shown, in presentation order.
 
     Args:
         times: on one clock, in any order.

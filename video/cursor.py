@@ -53,7 +53,7 @@ class Packets:
 
 
 @dataclass
-class Step:
+class PacketResult:
     """The result of one packet.
 
     Attributes:
@@ -91,7 +91,7 @@ class Cursor:
         self.drained = False
         self.goto(0)
 
-    def step(self, *, spare: bool = False) -> Step:
+    def step(self, *, spare: bool = False) -> PacketResult:
         """Decodes the next packet; if there is none, drains.
 
         Args:
@@ -108,14 +108,14 @@ class Cursor:
             return self.drain()
         self.at += 1
         if self._disposables.may_leave_out(memoryview(packet)) and spare and not packet.is_keyframe:
-            return Step(left_out=True)
+            return PacketResult(left_out=True)
         self._source.guard.check_packet(memoryview(packet))
         self.decoded += 1
         # Decoders hand a packet's time on to its frame: with its number in that place, a frame tells its packet.
         packet.pts = packet.dts = self.at - 1
         return self._decode(packet)
 
-    def drain(self) -> Step:
+    def drain(self) -> PacketResult:
         """Returns the frames that the decoder still holds.
 
         Raises:
@@ -195,14 +195,14 @@ class Cursor:
                 found.append(int(self._by_time[place]))
         return found[0] if len(found) == 1 and start + _MOST_ALIKE >= len(self._times) else None
 
-    def _decode(self, packet: av.Packet[VideoStream] | None) -> Step:
+    def _decode(self, packet: av.Packet[VideoStream] | None) -> PacketResult:
         try:
             frames = self._source.stream.decode(packet)
         except MemoryError:
             # The process has reached its limit; the next packet would fail in the same way.
             raise
         except FOREIGN_ERRORS:
-            return Step(failed=True)
+            return PacketResult(failed=True)
         for frame in frames:
             self._source.guard.check_frame(frame)
-        return Step(frames)
+        return PacketResult(frames)

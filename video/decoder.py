@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from adafocus.video.errors import Undecodable
 from adafocus.video.frame_collector import FrameCollector
-from adafocus.video.plan import PacketRange, ranges
+from adafocus.video.plan import PacketRange, further_ranges, ranges
 from adafocus.video.probe import OpenVideo
 from adafocus.video.transform import Geometry, Resizer
 
@@ -59,6 +59,7 @@ class FrameStream:
         geometry: Geometry,
         *,
         between: Callable[[], None] = lambda: None,
+        later: Sequence[int] = (),
     ) -> None:
         """Plans the decoding; nothing is decoded yet.
 
@@ -67,35 +68,71 @@ class FrameStream:
             wanted: frame index per visited position, as ``sampler.wanted_frames`` returns them.
             geometry: of the square that the model sees.
             between: called after every packet; an exception that it raises ends a long ``next`` early.
+            later: frames that `go_on` will probably ask for: kept if they come by, and not decoded otherwise.
 
         Raises:
             ValueError: no frame is wanted, or one that the video does not have.
         """
-        if not wanted or not 0 <= min(wanted) <= max(wanted) < video.index.frames:
-            raise ValueError(f"wanted frames must be some of 0..{video.index.frames - 1}, got {tuple(wanted)}")
         self._video = video
         self._between = between
         self._cursor = video.cursor
+        self._collector = FrameCollector(video.index, (), Resizer(geometry.resize, geometry.crop, geometry.fit))
+        self._charged = 0
+        self._want(wanted, later)
+        self._planned = ranges(video.index, self._wanted, self._cursor.at)
+        self._collector.take(video.ahead, self._cursor.at)
+        video.ahead = []
+
+    def go_on(self, wanted: Sequence[int], later: Sequence[int] = ()) -> None:
+        """Asks for other frames of the same video, from where the decoder is; those not returned yet are dropped.
+
+        Raises:
+            ValueError: no frame is wanted, or one that the video does not have.
+        """
+        self._charged = self._cursor.decoded
+        self._want(wanted, later)
+        self._planned = self._further_ranges()
+
+    def _want(self, wanted: Sequence[int], later: Sequence[int]) -> None:
+        index = self._video.index
+        if not wanted or not 0 <= min(wanted) <= max(wanted) < index.frames:
+            raise ValueError(f"wanted frames must be some of 0..{index.frames - 1}, got {tuple(wanted)}")
         self._wanted = tuple(wanted)
         self._uses = Counter(self._wanted)
         self._position = 0
         self._given = 0
-        self._planned = ranges(video.index, self._wanted, self._cursor.at)
+        self._later = frozenset(later)
         self._ranges: list[PacketRange] = []  # the next one, once it has been asked for
         self._running = False
         self._rescanned = False
         self._sparing = True
-        self._collector = FrameCollector(video.index, self._wanted, Resizer(geometry.resize, geometry.crop))
-        self._collector.take(video.ahead, self._cursor.at)
-        video.ahead = []
+        all_wanted = self._later.union(self._wanted)
+        self._collector.want(all_wanted)
         # A picture that is stored but not shown by itself is replaced by the one before it.
-        shown = {max(index - 1, 0) for index in self._wanted} | set(self._wanted)
+        shown = {max(index - 1, 0) for index in all_wanted} | all_wanted
         self._needed_packets = {self._collector.packet(index) for index in shown}
+
+    def _further_ranges(self) -> Iterator[PacketRange]:
+        index, cursor, collector = self._video.index, self._cursor, self._collector
+        missing = [frame for frame in self._wanted if frame not in collector.kept]
+        if not index.ordered:
+            passed = any(collector.has_passed(frame) for frame in missing)
+            start = 0 if passed else cursor.at
+            return iter([PacketRange(start, index.packets, 0)] if missing and start < index.packets else [])
+        if cursor.drained:
+            return self._at_their_positions(further_ranges(index, missing, index.packets, index.packets), missing)
+        missing = [frame for frame in missing if not collector.expects(frame, cursor.at)]
+        return self._at_their_positions(further_ranges(index, missing, collector.begun, cursor.at), missing)
+
+    def _at_their_positions(self, planned: Iterator[PacketRange], missing: Sequence[int]) -> Iterator[PacketRange]:
+        """Turns positions among the missing frames into positions among the wanted ones."""
+        positions = [position for position, frame in enumerate(self._wanted) if frame in set(missing)]
+        return (PacketRange(it.start, it.stop, positions[it.position]) for it in planned)
 
     @property
     def frames_decoded(self) -> int:
-        """Packets handed to the decoder since the video was opened, including those of its first frame."""
-        return self._cursor.decoded
+        """Packets handed to the decoder for these frames; for the first ones, since the video was opened."""
+        return self._cursor.decoded - self._charged
 
     def next(self) -> Frame | None:
         """Returns the next wanted frame in visiting order; ``None`` after the last.
@@ -129,7 +166,7 @@ class FrameStream:
         self._given += 1
         self._uses[index] -= 1
         kept = self._collector.kept
-        pixels = kept[index] if self._uses[index] else kept.pop(index)
+        pixels = kept[index] if self._uses[index] or index in self._later else kept.pop(index)
         return Frame(position, index, self._time(index), pixels)
 
     def _advance(self, index: int) -> bool:
@@ -143,6 +180,8 @@ class FrameStream:
         if self._collector.expects(index, self._cursor.at) and not self._cursor.drained:
             if following is not None and (self._running or following.start == self._cursor.at):
                 self._run(following)
+            elif self._later:  # a decoder that was drained could not go on from here
+                self._step(spare=False)
             else:
                 self._collector.take(self._cursor.drain().frames, self._cursor.at)
             return True
@@ -158,8 +197,16 @@ class FrameStream:
             if not self._rescanned and not self._cursor.is_at_start():
                 self._scan_from_start()
                 return
+        self._step(spare=self._sparing and self._cursor.at not in self._needed_packets)
+        # The decoder is drained if the file ends before its index does.
+        self._running = self._cursor.at < packets.stop and not self._cursor.drained
+        if not self._running:
+            del self._ranges[0]
+
+    def _step(self, *, spare: bool) -> None:
+        """Decodes the next packet; one whose picture can be spared is left out."""
         packet = self._cursor.at
-        step = self._cursor.step(spare=self._sparing and packet not in self._needed_packets)
+        step = self._cursor.step(spare=spare)
         if step.failed:
             self._collector.failed.add(packet)
         if step.left_out:
@@ -167,10 +214,6 @@ class FrameStream:
         self._collector.take(step.frames, self._cursor.at)
         # How a decoder conceals damage may depend on every packet: from now on it gets all that a scan would give it.
         self._sparing = self._sparing and not step.failed and not self._collector.corrupt
-        # The decoder is drained if the file ends before its index does.
-        self._running = self._cursor.at < packets.stop and not self._cursor.drained
-        if not self._running:
-            del self._ranges[0]
 
     def _rescan(self, index: int) -> bool:
         """Scans once from the start for what is missing, if decoding could not start where this visit began."""
@@ -182,7 +225,7 @@ class FrameStream:
         """Replaces the plan by a scan for all that is missing; false if no further packet may be decoded."""
         self._rescanned = True
         self._sparing = False
-        left = self._video.index.packets - self._cursor.decoded
+        left = self._video.index.packets - self.frames_decoded
         last = max(self._collector.packet(index) for index in self._collector.needed)
         stop = min(last + 1, left)
         self._planned = iter(())

@@ -154,12 +154,12 @@ def folders_in(folder: Path) -> tuple[list[Path], list[LeftOut]]:
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a file or folder of this name is hidden. Editors, sync tools and notebooks keep copies in hidden ones."""
+    """Return True if the name is hidden. Editors, sync tools and notebooks keep copies in hidden files and folders."""
     return name.startswith(".")
 
 
 def leads_back(link: Path) -> bool:
-    """Whether a link leads to a folder that contains the link, so that following it would never end."""
+    """Return True if a link leads to a folder that contains the link, so that following it would never end."""
     link = link.absolute()
     above = {os.path.realpath(parent) for parent in link.parents}
     real_parent = Path(os.path.realpath(link.parent))

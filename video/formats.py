@@ -38,6 +38,7 @@ _COMMON_NAMES = {
 }
 
 
+@cache
 def decoder_of(codec: str) -> str:
     """FFmpeg's name of the decoder of a codec. FFmpeg's own list of permitted codecs contains decoders.
 

@@ -58,6 +58,23 @@ class FrameCollector:
         self._passed = -1
         self._last: av.VideoFrame | None = None
 
+    @property
+    def begun(self) -> int:
+        """The packet at which this visit began."""
+        return self._begun
+
+    def has_passed(self, frame: int) -> bool:
+        """Tells whether this visit is beyond a frame: it will not come any more."""
+        return frame <= self._passed
+
+    def want(self, wanted: Iterable[int]) -> None:
+        """Collects these frames from now on; of those that were kept, the others are dropped. The visit goes on."""
+        needed = set(wanted)
+        self.kept = {index: pixels for index, pixels in self.kept.items() if index in needed}
+        self.needed = needed - self.kept.keys()
+        self.failed &= {self._begun}
+        self.shown = self.corrupt = 0
+
     def packet(self, frame: int) -> int:
         """Returns the packet, by number in decode order, that completes a frame."""
         return int(self._index.order[frame])

@@ -1,4 +1,4 @@
-"""What is known about every frame of a file before one is decoded, and what follows from it. Pure.
+"""The index of a file: facts about every frame before one is decoded, and what follows from them. Pure.
 
 `index.py` collects it from the packets, `mp4_index.py` from the tables at the head of a file.
 """
@@ -62,10 +62,18 @@ class FrameIndex:
         """Frames that the file shows."""
         return len(self.order)
 
+    @property
+    def key_frames(self) -> tuple[int, ...]:
+        """Frames that decoding can start from, ascending; none if it is not known which packet shows which frame."""
+        if not self.ordered:
+            return ()
+        shown = self.frame_of[self.keys]
+        return tuple(int(frame) for frame in np.unique(shown[shown != _HIDDEN]))
+
 
 @dataclass(frozen=True)
 class StreamTraits:
-    """What is known of a stream as a whole.
+    """Facts about a stream as a whole.
 
     Attributes:
         time_base: seconds per unit of its times.
@@ -89,13 +97,13 @@ class StreamTraits:
 
     @property
     def may_reorder(self) -> bool:
-        """Whether the format has pictures that are shown in another order, announced or not."""
+        """True if the format has pictures that are shown in another order, announced or not."""
         return self.codec in _REORDERING
 
 
 @dataclass(frozen=True)
 class PacketTable:
-    """What the packets of a stream say, one row each, in decode order.
+    """The packets of a stream, one row each, in decode order.
 
     Attributes:
         pts: as `FrameIndex` has it; so are ``dts`` and ``sizes``.
@@ -121,9 +129,13 @@ def build_index(table: PacketTable, traits: StreamTraits) -> FrameIndex:
     """Builds the index of packets with these properties, at least one of which shows a picture."""
     shown = np.flatnonzero(table.pictures > _HIDDEN)
     pictures = table.pictures[shown]
-    first = shown[np.unique(pictures, return_index=True)[1]]
-    last = shown[len(pictures) - 1 - np.unique(pictures[::-1], return_index=True)[1]]
-    starts = np.isin(first, table.keys)
+    first = last = shown
+    if (np.diff(pictures) <= 0).any():  # not one packet for each picture, in their order
+        first = shown[np.unique(pictures, return_index=True)[1]]
+        last = shown[len(pictures) - 1 - np.unique(pictures[::-1], return_index=True)[1]]
+    marked = np.zeros(len(table.pictures), dtype=np.bool_)
+    marked[table.keys] = True
+    starts = marked[first]
     clock = Clock(traits.time_base, traits.clock_may_leap)
     dts = _of_pictures(table.dts, first, last)
     given = without_strays(_of_pictures(table.pts, first, last), dts, clock)
@@ -221,7 +233,7 @@ def _by_anchors(anchors: NDArray[np.bool_]) -> NDArray[np.int64]:
 
 
 def _contradicts(rank: NDArray[np.int64], pts: NDArray[np.int64]) -> bool:
-    """Whether the times are in another order than the pictures."""
+    """True if the times are in another order than the pictures."""
     times = np.empty_like(pts)
     times[rank] = pts
     return bool((np.diff(times) < 0).any())

@@ -1,4 +1,4 @@
-"""Which packets of an H.264 file are key frames, by a look at the head of each. Pure, and much cheaper than demuxing.
+"""Finds the key frames of an H.264 file from the head of each packet. Pure, and much cheaper than demuxing.
 
 FFmpeg's demuxer does not believe the list of key frames in an MP4 header: its parser looks into each packet, and calls
 it a key frame if its first slice is of an IDR picture, or if a recovery point announces itself before that slice. This
@@ -26,7 +26,7 @@ def length_bytes(extradata: bytes) -> int | None:
 def key_frames(
     data: NDArray[np.uint8], starts: NDArray[np.int64], sizes: NDArray[np.int64], length_bytes: int
 ) -> NDArray[np.bool_] | None:
-    """Which of the packets in some bytes begin with a slice of an IDR picture.
+    """Return the packets in some bytes that begin with a slice of an IDR picture.
 
     Args:
         data: ``uint8 [n]``.
@@ -65,7 +65,7 @@ def key_frames(
 
 
 def _may_be_recovery_point(payload: bytes) -> bool:
-    """Whether supplemental information holds a recovery point, or cannot be read to its end (7.3.2.3.1)."""
+    """Return True if supplemental information holds a recovery point, or cannot be read to its end (7.3.2.3.1)."""
     plain, place = payload.replace(b"\0\0\3", b"\0\0"), 0
     while place < len(plain):
         if plain[place] == 0x80 and not plain[place + 1 :].strip(b"\0"):

@@ -24,7 +24,7 @@ _MAX_PARAMETER_SETS = 256
 
 @dataclass(frozen=True)
 class H264Packet:
-    """What is known of a packet.
+    """Facts about one packet.
 
     Attributes:
         starts: decoding can start here and gives undamaged pictures at once.
@@ -134,7 +134,7 @@ def _only_field(slices: Sequence[_Slice]) -> _Field | None:
 
 
 def _starts(units: Sequence[Bytes], slices: Sequence[_Slice]) -> bool:
-    """Whether a packet marked as a key frame is one: an IDR picture, or a recovery point at which nothing is missing.
+    """Return True if a packet marked as a key frame is an IDR picture or a recovery point where nothing is missing.
 
     After a recovery point that counts frames, those are damaged where the refresh has not passed yet.
     """

@@ -26,7 +26,7 @@ _UNKNOWN_ANCHOR = 2
 
 @dataclass
 class _Columns:
-    """What is collected of each packet."""
+    """The values collected from each packet."""
 
     pts: array[int] = field(default_factory=lambda: array("q"))
     dts: array[int] = field(default_factory=lambda: array("q"))

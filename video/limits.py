@@ -46,6 +46,8 @@ class MediaLimits:
         max_seconds: duration, at most; without the leaps of a clock.
         max_frames: packets of the video stream, at most; bounds the index if the times are wrong.
         decode_memory_bytes: memory that decoding may need, by an estimate made before the first frame is decoded.
+        max_decoded_pixels: pixels of all pictures of one video that are decoded, at most.
+        max_decode_seconds: processor time for opening and decoding one video, at most.
         containers: FFmpeg demuxer names that may be opened.
         codecs: FFmpeg codec names that may be decoded.
     """
@@ -54,11 +56,20 @@ class MediaLimits:
     max_seconds: float = 3600.0
     max_frames: int = 1_000_000
     decode_memory_bytes: int = 1024**3
+    max_decoded_pixels: int = 20_000_000_000
+    max_decode_seconds: float = 20.0
     containers: tuple[str, ...] = CONTAINERS
     codecs: tuple[str, ...] = CODECS
 
     def __post_init__(self) -> None:
-        for name in ("max_pixels", "max_seconds", "max_frames", "decode_memory_bytes"):
+        for name in (
+            "max_pixels",
+            "max_seconds",
+            "max_frames",
+            "decode_memory_bytes",
+            "max_decoded_pixels",
+            "max_decode_seconds",
+        ):
             value = getattr(self, name)
             if value <= 0:
                 raise ValueError(f"{name} must be greater than 0, got {value}")

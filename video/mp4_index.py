@@ -23,6 +23,9 @@ from adafocus.video.source import Reader
 _MAX_HEADER_BYTES = 8 * 1024**2
 _KEY_FRAME, _DISCARDED = 1, 2  # flags of the demuxer's list
 _PIECE_BYTES = 4 * 1024**2
+# Bytes of the length of each NAL unit, as every muxer writes them. With another number that is wrong, FFmpeg's parser
+# takes the middle of a packet for its head, and finds key frames that the header does not list.
+_LENGTH_BYTES = 4
 _MAX_OFFSET = 2**28  # the demuxer ignores greater offsets as garbage
 # Encryption, fragments and compression: with any of these boxes, packets may differ from the table.
 _BARRED = (b"encv", b"sinf", b"tenc", b"senc", b"saiz", b"saio", b"pssh", b"mvex", b"moof", b"cmov", b"uuid")
@@ -33,74 +36,83 @@ _FORMATS = (b"avc1", b"avc3", b"hvc1", b"hev1")
 
 @dataclass(frozen=True)
 class Tables:
-    """What an MP4 header says about the packets of its only video track, in decode order.
+    """The packets of an MP4 file's only video track as its header lists them, in decode order.
 
     Attributes:
         durations: of each packet, units of the track's time base; greater than 0.
         offsets: from decoding time to presentation time; 0 or more.
-        media: start and end of the bytes that hold packets; the end is that of the file.
+        media: start and end of the bytes that hold packets.
+        end: where the last box ends, which must be the end of the file.
     """
 
     durations: NDArray[np.int64]
     offsets: NDArray[np.int64]
     media: tuple[int, int]
+    end: int
 
 
 def announced_index(
-    reader: Reader, stream: VideoStream, traits: StreamTraits, limits: MediaLimits
+    reader: Reader, stream: VideoStream, traits: StreamTraits, limits: MediaLimits, *, ranged: bool = False
 ) -> FrameIndex | None:
     """Returns the index that reading all packets would give, from the header alone; ``None`` if that is not certain.
 
     The reader's position does not change. The header may mark packets as key frames of H.264 that decoding cannot start
-    from: if it marks several, the head of each packet is read as well, which takes the whole file.
+    from: if it marks several, the head of each packet is read as well, which takes the whole file. With
+    ``ranged`` it is not read, and the header is believed; it may then stand behind the media, too.
     """
     stood = reader.tell()
     try:
-        tables = read_tables(reader, limits.max_frames)
-        if tables is None or reader.seek(0, os.SEEK_END) != tables.media[1]:
+        tables = read_tables(reader, limits.max_frames, header_last=ranged)
+        if tables is None or reader.seek(0, os.SEEK_END) != tables.end:
             return None
         found = _index(tables, stream, traits)
         if found is None:
             return None
         index, places = found
-        if traits.codec != "hevc" and len(index.keys) > 1 and not _are_key_frames(reader, stream, index, places):
+        believed = ranged or traits.codec == "hevc" or len(index.keys) <= 1
+        if not believed and not _are_key_frames(reader, stream, index, places):
             return None
     finally:
         reader.seek(stood)
-    if traits.codec == "h264":
-        if H264Pictures(traits.extradata).may_be_fields:
-            return None  # two packets may hold one frame
-        if h264_key_frames.length_bytes(traits.extradata) != 4:
-            return None  # files have four; where fewer are stated, FFmpeg may take other packets for key frames
+    if traits.codec == "h264" and h264_key_frames.length_bytes(traits.extradata) != _LENGTH_BYTES:
+        return None
+    if traits.codec == "h264" and H264Pictures(traits.extradata).may_be_fields:
+        return None  # two packets may hold one frame
     # If the video is too long, the reading of packets refuses it.
     span = int(index.pts.max()) - int(index.pts.min())
     return index if span <= int(limits.max_seconds / traits.time_base) else None
 
 
-def read_tables(reader: Reader, max_frames: int) -> Tables | None:
+def read_tables(reader: Reader, max_frames: int, *, header_last: bool = False) -> Tables | None:
     """Reads the tables of a file that consists of type, header and media, with nothing but padding between them.
 
-    Reads no further than the head of the media. Returns ``None`` for any other file, and for one with more than
-    ``max_frames`` packets.
+    Reads no further than the head of the media, unless the header may come last. Returns ``None`` for any other file,
+    and for one with more than ``max_frames`` packets.
     """
-    header, place = b"", 0
+    header, media, place = b"", None, 0
     while (box := _box_at(reader, place)) is not None:
         kind, start, stop = box
         if (kind == b"ftyp") != (place == 0):
             return None
         if kind == b"mdat":
-            return parse_header(header, (start, stop), max_frames)
-        if kind == b"moov":
+            if header:
+                return parse_header(header, (start, stop), max_frames, stop)
+            if media is not None or not header_last:
+                return None
+            media = (start, stop)
+        elif kind == b"moov":
             if header or stop - start > _MAX_HEADER_BYTES:
                 return None
             header = _read_at(reader, start, stop - start)
+            if media is not None:
+                return parse_header(header, media, max_frames, stop)
         elif kind not in (b"ftyp", b"free") and (kind, stop - start) != (b"wide", 0):
             return None
         place = stop
     return None
 
 
-def parse_header(header: bytes, media: tuple[int, int], max_frames: int) -> Tables | None:
+def parse_header(header: bytes, media: tuple[int, int], max_frames: int, end: int) -> Tables | None:
     """Parses the content of a ``moov`` box; returns the tables as `read_tables` does. Pure."""
     if any(name in header for name in _BARRED):
         return None
@@ -121,7 +133,7 @@ def parse_header(header: bytes, media: tuple[int, int], max_frames: int) -> Tabl
     offsets = _runs(_only(films[0], *path, b"ctts"), packets) if shifted else np.zeros(packets, dtype=np.int64)
     if durations is None or offsets is None or durations.min() <= 0 or not 0 <= offsets.min() <= offsets.max():
         return None
-    return Tables(durations, offsets, media) if offsets.max() < _MAX_OFFSET else None
+    return Tables(durations, offsets, media, end) if offsets.max() < _MAX_OFFSET else None
 
 
 def _index(tables: Tables, stream: VideoStream, traits: StreamTraits) -> tuple[FrameIndex, NDArray[np.int64]] | None:
@@ -149,7 +161,7 @@ def _index(tables: Tables, stream: VideoStream, traits: StreamTraits) -> tuple[F
 
 
 def _are_key_frames(reader: Reader, stream: VideoStream, index: FrameIndex, places: NDArray[np.int64]) -> bool:
-    """Whether the packets themselves say the same of which are key frames; reads them piece by piece."""
+    """Return True if the packets agree with the header about key frames; reads them piece by piece."""
     length_bytes = h264_key_frames.length_bytes(bytes(stream.codec_context.extradata or b""))
     if length_bytes is None or (np.diff(places) < 0).any():
         return False

@@ -24,7 +24,7 @@ _MAX_MODULO_SECONDS = 64
 
 @dataclass(frozen=True)
 class Mpeg4Picture:
-    """What the decoder decodes when it gets a packet.
+    """The pictures that the decoder decodes when it gets a packet.
 
     Attributes:
         intra: it needs no other picture.
@@ -84,7 +84,7 @@ class Mpeg4Pictures:
             self._time_bits = None
 
     def _is_empty(self, header: bytes) -> bool:
-        """Whether a picture's header says that nothing is coded (ISO/IEC 14496-2 6.2.5)."""
+        """Return True if a picture's header says that nothing is coded (ISO/IEC 14496-2 6.2.5)."""
         if self._time_bits is None:
             return False
         bits = Bits(header)

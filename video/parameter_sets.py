@@ -20,7 +20,7 @@ _MAX_BUFFERED = 16
 
 @dataclass(frozen=True)
 class Ordering:
-    """What a sequence parameter set says about the order of pictures.
+    """The fields of a sequence parameter set that govern the order of pictures.
 
     Attributes:
         whole_frames: every picture is a frame, none a field.
@@ -36,7 +36,7 @@ class Ordering:
 
 @dataclass(frozen=True)
 class H264Sequence:
-    """What the headers of H.264 slices need of their sequence parameter set.
+    """The fields of a sequence parameter set that are needed to read headers of H.264 slices.
 
     Attributes:
         identifier: seq_parameter_set_id.
@@ -55,7 +55,7 @@ class H264Sequence:
 
 @dataclass(frozen=True)
 class HevcSequence:
-    """What the headers of HEVC slices need of their sequence parameter set, and its promises.
+    """The fields of a sequence parameter set that are needed to read headers of HEVC slices, and its promises.
 
     Attributes:
         identifier: sps_seq_parameter_set_id.

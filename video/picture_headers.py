@@ -22,7 +22,7 @@ _MPEG_I, _MPEG_B = 1, 3
 
 @dataclass(frozen=True)
 class PictureHeader:
-    """What is known of a packet.
+    """Facts about one packet.
 
     Attributes:
         starts: decoding can start here.

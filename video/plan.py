@@ -11,7 +11,7 @@ frame.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -81,10 +81,37 @@ def ranges(index: FrameIndex, wanted: Sequence[int], decoded: int = 0) -> Iterat
     targets = dict(zip(wanted, map(_Target, key_frames(index, packets), packets), strict=True))
     missing = tuple(sorted(target for target in set(targets.values()) if target.packet >= decoded))
     stand = _Stand(begun=0, at=decoded, spent=decoded, missing=missing)
+    yield from _follow(stand, wanted, targets, index.packets)
+
+
+def further_ranges(index: FrameIndex, wanted: Sequence[int], begun: int, at: int) -> Iterator[PacketRange]:
+    """Makes the ranges for further frames of an ordered file, of which other frames have been read.
+
+    Together they are no longer than one scan from the first to the last packet that these frames need.
+
+    Args:
+        index: the file's packets.
+        wanted: frame index per visited position; frames that are there already need not be among them.
+        begun: key frame at which the present visit began.
+        at: packet that comes next; what came before is gone.
+    """
+    if not wanted:
+        return
+    packets = [int(packet) for packet in index.order[list(wanted)]]
+    targets = dict(zip(wanted, map(_Target, key_frames(index, packets), packets), strict=True))
+    missing = tuple(sorted(set(targets.values())))
+    if any(target.packet < at and target.key >= begun for target in missing):
+        begun = at = index.packets  # something that is needed has passed: nothing goes on from here
+    stand = _Stand(begun=begun, at=at, spent=0, missing=missing)
+    start = at if stand.goes_on_to(missing[0]) else missing[0].key
+    yield from _follow(stand, wanted, targets, budget=max(max(packets) + 1 - start, stand.sweep_cost()))
+
+
+def _follow(stand: _Stand, wanted: Sequence[int], targets: Mapping[int, _Target], budget: int) -> Iterator[PacketRange]:
     for position, frame in enumerate(wanted):
         of_position: list[PacketRange] = []
         while targets[frame] in stand.missing:
-            for target in _route(stand, targets[frame], budget=index.packets):
+            for target in _route(stand, targets[frame], budget):
                 if target not in stand.missing:
                     continue
                 start = stand.at if stand.goes_on_to(target) else target.key

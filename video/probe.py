@@ -17,6 +17,9 @@ from adafocus.video.mp4_index import announced_index
 from adafocus.video.source import Reader, Source
 from adafocus.video.transform import orientation
 
+MAX_FRAMES_PER_SECOND = 1e6
+"""A higher rate comes from times that lie; the fastest cameras take a few hundred thousand pictures a second."""
+
 _RATE_TOLERANCE = 0.1
 
 
@@ -66,7 +69,7 @@ class OpenVideo:
 
 
 @contextmanager
-def open_video(reader: Reader, limits: MediaLimits | None = None) -> Iterator[OpenVideo]:
+def open_video(reader: Reader, limits: MediaLimits | None = None, *, ranged: bool = False) -> Iterator[OpenVideo]:
     """Opens, checks and indexes a video, and decodes its first frame. Closes the container at the end.
 
     If the header lists all packets, no more is read than that takes. Otherwise the whole file is read.
@@ -74,6 +77,8 @@ def open_video(reader: Reader, limits: MediaLimits | None = None) -> Iterator[Op
     Args:
         reader: the bytes of the file, seekable; read from the start, never closed.
         limits: what is permitted; the defaults of ``MediaLimits`` if omitted.
+        ranged: reading is slow wherever it is, so as little as possible is read. The header's list of key frames is
+            then believed without a look at the packets; where decoding cannot start at one, the file is scanned.
 
     Raises:
         UnsupportedMedia: this is not a video, or its container or codec is not permitted.
@@ -85,13 +90,13 @@ def open_video(reader: Reader, limits: MediaLimits | None = None) -> Iterator[Op
     limits = limits or MediaLimits()
     source = Source(reader, limits)
     try:
-        yield _probe(source, reader, limits)
+        yield _probe(source, reader, limits, ranged)
     finally:
         source.close()
 
 
-def _probe(source: Source, reader: Reader, limits: MediaLimits) -> OpenVideo:
-    index = _index(source, reader, limits)
+def _probe(source: Source, reader: Reader, limits: MediaLimits, ranged: bool) -> OpenVideo:
+    index = _index(source, reader, limits, ranged)
     fps, seconds = _rate_and_duration(source, index)
     if seconds is not None and seconds > limits.max_seconds:
         raise TooLong(f"the video is {seconds:g} s long; at most {limits.max_seconds:g} s are permitted")
@@ -112,11 +117,11 @@ def _probe(source: Source, reader: Reader, limits: MediaLimits) -> OpenVideo:
     return OpenVideo(info, index, cursor, ahead)
 
 
-def _index(source: Source, reader: Reader, limits: MediaLimits) -> FrameIndex:
+def _index(source: Source, reader: Reader, limits: MediaLimits, ranged: bool) -> FrameIndex:
     """Indexes the first stream that holds frames."""
     while True:
         traits = source.traits
-        index = announced_index(reader, source.stream, traits, limits)
+        index = announced_index(reader, source.stream, traits, limits, ranged=ranged)
         if index is not None:
             return index
         try:
@@ -140,9 +145,19 @@ def _first_frames(cursor: Cursor, limits: MediaLimits) -> list[av.VideoFrame]:
 
 def _rate_and_duration(source: Source, index: FrameIndex) -> tuple[float | None, float | None]:
     """Returns frames per second and seconds: from the times in the index, or else as the container declares them."""
+    fps, seconds = _measured_or_declared(source, index)
+    return _possible_rate(fps), seconds
+
+
+def _possible_rate(fps: float | None) -> float | None:
+    """Returns a rate that a video can have; ``None`` if its times or its header tell nonsense."""
+    return fps if fps is not None and 0 < fps <= MAX_FRAMES_PER_SECOND else None
+
+
+def _measured_or_declared(source: Source, index: FrameIndex) -> tuple[float | None, float | None]:
     stream = source.stream
     average, guessed = (
-        float(rate) if rate and rate > 0 else None for rate in (stream.average_rate, stream.guessed_rate)
+        _possible_rate(float(rate)) if rate else None for rate in (stream.average_rate, stream.guessed_rate)
     )
     declared = average or guessed
     if index.seconds:

@@ -6,11 +6,15 @@ the *visiting order* says which position is visited first, second, and so on.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Literal
 
 OrderName = Literal["coarse_to_fine", "sequential"]
+
+Snap = Literal["none", "keyframe"]
+"""Whether a sampled frame may be replaced by a key frame of its own interval, which costs less to decode."""
 
 
 def visiting_order(n: int, name: OrderName) -> tuple[int, ...]:
@@ -67,6 +71,44 @@ def sample_clip_indices(num_frames: int, samples: int, first_frame: int = 0) -> 
     return _evenly(first, usable, samples)
 
 
+def intervals(num_frames: int, samples: int, first_frame: int = 0) -> tuple[range, ...]:
+    """Returns the interval of each of ``samples`` sampled frames: equal, disjoint, and in time order.
+
+    They cover ``first_frame``..``num_frames - 1``. If there are no more frames than samples there is nothing to divide,
+    and no interval is returned.
+
+    Raises:
+        ValueError: as `sample_indices`.
+    """
+    first, usable = _usable(num_frames, samples, first_frame)
+    if usable <= samples:
+        return ()
+    bounds = [first + i * usable // samples for i in range(samples + 1)]
+    return tuple(range(start, stop) for start, stop in pairwise(bounds))
+
+
+def snapped(sampled: Sequence[int], within: Sequence[range], key_frames: Sequence[int]) -> tuple[int, ...]:
+    """Returns the sampled frames, each replaced by the nearest key frame of its interval, if the interval has one.
+
+    A model that was trained on frames drawn from whole intervals sees nothing unusual.
+
+    Args:
+        sampled: frame indices in time order.
+        within: the interval of each, as `intervals` returns them; empty: nothing is replaced.
+        key_frames: frame indices that decoding can start from, ascending.
+    """
+    if not within:
+        return tuple(sampled)
+    return tuple(_nearest(frame, interval, key_frames) for frame, interval in zip(sampled, within, strict=True))
+
+
+def _nearest(frame: int, interval: range, key_frames: Sequence[int]) -> int:
+    """Returns the key frame of the interval that is nearest to a frame, the earlier one of two; else the frame."""
+    after = bisect_left(key_frames, frame)
+    neighbours = [key for key in key_frames[max(0, after - 1) : after + 1] if key in interval]
+    return min(neighbours, key=lambda key: abs(key - frame), default=frame)
+
+
 def wanted_frames(
     num_frames: int,
     *,
@@ -74,6 +116,7 @@ def wanted_frames(
     order: Sequence[int],
     first_frame: int = 0,
     focus_frames: int | None = None,
+    key_frames: Sequence[int] = (),
 ) -> tuple[int, ...]:
     """Returns the frame index at each visited position, in visiting order.
 
@@ -83,6 +126,8 @@ def wanted_frames(
         order: a permutation of 0..frames-1, as ``visiting_order`` returns it.
         first_frame: frames before this one are never sampled.
         focus_frames: for a clip model, number of frames of the focus; they follow those of the glance, in time order.
+        key_frames: frames, ascending, that sampled ones move to within their intervals; see `snapped`. Empty: none
+            moves, as published.
 
     Returns:
         ``frames`` indices, or ``frames + focus_frames`` for a clip model. An index may occur more than once.
@@ -92,11 +137,16 @@ def wanted_frames(
     """
     if sorted(order) != list(range(frames)):
         raise ValueError(f"order must visit each of the {frames} sampled frames once, got {tuple(order)}")
+
+    def snap(sampled: Sequence[int]) -> tuple[int, ...]:
+        within = intervals(num_frames, len(sampled), first_frame) if key_frames else ()
+        return snapped(sampled, within, key_frames)
+
     if focus_frames is None:
-        sampled = sample_indices(num_frames, frames, first_frame)
+        sampled = snap(sample_indices(num_frames, frames, first_frame))
         return tuple(sampled[position] for position in order)
-    glance = sample_clip_indices(num_frames, frames, first_frame)
-    focus = sample_clip_indices(num_frames, focus_frames, first_frame)
+    glance = snap(sample_clip_indices(num_frames, frames, first_frame))
+    focus = snap(sample_clip_indices(num_frames, focus_frames, first_frame))
     return tuple(glance[position] for position in order) + focus
 
 

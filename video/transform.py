@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 import av
 import numpy as np
@@ -25,16 +25,33 @@ _LONGEST = 16
 _TURNS: Final = (0, 90, 180, 270)
 
 
+Fit = Literal["crop", "letterbox", "squeeze"]
+"""How a picture becomes a square, as `Geometry` says."""
+
+
 @dataclass(frozen=True)
 class Geometry:
-    """Scales the shorter side to ``resize`` pixels and takes the centre square of ``crop`` × ``crop``."""
+    """How a picture becomes a square of ``crop`` × ``crop`` pixels.
+
+    Attributes:
+        resize: of ``crop``: length of the shorter side after resizing, pixels; of the others the same as ``crop``.
+        crop: side of the square, pixels.
+        fit: ``crop`` takes the centre square of the resized picture, as published. ``letterbox`` shows the whole
+            picture, its longer side as long as the square, with black bars beside the other. ``squeeze`` shows the
+            whole picture, stretched to the square.
+    """
 
     resize: int
     crop: int
+    fit: Fit = "crop"
 
     def __post_init__(self) -> None:
         if not 1 <= self.crop <= self.resize:
             raise ValueError(f"crop must be 1..resize ({self.resize}), got {self.crop}")
+        if self.fit not in get_args(Fit):
+            raise ValueError(f"fit must be {', '.join(get_args(Fit))}; got {self.fit!r}")
+        if self.fit != "crop" and self.resize != self.crop:
+            raise ValueError(f"resize must be crop ({self.crop}) with fit {self.fit!r}, got {self.resize}")
 
 
 @dataclass(frozen=True)
@@ -54,6 +71,23 @@ def resized_size(width: int, height: int, resize: int) -> tuple[int, int]:
     return max(resize, int(resize * width / height)), resize
 
 
+def placed(width: int, height: int, geometry: Geometry) -> tuple[int, int, int, int]:
+    """Returns where a whole picture of that width and height lies in the square: left, top, width, height, pixels.
+
+    With ``crop`` it is larger than the square, and left or top are negative.
+    """
+    side = geometry.crop
+    if geometry.fit == "squeeze":
+        return 0, 0, side, side
+    if geometry.fit == "letterbox":
+        longer = max(width, height)
+        new_width, new_height = max(1, round(width * side / longer)), max(1, round(height * side / longer))
+    else:
+        new_width, new_height = resized_size(width, height, geometry.resize)
+        return -crop_offset(new_width, side), -crop_offset(new_height, side), new_width, new_height
+    return (side - new_width) // 2, (side - new_height) // 2, new_width, new_height
+
+
 def crop_offset(size: int, crop: int) -> int:
     """Returns the first pixel of the centre ``crop`` of ``size`` pixels; halves are rounded to even."""
     return round((size - crop) / 2)
@@ -61,7 +95,7 @@ def crop_offset(size: int, crop: int) -> int:
 
 @dataclass(frozen=True)
 class Orientation:
-    """How a stored picture becomes the displayed one: turned first, then mirrored.
+    """The orientation that makes a stored picture the displayed one: turned first, then mirrored.
 
     Attributes:
         rotation: degrees clockwise: 0, 90, 180 or 270.
@@ -73,7 +107,7 @@ class Orientation:
 
     @property
     def swaps_sides(self) -> bool:
-        """Whether width and height change places."""
+        """True if width and height change places."""
         return self.rotation in (90, 270)
 
     def apply(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -100,7 +134,7 @@ def orientation_of(matrix: Sequence[int]) -> Orientation:
 
 
 def orientation(frame: av.VideoFrame) -> Orientation:
-    """How a decoded frame must be displayed, by its display matrix; upright if it has none."""
+    """Return the orientation of a decoded frame by its display matrix; upright if it has none."""
     data = frame.side_data.get("DISPLAYMATRIX")
     if not isinstance(data, SideData):
         return Orientation()
@@ -111,7 +145,7 @@ _UPRIGHT = Orientation()
 
 
 class Resizer:
-    """Turns decoded frames into ``crop`` × ``crop`` RGB squares. Use one Resizer per thread: it holds a scaler.
+    """Turns decoded frames into square RGB pictures. Use one Resizer per thread: it holds a scaler.
 
     The scaler's bilinear filter widens when it shrinks, like that of Pillow, with which published models were trained;
     the mean difference from Pillow is 0.2 grey levels (tests/video/test_transform.py). The frame's colour matrix and
@@ -120,17 +154,17 @@ class Resizer:
     taken as square.
     """
 
-    def __init__(self, resize: int, crop: int) -> None:
-        """Prepares for squares of these sizes in pixels.
+    def __init__(self, resize: int, crop: int, fit: Fit = "crop") -> None:
+        """Prepares for squares of that `Geometry`.
 
         Raises:
-            ValueError: ``1 <= crop <= resize`` does not hold.
+            ValueError: there is no such geometry.
         """
-        self._geometry = Geometry(resize, crop)
+        self._geometry = Geometry(resize, crop, fit)
         self._reformatter = VideoReformatter()
 
     def __call__(self, frame: av.VideoFrame, orientation: Orientation = _UPRIGHT) -> NDArray[np.uint8]:
-        """Returns the centre square of a frame as it is displayed.
+        """Returns the square of a frame as it is displayed.
 
         Args:
             frame: as decoded, of any size and pixel format.
@@ -144,11 +178,26 @@ class Resizer:
         """
         if frame.colorspace not in _KNOWN_MATRICES:
             frame.colorspace = _UNSPECIFIED_MATRIX
+        if self._geometry.fit != "crop":
+            return self._whole(frame, orientation)
         scaled = self._scaled(frame)
         crop = self._geometry.crop
         pixels = orientation.apply(scaled)
         top, left = (crop_offset(side, crop) for side in pixels.shape[:2])
         return np.ascontiguousarray(pixels[top : top + crop, left : left + crop])
+
+    def _whole(self, frame: av.VideoFrame, orientation: Orientation) -> NDArray[np.uint8]:
+        """Returns the square that shows the whole frame."""
+        side = self._geometry.crop
+        _, _, width, height = placed(frame.width, frame.height, self._geometry)
+        pixels = orientation.apply(self._rgb(frame, width, height))
+        height, width = pixels.shape[:2]
+        if height == width == side:
+            return np.ascontiguousarray(pixels)
+        square = np.zeros((side, side, 3), dtype=np.uint8)
+        top, left = (side - height) // 2, (side - width) // 2
+        square[top : top + height, left : left + width] = pixels
+        return square
 
     def _scaled(self, frame: av.VideoFrame) -> NDArray[np.uint8]:
         """Returns the frame with its shorter side at ``resize``; of a very long frame only the middle."""
@@ -171,28 +220,36 @@ class Resizer:
         return np.asarray(scaled.to_ndarray(), dtype=np.uint8)
 
 
-def patch_box(
-    width: int, height: int, resize: int, crop: int, patch_size: int, centre_yx: tuple[float, float]
-) -> PatchBox:
+def patch_box(width: int, height: int, geometry: Geometry, patch_size: int, centre_yx: tuple[float, float]) -> PatchBox:
     """Returns where a patch lies in the displayed video.
 
     Args:
         width: of the video as displayed, pixels.
         height: of the video as displayed, pixels.
-        resize: length of the shorter side after resizing.
-        crop: side of the centre square.
+        geometry: of the square that the model sees.
         patch_size: side of the patch in pixels of that square.
         centre_yx: the policy's action, (y, x) in [0, 1]: 0 is flush with the top or left, 1 with the bottom or right.
 
     Returns:
         The box in whole pixels, within the video, at least one pixel wide and high.
     """
-    new_width, new_height = resized_size(width, height, resize)
+    left, top, new_width, new_height = placed(width, height, geometry)
+    room = geometry.crop - patch_size
     spans = []
-    for old, new, action in ((width, new_width, centre_yx[1]), (height, new_height, centre_yx[0])):
-        start = crop_offset(new, crop) + min(max(float(action), 0.0), 1.0) * (crop - patch_size)
+    for old, new, first, action in ((width, new_width, left, centre_yx[1]), (height, new_height, top, centre_yx[0])):
+        start = min(max(float(action), 0.0), 1.0) * room - first
         low = min(max(round(start * old / new), 0), old - 1)
         high = min(max(round((start + patch_size) * old / new), low + 1), old)
         spans.append((low, high - low))
     (x, box_width), (y, box_height) = spans
     return PatchBox(x=x, y=y, width=box_width, height=box_height)
+
+
+def view_box(width: int, height: int, geometry: Geometry) -> PatchBox:
+    """Returns the part of the displayed video that the square shows, in its pixels; its bars lie outside the video."""
+    left, top, new_width, new_height = placed(width, height, geometry)
+    side = geometry.crop
+    across, down = width / new_width, height / new_height
+    if geometry.fit == "crop":
+        return patch_box(width, height, geometry, side, (0.0, 0.0))
+    return PatchBox(round(-left * across), round(-top * down), round(side * across), round(side * down))

@@ -96,11 +96,11 @@ class _Stage(nn.Module):
         centres = glance.patch_centres
         if "glance" in self.parts:
             term = self.cross_entropy(glance.logits, labels)
-            return OneStageLoss(term, nothing, nothing, term.detach(), nothing, centres.detach())
+            return OneStageLoss(term, nothing, nothing, term.detach(), nothing, centres.detach(), nothing)
         chosen = random_centres if self.at_random else centres
         focus = self.model.focus_clip(frames, glance.features, chosen)
         steps, own = self.cross_entropy(focus.step_logits, labels), self.cross_entropy(focus.logits, labels)
-        return OneStageLoss(steps + own, steps.detach(), nothing, nothing, own.detach(), centres.detach())
+        return OneStageLoss(steps + own, steps.detach(), nothing, nothing, own.detach(), centres.detach(), nothing)
 
     at_random = False
 

@@ -1,4 +1,4 @@
-"""How many different sets of frames a clip shows in 1,000 draws: with the jitter as it was, and as it is.
+"""Counts the different sets of frames that a clip shows in 1,000 draws: with the jitter as it was, and as it is.
 
     python -m benchmarks.evidence.frame_sets
 

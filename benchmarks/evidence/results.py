@@ -18,7 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from adafocus.bundle.exit_rule import confidence
-from adafocus.training.evaluate.calibrate import calibrate, exit_quota, fit_temperature, measure, solve_thresholds
+from adafocus.training.evaluate.calibrate import calibrate, fit_temperature
+from adafocus.training.evaluate.exit_curve import exit_quota, measure, solve_thresholds
 from adafocus.training.evaluate.metrics import accuracy, answers, calibration_error, exit_steps, macro_f1
 from adafocus.training.evaluate.operating_points import Calibration
 from benchmarks.machine import Row, with_earlier, write_results

@@ -9,7 +9,7 @@ import argparse
 from pathlib import Path
 
 from adafocus.training.data.manifests import list_clips
-from adafocus.training.evaluate.inference import judge_unseen, load_trained
+from adafocus.training.evaluate.inference import load_trained, predict_unseen
 from adafocus.training.evaluate.operating_points import load_calibration
 from adafocus.training.evaluate.report import evaluate
 from benchmarks.machine import write_results
@@ -27,8 +27,8 @@ def main() -> None:
     rows = []
     for checkpoint in options.checkpoints:
         trained = load_trained(checkpoint)
-        judged = judge_unseen(trained, data)
-        report = evaluate(judged.logits, judged.labels, data.labels, trained.gflops_per_step, calibration)
+        predictions = predict_unseen(trained, data)
+        report = evaluate(predictions.logits, predictions.labels, data.labels, trained.gflops_per_step, calibration)
         rows += [
             {
                 "data": data.source.get("name", "clips"),

@@ -1,4 +1,4 @@
-"""What the temporal jitter is worth: one offset for the whole clip, as it was, against one for each segment.
+"""Measures the effect of the temporal jitter: one offset for the whole clip, as it was, against one for each segment.
 
     python -m benchmarks.evidence.temporal_jitter ../shared/datasets/tank_state --out runs/jitter
 
@@ -86,7 +86,7 @@ def judge(name: str, number: int, data: ClipSet, other: ClipSet, recipe: Recipe,
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Work off the list."""
+    """Train and evaluate every arm that has no result yet."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path)
     parser.add_argument("--config", default="tank_state")

@@ -1,4 +1,4 @@
-"""Where the service is, and a non-blocking connection to it that carries one request at a time.
+"""The address of the service, and a non-blocking connection to it that carries one request at a time.
 
 Plain sockets instead of an HTTP library: a load generator shares its machine with what it measures, and a general
 client costs several milliseconds of processor time a request.
@@ -21,7 +21,7 @@ from adafocus.cli.load.plan import Plan
 from adafocus.cli.load.response import Response, ResponseReader
 
 TIMEOUT_SECONDS = 60.0
-"""How long the service may neither take nor send a byte before its request counts as not answered."""
+"""Time without a byte in either direction after which a request counts as not answered."""
 
 _RECEIVE_BYTES = 64 << 10
 
@@ -115,15 +115,15 @@ class Connection:
         self._reader: ResponseReader | None = None
         self._early: Response | None = None
         self.events = EVENT_READ | EVENT_WRITE
-        """What to wait for."""
+        """The selector events to wait for."""
 
     def fileno(self) -> int:
-        """For the selector."""
+        """The socket's descriptor, for the selector."""
         return self._socket.fileno()
 
     @property
     def idle(self) -> bool:
-        """Whether it carries no request."""
+        """True if it carries no request."""
         return self._reader is None
 
     def close(self) -> None:

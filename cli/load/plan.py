@@ -1,4 +1,4 @@
-"""What a load consists of: clips, parameters, and when each request is due."""
+"""The plan of a load: clips, parameters, and the time at which each request is due."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Plan:
 
 
 class Arrival(NamedTuple):
-    """When a request of an open loop is due, in seconds after the start, and the index of the rate it belongs to."""
+    """The time at which a request of an open loop is due, in seconds after the start, and the index of its rate."""
 
     seconds: float
     step: int

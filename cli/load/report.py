@@ -1,4 +1,4 @@
-"""Sums up a load: throughput, latency, goodput, price, refusals, and whether the load was sent as asked."""
+"""Sums up a load: throughput, latency, goodput, cost, refusals, and whether the load was sent as asked."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LATE_MS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One request: when it was due and answered (seconds on one clock), its status (0: none came), and its price.
+    """One request: when it was due and answered (seconds on one clock), its status (0: none came), and its cost.
 
     ``code`` and ``detail`` are of a refusal, as far as it said them; ``detail`` also says why no answer came.
     ``late`` is how many seconds after it was due the generator began to send it, ``step`` the index of its rate.
@@ -49,10 +49,10 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """What came of the requests that were due while one rate lasted; fields as in `Report`, ``rate`` as asked for.
+class RateResult:
+    """The results of the requests that were due while one rate lasted; fields as in `LoadReport`.
 
-    ``offered`` is the rate that chance made of it.
+    ``rate`` is the one that was asked for, ``offered`` is the rate that chance made of it.
     """
 
     rate: float
@@ -67,13 +67,13 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
-    """What came of a load; milliseconds are of answered requests.
+class LoadReport:
+    """The results of a load; milliseconds are of answered requests.
 
-    ``goodput`` counts answers within the objective, per second: what a caller with that patience gets. ``refusals``
-    begin with the most frequent. ``sent_late`` counts requests of an open loop that the generator sent more than
-    `LATE_MS` after they were due, ``most_late_ms`` is the worst; ``generator_cpu_ms`` is its own processor time per
-    request. ``steps`` are those of a load with several rates.
+    ``goodput`` counts answers within the objective, per second. ``refusals`` begin with the most frequent.
+    ``sent_late`` counts requests of an open loop that the generator sent more than `LATE_MS` after they were due,
+    ``most_late_ms`` is the worst; ``generator_cpu_ms`` is its own processor time per request. ``steps`` are those of
+    a load with several rates.
     """
 
     requests: int
@@ -90,16 +90,16 @@ class Report:
     sent_late: int = 0
     most_late_ms: float = 0.0
     generator_cpu_ms: float = 0.0
-    steps: list[Step] = field(default_factory=list)
+    steps: list[RateResult] = field(default_factory=list)
 
     @property
     def mostly_answered(self) -> bool:
-        """Whether the figures are of at least half of the requests."""
+        """True if at least half of the requests were answered."""
         return 2 * self.answered >= self.requests
 
     @property
     def kept_rate(self) -> bool:
-        """Whether all but one in a hundred requests were sent when they were due."""
+        """True if at most one in a hundred requests was sent late."""
         return 100 * self.sent_late <= self.requests
 
 
@@ -111,7 +111,7 @@ def percentile(ascending: Sequence[float], percent: float) -> float:
     return ascending[max(0, int(rank) - 1)]
 
 
-def report(samples: Sequence[Sample], slo_ms: float, plan: Plan | None = None, cpu_seconds: float = 0.0) -> Report:
+def report(samples: Sequence[Sample], slo_ms: float, plan: Plan | None = None, cpu_seconds: float = 0.0) -> LoadReport:
     """Sum up a load.
 
     Args:
@@ -125,7 +125,7 @@ def report(samples: Sequence[Sample], slo_ms: float, plan: Plan | None = None, c
     seconds = max(sample.answered for sample in samples) - min(sample.due for sample in samples)
     spent, full = sum(sample.gflops for sample in good), sum(sample.gflops_full for sample in good)
     per_second = 1 / seconds if seconds > 0 else 0.0
-    return Report(
+    return LoadReport(
         requests=len(samples),
         answered=len(good),
         seconds=seconds,
@@ -144,7 +144,7 @@ def report(samples: Sequence[Sample], slo_ms: float, plan: Plan | None = None, c
     )
 
 
-def _steps(samples: Sequence[Sample], slo_ms: float, plan: Plan, step_seconds: float) -> list[Step]:
+def _steps(samples: Sequence[Sample], slo_ms: float, plan: Plan, step_seconds: float) -> list[RateResult]:
     """One for each rate, even if chance sent nothing in it."""
     steps = []
     for number, rate in enumerate(plan.rates):
@@ -155,7 +155,7 @@ def _steps(samples: Sequence[Sample], slo_ms: float, plan: Plan, step_seconds: f
         if of_step:
             seconds = max(seconds, max(sample.answered for sample in of_step) - min(sample.due for sample in of_step))
         steps.append(
-            Step(
+            RateResult(
                 rate=rate,
                 offered=len(of_step) / step_seconds,
                 requests=len(of_step),

@@ -9,7 +9,7 @@ _MAX_BODY_BYTES = 64 << 20
 
 
 class ResponseError(Exception):
-    """What the server sent is not an HTTP/1.1 response that this client can read."""
+    """The server sent something that this client cannot read as an HTTP/1.1 response."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class ResponseReader:
 
     @property
     def begun(self) -> bool:
-        """Whether anything has arrived."""
+        """True if anything has arrived."""
         return bool(self._buffer) or self._status > 0
 
     def feed(self, data: bytes) -> Response | None:
@@ -81,7 +81,7 @@ class ResponseReader:
         if len(words) < 2 or not words[0].startswith(b"HTTP/1.") or len(words[1]) != 3 or not words[1].isdigit():
             raise ResponseError(f"the response begins with {start[:40]!r}, not with HTTP/1.1 and a status")
         status = int(words[1])
-        if status < 200:  # 100 Continue and the like announce the response, they are not it
+        if status < 200:  # 100 Continue and other interim responses precede the response
             return
         fields = {}
         for line in lines:
@@ -109,7 +109,7 @@ class _Chunks:
         self._in_trailer = False
 
     def feed(self, buffer: bytearray) -> bytes | None:
-        """Take complete chunks out of the buffer; the body, once the last one has come."""
+        """Take complete chunks out of the buffer; returns the body once the last one has arrived."""
         while True:
             end = buffer.find(b"\r\n")
             if end < 0:

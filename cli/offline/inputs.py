@@ -1,4 +1,4 @@
-"""Collects the videos of a run from files, folders and manifests: each name once."""
+"""Collects the videos of a run from files, folders, URLs, buckets and manifests: each name once."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pathlib import Path
 
 import click
 
-from adafocus.cli.in_process import VideoInput
+from adafocus.cli.in_process import Named, VideoInput
 from adafocus.cli.offline.manifests import is_manifest, read_names
-from adafocus.cli.videos import find_videos
-from adafocus.video.folders import shown
+from adafocus.cli.video_urls import VideoUrl, is_video_url
+from adafocus.cli.videos import find_videos_anywhere, shown
 
 
 @dataclass(frozen=True)
@@ -29,23 +29,27 @@ class Inputs:
     unreadable: int
 
 
-def collect(paths: Iterable[Path], column: str) -> Inputs:
-    """Return the videos that files, folders and manifests name, and print what was left out of folders.
+def collect(named: Iterable[Named], column: str) -> Inputs:
+    """Return the videos that files, folders, URLs, buckets and manifests name, and print what was left out of folders.
 
     A file or a video in a folder is called by its path as it was given, and a video of a manifest as the manifest
-    calls it. Relative names in a manifest are looked for beside the manifest.
+    calls it. Relative names in a manifest are looked for beside the manifest. A URL is called by itself, without its
+    secrets.
 
     Raises:
         click.ClickException: there is no video, a manifest cannot be read, or one name stands for two files.
     """
-    files: list[Path] = []
+    files: list[Named] = []
     manifests: list[Path] = []
-    for path in paths:
-        (manifests if is_manifest(path) and not path.is_dir() else files).append(path)
+    for item in named:
+        if isinstance(item, Path) and is_manifest(item) and not item.is_dir():
+            manifests.append(item)
+        else:
+            files.append(item)
     unreadable = 0
     found: list[VideoInput] = []
     if files:
-        listed = find_videos(files)
+        listed = find_videos_anywhere(files)
         found = [VideoInput(shown(path), path) for path in listed.files]
         unreadable = listed.unreadable
     for manifest in manifests:
@@ -65,6 +69,10 @@ def collect(paths: Iterable[Path], column: str) -> Inputs:
 
 def _of_manifest(manifest: Path, column: str) -> Iterator[VideoInput]:
     for name in read_names(manifest, column):
-        if "://" in name:
-            raise click.ClickException(f"{manifest}: {name} is a URL; download the file and give its path")
-        yield VideoInput(name, manifest.parent / name)
+        if is_video_url(name):
+            url = VideoUrl(name)
+            yield VideoInput(str(url), url)
+        elif "://" in name:
+            raise click.ClickException(f"{manifest}: {name} is a URL of a kind that is not read")
+        else:
+            yield VideoInput(name, manifest.parent / name)

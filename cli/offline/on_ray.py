@@ -20,9 +20,10 @@ from typing import Any
 import click
 
 from adafocus.bundle.store import load_bundle
-from adafocus.cli.in_process import Failure, VideoInput, classify_all, open_engine
+from adafocus.cli.in_process import Failure, Named, VideoInput, classify_all, open_engine
 from adafocus.cli.offline.formats import Row
 from adafocus.cli.offline.rows import id_of, row_of
+from adafocus.cli.video_urls import VideoUrl, is_video_url
 from adafocus.service.errors import Internal
 from adafocus.service.schemas.classify import Parameters
 from adafocus.service.settings import Settings
@@ -71,7 +72,7 @@ class Classifier:
         """Classify a block: columns ``name`` and ``path``; returns a column ``row`` of JSON."""
         import numpy as np
 
-        videos = [VideoInput(name, Path(path)) for name, path in zip(block["name"], block["path"], strict=True)]
+        videos = [VideoInput(name, _named(path)) for name, path in zip(block["name"], block["path"], strict=True)]
         rows: list[str] = []
         self._loop.run(
             classify_all(
@@ -167,7 +168,7 @@ class _Actors:
             pyarrow.table(
                 {
                     "name": [video.name for video in part],
-                    "path": [os.fspath(video.path.absolute()) for video in part],
+                    "path": [_address(video.path) for video in part],
                 }
             )
             for part in parts
@@ -192,3 +193,12 @@ def _for_actor(settings: Settings, pool: Pool) -> dict[str, Any]:
     given["bundle"] = str(settings.bundle.absolute())
     cores = max(1, round(pool.cores))
     return {"decode_workers": cores + 2, "intra_op_threads": max(1, cores // 4), **given}
+
+
+def _address(video: Named) -> str:
+    """What names a video on every node: a URL, or a path from the root."""
+    return video.url if isinstance(video, VideoUrl) else os.fspath(video.absolute())
+
+
+def _named(address: str) -> Named:
+    return VideoUrl(address) if is_video_url(address) else Path(address)

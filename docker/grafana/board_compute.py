@@ -132,6 +132,43 @@ COMPUTE = dashboard(
                     limit=0.2,
                 ),
                 Panel(
+                    "Exits after the glance",
+                    "Answers per second by what they came after. A glance whose focus did not run costs a fraction of "
+                    "a step.",
+                    "reqps",
+                    [Query(rate("adafocus_exits_total", "component"), "{{component}}")],
+                    width=6,
+                    stacked=True,
+                ),
+                Panel(
+                    "Early answers and full ones",
+                    "Shadow runs per second, by whether the early answer was that of all steps. There are none unless "
+                    "shadow_full_share is set.",
+                    "short",
+                    [Query(rate("adafocus_shadow_total", "answer"), "{{answer}}")],
+                    width=6,
+                    stacked=True,
+                ),
+                Panel(
+                    "Evidence against the exits",
+                    "Evidence that early exits change more answers than they may. 100 raises an alert, and has a "
+                    "chance of at most 1 % if they do not.",
+                    "short",
+                    [Query("adafocus_shadow_evidence", "evidence")],
+                    width=6,
+                    limit=100,
+                ),
+                Panel(
+                    "Quality",
+                    "How many operating points cheaper than asked requests run, and answers per second that did.",
+                    "short",
+                    [
+                        Query("adafocus_quality_level", "level"),
+                        Query(rate("adafocus_degraded_total"), "degraded answers/s"),
+                    ],
+                    width=6,
+                ),
+                Panel(
                     "Mean exit step",
                     "Mean step at which answers exited, counted from 1. One step costs one glance and one focus.",
                     "short",
@@ -144,6 +181,12 @@ COMPUTE = dashboard(
         Row(
             "Cost of decoding",
             [
+                Panel(
+                    "Processor time of decoding",
+                    "Processor seconds of the decode workers for each answered request.",
+                    "s",
+                    [Query(f"{rate('adafocus_decode_cpu_seconds_total')} / {ANSWERED}", "per request")],
+                ),
                 Panel(
                     "Frames decoded and used",
                     "Frames that were decoded, and frames that the model saw. From a key frame on, all frames up to "

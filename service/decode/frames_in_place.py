@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from functools import partial
 
-from adafocus.service.decode.messages import FrameReady
-from adafocus.service.decode.session import DecodeSession
+from adafocus.service.decode.session import Arrived, DecodeSession
 from adafocus.service.frame_memory import SharedFrame
-from adafocus.video.decoder import Frame
 
 
 class FramesInPlace:
     """The frames of one video, pulled one by one and not copied: what the engine reads.
 
     A frame's slot goes back to the worker once the frame is released and another one is asked for: nothing is decoded
-    before it is wanted. The worker has no other job while a frame that was handed over has not been released.
+    before it is wanted. The memory is used for another video when all frames that were handed over have been released.
 
     Args:
         session: used only by this object.
@@ -22,12 +20,10 @@ class FramesInPlace:
 
     def __init__(self, session: DecodeSession) -> None:
         self._session = session
-        self._unread: set[int] = set()
-        self._read: list[int] = []
+        self._read: list[Arrived] = []
         self._asking = False
-        self._segment = session.read_in_place(lambda: bool(self._unread)).segment
 
-    async def next(self) -> SharedFrame | Frame | None:
+    async def next(self) -> SharedFrame | None:
         """The next frame that could be decoded, in visiting order; None when there is none left.
 
         Raises:
@@ -40,27 +36,36 @@ class FramesInPlace:
         finally:
             self._asking = False
 
-    def next_ready(self) -> SharedFrame | Frame | None:
+    def next_ready(self) -> SharedFrame | None:
         """The next frame if it has arrived."""
         self._return_read()
         return self._handed(self._session.next_arrived())
 
-    def _handed(self, ready: FrameReady | Frame | None) -> SharedFrame | Frame | None:
-        if not isinstance(ready, FrameReady):
-            return ready
-        self._unread.add(ready.slot)
-        release = partial(self._release, ready.slot)
-        return SharedFrame(ready.position, ready.index, ready.time_s, self._segment, ready.slot, release)
+    async def rewind(self) -> None:
+        """Start again with the first frame; all that were handed over have been released.
 
-    def _release(self, slot: int) -> None:
-        self._unread.discard(slot)
-        self._read.append(slot)
+        Raises:
+            Problem: the pool is closed.
+        """
+        self._read.clear()
+        await self._session.rewind()
+
+    def _handed(self, arrived: Arrived | None) -> SharedFrame | None:
+        if arrived is None:
+            return None
+        frame, frames = arrived.frame, arrived.lease.frames
+        if frames.crop != self._session.side:
+            raise ValueError(f"frames must have {frames.crop} pixels a side, as their memory, got {self._session.side}")
+        release = partial(self._release, arrived)
+        return SharedFrame(frame.position, frame.index, frame.time_s, frames.segment, frame.slot, release)
+
+    def _release(self, arrived: Arrived) -> None:
+        arrived.lease.read(arrived.frame.slot)
+        self._read.append(arrived)
         if self._asking:
             self._return_read()
-        if not self._unread:
-            self._session.pass_on()
 
     def _return_read(self) -> None:
-        for slot in self._read:
-            self._session.give_back(slot)
+        for arrived in self._read:
+            self._session.give_back(arrived)
         self._read.clear()

@@ -24,6 +24,11 @@ class IdleQueue(Generic[Item]):
         """Number of callers that wait for an item."""
         return len(self._waiting)
 
+    @property
+    def idle(self) -> int:
+        """Number of idle items."""
+        return len(self._idle)
+
     def put(self, item: Item) -> None:
         """Add an idle item, or hand it to the caller that has waited longest."""
         while self._waiting:
@@ -59,11 +64,13 @@ class IdleQueue(Generic[Item]):
         if item in self._idle:
             self._idle.remove(item)
 
-    def close(self, problem: Problem) -> None:
-        """Hand out no more items: calls that wait, and later calls, raise the problem."""
+    def close(self, problem: Problem) -> list[Item]:
+        """Hand out no more items: calls that wait, and later calls, raise the problem. Returns the idle items."""
         self._closed = problem
+        idle = list(self._idle)
         self._idle.clear()
         while self._waiting:
             future = self._waiting.popleft()
             if not future.done():
                 future.set_exception(problem)
+        return idle

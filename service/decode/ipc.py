@@ -5,10 +5,15 @@
     more    bytes that have arrived               opened  what the video is
     free    a slot whose frame was taken          frame   a slot that now holds a frame
     close   stop decoding this job                need    waits for bytes that ``more`` announces
-                                                  done    the job has ended, with or without an error
+    forget  close a video that is kept open       done    the job has ended, with or without an error
 
 Every job ends with exactly one ``done``; until then the worker accepts no other job. The worker ignores messages about
 a job that arrive after its ``done``. The worker ends when the socket is closed.
+
+A job says whether its spool is sparse. Then ``need`` has a ``start``, and ``more`` says which range has arrived.
+
+A job for a window of a long video leaves the video open for the job of the next window. The next job for another video
+closes it, and so does ``forget``.
 
 Messages are JSON and never pickle, because a worker that has parsed a hostile file cannot be trusted. This module uses
 the standard library only, because the worker imports it.
@@ -23,8 +28,14 @@ from collections.abc import Mapping
 MAX_MESSAGE_BYTES = 1 << 16
 """Several times the size of a job with the longest visiting order."""
 
+MAX_TIME_SECONDS = 1e9
+"""Largest time of a frame, before or after the first one."""
+
 OUT_OF_MEMORY = "memory"
 """Code of a ``done`` whose job reached the memory limit; the worker ends after it."""
+
+MEMORY_REFUSED = "memory_refused"
+"""Code of a ``done`` whose job asked for more memory than there may be and got none of it; the worker stays."""
 
 FAULT = "internal"
 """Code of a ``done`` whose job failed because of a bug of ours; its detail goes to the log only."""

@@ -6,14 +6,14 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
 
-from adafocus.service.decode.ipc import MAX_MESSAGE_BYTES
+from adafocus.service.decode.ipc import MAX_MESSAGE_BYTES, MAX_TIME_SECONDS
 from adafocus.service.decode.worker.sandbox import SandboxReport
-from adafocus.video.probe import VideoInfo
+from adafocus.video.probe import MAX_FRAMES_PER_SECOND, VideoInfo
 
 Word = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.,-]{1,64}$")]
 Count = Annotated[int, Field(ge=0, lt=1 << 40)]
 Seconds = Annotated[float, Field(ge=0, le=1e9)]
-Side = Annotated[int, Field(ge=1, le=1 << 16)]
+Side = Annotated[int, Field(ge=1, lt=1 << 31)]  # FFmpeg's type; a narrow strip may be very long
 
 
 class ProtocolError(Exception):
@@ -54,23 +54,18 @@ class Info(_Reply):
     codec: Word
     width: Side
     height: Side
-    fps: Annotated[float, Field(gt=0, le=1e9)] | None
+    fps: Annotated[float, Field(gt=0, le=MAX_FRAMES_PER_SECOND)] | None
     duration_s: Seconds | None
     frames: Count | None
     rotation: Literal[0, 90, 180, 270]
 
 
-class Opened(_Reply):
-    """The video passed its checks."""
+class WindowOpened(_Reply):
+    """The window that the frames come from, and how many the video has."""
 
-    type: Literal["opened"]
-    info: Info
-    frames_decoded: Count
-    seconds: Seconds
-
-    def video(self) -> VideoInfo:
-        """Convert to a `VideoInfo`."""
-        return VideoInfo(**self.info.model_dump())
+    start_s: Seconds
+    end_s: Seconds
+    count: Annotated[int, Field(ge=1, lt=1 << 40)]
 
 
 class FrameReady(_Reply):
@@ -80,20 +75,54 @@ class FrameReady(_Reply):
     slot: Count
     position: Count
     index: Count
-    time_s: Annotated[float, Field(ge=-1e9, le=1e9)] | None
+    time_s: Annotated[float, Field(ge=-MAX_TIME_SECONDS, le=MAX_TIME_SECONDS)] | None
     frames_decoded: Count
     seconds: Seconds
+    cpu_seconds: Seconds
+
+
+class Opened(_Reply):
+    """The video passed its checks; its first frame comes along if it could be decoded.
+
+    Only a job for a window has ``window``.
+    """
+
+    type: Literal["opened"]
+    info: Info
+    window: WindowOpened | None = None
+    frames_decoded: Count
+    seconds: Seconds
+    cpu_seconds: Seconds
+    frame: FrameReady | None = None
+
+    def video(self) -> VideoInfo:
+        """Convert to a `VideoInfo`."""
+        told = self.info
+        return VideoInfo(
+            container=told.container,
+            codec=told.codec,
+            width=told.width,
+            height=told.height,
+            fps=told.fps,
+            duration_s=told.duration_s,
+            frames=told.frames,
+            rotation=told.rotation,
+        )
 
 
 class Need(_Reply):
-    """The worker waits until the spool holds ``size`` bytes or is complete. None: until the spool is complete."""
+    """The worker waits until the spool holds ``size`` bytes or is complete. None: until the spool is complete.
+
+    Of a sparse spool it waits for the bytes from ``start`` up to ``size``.
+    """
 
     type: Literal["need"]
     size: Count | None
+    start: Count | None = None
 
 
 class Failure(_Reply):
-    """Why a job failed: a code of `video.errors`, or `OUT_OF_MEMORY` or `FAULT` of `ipc`."""
+    """The reason why a job failed: a code of `video.errors`, or `OUT_OF_MEMORY` or `FAULT` of `ipc`."""
 
     code: Word
     detail: str = Field(max_length=4000)
@@ -105,6 +134,8 @@ class Done(_Reply):
     type: Literal["done"]
     frames_decoded: Count
     seconds: Seconds
+    cpu_seconds: Seconds
+    capped: bool
     error: Failure | None
 
 

@@ -6,15 +6,19 @@ Whatever a video does to its worker, only its own request fails:
     the worker                                  the request   restart reason
     ==========================================  ============  =============
     refuses the video, for a stated reason      that problem  not restarted
-    reaches the memory limit                    Undecodable   memory
+    asks for more memory than there may be      Undecodable   not restarted
+    fills its memory                            Undecodable   memory
     crashes by its own fault (SIGSEGV, …)       Undecodable   crashed
     uses more than ``cpu_seconds``              Undecodable   timeout
     is silent and uses no processor time        Undecodable   timeout
     is killed from outside, or simply ends      Internal      crashed
     breaks the protocol                         Internal      protocol
+    keeps the low priority of a long video      –             recycled
     ==========================================  ============  =============
 
-Only the last two count as errors of the service. The video may be the cause there too, but the client may retry.
+A worker that crashes, is killed or is silent may be innocent of its end, and so may its video. The video is therefore
+given to another worker once, without the request noticing; the table holds for the second one. Only the last two count
+as errors of the service.
 """
 
 from __future__ import annotations
@@ -23,18 +27,23 @@ import asyncio
 import logging
 import signal
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Self
+from weakref import WeakKeyDictionary
 
+from adafocus.service.decode.frame_arena import FrameArena
 from adafocus.service.decode.idle_queue import IdleQueue
 from adafocus.service.decode.ipc import FAULT, OUT_OF_MEMORY
 from adafocus.service.decode.job import DecodeJob
 from adafocus.service.decode.messages import Done, ProtocolError, Reply, printable
 from adafocus.service.decode.pool_settings import PoolObserver, PoolSettings, RestartReason, Unobserved
+from adafocus.service.decode.priority import BackgroundPriority
 from adafocus.service.decode.process import WorkerGoneError, WorkerProcess, WorkerStartError
 from adafocus.service.decode.session import DecodeSession
+from adafocus.service.decode.shared_frames import SharedFrames
 from adafocus.service.decode.spool import Spool
 from adafocus.service.decode.watchdog import Verdict, WorkerTimeouts
+from adafocus.service.decode.windows import Reservation, WindowDecoder
 from adafocus.service.decode.worker.sandbox import SandboxReport
 from adafocus.service.errors import Draining, Internal, Problem, Undecodable
 
@@ -70,8 +79,13 @@ class DecodePool:
         self._observer = observer or Unobserved()
         self._line: IdleQueue[WorkerProcess] = IdleQueue()
         self._workers: dict[WorkerProcess, DecodeSession | None] = {}
+        self._priorities: dict[WorkerProcess, BackgroundPriority] = {}
         self._burials: set[asyncio.Task[None]] = set()
         self._refilling: set[asyncio.Task[None]] = set()
+        self._reservations: dict[WorkerProcess, Reservation] = {}
+        self._reserved_for: WeakKeyDictionary[DecodeSession, Reservation] = WeakKeyDictionary()
+        self._may_reserve = asyncio.Semaphore(max(1, settings.workers // 2))
+        self._arena = FrameArena(settings.segments, settings.slots, settings.crop)
         self._closing = False
         self.sandbox: SandboxReport | None = None
         """The workers' sandbox, once a worker has been started."""
@@ -90,8 +104,13 @@ class DecodePool:
 
     @property
     def waiting(self) -> int:
-        """Number of videos that wait for a worker."""
-        return self._line.waiting
+        """Number of videos that wait for a worker or for memory."""
+        return self._line.waiting + self._arena.waiting
+
+    @property
+    def segments_lent(self) -> int:
+        """Number of segments of memory that hold, or will hold, frames of videos."""
+        return self._arena.lent
 
     async def start(self) -> None:
         """Start the workers and wait until all are ready.
@@ -112,27 +131,59 @@ class DecodePool:
         """Kill all workers; videos that wait or are being decoded fail with `Draining`. May be called again."""
         self._closing = True
         self._line.close(Draining())
+        self._arena.close(Draining())
         for task in self._refilling:
             task.cancel()
         await asyncio.gather(*self._refilling, *self._burials, return_exceptions=True)
         workers, self._workers = self._workers, {}
+        while self._reservations:
+            self._reservations.popitem()[1].lost()
+        for worker in tuple(self._priorities):
+            self._restore_priority(worker)
         for worker, session in workers.items():
             worker.kill()
             if session is not None:
                 session.fail(Draining())
         await asyncio.gather(*(worker.reap() for worker in workers))
+        for session in workers.values():
+            if session is not None:
+                session.worker_ended()
         self._observer.decode_workers(0)
 
     @asynccontextmanager
-    async def open(self, spool: Spool, job: DecodeJob) -> AsyncIterator[DecodeSession]:
+    async def windows(
+        self, spool: Spool, job: DecodeJob, window_s: float, stride_s: float
+    ) -> AsyncIterator[WindowDecoder]:
+        """Wait until a worker may be reserved for a long video, and yield what decodes its windows.
+
+        At most half of the workers are reserved, so that other videos are not kept waiting.
+
+        Args:
+            spool: of the video; must stay open until the context ends.
+            job: the frames that are wanted of each window.
+            window_s: length of a window, seconds.
+            stride_s: from the start of one window to that of the next, seconds.
+        """
+        async with self._may_reserve:
+            reservation = Reservation()
+            try:
+                yield WindowDecoder(self, reservation, spool, job, window_s, stride_s)
+            finally:
+                self._end_reservation(reservation)
+
+    @asynccontextmanager
+    async def open(
+        self, spool: Spool, job: DecodeJob, reservation: Reservation | None = None
+    ) -> AsyncIterator[DecodeSession]:
         """Wait for a worker, have it check the video, and yield a session whose frames are pulled one by one.
 
-        On exit the worker has stopped (within the time of one frame) or has nothing left to do, and the session's
-        counts are final.
+        On exit the worker has stopped or has nothing left to do, and the session's counts are final. If the worker does
+        not stop within `MOST_CLOSING_SECONDS`, or the block is cancelled, it stops without being waited for.
 
         Args:
             spool: of the upload; may still be growing, and must stay open until the context ends.
             job: the frames that are wanted.
+            reservation: whose worker does the job, and stays reserved.
 
         Raises:
             Problem: the video is refused, its worker failed, or the pool is closed.
@@ -140,44 +191,101 @@ class DecodePool:
         """
         if job.geometry.crop > self.settings.crop:
             raise ValueError(f"crop must be at most {self.settings.crop} in this pool, got {job.geometry.crop}")
-        session = await self._begin(spool, job)
-        try:
-            await session.opened()
-            yield session
-        finally:
-            await session.close()
-
-    async def _begin(self, spool: Spool, job: DecodeJob) -> DecodeSession:
-        while True:
-            worker = await self._line.take()
-            session = self._session(worker, spool, job)
-            try:
-                session.start()
-            except WorkerGoneError:  # it ended while it was idle, so this video is not the cause
-                self._lose(worker, "crashed", Internal())
-            except BaseException:  # the worker did not receive the job, so it is still idle
-                session.fail(Internal())
-                self._workers[worker] = None
-                self._line.put(worker)
-                raise
-            else:
-                return session
-
-    def _session(self, worker: WorkerProcess, spool: Spool, job: DecodeJob) -> DecodeSession:
-        def hung(verdict: Verdict) -> None:
-            logger.warning("a decode worker was stopped", extra={"fields": {"pid": worker.pid, "because": verdict}})
-            self._lose(worker, "timeout", self._out_of_patience(verdict))
-
         session = DecodeSession(
-            worker,
             spool,
             job,
             self.settings.patience,
-            on_end=lambda done: self._job_done(worker, done),
-            on_hang=hung,
+            on_end=lambda done: self._job_done(session, done),
+            on_hang=lambda verdict: self._hung(session, verdict),
+            on_read=self._arena.put,
+            assign=lambda: self._assign(session),
         )
-        self._workers[worker] = session
-        return session
+        if reservation is not None:
+            self._reserved_for[session] = reservation
+        try:
+            await self._assign(session)
+            await session.opened()
+            yield session
+        except asyncio.CancelledError:  # a deadline, or nobody listens: whoever it is does not wait for the worker
+            session.abandon()
+            raise
+        except BaseException:
+            await session.close()
+            raise
+        await session.close()
+
+    async def _assign(self, session: DecodeSession, frames: SharedFrames | None = None) -> None:
+        """Give the job to the next idle worker, with memory for its frames."""
+        frames = frames or await self._arena.take()
+        try:
+            while True:
+                worker, again = await self._take(self._reserved_for.get(session))
+                if session.ended:  # it was closed while it waited
+                    self._put_back(worker)
+                    self._arena.put(frames)
+                    return
+                try:
+                    session.start(worker, frames, again=again)
+                except WorkerGoneError:  # it ended while it was idle, so this video is not the cause
+                    self._lose(worker, "crashed")
+                except BaseException:  # the worker did not receive the job, so it is still idle
+                    self._put_back(worker)
+                    raise
+                else:
+                    self._workers[worker] = session
+                    self._priorities[worker] = BackgroundPriority(worker)
+                    return
+        except BaseException as error:
+            self._arena.put(frames)
+            session.fail(error if isinstance(error, Problem) else Internal())
+            raise
+
+    async def _take(self, reservation: Reservation | None) -> tuple[WorkerProcess, bool]:
+        """An idle worker, and whether it has the video open: the reserved one, or else the next."""
+        if reservation is None:
+            return await self._line.take(), False
+        if reservation.worker is not None:
+            await reservation.idle.wait()
+        known = reservation.worker
+        worker = await self._line.take() if known is None else known
+        reservation.worker = worker
+        reservation.idle.clear()
+        self._reservations[worker] = reservation
+        return worker, known is not None
+
+    def _end_reservation(self, reservation: Reservation) -> None:
+        worker = reservation.worker
+        if worker is None or self._reservations.pop(worker, None) is None:
+            return
+        with suppress(WorkerGoneError):  # the pool learns of it from the closed socket
+            worker.send({"type": "forget"})
+        if worker in self._workers and self._workers[worker] is None:
+            self._line.put(worker)
+
+    def _put_back(self, worker: WorkerProcess) -> None:
+        reservation = self._reservations.get(worker)
+        if reservation is None:
+            self._line.put(worker)
+        else:
+            reservation.idle.set()
+
+    async def _assign_again(self, session: DecodeSession) -> None:
+        """Give the job of a worker that has ended to another; the frames of the first stay where they are."""
+        try:
+            await self._assign(session, self._arena.spare())
+        except Problem:
+            pass  # the session has failed with it
+        except asyncio.CancelledError:
+            session.fail(Draining())
+            raise
+        except Exception:
+            logger.exception("a video could not be given to another decode worker")
+            session.fail(Internal())
+
+    def _hung(self, session: DecodeSession, verdict: Verdict) -> None:
+        worker = next(worker for worker, at_work in self._workers.items() if at_work is session)
+        logger.warning("a decode worker was stopped", extra={"fields": {"pid": worker.pid, "because": verdict}})
+        self._lose(worker, "timeout", self._out_of_patience(verdict), innocent=verdict == "silent")
 
     def _out_of_patience(self, verdict: Verdict) -> Problem:
         if verdict == "busy":
@@ -185,17 +293,24 @@ class DecodePool:
             return Undecodable(f"decoding the video takes more than the limit of {limit:g} s of processor time")
         return Undecodable("decoding the video makes no progress")
 
-    def _job_done(self, worker: WorkerProcess, done: Done) -> None:
-        if worker not in self._workers:  # it was lost while its last frames were being read
-            return
+    def _job_done(self, session: DecodeSession, done: Done) -> None:
+        worker = next(worker for worker, at_work in self._workers.items() if at_work is session)
+        restored = self._restore_priority(worker)
         self._workers[worker] = None
         code = None if done.error is None else done.error.code
         if code == FAULT and done.error is not None:
             logger.error("a decode worker failed unexpectedly: %s", printable(done.error.detail, most=2000))
         if code == OUT_OF_MEMORY:
-            self._lose(worker, "memory", None)
+            self._lose(worker, "memory")
+        elif not restored:
+            self._lose(worker, "recycled")
         else:
-            self._line.put(worker)
+            self._put_back(worker)
+
+    def _restore_priority(self, worker: WorkerProcess) -> bool:
+        """Give a worker its priority back after a video; False if that is not permitted."""
+        priority = self._priorities.pop(worker, None)
+        return priority is None or priority.restore()
 
     async def _add_worker(self) -> None:
         settings = self.settings
@@ -217,7 +332,7 @@ class DecodePool:
 
         def lost(error: ProtocolError | None) -> None:
             if error is None:
-                self._lose(worker, "crashed", None)
+                self._lose(worker, "crashed", innocent=True)
             else:
                 logger.error("a decode worker broke the protocol: %s", printable(str(error)))
                 self._lose(worker, "protocol", Internal())
@@ -242,25 +357,44 @@ class DecodePool:
         else:
             logger.info("decode workers run in a full sandbox", extra={"fields": fields})
 
-    def _lose(self, worker: WorkerProcess, reason: RestartReason, problem: Problem | None) -> None:
-        """Kill a worker, fail its request and replace it. Without a problem, the exit code determines the problem."""
+    def _lose(
+        self, worker: WorkerProcess, reason: RestartReason, problem: Problem | None = None, *, innocent: bool = False
+    ) -> None:
+        """Kill a worker and replace it. Its request fails, or goes to another worker if the video may be innocent.
+
+        Without a problem, the exit code determines the problem.
+        """
         if worker not in self._workers or self._closing:
             return
         session = self._workers.pop(worker)
+        self._restore_priority(worker)
         self._line.discard(worker)
+        if (reservation := self._reservations.pop(worker, None)) is not None:
+            reservation.lost()
         worker.kill()
-        if session is not None and problem is not None:
+        again = session is not None and innocent and session.replaceable
+        if session is not None and again:
+            session.lost()
+        elif session is not None and problem is not None:
             session.fail(problem)
         self._observer.decode_workers(len(self._workers))
         self._observer.decode_worker_restarted(reason)
-        _keep(self._burials, self._bury(worker, session, reason))
+        _keep(self._burials, self._bury(worker, session, reason, again=again))
 
-    async def _bury(self, worker: WorkerProcess, session: DecodeSession | None, reason: RestartReason) -> None:
+    async def _bury(
+        self, worker: WorkerProcess, session: DecodeSession | None, reason: RestartReason, *, again: bool
+    ) -> None:
         code = await worker.reap()
-        fields = {"pid": worker.pid, "reason": reason, "exit_code": code}
+        fields = {"pid": worker.pid, "reason": reason, "exit_code": code, "video_goes_on": again}
         logger.warning("a decode worker has ended and will be replaced", extra={"fields": fields})
         if session is not None:
-            session.fail(_problem_of_exit(code))
+            session.worker_ended()
+            if not again:
+                session.fail(_problem_of_exit(code))
+            elif self._closing:
+                session.fail(Draining())
+            else:
+                _keep(self._refilling, self._assign_again(session))
         if not self._closing:
             _keep(self._refilling, self._refill())
 

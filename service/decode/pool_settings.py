@@ -7,8 +7,11 @@ from typing import Literal, Protocol
 
 from adafocus.service.decode.watchdog import WorkerTimeouts
 
-RestartReason = Literal["crashed", "timeout", "memory", "protocol"]
-"""Why a worker was replaced."""
+MAX_SLOTS = 1024
+"""Slots of a segment at most."""
+
+RestartReason = Literal["crashed", "timeout", "memory", "protocol", "recycled"]
+"""Why a worker was replaced; ``recycled``: nothing was wrong, but its next video needs a fresh one."""
 
 
 class PoolObserver(Protocol):
@@ -39,7 +42,10 @@ class PoolSettings:
         workers: number of processes; each decodes one video at a time.
         crop: side of the largest square that a job may request, pixels.
         memory_bytes: address space of a worker beyond what it starts with.
-        slots: number of decoded frames that a worker may hold, unless a job sets fewer.
+        slots: number of decoded frames of a video that may wait, unless a job sets fewer. All frames of a clip model
+            must fit.
+        videos: videos whose frames may wait at once, each with memory for ``slots`` frames; None: two for each
+            worker.
         patience: time limits of a worker on one video.
         start_seconds: time limit for a worker to become ready.
     """
@@ -48,13 +54,21 @@ class PoolSettings:
     crop: int
     memory_bytes: int = 1 << 30
     slots: int = 3
+    videos: int | None = None
     patience: WorkerTimeouts = field(default_factory=WorkerTimeouts)
     start_seconds: float = 60.0
 
     def __post_init__(self) -> None:
-        for name, most in (("workers", 1024), ("crop", 8192), ("slots", 64)):
+        for name, most in (("workers", 1024), ("crop", 8192), ("slots", MAX_SLOTS)):
             value = getattr(self, name)
             if not 1 <= value <= most:
                 raise ValueError(f"{name} must be 1..{most}, got {value}")
+        if self.videos is not None and self.videos < self.workers:
+            raise ValueError(f"videos must be at least the {self.workers} workers, got {self.videos}")
         if self.memory_bytes < 1 << 20:
             raise ValueError(f"memory_bytes must be at least {1 << 20}, got {self.memory_bytes}")
+
+    @property
+    def segments(self) -> int:
+        """Segments of frame memory."""
+        return 2 * self.workers if self.videos is None else self.videos

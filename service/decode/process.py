@@ -7,13 +7,12 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import adafocus
 from adafocus.service.decode.ipc import MAX_MESSAGE_BYTES, encode, socket_pair
 from adafocus.service.decode.messages import ProtocolError, Ready, Reply, parse
-from adafocus.service.decode.shared_frames import SharedFrames
 from adafocus.service.decode.watchdog import process_cpu_seconds
 from adafocus.service.decode.worker import main as worker
 from adafocus.service.decode.worker.sandbox import SandboxReport
@@ -27,8 +26,9 @@ _SET_VARIABLES = {
     "OPENBLAS_NUM_THREADS": "1",
     "MALLOC_ARENA_MAX": "1",
 }
-# Messages read per iteration of the event loop, so that a worker that floods the socket does not block the loop.
-_TURN = 64
+# Messages read per iteration of the event loop, so that a worker that floods the socket does not block the loop. As a
+# rule there is one, and asking for another costs as much as coming back.
+_TURN = 1
 
 
 class WorkerGoneError(Exception):
@@ -43,12 +43,10 @@ class WorkerProcess:
     """A running worker. Created by `start`; `reap` must be called once.
 
     Attributes:
-        frames: the shared memory into which the worker writes frames.
         sandbox: the worker's sandbox, as the worker reported it.
     """
 
-    def __init__(self, process: subprocess.Popen[bytes], control: socket.socket, frames: SharedFrames) -> None:
-        self.frames = frames
+    def __init__(self, process: subprocess.Popen[bytes], control: socket.socket) -> None:
         self.sandbox: SandboxReport | None = None
         self._process = process
         self._control = control
@@ -66,19 +64,17 @@ class WorkerProcess:
         """
         if not hasattr(os, "memfd_create"):
             raise WorkerStartError(f"decode workers need Linux, this system is {sys.platform}")
-        frames = SharedFrames.create(slots, crop)
         ours, theirs = socket_pair()
         try:
             with theirs:
                 command = worker.arguments(
-                    control=theirs.fileno(), frames=frames, memory_bytes=memory_bytes, parent=os.getpid()
+                    control=theirs.fileno(), slots=slots, crop=crop, memory_bytes=memory_bytes, parent=os.getpid()
                 )
-                process = _spawn(command, theirs.fileno(), frames.fd)
+                process = _spawn(command, theirs.fileno())
         except BaseException:
             ours.close()
-            frames.close()
             raise
-        self = cls(process, ours, frames)
+        self = cls(process, ours)
         try:
             self.sandbox = await self._ready(start_seconds)
         except BaseException:
@@ -107,15 +103,14 @@ class WorkerProcess:
         self._on_reply, self._on_lost = on_reply, on_lost
         self._loop.add_reader(self._control, self._hear)
 
-    def send(self, message: Mapping[str, object], fd: int | None = None) -> None:
-        """Send a message, and optionally a descriptor. Never blocks: a correct worker keeps the socket's buffer free.
+    def send(self, message: Mapping[str, object], fds: Sequence[int] = ()) -> None:
+        """Send a message, and descriptors with it. Never blocks: a correct worker keeps the socket's buffer free.
 
         Raises:
             WorkerGoneError: the socket's buffer is full, or the worker has ended.
         """
-        fds = [] if fd is None else [fd]
         try:
-            socket.send_fds(self._control, [encode(message)], fds)
+            socket.send_fds(self._control, [encode(message)], list(fds))
         except OSError as error:
             raise WorkerGoneError(str(error)) from error
 
@@ -137,7 +132,6 @@ class WorkerProcess:
         code = await self._end()
         self._stop_listening()
         self._control.close()
-        self.frames.close()
         return code
 
     async def _end(self) -> int:
@@ -221,12 +215,13 @@ def _spawn(arguments: list[str], *inherited: int) -> subprocess.Popen[bytes]:
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         pass_fds=inherited,
-        env=_environment(),
+        env=worker_environment(),
         start_new_session=True,
     )
 
 
-def _environment() -> dict[str, str]:
+def worker_environment() -> dict[str, str]:
+    """The environment of a sandboxed process: no key and no password, one thread, this code."""
     kept = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
     root = Path(adafocus.__path__[0]).parent  # the worker must import the same code as this process
     return {**kept, **_SET_VARIABLES, "PYTHONPATH": str(root)}

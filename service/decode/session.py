@@ -1,80 +1,114 @@
-"""The decoding of one video by one worker: the consumer pulls frames, and the worker decodes a few ahead."""
+"""The decoding of one video by a worker: the consumer pulls frames, and the worker decodes a few ahead."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Protocol
 
-from adafocus.service.decode.ipc import FAULT, OUT_OF_MEMORY
+from adafocus.service.decode.frame_arena import Lease
+from adafocus.service.decode.intervals import Intervals
+from adafocus.service.decode.ipc import FAULT, MEMORY_REFUSED, OUT_OF_MEMORY
 from adafocus.service.decode.job import DecodeJob
-from adafocus.service.decode.messages import Done, FrameReady, Need, Opened, ProtocolError, Ready, Reply, printable
+from adafocus.service.decode.messages import (
+    Done,
+    FrameReady,
+    Need,
+    Opened,
+    ProtocolError,
+    Ready,
+    Reply,
+    WindowOpened,
+    printable,
+)
 from adafocus.service.decode.process import WorkerGoneError
 from adafocus.service.decode.shared_frames import SharedFrames
+from adafocus.service.decode.sparse_spool import SparseSpool
 from adafocus.service.decode.spool import Spool
 from adafocus.service.decode.watchdog import Verdict, Watchdog, WorkerTimeouts
 from adafocus.service.errors import Internal, Problem, Undecodable, problem_from_code
 from adafocus.video.decoder import Frame
 from adafocus.video.probe import VideoInfo
 
+MOST_CLOSING_SECONDS = 1.0
+"""How long an answer waits for its worker to stop. A frame takes less; a stuck worker is found out by the watchdog."""
+
+MAX_WORKERS = 2
+"""Workers that a video may have, one after the other: what ended the second would end a third as well."""
+
 
 class Worker(Protocol):
     """The part of a worker that a session needs. `WorkerProcess` implements it."""
 
-    @property
-    def frames(self) -> SharedFrames:
-        """The shared memory into which the worker writes frames."""
-
-    def send(self, message: Mapping[str, object], fd: int | None = None) -> None:
-        """Send a message, and optionally a descriptor; raises `WorkerGoneError`."""
+    def send(self, message: Mapping[str, object], fds: Sequence[int] = ()) -> None:
+        """Send a message, and descriptors with it; raises `WorkerGoneError`."""
 
     def cpu_seconds(self) -> float:
         """Processor time that the worker has used."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Arrived:
+    """A frame that a worker has delivered, and the memory in which it lies."""
+
+    frame: FrameReady
+    lease: Lease
+
+
 class DecodeSession:
     """The frames of one video, in the order in which the model visits them, for one consumer.
 
-    Created by `DecodePool.open`. The counts come from the worker and are final once the session is closed.
+    Created by `DecodePool.open`. The job may be given to a second worker after the first has ended: the second decodes
+    from the start, and the frames that the first has delivered are not delivered again. The counts come from the
+    workers and are final once the session is closed.
 
     Args:
-        worker: an idle worker, which belongs to this session until ``on_end`` is called.
         spool: of the upload; may still be growing.
         job: the frames that are wanted.
-        patience: time limits of the worker.
-        on_end: called once with the worker's ``done`` message.
-        on_hang: called once when the worker exceeds a limit; the caller then ends the session with `fail`.
+        patience: time limits of a worker.
+        on_end: called with the worker's ``done`` message; the worker is then free.
+        on_hang: called when the worker exceeds a limit; the caller then ends it, and calls `lost` or `fail`.
+        on_read: called with each segment that was given to `start`, when its frames have been read.
+        assign: has `start` called with the next idle worker.
     """
 
     def __init__(
         self,
-        worker: Worker,
         spool: Spool,
         job: DecodeJob,
         patience: WorkerTimeouts,
         *,
         on_end: Callable[[Done], None],
         on_hang: Callable[[Verdict], None],
+        on_read: Callable[[SharedFrames], None],
+        assign: Callable[[], Awaitable[None]],
     ) -> None:
-        self._worker = worker
         self._spool = spool
         self._job = job
-        self._slots = job.slots_of(worker.frames.slots)
+        self._patience = patience
         self._on_end = on_end
-        self._watchdog = Watchdog(patience, worker.cpu_seconds, on_hang)
+        self._on_hang = on_hang
+        self._on_read = on_read
+        self._assign = assign
         self._unsubscribe = spool.subscribe(self._feed)
+        self._worker: Worker | None = None
+        self._watchdog: Watchdog | None = None
+        self._leases: list[Lease] = []  # the last one is that of the present worker
         self._info: VideoInfo | None = None
-        self._inbox: deque[FrameReady | Frame] = deque()
-        self._held: set[int] = set()
-        self._lent: int | None = None  # the slot whose frame the consumer took last
-        self._reading: Callable[[], bool] = lambda: False
-        self._last_word: Done | None = None  # what the worker said at the end, while its frames are being read
+        self._window: WindowOpened | None = None
+        self._opened = False  # the present worker has opened the video
+        self._inbox: deque[Arrived] = deque()
+        self._lent: Arrived | None = None  # the frame that the consumer took last
         self._need: Need | None = None
         self._told_size, self._told_complete = spool.size, spool.complete
-        self._last_position = -1
+        self._told = Intervals()  # of a sparse spool
+        self._last_position = -1  # that was delivered
+        self._sent_position = -1  # that the present worker has sent
+        self._spent = 0, 0.0, 0.0  # frames, seconds and processor seconds of earlier workers
         self._dropped = False  # the consumer wants no more frames
         self._stopping = False  # the worker has been told to stop
         self._ended = False
@@ -84,6 +118,10 @@ class DecodeSession:
         """Number of frames handed to the decoder so far."""
         self.decode_seconds = 0.0
         """Wall time that the worker has spent opening, decoding and resizing so far, without waiting."""
+        self.decode_cpu_seconds = 0.0
+        """Processor time that the worker has used for it so far."""
+        self.capped = False
+        """Whether the worker ended because it had used its processor time."""
 
     @property
     def info(self) -> VideoInfo:
@@ -93,27 +131,85 @@ class DecodeSession:
         return self._info
 
     @property
+    def window(self) -> WindowOpened:
+        """The window that the frames come from, of a job that asked for one."""
+        if self._window is None:
+            raise ValueError("the session has no window, or has not been opened")
+        return self._window
+
+    @property
     def planned(self) -> int:
         """Number of frames wanted. Fewer arrive if some cannot be decoded."""
         return self._job.planned
 
-    def start(self) -> None:
-        """Send the job to the worker.
+    @property
+    def ended(self) -> bool:
+        """Whether the job is done, has failed or was given up."""
+        return self._ended
+
+    @property
+    def side(self) -> int:
+        """Side of the frames, pixels."""
+        return self._job.geometry.crop
+
+    def start(self, worker: Worker, frames: SharedFrames, *, again: bool = False) -> None:
+        """Send the job to an idle worker, which belongs to this session until ``on_end`` is called or it is lost.
+
+        Args:
+            worker: the worker.
+            frames: the memory into which it writes frames; stays the caller's if this raises.
+            again: the worker has the video open from the window before.
 
         Raises:
-            WorkerGoneError: the worker has ended.
+            WorkerGoneError: the worker has ended; the job may be given to another.
             OSError: the spool cannot be opened for the worker.
         """
         self._told_size, self._told_complete = self._spool.size, self._spool.complete
-        message = self._job.message(self._told_size, self._told_complete, self._spool.expected_bytes)
+        self._told = Intervals()
+        spool = self._spool
+        message = self._job.message(
+            self._told_size, self._told_complete, spool.expected_bytes, sparse=spool.is_sparse, again=again
+        )
         fd = self._spool.open_for_reading()
         try:
-            self._worker.send(message, fd)
-        except WorkerGoneError:
-            self._end(None)
-            raise
+            worker.send(message, (fd, frames.fd))
         finally:
             os.close(fd)
+        self._worker = worker
+        self._slots = self._job.slots_of(frames.slots)
+        self._leases.append(Lease(frames, self._on_read))
+        self._watchdog = Watchdog(self._patience, worker.cpu_seconds, self._on_hang)
+        self._spent = self.frames_decoded, self.decode_seconds, self.decode_cpu_seconds
+        self._opened, self._need, self._sent_position = False, None, -1
+
+    @property
+    def replaceable(self) -> bool:
+        """Whether another worker may do the job if the present one ends: there was none before, and it is not done."""
+        return len(self._leases) < MAX_WORKERS and not self._ended and not self._stopping
+
+    def lost(self) -> None:
+        """Let go of a worker that has ended, before `start` is called with another."""
+        self._worker = None
+        self._stop_watching()
+
+    def worker_ended(self) -> None:
+        """Record that the worker's process has ended: nobody writes into the memory any more."""
+        for lease in self._leases:
+            lease.written()
+
+    async def rewind(self) -> None:
+        """Decode the video again from its first frame, by the next idle worker. Frames that were not taken are lost.
+
+        Raises:
+            Problem: there is no worker any more.
+        """
+        self.abandon()
+        await self._until(lambda: False)
+        self._unsubscribe = self._spool.subscribe(self._feed)
+        self._dropped = self._stopping = self._ended = False
+        self._error, self._last_position = None, -1
+        self._leases.clear()
+        await self._assign()
 
     async def opened(self) -> None:
         """Wait until the video has passed its checks.
@@ -139,16 +235,15 @@ class DecodeSession:
         if self._lent is not None:
             lent, self._lent = self._lent, None
             self.give_back(lent)
-        ready = await self.next_where_it_lies()
-        if not isinstance(ready, FrameReady):
-            return ready
-        self._lent = ready.slot
-        return self._copied(ready)
+        arrived = await self.next_where_it_lies()
+        if arrived is None:
+            return None
+        self._lent, ready = arrived, arrived.frame
+        pixels = arrived.lease.frames.take(ready.slot, self.side)
+        return Frame(ready.position, ready.index, ready.time_s, pixels)
 
-    async def next_where_it_lies(self) -> FrameReady | Frame | None:
-        """As `next`; the frame's slot is the caller's to give back, unless it is a copy.
-
-        Frames that wait when the worker has ended are copies, so that it can go on to another video.
+    async def next_where_it_lies(self) -> Arrived | None:
+        """As `next`; the frame is the caller's to give back.
 
         Raises:
             Problem: as `next`.
@@ -160,51 +255,31 @@ class DecodeSession:
             raise self._error
         return None
 
-    def _copy_arrived(self) -> None:
-        """Copy the frames that have arrived, because the worker's memory is about to be used or closed."""
-        self._inbox = deque(self._copied(it) if isinstance(it, FrameReady) else it for it in self._inbox)
-
-    def _copied(self, ready: FrameReady) -> Frame:
-        pixels = self._worker.frames.take(ready.slot, self._job.geometry.crop)
-        return Frame(ready.position, ready.index, ready.time_s, pixels)
-
-    def next_arrived(self) -> FrameReady | Frame | None:
+    def next_arrived(self) -> Arrived | None:
         """As `next_where_it_lies`, if the frame has arrived."""
         return self._inbox.popleft() if self._inbox else None
-
-    def read_in_place(self, reading: Callable[[], bool]) -> SharedFrames:
-        """The memory in which the frames lie; the worker has no other job while ``reading`` holds.
-
-        Raises:
-            ValueError: the job's frames are smaller than the places of that memory.
-        """
-        if self._job.geometry.crop != self._worker.frames.crop:
-            raise ValueError(f"frames have {self._job.geometry.crop} pixels, places {self._worker.frames.crop}")
-        self._reading = reading
-        return self._worker.frames
-
-    def pass_on(self) -> None:
-        """Let the worker have another job, which may write into any slot, if it has done this one."""
-        last_word, self._last_word = self._last_word, None
-        if last_word is not None:
-            self._on_end(last_word)
 
     async def close(self) -> None:
         """Stop the worker and wait until it has, within the time of one frame. May be called again or cancelled.
 
         A worker without a free slot is not decoding and its counts are final, so this does not wait for it.
         """
-        idle = len(self._held) >= self._slots
+        idle = bool(self._leases) and len(self._leases[-1].held) >= self._slots
         self.abandon()
         if not idle:
-            await self._until(lambda: False)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(MOST_CLOSING_SECONDS):
+                    await self._until(lambda: False)
 
     def abandon(self) -> None:
         """Tell the worker to stop, without waiting. Frames that were not taken are lost."""
         self._dropped = True
+        unread = [*self._inbox, *([] if self._lent is None else [self._lent])]
         self._inbox.clear()
+        self._lent = None
+        for arrived in unread:
+            arrived.lease.read(arrived.frame.slot)
         self._stop()
-        self.pass_on()
 
     def hear(self, reply: Reply) -> None:
         """Handle a message from the worker.
@@ -217,59 +292,80 @@ class DecodeSession:
         match reply:
             case Opened():
                 self._take_info(reply)
+                if reply.frame is not None:
+                    self._take_frame(reply.frame)
             case FrameReady():
                 self._take_frame(reply)
             case Need():
                 self._take_need(reply)
             case Done():
-                self._take_cost(reply.frames_decoded, reply.seconds)
+                self._take_cost(reply)
+                self.capped = reply.capped
                 self._end(_problem(reply))
-                self._copy_arrived()
-                self._last_word = reply
-                if not self._reading():
-                    self.pass_on()
+                self.worker_ended()
+                self._on_end(reply)
                 return
-        self._watchdog.heard(owes=self._owed())
+        self._heard(owes=self._owed())
 
     def fail(self, problem: Problem) -> None:
         """End the session with a problem because its worker has ended. Frames that have arrived can still be taken."""
         if not self._ended:
-            self._copy_arrived()
             self._end(problem)
 
     def _take_info(self, reply: Opened) -> None:
-        if self._info is not None:
+        if self._opened:
             raise ProtocolError("the worker sent 'opened' twice")
-        self._take_cost(reply.frames_decoded, reply.seconds)
-        self._info = reply.video()
+        self._take_cost(reply)
+        if (reply.window is None) != (self._job.window is None):
+            raise ProtocolError("the worker must send a window for a job that asks for one, and for no other")
+        self._opened = True
+        self._info = self._info or reply.video()
+        self._window = self._window or reply.window
         self._changed.set()
 
     def _take_frame(self, reply: FrameReady) -> None:
-        if self._info is None or reply.slot in self._held:
+        lease = self._leases[-1]
+        if not self._opened or reply.slot in lease.held:
             raise ProtocolError("the worker sent a frame in a slot that was not free")
-        if not self._last_position < reply.position < self._job.planned:
+        if not self._sent_position < reply.position < self._job.planned:
             raise ProtocolError(f"the worker sent a frame for position {reply.position}, which was not due")
-        self._take_cost(reply.frames_decoded, reply.seconds)
+        self._take_cost(reply)
+        self._sent_position = reply.position
+        if reply.slot >= lease.frames.slots:
+            raise ProtocolError(f"slot must be 0..{lease.frames.slots - 1}, got {reply.slot}")
+        lease.held.add(reply.slot)
+        if self._stopping:
+            return
+        arrived = Arrived(reply, lease)
+        if reply.position <= self._last_position:  # a worker before this one has delivered it
+            self.give_back(arrived)
+            return
         self._last_position = reply.position
-        if reply.slot >= self._worker.frames.slots:
-            raise ProtocolError(f"slot must be 0..{self._worker.frames.slots - 1}, got {reply.slot}")
-        self._held.add(reply.slot)
-        if not self._stopping:
-            self._inbox.append(reply)
-            self._changed.set()
+        lease.unread.add(reply.slot)
+        self._inbox.append(arrived)
+        self._changed.set()
 
     def _take_need(self, reply: Need) -> None:
         # More bytes may have arrived than the worker knows of.
         told = self._told_complete or (reply.size is not None and reply.size <= self._told_size)
+        if self._spool.is_sparse:
+            end_of_file = self._spool.expected_bytes or 0
+            if reply.start is None or reply.size is None or not reply.start < reply.size <= end_of_file:
+                raise ProtocolError("the worker must ask for a range of the file")
+            told = self._told.covers(reply.start, reply.size)
         if self._need is not None or told:
             raise ProtocolError("the worker waits for bytes that it was told of")
         self._need = reply
         self._feed()
+        if self._need is not None and reply.start is not None and reply.size is not None:
+            self._spool.want(reply.start, reply.size)
 
-    def _take_cost(self, frames_decoded: int, seconds: float) -> None:
-        if frames_decoded < self.frames_decoded or seconds < self.decode_seconds:
+    def _take_cost(self, reply: Opened | FrameReady | Done) -> None:
+        reported = reply.frames_decoded, reply.seconds, reply.cpu_seconds
+        frames, seconds, cpu_seconds = (spent + now for spent, now in zip(self._spent, reported, strict=True))
+        if frames < self.frames_decoded or seconds < self.decode_seconds or cpu_seconds < self.decode_cpu_seconds:
             raise ProtocolError("the worker reported a lower cost than before")
-        self.frames_decoded, self.decode_seconds = frames_decoded, seconds
+        self.frames_decoded, self.decode_seconds, self.decode_cpu_seconds = int(frames), seconds, cpu_seconds
 
     def _feed(self) -> None:
         """Tell the worker about bytes for which it waits. Called whenever the spool changes."""
@@ -277,40 +373,64 @@ class DecodeSession:
             self._error = self._error or self._spool.error
             self._stop()
         need = self._need
-        if need is None or self._stopping:
+        if need is None or self._stopping or self._worker is None:
             return
-        enough = need.size is not None and self._spool.size >= need.size
+        start = need.start or 0
+        enough = need.size is not None and self._spool.covers(start, need.size)
         if enough or self._spool.complete:
             self._need = None
-            self._told_size, self._told_complete = self._spool.size, self._spool.complete
-            self._say({"type": "more", "size": self._told_size, "complete": self._told_complete})
-            self._watchdog.heard(owes=True)
+            if isinstance(self._spool, SparseSpool):
+                stop = self._spool.present.end_of(start)
+                self._told.add(start, stop)
+                self._say({"type": "more", "start": start, "size": stop, "complete": False})
+            else:
+                self._told_size, self._told_complete = self._spool.size, self._spool.complete
+                self._say({"type": "more", "size": self._told_size, "complete": self._told_complete})
+            self._heard(owes=True)
 
-    def give_back(self, slot: int) -> None:
-        """Let the worker write into a slot again."""
-        self._held.discard(slot)
-        if not self._ended and not self._stopping:
+    def give_back(self, arrived: Arrived) -> None:
+        """Let the worker write over a frame that has been read. May be called again."""
+        lease, slot = arrived.lease, arrived.frame.slot
+        lease.read(slot)
+        current = self._worker is not None and lease is self._leases[-1]
+        if current and slot in lease.held and not self._ended and not self._stopping:
+            lease.held.discard(slot)
             self._say({"type": "free", "slot": slot})
-            self._watchdog.heard(owes=self._owed())
+            self._heard(owes=self._owed())
 
     def _owed(self) -> bool:
-        return self._stopping or (self._need is None and len(self._held) < self._slots)
+        return self._stopping or (self._need is None and len(self._leases[-1].held) < self._slots)
 
     def _stop(self) -> None:
         if not self._stopping and not self._ended:
             self._stopping = True
+            if self._worker is None:  # it was lost, and there is no other yet
+                self._end(None)
+                return
             self._say({"type": "close"})
-            self._watchdog.closing()
+            if self._watchdog is not None:
+                self._watchdog.closing()
 
     def _say(self, message: dict[str, object]) -> None:
-        with suppress(WorkerGoneError):  # the pool learns of it from the closed socket
-            self._worker.send(message)
+        if self._worker is not None:
+            with suppress(WorkerGoneError):  # the pool learns of it from the closed socket
+                self._worker.send(message)
+
+    def _heard(self, *, owes: bool) -> None:
+        if self._watchdog is not None:
+            self._watchdog.heard(owes=owes)
+
+    def _stop_watching(self) -> None:
+        if self._watchdog is not None:
+            self._watchdog.stop()
+            self._watchdog = None
 
     def _end(self, problem: Problem | None) -> None:
         self._ended = True
+        self._worker = None
         self._error = self._error or problem
         self._unsubscribe()
-        self._watchdog.stop()
+        self._stop_watching()
         self._changed.set()
 
     async def _until(self, there: Callable[[], bool]) -> None:
@@ -323,7 +443,7 @@ def _problem(done: Done) -> Problem | None:
     """The problem for a worker's error. The details of a bug are not shown to the client."""
     if done.error is None:
         return None
-    if done.error.code == OUT_OF_MEMORY:
+    if done.error.code in (OUT_OF_MEMORY, MEMORY_REFUSED):
         return Undecodable("decoding the video needs more memory than decode_memory_bytes allows")
     if done.error.code == FAULT:
         return Internal()

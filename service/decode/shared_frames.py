@@ -9,21 +9,21 @@ import os
 import numpy as np
 from numpy.typing import NDArray
 
+from adafocus.service.decode.worker.frame_writer import CHANNELS, segment_bytes
 from adafocus.service.frame_memory import FrameSegment
-
-CHANNELS = 3
 
 
 class SharedFrames:
     """Anonymous memory with ``slots`` slots, each for one RGB square of at most ``crop`` pixels per side.
 
-    The service calls `create` and reads; the worker calls `attach` and writes. Messages on the control socket say which
-    side may use a slot. The size is sealed, so a hostile worker cannot shrink the memory and crash the service.
+    The service creates it and reads; a worker is given its descriptor with a job and writes (`FrameWriter`). Messages
+    on the control socket say which side may use a slot. The size is sealed, so a hostile worker cannot shrink the
+    memory and crash the service.
     """
 
     def __init__(self, fd: int, slots: int, crop: int, memory: mmap.mmap) -> None:
         self.fd = fd
-        """The memory's descriptor, which the worker inherits; -1 once closed."""
+        """The memory's descriptor; -1 once closed."""
         self.slots = slots
         self.crop = crop
         self._memory = memory
@@ -36,28 +36,15 @@ class SharedFrames:
         Raises:
             OSError: it cannot be allocated.
         """
+        size = segment_bytes(slots, crop)
         fd = os.memfd_create("adafocus-frames", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         try:
-            os.ftruncate(fd, slots * cls._slot_bytes(crop))
+            os.ftruncate(fd, size)
             fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
-            return cls.attach(fd, slots, crop)
+            return cls(fd, slots, crop, mmap.mmap(fd, size))
         except BaseException:
             os.close(fd)
             raise
-
-    @classmethod
-    def attach(cls, fd: int, slots: int, crop: int) -> SharedFrames:
-        """Map memory that another process has created."""
-        return cls(fd, slots, crop, mmap.mmap(fd, slots * cls._slot_bytes(crop)))
-
-    def put(self, slot: int, pixels: NDArray[np.uint8]) -> None:
-        """Write a square ``uint8 [crop, crop, 3]`` into a slot.
-
-        Raises:
-            ValueError: there is no such slot, or the square does not fit.
-        """
-        side = pixels.shape[0]
-        self._view(slot, side)[:] = pixels
 
     def take(self, slot: int, side: int) -> NDArray[np.uint8]:
         """Copy the square of ``side`` pixels out of a slot. The slot may then be written again.
@@ -65,20 +52,26 @@ class SharedFrames:
         Raises:
             ValueError: there is no such slot, or ``side`` is larger than the slot.
         """
-        return self._view(slot, side).copy()
+        if not 0 <= slot < self.slots:
+            raise ValueError(f"slot must be 0..{self.slots - 1}, got {slot}")
+        if not 1 <= side <= self.crop:
+            raise ValueError(f"side must be 1..{self.crop} pixels, got {side}")
+        count, offset = side * side * CHANNELS, slot * segment_bytes(1, self.crop)
+        flat = np.frombuffer(self._memory, dtype=np.uint8, count=count, offset=offset)
+        return flat.reshape(side, side, CHANNELS).copy()
 
     @property
     def segment(self) -> FrameSegment:
         """The same memory for readers of whole frames of ``crop`` pixels; the same object every time."""
         if self._segment is None:
-            count = self.slots * self._slot_bytes(self.crop)
+            count = segment_bytes(self.slots, self.crop)
             flat = np.frombuffer(self._memory, dtype=np.uint8, count=count)
             pixels = flat.reshape(self.slots, self.crop, self.crop, CHANNELS)
             self._segment = FrameSegment(self.fd, pixels)
         return self._segment
 
     def close(self) -> None:
-        """Release the memory, after the other process has ended. May be called again.
+        """Release the memory when no worker may be writing to it. May be called again.
 
         It is unmapped when no reader uses it any more.
         """
@@ -90,17 +83,3 @@ class SharedFrames:
             else:
                 self._segment.fd = None
                 self._segment.retired = True
-
-    def _view(self, slot: int, side: int) -> NDArray[np.uint8]:
-        if not 0 <= slot < self.slots:
-            raise ValueError(f"slot must be 0..{self.slots - 1}, got {slot}")
-        if not 1 <= side <= self.crop:
-            raise ValueError(f"side must be 1..{self.crop} pixels, got {side}")
-        flat = np.frombuffer(
-            self._memory, dtype=np.uint8, count=side * side * CHANNELS, offset=slot * self._slot_bytes(self.crop)
-        )
-        return flat.reshape(side, side, CHANNELS)
-
-    @staticmethod
-    def _slot_bytes(crop: int) -> int:
-        return crop * crop * CHANNELS

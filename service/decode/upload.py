@@ -7,25 +7,25 @@ from collections.abc import AsyncIterator, Callable
 
 from adafocus.service.decode.multipart import VideoPart
 from adafocus.service.decode.spool import Spool
-from adafocus.service.errors import EmptyBody, Internal, Overloaded, Problem, TooLarge
+from adafocus.service.errors import MACHINE_ERRORS, EmptyBody, Internal, Overloaded, Problem, TooLarge, Unavailable
 
 __all__ = ["Spool", "open_spool", "receive"]
 
-_NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
+_NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.ENOMEM})
 """All requests share the space for uploads, so these errors are temporary."""
 
 
-def open_spool(expected_bytes: int | None = None) -> Spool:
-    """Create a spool, which the caller must close.
+def open_spool(expected_bytes: int | None = None, at_most_bytes: int | None = None) -> Spool:
+    """Create a spool, which the caller must close; the arguments are those of `Spool`.
 
     Raises:
         Overloaded: there is no space for it.
         Internal: it could not be created for another reason.
     """
     try:
-        return Spool(expected_bytes=expected_bytes)
+        return Spool(expected_bytes=expected_bytes, at_most_bytes=at_most_bytes)
     except OSError as error:
-        raise _not_stored(error) from error
+        raise not_stored(error) from error
 
 
 async def receive(
@@ -76,7 +76,7 @@ async def _receive(chunks: AsyncIterator[bytes], content_type: str | None, max_b
         try:
             feed(chunk)
         except OSError as error:
-            raise _not_stored(error) from error
+            raise not_stored(error) from error
     if not received:
         raise EmptyBody("the body is empty; send a video as the whole body, or as a form part named 'video'")
     if form is not None:
@@ -86,7 +86,8 @@ async def _receive(chunks: AsyncIterator[bytes], content_type: str | None, max_b
     spool.finish()
 
 
-def _not_stored(error: OSError) -> Problem:
+def not_stored(error: OSError) -> Problem:
+    """The problem when an upload cannot be stored."""
     if error.errno in _NO_SPACE:
         return Overloaded("there is no space to store the upload at the moment")
-    return Internal()
+    return Unavailable() if error.errno in MACHINE_ERRORS else Internal()

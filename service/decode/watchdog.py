@@ -70,7 +70,7 @@ def judge(signs: Signs, patience: WorkerTimeouts, now: float, cpu: float) -> Ver
 
 
 def works(signs: Signs, now: float, cpu: float) -> bool:
-    """Whether the worker has used more processor time since ``heard`` than occasional wake-ups need. Pure."""
+    """Return True if the worker has used more processor time since ``heard`` than occasional wake-ups need. Pure."""
     return cpu - signs.cpu_heard > _WORKING_SHARE * (now - signs.heard)
 
 

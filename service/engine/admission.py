@@ -1,34 +1,99 @@
-"""Admission: rejects with 503 before reading the body when all slots and queue places are taken.
+"""Admission: who may come in and who runs next; all others are refused before their body is read.
 
-A request holds a *place* from its first byte to its answer, and a *slot* while its video runs. Both are bounded, so
-memory is.
+A request holds a *place* from its first byte to its answer, and a *slot* while its video runs. The queue for slots is
+bounded in number and in time: whoever would wait for longer than the limit is refused at once. Callers get equal
+shares: a request of a caller that has less in the queue takes the place of the last one of the caller that has most.
+
+A place counts as work only while there is something to do. A body that has not arrived after a moment gives its place
+up until it has; such uploads are limited in number, per caller and in all.
 """
 
 from __future__ import annotations
 
 import asyncio
-import math
 import random
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
 
-import numpy as np
-
+from adafocus.service.engine.fair_queue import FairQueue
 from adafocus.service.engine.request import EngineObserver
-from adafocus.service.engine.scheduler import due_times, most_urgent
+from adafocus.service.engine.scheduler import PATIENCE_SECONDS
+from adafocus.service.engine.waiting_time import WaitingTime
 from adafocus.service.errors import Overloaded
 
-_SMOOTHING = 0.2
-_FIRST_GUESS_SECONDS = 0.5
-_LONGEST_RETRY_SECONDS = 60.0
+Result = TypeVar("Result")
+
+PROMPT_SECONDS = 0.25
+"""How long a body may take before its request gives its place up until it has arrived."""
+
+LATE_FACTOR = 2.0
+"""A request that has waited this many times longer than the limit is refused: the estimate was too low."""
+
+LONGEST_RETRY_SECONDS = 60.0
+
+FREE_SHARE = 0.25
+"""This share of the uploads that may be arriving at once is no pressure."""
+
+QUEUE_PRESSURE = 0.5
+"""The pressure while requests wait for a slot, which a slow upload may hold."""
+
+
+class Places(Protocol):
+    """The places of a service that has several processes; they take them from one another."""
+
+    def take(self) -> bool:
+        """Take a place; False if none is free."""
+
+    def give_back(self) -> None:
+        """Give one back."""
+
+
+class _Unlimited:
+    """Stands for places that no other process takes: this one counts them itself."""
+
+    def take(self) -> bool:
+        """Return True."""
+        return True
+
+    def give_back(self) -> None:
+        """Do nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueueLimits:
+    """What admission permits beyond the numbers of slots and of queue places.
+
+    Attributes:
+        queue_seconds: longest time that a request may be expected to wait for a slot.
+        uploads: bodies that may be arriving at once.
+        uploads_per_caller: of them, of one caller.
+        reserve: slots beyond ``slots`` for callers that hold none while all are taken.
+    """
+
+    queue_seconds: float = float("inf")
+    uploads: int = 1 << 30
+    uploads_per_caller: int = 1 << 30
+    reserve: int = 0
 
 
 @dataclass(slots=True, eq=False)
-class _Waiter:
-    arrived: float
-    deadline: float | None
-    granted: asyncio.Future[None]
+class Place:
+    """The place of one request.
+
+    Attributes:
+        caller: whose request it is.
+        processor_seconds: that its video has used, once known; None: as long as it held its slot.
+    """
+
+    caller: str
+    processor_seconds: float | None = None
+    counted: bool = False
+    uploading: bool = False
+    granted: asyncio.Future[None] | None = None
+    arrived: float = 0.0
 
 
 @dataclass(slots=True)
@@ -41,6 +106,8 @@ class Admission:
         observer: told of the queue's depth and of the slots in use.
         clock: seconds on the clock that deadlines are given in.
         jitter: a number in 0..1 for each refusal.
+        limits: further limits.
+        shared: the places of all processes of the service; ``max_queue`` then holds for all of them together.
     """
 
     slots: int
@@ -48,43 +115,123 @@ class Admission:
     observer: EngineObserver
     clock: Callable[[], float]
     jitter: Callable[[], float] = random.random
+    limits: QueueLimits = field(default_factory=QueueLimits)
+    shared: Places = field(default_factory=_Unlimited)
     places_taken: int = 0
     slots_taken: int = 0
     early_taken: int = 0
-    _waiters: list[_Waiter] = field(default_factory=list)
-    _seconds_per_video: float = _FIRST_GUESS_SECONDS
+    lag_seconds: float = 0.0
+    """How far the event loop is behind: a request has waited that long already when it is seen."""
+    uploads: int = 0
+    waiting_time: WaitingTime = field(init=False)
+    _queue: FairQueue[Place] = field(default_factory=FairQueue)
+    _running: Counter[str] = field(default_factory=Counter)
+    _places_of: Counter[str] = field(default_factory=Counter)
+    _uploads_of: Counter[str] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        self.waiting_time = WaitingTime(self.slots)
+
+    @property
+    def expected_wait_seconds(self) -> float:
+        """How long a request that came now would wait for its slot."""
+        ahead = self._ahead()
+        return 0.0 if ahead < self.slots - self.slots_taken else self.waiting_time.seconds(ahead)
+
+    @property
+    def queue_limit(self) -> int:
+        """How many may wait for a slot now."""
+        left = self.limits.queue_seconds - self.lag_seconds
+        return min(self.max_queue, self.waiting_time.most_waiting(left)) if left > 0 else 0
+
+    @property
+    def pressure(self) -> float:
+        """How close the house is to refusing: 0 to 1."""
+        share = (self.uploads / self.limits.uploads - FREE_SHARE) / (1.0 - FREE_SHARE)
+        return max(0.0, share, QUEUE_PRESSURE if len(self._queue) else 0.0)
+
+    def refusal(self, caller: str) -> Overloaded | None:
+        """Why a request of this caller would be refused now; None if it would not."""
+        limits = self.limits
+        if self.uploads >= limits.uploads or self._uploads_of[caller] >= limits.uploads_per_caller:
+            most = limits.uploads if self.uploads >= limits.uploads else limits.uploads_per_caller
+            return Overloaded(f"{most} uploads are arriving, the most allowed at once", retry_after=1.0)
+        if self._has_room() or self._displaceable(caller) is not None:
+            return None
+        return self._overloaded()
 
     @contextmanager
-    def place(self) -> Iterator[None]:
-        """Hold a place for the length of a request.
+    def place(self, caller: str = "") -> Iterator[Place]:
+        """Hold a place for the length of a request, which begins with its upload.
 
         Raises:
-            Overloaded: every place is taken; carries the seconds after which one should be free.
+            Overloaded: there is none; carries the seconds after which one should be free.
         """
-        places = self.slots + self.max_queue
-        if self.places_taken >= places:
-            raise Overloaded(f"all {places} slots and queue places are taken", retry_after=self.retry_after_seconds())
-        self.places_taken += 1
+        refusal = self.refusal(caller)
+        if refusal is not None:
+            raise refusal
+        place = Place(caller, uploading=True)
+        self._count(place)
+        self.uploads += 1
+        self._uploads_of[caller] += 1
         try:
-            yield
+            yield place
         finally:
-            self.places_taken -= 1
+            self.uploaded(place)
+            self._give_up(place)
+
+    def uploaded(self, place: Place) -> None:
+        """Take note that a body has arrived, or never will. May be called again."""
+        if place.uploading:
+            place.uploading = False
+            self.uploads -= 1
+            _lower(self._uploads_of, place.caller)
+
+    async def while_uploading(self, place: Place, upload: Awaitable[Result]) -> Result:
+        """Await an upload. A slow one gives its place up until it has arrived.
+
+        Raises:
+            Overloaded: it gave its place up, and now there is none.
+        """
+        timer = asyncio.get_running_loop().call_later(PROMPT_SECONDS, self._give_up, place)
+        try:
+            result = await upload
+        finally:
+            timer.cancel()
+        if not place.counted:
+            if not self._has_room() and self._displaceable(place.caller) is None:
+                raise self._overloaded()
+            self._count(place)
+        return result
 
     @asynccontextmanager
-    async def slot(self, deadline: float | None) -> AsyncIterator[float]:
-        """Wait for a slot, most urgent first, and hold it; yields the seconds waited."""
-        arrived = self.clock()
-        if self.slots_taken < self.slots and not self._waiters:
-            self._take(1)
+    async def slot(self, deadline: float | None, place: Place | None = None) -> AsyncIterator[float]:
+        """Wait for a slot, and hold it; yields the seconds waited.
+
+        Args:
+            deadline: of the request, on the clock.
+            place: that it holds; None where nobody competes for places.
+
+        Raises:
+            Overloaded: a caller with less in the queue has taken the place, or the wait has become too long.
+        """
+        place = place or Place("")
+        place.arrived = self.clock()
+        free = self.slots_taken < self.slots and not len(self._queue)
+        if free or self._takes_reserve(place.caller):
+            self._queue.charge(place.caller, self.waiting_time.seconds_per_video)
+            self._take(place.caller, 1)
         else:
-            await self._wait(_Waiter(arrived, deadline, asyncio.get_running_loop().create_future()))
+            await self._wait(place, deadline)
         started = self.clock()
+        charged = self.waiting_time.seconds_per_video
         try:
-            yield started - arrived
+            yield started - place.arrived
         finally:
             held = self.clock() - started
-            self._seconds_per_video += _SMOOTHING * (held - self._seconds_per_video)
-            self._take(-1)
+            self.waiting_time.held(held)
+            self._queue.charge(place.caller, (place.processor_seconds or held) - charged)
+            self._take(place.caller, -1)
             self._grant()
 
     @contextmanager
@@ -94,7 +241,8 @@ class Admission:
         A slow sender would hold a slot for as long as it sends. So only idle slots are given to unfinished uploads, and
         no more than half of them: those who have sent everything are never kept waiting by one who has not.
         """
-        granted = not self._waiters and self.early_taken < self.slots // 2 and self.slots_taken < self.slots
+        idle = not len(self._queue) and self.slots_taken < self.slots
+        granted = idle and self.early_taken < self.slots // 2
         self.early_taken += granted
         try:
             yield granted
@@ -102,38 +250,113 @@ class Admission:
             self.early_taken -= granted
 
     def retry_after_seconds(self) -> float:
-        """Work queued over the measured drain rate, plus up to as much again by chance.
+        """Seconds until there should be a place, plus up to as much again by chance.
 
         Without the chance all who were turned away together would come back together.
         """
-        queued_seconds = self.places_taken * self._seconds_per_video / self.slots
-        return min(_LONGEST_RETRY_SECONDS, queued_seconds * (1.0 + self.jitter()))
+        surplus = max(0.0, self.expected_wait_seconds - min(self.limits.queue_seconds, LONGEST_RETRY_SECONDS))
+        until_free = max(surplus, self.waiting_time.seconds(0))
+        return min(LONGEST_RETRY_SECONDS, until_free * (1.0 + self.jitter()))
 
-    async def _wait(self, waiter: _Waiter) -> None:
-        self._waiters.append(waiter)
-        self.observer.queue_depth(len(self._waiters))
+    def _ahead(self) -> int:
+        """Places that count and hold no slot."""
+        return self.places_taken - self.slots_taken
+
+    def _has_room(self) -> bool:
+        waiting = self._ahead() - (self.slots - self.slots_taken)  # after all slots are taken
+        if waiting < 0:
+            return True
+        return waiting < self.queue_limit
+
+    def _displaceable(self, caller: str) -> str | None:
+        """The caller whose last request in the queue has to leave for one of this caller's; None if none has to."""
+        longest = self._queue.longest()
+        if longest is None or longest == caller or not self.max_queue:
+            return None
+        return longest if self._queue.waiting(longest) > self._places_of[caller] + 1 else None
+
+    def _overloaded(self) -> Overloaded:
+        seconds = self.retry_after_seconds()
+        return Overloaded(
+            f"{self._ahead()} requests are waiting for {self.slots} slots, the most allowed now", retry_after=seconds
+        )
+
+    def _count(self, place: Place) -> None:
+        """Count a place, for which another request may have to leave the queue.
+
+        Raises:
+            Overloaded: other processes of the service have taken all places.
+        """
+        if not self._has_room():
+            longest = self._displaceable(place.caller)
+            leaves = None if longest is None else self._queue.take_last(longest)
+            if leaves is not None:
+                self._refuse(leaves)
+        if not self.shared.take():
+            raise Overloaded(retry_after=self.retry_after_seconds())
+        place.counted = True
+        self.places_taken += 1
+        self._places_of[place.caller] += 1
+
+    def _refuse(self, place: Place) -> None:
+        """Refuse a request that waits and has been taken out of the queue."""
+        if place.granted is not None and not place.granted.done():
+            place.granted.set_exception(self._overloaded())
+        self._give_up(place)
+
+    def _give_up(self, place: Place) -> None:
+        if place.counted:
+            place.counted = False
+            self.shared.give_back()
+            self.places_taken -= 1
+            _lower(self._places_of, place.caller)
+
+    def _takes_reserve(self, caller: str) -> bool:
+        most = self.slots + self.limits.reserve
+        return self.limits.reserve > 0 and not self._running[caller] and self.slots <= self.slots_taken < most
+
+    async def _wait(self, place: Place, deadline: float | None) -> None:
+        due = place.arrived + PATIENCE_SECONDS
+        place.granted = asyncio.get_running_loop().create_future()
+        self._queue.add(place.caller, place, due=due if deadline is None else min(due, deadline), arrived=place.arrived)
+        self.observer.queue_depth(len(self._queue))
         try:
-            await waiter.granted
+            await place.granted
         except asyncio.CancelledError:
-            if waiter in self._waiters:
-                self._waiters.remove(waiter)
-                self.observer.queue_depth(len(self._waiters))
-            else:  # the slot was granted in the very turn in which the caller left: pass it on
-                self._take(-1)
+            if self._queue.discard(place.caller, place):
+                self.observer.queue_depth(len(self._queue))
+            elif not place.granted.cancelled() and place.granted.exception() is None:
+                self._take(place.caller, -1)  # granted in the very turn in which the caller left: pass it on
                 self._grant()
             raise
 
     def _grant(self) -> None:
-        live = [waiter for waiter in self._waiters if not waiter.granted.done()]
-        if live:
-            arrived = np.array([waiter.arrived for waiter in live])
-            deadlines = np.array([math.inf if waiter.deadline is None else waiter.deadline for waiter in live])
-            for index in most_urgent(due_times(arrived, deadlines), arrived, self.slots - self.slots_taken).tolist():
-                self._waiters.remove(live[index])
-                self._take(1)
-                live[index].granted.set_result(None)
-        self.observer.queue_depth(len(self._waiters))
+        while len(self._queue) and self.slots_taken < self.slots:
+            place = self._queue.take(self.waiting_time.seconds_per_video)
+            if place is None:
+                break
+            if self._is_late(place):
+                self._refuse(place)
+            elif place.granted is not None and not place.granted.done():
+                self._take(place.caller, 1)
+                place.granted.set_result(None)
+        self.observer.queue_depth(len(self._queue))
 
-    def _take(self, count: int) -> None:
+    def _is_late(self, place: Place) -> bool:
+        """Whether a request has waited for too long, and others wait who may still be served in time."""
+        longest = LATE_FACTOR * max(self.limits.queue_seconds, self.waiting_time.seconds_per_video)
+        return len(self._queue) > 0 and self.clock() - place.arrived > longest
+
+    def _take(self, caller: str, count: int) -> None:
         self.slots_taken += count
+        if count > 0:
+            self._running[caller] += count
+        else:
+            _lower(self._running, caller)
         self.observer.slots_active(self.slots_taken)
+
+
+def _lower(counts: Counter[str], name: str) -> None:
+    counts[name] -= 1
+    if counts[name] <= 0:
+        del counts[name]

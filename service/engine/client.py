@@ -9,15 +9,16 @@ import asyncio
 import math
 import time
 from collections import deque
+from collections.abc import Sequence
 from contextlib import suppress
 
 from adafocus.bundle.manifest import Manifest
 from adafocus.service.engine.frames import FrameStore
 from adafocus.service.engine.messages import Commands, Ended, Failure, Report, StepTable, Submit
-from adafocus.service.engine.outcomes import outcome_of, problem_of, steps_of
+from adafocus.service.engine.outcomes import Steps, outcome_of, problem_of
 from adafocus.service.engine.request import EngineObserver, EngineRequest
 from adafocus.service.engine.step_plan import affordable_steps, certain_steps, prefetch_targets
-from adafocus.service.engine.transport import Transport
+from adafocus.service.engine.transport import CoreLostError, Transport
 from adafocus.service.engine.video import Video
 from adafocus.service.errors import DeadlinePassed, Internal
 from adafocus.service.frame_memory import FrameSegment, SharedFrame
@@ -47,7 +48,7 @@ class EngineClient:
         self._is_clip = manifest.sampling.focus_frames is not None
         self._planned = manifest.sampling.frames + (manifest.sampling.focus_frames or 0)
         self._videos: dict[int, Video] = {}
-        self._free = list(reversed(range(transport.slots)))
+        self._free = _slots(transport)
         self._waiting: deque[asyncio.Future[int]] = deque()
         self._store = FrameStore(manifest.geometry.crop)
         self._segments: dict[int, FrameSegment] = {}
@@ -69,23 +70,28 @@ class EngineClient:
         """Take a video in, once there is a slot; frames may follow at once.
 
         Raises:
+            CoreLostError: the core is gone, and will be back.
             Internal: the core is gone.
         """
         loop = asyncio.get_running_loop()
         if not self._transport.alive:
-            raise Internal
+            raise self._gone()
         slot = self._free.pop() if self._free else await self._next_slot()
         thresholds, most = request.thresholds, self._transport.runner.look_ahead
         affordable = affordable_steps(request.max_flops, self._manifest.flops.per_step)
-        certain = certain_steps(thresholds, affordable) if most > 1 and request.look_ahead else ()
-        alone = certain or (1,) * len(thresholds)
-        prefetch = (self._planned,) if self._is_clip else prefetch_targets(request.continue_probability, alone, most)
+        glance = request.glance_thresholds
+        certain = certain_steps(thresholds, affordable, glance) if request.look_ahead else (1,) * len(thresholds)
+        prefetch = prefetch_targets(request.continue_probability, certain)
+        if self._is_clip:  # the frames of the focus are asked for when the glances were not enough
+            may_exit = bool(glance) and math.isfinite(glance[0])
+            prefetch = (self._manifest.sampling.frames if may_exit else self._planned,)
         video = Video(request, slot, loop.create_future(), self._planned, prefetch)
         self._videos[slot] = video
         deadline = math.inf if request.deadline is None else request.deadline
         watched = request.on_step is not None
+        together = certain if most > 1 and request.look_ahead else ()
         self._commands.submitted.append(
-            Submit(slot, thresholds, affordable, certain, time.monotonic(), deadline, watched)
+            Submit(slot, thresholds, affordable, together, time.monotonic(), deadline, watched, glance)
         )
         if request.deadline is not None:
             wait = max(0.0, request.deadline - time.monotonic()) + OVERDUE_SECONDS
@@ -99,18 +105,27 @@ class EngineClient:
         Raises:
             ValueError: the frame is not of the model's size.
         """
-        shared = frame if isinstance(frame, SharedFrame) else self._store.put(frame)
-        if video.left:
-            shared.release()
-            return
-        segment = shared.segment
-        if segment.number not in self._segments:
-            self._attach(segment)
-        order = len(video.delivered)
-        self._commands.frames.extend((video.slot, order, segment.number, shared.place, frame.position))
-        video.delivered.append((frame.index, frame.time_s))
-        video.held.append(shared)
-        self._flush_soon()
+        self.frames_ready(video, (frame,))
+
+    def frames_ready(self, video: Video, frames: Sequence[Frame | SharedFrame]) -> None:
+        """Hand over the next frames of a video, in visiting order.
+
+        Raises:
+            ValueError: a frame is not of the model's size; those before it have been handed over.
+        """
+        slot, delivered, held, told = video.slot, video.delivered, video.held, self._commands.frames
+        for frame in frames:
+            shared = frame if isinstance(frame, SharedFrame) else self._store.put(frame)
+            if video.left:
+                shared.release()
+                continue
+            segment = shared.segment
+            if segment.number not in self._segments:
+                self._attach(segment)
+            told.extend((slot, len(delivered), segment.number, shared.place, frame.position))
+            delivered.append((frame.index, frame.time_s))
+            held.append(shared)
+            self._flush_soon()
 
     def no_more_frames(self, video: Video) -> None:
         """Say that no further frame of a video will come."""
@@ -185,15 +200,22 @@ class EngineClient:
 
     def _hear(self, report: Report) -> None:
         """Take in what the core reports."""
-        for rows, glance_seconds, focus_seconds in report.runs:
-            self._observer.batch_ran("glance", rows, glance_seconds)
-            self._observer.batch_ran("focus", rows, focus_seconds)
+        for rows, glance_seconds, focus_seconds, focus_rows in report.runs:
+            if rows:
+                self._observer.batch_ran("glance", rows, glance_seconds)
+            if focus_rows:
+                self._observer.batch_ran("focus", focus_rows, focus_seconds)
         videos = self._videos
         for slots, counts in report.gathered:
             for slot, count in zip(slots, counts, strict=True):
                 video = videos.get(slot)
                 if video is not None:
                     video.release(count)
+        for slot in report.glanced:
+            video = videos.get(slot)
+            if video is not None:
+                video.prefetch = (self._planned,)
+                video.feed()
         for slot, table in report.watched:
             self._show(videos.get(slot), table)
         for slots, counts in report.stepped:
@@ -201,7 +223,10 @@ class EngineClient:
                 video = videos.get(slot)
                 if video is not None:
                     video.steps = count
-                    video.feed()
+                    if not self._is_clip:
+                        video.release(count)
+                    if not video.complete:
+                        video.feed()
         for ended in report.ended:
             self._conclude(ended)
         if report.freed:
@@ -219,7 +244,7 @@ class EngineClient:
         first = video.steps if not self._is_clip else 0
         shared = video.held[0]
         frame = Frame(shared.position, shared.index, shared.time_s, shared.pixels.copy())
-        (step,) = steps_of(table, video.delivered[first : first + 1])
+        step = Steps(table, video.delivered[first : first + 1])[0]
         video.steps += 1
         video.release(len(video.delivered) if self._is_clip else video.steps)
         video.feed()
@@ -248,13 +273,25 @@ class EngineClient:
         video.release(len(video.delivered))
         video.feed()
 
+    def _gone(self) -> Exception:
+        return CoreLostError() if self._transport.returns else Internal()
+
     def _fail_all(self) -> None:
+        """Fail the videos of a core that is gone. One that comes in its place knows nothing."""
         for video in list(self._videos.values()):
             self._let_go(video)
             with suppress(asyncio.InvalidStateError):
-                video.finished.set_exception(Internal())
+                video.finished.set_exception(self._gone())
         self._videos.clear()
+        # A core that comes in the lost one's place knows nothing.
+        self._free, self._commands = _slots(self._transport), Commands()
+        self._segments.clear()
         while self._waiting:
             waiter = self._waiting.popleft()
             if not waiter.done():
-                waiter.set_exception(Internal())
+                waiter.set_exception(self._gone())
+
+
+def _slots(transport: Transport) -> list[int]:
+    """All slots, to be taken from the end."""
+    return list(reversed(range(transport.first_slot, transport.first_slot + transport.slots)))

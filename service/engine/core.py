@@ -1,8 +1,8 @@
 """The engine's core: a plain loop that schedules, runs and updates, on a thread of its own.
 
-The loop's thread owns the state of every video. Another thread only waits for the device, so that the next batch is
-prepared while one runs. Whoever sends commands, and whoever is told what has happened, is elsewhere: on an event loop
-in the same process, or in another process.
+The loop's thread owns the state of every video. Another thread only waits for the device, so that the loop can prepare
+the next batch while one runs. The client, which sends commands and gets reports, lives on an event loop of the same
+process or in another process.
 """
 
 from __future__ import annotations
@@ -11,20 +11,28 @@ import logging
 import math
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from queue import Empty, SimpleQueue
 
 import numpy as np
 
-from adafocus.bundle.exit_rule import Bool, ExitReason, leaves
+from adafocus.bundle.exit_rule import Bool, ExitReason, should_exit
 from adafocus.bundle.manifest import Manifest
-from adafocus.service.engine.batch import BatchResult
+from adafocus.service.engine.batch import Batch, BatchPart, BatchResult, GlanceExit
 from adafocus.service.engine.device import Device, Done, InFlight, name_this_thread
-from adafocus.service.engine.messages import Commands, Ended, Failure, Report
-from adafocus.service.engine.runners.base import Int64, Runner
-from adafocus.service.engine.scheduler import MAX_BATCHES_IN_FLIGHT, most_urgent, rows_to_run, steps_together
+from adafocus.service.engine.messages import QUEUE, Commands, Ended, Failure, Report
+from adafocus.service.engine.pace import Pace
+from adafocus.service.engine.runners.base import Float32, FrameFetcher, Int64, Runner, RunnerError
+from adafocus.service.engine.scheduler import (
+    MAX_BATCHES_IN_FLIGHT,
+    most_urgent,
+    nearly_full,
+    rows_to_run,
+    steps_together,
+)
 from adafocus.service.engine.staging import Staging
 from adafocus.service.engine.step_plan import exit_reason
-from adafocus.service.engine.video_states import FREE, LEAVING, QUEUE, READY, RUNNING, WAITING, VideoStates
+from adafocus.service.engine.video_states import FREE, LEAVING, READY, RUNNING, WAITING, VideoStates
 from adafocus.service.frame_memory import FrameSegment
 
 logger = logging.getLogger("adafocus.engine")
@@ -61,16 +69,22 @@ class EngineCore:
         self._is_clip = manifest.sampling.focus_frames is not None
         self._look_ahead = 1 if self._is_clip else runner.look_ahead
         self._judge = manifest.exit_rule.confidence
+        self._glance_rule = manifest.glance_exit_rule
+        self._glance_frames = manifest.sampling.frames
+        self._exits_after_glance = any(point.glance_thresholds for point in manifest.operating_points)
         self._states = VideoStates(slots, manifest, runner.widths)
-        self._staging = [Staging(manifest, runner, max_batch) for _ in range(MAX_BATCHES_IN_FLIGHT)]
         self._segments: dict[int, FrameSegment] = {}
+        self._staging = [Staging(manifest, runner, max_batch, self._segments) for _ in range(MAX_BATCHES_IN_FLIGHT)]
+        self._fetcher = runner if isinstance(runner, FrameFetcher) else None
         self._tell = report
         self._report = Report()
         self._urgent = False  # somebody waits for the report: it is not held back until the next one
         self._watching = 0  # videos that are watched and not yet free
         self._next_deadline = math.inf  # none is earlier
+        self._almost_full = False  # a batch should be started when the running one is about to end
         self._mailbox: SimpleQueue[Commands | FrameSegment | Done | int | None] = SimpleQueue()
         self._device = Device(runner, self._mailbox.put, own_thread=device_thread)
+        self._pace = Pace()
 
     def post(self, commands: Commands) -> None:
         """Have commands carried out; from any thread."""
@@ -101,7 +115,8 @@ class EngineCore:
 
     def _turn(self) -> bool:
         """Wait for something to do, and do all of it; False once closed."""
-        wait = min(LONGEST_WAIT_SECONDS, max(0.0, self._next_deadline - time.monotonic()))
+        wake = min(self._next_deadline, self._pace.ends_at if self._almost_full else math.inf)
+        wait = min(LONGEST_WAIT_SECONDS, max(0.0, wake - time.monotonic()))
         try:
             message = self._mailbox.get(timeout=wait)
             while message is not None:
@@ -126,9 +141,21 @@ class EngineCore:
             case Done():
                 self._complete(message.flight, message.result)
             case FrameSegment():
-                self._segments[message.number] = message
+                self._attach(message)
             case int():
-                self._segments.pop(message, None)
+                segment = self._segments.pop(message, None)
+                if self._fetcher is not None and segment is not None:
+                    self._fetcher.detach(segment)
+
+    def _attach(self, segment: FrameSegment) -> None:
+        self._segments[segment.number] = segment
+        if self._fetcher is not None:
+            try:
+                self._fetcher.attach(segment)
+            except RunnerError as error:  # its frames are then copied by the processor
+                logger.warning(
+                    "the device cannot read frames where they lie", extra={"fields": {"because": str(error)}}
+                )
 
     def _obey(self, commands: Commands) -> None:
         states, touched = self._states, []
@@ -153,7 +180,8 @@ class EngineCore:
         slots = slots[states.status[slots] == WAITING]
         delivered = states.delivered[slots]
         if self._is_clip:
-            complete = (delivered == self._planned) | (states.drained[slots] & (delivered > 0))
+            needed = np.where(self._glances_first(slots), self._glance_frames, self._planned)
+            complete = (delivered >= needed) | (states.drained[slots] & (delivered > 0))
         else:
             complete = delivered > states.step[slots]
         ready = slots[complete]
@@ -173,30 +201,56 @@ class EngineCore:
 
     def _dispatch(self) -> None:
         """Give the device what it should have now."""
-        states = self._states
+        states, max_batch = self._states, self._max_batch
+        self._almost_full = False
         while self._staging:
             ready = np.flatnonzero(states.status == READY)
-            in_flight = MAX_BATCHES_IN_FLIGHT - len(self._staging)
-            rows = rows_to_run(ready=len(ready), max_batch=self._max_batch, in_flight=in_flight)
+            if self._is_clip and self._exits_after_glance and len(ready):
+                ready = self._of_one_part(ready)
+            in_flight, ending = MAX_BATCHES_IN_FLIGHT - len(self._staging), self._pace.ending(time.monotonic())
+            rows = rows_to_run(ready=len(ready), max_batch=max_batch, in_flight=in_flight, ending=ending)
             if not rows:
+                self._almost_full = len(ready) >= nearly_full(max_batch) and not ending
                 return
             if rows < len(ready):
                 ready = ready[most_urgent(states.due[ready], states.arrived[ready], rows)]
             self._start(ready)
+
+    def _glances_first(self, slots: Int64) -> Bool:
+        """Return which of these clips run their glances alone next, because they may exit after them."""
+        states = self._states
+        return np.asarray(np.isfinite(states.glance_thresholds[slots, 0]) & ~states.glanced[slots])
+
+    def _part_of(self, slots: Int64) -> BatchPart:
+        """Return what the next batch of these videos runs; it is the same for all of them."""
+        if not self._is_clip or not self._exits_after_glance:
+            return "whole"
+        if self._states.glanced[slots[0]]:
+            return "focus"
+        return "glance" if self._glances_first(slots[:1])[0] else "whole"
+
+    def _of_one_part(self, slots: Int64) -> Int64:
+        """Return the clips that can share a batch with the most urgent one."""
+        states = self._states
+        part = 2 * states.glanced[slots] + self._glances_first(slots)
+        first = most_urgent(states.due[slots], states.arrived[slots], 1)
+        together: Int64 = slots[part == part[first]]
+        return together
 
     def _start(self, slots: Int64) -> None:
         states, staging = self._states, self._staging.pop()
         together = steps_together(alone=len(slots) == 1, available=states.available(int(slots[0]), self._look_ahead))
         step = states.step[slots]
         after = step + together
-        states.seconds[slots, step, QUEUE] = time.monotonic() - states.ready_since[slots]
+        part = self._part_of(slots)
+        states.seconds[slots, step, QUEUE] += time.monotonic() - states.ready_since[slots]
         states.started[slots] = after
         states.status[slots] = RUNNING
         try:
             batch = (
-                staging.step_of_each(slots, step, states, self._segments)
+                staging.step_of_each(slots, step, states, part)
                 if together == 1
-                else staging.steps_of_one(int(slots[0]), together, states, self._segments)
+                else staging.steps_of_one(int(slots[0]), together, states)
             )
         except Exception as error:
             logger.exception("a batch of %d rows could not be put together", len(slots))
@@ -204,18 +258,34 @@ class EngineCore:
             states.status[slots] = WAITING
             self._fail(slots, str(error))
             return
+        if self._exits_after_glance:
+            batch = self._with_glance_exit(batch, states.glance_thresholds[slots, step])
         self._device.run(slots, together, batch, staging)
-        read = states.delivered[slots] if self._is_clip else after
-        self._urgent |= states.hungry(slots)
+        self._pace.submitted(len(batch.step), time.monotonic())
+        if batch.frame_places is None:
+            read = states.delivered[slots] if self._is_clip else after
+            # A frame of the glance may have to stand for a lost one of the focus.
+            self._tell_what_was_read(slots, np.zeros_like(read) if part == "glance" else read)
+
+    def _tell_what_was_read(self, slots: Int64, counts: Int64) -> None:
+        """Report frames that have been copied into a batch, except those that a watcher is shown later."""
+        self._urgent |= self._states.hungry(slots)
         if self._watching:
-            unwatched = ~states.watched[slots]
-            slots, read = slots[unwatched], read[unwatched]
-        self._report.gathered.append((slots.tolist(), read.tolist()))
+            unwatched = ~self._states.watched[slots]
+            slots, counts = slots[unwatched], counts[unwatched]
+        self._report.gathered.append((slots.tolist(), counts.tolist()))
+
+    def _with_glance_exit(self, batch: Batch, thresholds: Float32) -> Batch:
+        """Let rows exit after the glance where their step has a threshold there."""
+        if batch.of_one_video or not np.isfinite(thresholds).any():
+            return batch
+        return replace(batch, glance_exit=GlanceExit(self._glance_rule, thresholds))
 
     def _complete(self, flight: InFlight, result: BatchResult | Exception) -> None:
         """Store what a batch left, and decide which videos are finished."""
         states, slots = self._states, flight.slots
         self._staging.append(flight.staging)
+        self._pace.finished(len(flight.batch.step), time.monotonic())
         staying = states.status[slots] == RUNNING
         states.status[slots[staying]] = WAITING
         if not staying.all():
@@ -232,9 +302,26 @@ class EngineCore:
         if result.failed.any():
             self._fail(slots[staying & result.failed], str(result.fault))
         rows = np.flatnonzero(staying & ~result.failed)
+        if len(rows) and flight.batch.part == "glance":
+            rows = self._keep_glances(slots, rows, result)
         if len(rows):
             self._advance(slots[rows], result, rows, now)
             self._offer(slots[rows], now)
+
+    def _keep_glances(self, slots: Int64, rows: Int64, result: BatchResult) -> Int64:
+        """Let clips whose glances were not enough wait for the frames of their focus; returns the rows that exit."""
+        after = result.outputs.after_glance
+        if after is None:
+            return rows
+        on = rows[~after[rows]]
+        if len(on):
+            seconds = result.seconds if len(result.seconds) == 1 else result.seconds[on]
+            self._states.keep_glance(slots[on], result.outputs.take(on), seconds)
+            self._report.glanced += slots[on].tolist()
+            self._urgent = True
+            self._offer(slots[on], time.monotonic())
+        leaving: Int64 = rows[after[rows]]
+        return leaving
 
     def _advance_one(self, slot: int, steps: int, result: BatchResult, now: float) -> None:
         """Let a video take several steps that ran together, until it ends."""
@@ -252,21 +339,29 @@ class EngineCore:
         if len(rows) < len(outputs.logits):
             outputs = outputs.take(rows)
             seconds = seconds if len(seconds) == 1 else seconds[rows]
-        confidences = self._judge(outputs.logits, step)
+        thresholds, after = states.thresholds[slots, step], outputs.after_glance
+        # Where no video can exit, nobody needs to know now how confident it is; its steps are judged when it ends.
+        decides = self._watching or after is not None or np.isfinite(thresholds).any()
+        confidences = self._judge(outputs.logits, step) if decides else np.full(len(slots), np.nan, np.float32)
+        if after is not None:
+            states.after_glance[slots] = after
+            confidences[after] = self._glance_rule.confidence(outputs.logits[after], step[after])
         states.finish_step(slots, step, outputs, confidences, seconds, now)
         if self._watching:
             for slot, last in zip(slots.tolist(), step.tolist(), strict=True):
                 if states.watched[slot]:
                     self._urgent = True
-                    self._report.watched.append((slot, states.step_table(slot, last)))
-        self._decide(slots, step + 1, leaves(confidences, states.thresholds[slots, step]))
+                    self._report.watched.append((slot, states.step_table(slot, self._judge, last)))
+        confident = should_exit(confidences, thresholds)
+        self._decide(slots, step + 1, confident if after is None else confident | after)
 
     def _decide(self, slots: Int64, step: Int64, confident: Bool) -> None:
         """End the videos that are finished, and let the others go on."""
         stop = confident | (step >= self._manifest.steps) | (step >= self._states.affordable[slots])
         if stop.any():
             for index in np.flatnonzero(stop).tolist():
-                slot, at_end = int(slots[index]), bool(step[index] == self._manifest.steps)
+                slot = int(slots[index])
+                at_end = bool(step[index] == self._manifest.steps) and not self._states.after_glance[slot]
                 short = at_end and self._is_clip and self._states.delivered[slot] < self._planned
                 self._end(slot, exit_reason(at_end=at_end, short=bool(short), confident=bool(confident[index])))
             slots, step = slots[~stop], step[~stop]
@@ -283,7 +378,7 @@ class EngineCore:
         started = int(states.started[slot])
         queued = float(states.seconds[slot, :started, QUEUE].sum())
         self._urgent = True
-        self._report.ended.append(Ended(slot, reason, states.step_table(slot), started, queued, fault))
+        self._report.ended.append(Ended(slot, reason, states.step_table(slot, self._judge), started, queued, fault))
         self._leave(slot)
 
     def _leave(self, slot: int) -> None:

@@ -1,4 +1,4 @@
-"""The process of a core that serves a client elsewhere: ``python -m adafocus.service.engine.core_process FD``.
+"""Runs a core for a client in another process: ``python -m adafocus.service.engine.core_process FD``.
 
 It reads what it is to run from the socket, tells when it is ready, and ends when the socket does: with its client.
 """
@@ -6,6 +6,7 @@ It reads what it is to run from the socket, tells when it is ready, and ends whe
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import os
 import pickle
@@ -36,7 +37,7 @@ def main() -> None:
 def serve(connection: socket.socket, made: Callable[[EngineCore], None] = lambda _: None) -> None:
     """Run the core that the other end asks for, until that end is closed; ``made`` is told of the core."""
     inbox = Inbox(connection)
-    begin = _first(inbox)
+    begin = first_message(inbox)
     if begin is None:
         return
     lock = threading.Lock()
@@ -49,13 +50,14 @@ def serve(connection: socket.socket, made: Callable[[EngineCore], None] = lambda
         with contextlib.suppress(OSError):  # nobody is left to be told; the end of the stream ends this process
             send(told)
 
-    opened = _opened(begin, report)
+    opened = open_core(begin, report)
     if isinstance(opened, Failed):
         send(opened)
         return
     ready, core, runner = opened
+    gc.freeze()  # what is there now stays: collections need not look at it again and again
     made(core)
-    thread = threading.Thread(target=_run, args=(core, connection), name="engine")
+    thread = threading.Thread(target=run_core, args=(core, connection), name="engine")
     thread.start()
     send(ready)
     try:
@@ -66,7 +68,8 @@ def serve(connection: socket.socket, made: Callable[[EngineCore], None] = lambda
         runner.close()
 
 
-def _opened(begin: Begin, report: Callable[[Report], None]) -> tuple[Ready, EngineCore, Runner] | Failed:
+def open_core(begin: Begin, report: Callable[[Report], None]) -> tuple[Ready, EngineCore, Runner] | Failed:
+    """Load the model and make a core of it."""
     try:
         make: MakeCore = pickle.loads(begin.make)  # noqa: S301 - from this service's own process
         manifest, runner = make()
@@ -77,7 +80,8 @@ def _opened(begin: Begin, report: Callable[[Report], None]) -> tuple[Ready, Engi
     return Ready(RunnerInfo(runner.backend, runner.precision, runner.look_ahead), manifest), core, runner
 
 
-def _run(core: EngineCore, connection: socket.socket) -> None:
+def run_core(core: EngineCore, connection: socket.socket) -> None:
+    """Run the core; if it fails, the connection is ended, and with it this process."""
     try:
         core.run()
     except Exception:
@@ -86,7 +90,8 @@ def _run(core: EngineCore, connection: socket.socket) -> None:
             connection.shutdown(socket.SHUT_RDWR)  # which tells the client, and ends this process
 
 
-def _first(inbox: Inbox) -> Begin | None:
+def first_message(inbox: Inbox) -> Begin | None:
+    """What is to be run; None if the other end is closed before it says so."""
     while inbox.receive():
         for message in inbox.messages():
             if isinstance(message, Begin):

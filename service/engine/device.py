@@ -80,8 +80,8 @@ class Device:
             self._finish(flight)
 
     def _submitted(self, batch: Batch) -> Callable[[], BatchOutputs]:
-        """What waits for the batch, which has been submitted if the device works on its own."""
-        if self._async is None:
+        """Return the function that waits for the batch, which has been submitted if the device works on its own."""
+        if self._async is None or batch.glance_exit is not None:  # which the processor decides, between two graphs
             return partial(run, self._runner, batch)
         try:
             return partial(self._async.wait, self._async.submit(batch))

@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 
-from adafocus.service.engine.runners.base import Int64, UInt8
+from adafocus.service.engine.runners.base import FramePlaces, Int64, UInt8
 from adafocus.service.frame_memory import FrameSegment, SharedFrame
 from adafocus.video.decoder import Frame
 
@@ -55,15 +55,15 @@ class FrameStore:
         self._free.clear()
 
 
-def gather(out: UInt8, segments: Mapping[int, FrameSegment], numbers: Int64, places: Int64) -> None:
+def gather(out: UInt8, segments: Mapping[int, FrameSegment], where: FramePlaces) -> None:
     """Copy frames side by side into a batch.
 
     Args:
         out: ``uint8 [B, side, side, 3]``, contiguous.
         segments: by number.
-        numbers: ``[B]``, the segment of each frame.
-        places: ``[B]``, its place there.
+        where: B frames.
     """
+    numbers, places = where.segments, where.places
     if len(numbers) and (numbers == numbers[0]).all():
         # One call copies them all. "clip" skips a check that would buffer the copy: the places are valid.
         np.take(segments[int(numbers[0])].pixels, places, axis=0, out=out, mode="clip")

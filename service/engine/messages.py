@@ -17,6 +17,10 @@ FRAME_FIELDS = 5
 """Numbers that tell of one frame: slot, its rank in the video's order of arrival, segment, place, position."""
 
 
+QUEUE, GLANCE, FOCUS, FINISHED = range(4)
+"""Columns of the seconds of steps; the first is written when a step starts, the others when it has finished."""
+
+
 class Submit(NamedTuple):
     """A video takes a slot; its frames follow.
 
@@ -28,6 +32,7 @@ class Submit(NamedTuple):
         arrived: seconds.
         deadline: seconds; ``inf`` for none.
         watched: whether every step is reported as it finishes, and its frame kept until then.
+        glance_thresholds: one per step, of the exits after the glance; empty: there are none.
     """
 
     slot: int
@@ -37,6 +42,7 @@ class Submit(NamedTuple):
     arrived: float
     deadline: float
     watched: bool
+    glance_thresholds: tuple[float, ...] = ()
 
 
 @dataclass(slots=True)
@@ -73,12 +79,14 @@ class StepTable:
         logits: ``[N, C]``.
         confidences: ``[N]``.
         seconds: ``[N, 4]``: queue, glance, focus, and when it finished.
+        after_glance: whether the last of them ended the video before its focus.
     """
 
     patch_centres: Float32
     logits: Float32
     confidences: Float32
     seconds: Float64
+    after_glance: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,11 +111,12 @@ class Ended:
 
 
 class Run(NamedTuple):
-    """One execution of both graphs: its real rows, and the seconds of each graph."""
+    """One execution of both graphs: the real rows of the glance and of the focus, and the seconds of each graph."""
 
     rows: int
     glance_seconds: float
     focus_seconds: float
+    focus_rows: int
 
 
 @dataclass(slots=True)
@@ -117,6 +126,7 @@ class Report:
     Attributes:
         runs: executions of the graphs.
         gathered: slots and, for each, how many of its frames have been read.
+        glanced: slots of clips whose glances have run and were not enough.
         stepped: slots and, for each, how many of its steps have finished.
         watched: slot and steps that have finished, of the videos that are watched.
         ended: videos that have ended.
@@ -125,10 +135,12 @@ class Report:
 
     runs: list[Run] = field(default_factory=list)
     gathered: list[tuple[list[int], list[int]]] = field(default_factory=list)
+    glanced: list[int] = field(default_factory=list)
     stepped: list[tuple[list[int], list[int]]] = field(default_factory=list)
     watched: list[tuple[int, StepTable]] = field(default_factory=list)
     ended: list[Ended] = field(default_factory=list)
     freed: list[int] = field(default_factory=list)
 
     def __bool__(self) -> bool:
-        return bool(self.runs or self.gathered or self.stepped or self.watched or self.ended or self.freed)
+        steps = self.gathered or self.glanced or self.stepped or self.watched
+        return bool(self.runs or steps or self.ended or self.freed)

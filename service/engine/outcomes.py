@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import overload
 
 from adafocus.bundle.manifest import Manifest
-from adafocus.service.engine.messages import Ended, Failure, StepTable
+from adafocus.service.engine.messages import FOCUS, GLANCE, Ended, Failure, StepTable
 from adafocus.service.engine.request import EngineRequest, Outcome, Step
 from adafocus.service.engine.runners.base import RunnerError
 from adafocus.service.errors import DeadlinePassed, Internal, Problem, Undecodable
@@ -32,18 +33,21 @@ def outcome_of(
     if isinstance(reason, Failure):
         raise ValueError(f"a video that ended with {reason.value} has no outcome")
     count = len(ended.steps.confidences)
-    steps = steps_of(ended.steps, delivered[:count])
+    after_glance = ended.steps.after_glance
+    thresholds = request.glance_thresholds if after_glance else request.thresholds
     used = delivered[:count] if manifest.sampling.focus_frames is None else delivered
+    if after_glance and manifest.sampling.focus_frames is not None:
+        used = delivered[: manifest.sampling.frames]
     return Outcome(
         reason=reason,
-        steps=steps,
-        threshold=request.thresholds[count - 1],
+        steps=Steps(ended.steps, delivered[:count]),
+        threshold=thresholds[count - 1],
         glance_flops=ended.started * manifest.flops.glance,
-        focus_flops=ended.started * manifest.flops.focus,
+        focus_flops=(ended.started - after_glance) * manifest.flops.focus,
         frames_used=len({index for index, _ in used}),
         queue_seconds=ended.queue_seconds,
-        glance_seconds=sum(step.glance_seconds for step in steps),
-        focus_seconds=sum(step.focus_seconds for step in steps),
+        glance_seconds=float(ended.steps.seconds[:, GLANCE].sum()),
+        focus_seconds=float(ended.steps.seconds[:, FOCUS].sum()),
     )
 
 
@@ -59,16 +63,33 @@ def problem_of(ended: Ended) -> Problem:
     return error
 
 
-def steps_of(table: StepTable, frames: Sequence[DeliveredFrame]) -> tuple[Step, ...]:
-    """The steps of a table, each with the frame that it looked at."""
-    return tuple(
-        Step(index, time_s, (y, x), logits, confidence, *seconds)
-        for (index, time_s), (y, x), logits, confidence, seconds in zip(
-            frames,
-            table.patch_centres.tolist(),
-            table.logits,
-            table.confidences.tolist(),
-            table.seconds.tolist(),
-            strict=True,
-        )
-    )
+class Steps(Sequence[Step]):
+    """The steps of a table, each made when it is asked for: most answers need only the last one.
+
+    Args:
+        table: of N steps.
+        frames: that they looked at, at least N.
+    """
+
+    def __init__(self, table: StepTable, frames: Sequence[DeliveredFrame]) -> None:
+        self._table = table
+        self._frames = frames
+
+    def __len__(self) -> int:
+        return len(self._table.confidences)
+
+    @overload
+    def __getitem__(self, which: int) -> Step: ...
+    @overload
+    def __getitem__(self, which: slice) -> tuple[Step, ...]: ...
+    def __getitem__(self, which: int | slice) -> Step | tuple[Step, ...]:
+        if isinstance(which, slice):
+            return tuple(self._step(index) for index in range(*which.indices(len(self))))
+        return self._step(range(len(self))[which])
+
+    def _step(self, index: int) -> Step:
+        table, (frame_index, time_s) = self._table, self._frames[index]
+        y, x = table.patch_centres[index].tolist()
+        confidence, seconds = float(table.confidences[index]), table.seconds[index].tolist()
+        step = Step(frame_index, time_s, (y, x), table.logits[index], confidence, *seconds)
+        return step._replace(component="glance") if table.after_glance and index == len(self) - 1 else step

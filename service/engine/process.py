@@ -18,7 +18,18 @@ from adafocus.bundle.manifest import Manifest
 from adafocus.service.engine.messages import Commands, Report
 from adafocus.service.engine.runners.base import RunnerError
 from adafocus.service.engine.transport import RunnerInfo
-from adafocus.service.engine.wire import BUFFER_BYTES, Attach, Begin, Detach, Failed, Inbox, MakeCore, Ready, packed
+from adafocus.service.engine.wire import (
+    BUFFER_BYTES,
+    Attach,
+    Begin,
+    Detach,
+    Failed,
+    Hello,
+    Inbox,
+    MakeCore,
+    Ready,
+    packed,
+)
 from adafocus.service.frame_memory import FrameSegment
 
 logger = logging.getLogger("adafocus.engine")
@@ -28,7 +39,7 @@ CLOSE_SECONDS = 30.0
 
 
 class Process(Protocol):
-    """What is needed of the core's process; asyncio's is one."""
+    """The part of a process that the client needs; asyncio's processes have it."""
 
     @property
     def pid(self) -> int:
@@ -52,8 +63,11 @@ class CoreProcess:
         slots: videos in flight at once.
     """
 
+    returns = False
+
     def __init__(self, process: Process, connection: socket.socket, slots: int) -> None:
         self.slots = slots
+        self.first_slot = 0
         self._process = process
         self._connection = connection
         self._inbox = Inbox(connection)
@@ -72,6 +86,11 @@ class CoreProcess:
     def manifest(self) -> Manifest:
         """Of the bundle that the core has loaded."""
         return self._ready.result().manifest
+
+    @property
+    def loaded(self) -> Ready:
+        """What the core said when it was warm."""
+        return self._ready.result()
 
     @property
     def pid(self) -> int:
@@ -93,7 +112,15 @@ class CoreProcess:
         Raises:
             RunnerError: the model could not be loaded, or the process ended before it was.
         """
-        self._send(Begin(pickle.dumps(make), self.slots, max_batch))
+        await self.join(Begin(pickle.dumps(make), self.slots, max_batch))
+
+    async def join(self, first: Begin | Hello) -> None:
+        """Say what is to be run, or who this is, and wait until the core is warm.
+
+        Raises:
+            RunnerError: the model could not be loaded, or the process ended before it was.
+        """
+        self._send(first)
         await self._ready
 
     def post(self, commands: Commands) -> None:
@@ -110,6 +137,16 @@ class CoreProcess:
     def detach(self, segment: FrameSegment) -> None:
         """See `Transport`."""
         self._send(Detach(segment.number))
+
+    async def back(self) -> None:
+        """See `Transport`; it does not come back by itself."""
+
+    async def discard(self) -> None:
+        """Kill and reap the process of a core that has been lost."""
+        self._lose()
+        with contextlib.suppress(ProcessLookupError):
+            self._process.kill()
+        await self._process.wait()
 
     async def close(self) -> None:
         """See `Transport`."""
@@ -205,16 +242,12 @@ async def open_core_process(make: MakeCore, *, slots: int, max_batch: int) -> Co
     for end in (ours, theirs):
         end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER_BYTES)
     ours.setblocking(False)
-    with theirs:
-        # What this process can import, the other must find, too: it unpickles functions by their modules.
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            *("-m", "adafocus.service.engine.core_process", str(theirs.fileno())),
-            pass_fds=(theirs.fileno(),),
-            stdin=subprocess.DEVNULL,
-            env=environment,
-        )
+    try:
+        with theirs:
+            process = await _start(theirs)
+    except BaseException:
+        ours.close()
+        raise
     core = CoreProcess(process, ours, slots)
     try:
         await core.begin(make, max_batch)
@@ -222,3 +255,16 @@ async def open_core_process(make: MakeCore, *, slots: int, max_batch: int) -> Co
         await core.close()
         raise
     return core
+
+
+async def _start(connection: socket.socket) -> asyncio.subprocess.Process:
+    """Start a core process at the other end of a connection."""
+    # What this process can import, the other must find, too: it unpickles functions by their modules.
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "adafocus.service.engine.core_process", str(connection.fileno())),
+        pass_fds=(connection.fileno(),),
+        stdin=subprocess.DEVNULL,
+        env=environment,
+    )

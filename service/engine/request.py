@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, TypeAlias, runtime_checkable
+from typing import NamedTuple, Protocol, TypeAlias
 
-from adafocus.bundle.exit_rule import ExitReason
+from adafocus.bundle.exit_rule import ExitComponent, ExitReason
 from adafocus.service.engine.runners.base import Component, Float32
 from adafocus.service.engine.stage_times import StageTimes
 from adafocus.service.frame_memory import SharedFrame
@@ -26,7 +26,13 @@ class FrameSource(Protocol):
         """
 
 
-@runtime_checkable
+class RewindingSource(FrameSource, Protocol):
+    """A source that can deliver its frames again."""
+
+    async def rewind(self) -> None:
+        """Start again with the first frame; all frames that were handed over have been released."""
+
+
 class ReadySource(FrameSource, Protocol):
     """A source that often has its next frame already: taking it then costs no change of task."""
 
@@ -53,6 +59,7 @@ class EngineRequest:
 
     Args:
         thresholds: one per step; ``inf`` never exits there, ``-inf`` at the last step.
+        glance_thresholds: one per step, of the exits after the glance, before the focus; empty: there are none.
         max_flops: the answer is the best so far when the next step would pass it; None: no cap.
         deadline: time by which the answer is due, in seconds of ``time.monotonic``; None: none.
         continue_probability: one per step, the chance that the video goes on after it; decides whether its next frame
@@ -63,6 +70,7 @@ class EngineRequest:
     """
 
     thresholds: tuple[float, ...]
+    glance_thresholds: tuple[float, ...] = ()
     max_flops: int | None = None
     deadline: float | None = None
     continue_probability: tuple[float, ...] = ()
@@ -75,7 +83,8 @@ class Step(NamedTuple):
 
     ``queue_seconds`` is the time between being ready and running; the other two are those of the batch that it ran in,
     or an equal share of them where the batch was several steps of this video. ``finished_at`` is when its batch was
-    done, on the clock of the deadlines.
+    done, on the clock of the deadlines. ``component`` is what the answer came after: with ``glance`` the focus did not
+    run, and the patch was not looked at.
     """
 
     frame_index: int
@@ -87,18 +96,20 @@ class Step(NamedTuple):
     glance_seconds: float = 0.0
     focus_seconds: float = 0.0
     finished_at: float = 0.0
+    component: ExitComponent = "focus"
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """The engine's answer.
 
-    ``glance_flops`` and ``focus_flops`` count the multiply-adds of every step that was started for this video, and of
-    no other; seconds are wall time. ``queue_seconds`` is the time spent ready and not running.
+    ``steps`` may be made when they are asked for. ``glance_flops`` and ``focus_flops`` count the multiply-adds of every
+    step that was started for this video, and of no other; seconds are wall time. ``queue_seconds`` is the time spent
+    ready and not running.
     """
 
     reason: ExitReason
-    steps: tuple[Step, ...]
+    steps: Sequence[Step]
     threshold: float
     glance_flops: int
     focus_flops: int

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 
@@ -11,6 +13,12 @@ Int64 = npt.NDArray[np.int64]
 PATIENCE_SECONDS = 10.0
 """A video without a deadline counts as due this long after it arrived. So an urgent one passes it, but a stream of
 urgent ones cannot hold it back for ever: sooner or later it is the earliest."""
+
+NEARLY_FULL = 0.75
+"""Share of the rows of a batch from which on it need not be full."""
+
+ENDING = 0.75
+"""Share of its expected time after which a batch counts as about to end: the rest is for preparing the next."""
 
 MAX_BATCHES_IN_FLIGHT = 2
 """Batches that the device may hold: the one that runs, and the next, prepared while it runs."""
@@ -39,17 +47,29 @@ def most_urgent(due: Float64, arrived: Float64, places: int) -> Int64:
     return np.lexsort((arrived, due))[: max(0, places)]
 
 
-def rows_to_run(*, ready: int, max_batch: int, in_flight: int) -> int:
+def rows_to_run(*, ready: int, max_batch: int, in_flight: int, ending: bool) -> int:
     """How many rows the next batch takes now; 0 to wait.
 
-    A device that is idle runs whatever is ready. While it runs a batch, another is prepared only if it is full: a
-    partial one would shut out the videos that become ready before the device is free.
+    A device that is idle runs whatever is ready. While it runs a batch, a full one is prepared at once. One that is
+    nearly full is prepared only when the running one is about to end: until then it may become full, and after that the
+    device would stand still. Any smaller batch would shut out the videos that become ready before the device is free.
+
+    Args:
+        ready: videos that could run now.
+        max_batch: rows of a batch at most.
+        in_flight: batches that the device holds.
+        ending: the batch that runs is about to end.
     """
     if in_flight == 0:
         return min(ready, max_batch)
-    if in_flight < MAX_BATCHES_IN_FLIGHT and ready >= max_batch:
-        return max_batch
+    if in_flight < MAX_BATCHES_IN_FLIGHT and ready >= (nearly_full(max_batch) if ending else max_batch):
+        return min(ready, max_batch)
     return 0
+
+
+def nearly_full(max_batch: int) -> int:
+    """Rows from which on a batch costs little more than a full one; a single row is never that."""
+    return max(2, math.ceil(NEARLY_FULL * max_batch))
 
 
 def steps_together(*, alone: bool, available: int) -> int:

@@ -1,8 +1,8 @@
-"""How long each stage of a request took: one value from the engine to the answer and the metrics."""
+"""The duration of each stage of a request: one value from the engine to the answer and the metrics."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 Stage = Literal["upload", "queue", "decode", "glance", "focus"]
@@ -38,4 +38,11 @@ class StageTimes:
 
     def milliseconds(self) -> dict[str, float]:
         """All six, to the microsecond, by name."""
-        return {stage: round(seconds * 1e3, 3) for stage, seconds in asdict(self).items()}
+        return {
+            "total": round(self.total * 1e3, 3),
+            "upload": round(self.upload * 1e3, 3),
+            "queue": round(self.queue * 1e3, 3),
+            "decode": round(self.decode * 1e3, 3),
+            "glance": round(self.glance * 1e3, 3),
+            "focus": round(self.focus * 1e3, 3),
+        }

@@ -27,39 +27,40 @@ def affordable_steps(max_flops: int | None, per_step_flops: int) -> int:
 
 
 @lru_cache(maxsize=256)
-def certain_steps(thresholds: tuple[float, ...], affordable: int) -> tuple[int, ...]:
+def certain_steps(
+    thresholds: tuple[float, ...], affordable: int, glance_thresholds: tuple[float, ...] = ()
+) -> tuple[int, ...]:
     """For every step, how many steps from it on will run whatever the model answers, if it runs at all; 1 at least.
 
     Args:
         thresholds: of the request, one per step.
         affordable: steps that its cap pays for.
+        glance_thresholds: of the exits after the glance, one per step; empty: there are none.
     """
     row = [1] * len(thresholds)
+    glances = glance_thresholds or (math.inf,) * len(thresholds)
     for step in range(len(thresholds) - 2, -1, -1):
-        if thresholds[step] == math.inf:
+        if thresholds[step] == glances[step] == glances[step + 1] == math.inf:
             row[step] = 1 + row[step + 1]
     return tuple(max(1, min(certain, affordable - step)) for step, certain in enumerate(row))
 
 
 @lru_cache(maxsize=256)
-def prefetch_targets(
-    continue_probability: tuple[float, ...], certain: tuple[int, ...], most_together: int
-) -> tuple[int, ...]:
+def prefetch_targets(continue_probability: tuple[float, ...], certain: tuple[int, ...]) -> tuple[int, ...]:
     """For every step, how many frames to hold that no finished step has used.
 
-    The frame of the step at hand, and the one after it where the video will probably get there. Where several steps
-    run together, the frames of those and of as many after them that are certain to run.
+    The frame of the step at hand, the one after it where the video will probably get there, and those of all steps that
+    are certain to run: they are not decoded in vain, and are handed over together.
 
     Args:
         continue_probability: of the request; empty: it always goes on.
         certain: from `certain_steps`, all 1 for a request that does not look ahead.
-        most_together: steps of one video that may run in one batch.
     """
     last = len(continue_probability) - 1
     row = []
-    for step, together in enumerate(certain):
+    for step, sure in enumerate(certain):
         goes_on = last < 0 or continue_probability[min(step, last)] >= PREFETCH_PROBABILITY
-        row.append(max(2 if goes_on else 1, min(together, 2 * most_together) if most_together > 1 else 1))
+        row.append(max(2 if goes_on else 1, sure))
     return tuple(row)
 
 

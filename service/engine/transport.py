@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +19,14 @@ from adafocus.service.engine.runners.base import Runner
 from adafocus.service.frame_memory import FrameSegment
 
 logger = logging.getLogger("adafocus.engine")
+
+SWITCH_SECONDS = 0.0005
+"""How long a thread may keep the interpreter's lock while another waits for it. Python's 5 ms are longer than many
+batches take, and the engine may have to wait for the lock twice between two of them."""
+
+
+class CoreLostError(Exception):
+    """The core died while it had a video, and will be replaced: the video may be tried again then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +56,26 @@ class Transport(Protocol):
         """Videos that may be in flight at once."""
 
     @property
+    def first_slot(self) -> int:
+        """Number of the first of them: 0, unless several clients share a core."""
+
+    @property
+    def pid(self) -> int:
+        """Of the process that runs the model."""
+
+    @property
     def alive(self) -> bool:
         """Started, and still serving."""
 
+    @property
+    def returns(self) -> bool:
+        """Whether a core that is lost is replaced, so that its videos may be tried again."""
+
+    async def back(self) -> None:
+        """Wait until a core that was lost has been replaced; returns at once if none was, or none will be."""
+
     async def start(self, report: Callable[[Report], None]) -> None:
-        """Warm the runner up, then begin to serve; ``report`` is told what has happened until it is closed.
+        """Warm the runner up, then begin to serve. ``report`` is called with each report until the core is closed.
 
         A report with every video in flight among its ``ended`` is not promised when the core is lost: `alive` is then
         false and ``report`` is called once with an empty report.
@@ -70,7 +95,7 @@ class Transport(Protocol):
 
 
 class InProcess:
-    """A core on a thread of this process: the shortest way, and the frames need not be shared.
+    """A core on a thread of this process. Nothing is pickled, and frames need not lie in shared memory.
 
     Args:
         manifest: of the bundle that the runner loaded.
@@ -79,8 +104,12 @@ class InProcess:
         max_batch: rows in one batch at most.
     """
 
+    returns = False
+
     def __init__(self, manifest: Manifest, runner: Runner, *, slots: int, max_batch: int) -> None:
         self.slots = slots
+        self.first_slot = 0
+        self.pid = os.getpid()
         self.runner = RunnerInfo(runner.backend, runner.precision, runner.look_ahead)
         self._manifest = manifest
         self._runner = runner
@@ -97,6 +126,7 @@ class InProcess:
 
     async def start(self, report: Callable[[Report], None]) -> None:
         """See `Transport`."""
+        sys.setswitchinterval(min(SWITCH_SECONDS, sys.getswitchinterval()))
         loop = asyncio.get_running_loop()
         ready: asyncio.Future[None] = loop.create_future()
 
@@ -128,6 +158,9 @@ class InProcess:
         self._thread = threading.Thread(target=serve, name="engine", daemon=True)
         self._thread.start()
         await asyncio.shield(ready)
+
+    async def back(self) -> None:
+        """See `Transport`; it does not come back."""
 
     def post(self, commands: Commands) -> None:
         """See `Transport`."""

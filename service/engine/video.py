@@ -49,15 +49,16 @@ class Video:
         return self.left or len(self.delivered) == self.planned
 
     @property
-    def wants_frame(self) -> bool:
-        """Whether another frame should be pulled now."""
-        if self.complete:
-            return False
-        prefetch, steps = self.prefetch, self.steps
-        return len(self.delivered) - steps < prefetch[steps if steps < len(prefetch) else -1]
+    def frames_wanted(self) -> int:
+        """How many further frames should be pulled now."""
+        if self.left:
+            return 0
+        prefetch, steps, have = self.prefetch, self.steps, len(self.delivered)
+        return min(self.planned - have, prefetch[steps if steps < len(prefetch) else -1] + steps - have)
 
     def release(self, count: int) -> None:
         """Give back the frames that have been read: so many of all that were delivered."""
-        while self.released < count and self.held:
+        held = self.held
+        for _ in range(min(count - self.released, len(held))):
             self.released += 1
-            self.held.popleft().release()
+            held.popleft().release()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
@@ -9,12 +10,9 @@ import numpy.typing as npt
 
 from adafocus.bundle.manifest import Manifest
 from adafocus.service.engine.huge_pages import zeros
-from adafocus.service.engine.messages import StepTable, Submit
+from adafocus.service.engine.messages import FINISHED, GLANCE, StepTable, Submit
 from adafocus.service.engine.runners.base import BatchOutputs, Float32, Int64, StateWidths
 from adafocus.service.engine.scheduler import Float64, due_times
-
-QUEUE, GLANCE, FOCUS, FINISHED = range(4)
-"""Columns of `VideoStates.seconds`; the first is written when a step starts, the others when it has finished."""
 
 SEGMENT, PLACE, POSITION = range(3)
 """Columns of `VideoStates.frames`."""
@@ -26,6 +24,10 @@ FREE, WAITING, READY, RUNNING, LEAVING = range(5)
 LEAVING: the video has ended while its batch runs; the slot is free when that is done. Plain numbers, because they are
 compared with arrays several times for every batch.
 """
+
+
+Judge = Callable[[Float32, Int64], Float32]
+"""Confidences ``[B]`` of logits ``[B, C]`` at steps ``[B]``."""
 
 
 class VideoStates:
@@ -55,6 +57,13 @@ class VideoStates:
         self.frames = np.zeros((slots, planned, 3), dtype=np.int64)
         """Of every frame that has arrived: segment, place and position."""
         self.thresholds = np.zeros((slots, steps), dtype=np.float32)
+        self.glance_thresholds = np.full((slots, steps), np.inf, dtype=np.float32)
+        self.after_glance = np.zeros(slots, dtype=np.bool_)
+        """The last step ended the video before its focus."""
+        self.glanced = np.zeros(slots, dtype=np.bool_)
+        """The glances of a clip have run and were not enough; what they left is kept for the focus."""
+        self.glance_feature = np.zeros((slots, 0), dtype=np.float32)
+        """Taken when the first clip needs it, because its width is the network's."""
         self.certain = np.ones((slots, steps), dtype=np.int64)
         self.affordable = np.zeros(slots, dtype=np.int64)
         self.arrived = np.zeros(slots, dtype=np.float64)
@@ -67,6 +76,7 @@ class VideoStates:
         self.logits = np.zeros((slots, steps, classes), dtype=np.float32)
         self.confidences = np.zeros((slots, steps), dtype=np.float32)
         self.seconds = np.zeros((slots, steps, 4), dtype=np.float64)
+        """Columns: `QUEUE`, `GLANCE`, `FOCUS` and `FINISHED`."""
 
     def start(self, request: Submit) -> None:
         """Put a video into its slot, which is free: nothing of the one before stays."""
@@ -76,6 +86,8 @@ class VideoStates:
         self.drained[slot] = False
         self.watched[slot] = request.watched
         self.thresholds[slot] = _floats(request.thresholds)
+        self.glance_thresholds[slot] = _floats(request.glance_thresholds) if request.glance_thresholds else np.inf
+        self.after_glance[slot] = self.glanced[slot] = False
         self.certain[slot] = _integers(request.certain or (1,) * steps)
         self.affordable[slot] = request.affordable
         self.arrived[slot] = request.arrived
@@ -115,7 +127,7 @@ class VideoStates:
             slots: ``[B]``, each once.
             step: ``[B]``, index of the step of each.
             outputs: ``[B, …]``.
-            confidences: ``[B]``.
+            confidences: ``[B]``, NaN where it is to be computed when it is asked for.
             seconds: ``[B, 2]`` or ``[1, 2]``: glance and focus.
             now: when the step finished.
         """
@@ -124,18 +136,47 @@ class VideoStates:
         self.patch_centres[slots, step] = outputs.patch_centre
         self.policy[slots] = outputs.policy_state
         self.pooled[slots] = outputs.pooled_state
-        self.seconds[slots, step, GLANCE:FINISHED] = seconds
+        self.seconds[slots, step, GLANCE:FINISHED] += seconds
         self.seconds[slots, step, FINISHED] = now
         self.step[slots] = step + 1
 
-    def step_table(self, slot: int, first: int = 0) -> StepTable:
-        """Copies of what the finished steps of a video left, from one of them on."""
+    def keep_glance(self, slots: Int64, outputs: BatchOutputs, seconds: Float64) -> None:
+        """Keep what the glances of clips left, whose focus is next.
+
+        Args:
+            slots: ``[B]``, each once.
+            outputs: ``[B, …]``, with the glance feature.
+            seconds: ``[B, 2]`` or ``[1, 2]``.
+        """
+        feature = outputs.feature
+        if feature is None:
+            raise ValueError("the glances of clips leave a feature for the focus")
+        if not self.glance_feature.shape[1]:
+            self.glance_feature = np.zeros((len(self.glanced), feature.shape[1]), dtype=np.float32)
+        self.glanced[slots] = True
+        self.glance_feature[slots] = feature
+        self.patch_centres[slots, 0] = outputs.patch_centre
+        self.seconds[slots, 0, GLANCE:FINISHED] += seconds
+
+    def step_table(self, slot: int, judge: Judge, first: int = 0) -> StepTable:
+        """Copies of what the finished steps of a video left, from one of them on.
+
+        Args:
+            slot: of the video.
+            judge: computes confidences of logits at steps; for steps that were stored without (NaN).
+            first: of the steps.
+        """
         steps = slice(first, int(self.step[slot]))
+        logits, confidences = self.logits[slot, steps].copy(), self.confidences[slot, steps].copy()
+        (missing,) = np.nonzero(np.isnan(confidences))
+        if len(missing):
+            confidences[missing] = judge(logits[missing], first + missing)
         return StepTable(
             self.patch_centres[slot, steps].copy(),
-            self.logits[slot, steps].copy(),
-            self.confidences[slot, steps].copy(),
+            logits,
+            confidences,
             self.seconds[slot, steps].copy(),
+            bool(self.after_glance[slot]),
         )
 
 

@@ -6,13 +6,14 @@ more than numbers.
 
 from __future__ import annotations
 
+import os
 import pickle
 import socket
 import struct
 from array import array
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from adafocus.bundle.manifest import Manifest
 from adafocus.service.engine.runners.base import Runner, RunnerError
@@ -30,7 +31,7 @@ MakeCore = Callable[[], tuple[Manifest, Runner]]
 
 @dataclass(frozen=True, slots=True)
 class Begin:
-    """What a core is started with; ``make`` is a pickled `MakeCore`, so that an error in it can be told."""
+    """The first message to a core; ``make`` is a pickled `MakeCore`, so that an error in it can be reported."""
 
     make: bytes
     slots: int
@@ -43,6 +44,7 @@ class Ready:
 
     runner: RunnerInfo
     manifest: Manifest
+    pid: int = field(default_factory=os.getpid)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,13 @@ class Failed:
     """The core could not be started."""
 
     error: RunnerError
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """What a front tells a hub first: which of the fronts it is."""
+
+    front: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,12 +6,18 @@ import time
 from collections.abc import Callable
 
 from starlette.requests import Request
+from starlette.types import Scope
 
 from adafocus.service.errors import RateLimited, Unauthorized
+from adafocus.service.http.callers import caller_at
 from adafocus.service.http.context import context_of
+from adafocus.service.http.head import head_of
 from adafocus.service.http.keys import Keyring
-from adafocus.service.http.rate_limit import WINDOW_SECONDS, RateLimit
+from adafocus.service.http.rate_limit import WINDOW_SECONDS, Accounts, RateLimit
 from adafocus.service.settings import Settings
+
+WRONG_KEYS_PER_MINUTE = 30
+"""Wrong keys from one address; beyond that it is not told whether a key is right."""
 
 
 class AccessControl:
@@ -20,33 +26,61 @@ class AccessControl:
     Args:
         settings: with the keys and the limit.
         clock: returns seconds.
+        accounts: where callers are remembered; None: in this process.
 
     Raises:
         KeyFileError: the key file cannot be used.
     """
 
-    def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, settings: Settings, clock: Callable[[], float] = time.monotonic, accounts: Accounts | None = None
+    ) -> None:
         keys = [key.get_secret_value() for key in settings.api_keys]
         self._keyring = Keyring(keys, settings.api_keys_file, clock)
-        self._limit = RateLimit(settings.rate_limit_per_minute, clock) if settings.rate_limit_per_minute else None
+        self._wrong_keys = RateLimit(WRONG_KEYS_PER_MINUTE, clock)
+        self._welcome: set[str] = set()  # at most as many as there are keys
+        per_minute = settings.rate_limit_per_minute
+        self._limit = RateLimit(per_minute, clock, accounts) if per_minute else None
+
+    def caller(self, scope: Scope) -> str:
+        """A name for whoever sent a request; its address if it sent no valid key. Admits nobody."""
+        holder = None if self._keyring.open_to_all else self._keyring.holder(_key_in(scope))
+        return _address(scope) if holder is None else holder
 
     def authenticate(self, request: Request) -> str:
         """Check the API key of a request if keys are required; returns a name for the caller that does not reveal it.
 
         Raises:
             Unauthorized: no key or a wrong one was sent.
+            RateLimited: many wrong ones were sent from there.
         """
         if self._keyring.open_to_all:
-            return request.client.host if request.client else ""
-        scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        holder = self._keyring.holder(token.strip() if scheme.lower() == "bearer" else request.headers.get("x-api-key"))
+            return _address(request.scope)
+        return self._check_key(request)
+
+    def _check_key(self, request: Request) -> str:
+        """The holder of the key that was sent.
+
+        An address that has sent many wrong keys is not told any more whether another key is right, for a while. Holders
+        that have been here before come in: they may share the address with whoever guesses.
+        """
+        holder = self._keyring.holder(_key_in(request.scope))
+        if holder is None or holder not in self._welcome:
+            address = _address(request.scope)
+            quota = self._wrong_keys.look(address) if holder is not None else self._wrong_keys.take(address)
+            if not quota.allowed:
+                raise RateLimited("too many wrong API keys were sent from this address", retry_after=quota.wait_seconds)
         if holder is None:
             raise Unauthorized
+        self._welcome.add(holder)
         context_of(request.scope["state"]).fields["key"] = holder
         return holder
 
-    def admit(self, request: Request) -> None:
+    def admit(self, request: Request) -> str:
         """Authenticate a request and count it against the caller's rate limit; sets the response's RateLimit headers.
+
+        Returns:
+            The caller's name.
 
         Raises:
             Unauthorized: no key or a wrong one was sent.
@@ -54,7 +88,7 @@ class AccessControl:
         """
         caller = self.authenticate(request)
         if self._limit is None:
-            return
+            return caller
         quota = self._limit.take(caller)
         most = self._limit.per_minute
         context_of(request.scope["state"]).headers |= {
@@ -64,3 +98,16 @@ class AccessControl:
         if not quota.allowed:
             detail = f"the limit of {most} requests per minute is used up"
             raise RateLimited(detail, retry_after=quota.wait_seconds)
+        return caller
+
+
+def _key_in(scope: Scope) -> str | None:
+    """The API key that a request carries."""
+    head = head_of(scope)
+    scheme, _, token = head.get(b"authorization").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else head.get(b"x-api-key")
+
+
+def _address(scope: Scope) -> str:
+    client = scope.get("client")
+    return caller_at(client[0] if client else "")

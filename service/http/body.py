@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 
-from starlette.datastructures import Headers
 from starlette.types import Receive
 
 from adafocus.service.errors import BadParameter, TooLarge
+from adafocus.service.http.head import Head
 from adafocus.service.http.slow_clients import UploadLimits, UploadTimer
+
+DISCARDED_AT_ONCE, DISCARD_PAUSE_SECONDS = 1 << 20, 0.01
+"""Bytes of a refused upload that are thrown away before others get their turn, and for how long they have it: a fast
+network brings more than can be read beside answering."""
+
+ON_DISCONNECT = "adafocus.on_disconnect"
+"""An extension of an ASGI scope: a function that is given what to call if the client disconnects, or None to forget it.
+
+Where the server has it, nobody needs to wait for the message that says so.
+"""
 
 
 class ClientDisconnected(Exception):  # noqa: N818 - not an error, an event
@@ -21,7 +32,7 @@ class BodyReader:
 
     Args:
         receive: the ASGI server's.
-        headers: of the request.
+        head: of the request.
         limits: the slowest upload that is accepted.
         on_complete: called once, when the client has sent the whole body.
     """
@@ -29,17 +40,17 @@ class BodyReader:
     def __init__(
         self,
         receive: Receive,
-        headers: Headers,
+        head: Head,
         limits: UploadLimits,
         on_complete: Callable[[], None] | None = None,
     ) -> None:
-        length = headers.get("content-length", "")
+        length = head.get(b"content-length")
         self.declared_bytes = int(length[:18]) if length.isascii() and length.isdecimal() else None
         """The value of Content-Length; None if there is none."""
         self.received_bytes = 0
-        self.waits_for_continue = headers.get("expect", "").lower() == "100-continue"
+        self.waits_for_continue = head.get(b"expect").lower() == "100-continue"
         """Whether the client sends nothing until the server starts to read."""
-        self.complete = not self.declared_bytes and "transfer-encoding" not in headers
+        self.complete = not self.declared_bytes and b"transfer-encoding" not in head
         """Whether the client has sent the whole body."""
         self.on_complete = on_complete
         self._receive = receive
@@ -112,9 +123,13 @@ class BodyReader:
     async def discard(self, max_bytes: int) -> None:
         """Read up to ``max_bytes`` more, or until the client disconnects, and throw them away."""
         until = self.received_bytes + max_bytes
+        paused_at = self.received_bytes
         with suppress(ClientDisconnected):
             while not self.complete and self.received_bytes < until:
                 await self._receive_chunk()
+                if self.received_bytes - paused_at > DISCARDED_AT_ONCE:
+                    paused_at = self.received_bytes
+                    await asyncio.sleep(DISCARD_PAUSE_SECONDS)
 
     async def wait_for_disconnect(self) -> None:
         """Wait until the client closes the connection. Only for a body that is complete."""

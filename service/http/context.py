@@ -1,4 +1,4 @@
-"""What is known about one request, from its first byte to its line in the log."""
+"""The facts about one request, from its first byte to its line in the log."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from adafocus.service.telemetry.trace_context import TraceParent
 
 @dataclass(slots=True)
 class RequestContext:
-    """What the log says about one request, and which headers every response to it has.
+    """The log fields of one request, and the headers of every response to it.
 
     Attributes:
         request_id: echoed or made.
@@ -27,6 +27,10 @@ class RequestContext:
     status: int = 0
     fields: dict[str, object] = field(default_factory=dict)
     headers: dict[str, str] = field(default_factory=dict)
+
+    def raw_headers(self) -> list[tuple[bytes, bytes]]:
+        """``headers`` as an ASGI message has them."""
+        return [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in self.headers.items()]
 
 
 def context_of(state: MutableMapping[str, object]) -> RequestContext:

@@ -17,6 +17,9 @@ from adafocus.service.http.slow_clients import linger
 KEEP_ALIVE_BYTES = 1 << 20
 """An unread rest of at most this size is read so that the connection can be used again; a longer one closes it."""
 
+MIN_DISCARD_BYTES = 8 << 20
+"""So much is read however small uploads have to be: a client whose connection is reset may lose its answer."""
+
 
 async def send_response(response: Response, body: BodyReader, max_discard_bytes: int, scope: Scope, send: Send) -> None:
     """Send a response to a request, whether its body has been read or not.

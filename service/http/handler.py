@@ -1,8 +1,8 @@
 """The lifecycle of a classification request, the same for ``/classify``, its event stream and ``/v2``.
 
 `handle` checks the key and the rate limit, runs the route's ``work`` while it watches for the client to disconnect,
-turns exceptions into problems, and counts, logs and traces the request exactly once. What differs between the routes is
-theirs: ``work`` reads the request and classifies; a `Renderer` puts the result, or the problem, into a response.
+turns exceptions into problems, and counts, logs and traces the request exactly once. The routes supply what differs:
+``work`` reads the request and classifies; a `Renderer` puts the result, or the problem, into a response.
 """
 
 from __future__ import annotations
@@ -10,25 +10,35 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from adafocus.service.classify import Body, classify
-from adafocus.service.errors import Internal, Outcome, Problem, TooLarge, UnsupportedEncoding
-from adafocus.service.http.body import BodyReader, ClientDisconnected
+from adafocus.service.errors import (
+    MACHINE_ERRORS,
+    Internal,
+    Outcome,
+    Problem,
+    TooLarge,
+    Unavailable,
+    UnsupportedEncoding,
+)
+from adafocus.service.http.body import ON_DISCONNECT, BodyReader, ClientDisconnected
 from adafocus.service.http.context import RequestContext, context_of
-from adafocus.service.http.early_response import send_response
-from adafocus.service.http.slow_clients import UploadLimits
+from adafocus.service.http.early_response import MIN_DISCARD_BYTES, send_response
+from adafocus.service.http.head import head_of
 from adafocus.service.http.state import ServerState, server_state
 from adafocus.service.progress import Observer
+from adafocus.service.reception import Video
 from adafocus.service.schemas.classify import Classification, Parameters
-from adafocus.service.telemetry.timeline import Timeline
-from adafocus.service.telemetry.tracing import RequestSpan
+from adafocus.service.segments import SegmentObserver
+from adafocus.service.telemetry.timeline import UNTIMED, Timeline
+from adafocus.service.telemetry.tracing import RequestSpan, Untraced
+from adafocus.service.windows import classify_video
 
 CLIENT_CLOSED_REQUEST = 499
 """The status in the log of a request whose client disconnected before the response; it is never sent."""
@@ -39,7 +49,7 @@ logger = logging.getLogger("adafocus.handler")
 
 
 class Renderer(Protocol):
-    """Puts what came of a request into a response."""
+    """Builds the response from the outcome of a request."""
 
     def result(self, result: Classification) -> Response:
         """The response to a request that was answered."""
@@ -59,6 +69,7 @@ class Exchange:
         context: what the log will say about it.
         send: the ASGI server's, for ``work`` that sends before it has a result.
         timeline: where its time went.
+        caller: whose it is, once it has been admitted.
     """
 
     request: Request
@@ -66,7 +77,8 @@ class Exchange:
     server: ServerState
     context: RequestContext
     send: Send
-    timeline: Timeline = field(default_factory=Timeline)
+    timeline: Timeline = UNTIMED
+    caller: str = ""
 
     def check_declared_size(self, beside_video: int = 0) -> None:
         """Reject a body by its Content-Length, before it is read.
@@ -81,7 +93,13 @@ class Exchange:
         if declared is not None and declared > limit:
             raise TooLarge(f"the body has {declared} bytes; the limit is {limit}")
 
-    async def classify(self, video: Body, parameters: Parameters, observer: Observer | None = None) -> Classification:
+    async def classify(
+        self,
+        video: Video,
+        parameters: Parameters,
+        observer: Observer | None = None,
+        segment_observer: SegmentObserver | None = None,
+    ) -> Classification:
         """Classify a video.
 
         Raises:
@@ -89,7 +107,10 @@ class Exchange:
             ClientDisconnected: the client closed the connection during the upload.
         """
         runtime = self.server.require_runtime()
-        return await classify(runtime, video, parameters, self.context.request_id, observer, self.timeline)
+        request_id = self.context.request_id
+        return await classify_video(
+            runtime, video, parameters, request_id, observer, self.timeline, self.caller, segment_observer
+        )
 
 
 Work = Callable[[Exchange], Awaitable[Classification]]
@@ -105,7 +126,7 @@ class _Handling(Response):
     """Does the work of a request once the ASGI server's ``send`` is known."""
 
     def __init__(self, request: Request, work: Work, renderer: Renderer) -> None:
-        super().__init__()
+        self.background = None  # of the rest of a response nothing is known yet
         self._request = request
         self._work = work
         self._renderer = renderer
@@ -113,26 +134,29 @@ class _Handling(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Do the work and send its response."""
         server = server_state(self._request)
-        settings = server.settings
-        limits = UploadLimits(settings.upload_timeout_seconds, settings.min_upload_bytes_per_second)
-        body = BodyReader(receive, self._request.headers, limits)
+        body = BodyReader(receive, head_of(scope), server.upload_limits)
         exchange = Exchange(self._request, body, server, context_of(scope["state"]), send)
         response = await _respond(exchange, self._work, self._renderer)
         if response is not None:
-            await send_response(response, body, settings.max_upload_bytes, scope, send)
+            most = max(server.settings.max_upload_bytes, MIN_DISCARD_BYTES)
+            await send_response(response, body, most, scope, send)
 
 
 async def _respond(exchange: Exchange, work: Work, renderer: Renderer) -> Response | None:
     """Run ``work`` and record once how the request ended; returns None if the client has disconnected."""
     context, server = exchange.context, exchange.server
     span = server.tracer.begin(f"{exchange.request.method} {exchange.request.scope['route'].path}", context.trace)
+    if not isinstance(span, Untraced):
+        exchange.timeline = Timeline()
     if span.trace_id is not None:
         context.fields["trace_id"] = span.trace_id
     outcome: Outcome = "cancelled"
     try:
-        server.access.admit(exchange.request)
+        exchange.caller = server.access.admit(exchange.request)
         _check_encoding(exchange.request)
-        result = await _unless_client_disconnects(work(exchange), exchange.body)
+        result = await _unless_client_disconnects(
+            work(exchange), exchange.body, exchange.request.scope.get("extensions") or {}
+        )
         response = renderer.result(result)
         context.fields |= {"gflops": result.compute.gflops, "step": result.exit.step, "reason": result.exit.reason}
         outcome = "ok"
@@ -161,11 +185,15 @@ def _record(exchange: Exchange, outcome: Outcome, span: RequestSpan) -> None:
         uploaded_bytes=exchange.body.received_bytes,
         exemplar={"request_id": context.request_id} | ({"trace_id": span.trace_id} if span.trace_id else {}),
     )
+    if isinstance(span, Untraced):
+        return
     attributes = {name: value for name, value in context.fields.items() if isinstance(value, str | int | float)}
     span.end(exchange.timeline, {"request_id": context.request_id, **attributes}, failed=outcome == "error")
 
 
-async def _unless_client_disconnects(work: Awaitable[Result], body: BodyReader) -> Result:
+async def _unless_client_disconnects(
+    work: Awaitable[Result], body: BodyReader, extensions: Mapping[str, object]
+) -> Result:
     """Await ``work``; cancel it if the client disconnects after its upload.
 
     During the upload, the code that reads the body notices a disconnect.
@@ -173,7 +201,7 @@ async def _unless_client_disconnects(work: Awaitable[Result], body: BodyReader) 
     Raises:
         ClientDisconnected: the client is gone, and the work has cleaned up.
     """
-    watch = _DisconnectWatch(body)
+    watch = _DisconnectWatch(body, extensions)
     try:
         return await work
     except asyncio.CancelledError:
@@ -187,7 +215,7 @@ async def _unless_client_disconnects(work: Awaitable[Result], body: BodyReader) 
 class _DisconnectWatch:
     """Cancels the current task when the client disconnects after its upload."""
 
-    def __init__(self, body: BodyReader) -> None:
+    def __init__(self, body: BodyReader, extensions: Mapping[str, object]) -> None:
         task = asyncio.current_task()
         if task is None:
             raise RuntimeError("a request is handled in a task")
@@ -195,6 +223,9 @@ class _DisconnectWatch:
         self.has_cancelled = False
         self._body = body
         self._watching: asyncio.Task[None] | None = None
+        tell = extensions.get(ON_DISCONNECT)
+        self._tell = tell if callable(tell) else None
+        self._told = False
         if body.complete:
             self._start()
         else:
@@ -204,12 +235,21 @@ class _DisconnectWatch:
         self._body.on_complete = None
         if self._watching is not None:
             self._watching.cancel()
+        if self._told and self._tell is not None:
+            self._tell(None)
 
     def _start(self) -> None:
+        if self._tell is not None:
+            self._told = True
+            self._tell(self._cancel)
+            return
         self._watching = asyncio.create_task(self._watch())
 
     async def _watch(self) -> None:
         await self._body.wait_for_disconnect()
+        self._cancel()
+
+    def _cancel(self) -> None:
         self.has_cancelled = self.request_task.cancel()
 
 
@@ -219,14 +259,19 @@ def _check_encoding(request: Request) -> None:
     Raises:
         UnsupportedEncoding: the body has a Content-Encoding other than identity.
     """
-    given = ",".join(request.headers.getlist("content-encoding"))
+    given = ",".join(head_of(request.scope).all(b"content-encoding"))
     if given and {coding.strip().lower() for coding in given.split(",")} - {"", "identity"}:
         raise UnsupportedEncoding(f"Content-Encoding is {given[:40]!r}; only identity is supported")
 
 
 def _problem_of(error: Exception, request_id: str) -> Problem:
-    """What the client learns of an exception. The details of an internal error go to the log only."""
+    """Return the problem that the client is sent for an exception. Details of an internal error go to the log only."""
     problem = error if isinstance(error, Problem) else Internal()
+    if isinstance(error, OSError) and error.errno in MACHINE_ERRORS:
+        problem = Unavailable()
+    if isinstance(problem, Unavailable):
+        cause = error if isinstance(error, OSError) else error.__cause__
+        logger.error("the machine has failed a request: %s", cause, extra={"fields": {"request_id": request_id}})
     if isinstance(problem, Internal):
         logger.error("internal error", exc_info=error, extra={"fields": {"request_id": request_id}})
     return problem

@@ -67,7 +67,7 @@ class Keyring:
 
     @property
     def open_to_all(self) -> bool:
-        """Whether no key is required."""
+        """True if no key is required."""
         return not self._fixed and self._file is None
 
     def holder(self, presented: str | None) -> str | None:

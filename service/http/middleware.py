@@ -7,19 +7,22 @@ from __future__ import annotations
 
 import logging
 import re
+import secrets
 import time
-import uuid
+from urllib.parse import urlsplit, urlunsplit
 
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from adafocus.service.errors import Internal
 from adafocus.service.http.context import RequestContext
+from adafocus.service.http.head import Head, head_of
 from adafocus.service.http.problems import problem_response
 from adafocus.service.telemetry import trace_context
 from adafocus.service.telemetry.metrics import Metrics
 
 HEADER = "X-Request-ID"
+_HEADER = HEADER.lower().encode()
+_TRACE_HEADER = trace_context.HEADER.encode()
 
 _VALID_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 _QUIET_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
@@ -39,13 +42,15 @@ class RequestScope:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        context = _new_context(Headers(scope=scope))
-        scope.setdefault("state", {}).update(request_id=context.request_id, context=context)
+        context = _new_context(head_of(scope))
+        state = scope["state"]
+        state["request_id"], state["context"] = context.request_id, context
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 context.status = message["status"]
-                MutableHeaders(scope=message).update(context.headers)
+                _make_location_relative(message)
+                message["headers"] = [*message.get("headers", ()), *context.raw_headers()]
             await send(message)
 
         try:
@@ -83,10 +88,23 @@ class HeadLikeGet:
                 scope["route"] = as_get["route"]
 
 
-def _new_context(headers: Headers) -> RequestContext:
-    context = RequestContext(_request_id(headers), time.perf_counter())
+def _make_location_relative(message: Message) -> None:
+    """Redirect within this service by path: the framework would copy the Host header, which anybody can set."""
+    if 300 <= message["status"] < 400:
+        message["headers"] = [
+            (name, _without_host(value) if name.lower() == b"location" else value) for name, value in message["headers"]
+        ]
+
+
+def _without_host(location: bytes) -> bytes:
+    parts = urlsplit(location.decode("latin-1"))
+    return urlunsplit(("", "", parts.path or "/", parts.query, parts.fragment)).encode("latin-1")
+
+
+def _new_context(head: Head) -> RequestContext:
+    context = RequestContext(request_id_of(head), time.perf_counter())
     context.headers[HEADER] = context.request_id
-    trace = trace_context.parse(headers.get(trace_context.HEADER))
+    trace = trace_context.parse(head.get(_TRACE_HEADER))
     if trace is not None:
         context.trace = trace
         context.headers[trace_context.HEADER] = trace.text
@@ -94,9 +112,10 @@ def _new_context(headers: Headers) -> RequestContext:
     return context
 
 
-def _request_id(headers: Headers) -> str:
-    given = headers.get(HEADER, "")
-    return given if _VALID_ID.fullmatch(given) else uuid.uuid4().hex
+def request_id_of(head: Head) -> str:
+    """The id of the request with this head: echoed or made."""
+    given = head.get(_HEADER)
+    return given if given and _VALID_ID.fullmatch(given) else secrets.token_hex(16)
 
 
 def _route(scope: Scope) -> str | None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 
@@ -14,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from adafocus.bundle.manifest import Manifest
-from adafocus.service.classify import Body
+from adafocus.service.decode.upload import Spool, not_stored, open_spool
 from adafocus.service.errors import (
     BadParameter,
     DeadlinePassed,
@@ -29,8 +32,10 @@ from adafocus.service.http.handler import Exchange, handle
 from adafocus.service.http.openapi import operations
 from adafocus.service.http.problems import protocol_response
 from adafocus.service.http.state import server_state
+from adafocus.service.reception import Body
 from adafocus.service.schemas import tensors
 from adafocus.service.schemas.classify import Classification, Parameters, parse_parameters
+from adafocus.service.schemas.json_video import VideoInJson
 from adafocus.service.schemas.open_inference import (
     EXTENSIONS,
     HEADER_LENGTH,
@@ -44,8 +49,8 @@ from adafocus.service.schemas.open_inference import (
 )
 
 MAX_JSON_BYTES = 1 << 26
-"""A request in JSON is held in memory several times over; larger videos need the binary extension."""
-MAX_JSON_AT_ONCE = 4
+"""A request in JSON is written to the disk twice; larger videos need the binary extension."""
+MAX_JSON_AT_ONCE, MAX_JSON_OF_ONE_CALLER = 16, 4
 CHUNK_BYTES = 1 << 20
 
 _MODEL = "/v2/models/{name}"
@@ -149,12 +154,15 @@ class _Inference:
         started = time.perf_counter()
         length = _header_length(exchange.request)
         if length is None:
-            call, video = await self._json_bodies.read(exchange)
-        else:
-            exchange.check_declared_size(beside_video=length + tensors.LENGTH_PREFIX_BYTES)
-            call = tensors.parse_call(await exchange.body.readexactly(length), binary=True)
-            tensors.check_prefix(await exchange.body.readexactly(tensors.LENGTH_PREFIX_BYTES), call)
-            video = Body(exchange.body.last_chunks(call.video_bytes), None, call.video_bytes)
+            async with self._json_bodies.read(exchange) as (call, video):
+                return await self._classify(exchange, call, video, started)
+        exchange.check_declared_size(beside_video=length + tensors.LENGTH_PREFIX_BYTES)
+        call = tensors.parse_call(await exchange.body.readexactly(length), binary=True)
+        tensors.check_prefix(await exchange.body.readexactly(tensors.LENGTH_PREFIX_BYTES), call)
+        video = Body(exchange.body.last_chunks(call.video_bytes), None, call.video_bytes)
+        return await self._classify(exchange, call, video, started)
+
+    async def _classify(self, exchange: Exchange, call: tensors.Call, video: Body, started: float) -> Classification:
         self._call = call
         parameters = parse_parameters(call.parameters, exchange.server.bundle.manifest)
         return await exchange.classify(video, _less_time(parameters, time.perf_counter() - started))
@@ -175,38 +183,68 @@ class _Inference:
 
 
 class _JsonBodies:
-    """Reads requests whose video is in the JSON, and limits how many of them are in memory at once."""
+    """Reads requests whose video is in the JSON, and limits how many of them are being read."""
 
     def __init__(self) -> None:
-        self._in_memory = 0
+        self._reading: Counter[str] = Counter()
 
-    async def read(self, exchange: Exchange) -> tuple[tensors.Call, Body]:
-        """The request without its video, and the video.
+    @asynccontextmanager
+    async def read(self, exchange: Exchange) -> AsyncIterator[tuple[tensors.Call, Body]]:
+        """The request without its video, and the video, which lies on the disk for the block.
 
         Raises:
             TooLarge: the body is larger than a request in JSON may be.
-            Overloaded: too many such requests are in memory.
+            Overloaded: too many such requests are being read, or there is no space.
             BadParameter: the JSON is not a request.
         """
         limit = min(MAX_JSON_BYTES, exchange.server.settings.max_upload_bytes // 3 * 4 + MAX_HEADER_BYTES)
         too_large = f"a request in JSON may have {limit} bytes; send larger videos as binary data, or to /classify"
         if exchange.body.declared_bytes is not None and exchange.body.declared_bytes > limit:
             raise TooLarge(too_large)
-        if self._in_memory >= MAX_JSON_AT_ONCE:
-            raise Overloaded(f"{MAX_JSON_AT_ONCE} requests in JSON are being read, the most allowed at once")
-        self._in_memory += 1
+        with self._place(exchange.caller), open_spool() as spool:
+            call = await _separate(exchange.body.chunks(), spool, limit, too_large)
+            video = call.video
+            chunks = _stored_chunks(spool) if video is None else _one_chunk(video)
+            yield replace(call, video=None), Body(chunks, None, spool.size if video is None else len(video))
+
+    @contextmanager
+    def _place(self, caller: str) -> Iterator[None]:
+        if self._reading.total() >= MAX_JSON_AT_ONCE or self._reading[caller] >= MAX_JSON_OF_ONE_CALLER:
+            raise Overloaded(
+                f"{MAX_JSON_AT_ONCE} requests in JSON are in progress, or {MAX_JSON_OF_ONE_CALLER} of this caller, the "
+                "most allowed at once; binary data has no such limit"
+            )
+        self._reading[caller] += 1
         try:
-            text = await exchange.body.read(limit, too_large)
-            call = await asyncio.to_thread(tensors.parse_call, text, binary=False)
+            yield
         finally:
-            self._in_memory -= 1
-        video = call.video or b""
-        return replace(call, video=None), Body(_in_chunks(video), None, len(video))
+            self._reading[caller] -= 1
+            self._reading += Counter()  # forgets who has none
 
 
-async def _in_chunks(content: bytes) -> AsyncIterator[bytes]:
-    for start in range(0, len(content), CHUNK_BYTES):
-        yield content[start : start + CHUNK_BYTES]
+async def _separate(chunks: AsyncIterator[bytes], spool: Spool, limit: int, too_large: str) -> tensors.Call:
+    """Read a request; its video goes into the spool unless it is short."""
+    taken = VideoInJson(spool.write)
+    received = 0
+    try:
+        async for chunk in chunks:
+            received += len(chunk)
+            if received > limit:
+                raise TooLarge(too_large)
+            taken.feed(chunk)
+    except OSError as error:
+        raise not_stored(error) from error
+    return tensors.parse_call(taken.finish(), binary=False, video_bytes=spool.size if taken.found else None)
+
+
+async def _stored_chunks(spool: Spool) -> AsyncIterator[bytes]:
+    for start in range(0, spool.size, CHUNK_BYTES):
+        yield os.pread(spool.fd, CHUNK_BYTES, start)
+        await asyncio.sleep(0)  # others' turn: the next chunk is there at once
+
+
+async def _one_chunk(content: bytes) -> AsyncIterator[bytes]:
+    yield content
 
 
 def _less_time(parameters: Parameters, spent_seconds: float) -> Parameters:

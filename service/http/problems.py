@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from adafocus.service.errors import PROBLEM_JSON, BadParameter, Internal, MethodNotAllowed, NotFound, Problem
 
@@ -25,7 +25,14 @@ def problem_response(problem: Problem, request_id: str) -> Response:
 
 def protocol_response(problem: Problem) -> Response:
     """The error response in the form of the Open Inference Protocol."""
-    return JSONResponse({"error": problem.detail}, status_code=problem.status, headers=problem.headers)
+    return Response(
+        protocol_json(problem), status_code=problem.status, headers=problem.headers, media_type="application/json"
+    )
+
+
+def protocol_json(problem: Problem) -> str:
+    """The error in the form of the Open Inference Protocol, as JSON."""
+    return json.dumps({"error": problem.detail}, ensure_ascii=False)
 
 
 def problem_json(problem: Problem, request_id: str) -> str:

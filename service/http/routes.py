@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from functools import partial
+from urllib.parse import parse_qsl
 
 from fastapi import APIRouter, Request
 from fastapi.routing import APIRoute
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from adafocus.bundle.manifest import Manifest
-from adafocus.service.classify import Body
 from adafocus.service.errors import Draining, Problem, Unauthorized
 from adafocus.service.http.handler import Exchange, handle
+from adafocus.service.http.head import head_of
 from adafocus.service.http.openapi import operations
 from adafocus.service.http.problems import problem_response
 from adafocus.service.http.sse import EventStream
 from adafocus.service.http.state import server_state
-from adafocus.service.schemas.classify import Classification, Parameters, parse_parameters
+from adafocus.service.reception import Body, Video
+from adafocus.service.schemas.by_url import MAX_REQUEST_BYTES, parse_url_request
+from adafocus.service.schemas.classify import Classification, Parameters
+from adafocus.service.sources.http_source import HttpSource
+from adafocus.service.sources.policy import UrlPolicy
 
 router = APIRouter()
 
@@ -31,7 +36,7 @@ router = APIRouter()
 )
 async def classify_video(request: Request) -> Response:
     """Send the video as a form (`curl -F video=@clip.mp4`) or as the whole body (`curl --data-binary @clip.mp4`)."""
-    if request.query_params.get("stream") == "true":
+    if _wants_stream(request.scope["query_string"]):
         stream = EventStream()
         return handle(request, partial(_classify_in_steps, stream), stream)
     return handle(request, _classify, _JsonRenderer())
@@ -42,40 +47,78 @@ def classify_route() -> APIRoute:
     return next(route for route in router.routes if isinstance(route, APIRoute) and route.path == "/classify")
 
 
+def _wants_stream(query: bytes) -> bool:
+    return (
+        b"stream" in query and dict(parse_qsl(query.decode("latin-1"), keep_blank_values=True)).get("stream") == "true"
+    )
+
+
 async def _classify(exchange: Exchange) -> Classification:
-    parameters, video = _read_head(exchange)
+    parameters, video = await _read_head(exchange)
     return await exchange.classify(video, parameters)
 
 
 async def _classify_in_steps(stream: EventStream, exchange: Exchange) -> Classification:
-    parameters, video = _read_head(exchange)
+    parameters, video = await _read_head(exchange)
+    if parameters.windows is not None:
+        return await stream.send_segments(exchange, partial(exchange.classify, video, parameters, None))
     return await stream.send_steps(exchange, partial(exchange.classify, video, parameters), frames=parameters.frames)
 
 
-def _read_head(exchange: Exchange) -> tuple[Parameters, Body]:
+async def _read_head(exchange: Exchange) -> tuple[Parameters, Video]:
     """The parameters, and the video whose bytes have not been read yet.
 
     Raises:
-        BadParameter: a parameter is unknown, repeated or out of range.
+        BadParameter: a parameter is unknown, repeated or out of range, or a JSON body is not ``{"url": "…"}``.
+        UrlNotAllowed: the video is given by a URL that is not permitted.
         TooLarge: the body declares more bytes than the settings allow.
     """
-    parameters = parse_parameters(exchange.request.query_params.multi_items(), exchange.server.bundle.manifest)
+    scope = exchange.request.scope
+    parameters = exchange.server.parameters(scope["query_string"])
     exchange.check_declared_size()
-    content_type = exchange.request.headers.get("content-type")
-    is_form = content_type is not None and content_type.strip().lower().startswith("multipart/")
+    content_type = head_of(scope).get(b"content-type")
+    kind = content_type.split(";", 1)[0].strip().lower()
+    if kind == "application/json":
+        exchange.server.require_runtime()
+        return parameters, await _by_url(exchange)
+    declared = exchange.body.declared_bytes
     # The length of a raw body tells the decoder where the file will end.
-    return parameters, Body(exchange.body.chunks(), content_type, None if is_form else exchange.body.declared_bytes)
+    expected = None if kind.startswith("multipart/") else declared
+    return parameters, Body(exchange.body.chunks(), content_type or None, expected, at_most_bytes=declared)
+
+
+async def _by_url(exchange: Exchange) -> Video:
+    """The video that a JSON body names."""
+    body = await exchange.body.read(
+        MAX_REQUEST_BYTES, f"a body with the URL of a video must have at most {MAX_REQUEST_BYTES} bytes"
+    )
+    settings = exchange.server.settings
+    policy = UrlPolicy(settings.url_hosts, settings.url_private)
+    return HttpSource(parse_url_request(body).url, policy, stall_seconds=settings.upload_timeout_seconds)
 
 
 class _JsonRenderer:
     """Renders for ``/classify`` without ``stream``."""
 
     def result(self, result: Classification) -> Response:
-        headers = {"Server-Timing": result.timing_ms.server_timing()}
-        return Response(result.to_json(), media_type="application/json", headers=headers)
+        return JsonAnswer(result.to_json().encode(), result.timing_ms.server_timing())
 
     def problem(self, problem: Problem, request_id: str) -> Response:
         return problem_response(problem, request_id)
+
+
+class JsonAnswer(Response):
+    """An answer in JSON, whose few headers are put together here: the framework takes longer for them."""
+
+    def __init__(self, body: bytes, server_timing: str) -> None:
+        self.status_code = 200
+        self.body = body
+        self.background = None
+        self.raw_headers = [
+            (b"content-length", str(len(body)).encode()),
+            (b"content-type", b"application/json"),
+            (b"server-timing", server_timing.encode()),
+        ]
 
 
 @router.get("/model", summary="The model", response_model=Manifest, responses=operations.only(Unauthorized))
@@ -105,6 +148,8 @@ async def metrics(request: Request) -> Response:
     server = server_state(request)
     if server.settings.metrics_need_key:
         server.access.authenticate(request)
-    server.metrics.ready(server.ready)
+    server.metrics.ready(server.ready and server.machine_works())
+    if server.runtime is not None:
+        server.metrics.queue_limit(server.runtime.engine.admission.queue_limit)
     text, media_type = server.metrics.render(request.headers.get("accept", ""))
     return Response(text, headers={"content-type": media_type})

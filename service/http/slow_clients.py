@@ -6,13 +6,16 @@ The timer for the head of a request runs before there is a request: the server's
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
 from starlette.types import Message, Receive
 
 from adafocus.service.errors import UploadTimeout
+
+PRESSED_RATE = 50.0
+"""How many times the lowest rate is required of an upload when no more uploads can be taken."""
 
 LINGER_SECONDS = 10.0
 """How long the rest of an upload is read and thrown away after its answer has been sent."""
@@ -27,10 +30,13 @@ class UploadLimits:
     Attributes:
         silence_seconds: the longest wait for the next bytes; and how long the rate may be lower at the start.
         min_bytes_per_second: the lowest mean rate over all the time spent waiting for the client; 0 for any rate.
+        pressure: 0 to 1; at 1 the rate must be `PRESSED_RATE` times as high, and is checked after a quarter of the
+            time.
     """
 
     silence_seconds: float
     min_bytes_per_second: float = 0.0
+    pressure: Callable[[], float] = lambda: 0.0
 
     def check_rate(self, received_bytes: int, waited_seconds: float) -> None:
         """Compare the mean rate with the limit.
@@ -38,10 +44,13 @@ class UploadLimits:
         Raises:
             UploadTimeout: the upload is slower.
         """
-        if waited_seconds > self.silence_seconds and received_bytes < self.min_bytes_per_second * waited_seconds:
+        pressure = self.pressure()
+        required = self.min_bytes_per_second * (1.0 + (PRESSED_RATE - 1.0) * pressure)
+        grace_seconds = self.silence_seconds * (1.0 - 0.75 * pressure)
+        if waited_seconds > grace_seconds and received_bytes < required * waited_seconds:
             raise UploadTimeout(
                 f"the upload averages {received_bytes / waited_seconds:.0f} bytes a second; "
-                f"at least {self.min_bytes_per_second:g} bytes a second are required"
+                f"at least {required:.6g} bytes a second are required" + (" under load" if pressure else "")
             )
 
 

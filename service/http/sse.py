@@ -1,6 +1,8 @@
 """The event stream of ``/classify``: server-sent events, one ``step`` for each step, and a ``result`` at the end.
 
-The stream starts with the first step. A problem before that is an ordinary error response with its own status; a
+For a long video there is one ``segment`` for each window instead, and one ``event`` for each event.
+
+The stream starts with the first of them. A problem before that is an ordinary error response with its own status; a
 problem after it is the event ``problem``, and the last one.
 """
 
@@ -23,6 +25,7 @@ from adafocus.service.http.handler import Exchange
 from adafocus.service.http.problems import problem_json, problem_response
 from adafocus.service.progress import Observer, StepReport
 from adafocus.service.schemas.classify import Classification, StepEvent, StepImage
+from adafocus.service.segments import SegmentObserver
 
 MEDIA_TYPE = "text/event-stream"
 
@@ -33,6 +36,7 @@ _JPEG_QUANTISER = "3"
 """From 1 (best) to 31: 10 kB for a detailed frame of 224 pixels."""
 
 ClassifyWith = Callable[[Observer], Awaitable[Classification]]
+ClassifyWindowsWith = Callable[[SegmentObserver], Awaitable[Classification]]
 
 
 class EventStream(Response):
@@ -60,6 +64,30 @@ class EventStream(Response):
                 if not self._started:
                     await self._start(exchange)
                 await exchange.send(_body(_event("step", event.to_json()), more=True))
+            return await work
+        finally:
+            work.cancel()
+            await asyncio.gather(work, return_exceptions=True)
+
+    async def send_segments(self, exchange: Exchange, classify: ClassifyWindowsWith) -> Classification:
+        """Classify a long video, and send its segments and events as they come.
+
+        Args:
+            exchange: the request.
+            classify: classifies its video and calls the observer that it is given.
+        """
+        told: asyncio.Queue[bytes | None] = asyncio.Queue()  # holds no more than there are windows
+        observer = SegmentObserver(
+            on_segment=lambda segment: told.put_nowait(_event("segment", segment.to_json())),
+            on_event=lambda event: told.put_nowait(_event("event", event.model_dump_json())),
+        )
+        work = asyncio.ensure_future(classify(observer))
+        work.add_done_callback(lambda _: told.put_nowait(None))
+        try:
+            while (data := await told.get()) is not None:
+                if not self._started:
+                    await self._start(exchange)
+                await exchange.send(_body(data, more=True))
             return await work
         finally:
             work.cancel()

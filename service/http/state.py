@@ -6,23 +6,30 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from urllib.parse import parse_qsl
 
 from starlette.requests import Request
 
 from adafocus.bundle.store import Bundle
-from adafocus.service.errors import Draining
+from adafocus.service.decode.upload import open_spool
+from adafocus.service.errors import Draining, Problem, Unavailable
 from adafocus.service.http.auth import AccessControl
+from adafocus.service.http.slow_clients import UploadLimits
 from adafocus.service.runtime import Runtime
+from adafocus.service.schemas.classify import Parameters, parse_parameters
 from adafocus.service.settings import Settings
 from adafocus.service.telemetry.metrics import Metrics
 from adafocus.service.telemetry.tracing import Tracer, Untraced
+
+MAX_KNOWN_QUERIES = 256
+"""Query strings whose parameters are remembered; clients seldom use more than a few."""
 
 logger = logging.getLogger("adafocus.state")
 
 
 @dataclass(slots=True)
 class ServerState:
-    """What the routes share.
+    """The state that all routes share.
 
     The service is *starting* until ``runtime`` is set, then *ready*. On SIGTERM it is *draining*: it reports that it is
     not ready and keeps answering for a grace period, so that load balancers that have not noticed yet lose nothing.
@@ -37,30 +44,68 @@ class ServerState:
     runtime: Runtime | None = None
     draining: bool = False
     rejecting: bool = False
+    upload_limits: UploadLimits = field(init=False)
+    _known_queries: dict[bytes, Parameters] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        settings = self.settings
+        self.upload_limits = UploadLimits(
+            settings.upload_timeout_seconds, settings.min_upload_bytes_per_second, self.pressure
+        )
 
     @property
     def ready(self) -> bool:
-        """Whether new requests should be sent here."""
+        """True if new requests should be sent here."""
         return self.runtime is not None and self.runtime.engine.alive and not self.draining
+
+    def machine_works(self) -> bool:
+        """Whether an upload could be stored now: there are descriptors, and a folder to write to."""
+        try:
+            open_spool().close()
+        except Problem:
+            return False
+        return True
 
     def check_ready(self) -> None:
         """Check that new requests should be sent here.
 
         Raises:
             Draining: the service is starting or draining.
+            Unavailable: the machine fails it.
         """
         if not self.ready:
             raise Draining
+        if not self.machine_works():
+            raise Unavailable
 
     def require_runtime(self) -> Runtime:
         """The runtime for a new request.
 
         Raises:
-            Draining: the service is starting, or has drained.
+            Draining: the service is starting, or has drained, or its engine is being started again.
         """
-        if self.runtime is None or self.rejecting:
+        if self.runtime is None or self.rejecting or not self.runtime.engine.alive:
             raise Draining
         return self.runtime
+
+    def pressure(self) -> float:
+        """How close the service is to refusing requests: 0 to 1."""
+        return 0.0 if self.runtime is None else self.runtime.engine.admission.pressure
+
+    def parameters(self, query: bytes) -> Parameters:
+        """The parameters of a classification in a query string.
+
+        Raises:
+            BadParameter: a parameter is unknown, repeated or out of range.
+        """
+        known = self._known_queries.get(query)
+        if known is None:
+            pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
+            known = parse_parameters(pairs, self.bundle.manifest)
+            if len(self._known_queries) >= MAX_KNOWN_QUERIES:
+                self._known_queries.clear()
+            self._known_queries[query] = known
+        return known
 
     def drain(self, loop: asyncio.AbstractEventLoop, on_drained: Callable[[], None]) -> None:
         """Start to drain: report unready now, reject new requests after the grace period, then call ``on_drained``.

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from adafocus.bundle.exit_rule import ExitReason
+from adafocus.bundle.exit_rule import ExitComponent, ExitReason
 from adafocus.bundle.manifest import Manifest
 from adafocus.service.errors import BadParameter
 
 DEFAULT_TOP_K = 5
-MAX_DEADLINE_MS = 86_400_000.0
+MAX_MILLISECONDS = 86_400_000.0
 MAX_GFLOPS = 1e9
+MIN_WINDOW_SECONDS, MAX_WINDOW_SECONDS = 0.1, 86_400.0
+MIN_EVENT_THRESHOLD, DEFAULT_EVENT_THRESHOLD = 0.01, 0.5
 _NUMBER = re.compile(r"[0-9]{1,20}(\.[0-9]{1,20})?([eE][+-]?[0-9]{1,2})?")
 
 
@@ -37,21 +40,32 @@ class Prediction(_Answer):
     label: str
     index: int = Field(description="Index of the label in the bundle's list, from 0.")
     score: float = Field(description="Calibrated probability, 0 to 1.")
+    present: bool | None = Field(
+        default=None,
+        description="Whether the video has the label: its score is above the label's threshold. Only of a bundle whose "
+        "videos may have several labels; those that are present come first.",
+    )
 
 
 class ExitAnswer(_Answer):
     """The step at which the model exited, and why."""
 
-    point: str = Field(description="Operating point.")
+    point: str = Field(description="Operating point that the video ran at.")
+    degraded_from: str | None = Field(
+        default=None, description="Operating point that was asked for, if the service was too busy for it; else null."
+    )
     reason: ExitReason
     step: int = Field(description="The step that answered, from 1.")
     steps: int = Field(description="Steps of the model.")
+    component: ExitComponent = Field(
+        description="What the answer came after: `glance` if that step's focus did not run, else `focus`."
+    )
     confidence: float = Field(description="The value that the exit rule compared with the threshold.")
     threshold: float | None = Field(description="Null where this operating point never exits, and at the last step.")
 
 
 class ComputeAnswer(_Answer):
-    """The cost of the answer in 1e9 multiply-adds; only work done for this request counts."""
+    """The cost of the answer: 1e9 multiply-adds, frames and processor time; only work done for this request counts."""
 
     gflops: float
     gflops_full: float = Field(description="The cost of the same video without an early exit.")
@@ -59,6 +73,8 @@ class ComputeAnswer(_Answer):
     focus_gflops: float
     frames_used: int = Field(description="Frames that the model used.")
     frames_decoded: int = Field(description="Frames decoded to get them.")
+    decode_cpu_ms: float = Field(description="Processor time of opening the video, decoding and resizing.")
+    bytes_fetched: int | None = Field(default=None, description="Bytes fetched of a video that was given by URL.")
 
 
 class TimingAnswer(_Answer):
@@ -73,7 +89,10 @@ class TimingAnswer(_Answer):
 
     def server_timing(self) -> str:
         """The value of the ``Server-Timing`` header."""
-        return ", ".join(f"{stage};dur={milliseconds:g}" for stage, milliseconds in self)
+        return (
+            f"total;dur={self.total:g}, upload;dur={self.upload:g}, queue;dur={self.queue:g}, "
+            f"decode;dur={self.decode:g}, glance;dur={self.glance:g}, focus;dur={self.focus:g}"
+        )
 
 
 class VideoAnswer(_Answer):
@@ -86,6 +105,7 @@ class VideoAnswer(_Answer):
     fps: float | None
     duration_s: float | None
     frames: int | None
+    bytes: int | None = Field(default=None, description="Size of a video that was given by URL, if its source tells.")
 
 
 class PatchAnswer(_Answer):
@@ -106,13 +126,18 @@ class TraceEntry(_Answer):
     patch: PatchAnswer
     label: str = Field(description="The best class after this step.")
     confidence: float = Field(description="The value that the exit rule compared with the threshold.")
+    component: ExitComponent = Field(
+        default="focus", description="`glance` if the model exited before it looked at the patch."
+    )
 
 
 class StepImage(_Answer):
     """The input of a step's glance as a picture."""
 
     data: str = Field(description="Data URI of a small JPEG.")
-    view: PatchAnswer = Field(description="The part of the uploaded video that it shows.")
+    view: PatchAnswer = Field(
+        description="The part of the uploaded video that it shows; larger than the video where the picture has bars."
+    )
     width: int = Field(description="Width of the uploaded video, in whose pixels `view` and `patch` are given.")
     height: int
 
@@ -131,6 +156,34 @@ class StepEvent(TraceEntry):
         return self.model_dump_json(exclude={"image"} if self.image is None else None)
 
 
+class SegmentAnswer(_Answer):
+    """One window of a long video."""
+
+    start_s: float = Field(description="Seconds from the start of the video.")
+    end_s: float
+    predictions: list[Prediction] = Field(description="Best first.")
+    exit: ExitAnswer
+    compute: ComputeAnswer
+
+    def to_json(self) -> str:
+        """Serialise to JSON, without what does not apply to a window or is not known."""
+        left_out: dict[str, Any] = {"compute": {"bytes_fetched"}}
+        if self.predictions and self.predictions[0].present is None:
+            left_out["predictions"] = {"__all__": {"present"}}
+        return self.model_dump_json(exclude=left_out)
+
+
+class EventAnswer(_Answer):
+    """Consecutive windows with the same label."""
+
+    start_s: float = Field(description="Seconds from the start of the video.")
+    end_s: float
+    label: str
+    index: int = Field(description="Index of the label in the bundle's list, from 0.")
+    score: float = Field(description="Mean score of the label in the windows of the event.")
+    windows: int = Field(description="Number of windows.")
+
+
 class Classification(_Answer):
     """The answer of ``POST /classify``."""
 
@@ -142,10 +195,29 @@ class Classification(_Answer):
     timing_ms: TimingAnswer
     video: VideoAnswer
     trace: list[TraceEntry] | None = Field(default=None, description="Only with trace=true.")
+    segments: list[SegmentAnswer] | None = Field(default=None, description="Only with window_s: one per window.")
+    events: list[EventAnswer] | None = Field(
+        default=None, description="Only with window_s: runs of windows with the same label."
+    )
 
     def to_json(self) -> str:
-        """Serialise to JSON, without ``trace`` if it was not requested."""
-        return self.model_dump_json(exclude={"trace"} if self.trace is None else None)
+        """Serialise to JSON, without what was not requested, is not known or does not apply."""
+        left_out: dict[str, Any] = {
+            name: True for name in ("trace", "segments", "events") if getattr(self, name) is None
+        }
+        if self.compute.bytes_fetched is None:
+            left_out["compute"] = {"bytes_fetched"}
+        if self.video.bytes is None:
+            left_out["video"] = {"bytes"}
+        unknown_presence = self.predictions and self.predictions[0].present is None
+        if unknown_presence:
+            left_out["predictions"] = {"__all__": {"present"}}
+        if self.segments is not None:
+            without: dict[str, Any] = {"compute": {"bytes_fetched"}}
+            if unknown_presence:
+                without["predictions"] = {"__all__": {"present"}}
+            left_out["segments"] = {"__all__": without}
+        return self.model_dump_json(exclude=left_out)
 
 
 class ProblemDocument(BaseModel):
@@ -166,10 +238,35 @@ class Parameters:
     exit: str
     top_k: int
     max_gflops: float | None = None
+    max_decode_ms: float | None = None
     deadline_ms: float | None = None
     trace: bool = False
     stream: bool = False
     frames: bool = False
+    windows: WindowParameters | None = None
+    strict: bool = False
+    degraded_from: str | None = None
+
+    def at(self, point: str) -> Parameters:
+        """Return the same request at another operating point than it asked for."""
+        return self if point == self.exit else replace(self, exit=point, degraded_from=self.exit)
+
+
+@dataclass(frozen=True, slots=True)
+class WindowParameters:
+    """How a long video is cut into windows, and how their labels become events.
+
+    Attributes:
+        window_s: length of a window, seconds.
+        stride_s: from the start of one window to that of the next, seconds.
+        event_threshold: least score with which an event begins.
+        event_min_s: shorter events are left out; interruptions up to this are bridged.
+    """
+
+    window_s: float
+    stride_s: float
+    event_threshold: float = 0.5
+    event_min_s: float = 0.0
 
 
 def parse_parameters(pairs: Iterable[tuple[str, str]], manifest: Manifest) -> Parameters:
@@ -194,10 +291,13 @@ def parse_parameters(pairs: Iterable[tuple[str, str]], manifest: Manifest) -> Pa
         exit=_exit(given.get("exit", manifest.default_point), manifest),
         top_k=_top_k(given["top_k"], manifest) if "top_k" in given else min(DEFAULT_TOP_K, len(manifest.labels)),
         max_gflops=_max_gflops(given["max_gflops"], manifest) if "max_gflops" in given else None,
-        deadline_ms=_deadline_ms(given["deadline_ms"]) if "deadline_ms" in given else None,
+        max_decode_ms=_milliseconds("max_decode_ms", given),
+        deadline_ms=_milliseconds("deadline_ms", given),
         trace=_flag("trace", given.get("trace", "false")),
         stream=stream,
         frames=frames,
+        windows=_windows(given),
+        strict=_flag("strict", given.get("strict", "false")),
     )
 
 
@@ -206,14 +306,52 @@ PARAMETERS: dict[str, str] = {
     "top_k": f"Number of predictions, at most the number of classes. Default: {DEFAULT_TOP_K}, or all if fewer.",
     "max_gflops": "Limit on the compute of this request. The best answer so far is returned when the next step would "
     "exceed it. Default: no limit.",
+    "max_decode_ms": "Limit on the processor time of decoding. The best answer so far is returned when it is used up; "
+    "the first frame is always decoded. Default: no limit.",
     "deadline_ms": "Time limit from the first byte of the request. The best answer so far is returned when it passes, "
     "or 504 if there is none yet. Default: no limit.",
     "trace": "`true` adds one entry per step to the answer. Default: `false`.",
     "stream": "`true` returns `text/event-stream`: an event `step` per step and one `result`. Default: `false`.",
     "frames": "`true` adds the frame of each step to its event as a small JPEG. Ignored without `stream=true`. "
     "Default: `false`.",
+    "window_s": "Length in seconds of the windows in which a long video is classified: `segments` and `events` in the "
+    "answer; with `stream=true`, an event `segment` per window. Default: the whole video is one.",
+    "stride_s": "Seconds from the start of one window to that of the next. Only with `window_s`. Default: `window_s`.",
+    "event_threshold": "Least score with which an event begins. Only with `window_s`. "
+    f"Default: {DEFAULT_EVENT_THRESHOLD:g}.",
+    "event_min_s": "Events shorter than this are left out, and interruptions up to this are bridged, in seconds. Only "
+    "with `window_s`. Default: 0.",
+    "strict": "`true` never uses a cheaper operating point than `exit` while the service is busy. Default: `false`.",
 }
 """The query parameters and their descriptions."""
+
+_OF_WINDOWS = ("stride_s", "event_threshold", "event_min_s")
+
+
+def _windows(given: Mapping[str, str]) -> WindowParameters | None:
+    if "window_s" not in given:
+        for name in _OF_WINDOWS:
+            if name in given:
+                raise BadParameter(f"{name} needs window_s; give both, or neither")
+        return None
+    window_s = _between("window_s", given["window_s"], MIN_WINDOW_SECONDS, MAX_WINDOW_SECONDS)
+    return WindowParameters(
+        window_s,
+        stride_s=_between("stride_s", given["stride_s"], MIN_WINDOW_SECONDS, MAX_WINDOW_SECONDS)
+        if "stride_s" in given
+        else window_s,
+        event_threshold=_between(
+            "event_threshold", given.get("event_threshold", str(DEFAULT_EVENT_THRESHOLD)), MIN_EVENT_THRESHOLD, 1
+        ),
+        event_min_s=_between("event_min_s", given.get("event_min_s", "0"), 0, MAX_WINDOW_SECONDS),
+    )
+
+
+def _between(name: str, value: str, least: float, most: float) -> float:
+    number = _number(value)
+    if number is None or not least <= number <= most:
+        raise BadParameter(f"{name} must be a number from {least:g} to {most:g}, got {_shown(value)}")
+    return number
 
 
 def _exit(value: str, manifest: Manifest) -> str:
@@ -241,10 +379,12 @@ def _max_gflops(value: str, manifest: Manifest) -> float:
     return number
 
 
-def _deadline_ms(value: str) -> float:
-    number = _number(value)
-    if number is None or not 1 <= number <= MAX_DEADLINE_MS:
-        raise BadParameter(f"deadline_ms must be a number from 1 to {MAX_DEADLINE_MS:.0f}, got {_shown(value)}")
+def _milliseconds(name: str, given: Mapping[str, str]) -> float | None:
+    if name not in given:
+        return None
+    number = _number(given[name])
+    if number is None or not 1 <= number <= MAX_MILLISECONDS:
+        raise BadParameter(f"{name} must be a number from 1 to {MAX_MILLISECONDS:.0f}, got {_shown(given[name])}")
     return number
 
 

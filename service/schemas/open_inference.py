@@ -17,7 +17,7 @@ from pydantic import (
 )
 
 from adafocus.bundle.manifest import Manifest
-from adafocus.service.schemas.classify import MAX_DEADLINE_MS
+from adafocus.service.schemas.classify import MAX_MILLISECONDS
 
 NAME = "adafocus"
 EXTENSIONS = ("binary_tensor_data",)
@@ -25,7 +25,7 @@ HEADER_LENGTH = "Inference-Header-Content-Length"
 MAX_HEADER_BYTES = 1 << 20
 
 INPUT = "video"
-PARAMETER_NAMES = ("exit", "top_k", "max_gflops", "deadline_ms")
+PARAMETER_NAMES = ("exit", "top_k", "max_gflops", "max_decode_ms", "deadline_ms", "strict")
 """Parameters of a request with the same meaning as for ``POST /classify``."""
 
 
@@ -35,7 +35,7 @@ def _whole(value: object) -> object:
 
 
 Parameter = StrictBool | StrictInt | StrictFloat | StrictStr
-Datatype = Literal["BYTES", "FP32", "INT64"]
+Datatype = Literal["BYTES", "FP32", "INT64", "BOOL"]
 
 
 class _Schema(BaseModel):
@@ -59,6 +59,9 @@ OUTPUTS = (
 )
 """Best class first; ``answer`` is the JSON response of ``POST /classify``."""
 
+PRESENT = TensorMetadata(name="present", datatype="BOOL", shape=(-1,))
+"""Which labels the video has; by default only of a model whose videos may have several."""
+
 
 class ServerMetadata(_Schema):
     """The server."""
@@ -80,23 +83,24 @@ class ModelMetadata(_Schema):
     @classmethod
     def of(cls, manifest: Manifest) -> Self:
         """The metadata of the model in a bundle."""
-        return cls(name=manifest.name, versions=(manifest.version,), platform=NAME, inputs=INPUTS, outputs=OUTPUTS)
+        outputs = (*OUTPUTS, PRESENT) if manifest.task == "multi_label" else OUTPUTS
+        return cls(name=manifest.name, versions=(manifest.version,), platform=NAME, inputs=INPUTS, outputs=outputs)
 
 
 class Live(_Schema):
-    """Whether the server is alive."""
+    """The server's liveness."""
 
     live: bool
 
 
 class Ready(_Schema):
-    """Whether the server is ready."""
+    """The server's readiness."""
 
     ready: bool
 
 
 class ModelReady(_Schema):
-    """Whether the model is ready."""
+    """The model's readiness."""
 
     name: str
     ready: bool
@@ -166,21 +170,23 @@ class InputTensor(_Schema):
 class RequestedOutput(_Schema):
     """A requested output."""
 
-    name: Literal["label", "score", "index", "answer"]
+    name: Literal["label", "score", "index", "answer", "present"]
     parameters: dict[str, Parameter] | None = Field(
         default=None, description="`binary_data`: whether it is returned as bytes after the JSON."
     )
 
 
 class RequestParameters(_Schema):
-    """Parameters of a request; the first four have the same meaning as for ``POST /classify``."""
+    """Parameters of a request; the first six have the same meaning as for ``POST /classify``."""
 
     model_config = ConfigDict(extra="forbid")
 
     exit: StrictStr | None = None
     top_k: Annotated[StrictInt, BeforeValidator(_whole), Field(ge=1)] | None = None
     max_gflops: StrictFloat | None = None
+    max_decode_ms: StrictFloat | None = None
     deadline_ms: StrictFloat | None = None
+    strict: StrictBool | None = None
     binary_data_output: StrictBool = Field(default=False, description="Return all outputs as bytes after the JSON.")
     content_type: StrictStr | None = Field(default=None, description="Ignored; some clients send it.")
     timeout: Annotated[StrictInt, BeforeValidator(_whole)] | None = Field(
@@ -196,9 +202,9 @@ class RequestParameters(_Schema):
         """Names and values, as query parameters of ``/classify``."""
         given = self.model_dump(include=set(PARAMETER_NAMES), exclude_none=True)
         if self.timeout is not None and self.timeout > 0:
-            longest = int(MAX_DEADLINE_MS * 1e3)
+            longest = int(MAX_MILLISECONDS * 1e3)
             given.setdefault("deadline_ms", max(1.0, min(self.timeout, longest) / 1e3))
-        return [(name, str(value)) for name, value in given.items()]
+        return [(name, str(value).lower() if isinstance(value, bool) else str(value)) for name, value in given.items()]
 
 
 class InferenceRequest(_Schema):
@@ -207,7 +213,7 @@ class InferenceRequest(_Schema):
     id: str | None = Field(default=None, max_length=256, description="Echoed in the response.")
     parameters: RequestParameters | None = None
     inputs: tuple[InputTensor]
-    outputs: Annotated[tuple[RequestedOutput, ...], Field(max_length=len(OUTPUTS))] | None = Field(
+    outputs: Annotated[tuple[RequestedOutput, ...], Field(max_length=len(OUTPUTS) + 1)] | None = Field(
         default=None, description="Default: all outputs."
     )
 
@@ -219,7 +225,7 @@ class OutputTensor(_Schema):
     datatype: Datatype
     shape: tuple[int, ...]
     parameters: dict[str, int] | None = None
-    data: list[str] | list[int] | list[float] | None = None
+    data: list[bool] | list[str] | list[int] | list[float] | None = None
 
 
 class InferenceResponse(_Schema):

@@ -19,6 +19,7 @@ from pydantic import (
 
 from adafocus.service.errors import BadParameter
 from adafocus.service.schemas.classify import Classification
+from adafocus.service.schemas.json_video import PLACEHOLDER
 from adafocus.service.schemas.open_inference import (
     PARAMETER_NAMES,
     Datatype,
@@ -30,6 +31,8 @@ from adafocus.service.schemas.open_inference import (
 )
 
 LENGTH_PREFIX_BYTES = 4
+Values = list[bool] | list[str] | list[int] | list[float]
+_FORMATS: Mapping[Datatype, str] = {"FP32": "f", "INT64": "q", "BOOL": "?"}
 
 MAX_JSON_SYNTAX = 1000
 """Limit on commas and opening brackets in a request. Base64 has none, so a request has a few dozen, however large its
@@ -43,8 +46,8 @@ class Call:
 
     Attributes:
         request: the JSON.
-        video: the video if it is in the JSON; None if it follows.
-        video_bytes: length of the video that follows the JSON, without its prefix.
+        video: the video if it is in the JSON and short; None otherwise.
+        video_bytes: length of the video that was taken out of the JSON, or that follows it, without its prefix.
     """
 
     request: InferenceRequest
@@ -58,12 +61,13 @@ class Call:
         return [] if given is None else given.as_pairs
 
 
-def parse_call(text: bytes, *, binary: bool) -> Call:
+def parse_call(text: bytes, *, binary: bool, video_bytes: int | None = None) -> Call:
     """Parse the JSON of a request.
 
     Args:
         text: UTF-8.
         binary: whether the bytes of the tensor follow it.
+        video_bytes: length of the video that `json_video.VideoInJson` has taken out of it; None if it found none.
 
     Raises:
         BadParameter: the JSON is not a valid request; the text says what is wrong and what is allowed.
@@ -82,6 +86,8 @@ def parse_call(text: bytes, *, binary: bool) -> Call:
             "inputs.0.data is missing; send the video in base64, or as bytes after the JSON with the header "
             "Inference-Header-Content-Length"
         )
+    if video_bytes is not None and tensor.data[0] == PLACEHOLDER:
+        return Call(request, None, video_bytes)
     try:
         return Call(request, base64.b64decode(tensor.data[0], validate=True), 0)
     except (binascii.Error, ValueError):
@@ -122,16 +128,23 @@ def check_prefix(prefix: bytes, call: Call) -> None:
 
 def answer(call: Call, result: Classification) -> tuple[bytes, int | None]:
     """The body of the response, and the length of its JSON if bytes follow it."""
-    every: Mapping[str, tuple[Datatype, list[str] | list[int] | list[float]]] = {
+    known = [prediction.present for prediction in result.predictions]
+    present = [place == 0 if value is None else value for place, value in enumerate(known)]
+    every: Mapping[str, tuple[Datatype, Values]] = {
         "label": ("BYTES", [prediction.label for prediction in result.predictions]),
         "score": ("FP32", [prediction.score for prediction in result.predictions]),
         "index": ("INT64", [prediction.index for prediction in result.predictions]),
         "answer": ("BYTES", [result.to_json()]),
+        "present": ("BOOL", present),
     }
     request = call.request
     standard = request.parameters is not None and request.parameters.binary_data_output
     requested = (
-        request.outputs if request.outputs else tuple(RequestedOutput.model_construct(name=name) for name in every)
+        request.outputs
+        if request.outputs
+        else tuple(
+            RequestedOutput.model_construct(name=name) for name in every if name != "present" or None not in known
+        )
     )
     outputs, tail = [], []
     for output in requested:
@@ -155,11 +168,11 @@ def answer(call: Call, result: Classification) -> tuple[bytes, int | None]:
     return head + b"".join(tail), len(head) if tail else None
 
 
-def _pack(datatype: Datatype, values: list[str] | list[int] | list[float]) -> bytes:
+def _pack(datatype: Datatype, values: Values) -> bytes:
     if datatype == "BYTES":
         encoded = [str(value).encode() for value in values]
         return b"".join(struct.pack("<I", len(element)) + element for element in encoded)
-    return struct.pack(f"<{len(values)}{'f' if datatype == 'FP32' else 'q'}", *values)
+    return struct.pack(f"<{len(values)}{_FORMATS[datatype]}", *values)
 
 
 def _costs(result: Classification) -> dict[str, str | float | int]:
@@ -168,6 +181,7 @@ def _costs(result: Classification) -> dict[str, str | float | int]:
     return {
         "exit_point": left.point,
         "exit_reason": left.reason,
+        "exit_component": left.component,
         "exit_step": left.step,
         "exit_steps": left.steps,
         "exit_confidence": left.confidence,
@@ -176,5 +190,6 @@ def _costs(result: Classification) -> dict[str, str | float | int]:
         "gflops_full": cost.gflops_full,
         "frames_used": cost.frames_used,
         "frames_decoded": cost.frames_decoded,
+        "decode_cpu_ms": cost.decode_cpu_ms,
         "total_ms": result.timing_ms.total,
     }

@@ -11,12 +11,16 @@ from dataclasses import dataclass, field
 from itertools import product
 from typing import Literal, get_args
 
-from adafocus.bundle.exit_rule import ExitReason
+from adafocus.bundle.exit_rule import ExitComponent, ExitReason
 from adafocus.service.decode.pool_settings import RestartReason
 from adafocus.service.engine.runners.base import Component
 from adafocus.service.engine.stage_times import STAGES
 from adafocus.service.errors import CATALOGUE as PROBLEMS
 from adafocus.service.errors import MethodNotAllowed, Outcome
+
+_COMMON_GAUGES = frozenset(
+    {"adafocus_ready", "adafocus_queue_limit", "adafocus_quality_level", "adafocus_shadow_evidence"}
+)
 
 Kind = Literal["counter", "gauge", "histogram"]
 
@@ -59,6 +63,11 @@ class Metric:
     help: str
     labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     buckets: tuple[float, ...] = ()
+
+    @property
+    def is_common(self) -> bool:
+        """Whether a gauge tells of the service even if a process tells it: several processes do not add up."""
+        return self.name in _COMMON_GAUGES
 
     def series(self, steps: int) -> Iterator[tuple[str, ...]]:
         """Label values of every series that exists from the start; none if the bundle gives them.
@@ -129,6 +138,32 @@ CATALOGUE: tuple[Metric, ...] = (
         {"reason": get_args(ExitReason)},
     ),
     Metric(
+        "adafocus_exits_total",
+        "counter",
+        "requests",
+        "Answers by what they came after: a glance whose focus did not run, or a focus",
+        {"component": get_args(ExitComponent)},
+    ),
+    Metric(
+        "adafocus_degraded_total",
+        "counter",
+        "requests",
+        "Answers at a cheaper operating point than was asked for",
+    ),
+    Metric(
+        "adafocus_shadow_total",
+        "counter",
+        "videos",
+        "Videos that were classified again without an early exit, by whether the early answer was the same",
+        {"answer": ("same", "different")},
+    ),
+    Metric(
+        "adafocus_shadow_evidence",
+        "gauge",
+        "",
+        "Evidence since the start that early exits change more answers than they may; 100 has a chance of 1 % if not",
+    ),
+    Metric(
         "adafocus_exits_expected_total",
         "counter",
         "requests",
@@ -137,6 +172,19 @@ CATALOGUE: tuple[Metric, ...] = (
     ),
     Metric("adafocus_frames_decoded_total", "counter", "frames", "Frames decoded for answered requests"),
     Metric("adafocus_frames_used_total", "counter", "frames", "Frames that the model used for answered requests"),
+    Metric(
+        "adafocus_windows_total",
+        "counter",
+        "windows",
+        "Windows of long videos by outcome; each that is ok is also counted where answers are",
+        {"outcome": ("ok", "failed")},
+    ),
+    Metric(
+        "adafocus_decode_cpu_seconds_total",
+        "counter",
+        "seconds",
+        "Processor time of the decode workers for answered requests",
+    ),
     Metric(
         "adafocus_batch_size",
         "histogram",
@@ -153,6 +201,12 @@ CATALOGUE: tuple[Metric, ...] = (
         {"component": _COMPONENTS},
     ),
     Metric("adafocus_queue_depth", "gauge", "requests", "Requests waiting for a slot"),
+    Metric(
+        "adafocus_quality_level",
+        "gauge",
+        "operating points",
+        "How many operating points cheaper than asked requests run because the service is busy",
+    ),
     Metric("adafocus_queue_limit", "gauge", "requests", "Requests that may wait for a slot; more are rejected"),
     Metric("adafocus_slots_active", "gauge", "slots", "Slots in use"),
     Metric("adafocus_slots", "gauge", "slots", "Videos that can run at once"),
@@ -174,6 +228,7 @@ CATALOGUE: tuple[Metric, ...] = (
     Metric(
         "adafocus_upload_bytes_total", "counter", "bytes", "Bytes received in the bodies of classification requests"
     ),
+    Metric("adafocus_fetched_bytes_total", "counter", "bytes", "Bytes fetched for videos that were given by URL"),
     Metric(
         "adafocus_http_requests_total",
         "counter",

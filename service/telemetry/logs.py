@@ -5,8 +5,16 @@ from __future__ import annotations
 import json
 import logging
 from datetime import UTC, datetime
+from functools import lru_cache
 
-_ENCODER = json.JSONEncoder(ensure_ascii=False, default=str)
+from adafocus.service.telemetry.log_rates import RateLimit
+
+_encode = json.JSONEncoder(ensure_ascii=False, default=str, check_circular=False).encode
+
+
+@lru_cache(maxsize=8)
+def _second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 class JsonLines(logging.Formatter):
@@ -15,7 +23,7 @@ class JsonLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Format the record."""
         line: dict[str, object] = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "time": f"{_second(int(record.created))}.{int(record.created % 1 * 1000):03d}+00:00",
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
@@ -25,7 +33,7 @@ class JsonLines(logging.Formatter):
             line |= fields
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return _ENCODER.encode(line)
+        return _encode(line)
 
 
 def configure(level: int = logging.INFO) -> None:
@@ -37,4 +45,5 @@ def configure(level: int = logging.INFO) -> None:
     logging._srcfile = None
     handler = logging.StreamHandler()
     handler.setFormatter(JsonLines())
+    handler.addFilter(RateLimit())
     logging.basicConfig(level=level, handlers=[handler], force=True)

@@ -5,29 +5,47 @@ Every series exists from the start with the value 0, so that a rate or an alert 
 
 from __future__ import annotations
 
-from collections import Counter as Counts
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import accumulate
+from pathlib import Path
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
+from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.openmetrics import exposition as openmetrics
 
-from adafocus.bundle.exit_rule import ExitReason
+from adafocus.bundle.exit_rule import ExitComponent, ExitReason
 from adafocus.service.decode.pool_settings import RestartReason
 from adafocus.service.engine.runners.base import Component
-from adafocus.service.engine.stage_times import STAGES, StageTimes
+from adafocus.service.engine.stage_times import STAGES, Stage, StageTimes
 from adafocus.service.errors import Outcome
 from adafocus.service.telemetry.definitions import (
     CALIBRATED,
     CATALOGUE,
     PROCESS_NAMESPACE,
     ROUTES,
-    Metric,
+    STATUSES,
 )
+from adafocus.service.telemetry.series import Counts, Key, Layout, SeriesMemory
 
 __all__ = ["CATALOGUE", "Answered", "Metrics"]
+
+_UPLOAD_BYTES: Key = ("adafocus_upload_bytes_total",)
+_REQUEST_SECONDS: Key = ("adafocus_request_duration_seconds",)
+_PROCESSING_SECONDS: Key = ("adafocus_processing_duration_seconds",)
+_REQUEST_FLOPS: Key = ("adafocus_request_flops",)
+_GLANCE_FLOPS: Key = ("adafocus_flops_total", "glance")
+_FOCUS_FLOPS: Key = ("adafocus_flops_total", "focus")
+_FULL_FLOPS: Key = ("adafocus_flops_full_total",)
+_FRAMES_DECODED: Key = ("adafocus_frames_decoded_total",)
+_FRAMES_USED: Key = ("adafocus_frames_used_total",)
+_DEGRADED: Key = ("adafocus_degraded_total",)
+_DECODE_CPU_SECONDS: Key = ("adafocus_decode_cpu_seconds_total",)
+_STAGE_KEYS: dict[Stage, Key] = {stage: ("adafocus_stage_duration_seconds", stage) for stage in STAGES}
+_MODEL_INFO = next(metric for metric in CATALOGUE if metric.name == "adafocus_model_info")
 
 
 @dataclass(frozen=True)
@@ -44,33 +62,34 @@ class Answered:
     flops_full: int
     step: int
     reason: ExitReason
+    component: ExitComponent
     frames_decoded: int
     frames_used: int
+    decode_cpu_seconds: float
+    degraded: bool
     exit_shares: Sequence[float] | None
 
 
 class Metrics:
     """All metrics, in a registry of their own.
 
-    Implements the engine's observer.
+    Implements the engine's observer. All methods are called from one thread.
 
     Args:
         steps: of the bundle: the buckets of ``adafocus_exit_step``.
+        memory: where processes that are one service count together; None: this process is the service.
+        row: this process's place there.
     """
 
-    def __init__(self, steps: int) -> None:
-        # Process-wide in the client library, and idempotent: the _created series beside every counter have no use here.
-        disable_created_metrics()  # type: ignore[no-untyped-call]  # prometheus_client has no types here
+    def __init__(self, steps: int, memory: SeriesMemory | None = None, row: int = 0) -> None:
+        self.model_pid: Callable[[], int | None] = lambda: None
+        """Tells the process that holds the model; None: this one."""
         self._registry = CollectorRegistry(auto_describe=True)
+        self._counts = Counts(memory or SeriesMemory(layout_for(steps)), row)
         self._steps = steps
-        self._counters: dict[tuple[str, ...], Counter] = {}
-        self._gauges: dict[tuple[str, ...], Gauge] = {}
-        self._histograms: dict[tuple[str, ...], Histogram] = {}
-        self._expected: Counts[tuple[float, ...]] = Counts()  # answers by the exit shares of their operating point
-        ProcessCollector(namespace=PROCESS_NAMESPACE, registry=self._registry)
-        for metric in CATALOGUE:
-            if not metric.name.startswith(f"{PROCESS_NAMESPACE}_process_"):
-                self._register(metric)
+        self._model: tuple[str, str, str, str] | None = None
+        ProcessCollector(namespace=PROCESS_NAMESPACE, registry=self._registry, pid=lambda: _existing(self.model_pid()))
+        self._registry.register(_Collector(self._collect))
 
     def request_finished(
         self, outcome: Outcome, seconds: float, *, uploaded_bytes: int = 0, exemplar: Mapping[str, str] | None = None
@@ -83,100 +102,142 @@ class Metrics:
             uploaded_bytes: of its body that were read.
             exemplar: labels that lead from the measurement to this request, such as its id; shown in OpenMetrics.
         """
-        self._counters["adafocus_requests_total", outcome].inc()
-        self._counters[("adafocus_upload_bytes_total",)].inc(uploaded_bytes)
-        self._histograms[("adafocus_request_duration_seconds",)].observe(seconds, dict(exemplar) if exemplar else None)
+        counts = self._counts
+        counts.add(("adafocus_requests_total", outcome))
+        counts.add(_UPLOAD_BYTES, uploaded_bytes)
+        counts.observe(_REQUEST_SECONDS, seconds, exemplar)
 
     def http_answered(self, route: str | None, status: int, seconds: float) -> None:
         """Count an HTTP request by its route template, or None; status 0 if the response never started."""
         known = route if route in ROUTES else "other"
-        self._counters["adafocus_http_requests_total", known, f"{(status or 499) // 100}xx"].inc()
-        self._histograms["adafocus_http_request_duration_seconds", known].observe(seconds)
+        self._counts.add(("adafocus_http_requests_total", known, STATUSES[(status or 499) // 100 - 2]))
+        self._counts.observe(("adafocus_http_request_duration_seconds", known), seconds)
 
     def problem_answered(self, code: str) -> None:
         """Count an error response by its code."""
-        self._counters["adafocus_rejections_total", code].inc()
+        self._counts.add(("adafocus_rejections_total", code))
 
     def video_answered(self, numbers: Answered) -> None:
         """Count the cost of an answer."""
-        for stage in STAGES:
-            self._histograms["adafocus_stage_duration_seconds", stage].observe(getattr(numbers.times, stage))
-        self._histograms[("adafocus_processing_duration_seconds",)].observe(numbers.times.processing)
-        self._histograms[("adafocus_request_flops",)].observe(numbers.glance_flops + numbers.focus_flops)
-        self._counters["adafocus_flops_total", "glance"].inc(numbers.glance_flops)
-        self._counters["adafocus_flops_total", "focus"].inc(numbers.focus_flops)
-        self._counters[("adafocus_flops_full_total",)].inc(numbers.flops_full)
-        self._histograms["adafocus_exit_step", numbers.reason].observe(numbers.step)
-        self._counters[("adafocus_frames_decoded_total",)].inc(numbers.frames_decoded)
-        self._counters[("adafocus_frames_used_total",)].inc(numbers.frames_used)
+        counts, times = self._counts, numbers.times
+        add, observe = counts.add, counts.observe
+        observe(_STAGE_KEYS["upload"], times.upload)
+        observe(_STAGE_KEYS["queue"], times.queue)
+        observe(_STAGE_KEYS["decode"], times.decode)
+        observe(_STAGE_KEYS["glance"], times.glance)
+        observe(_STAGE_KEYS["focus"], times.focus)
+        observe(_PROCESSING_SECONDS, times.processing)
+        observe(_REQUEST_FLOPS, numbers.glance_flops + numbers.focus_flops)
+        add(_GLANCE_FLOPS, numbers.glance_flops)
+        add(_FOCUS_FLOPS, numbers.focus_flops)
+        add(_FULL_FLOPS, numbers.flops_full)
+        observe(("adafocus_exit_step", numbers.reason), numbers.step)
+        add(("adafocus_exits_total", numbers.component))
+        add(_FRAMES_DECODED, numbers.frames_decoded)
+        add(_FRAMES_USED, numbers.frames_used)
+        add(_DECODE_CPU_SECONDS, numbers.decode_cpu_seconds)
+        if numbers.degraded:
+            add(_DEGRADED)
         if numbers.reason in CALIBRATED:
             # Without a calibration the observed exit is the expected one, so that no drift is reported.
-            shares = numbers.exit_shares or [float(step == numbers.step) for step in range(1, self._steps + 1)]
-            self._expected[tuple(shares)] += 1
+            shares = numbers.exit_shares or tuple(float(step == numbers.step) for step in range(1, self._steps + 1))
+            for key, share in _expected_exits(tuple(shares)):
+                add(key, share)
+
+    def bytes_fetched(self, count: int) -> None:
+        """Count bytes that were fetched for a video that was given by URL."""
+        self._counts.add(("adafocus_fetched_bytes_total",), count)
+
+    def window_finished(self, *, failed: bool) -> None:
+        """Count a window of a long video."""
+        self._counts.add(("adafocus_windows_total", "failed" if failed else "ok"))
+
+    def quality_level(self, level: int) -> None:
+        """Set how many operating points cheaper than asked requests run."""
+        self._counts.set(("adafocus_quality_level",), level)
+
+    def shadow_compared(self, agrees: bool, evidence: float) -> None:
+        """Count a video that was classified again without an early exit.
+
+        Args:
+            agrees: whether the early answer was the same.
+            evidence: so far that early exits change more answers than they may.
+        """
+        self._counts.add(("adafocus_shadow_total", "same" if agrees else "different"))
+        self._counts.set(("adafocus_shadow_evidence",), evidence)
 
     def batch_ran(self, component: Component, rows: int, seconds: float) -> None:
         """Count a batch; ``rows`` does not include padding."""
-        self._histograms["adafocus_batch_size", component].observe(rows)
-        self._counters["adafocus_device_seconds_total", component].inc(seconds)
+        self._counts.observe(("adafocus_batch_size", component), rows)
+        self._counts.add(("adafocus_device_seconds_total", component), seconds)
 
     def ready(self, yes: bool) -> None:
         """Set whether new requests should be sent here."""
-        self._gauges[("adafocus_ready",)].set(yes)
+        self._counts.set(("adafocus_ready",), yes)
 
     def queue_limit(self, count: int) -> None:
         """Set how many videos may wait for a slot."""
-        self._gauges[("adafocus_queue_limit",)].set(count)
+        self._counts.set(("adafocus_queue_limit",), count)
 
     def slots(self, count: int) -> None:
         """Set how many videos can run at once."""
-        self._gauges[("adafocus_slots",)].set(count)
+        self._counts.set(("adafocus_slots",), count)
 
     def slots_active(self, count: int) -> None:
         """Set how many videos hold a slot."""
-        self._gauges[("adafocus_slots_active",)].set(count)
+        self._counts.set(("adafocus_slots_active",), count)
 
     def queue_depth(self, count: int) -> None:
         """Set how many videos wait for a slot."""
-        self._gauges[("adafocus_queue_depth",)].set(count)
+        self._counts.set(("adafocus_queue_depth",), count)
 
     def decode_workers(self, count: int) -> None:
         """Set how many decode workers are alive."""
-        self._gauges[("adafocus_decode_workers",)].set(count)
+        self._counts.set(("adafocus_decode_workers",), count)
 
     def decode_worker_restarted(self, reason: RestartReason) -> None:
         """Count a decode worker that was replaced."""
-        self._counters["adafocus_decode_worker_restarts_total", reason].inc()
+        self._counts.add(("adafocus_decode_worker_restarts_total", reason))
 
     def model_loaded(self, name: str, version: str, backend: str, precision: str) -> None:
         """Set the labels that name the loaded model."""
-        self._model_info.labels(name, version, backend, precision).set(1)
+        self._model = name, version, backend, precision
 
     def render(self, accept: str) -> tuple[bytes, str]:
         """The metrics as text, and its media type: OpenMetrics if ``Accept`` names it, else Prometheus text."""
-        self._count_expected_exits()
         if "application/openmetrics-text" in accept:
             text: bytes = openmetrics.generate_latest(self._registry)  # type: ignore[no-untyped-call]
             return text, openmetrics.CONTENT_TYPE_LATEST
         return generate_latest(self._registry), CONTENT_TYPE_PLAIN_0_0_4
 
-    def _count_expected_exits(self) -> None:
-        """Add what was expected of the answers since the last time: one counter per step is too much per answer."""
-        expected, self._expected = self._expected, Counts()
-        for shares, answers in expected.items():
-            for step, share in enumerate(accumulate(shares), start=1):
-                self._counters["adafocus_exits_expected_total", str(step)].inc(share * answers)
+    def _collect(self) -> Iterator[Family]:
+        yield from self._counts.collect()
+        info = GaugeMetricFamily(_MODEL_INFO.name, _MODEL_INFO.help, labels=tuple(_MODEL_INFO.labels))
+        if self._model is not None:
+            info.add_metric(self._model, 1.0)
+        yield info
 
-    def _register(self, metric: Metric) -> None:
-        labels = tuple(metric.labels)
-        every = [(values, (metric.name, *values)) for values in metric.series(self._steps)]
-        if metric.kind == "counter":
-            counter = Counter(metric.name, metric.help, labels, registry=self._registry)
-            self._counters |= {key: counter.labels(*values) if labels else counter for values, key in every}
-        elif metric.kind == "histogram":
-            buckets = metric.buckets or tuple(range(1, self._steps + 1))
-            histogram = Histogram(metric.name, metric.help, labels, registry=self._registry, buckets=buckets)
-            self._histograms |= {key: histogram.labels(*values) if labels else histogram for values, key in every}
-        elif metric.name == "adafocus_model_info":
-            self._model_info = Gauge(metric.name, metric.help, labels, registry=self._registry)
-        else:
-            self._gauges[(metric.name,)] = Gauge(metric.name, metric.help, registry=self._registry)
+
+def _existing(pid: int | None) -> str:
+    """The process's name in /proc; this process's if that one has just ended, so that no series is missing."""
+    return "self" if pid is None or not Path(f"/proc/{pid}").exists() else str(pid)
+
+
+class _Collector:
+    """What the registry asks for the metrics."""
+
+    def __init__(self, collect: Callable[[], Iterator[Family]]) -> None:
+        self.collect = collect
+
+
+def layout_for(steps: int) -> Layout:
+    """The places of everything that is counted here, and not measured or named by the client library."""
+    counted = (metric for metric in CATALOGUE if not metric.name.startswith(f"{PROCESS_NAMESPACE}_process_"))
+    return Layout((metric for metric in counted if metric is not _MODEL_INFO), steps)
+
+
+@lru_cache(maxsize=256)
+def _expected_exits(shares: tuple[float, ...]) -> tuple[tuple[Key, float], ...]:
+    return tuple(
+        (("adafocus_exits_expected_total", str(step)), share) for step, share in enumerate(accumulate(shares), start=1)
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
 from adafocus.service.engine.request import Step
@@ -25,7 +25,7 @@ class Timeline:
     """The spans of one request. Stages overlap: frames are decoded while others are in the model.
 
     Args:
-        clock: returns seconds; the event loop's clock.
+        clock: returns seconds of the clock that deadlines are on.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -34,9 +34,12 @@ class Timeline:
         self._steps = 0
         self._stepped = 0.0
 
-    @contextmanager
-    def stage(self, stage: Stage) -> Iterator[None]:
+    def stage(self, stage: Stage) -> AbstractContextManager[None]:
         """Record the block as a span, even if it fails. The first step starts no earlier than its end."""
+        return self._recorded(stage)
+
+    @contextmanager
+    def _recorded(self, stage: Stage) -> Iterator[None]:
         start = self.clock()
         try:
             yield
@@ -63,3 +66,22 @@ class Timeline:
             self.spans.append(Span(stage, start, end, self._steps))
             end = start
         self.spans.append(Span("decode", before, end, self._steps))
+
+
+class _Untimed(Timeline):
+    """Records nothing, for requests that are not traced. All of them share one."""
+
+    _nothing: AbstractContextManager[None] = nullcontext()
+
+    def stage(self, stage: Stage) -> AbstractContextManager[None]:
+        """Return a block that does nothing."""
+        return self._nothing
+
+    def add(self, stage: Stage, start: float, end: float) -> None:
+        """Do nothing."""
+
+    def step(self, step: Step) -> None:
+        """Do nothing."""
+
+
+UNTIMED: Timeline = _Untimed()

@@ -21,7 +21,9 @@ class TraceParent:
 
 def parse(header: str | None) -> TraceParent | None:
     """Parse the header; None if there is none or it is malformed, which the standard says to ignore."""
-    found = _FORM.fullmatch(header or "")
+    if not header:
+        return None
+    found = _FORM.fullmatch(header)
     if found is None or (found[3] is not None and found[0].startswith("00")):  # only later versions may add fields
         return None
     return TraceParent(found[0], found[1], found[2])

@@ -87,10 +87,10 @@ export async function sample(url) {
  *
  * @param {Blob} clip - the video
  * @param {object} ask - query parameters
- * @param {object} watch - `sent(share)`, `step(event)`, and `signal` to cancel
+ * @param {object} watch - `sent(share)`, `step(event)` or `segment(event)`, and `signal` to cancel
  * @returns the event `result`
  */
-export async function classify(clip, ask, { sent, step, signal }) {
+export async function classify(clip, ask, { sent, step, segment, signal }) {
   if (!(await readable(clip))) throw new Refused(UNREADABLE);
   signal.throwIfAborted();
   return new Promise((resolve, reject) => {
@@ -98,6 +98,7 @@ export async function classify(clip, ask, { sent, step, signal }) {
     let result = null;
     const events = new Events((name, data) => {
       if (name === "step") step(data);
+      if (name === "segment") segment(data);
       if (name === "result") result = data;
       if (name === "problem") reject(new Refused(data));
     });

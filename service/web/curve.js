@@ -1,7 +1,7 @@
 /** The confidence of each step, compared with the threshold. */
 
 import { byId, svg } from "./dom.js";
-import { confidence, label } from "./format.js";
+import { confidence, isShare, label } from "./format.js";
 
 const EDGE = { left: 44, right: 10, top: 14, bottom: 30 };
 
@@ -46,7 +46,7 @@ export class Curve {
 
   #axis(run, width, height) {
     const all = [...run.steps.map((step) => step.confidence), ...run.thresholds.filter((value) => value !== null)];
-    const share = this.model.exit_criterion === "max_softmax";
+    const share = isShare(this.model.exit_criterion);
     const low = share ? 0 : Math.min(...all, 0);
     const high = share ? 1 : Math.max(...all, low + 1);
     const band = (width - EDGE.left - EDGE.right) / this.model.steps;
@@ -69,7 +69,7 @@ export class Curve {
       const value = axis.low + ((axis.high - axis.low) * i) / 4;
       const y = axis.y(value);
       parts.push(svg("line", { class: "grid", x1: EDGE.left, x2: axis.width - EDGE.right, y1: y, y2: y }));
-      const words = this.model.exit_criterion === "max_softmax" ? `${value * 100} %` : value.toFixed(1);
+      const words = isShare(this.model.exit_criterion) ? `${value * 100} %` : value.toFixed(1);
       parts.push(svg("text", { class: "tick", x: EDGE.left - 8, y: y + 4, "text-anchor": "end" }, words));
     }
     const every = Math.ceil(24 / axis.band);

@@ -42,7 +42,12 @@ export function bytes(count) {
   return `${(count / 1e6).toFixed(count < 1e7 ? 1 : 0)} MB`;
 }
 
+/** Whether confidences of an exit criterion lie between 0 and 1. */
+export function isShare(criterion) {
+  return criterion === "max_softmax" || criterion === "label_margin";
+}
+
 /** A confidence, in the unit of the exit criterion. */
 export function confidence(value, criterion) {
-  return criterion === "max_softmax" ? percent(value) : value.toFixed(2);
+  return isShare(criterion) ? percent(value) : value.toFixed(2);
 }

@@ -10,6 +10,7 @@ import { Line } from "./line.js";
 import { Originals } from "./originals.js";
 import { showAnswer, showCost, why } from "./result.js";
 import { Stage } from "./stage.js";
+import { TimeLine } from "./timeline.js";
 
 const REPLAY_MS = 900;
 const ASK_AGAIN_MS = 2000;
@@ -41,6 +42,7 @@ async function start() {
   state.points = [...cheapestLast].reverse().sort((one, other) => one.expected_gflops - other.expected_gflops);
   state.point = state.model.default_point;
   parts = { stage: new Stage(state.model), line: new Line(state.model, choose), curve: new Curve(state.model, choose) };
+  parts.timeline = new TimeLine({ complain, point: () => state.point });
   showPoints();
   wireInput({ open, complain });
   return showReadiness();
@@ -79,10 +81,17 @@ function showPoints() {
       const share = point.expected_gflops / full.expected_gflops;
       const right = point.expected_accuracy === null ? "" : ` · ${percent(point.expected_accuracy)} accuracy`;
       const words = point === full ? "never stops early" : `${Math.max(1, Math.round(share * 100))} % of the compute`;
-      return el("label", { class: "point" }, input, el("b", {}, point.name), " ", el("small", {}, words + right));
+      const promise = point.guarantee ? ` · ${guaranteed(point.guarantee)}` : "";
+      return el("label", { class: "point" }, input, el("b", {}, point.name), " ", el("small", {}, words + right + promise));
     }),
   );
   show(byId("points"), true);
+}
+
+/** What a certified point promises. */
+function guaranteed({ risk, epsilon, confidence: sure }) {
+  const what = risk === "answer_changed" ? "change the answer" : "lose a right answer";
+  return `at most ${(100 * epsilon).toPrecision(2)} % of videos ${what} (${percent(sure)} sure)`;
 }
 
 /** Open a clip and classify it. */
@@ -94,6 +103,7 @@ function open(blob) {
   document.body.classList.add("has-clip");
   byId("drop-words").textContent = "Drop another video";
   parts.stage.open(new Originals(blob));
+  parts.timeline.open(blob);
   run(state.point);
 }
 

@@ -93,6 +93,7 @@ function thumbnail(source, x, y, width, height) {
   canvas.width = canvas.height = GRID;
   const context = canvas.getContext("2d", { willReadFrequently: true });
   context.imageSmoothingQuality = "high";
+  context.fillRect(0, 0, GRID, GRID); // black, as the service fills what lies beyond the edges of the video
   context.drawImage(source, x, y, width, height, 0, 0, GRID, GRID);
   return context.getImageData(0, 0, GRID, GRID).data;
 }

@@ -16,36 +16,56 @@ export function showAnswer(run, model) {
     );
     return;
   }
-  const [best, ...others] = run.result.predictions;
-  place.replaceChildren(
-    el("div", { class: "top" }, el("p", { class: "top-label" }, label(best.label)), el("p", { class: "top-score" }, percent(best.score))),
-    el("p", { class: "why" }, why(run.result, model)),
-    el("ol", { class: "bars", "aria-label": "Other classes" }, ...others.map(runnerUp)),
-  );
+  place.replaceChildren(...(model.task === "multi_label" ? severalLabels(run.result) : oneLabel(run.result)));
+  place.children[0].after(el("p", { class: "why" }, why(run.result, model)));
 }
 
-function runnerUp({ label: name, score }) {
+function oneLabel({ predictions: [best, ...others] }) {
+  return [
+    el("div", { class: "top" }, el("p", { class: "top-label" }, label(best.label)), el("p", { class: "top-score" }, percent(best.score))),
+    el("ol", { class: "bars", "aria-label": "Other classes" }, ...others.map(bar)),
+  ];
+}
+
+function severalLabels({ predictions }) {
+  const present = predictions.filter((one) => one.present).map((one) => label(one.label));
+  return [
+    el("div", { class: "top" }, el("p", { class: "top-label" }, present.join(", ") || "No label")),
+    el("ol", { class: "bars", "aria-label": "Labels" }, ...predictions.map(bar)),
+  ];
+}
+
+function bar({ label: name, score, present }) {
   return el(
     "li",
     { class: "bar-row" },
-    el("span", { class: "bar-name" }, label(name)),
+    el("span", { class: "bar-name" }, ...(present ? [el("b", {}, label(name)), " ✓"] : [label(name)])),
     el("span", { class: "track", "aria-hidden": "true" }, el("i", { "--share": `${score * 100}%` })),
     el("span", { class: "bar-value" }, percent(score)),
   );
 }
 
-/** Why the model stopped at this step. */
+/** Why the model stopped at this step, and whether the service was too busy for the point that was asked for. */
 export function why(result, model) {
-  const { reason, step, steps, threshold } = result.exit;
+  const { point, degraded_from: asked } = result.exit;
+  const busy = asked ? ` The service was busy, so it ran ${point} instead of ${asked}.` : "";
+  return reasonOf(result, model) + busy;
+}
+
+function reasonOf(result, model) {
+  const { reason, step, steps, threshold, component } = result.exit;
   const sure = confidence(result.exit.confidence, model.exit_criterion);
   const frames = step === 1 ? "one frame" : `${step} frames`;
   switch (reason) {
     case "confident":
+      if (component === "glance") return `Confident at a glance, frame ${step} of ${steps}: ${sure}, and the threshold is ${confidence(threshold, model.exit_criterion)}. The patch was not looked at.`;
       return `Confident after ${frames} of ${steps}: ${sure}, and the threshold is ${confidence(threshold, model.exit_criterion)}.`;
     case "all_steps":
       return `Looked at all ${steps} frames. Confidence at the end: ${sure}.`;
     case "max_gflops":
       return `Compute limit reached after ${frames} of ${steps}. Confidence: ${sure}.`;
+    case "max_decode_ms":
+      return `Decoding limit reached after ${frames} of ${steps}. Confidence: ${sure}.`;
     case "deadline":
       return `Time limit reached after ${frames} of ${steps}. Confidence: ${sure}.`;
     default:

@@ -78,10 +78,10 @@ export class Stage {
     shade(context, at(view), at(patch), 0.22);
     frame(context, at(patch), devicePixelRatio || 1);
     pixels(byId("glance"), seen, [0, 0, seen.naturalWidth, seen.naturalHeight]);
-    const zoom = seen.naturalWidth / view.width;
+    const [zoomAcross, zoomDown] = [seen.naturalWidth / view.width, seen.naturalHeight / view.height];
     pixels(byId("focus"), seen, [
-      Math.round((patch.x - view.x) * zoom),
-      Math.round((patch.y - view.y) * zoom),
+      Math.round((patch.x - view.x) * zoomAcross),
+      Math.round((patch.y - view.y) * zoomDown),
       this.model.patch_size,
       this.model.patch_size,
     ]);

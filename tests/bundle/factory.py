@@ -19,14 +19,24 @@ from adafocus.bundle.signature import Widths, clip_signature, frame_signature
 CONTENT = {"glance.onnx": b"the glance graph", "focus.onnx": b"the focus graph, a little longer"}
 
 
-def make_graph(component: str, *, kind: str = "frame", crop: int = 32, classes: int = 3, frames: int = 4) -> Graph:
+def make_graph(
+    component: str,
+    *,
+    kind: str = "frame",
+    crop: int = 32,
+    classes: int = 3,
+    frames: int = 4,
+    glance_exit: bool = False,
+) -> Graph:
     name = f"{component}.onnx"
     assert component in {"glance", "focus"}
     side = "glance" if component == "glance" else "focus"
     signature = (
-        frame_signature(side, crop, classes, Widths(glance_feature=8, policy_state=6, pooled_state=10))
+        frame_signature(
+            side, crop, classes, Widths(glance_feature=8, policy_state=6, pooled_state=10), glance_exit=glance_exit
+        )
         if kind == "frame"
-        else clip_signature(side, frames, crop, classes)
+        else clip_signature(side, frames, crop, classes, glance_exit=glance_exit)
     )
     return Graph(
         component=side,

@@ -199,3 +199,13 @@ def test_a_guarantee_is_kept_and_checked() -> None:
         content["operating_points"][1]["guarantee"] = given | wrong
         with pytest.raises(ValidationError):
             Manifest.model_validate(content)
+
+
+def test_a_copy_with_other_points_has_its_own_chances_of_going_on() -> None:
+    manifest = make_manifest()
+    assert manifest.continuation_row("balanced")[0] == pytest.approx(0.7)
+    full, balanced = manifest.operating_points
+    other = balanced.model_copy(update={"exit_shares": (0.9, 0.0, 0.0, 0.1)})
+    copy = manifest.model_copy(update={"operating_points": (full, other)})
+    assert copy.continuation_row("balanced")[0] == pytest.approx(0.1)
+    assert manifest.continuation_row("balanced")[0] == pytest.approx(0.7)

@@ -190,3 +190,30 @@ def test_an_interrupt_leaves_nothing_behind(folder: Path, monkeypatch: pytest.Mo
     with pytest.raises(KeyboardInterrupt):
         write_toy(folder)
     assert list(folder.parent.iterdir()) == []
+
+
+def test_a_pipe_as_manifest_keeps_nobody_waiting(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "manifest.json")
+    with pytest.raises(BundleError, match="is not a regular file"):
+        read_manifest(tmp_path)
+
+
+def test_a_link_out_of_the_folder_is_not_followed(tmp_path: Path, folder: Path) -> None:
+    write_toy(folder)
+    graph = next(path for path in folder.iterdir() if path.name != "manifest.json")
+    graph.rename(tmp_path / "elsewhere")
+    graph.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(BundleError, match="link out of the bundle"):
+        load_bundle(folder)
+
+
+def test_a_label_of_ten_megabytes_is_refused(folder: Path) -> None:
+    write_toy(folder)
+
+    def lengthen(stated: dict[str, Any]) -> None:
+        stated["labels"][0] = "x" * 10_000_000
+
+    edit(folder, lengthen)
+    with pytest.raises(BundleError, match="a label may have 1000 characters") as refusal:
+        read_manifest(folder)
+    assert len(str(refusal.value)) < 500

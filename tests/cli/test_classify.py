@@ -13,7 +13,7 @@ from adafocus.cli.main import main
 from adafocus.cli.videos import print_left_out
 from adafocus.service.errors import Internal
 from adafocus.service.schemas.classify import Classification
-from tests.e2e.tiny import write_clip, write_tiny_bundle
+from tests.e2e.tiny import write_clip, write_parts, write_tiny_bundle
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +131,7 @@ def test_an_engine_that_stops_ends_the_run_without_a_row_for_every_video(
         monkeypatch.setattr(type(runtime.engine), "alive", property(lambda engine: False))
         raise Internal
 
-    monkeypatch.setattr("adafocus.cli.in_process.classify", stopped)
+    monkeypatch.setattr("adafocus.cli.in_process.classify_video", stopped)
     out = clips.parent / "answers.jsonl"
     assert classify(bundle, clips, "--out", out) == 1
     assert "the engine stopped" in capsys.readouterr().err
@@ -241,14 +241,14 @@ def test_a_folder_without_videos(bundle: Path, tmp_path: Path, capsys: pytest.Ca
 
 
 @pytest.mark.parametrize(
-    ("named", "hint"),
+    ("verb", "named", "hint"),
     [
-        ("", "use '.' for the current folder"),
-        ("http://127.0.0.1/clip.mp4", "http://127.0.0.1/clip.mp4 is a URL; download the file"),
-        ("-", "/dev/stdin"),
+        ("bench", "http://127.0.0.1/clip.mp4", "http://127.0.0.1/clip.mp4 is a URL; download the file"),
+        ("classify", "rtsp://127.0.0.1/stream", "a URL must begin with http://"),
+        *((verb, "", "use '.' for the current folder") for verb in ("classify", "bench")),
+        *((verb, "-", "/dev/stdin") for verb in ("classify", "bench")),
     ],
 )
-@pytest.mark.parametrize("verb", ["classify", "bench"])
 def test_what_only_looks_like_a_file_is_refused(
     verb: str, named: str, hint: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -280,3 +280,29 @@ def test_the_first_bundle_of_the_folder_is_taken(tmp_path: Path) -> None:
     for name in ("b", "a"):
         (tmp_path / name / "manifest.json").touch()
     assert shipped_bundle(tmp_path) == tmp_path / "a"
+
+
+def test_a_long_video_is_classified_in_windows(bundle: Path, clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    video = write_parts(clips / "long.mp4", [("dark", 4.0), ("bright", 6.0)])
+    windows = ("--window", "2", "--exit", "full")
+    assert classify(bundle, video, *windows) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert told[0] == f"{video}: 5 windows, 2 events · 0.1 of 0.1 GFLOPs"
+    assert [line.rsplit(" ", 1)[0] for line in told[1:]] == [
+        "  0:00:00.0 to 0:00:04.0: dark",
+        "  0:00:04.0 to 0:00:10.0: bright",
+    ]
+    assert (
+        classify(bundle, video, *windows, "--stride", "1", "--event-min", "3", "--event-threshold", "0.6", "--json")
+        == 0
+    )
+    row = json.loads(capsys.readouterr().out)
+    assert [(it["start_s"], it["end_s"]) for it in row["segments"]] == [(n, n + 2) for n in range(9)]
+    assert [it["label"] for it in row["events"]] == ["dark", "bright"]
+
+
+def test_options_of_windows_are_checked_before_the_work(
+    bundle: Path, clips: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert classify(bundle, clips, "--stride", "1") == 2
+    assert "stride_s needs window_s" in capsys.readouterr().err

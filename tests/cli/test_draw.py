@@ -9,7 +9,7 @@ from PIL import Image
 from adafocus.cli import contact_sheet
 from adafocus.cli.drawing import draw_sheet
 from adafocus.cli.main import main
-from tests.e2e.tiny import write_clip, write_tiny_bundle
+from tests.e2e.tiny import write_clip, write_parts, write_tiny_bundle
 
 PATCH, STOP = (240, 160, 32), (29, 122, 76)
 
@@ -107,3 +107,17 @@ def test_an_empty_sheet_is_a_sheet(bundle: Path) -> None:
     from adafocus.bundle.store import load_bundle
 
     assert draw_sheet(load_bundle(bundle).manifest, []).width >= 720
+
+
+def test_a_video_in_windows_is_a_time_line_coloured_by_label(bundle: Path, tmp_path: Path) -> None:
+    video = write_parts(tmp_path / "long.mp4", [("dark", 6.0), ("bright", 2.0)])
+    assert classify(bundle, video, "--window", "1", "--draw", tmp_path / "line.png", "--exit", "full") == 0
+    picture = pixels(tmp_path / "line.png")
+    dark, bright = (47, 109, 181), (209, 118, 63)
+    assert count(picture, dark) > 2.5 * count(picture, bright) > 0
+    places = {
+        name: np.flatnonzero((picture == colour).all(axis=2).any(axis=0))
+        for name, colour in (("dark", dark), ("bright", bright))
+    }
+    assert places["dark"].min() < 40, "from the start"
+    assert places["bright"].max() > picture.shape[1] - 40, "to the end"

@@ -149,3 +149,29 @@ def test_inspecting_needs_neither_torch_nor_a_runtime(tmp_path: Path) -> None:
 )
 def test_sums_have_three_digits(flops: int, text: str) -> None:
     assert three_digits(flops) == text
+
+
+def test_exits_after_the_glance_and_thresholds_of_labels_are_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    full, balanced = make_manifest().operating_points
+    early = balanced.model_copy(update={"glance_thresholds": (0.95, None, None, None)})
+    manifest = make_manifest(
+        operating_points=(full, early),
+        graphs=(make_graph("glance", glance_exit=True), make_graph("focus")),
+        glance_temperatures=(1.5, 1.0, 1.0, 1.0),
+        task="multi_label",
+        exit_criterion="label_margin",
+        label_thresholds=(0.5, 0.25, 0.125),
+        sampling=Sampling(frames=4, order=(1, 0, 3, 2), snap="keyframe"),
+    )
+    assert inspect(tmp_path, manifest) == 0
+    out = lines(capsys)
+    for line in (
+        "present several labels, from a score of up 0.5, down 0.25, still 0.125",
+        "snapped to the nearest key frame of each interval, if it has one",
+        "Thresholds after the glance of a step, before its focus (–: no exit there)",
+        "1 0.00100 1.5 0.9500",
+        "2 0.00600 1 –",
+    ):
+        assert line in out, out

@@ -60,7 +60,7 @@ async def test_the_samples_get_their_labels_in_every_way_that_the_readme_shows(
             form = await client.post("/classify", files={"video": sample.read_bytes()})
             raw = await client.post("/classify?exit=full&top_k=1", content=sample.read_bytes())
             for answer in (form, raw):
-                assert Classification.model_validate(answer.json()).predictions[0].label == sample.stem
+                assert Classification.model_validate(answer.json()).predictions[0].label == sample.stem.split("_")[0]
 
 
 def test_the_first_step_of_a_sample_takes_under_half_of_the_whole(project_root: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from adafocus.cli.main import main
 from adafocus.service.schemas.classify import Classification
+from tests import tolerances
 from tests.service.server import make_settings, serving
 from tests.video.clips import FIXTURES, make_clip
 from tests.video.defects import joined, remux, shifted, with_display_matrix, with_equal_times, with_streams
@@ -51,13 +52,13 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def check(name: str, answer: Classification) -> None:
     _, frames, seconds = FILES[name]
     assert answer.video.frames == frames, name
-    assert answer.video.duration_s == pytest.approx(seconds, abs=0.05), name
+    assert answer.video.duration_s == pytest.approx(seconds, abs=tolerances.DAMAGED_TIME_S), name
     assert answer.exit.reason == "all_steps", name
     assert answer.trace is not None
     tick = frames / STEPS
     assert sorted(step.frame for step in answer.trace) == [int(tick / 2 + tick * i) for i in range(STEPS)], name
     for step in answer.trace:
-        assert step.time_s == pytest.approx(step.frame * seconds / frames, abs=0.06), name
+        assert step.time_s == pytest.approx(step.frame * seconds / frames, abs=tolerances.DAMAGED_TIME_S + 0.01), name
 
 
 async def test_over_http(files: dict[str, Path], tmp_path: Path) -> None:

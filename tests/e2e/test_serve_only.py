@@ -82,10 +82,10 @@ def test_it_holds_no_torch(environment: Environment) -> None:
 
 
 def test_it_classifies(environment: Environment) -> None:
-    done = environment.run(PROGRAM, "classify", "samples/bridge_up.mp4", "--json")
+    done = environment.run(PROGRAM, "classify", "samples/drone.mp4", "--json")
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout)
-    assert answer["predictions"][0]["label"] == "bridge_up"
+    assert answer["predictions"][0]["label"] == "drone"
     assert (answer["model"]["backend"], answer["model"]["precision"]) == ("onnxruntime-cpu", "fp32")
 
 

@@ -24,8 +24,8 @@ LABELS = ("dark", "grey", "bright")
 BRIGHTNESS = {"dark": 30, "grey": 128, "bright": 225}
 CROP = 32
 POINTS = tuple(
-    OperatingPoint(name=name, thresholds=(threshold,) * 3 + (None,), expected_gflops=0.01)
-    for name, threshold in {"full": None, "accurate": 0.88, "balanced": 0.75, "fast": 0.5}.items()
+    OperatingPoint(name=name, thresholds=(threshold,) * 3 + (None,), expected_gflops=0.005 * steps)
+    for name, threshold, steps in (("full", None, 4), ("accurate", 0.88, 3), ("balanced", 0.75, 2), ("fast", 0.5, 1))
 )
 """On a grey clip ``accurate`` leaves after step 3, ``balanced`` after 2, ``fast`` after 1."""
 
@@ -46,13 +46,27 @@ def write_clip(
     path: Path, label: str = "grey", *, seconds: float = 1.0, fps: int = 10, size: tuple[int, int] = (64, 48)
 ) -> Path:
     """Write an MP4 of one brightness throughout."""
+    return write_parts(path, [(label, seconds)], fps=fps, size=size)
+
+
+def write_parts(
+    path: Path,
+    parts: Sequence[tuple[str, float]],
+    *,
+    fps: int = 10,
+    size: tuple[int, int] = (64, 48),
+    options: dict[str, str] | None = None,
+) -> Path:
+    """Write a video of parts one after the other, each of one brightness and so many seconds; ``options`` are the
+    muxer's."""
     width, height = size
-    with av.open(str(path), "w") as container:
+    with av.open(str(path), "w", options=options or {}) as container:
         stream = container.add_stream("mpeg4", rate=fps)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        pixels = np.full((height, width, 3), BRIGHTNESS[label], dtype=np.uint8)
-        for _ in range(round(seconds * fps)):
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        for label, seconds in parts:
+            pixels = np.full((height, width, 3), BRIGHTNESS[label], dtype=np.uint8)
+            for _ in range(round(seconds * fps)):
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
         container.mux(stream.encode())
     return path
 

@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from adafocus.bundle.exit_rule import leaves
+from adafocus.bundle.exit_rule import should_exit
 from adafocus.bundle.guarantee import Guarantee
 from adafocus.bundle.manifest import Manifest
-from adafocus.export.accuracy_tradeoff import Bound, Judged, compare, exit_steps, follow
+from adafocus.export.accuracy_tradeoff import Bound, ClipLogits, compare, exit_steps, follow
 from tests.bundle.factory import make_manifest
 
 CONFIDENCES = arrays(np.float32, (12, 4), elements=st.floats(0, 1, width=32))
@@ -42,14 +42,14 @@ def test_a_threshold_moves_no_further_than_it_must() -> None:
     assert follow(wanted, found, (0.4, -np.inf))[0] == np.nextafter(np.float32(0.5), np.float32(1))
 
 
-def judged(manifest: Manifest, clips: int = 100) -> Judged:
+def judged(manifest: Manifest, clips: int = 100) -> ClipLogits:
     """Logits that are surer with every step, and right for all but every tenth clip."""
     random = np.random.default_rng(0)
     labels = random.integers(0, 3, clips)
     logits = random.normal(0, 0.1, (clips, manifest.steps, 3)).astype(np.float32)
     seen = np.where(np.arange(clips) % 10 == 0, (labels + 1) % 3, labels)
     logits[np.arange(clips)[:, None], np.arange(manifest.steps)[None, :], seen[:, None]] += np.linspace(1, 4, 4)
-    return Judged(logits, labels, "toy clips")
+    return ClipLogits(logits, labels, "toy clips")
 
 
 def test_what_a_precision_trades() -> None:
@@ -109,4 +109,4 @@ def test_thresholds_are_solved_again() -> None:
 def test_the_last_step_always_answers(threshold: float) -> None:
     sure = np.zeros((3, 2), np.float32)
     assert exit_steps(sure, (threshold, -np.inf)).tolist() == [1, 1, 1]
-    assert leaves(sure[:, 1], -np.inf).all()
+    assert should_exit(sure[:, 1], -np.inf).all()

@@ -12,11 +12,9 @@ from adafocus.export.fp16 import to_half
 from adafocus.export.graphs import served_graphs
 from adafocus.model.adafocus import AdaFocus
 from adafocus.model.tsm import AdaFocusTSM
+from tests import tolerances
 from tests.export.test_to_onnx import random_feeds
 from tests.once import Once
-
-ERROR = 2e-2
-"""Of an fp16 output; the small networks' outputs are of the order of 1."""
 
 
 def test_an_fp16_graph_has_the_same_outside_and_nearly_the_same_answers(
@@ -31,7 +29,7 @@ def test_an_fp16_graph_has_the_same_outside_and_nearly_the_same_answers(
         wanted = OnnxGraph(graph.component, content, threads=1).run(feeds)
         found = OnnxGraph(graph.component, half, threads=1).run(feeds)
         for name, value in wanted.items():
-            np.testing.assert_allclose(found[name], value, atol=ERROR)
+            np.testing.assert_allclose(found[name], value, atol=tolerances.FP16_OUTPUTS)
 
 
 def test_where_patches_lie_is_computed_in_full(frame_network: AdaFocus, once: Once) -> None:

@@ -6,16 +6,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adafocus.export.frames import noise, texture
+from adafocus.export.example_frames import noise, texture
 from adafocus.export.graphs import IMAGENET_MEAN, IMAGENET_STD, PixelNorm, cut_patches, served_graphs
 from adafocus.model.adafocus import AdaFocus
 from adafocus.model.patch import crop_patches
 from adafocus.model.tsm import AdaFocusTSM
-
-CROP_TOLERANCE = 2e-2
-"""Grey levels of 255; it is grid sampling in float32 that is coarse, not the gathers."""
-
-LOGITS_TOLERANCE = 1e-4
+from tests import tolerances
 
 
 def as_images(frames: torch.Tensor) -> torch.Tensor:
@@ -31,7 +27,7 @@ def test_a_patch_is_what_grid_sampling_cuts(y: float, x: float, height: int, wid
     ours = cut_patches(frames, centre, 8)
     theirs = crop_patches(frames.permute(0, 3, 1, 2).double(), centre.double(), 8)
     assert ours.shape == (3, 3, 8, 8)
-    assert (ours - theirs).abs().max() <= CROP_TOLERANCE
+    assert (ours - theirs).abs().max() <= tolerances.PATCH_PIXELS
 
 
 def test_patches_at_the_corners_are_the_frames_own_pixels() -> None:
@@ -43,7 +39,7 @@ def test_patches_at_the_corners_are_the_frames_own_pixels() -> None:
 
 def test_pixels_are_normalised_per_colour() -> None:
     frames = torch.from_numpy(noise(2, 8))
-    assert torch.allclose(PixelNorm()(frames.permute(0, 3, 1, 2)), as_images(frames), atol=1e-6)
+    assert torch.allclose(PixelNorm()(frames.permute(0, 3, 1, 2)), as_images(frames), atol=tolerances.PIXELS_NORMALISED)
 
 
 def test_the_frame_graphs_step_as_the_model_does(frame_network: AdaFocus) -> None:
@@ -57,7 +53,7 @@ def test_the_frame_graphs_step_as_the_model_does(frame_network: AdaFocus) -> Non
         expected = frame_network.glance_step(as_images(frames), policy_state)
         wanted = frame_network.focus_step(as_images(frames), centre, feature, pooled_state, step)
     for ours, theirs in zip((feature, centre, next_policy, logits, next_pooled), (*expected, *wanted), strict=True):
-        assert torch.allclose(ours, theirs, atol=LOGITS_TOLERANCE)
+        assert torch.allclose(ours, theirs, atol=tolerances.KERNELS)
 
 
 def test_frame_graphs_that_look_ahead_step_as_the_model_does(frame_network: AdaFocus) -> None:
@@ -75,7 +71,7 @@ def test_frame_graphs_that_look_ahead_step_as_the_model_does(frame_network: AdaF
             wanted = frame_network.focus_step(images, expected[1], expected[0], pooled_state, numbers[rows])
             found = (feature, centre, policy_states, logits, pooled_states)
             for ours, theirs in zip(found, (*expected, *wanted), strict=True):
-                assert torch.allclose(ours[rows], theirs, atol=LOGITS_TOLERANCE)
+                assert torch.allclose(ours[rows], theirs, atol=tolerances.KERNELS)
             policy_state, pooled_state = expected[2], wanted[1]
 
 
@@ -88,8 +84,8 @@ def test_the_clip_graphs_answer_as_the_model_does(clip_network: AdaFocusTSM) -> 
         feature, centre = glance(first)
         (logits,) = focus(second, centre, feature)
         expected = clip_network(as_images(first), as_images(second))
-    assert torch.allclose(centre, expected.patch_centre, atol=LOGITS_TOLERANCE)
-    assert torch.allclose(logits, expected.logits, atol=LOGITS_TOLERANCE)
+    assert torch.allclose(centre, expected.patch_centre, atol=tolerances.KERNELS)
+    assert torch.allclose(logits, expected.logits, atol=tolerances.KERNELS)
 
 
 @pytest.mark.parametrize("which", [0, 1])

@@ -10,8 +10,8 @@ from adafocus.bundle.store import load_bundle, write_bundle
 from adafocus.export.accuracy_tradeoff import Bound
 from adafocus.export.calibration_set import FEWEST_CLIPS, CalibrationSet, LabelledClips, LabelledVideo, read_material
 from adafocus.export.errors import ExportError, LossError, UnavailableError
+from adafocus.export.example_frames import texture
 from adafocus.export.exporter import Export, Request, export
-from adafocus.export.frames import texture
 from adafocus.export.precision import QuantizationContext, reduce
 from adafocus.model.adafocus import AdaFocus
 from adafocus.model.tsm import AdaFocusTSM
@@ -44,11 +44,11 @@ def clip_shop(clip_export: Export, clip_network: AdaFocusTSM) -> QuantizationCon
 def test_a_precision_within_its_bound(
     frame_shop: QuantizationContext, clip_shop: QuantizationContext, precision: str
 ) -> None:
-    for shop in (frame_shop, clip_shop):
-        files, reduced = reduce(shop, precision, GENEROUS)  # type: ignore[arg-type]
+    for context in (frame_shop, clip_shop):
+        files, reduced = reduce(context, precision, GENEROUS)  # type: ignore[arg-type]
         assert (reduced.precision, reduced.data, reduced.clips, reduced.kept) == (precision, "textures", 5, ())
-        assert len(files[0]) < len(shop.fp32[0])
-        assert list(reduced.exit_step_shift) == [point.name for point in shop.manifest.operating_points]
+        assert len(files[0]) < len(context.fp32[0])
+        assert list(reduced.exit_step_shift) == [point.name for point in context.manifest.operating_points]
 
 
 def test_layers_are_kept_before_a_precision_is_given_up(frame_shop: QuantizationContext) -> None:
@@ -73,10 +73,10 @@ def labelled(tmp_path_factory: pytest.TempPathFactory) -> LabelledClips:
 
 def test_clips_are_spread_and_broken_ones_left_out(frame_export: Export, labelled: LabelledClips) -> None:
     material = read_material(labelled, frame_export.manifest, learned_from=["3.mp4", "4.mp4", "5.mp4"])
-    assert len(material.ranges) + len(material.judged) == 48
+    assert len(material.ranges) + len(material.evaluation) == 48
     assert material.labels.tolist() == [index % 3 for index in range(48) if index % 2]
     assert material.name == "brightness (2 of them learned from)"
-    assert material.judged[0].shape == (4, 64, 64, 3)
+    assert material.evaluation[0].shape == (4, 64, 64, 3)
 
 
 @pytest.mark.parametrize(

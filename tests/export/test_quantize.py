@@ -11,18 +11,16 @@ from adafocus.bundle.signature import Signature
 from adafocus.export.artefact import Feeds, OnnxGraph
 from adafocus.export.calibration_set import Recorder
 from adafocus.export.errors import ExportError
+from adafocus.export.example_frames import texture
 from adafocus.export.exporter import Export
-from adafocus.export.frames import texture
 from adafocus.export.graph_runs import run_videos
 from adafocus.export.graphs import served_graphs
 from adafocus.export.quantize import Layer, layers_of, quantize, sensitivity
 from adafocus.model.adafocus import AdaFocus
+from tests import tolerances
 from tests.export.models import FRAME
 from tests.model.factory import frame_model
 from tests.once import Once
-
-ERROR = 0.1
-"""Root mean square difference of an int8 output over its spread, on frames that the ranges were taken from."""
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +56,7 @@ def test_normalising_by_rows_changes_nothing(
 ) -> None:
     planes = outputs("glance", frame_export.files["glance.onnx"], feeds["glance"])
     for name, rows in outputs("glance", content["glance"], feeds["glance"]).items():
-        np.testing.assert_allclose(rows, planes[name], atol=1e-4)
+        np.testing.assert_allclose(rows, planes[name], atol=tolerances.KERNELS)
 
 
 def test_layers_are_convolutions_with_what_follows_them(content: dict[str, bytes]) -> None:
@@ -82,7 +80,7 @@ def test_an_int8_graph_answers_nearly_as_fp32(
     assert made == quantize(content[component], signatures[component], feeds[component], layers)
     wanted = outputs(component, content[component], feeds[component])
     for name, found in outputs(component, made, feeds[component]).items():
-        assert np.sqrt(np.mean((found - wanted[name]) ** 2)) <= ERROR * wanted[name].std() + 1e-3
+        assert np.sqrt(np.mean((found - wanted[name]) ** 2)) <= tolerances.INT8_SPREAD_RMS * wanted[name].std() + 1e-3
     weights = {tensor.name: tensor for tensor in onnx.load_from_string(made).graph.initializer}
     stem = next(tensor for name, tensor in weights.items() if name.endswith("stem.conv.weight_quantized"))
     assert stem.data_type == onnx.TensorProto.INT8
@@ -127,7 +125,7 @@ def test_the_recurrences_product_is_quantised_in_its_loop(once: Once) -> None:
     onnx.checker.check_model(onnx.load_from_string(made), full_check=True)
     wanted, found = (outputs("glance", graph, feeds) for graph in (content, made))
     for name, value in wanted.items():
-        np.testing.assert_allclose(found[name], value, atol=2e-2)
+        np.testing.assert_allclose(found[name], value, atol=tolerances.INT8_WEIGHTS)
     assert np.abs(found["next_policy_state"] - wanted["next_policy_state"]).max() > 0
     ahead = OnnxGraph("glance", made, threads=1).run({"frames": texture(3, 64), "policy_state": state[:1]})
     np.testing.assert_allclose(ahead["next_policy_state"][0], found["next_policy_state"][0], atol=1e-5)

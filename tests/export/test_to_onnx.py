@@ -15,8 +15,7 @@ from adafocus.export.exporter import Export
 from adafocus.export.graphs import served_graphs
 from adafocus.export.to_onnx import check_file, to_onnx
 from adafocus.model.adafocus import AdaFocus
-
-ROWS_TOLERANCE = 1e-4
+from tests import tolerances
 
 
 def graphs_of(*exports: Export) -> list[tuple[Graph, bytes]]:
@@ -45,7 +44,7 @@ def test_any_batch_runs_and_rows_answer_as_they_do_alone(frame_export: Export, c
             assert list(together) == [spec.name for spec in graph.outputs]
             for name, value in together.items():
                 expected = np.concatenate([row[name] for row in alone[:batch]])
-                np.testing.assert_allclose(value, expected, atol=ROWS_TOLERANCE)
+                np.testing.assert_allclose(value, expected, atol=tolerances.KERNELS)
 
 
 def test_steps_of_one_video_in_a_batch_answer_as_one_by_one(frame_export: Export) -> None:
@@ -62,7 +61,7 @@ def test_steps_of_one_video_in_a_batch_answer_as_one_by_one(frame_export: Export
             rows = slice(number * videos, (number + 1) * videos)
             alone = session.run({name: value[rows] for name, value in feeds.items()} | {state: begin})
             for name, value in alone.items():
-                np.testing.assert_allclose(together[name][rows], value, atol=ROWS_TOLERANCE)
+                np.testing.assert_allclose(together[name][rows], value, atol=tolerances.KERNELS)
             begin = alone[f"next_{state}"]
 
 

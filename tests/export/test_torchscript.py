@@ -11,15 +11,13 @@ import torch
 from adafocus.bundle.store import load_bundle, write_bundle
 from adafocus.export.artefact import TorchScriptGraph
 from adafocus.export.errors import ExportError
+from adafocus.export.example_frames import noise
 from adafocus.export.exporter import Export, Request, export
-from adafocus.export.frames import noise
 from adafocus.export.graphs import served_graphs
 from adafocus.export.to_torchscript import to_torchscript
 from adafocus.model.adafocus import AdaFocus
+from tests import tolerances
 from tests.export.test_to_onnx import random_feeds
-
-ROWS_TOLERANCE = 1e-4
-TYPICAL_LOGITS = 1e-4
 
 
 @pytest.fixture(scope="module", params=["frame.pt", "clip.pt"])
@@ -32,7 +30,7 @@ def test_a_bundle_may_hold_both_formats(tmp_path: Path, made: Export) -> None:
     graphs = load_bundle(tmp_path / "toy").manifest.graphs
     assert [graph.file for graph in graphs] == ["glance.onnx", "focus.onnx", "glance.ts", "focus.ts"]
     assert list(made.agreements) == ["onnx", "torchscript"]
-    assert made.agreements["torchscript"].logits_max < TYPICAL_LOGITS
+    assert made.agreements["torchscript"].logits_max < tolerances.KERNELS
 
 
 def test_any_batch_runs_and_rows_answer_as_they_do_alone(made: Export) -> None:
@@ -45,7 +43,7 @@ def test_any_batch_runs_and_rows_answer_as_they_do_alone(made: Export) -> None:
             assert list(together) == [spec.name for spec in graph.outputs]
             for name, value in together.items():
                 expected = np.concatenate([row[name] for row in alone[:batch]])
-                np.testing.assert_allclose(value, expected, atol=ROWS_TOLERANCE)
+                np.testing.assert_allclose(value, expected, atol=tolerances.KERNELS)
 
 
 def test_archives_name_no_source_file(made: Export) -> None:

@@ -8,13 +8,12 @@ import torch
 
 from adafocus.export.artefact import Artefact, Feeds, Float32, OnnxGraph, load_artefact
 from adafocus.export.errors import ExportError, NotReproducedError
+from adafocus.export.example_frames import noise, texture
 from adafocus.export.exporter import Export
-from adafocus.export.frames import noise, texture
 from adafocus.export.verify import LOGITS_MAX, verify
 from adafocus.model.adafocus import AdaFocus
 from adafocus.model.tsm import AdaFocusTSM
-
-TYPICAL_LOGITS = 1e-4
+from tests import tolerances
 
 
 def artefacts(made: Export) -> tuple[Artefact, Artefact]:
@@ -26,7 +25,7 @@ def test_every_video_and_step_of_a_frame_model_is_compared(frame_export: Export,
     videos = [noise(4, 64, seed) for seed in range(5)]
     agreement = verify(frame_network, *artefacts(frame_export), videos)
     assert (agreement.videos, agreement.steps) == (5, 4)
-    assert 0 < agreement.logits_rms < agreement.logits_max < TYPICAL_LOGITS
+    assert 0 < agreement.logits_rms < agreement.logits_max < tolerances.KERNELS
     assert agreement.end_to_end_max < LOGITS_MAX
 
 
@@ -55,7 +54,7 @@ def test_a_clip_model_is_compared_alone_and_in_a_batch(clip_export: Export, clip
         videos = [texture(7, 64, seed) for seed in range(count)]
         agreement = verify(clip_network, *graphs, videos)
         assert (agreement.videos, agreement.steps) == (count, 1)
-        assert agreement.logits_max < TYPICAL_LOGITS
+        assert agreement.logits_max < tolerances.KERNELS
 
 
 def test_other_weights_are_found_out(frame_export: Export, frame_network: AdaFocus) -> None:

@@ -34,8 +34,8 @@ def numbered_picture(number: int, width: int = 64, height: int = 64) -> Pixels:
     """
     if not 0 <= number < 1 << BITS:
         raise ValueError(f"the number of a picture must be in 0..{(1 << BITS) - 1}, got {number}")
-    y, x = np.mgrid[:height, :width]
-    grey = 128 + 24 * np.sin((x + 2 * number) / 5) * np.cos((y - number) / 7)
+    across, down = np.sin((np.arange(width) + 2 * number) / 5), np.cos((np.arange(height) - number) / 7)
+    grey = 128 + 24 * across[None, :] * down[:, None]
     picture = np.repeat(grey.astype(np.uint8)[..., None], 3, axis=2)
     side = max(int(min(width, height) * _CORNER_SIDE), 2)
     for name, (rows, columns) in zip(CORNERS, _corner_slices(side), strict=True):

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from adafocus.model import AdaFocus, AdaFocusTSM, BackboneConfig, ModelConfig
+from adafocus.model.heatmap import HeatmapPolicy
 
 SMALL_FRAME = ModelConfig(
     num_classes=5,
@@ -55,7 +56,8 @@ def frame_model(config: ModelConfig = SMALL_FRAME, seed: int = 0) -> AdaFocus:
     model = AdaFocus(config)
     settled(model, seed)
     with torch.no_grad():
-        model.policy.centre.weight.mul_(8)  # spread the patches over the frame
+        last = model.policy.score if isinstance(model.policy, HeatmapPolicy) else model.policy.centre
+        last.weight.mul_(8)  # spread the patches over the frame
     return model.eval()
 
 

@@ -62,11 +62,11 @@ def test_published_models_survive_json(name: str) -> None:
         ({"num_classes": 5, "dropout": float("nan")}, "dropout is nan"),
         ({"num_classes": 5, "clip_policy_widths": []}, "clip_policy_widths"),
         ({"num_classes": 5, "clip_policy_widths": 512}, "clip_policy_widths is 512"),
-        ({"num_classes": 5, "focus": {"name": "resnet50", "input_size": 96}}, "never resized"),
+        ({"num_classes": 5, "focus": {"name": "resnet50", "input_size": 96}}, "never shrunk"),
         ({"num_classes": 5, "focus": {"name": "resnet50", "depth": [1]}}, r"depth is \(1,\); permitted: 2 to 4"),
         ({"num_classes": 5, "focus": {"name": "resnet50", "depth": [1, 0]}}, "depth is 0; permitted"),
         ({"num_classes": 5, "focus": {"name": "resnet50", "depth": 4}}, "depth is 4"),
-        ({"num_classes": 5, "glance": {"name": "mobilenet_v2", "depth": [1, 1]}}, "permitted: 7 to 7 numbers"),
+        ({"num_classes": 5, "glance": {"name": "mobilenet_v2", "depth": [1, 1]}}, "permitted: 3 to 7 numbers"),
         ({"num_classes": 5, "glance": {"name": "mobilenet_v2", "width": 0}}, "width is 0"),
     ],
 )

@@ -12,6 +12,7 @@ from adafocus.model import PUBLISHED, BackboneConfig, ModelConfig, build
 from adafocus.model.backbones import build_backbone
 from adafocus.model.config import BackboneName
 from adafocus.model.flops import UNEXPLAINED_CONSTANT, StepFlops, step_flops
+from tests import tolerances
 from tests.model.factory import SMALL_CLIP, SMALL_FRAME, clip_model, frame_model
 
 
@@ -46,7 +47,7 @@ def test_published_gflops_per_video(name: str) -> None:
 
 @pytest.mark.parametrize("name", JESTER)
 def test_published_gflops_per_jester_video(name: str) -> None:
-    assert count(PUBLISHED[name]).paper_per_step / 1e9 == pytest.approx(JESTER[name], abs=0.06)
+    assert count(PUBLISHED[name]).paper_per_step / 1e9 == pytest.approx(JESTER[name], abs=tolerances.PUBLISHED_GFLOPS)
 
 
 @pytest.mark.parametrize(

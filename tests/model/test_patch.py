@@ -10,10 +10,7 @@ from torch import Tensor
 
 from adafocus.export.graphs import cut_patches
 from adafocus.model.patch import crop_patches
-
-AGREEMENT = 2e-5
-"""Of full scale. The grid's coordinates run from -1 to 1 and lose bits of the pixel's fraction; on white noise, where
-neighbours differ most, that would show as 3e-5."""
+from tests import tolerances
 
 unit = st.floats(0, 1, width=32)
 
@@ -37,7 +34,7 @@ both = pytest.mark.parametrize("crop", [grid, served])
 
 
 def assert_same(ours: Tensor, theirs: Tensor) -> None:
-    torch.testing.assert_close(ours, theirs.float(), atol=255 * AGREEMENT, rtol=0)
+    torch.testing.assert_close(ours, theirs.float(), atol=255 * tolerances.PATCH_PIXELS_OF_FULL_SCALE, rtol=0)
 
 
 @settings(deadline=None)

@@ -8,9 +8,8 @@ import torch
 from adafocus.model import AdaFocusTSM, BackboneConfig, build
 from adafocus.model.backbones import build_backbone
 from adafocus.model.tsm import TemporalShift, shiftable_blocks
+from tests import tolerances
 from tests.model.factory import SMALL_CLIP, SMALL_FRAME, clip, clip_model
-
-SAME = {"rtol": 1e-4, "atol": 1e-5}
 
 
 def test_the_shift_moves_a_share_of_the_channels_each_way() -> None:
@@ -64,7 +63,7 @@ def test_a_row_answers_as_if_alone() -> None:
     batched = model(glance_frames, focus_frames).logits
     for row in range(3):
         alone = model(glance_frames[row : row + 1], focus_frames[row : row + 1]).logits
-        torch.testing.assert_close(alone, batched[row : row + 1], **SAME)
+        torch.testing.assert_close(alone, batched[row : row + 1], **tolerances.CLIP_MODEL_STEPS)
 
 
 def test_the_answers_heads_read_detached_features() -> None:

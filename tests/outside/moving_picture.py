@@ -22,7 +22,7 @@ REST_SECONDS = 2.5
 """How long the finished answer stands before the picture begins again."""
 
 
-def record(browser: Browser, url: str, path: Path, *, clip: str = "bridge_up.mp4", point: str = "full") -> int:
+def record(browser: Browser, url: str, path: Path, *, clip: str = "airplane.mp4", point: str = "full") -> int:
     """Record a visit as an animated GIF and return the number of its frames.
 
     Args:

@@ -19,7 +19,7 @@ def show_a_clip(page: Page, url: str, point: str) -> None:
     page.goto(url)
     expect(page.locator("#model")).to_contain_text("ready")
     page.wait_for_timeout(2500)  # the pictures of the samples are drawn on the processors that the service is timed on
-    page.locator("#file").set_input_files(SAMPLES / "bridge_up.mp4")
+    page.locator("#file").set_input_files(SAMPLES / "airplane.mp4")
     expect(page.locator(".top-score")).to_be_visible()
     page.get_by_role("button", name="Run the rest").click()
     expect(page.locator("#run-all")).to_be_hidden()

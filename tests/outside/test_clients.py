@@ -10,7 +10,7 @@ from tritonclient.utils import InferenceServerException
 
 from .visit import ROOT, SAMPLES
 
-MODEL = "tank-state"
+MODEL = "sky"
 VERSION = json.loads((ROOT / "bundles" / MODEL / "manifest.json").read_text(encoding="utf-8"))["version"]
 
 
@@ -44,10 +44,10 @@ def test_the_samples_get_their_labels(client: InferenceServerClient, path) -> No
 
 
 def test_outputs_as_json_and_a_video_in_base64(client: InferenceServerClient) -> None:
-    clip = base64.b64encode((SAMPLES / "no_action.mp4").read_bytes())
+    clip = base64.b64encode((SAMPLES / "airplane.mp4").read_bytes())
     wishes = [InferRequestedOutput("label", binary_data=False), InferRequestedOutput("score")]
     result = client.infer(MODEL, [tensor(clip, binary=False)], outputs=wishes, request_id="mine", model_version=VERSION)
-    assert result.as_numpy("label")[0] == "no_action"
+    assert result.as_numpy("label")[0] == "airplane"
     assert result.as_numpy("score").dtype == np.float32
     assert result.get_response()["id"] == "mine"
 

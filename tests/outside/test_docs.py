@@ -75,7 +75,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def folder(tmp_path: Path, clips: Path) -> Path:
     """A place to work in, with what the pages speak of where they have it."""
-    for name in (".venv", "samples", "bundles/tank-state"):
+    for name in (".venv", "samples", "bundles/sky"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).symlink_to(ROOT / name)
     for name in ("clips", "my clips"):

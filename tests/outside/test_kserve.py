@@ -18,7 +18,7 @@ import requests
 
 from .visit import SAMPLES
 
-MODEL = "tank-state"
+MODEL = "sky"
 HEADER = "Inference-Header-Content-Length"
 
 
@@ -75,7 +75,7 @@ def test_health_and_metadata_are_its_words(url: str, words: ModuleType, path: st
 def test_its_requests_are_answered_in_its_words(
     url: str, kserve: ModuleType, words: ModuleType, binary: bool, binary_output: bool
 ) -> None:
-    clip = (SAMPLES / "bridge_up.mp4").read_bytes()
+    clip = (SAMPLES / "drone.mp4").read_bytes()
     video = kserve.InferInput("video", [1], "BYTES")
     if binary:
         video.set_data_from_numpy(np.array([clip], dtype=object), binary_data=True)
@@ -91,7 +91,7 @@ def test_its_requests_are_answered_in_its_words(
         answer = kserve.InferResponse.from_rest(response.json())
     outputs = {output.name: output.as_numpy() for output in answer.outputs}
     assert (answer.model_name, answer.id) == (MODEL, "mine")
-    assert outputs["label"][0] in (b"bridge_up", "bridge_up")
+    assert outputs["label"][0] in (b"drone", "drone")
     assert outputs["score"].dtype == np.float32
     assert outputs["index"].tolist() == [1, 0]
     assert answer.parameters["exit_point"] == "balanced"
@@ -99,11 +99,11 @@ def test_its_requests_are_answered_in_its_words(
 
 def test_only_the_outputs_that_it_asks_for(url: str, kserve: ModuleType) -> None:
     video = kserve.InferInput("video", [1], "BYTES")
-    video.set_data_from_numpy(np.array([(SAMPLES / "no_action.mp4").read_bytes()], dtype=object), binary_data=True)
+    video.set_data_from_numpy(np.array([(SAMPLES / "airplane.mp4").read_bytes()], dtype=object), binary_data=True)
     wish = kserve.RequestedOutput("label", parameters={"binary_data": False})
     response = sent(url, kserve.InferRequest(MODEL, [video], request_outputs=[wish]))
     (output,) = kserve.InferResponse.from_rest(response.json()).outputs
-    assert output.as_numpy()[0] == "no_action"
+    assert output.as_numpy()[0] == "airplane"
 
 
 def test_a_refusal_is_the_protocols(url: str, kserve: ModuleType) -> None:

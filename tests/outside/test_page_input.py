@@ -57,7 +57,7 @@ def test_a_dropped_file(visit: Visit) -> None:
                 document.getElementById("drop").dispatchEvent(
                     new DragEvent(name, { bubbles: true, cancelable: true, dataTransfer: transfer }));
         }""",
-        "samples/no_action.mp4",
+        "samples/airplane.mp4",
     )
     answered(page)
     expect(page.locator("#answer .top-label")).to_have_text("no action")
@@ -75,7 +75,7 @@ def drop(visit: Visit, *files: Path) -> None:
 
 def test_of_several_dropped_files_the_first_is_taken_and_said_to_be(visit: Visit) -> None:
     visit.start()
-    drop(visit, SAMPLES / "no_action.mp4", CLIP)
+    drop(visit, SAMPLES / "airplane.mp4", CLIP)
     answered(visit.page)
     expect(visit.page.locator("#answer .top-label")).to_have_text("no action")
     expect(visit.page.locator("#input-hint")).to_contain_text("the first of 2 files")
@@ -164,16 +164,16 @@ def test_a_camera_that_comes_after_the_dialog_closed_is_let_go(visit: Visit) -> 
 def test_a_sample_that_comes_after_another_was_asked_for_is_not_wanted(visit: Visit) -> None:
     page = visit.start()
     late: list[Route] = []
-    page.route("**/samples/bridge_down.mp4", lambda route: late.append(route))
+    page.route("**/samples/helicopter.mp4", lambda route: late.append(route))
     page.get_by_role("button", name="bridge down").dblclick()
     page.get_by_role("button", name="no action").click()
     answered(page)
     for route in late:
-        with page.expect_event("requestfinished", lambda request: request.url.endswith("bridge_down.mp4")):
+        with page.expect_event("requestfinished", lambda request: request.url.endswith("helicopter.mp4")):
             route.continue_()
     page.get_by_role("button", name="Run full").click()
     expect(page.locator("#compare tr.current")).to_contain_text("8 of 8", timeout=20_000)
-    expect(page.locator("#input-hint")).to_contain_text("no_action.mp4")
+    expect(page.locator("#input-hint")).to_contain_text("airplane.mp4")
     expect(page.locator("#answer .top-label")).to_have_text("no action")
     visit.check_manners()
 
@@ -181,14 +181,14 @@ def test_a_sample_that_comes_after_another_was_asked_for_is_not_wanted(visit: Vi
 def test_a_sample_that_cannot_be_fetched_is_tried_again(visit: Visit) -> None:
     page = visit.start()
     alert = page.get_by_role("alert")
-    page.route("**/samples/no_action.mp4", lambda route: route.abort())
+    page.route("**/samples/airplane.mp4", lambda route: route.abort())
     page.get_by_role("button", name="no action").click()
     expect(alert).to_contain_text("does not answer")
-    page.unroute("**/samples/no_action.mp4")
-    page.route("**/samples/no_action.mp4", lambda route: route.fulfill(status=404))
+    page.unroute("**/samples/airplane.mp4")
+    page.route("**/samples/airplane.mp4", lambda route: route.fulfill(status=404))
     page.get_by_role("button", name="Try again").click()
     expect(alert).to_contain_text("status 404")
-    page.unroute("**/samples/no_action.mp4")
+    page.unroute("**/samples/airplane.mp4")
     page.get_by_role("button", name="Try again").click()
     answered(page)
     visit.check_manners("ERR_FAILED", "404")

@@ -53,7 +53,7 @@ def test_a_slow_upload_is_answered(visit: Visit) -> None:
     """The answer may come before the last byte was sent."""
     page = visit.start()
     visit.slow_down()
-    page.locator("#file").set_input_files(SAMPLES / "bridge_up.mp4")
+    page.locator("#file").set_input_files(SAMPLES / "drone.mp4")
     answered(page)
     expect(page.locator("#answer .top-label")).to_have_text("bridge up")
     visit.check_manners()

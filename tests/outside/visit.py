@@ -10,7 +10,7 @@ from playwright.sync_api import BrowserContext, Page, expect
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLES = ROOT / "samples"
-CLIP = SAMPLES / "bridge_down.mp4"
+CLIP = SAMPLES / "helicopter.mp4"
 ODD = ROOT / "tests" / "fixtures" / "video"
 SLOW_BYTES_PER_SECOND = 20_000
 UNHINDERED = -1

@@ -10,7 +10,8 @@ import torch
 from adafocus.model import AdaFocusTSM
 from adafocus.model.backbones import spatial_mean
 from adafocus.model.patch import crop_patches
-from tests.parity import authors, tolerances
+from tests import tolerances
+from tests.parity import authors
 from tests.parity.authors import Arrays, assert_close
 
 pytestmark = pytest.mark.parity

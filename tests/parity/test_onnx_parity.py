@@ -22,8 +22,9 @@ from adafocus.bundle.manifest import Precision
 from adafocus.bundle.store import Bundle, load_bundle
 from adafocus.cli.inspect import command as inspect
 from adafocus.service.engine.runners.selection import RunnerOptions, open_runner
+from tests import tolerances
 from tests.fixtures.authors import weights
-from tests.parity import authors, tolerances
+from tests.parity import authors
 
 pytestmark = pytest.mark.parity
 

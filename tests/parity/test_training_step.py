@@ -14,7 +14,8 @@ from adafocus.model import AdaFocus
 from adafocus.model.names import frame_names
 from adafocus.training.optimise.optimiser import learning_rate_factor, make_optimiser, set_learning_rates
 from adafocus.training.recipe_files import load_recipe
-from tests.parity import authors, tolerances
+from tests import tolerances
+from tests.parity import authors
 from tests.parity.authors import Arrays
 
 pytestmark = pytest.mark.parity
@@ -144,14 +145,16 @@ def test_losses_and_logits_in_float64(steps: Steps, arrays: Arrays) -> None:
     assert step.terms == pytest.approx(list(arrays["terms_f64"]), rel=tolerances.TRAIN_FLOAT64_RELATIVE)
     np.testing.assert_allclose(step.actions, arrays["actions_1_f64"], atol=tolerances.FLOAT64, rtol=0)
     for name, value in step.logits.items():
-        np.testing.assert_allclose(value.flatten(0, 1), arrays[f"logits_{name}_f64"], atol=1e-7, rtol=0)
+        np.testing.assert_allclose(
+            value.flatten(0, 1), arrays[f"logits_{name}_f64"], atol=tolerances.FLOAT64_LOGITS, rtol=0
+        )
 
 
 def test_gradients_in_float64(steps: Steps, arrays: Arrays, summary: Summary) -> None:
     step, rel = steps.float64, tolerances.TRAIN_FLOAT64_RELATIVE
     assert by_module(step.gradient_norms) == pytest.approx(summary["grad_norm_by_module_f64"], rel=rel)
     want = dict(zip(arrays["grad_keys"], arrays["grad_norms_f64"], strict=True))
-    assert step.gradient_norms == pytest.approx(want, rel=rel, abs=1e-10)
+    assert step.gradient_norms == pytest.approx(want, rel=rel, abs=tolerances.ZERO_NORM)
     for name in (key.removeprefix("grad/") for key in arrays if key.startswith("grad/")):
         stored = arrays[f"grad/{name}"].flatten()
         ours = step.gradient_starts[name][: stored.size]
@@ -170,7 +173,9 @@ def test_batch_norm_statistics(steps: Steps, arrays: Arrays) -> None:
     for key in (key for key in arrays if key.startswith("bn_after/")):
         name, stored = key.removeprefix("bn_after/"), arrays[key]
         ours = steps.float64.buffers[name].flatten()[: stored.size]
-        np.testing.assert_allclose(ours, stored, rtol=1e-6, atol=1e-7)
+        np.testing.assert_allclose(
+            ours, stored, rtol=tolerances.FLOAT64_STORED_AS_FLOAT32, atol=tolerances.FLOAT64_LOGITS
+        )
 
 
 def test_float32(steps: Steps, arrays: Arrays, summary: Summary) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
+import inspect
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
@@ -15,19 +17,63 @@ import uvicorn
 from fastapi import FastAPI
 from prometheus_client.parser import text_string_to_metric_families
 
-from adafocus.cli.serve import server_config
+from adafocus.cli.server import server_config
 from adafocus.service.app import create_app
 from adafocus.service.http.state import ServerState
 from adafocus.service.runtime import MakeRunner, make_runner
 from adafocus.service.settings import Settings
+from adafocus.service.telemetry.metrics import Metrics
 from tests.e2e.tiny import write_tiny_bundle
 
-PATIENCE_TURNS = 2000
-TURN_SECONDS = 0.01
+LIMIT_SECONDS = 60
 
 
-class QuietServer(uvicorn.Server):
-    """Leaves the signals to pytest."""
+class Changes:
+    """Lets tests wait for conditions that change only when the server counts something or says how far it has come."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._changed = asyncio.Event()
+
+    def tell(self, *_: object) -> None:
+        """Wake those who wait; may be called from any thread."""
+        self._loop.call_soon_threadsafe(self._wake)
+
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait until the condition holds."""
+        async with asyncio.timeout(LIMIT_SECONDS):
+            while not condition():
+                await self._changed.wait()
+
+    def follow(self, metrics: Metrics) -> None:
+        """Tell of everything that is counted from now on."""
+        for name, method in inspect.getmembers(metrics, inspect.ismethod):
+            if not name.startswith("_") and name != "render":
+                setattr(metrics, name, self._after(method))
+
+    def _after(self, method: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(method)
+        def counted(*arguments: Any, **named: Any) -> None:
+            method(*arguments, **named)
+            self.tell()
+
+        return counted
+
+
+class ToldServer(uvicorn.Server):
+    """Says when it has started, and leaves the signals to pytest."""
+
+    def __init__(self, config: uvicorn.Config, changes: Changes) -> None:
+        super().__init__(config)
+        self.changes = changes
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.changes.tell()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -42,6 +88,7 @@ class Running:
     server: uvicorn.Server
     host: str
     port: int
+    changes: Changes
 
     @property
     def service(self) -> ServerState:
@@ -67,16 +114,8 @@ class Running:
         raise LookupError(name)
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        """Wait for something that other tasks bring about, with an end to patience."""
-        await until(condition)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    for _ in range(PATIENCE_TURNS):
-        if condition():
-            return
-        await asyncio.sleep(TURN_SECONDS)
-    raise AssertionError("waited in vain")
+        """Wait until a condition holds that depends on metrics, on readiness, or on the start of the server."""
+        await self.changes.until(condition)
 
 
 def make_settings(folder: Path, **changes: Any) -> Settings:
@@ -94,16 +133,24 @@ async def serving(
 ) -> AsyncIterator[Running]:
     """Serve until the block ends."""
     failures: list[Exception] = []
-    app = create_app(settings, runner=runner, on_failure=failures.append)
+    changes = Changes()
+
+    def failed(error: Exception) -> None:
+        failures.append(error)
+        changes.tell()
+
+    app = create_app(settings, runner=runner, on_failure=failed, on_ready=changes.tell)
+    changes.follow(app.state.service.metrics)
     listener = socket.create_server(("127.0.0.1", 0))
-    server = QuietServer(server_config(app, settings))
+    server = ToldServer(server_config(app, settings), changes)
     task = asyncio.create_task(server.serve(sockets=[listener]))
+    task.add_done_callback(changes.tell)
     host, port = listener.getsockname()
-    running = Running(app, server, host, port)
+    running = Running(app, server, host, port, changes)
     try:
-        await until(lambda: server.started)
+        await running.until(lambda: server.started or task.done())
         if wait_until_ready:
-            await until(lambda: running.service.ready or bool(failures))
+            await running.until(lambda: running.service.ready or bool(failures))
         if failures:
             raise failures[0]
         yield running

@@ -18,6 +18,7 @@ PRODUCT_TABLE = {
     "empty_body": 400,
     "no_video_part": 400,
     "bad_parameter": 400,
+    "url_not_allowed": 400,
     "unauthorized": 401,
     "upload_timeout": 408,
     "too_large": 413,
@@ -27,6 +28,7 @@ PRODUCT_TABLE = {
     "no_video_stream": 422,
     "too_many_pixels": 422,
     "too_long": 422,
+    "source_unavailable": 424,
     "rate_limited": 429,
     "internal": 500,
     "overloaded": 503,
@@ -34,6 +36,7 @@ PRODUCT_TABLE = {
     "deadline": 504,
 }
 FRAMEWORK = {"not_found": 404, "method_not_allowed": 405}
+MACHINE = {"unavailable": 503}
 
 
 class VideoFaultError(Exception):
@@ -45,12 +48,12 @@ def subclasses(kind: type[Problem]) -> set[type[Problem]]:
 
 
 def test_statuses_and_codes_are_the_products() -> None:
-    assert {kind.code: kind.status for kind in CATALOGUE} == PRODUCT_TABLE | FRAMEWORK
+    assert {kind.code: kind.status for kind in CATALOGUE} == PRODUCT_TABLE | FRAMEWORK | MACHINE
 
 
 def test_the_catalogue_holds_every_concrete_problem() -> None:
     leaves = {kind for kind in subclasses(Problem) if not kind.__subclasses__()}
-    assert leaves == set(CATALOGUE)
+    assert {kind.code for kind in leaves} == {kind.code for kind in CATALOGUE}
 
 
 def test_a_document_has_the_members_of_rfc_9457_and_the_code() -> None:

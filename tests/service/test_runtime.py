@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from adafocus.bundle.manifest import Manifest, OperatingPoint, Precision, Reduced
 from adafocus.bundle.store import Bundle, load_bundle, write_bundle
+from adafocus.service.classify import Body, classify
+from adafocus.service.engine.supervised import SupervisedCore
 from adafocus.service.runtime import make_runner, open_runtime
+from adafocus.service.schemas.classify import Parameters
 from adafocus.service.settings import Settings
 from adafocus.service.telemetry.metrics import Metrics
 from tests.e2e.tiny import write_tiny_bundle
+from tests.media.clips import make_clip
 
 SHY = 0.1
 """How much lower the thresholds of the other precision are."""
@@ -78,7 +86,39 @@ async def test_the_engine_runs_in_a_process_of_its_own_if_it_is_asked_to(bundle:
         assert (runtime.engine.runner.backend, runtime.engine.runner.precision) == ("onnxruntime-cpu", "int8")
         assert runtime.manifest.threshold_row("balanced")[0] == pytest.approx(0.65)
         assert runtime.engine.admission.slots == 5
-        assert runtime.decoder.settings.slots >= 2 * settings.look_ahead, "a lone video could not look ahead"
+        assert runtime.decoder.settings.slots == runtime.manifest.steps, "a lone video could not look ahead"
         assert runtime.engine.alive
     assert not runtime.engine.alive
     assert "adafocus_slots 5.0" in metrics.render("")[0].decode()
+
+
+async def test_a_core_that_is_killed_costs_no_request(bundle: Bundle) -> None:
+    settings = Settings(bundle=bundle.path, decode_workers=2, max_batch=2, intra_op_threads=1, engine_process=True)
+    data = make_clip(20)
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slowly() -> AsyncIterator[bytes]:
+        yield data[: len(data) // 2]
+        begun.set()
+        await go_on.wait()
+        yield data[len(data) // 2 :]
+
+    async def at_once() -> AsyncIterator[bytes]:
+        yield data
+
+    async with open_runtime(load_bundle(bundle.path), settings, Metrics(4), make_runner) as runtime:
+        ask = Parameters(exit="full", top_k=3)
+        expected = await classify(runtime, Body(at_once()), ask, "first")
+        slow = asyncio.create_task(classify(runtime, Body(slowly(), expected_bytes=len(data)), ask, "slow"))
+        await begun.wait()
+        while not runtime.engine.admission.slots_taken:
+            await asyncio.sleep(0)
+        transport = runtime.engine._transport
+        assert isinstance(transport, SupervisedCore)
+        os.kill(transport.pid, signal.SIGKILL)
+        while runtime.engine.alive:
+            await asyncio.sleep(0)
+        go_on.set()
+        answer = await slow
+        assert runtime.engine.alive
+        assert (answer.predictions, answer.exit) == (expected.predictions, expected.exit)

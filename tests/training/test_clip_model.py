@@ -15,7 +15,7 @@ from adafocus.training.data.crop_plan import serving_plan, training_plan
 from adafocus.training.data.crops import decode_all
 from adafocus.training.data.manifests import list_clips
 from adafocus.training.errors import RecipeError
-from adafocus.training.evaluate.inference import judge, load_trained
+from adafocus.training.evaluate.inference import load_trained, predict_clips
 from adafocus.training.evaluate.report import evaluate
 from adafocus.training.optimise.losses import CrossEntropy, Remedies, one_stage_loss
 from adafocus.training.optimise.objective import Objective
@@ -99,9 +99,9 @@ def test_a_clip_model_trains_resumes_and_is_judged(clip_folder: Path, tmp_path: 
     outcome = train(data, recipe, tmp_path / "run")
     assert len(outcome.history) == 2
     trained = load_trained(outcome.checkpoint)
-    judged = judge(trained, data)
-    assert judged.logits.shape == (10, 1, 2)
-    report = evaluate(judged.logits, judged.labels, data.labels, trained.gflops_per_step)
+    predictions = predict_clips(trained, data)
+    assert predictions.logits.shape == (10, 1, 2)
+    report = evaluate(predictions.logits, predictions.labels, data.labels, trained.gflops_per_step)
     assert report.step_accuracy == (report.accuracy,)
     crops = decode_all(data, serving_plan(recipe))
     assert crops.pixels[0].shape == (5, 48, 48, 3)

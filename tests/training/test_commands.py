@@ -208,7 +208,9 @@ def test_options_replace_the_recipes(tiny_recipe: Callable[..., Recipe]) -> None
 def write_released(folder: Path, classes: int, lists: str = "") -> tuple[str, str]:
     """A small checkpoint as the authors would save it, and its recipe."""
     recipe, checkpoint = folder / "tiny.toml", folder / "ckpt.pth.tar"
-    recipe.write_text(f"lists = '{lists}'" + TOML.replace('"resnet18", width = 0.125, depth = [1, 1]', '"resnet50"'))
+    recipe.write_text(
+        f"lists = '{lists}'" + TOML.replace('"resnet18", width = 0.125, depth = [1, 1]', '"resnet50", width = 0.125')
+    )
     model = AdaFocus(load_recipe(str(recipe)).model_config(classes))
     state = {}
     for key, names in frame_names(model).items():

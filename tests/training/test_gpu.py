@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from adafocus.training.data.manifests import list_clips
-from adafocus.training.evaluate.inference import judge, load_trained
+from adafocus.training.evaluate.inference import load_trained, predict_clips
 from adafocus.training.recipe import Recipe
 from adafocus.training.run.signals import Interrupted
 from adafocus.training.run.train import train
@@ -40,8 +40,8 @@ def test_a_run_on_a_gpu_learns_what_a_processor_can_use(
     optimiser = {"epochs": 6, "batch_size": 4, "lr": 0.02, "average": 0.5, "precision": precision}
     outcome = train(data, tiny_recipe(optimiser=optimiser), tmp_path / "run", device=device)
     assert outcome.history[-1]["loss"] < outcome.history[0]["loss"]
-    judged = judge(load_trained(outcome.checkpoint), data)
-    assert np.isfinite(judged.logits).all()
+    predictions = predict_clips(load_trained(outcome.checkpoint), data)
+    assert np.isfinite(predictions.logits).all()
 
 
 def test_a_run_that_was_stopped_goes_on(clip_folder: Path, tmp_path: Path, tiny_recipe: Make, device: str) -> None:

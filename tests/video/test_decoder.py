@@ -12,8 +12,10 @@ from adafocus.video.decoder import FrameStream
 from adafocus.video.errors import TooManyPixels, Undecodable
 from adafocus.video.limits import MediaLimits
 from adafocus.video.probe import open_video
+from adafocus.video.sampler import visiting_order, wanted_frames
 from adafocus.video.transform import Geometry
-from tests.video.clips import GEOMETRY, claim_key_frames, make_clip, named, number_of, order_16, read_frames
+from tests import tolerances
+from tests.video.clips import GEOMETRY, claim_key_frames, make_clip, named, number_of, order_16, read_frames, reader
 from tests.video.defects import with_display_matrix
 
 GOP_CLIPS = {
@@ -43,7 +45,9 @@ def test_each_frame_is_the_one_asked_for(options: dict[str, str]) -> None:
     assert [number_of(frame.pixels) for frame in frames] == list(wanted)
     assert [frame.index for frame in frames] == list(wanted)
     assert [frame.position for frame in frames] == list(range(16))
-    assert [frame.time_s for frame in frames] == pytest.approx([index / 25 for index in wanted], abs=0.002)
+    assert [frame.time_s for frame in frames] == pytest.approx(
+        [index / 25 for index in wanted], abs=tolerances.FRAME_TIME_S
+    )
     assert stream.frames_decoded <= video.index.packets == 60
 
 
@@ -192,9 +196,9 @@ def test_a_container_that_cannot_seek_gives_the_same(name: str, monkeypatch: pyt
 
 def test_times_go_on_where_a_second_part_begins_before_the_first_ends() -> None:
     frames, _, video = read_frames(named("ts_size_change_midstream.ts"), (108, 0, 54))
-    assert (video.info.frames, video.info.duration_s) == (109, pytest.approx(109 / 30, abs=0.001))
+    assert (video.info.frames, video.info.duration_s) == (109, pytest.approx(109 / 30, abs=tolerances.FRAME_TIME_S))
     assert [frame.index for frame in frames] == [108, 0, 54]
-    assert [frame.time_s for frame in frames] == pytest.approx([108 / 30, 0, 54 / 30], abs=0.001)
+    assert [frame.time_s for frame in frames] == pytest.approx([108 / 30, 0, 54 / 30], abs=tolerances.FRAME_TIME_S)
 
 
 def test_frames_are_contiguous_rgb_squares() -> None:
@@ -202,3 +206,27 @@ def test_frames_are_contiguous_rgb_squares() -> None:
         assert frame.pixels.shape == (GEOMETRY.crop, GEOMETRY.crop, 3)
         assert frame.pixels.dtype == np.uint8
         assert frame.pixels.flags.c_contiguous
+
+
+@pytest.mark.parametrize("options", GOP_CLIPS.values(), ids=GOP_CLIPS)
+def test_key_frames_are_reached_with_fewer_packets_and_are_the_frames_that_they_are_said_to_be(
+    options: dict[str, str],
+) -> None:
+    clip = make_clip(60, **options)
+    with reader(clip) as opened, open_video(opened) as video:
+        key_frames = video.index.key_frames
+    assert key_frames[0] == 0
+    order = visiting_order(4, "coarse_to_fine")
+    plain = read_frames(clip, wanted_frames(60, frames=4, order=order))[1]
+    wanted = wanted_frames(60, frames=4, order=order, key_frames=key_frames)
+    frames, stream, _ = read_frames(clip, wanted)
+    assert [number_of(frame.pixels) for frame in frames] == [frame.index for frame in frames] == list(wanted)
+    assert stream.frames_decoded <= plain.frames_decoded
+
+
+def test_a_key_frame_costs_one_packet_each() -> None:
+    clip = make_clip(80, g="10", bf="0", sc_threshold="0")
+    with reader(clip) as opened, open_video(opened) as video:
+        assert video.index.key_frames == tuple(range(0, 80, 10))
+    wanted = wanted_frames(80, frames=8, order=visiting_order(8, "coarse_to_fine"), key_frames=range(0, 80, 10))
+    assert read_frames(clip, wanted)[1].frames_decoded == 8

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from adafocus.video.errors import UnsupportedMedia
 from adafocus.video.limits import MediaLimits
 from adafocus.video.transform import Geometry
+from tests import tolerances
 from tests.video.clips import (
     FIXTURES,
     claim_key_frames,
@@ -64,12 +65,14 @@ def assert_sound(
     for wanted in (order_16(count), tuple(range(count))):
         frames, stream, video = read_frames(clip, wanted)
         assert video.info.frames == count
-        assert video.info.duration_s == pytest.approx(duration, abs=0.05)
+        assert video.info.duration_s == pytest.approx(duration, abs=tolerances.DAMAGED_TIME_S)
         assert [frame.index for frame in frames] == list(wanted)
         assert [read(frame.pixels) for frame in frames] == [numbers[index] for index in wanted]
         assert stream.frames_decoded <= video.index.packets
         if seconds is None:
-            assert [frame.time_s for frame in frames] == pytest.approx([index / RATE for index in wanted], abs=0.05)
+            assert [frame.time_s for frame in frames] == pytest.approx(
+                [index / RATE for index in wanted], abs=tolerances.DAMAGED_TIME_S
+            )
 
 
 def read_band(pixels: NDArray[np.uint8]) -> int:
@@ -158,7 +161,7 @@ def test_a_browsers_recording_has_the_duration_of_its_times() -> None:
     """It declares neither a duration nor a rate: FFmpeg then guesses 1000 frames a second."""
     clip = remux(sound("vp8"), "webm", with_equal_times((30, 31)), options={"live": "1"})
     video = info_of(clip)
-    assert video.duration_s == pytest.approx(59 / RATE, abs=0.05)
+    assert video.duration_s == pytest.approx(59 / RATE, abs=tolerances.DAMAGED_TIME_S)
     assert video.fps == pytest.approx(RATE, rel=0.05)
 
 

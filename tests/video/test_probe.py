@@ -9,6 +9,7 @@ import pytest
 from adafocus.video.errors import NoVideoStream, TooLong, TooManyPixels, Undecodable, UnsupportedMedia
 from adafocus.video.limits import CODECS, CONTAINERS, MediaLimits
 from adafocus.video.probe import VideoInfo, open_video
+from tests import tolerances
 from tests.video.clips import FIXTURES, info_of, make_clip, named, outcome, read_frames, reader
 
 CLIP = named("mp4_faststart.mp4")
@@ -51,7 +52,7 @@ def test_a_rotated_video_has_the_size_that_is_displayed() -> None:
 def test_containers_and_codecs_have_short_names(container: str, codec: str, expected: tuple[str, str]) -> None:
     info = info_of(make_clip(12, container=container, codec=codec))
     assert (info.container, info.codec) == expected
-    assert (info.frames, info.fps, info.duration_s) == (12, 25.0, pytest.approx(12 / 25, abs=0.002))
+    assert (info.frames, info.fps, info.duration_s) == (12, 25.0, pytest.approx(12 / 25, abs=tolerances.FRAME_TIME_S))
 
 
 def test_of_two_video_streams_the_first_is_read() -> None:

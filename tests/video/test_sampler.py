@@ -7,7 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adafocus.video.sampler import OrderName, sample_clip_indices, sample_indices, visiting_order, wanted_frames
+from adafocus.video.sampler import (
+    OrderName,
+    intervals,
+    sample_clip_indices,
+    sample_indices,
+    snapped,
+    visiting_order,
+    wanted_frames,
+)
 from tests.video.clips import FIXTURES
 
 COUNTS = st.integers(1, 5000)
@@ -102,3 +110,44 @@ def test_a_clip_model_sees_the_glance_frames_then_the_focus_frames() -> None:
 def test_a_count_out_of_range_is_named(call: Any, says: str) -> None:
     with pytest.raises(ValueError, match=says):
         call()
+
+
+@given(COUNTS, SAMPLES, FIRST)
+def test_intervals_divide_what_may_be_sampled_and_hold_one_sample_each(frames: int, samples: int, first: int) -> None:
+    divided = intervals(frames, samples, first)
+    start = min(first, frames - 1)
+    if frames - start <= samples:
+        assert divided == ()
+        return
+    assert [frame for interval in divided for frame in interval] == list(range(start, frames))
+    assert max(map(len, divided)) - min(map(len, divided)) <= 1
+    for interval, frame in zip(divided, sample_indices(frames, samples, first), strict=True):
+        assert interval.start <= frame <= interval.stop
+
+
+@given(COUNTS, SAMPLES, FIRST, st.sets(st.integers(0, 5000)))
+def test_a_frame_moves_only_to_the_nearest_key_frame_of_its_interval(
+    frames: int, samples: int, first: int, keys: set[int]
+) -> None:
+    order = visiting_order(samples, "sequential")
+    key_frames = sorted(key for key in keys if key < frames)
+    plain = wanted_frames(frames, frames=samples, order=order, first_frame=first)
+    moved = wanted_frames(frames, frames=samples, order=order, first_frame=first, key_frames=key_frames)
+    divided = intervals(frames, samples, first)
+    if not divided:
+        assert moved == plain
+        return
+    for interval, before, after in zip(divided, plain, moved, strict=True):
+        inside = [key for key in key_frames if key in interval]
+        assert after == (min(inside, key=lambda key: (abs(key - before), key)) if inside else before)
+
+
+def test_the_earlier_of_two_key_frames_is_taken_and_moved_frames_are_visited_in_the_same_order() -> None:
+    assert snapped((5, 15, 25), (range(10), range(10, 20), range(20, 30)), (3, 7, 20)) == (3, 15, 20)
+    assert wanted_frames(30, frames=3, order=(1, 0, 2), key_frames=(3, 7, 20)) == (15, 3, 20)
+
+
+def test_the_frames_of_a_clip_model_move_within_the_intervals_of_their_own_stage() -> None:
+    found = wanted_frames(60, frames=2, order=(0, 1), focus_frames=3, key_frames=(0, 28, 45))
+    assert found == (28, 45, 0, 28, 45)
+    assert wanted_frames(2, frames=2, order=(0, 1), focus_frames=3, key_frames=(1,)) == (0,) * 5

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from adafocus.video.transform import (
+    Fit,
     Geometry,
     Orientation,
     PatchBox,
@@ -21,7 +22,9 @@ from adafocus.video.transform import (
     crop_offset,
     orientation_of,
     patch_box,
+    placed,
     resized_size,
+    view_box,
 )
 from tests.fixtures.authors.weights import make_image
 from tests.video.clips import FIXTURES
@@ -161,9 +164,9 @@ def test_a_crop_larger_than_the_resized_side_is_refused() -> None:
 
 def test_patches_at_the_corners_of_the_crop() -> None:
     # 320×240 becomes 341×256; the crop 224 begins at (58, 16); one of its pixels is 0.9375 of a video pixel.
-    assert patch_box(320, 240, 256, 224, 128, (0.0, 0.0)) == PatchBox(x=54, y=15, width=121, height=120)
-    assert patch_box(320, 240, 256, 224, 128, (1.0, 1.0)) == PatchBox(x=145, y=105, width=120, height=120)
-    assert patch_box(320, 240, 256, 224, 224, (0.5, 0.5)) == PatchBox(x=54, y=15, width=211, height=210)
+    assert patch_box(320, 240, Geometry(256, 224), 128, (0.0, 0.0)) == PatchBox(x=54, y=15, width=121, height=120)
+    assert patch_box(320, 240, Geometry(256, 224), 128, (1.0, 1.0)) == PatchBox(x=145, y=105, width=120, height=120)
+    assert patch_box(320, 240, Geometry(256, 224), 224, (0.5, 0.5)) == PatchBox(x=54, y=15, width=211, height=210)
 
 
 @settings(max_examples=300)
@@ -175,6 +178,95 @@ def test_patches_at_the_corners_of_the_crop() -> None:
     st.floats(0, 1),
 )
 def test_a_patch_stays_inside_the_video(width: int, height: int, patch: int, y: float, x: float) -> None:
-    box = patch_box(width, height, 256, 224, patch, (y, x))
+    box = patch_box(width, height, Geometry(256, 224), patch, (y, x))
+    assert 0 <= box.x < box.x + box.width <= width
+    assert 0 <= box.y < box.y + box.height <= height
+
+
+WHOLE: tuple[Fit, ...] = ("letterbox", "squeeze")
+
+
+@pytest.mark.parametrize("fit", WHOLE)
+def test_a_geometry_that_shows_the_whole_frame_has_one_size(fit: Fit) -> None:
+    with pytest.raises(ValueError, match=r"resize must be crop \(64\) with fit '.*', got 72"):
+        Geometry(72, 64, fit)
+
+
+def test_another_fit_is_refused() -> None:
+    with pytest.raises(ValueError, match="fit must be crop, letterbox, squeeze; got 'stretch'"):
+        Geometry(64, 64, "stretch")  # type: ignore[arg-type]
+
+
+def bright(width: int, height: int) -> NDArray[np.uint8]:
+    return np.full((height, width, 3), 200, dtype=np.uint8)
+
+
+@pytest.mark.parametrize(("width", "height", "bars"), [(320, 256, (6, 0)), (256, 320, (0, 6)), (64, 64, (0, 0))])
+def test_a_letterbox_has_black_bars_beside_the_whole_frame(width: int, height: int, bars: tuple[int, int]) -> None:
+    pixels = Resizer(64, 64, "letterbox")(as_frame(bright(width, height)))
+    assert pixels.shape == (64, 64, 3) and pixels.flags.c_contiguous
+    top, left = bars
+    inside = np.zeros((64, 64), dtype=bool)
+    inside[top : 64 - top or 64, left : 64 - left or 64] = True
+    lines = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
+    assert (pixels[~_shrunk(lines, -1)] == 0).all()
+    assert (pixels[_shrunk(lines, 1)] > 190).all()
+
+
+def _shrunk(lines: tuple[NDArray[np.int64], NDArray[np.int64]], by: int) -> NDArray[np.bool_]:
+    """The rectangle of those rows and columns in 64 × 64, smaller by so many pixels on each side."""
+    (top, bottom), (left, right) = ((line[0] + by, line[-1] - by) for line in lines)
+    mask = np.zeros((64, 64), dtype=bool)
+    mask[max(top, 0) : bottom + 1, max(left, 0) : right + 1] = True
+    return mask
+
+
+def test_a_letterbox_of_a_turned_frame_has_its_bars_where_it_is_displayed() -> None:
+    pixels = Resizer(64, 64, "letterbox")(as_frame(bright(320, 160)), Orientation(90))
+    assert (pixels[:, :15] == 0).all() and (pixels[:, -15:] == 0).all()
+    assert (pixels[:, 17:-17] > 190).all()
+
+
+def test_a_squeezed_frame_fills_the_square() -> None:
+    image = bright(320, 128)
+    image[:, 160:] = 40
+    pixels = Resizer(64, 64, "squeeze")(as_frame(image)).astype(int)
+    assert (pixels[:, :30] > 190).all() and (pixels[:, 34:] < 50).all()
+
+
+@pytest.mark.parametrize("fit", WHOLE)
+@pytest.mark.parametrize(("width", "height"), [(8192, 2), (2, 8192), (1, 1)])
+def test_frames_of_extreme_shape_fit(fit: Fit, width: int, height: int) -> None:
+    assert Resizer(32, 32, fit)(as_frame(bright(width, height))).shape == (32, 32, 3)
+
+
+def test_a_patch_of_a_letterbox_in_the_pixels_of_the_video() -> None:
+    # 640×512 becomes 512×410 at row 51; a pixel is 1.25 pixels of the video.
+    geometry = Geometry(512, 512, "letterbox")
+    assert placed(640, 512, geometry) == (0, 51, 512, 410)
+    assert patch_box(640, 512, geometry, 96, (0.5, 0.5)) == PatchBox(x=260, y=196, width=120, height=120)
+    # At the top, half of the patch shows the bar.
+    assert patch_box(640, 512, geometry, 96, (0.0, 0.0)) == PatchBox(x=0, y=0, width=120, height=56)
+    assert view_box(640, 512, geometry) == PatchBox(x=0, y=-64, width=640, height=639)
+
+
+def test_the_view_of_a_crop_lies_in_the_video_and_a_squeeze_shows_all() -> None:
+    assert view_box(320, 240, Geometry(256, 224)) == patch_box(320, 240, Geometry(256, 224), 224, (0, 0))
+    assert view_box(320, 240, Geometry(64, 64, "squeeze")) == PatchBox(0, 0, 320, 240)
+
+
+@settings(max_examples=300)
+@given(
+    st.integers(1, 4000),
+    st.integers(1, 4000),
+    st.sampled_from(WHOLE),
+    st.integers(1, 224),
+    st.floats(0, 1),
+    st.floats(0, 1),
+)
+def test_a_patch_of_a_whole_frame_stays_inside_the_video(
+    width: int, height: int, fit: Fit, patch: int, y: float, x: float
+) -> None:
+    box = patch_box(width, height, Geometry(224, 224, fit), patch, (y, x))
     assert 0 <= box.x < box.x + box.width <= width
     assert 0 <= box.y < box.y + box.height <= height

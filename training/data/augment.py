@@ -51,15 +51,33 @@ class Augment:
 
     def __call__(self, pixels: Pixels, random: np.random.Generator) -> Tensor:
         """Return frames ``uint8 [K, S, S, 3]`` of a clip as float [K, 3, frame_size, frame_size] in 0..255."""
+        return self.with_points(pixels, np.empty((0, 2), np.float32), random)[0]
+
+    def with_points(
+        self, pixels: Pixels, points: npt.NDArray[np.float32], random: np.random.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """As above, and where points of the square lie afterwards.
+
+        Args:
+            pixels: ``uint8 [K, S, S, 3]``.
+            points: [N, 2], (y, x) shares of the square's sides; NaN for none.
+            random: decides what is done.
+
+        Returns:
+            The frames, and the points [N, 2] as shares of the new square's sides; NaN where they were cut off.
+        """
         recipe = self._recipe
         top, left, height, width = self._box(pixels.shape[1], random)
         cut = np.ascontiguousarray(pixels[:, top : top + height, left : left + width])
         frames = torch.from_numpy(cut).to(self._device).permute(0, 3, 1, 2).float()
-        if frames.shape[2:] != (self._size, self._size):  # else it would only be copied, slowly
+        if frames.shape[2:] != (self._size, self._size):  # otherwise this would be a slow copy
             frames = F.interpolate(frames, size=(self._size, self._size), mode="bilinear", antialias=True)
+        moved = torch.from_numpy((points * pixels.shape[1] - (top, left)) / (height, width)).float()
         if random.random() < recipe.flip:
             frames = frames.flip(3)
-        return _recolour(frames, recipe.colour, random) if recipe.colour else frames
+            moved[:, 1] = 1 - moved[:, 1]
+        moved[((moved < 0) | (moved > 1)).any(dim=1)] = torch.nan
+        return (_recolour(frames, recipe.colour, random) if recipe.colour else frames), moved
 
     def _box(self, side: int, random: np.random.Generator) -> tuple[int, int, int, int]:
         """Return top, left, height and width of a crop; the scales of its sides are at most one apart."""

@@ -1,6 +1,6 @@
 """Compares the space that a training needs for its clips, on disk and in memory, with the free space.
 
-Said before anything is decoded: a cache that fills the disk after ten hours has cost ten hours.
+The result is reported before anything is decoded, so that a training does not fail after hours on a full disk.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ BYTES_PER_PIXEL = (0.06, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0, 1.6)
 """Bytes of a JPEG per pixel at these qualities, measured on small, detailed frames by `benchmarks.jpeg_cache`."""
 SIDES = (128, 360)
 SHARES = (1.0, 0.55)
-"""What frames of these sides take of that: larger ones are smoother. Measured were 0.4, on quiet indoor scenes."""
+"""Size of frames with these sides relative to that: larger frames are smoother. On quiet indoor scenes it was 0.4."""
 
 BATCHES = 3
-"""Batches that exist at a time: one is learned from, one waits, one is being made."""
+"""Number of batches in memory: one is trained on, one waits, one is being made."""
 
 PROC = Path("/proc")
 CGROUPS = Path("/sys/fs/cgroup")
 
 
 def bytes_of_clip(plan: CropPlan) -> int:
-    """Return what the kept frames of one clip take, of JPEG about."""
+    """Return the bytes that the kept frames of one clip take; an estimate for JPEG."""
     frames = plan.segments * max(1, plan.candidates)
     each = 3.0
     if plan.jpeg_quality:
@@ -40,12 +40,12 @@ def bytes_of_clip(plan: CropPlan) -> int:
 
 
 def bytes_of_batches(plan: CropPlan, batch_size: int, frame_size: int) -> int:
-    """Return what the batches that exist at a time take: decoded squares, and the model's input in float32."""
+    """Return the bytes of all batches in memory: decoded squares, and the model's input in float32."""
     return BATCHES * batch_size * plan.segments * (3 * plan.crop**2 + 12 * frame_size**2)
 
 
 def bytes_to_keep(clips: Sequence[Clip], plan: CropPlan, cache: Path | None) -> int:
-    """Return what keeping the frames of these clips takes, without those that the cache holds already."""
+    """Return the bytes needed to keep the frames of these clips, without those that the cache holds already."""
     number = len(clips) if cache is None else sum(1 for _ in missing(clips, plan, cache))
     return number * bytes_of_clip(plan)
 
@@ -61,7 +61,7 @@ def free_disk(folder: Path) -> int:
 def free_memory(proc: Path = PROC, cgroups: Path = CGROUPS) -> int | None:
     """Return the bytes of memory that this process may still take; None where the system does not tell.
 
-    That is what the machine has available, or what the control group leaves where that is less, as in a container.
+    It is the machine's available memory or the rest of the control group's limit, whichever is less.
     """
     found = [value for value in (_available(proc / "meminfo"), *_left_in_groups(proc, cgroups)) if value is not None]
     return min(found, default=None)
@@ -76,7 +76,7 @@ def _available(meminfo: Path) -> int | None:
 
 
 def _left_in_groups(proc: Path, cgroups: Path) -> list[int | None]:
-    """Return what each control group above this process leaves, by version 2 of their files."""
+    """Return the bytes that the limit of each control group above this process leaves (version 2 only)."""
     try:
         lines = (proc / "self" / "cgroup").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -90,7 +90,7 @@ def _left_in_groups(proc: Path, cgroups: Path) -> list[int | None]:
 
 def _left_in_group(folder: Path) -> int | None:
     try:
-        limit = int((folder / "memory.max").read_text(encoding="ascii"))  # "max" is no number: no limit
+        limit = int((folder / "memory.max").read_text(encoding="ascii"))  # ValueError for "max": there is no limit
         used = int((folder / "memory.current").read_text(encoding="ascii"))
         stat = dict(line.split() for line in (folder / "memory.stat").read_text(encoding="ascii").splitlines())
         return max(0, limit - used + int(stat.get("inactive_file", 0)))  # cached files can be reclaimed

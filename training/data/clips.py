@@ -20,6 +20,9 @@ from adafocus.video.folders import FolderListing, LeftOut, folders_in, shown
 
 NOT_VIDEOS = frozenset({".json", ".txt", ".csv", ".md", ".html", ".xml", ".ini", ".db", ".zip", ".py"})
 
+BOXES = "boxes.npz"
+"""Name of the file of boxes beside a manifest that names none."""
+
 
 @dataclass(frozen=True)
 class Clip:
@@ -62,6 +65,7 @@ class ClipSet:
         source: the data set's own description (``name``, ``source``, ``licence``), for the checkpoint.
         multi_label: a clip may have several classes; the metric is then mean average precision.
         left_out: of a folder, what was not listed although it is not hidden, and why: a line each.
+        boxes: file that says where the thing lies in each frame (`training.data.boxes`); None if there is none.
     """
 
     labels: tuple[str, ...]
@@ -69,6 +73,7 @@ class ClipSet:
     source: Mapping[str, str]
     multi_label: bool = False
     left_out: tuple[str, ...] = ()
+    boxes: Path | None = None
 
     def counts(self) -> tuple[int, ...]:
         """Return the number of clips of each class."""
@@ -81,7 +86,7 @@ class ClipSet:
 
 
 def has_split_folders(folder: Path) -> bool:
-    """Whether a folder has its splits as sub-folders: one is ``train`` and holds folders, as a class does not."""
+    """Return True if a folder has splits as sub-folders: one is ``train`` and holds folders, as a class does not."""
     return (folder / "train").is_dir() and bool(folders_in(folder / "train")[0])
 
 
@@ -184,7 +189,7 @@ def _dealt(clips: Sequence[Clip], parts: int, seed: int) -> dict[str, int]:
     for index in sorted(by_class):
         identities = by_class[index]
         for place in np.random.default_rng([seed, index]).permutation(len(identities)):
-            part[identities[place]] = len(part) % parts  # dealt on over the classes, so that parts stay of one size
+            part[identities[place]] = len(part) % parts  # goes on over the classes, to keep parts equal
     return part
 
 

@@ -1,18 +1,20 @@
-"""Which frames of a clip are decoded, and how large: for training, and exactly as a server would."""
+"""Plans of decoding: the frames of a clip and their size, for training and exactly as the service decodes."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from adafocus.training.recipe import Recipe
-from adafocus.video.sampler import sample_clip_indices, sample_indices, visiting_order, wanted_frames
+from adafocus.video.sampler import Snap, sample_clip_indices, sample_indices, visiting_order, wanted_frames
+from adafocus.video.transform import Fit
 
 
 @dataclass(frozen=True)
 class CropPlan:
-    """Which frames of a clip are decoded, and how large.
+    """The frames of a clip to decode, and their size.
 
     A clip is divided into segments of equal length, one for each step. Serving takes the middle frame of each; training
     takes another one each time.
@@ -21,12 +23,14 @@ class CropPlan:
         steps: T, the number of frames that the model visits.
         order: the order in which it visits them; for a clip model, its glance frames in time order.
         first_frame: frames before this index are never sampled.
-        resize: shorter side after resizing, pixels. crop: side of the centre square that is cut out.
+        resize: shorter side after resizing, pixels. crop: side of the square that is kept.
+        fit: how a frame becomes that square.
         candidates: frames of each segment that are kept to draw from, in time order: [segments·candidates, crop, crop,
             3]. With 1 they are those that serving takes, in visiting order: [segments, crop, crop, 3]. With 0 none is
             kept: frames are drawn from the whole segment and decoded anew each time.
         focus_steps: frames of a clip model's focus, which follow those of its glance; 0 for a frame model.
         jpeg_quality: kept frames are JPEG of this quality; 0 keeps raw pixels.
+        snap: whether the frames that serving takes move to key frames of their segments.
     """
 
     steps: int
@@ -37,6 +41,8 @@ class CropPlan:
     candidates: int = 1
     focus_steps: int = 0
     jpeg_quality: int = 0
+    fit: Fit = "crop"
+    snap: Snap = "none"
 
     @property
     def segments(self) -> int:
@@ -48,8 +54,8 @@ class CropPlan:
         """The segments in the order in which the model is given them."""
         return (*self.order, *range(self.steps, self.segments))
 
-    def wanted(self, num_frames: int) -> tuple[int, ...]:
-        """Return the frame indices to keep of a video of ``num_frames`` frames."""
+    def wanted(self, num_frames: int, key_frames: Sequence[int] = ()) -> tuple[int, ...]:
+        """Return the frame indices to keep of a video of ``num_frames`` frames, some of which are key frames."""
         if self.candidates > 1:
             return tuple(index for count in self._parts for index in self._moments(num_frames, count))
         return wanted_frames(
@@ -58,6 +64,7 @@ class CropPlan:
             order=self.order,
             first_frame=self.first_frame,
             focus_frames=self.focus_steps or None,
+            key_frames=key_frames if self.snap == "keyframe" else (),
         )
 
     def draw(self, num_frames: int, random: np.random.Generator) -> tuple[int, ...]:
@@ -99,7 +106,7 @@ class CropPlan:
 
 
 def serving_plan(recipe: Recipe) -> CropPlan:
-    """Return what a server would see."""
+    """Return the plan of the frames that the service would decode."""
     config = recipe.model_config(2)
     sampling = config.sampling
     return CropPlan(
@@ -109,11 +116,13 @@ def serving_plan(recipe: Recipe) -> CropPlan:
         resize=recipe.data.resize,
         crop=config.frame_size,
         focus_steps=sampling.focus_frames or 0,
+        fit=recipe.data.fit,
+        snap=recipe.data.snap,
     )
 
 
 def training_plan(recipe: Recipe) -> CropPlan:
-    """Return what training crops are cut from: the whole centre square, at the source size."""
+    """Return the plan of the frames that training crops are cut from: the whole square at the source size."""
     source = recipe.data.source
     return replace(
         serving_plan(recipe),

@@ -27,7 +27,7 @@ from adafocus.training.data.frame_store import (
     open_file,
     save,
 )
-from adafocus.training.data.frames import frame_count, read_frames
+from adafocus.training.data.image_folders import frame_count, read_frames
 from adafocus.training.data.prefetch import ahead, processors
 from adafocus.training.errors import DataError
 from adafocus.video.decoder import FrameStream
@@ -36,10 +36,10 @@ from adafocus.video.probe import open_video
 from adafocus.video.transform import Geometry
 
 UNUSABLE = (VideoError, DataError, OSError)
-"""What decoding a clip raises if the clip is at fault."""
+"""Exceptions of decoding that mean that the clip is at fault."""
 
-Choice = Callable[[int], Sequence[int]]
-"""Which frames to decode of a video with so many."""
+Choice = Callable[[int, Sequence[int]], Sequence[int]]
+"""Returns the frames to decode, given the number of frames of a video and its key frames."""
 
 
 def decode_clip(clip: Clip, plan: CropPlan, random: np.random.Generator | None = None) -> Pixels:
@@ -55,10 +55,10 @@ def decode_clip(clip: Clip, plan: CropPlan, random: np.random.Generator | None =
         DataError: the folder of images is not usable.
         OSError: it cannot be read.
     """
-    geometry = Geometry(plan.resize, plan.crop)
+    geometry = Geometry(plan.resize, plan.crop, plan.fit)
 
-    def choose(frames: int) -> Sequence[int]:
-        return plan.wanted(frames) if random is None else plan.draw(frames, random)
+    def choose(frames: int, key_frames: Sequence[int] = ()) -> Sequence[int]:
+        return plan.wanted(frames, key_frames) if random is None else plan.draw(frames, random)
 
     if clip.template or clip.path.is_dir():
         wanted = choose(frame_count(clip))
@@ -73,7 +73,7 @@ def _decode_video(path: Path, choose: Choice, geometry: Geometry) -> tuple[Seque
     with path.open("rb") as file, open_video(file) as video:
         if not video.info.frames:
             raise DataError("the video does not tell how many frames it has")
-        wanted = choose(video.info.frames)
+        wanted = choose(video.info.frames, video.index.key_frames)
         stream = FrameStream(video, wanted, geometry)
         have = {}
         while (frame := stream.next()) is not None:

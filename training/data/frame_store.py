@@ -81,10 +81,10 @@ class JpegFrames:
 
     @classmethod
     def from_array(cls, whole: Pixels) -> JpegFrames:
-        """Return the frames of what `to_array` made.
+        """Return the frames in an array that `to_array` made.
 
         Raises:
-            ValueError: it is not that.
+            ValueError: the array is of another kind, or damaged.
         """
         count = int(whole[:8].view("<i8")[0])
         start = 8 * (count + 1)
@@ -108,7 +108,7 @@ class OnDemand(Sequence[Frames], Generic[_Item]):
     """
 
     def __init__(self, items: Sequence[_Item], get: Callable[[_Item], Frames], workers: int = 1) -> None:
-        """Take what the frames are made of, one item a clip.
+        """Keep the items that frames are made from, one for each clip.
 
         Args:
             items: files or clips.
@@ -167,7 +167,7 @@ def load_pixels(file: Path) -> Pixels:
 
 
 def is_whole(file: Path, plan: CropPlan) -> bool:
-    """Whether a file of the cache is there and holds frames of this plan."""
+    """Return True if a file of the cache is there and holds frames of this plan."""
     try:
         kept = open_file(file)
     except DataError:
@@ -179,7 +179,9 @@ def is_whole(file: Path, plan: CropPlan) -> bool:
 
 def cache_file(clip: Clip, plan: CropPlan, cache: Path) -> Path:
     """Return the file in which the frames of a clip are kept, whether it exists or not."""
-    key = hashlib.sha256(repr((clip.identity, _source(clip), astuple(plan))).encode()).hexdigest()[:32]
+    *published, snap = astuple(plan)
+    fields = tuple(published) if snap == "none" else (*published, snap)  # files of earlier versions are found again
+    key = hashlib.sha256(repr((clip.identity, _source(clip), fields)).encode()).hexdigest()[:32]
     return cache / key[:2] / f"{key}.npy"
 
 
@@ -204,7 +206,7 @@ def missing(clips: Sequence[Clip], plan: CropPlan, cache: Path) -> Iterator[Clip
 
 
 def _source(clip: Clip) -> tuple[object, ...]:
-    """What identifies a clip's pixels where its identity does not: of a listed clip, and of a folder of images."""
+    """Return what identifies the pixels of a listed clip or a folder of images, where the clip's identity does not."""
     if not clip.listed and not clip.path.is_dir():
         return ()
     place = clip.path.resolve()

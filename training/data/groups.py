@@ -43,7 +43,7 @@ def units_of(clips: Iterable[Clip]) -> list[str]:
 
 
 def has_groups(clips: Iterable[Clip]) -> bool:
-    """Whether any clip names its group."""
+    """Return True if any clip names its group."""
     return any(clip.group for clip in clips)
 
 

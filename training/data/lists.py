@@ -93,7 +93,7 @@ def read_lists(folder: Path, name: str, split: str | None = None) -> ClipSet:
 
 
 def has_list(folder: Path, name: str, split: str) -> bool:
-    """Whether a folder holds a published data set's list of a split."""
+    """Return True if a folder holds a published data set's list of a split."""
     return name in PUBLISHED_LISTS and (folder / PUBLISHED_LISTS[name].splits[split]).is_file()
 
 

@@ -3,7 +3,8 @@
 ``manifest.json`` holds ``items`` that name ``file``, ``label`` (or ``labels``, a list), and where they are known
 ``split``, ``group`` and ``sha256``; ``manifest.csv`` has those as columns, several ``labels`` separated by semicolons.
 A ``file`` may be a video or a folder of images, one per frame, and is looked for beside the manifest. Clips of one
-``group`` come from one source, such as a recording or a camera, and stay together wherever clips are split.
+``group`` come from one source, such as a recording or a camera, and stay together wherever clips are split. ``boxes``
+beside ``items`` names the file of `training.data.boxes`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from adafocus.training.data.clips import Clip, ClipSet, class_folders, digest, has_split_folders
+from adafocus.training.data.clips import BOXES, Clip, ClipSet, class_folders, digest, has_split_folders
 from adafocus.training.data.lists import has_list, read_lists
 from adafocus.training.errors import DataError
 
@@ -85,6 +86,7 @@ def published_training(data: Path, lists: str) -> ClipSet | None:
 
 def _from_manifest(path: Path, split: str | None) -> ClipSet:
     rows, source = _read(path)
+    boxes = path.parent / source.pop("boxes", BOXES)
     splits = _splits(rows)
     if split is not None and split not in splits:
         raise DataError(f"{path} has no split {split!r}; it has {', '.join(splits) or 'none'}")
@@ -96,7 +98,20 @@ def _from_manifest(path: Path, split: str | None) -> ClipSet:
             file = path.parent / row.file
             first, *also = (index[label] for label in row.labels)
             clips.append(Clip(file, first, row.sha256 or digest(file), tuple(also), group=row.group))
-    return ClipSet(names, tuple(clips), source, any(len(row.labels) > 1 for row in rows))
+    return ClipSet(names, tuple(clips), source, any(len(row.labels) > 1 for row in rows), boxes=_existing(boxes))
+
+
+def _existing(boxes: Path) -> Path | None:
+    """The file of boxes, unless there is none of the default name.
+
+    Raises:
+        DataError: the manifest names another one, which is not there.
+    """
+    if boxes.is_file():
+        return boxes
+    if boxes.name != BOXES:
+        raise DataError(f"{boxes} does not exist; the manifest names it as the file of boxes")
+    return None
 
 
 def _splits(rows: Iterable[_Row]) -> Sequence[str]:
@@ -110,7 +125,7 @@ def _read(path: Path) -> tuple[list[_Row], dict[str, str]]:
             with path.open(newline="", encoding="utf-8-sig") as file:
                 return [_row(item, ";") for item in csv.DictReader(file)], {"name": path.parent.name}
         content = json.loads(path.read_text(encoding="utf-8"))
-        source = {key: str(content[key]) for key in ("name", "source", "licence") if content.get(key)}
+        source = {key: str(content[key]) for key in ("name", "source", "licence", "boxes") if content.get(key)}
         return [_row(dict(item), None) for item in content["items"]], source
     except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
         raise DataError(f"{path} is not a manifest: each item must name a file and a label ({error!r})") from error

@@ -1,4 +1,4 @@
-"""Which frames of a training's clips are kept, and where: decided, reported and refused before anything is decoded."""
+"""Decides which decoded frames a training keeps, and where; reports it, or refuses, before anything is decoded."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Sets(NamedTuple):
 
 @dataclass(frozen=True)
 class Storage:
-    """Whether frames are kept or decoded each time they are needed.
+    """The decision whether frames are kept or decoded each time they are needed.
 
     Attributes:
         training: of the clips that are trained on.

@@ -1,1 +1,1 @@
-"""What a trained model is worth: metrics, reports, calibration and operating points."""
+"""Evaluation of a trained model: metrics, reports, calibration and operating points."""

@@ -20,7 +20,9 @@ from adafocus.training.evaluate.certify import (
     smallest_epsilon,
     split_units,
 )
+from adafocus.training.evaluate.exit_layout import ExitLayout
 from adafocus.training.evaluate.metrics import Indices, Logits, Truth
+from adafocus.training.evaluate.multi_label import MissedLabels, fit_labels
 from adafocus.training.evaluate.operating_points import Calibration, Point
 
 EPSILONS: Mapping[str, float] = {"accurate": 0.01, "balanced": 0.05, "fast": 0.10}
@@ -32,7 +34,7 @@ FEWEST_FOR_STEPS = 50
 
 @dataclass(frozen=True)
 class Promises:
-    """What to certify.
+    """The options of a certification.
 
     Attributes:
         asked: epsilons, each of a point of its own; the first becomes the default.
@@ -51,7 +53,7 @@ class Promises:
 
 @dataclass(frozen=True)
 class Clips:
-    """Judged clips, with or without labels.
+    """Clips with the model's logits, with or without labels.
 
     Attributes:
         logits: float32 [N, T, C].
@@ -84,6 +86,8 @@ def calibrate_certified(
     unlabelled: Clips | None = None,
     notes: str = "",
     budgets: Sequence[float] = (),
+    layout: ExitLayout | None = None,
+    missed: MissedLabels | None = None,
 ) -> CertifiedCalibration:
     """Temperatures and operating points; those that pass the test carry a guarantee.
 
@@ -101,10 +105,14 @@ def calibrate_certified(
         unlabelled: clips without labels, such as recorded production.
         notes: which clips these were; travels into the bundle.
         budgets: shares of full compute, as in `calibrate`; their points promise nothing.
+        layout: of the exits, as in `calibrate`.
+        missed: what to promise of missed labels; only with the criterion ``label_margin``, for several labels a clip.
 
     Raises:
         CalibrationError: nothing to solve from, or the risk needs labels that the tested clips lack.
     """
+    if criterion == "label_margin":
+        return _of_labels(labelled, truth, gflops_per_step, promises, unlabelled, notes, budgets, layout, missed)
     if labelled.logits.shape[1] == 1:
         found = calibrate(labelled.logits, truth, gflops_per_step, criterion, notes=notes, budgets=budgets)
         asked = "the model has one step, so it has only the point full and nothing to certify"
@@ -113,22 +121,72 @@ def calibrate_certified(
     temperature = fit_temperature(labelled.logits[parts.fit], truth[parts.fit])
     temperatures = fit_temperatures(labelled.logits[parts.fit], truth[parts.fit], temperature)
     rule = ExitRule(criterion, temperatures)
-    rows = _certify(Exits.of(labelled.logits[parts.fit], rule, truth[parts.fit]), parts, rule, promises)
+    ask = _Ask(gflops_per_step, promises, notes, budgets, layout, temperature)
+    return _with_rule(labelled, truth, rule, parts, unlabelled, ask)
+
+
+@dataclass(frozen=True)
+class _Ask:
+    """What `calibrate_certified` was asked, where it does not depend on the clips."""
+
+    gflops_per_step: float
+    promises: Promises
+    notes: str
+    budgets: Sequence[float]
+    layout: ExitLayout | None
+    temperature: float
+
+
+def _with_rule(
+    labelled: Clips, truth: Truth, rule: ExitRule, parts: _Parts, unlabelled: Clips | None, ask: _Ask
+) -> CertifiedCalibration:
+    """Certify and solve the points of an exit rule that has been fitted."""
+    promises, layout = ask.promises, ask.layout
+    rows = _certify(Exits.of(labelled.logits[parts.fit], rule, truth[parts.fit]), parts, rule, promises, layout)
     calibration = calibrate(
         labelled.logits,
         truth,
-        gflops_per_step,
-        criterion,
-        notes=f"{notes}; {_described(rows, parts.available, promises, unlabelled is not None)}",
-        budgets=budgets,
-        temperature=temperature,
-        temperatures=temperatures,
+        ask.gflops_per_step,
+        rule.criterion,
+        notes=f"{ask.notes}; {_described(rows, parts.available, promises, unlabelled is not None)}",
+        budgets=ask.budgets,
+        temperature=ask.temperature,
+        temperatures=rule.temperatures,
         certified={name: row.thresholds for name, row in rows.items()},
+        layout=layout,
     )
     calibration = _with_guarantees(calibration, {name: row.guarantee for name, row in rows.items()}, promises)
     if unlabelled is not None:
-        calibration = _costs_from(calibration, unlabelled.logits, gflops_per_step)
+        calibration = _costs_from(calibration, unlabelled.logits, ask.gflops_per_step, layout)
     return CertifiedCalibration(calibration, tuple(_warnings(rows, parts.available, promises)))
+
+
+def _of_labels(
+    labelled: Clips,
+    truth: Truth,
+    gflops_per_step: float,
+    promises: Promises,
+    unlabelled: Clips | None,
+    notes: str,
+    budgets: Sequence[float],
+    layout: ExitLayout | None,
+    missed: MissedLabels | None,
+) -> CertifiedCalibration:
+    """Fit the labels on the clips that fit, then solve the exits on their decision logits."""
+    fit = _split(labelled, truth, unlabelled, promises).fit
+    labels = fit_labels(labelled.logits[fit], truth[fit], missed)
+    decided = replace(labelled, logits=labels.decisions(labelled.logits))
+    others = None if unlabelled is None else replace(unlabelled, logits=labels.decisions(unlabelled.logits))
+    rule = ExitRule("label_margin", (1.0,) * labelled.logits.shape[1])
+    how = "by F1" if missed is None else f"to miss at most {100 * missed.epsilon:g} % of each label"
+    ask = _Ask(gflops_per_step, promises, f"{notes}; labels {how} on {len(fit)} clips", budgets, layout, 1.0)
+    found = _with_rule(decided, truth, rule, _split(decided, truth, others, promises), others, ask)
+    heat = labels.temperatures
+    calibration = replace(
+        found.calibration, temperature=heat[-1], temperatures=heat, label_thresholds=labels.thresholds
+    )
+    few = [f"too few clips have label {label} to promise how often it is missed" for label in labels.uncertified]
+    return CertifiedCalibration(calibration, (*found.warnings, *few))
 
 
 def fit_temperatures(logits: Logits, labels: Truth, shared: float) -> tuple[float, ...]:
@@ -141,7 +199,7 @@ def fit_temperatures(logits: Logits, labels: Truth, shared: float) -> tuple[floa
 
 @dataclass(frozen=True)
 class _Parts:
-    """Which labelled clips fit, the clips that test with their labels, and how many clips could test."""
+    """Return the labelled clips that fit, the clips that test with their labels, and the number that could test."""
 
     fit: Indices
     test: Logits
@@ -166,12 +224,14 @@ def _split(labelled: Clips, truth: Truth, unlabelled: Clips | None, promises: Pr
     return _Parts(np.flatnonzero(fits), labelled.logits[tested], truth[tested], len(tested))
 
 
-def _certify(fit: Exits, parts: _Parts, rule: ExitRule, promises: Promises) -> dict[str, CertifiedRow]:
+def _certify(
+    fit: Exits, parts: _Parts, rule: ExitRule, promises: Promises, layout: ExitLayout | None
+) -> dict[str, CertifiedRow]:
     if not len(parts.test):
         return {}
     epsilons = promises.epsilons()
     test = Exits.of(parts.test, rule, parts.truth)
-    ladder = best_ladder(fit, promises.risk, tuple(epsilons.values()))
+    ladder = best_ladder(fit, promises.risk, tuple(epsilons.values()), layout)
     rows = {
         name: certify(ladder, test, promises.risk, epsilon, promises.confidence) for name, epsilon in epsilons.items()
     }
@@ -181,20 +241,23 @@ def _certify(fit: Exits, parts: _Parts, rule: ExitRule, promises: Promises) -> d
 def _with_guarantees(calibration: Calibration, guarantees: Mapping[str, Guarantee], promises: Promises) -> Calibration:
     points = tuple(replace(point, guarantee=guarantees.get(point.name)) for point in calibration.points)
     default = calibration.default
-    if promises.asked:  # who asks for a guarantee gets no default without one
+    if promises.asked:  # where a guarantee was asked for, the default point must have one
         asked = point_name(promises.asked[0])
         default = asked if asked in guarantees else "full"
     return replace(calibration, points=points, default=default)
 
 
-def _costs_from(calibration: Calibration, logits: Logits, gflops_per_step: float) -> Calibration:
+def _costs_from(
+    calibration: Calibration, logits: Logits, gflops_per_step: float, layout: ExitLayout | None
+) -> Calibration:
     """The same points with cost and exit shares as on these clips."""
     exits, total = Exits.of(logits, calibration.exit_rule), logits.shape[1]
+    costs = (layout or ExitLayout.of_steps(total)).costs * total * gflops_per_step
 
     def measured(point: Point) -> Point:
         steps = exits.steps(point.thresholds)
         shares = np.bincount(steps, minlength=total) / len(steps)
-        gflops = float((steps + 1).mean()) * gflops_per_step
+        gflops = float(costs[steps].mean())
         return replace(point, expected_gflops=gflops, exit_shares=tuple(float(share) for share in shares))
 
     return replace(calibration, points=tuple(measured(point) for point in calibration.points))

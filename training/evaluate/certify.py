@@ -18,11 +18,12 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from adafocus.bundle.exit_rule import ExitRule, leaves
+from adafocus.bundle.exit_rule import ExitRule, should_exit
 from adafocus.bundle.guarantee import Guarantee, Risk
 from adafocus.training.errors import CalibrationError
-from adafocus.training.evaluate.calibrate import exit_quota, solve_thresholds
-from adafocus.training.evaluate.metrics import Indices, Logits, Truth
+from adafocus.training.evaluate.exit_curve import exit_quota_of, solve_thresholds
+from adafocus.training.evaluate.exit_layout import ExitLayout
+from adafocus.training.evaluate.metrics import Indices, Logits, Truth, label_sets
 from adafocus.training.evaluate.operating_points import Thresholds
 
 Bool = npt.NDArray[np.bool_]
@@ -35,12 +36,12 @@ RATIOS = tuple(float(ratio) for ratio in np.geomspace(64.0, 1 / 64, 97))
 """Ratios of exit shares of one ladder, from nearly all clips at the last step to nearly all at the first."""
 
 LEVELS = 60
-"""Confidences that the other ladder takes from each of four series. More rows cost time, and no certainty."""
+"""Confidences that the other ladder takes from each of four series. More rows only cost time."""
 
 
 @dataclass(frozen=True)
 class Exits:
-    """What each step of each clip would answer, and how confident it is.
+    """The answer and the confidence of each step of each clip.
 
     Attributes:
         confidences: float32 [N, T].
@@ -61,6 +62,8 @@ class Exits:
         """
         if not len(logits) or not np.isfinite(logits).all():
             raise CalibrationError("there must be clips to certify on, and their logits must be finite numbers")
+        if rule.criterion == "label_margin":
+            return cls._of_label_sets(logits, rule, truth)
         answers = logits.argmax(axis=2).astype(np.int64)
         right = None
         if truth is not None and truth.ndim == 1:
@@ -69,8 +72,14 @@ class Exits:
             right = np.take_along_axis(truth.astype(np.bool_), answers, axis=1)
         return cls(rule.of_all_steps(logits), answers, right)
 
+    @classmethod
+    def _of_label_sets(cls, decisions: Logits, rule: ExitRule, truth: Truth | None) -> Self:
+        """Exits whose answers are sets of labels, all of which must be right."""
+        right = None if truth is None else ((decisions > 0) == truth[:, None].astype(np.bool_)).all(axis=2)
+        return cls(rule.of_all_steps(decisions), label_sets(decisions), right)
+
     def failures(self, risk: Risk) -> Bool:
-        """Whether exiting at each step would be a failure: bool [N, T]; never at the last step.
+        """True where exiting at a step would be a failure: bool [N, T]; never at the last step.
 
         Raises:
             CalibrationError: the risk needs labels and there are none.
@@ -85,7 +94,7 @@ class Exits:
         """The step, from 0, at which each clip exits: int64 [N]."""
         row = np.array([math.inf if value is None else value for value in thresholds])
         row[-1] = -math.inf
-        return np.asarray(leaves(self.confidences, row[None, :]).argmax(axis=1), dtype=np.int64)
+        return np.asarray(should_exit(self.confidences, row[None, :]).argmax(axis=1), dtype=np.int64)
 
     def only(self, kept: Indices | Bool) -> Exits:
         """The same of some clips."""
@@ -145,21 +154,30 @@ def split_units(units: Sequence[str], share: float = FIT_SHARE, seed: int = 0) -
     return np.array([unit in fitting for unit in units], dtype=np.bool_), np.array(sorted(tested), dtype=np.int64)
 
 
-def ratio_ladder(fit: Exits) -> Ladder:
-    """Rows by the published solver, ratio after ratio of exit shares; the first row never exits early."""
-    steps = fit.confidences.shape[1]
-    rows = [solve_thresholds(fit.confidences, exit_quota(ratio, steps)) for ratio in RATIOS]
-    return tuple(dict.fromkeys([(None,) * steps, *rows]))
+def ratio_ladder(fit: Exits, used: Bool | None = None) -> Ladder:
+    """Rows by the published solver, ratio after ratio of exit shares; the first row never exits early.
 
-
-def level_ladder(fit: Exits) -> Ladder:
-    """Rows that ask for the same confidence at every step, from the highest on; the first row never exits early.
-
-    The confidences are those of the clips, of all steps and of the first step, where most exits are.
+    Args:
+        fit: clips that never test.
+        used: bool [T], the exits that rows may use; None: all.
     """
-    steps = fit.confidences.shape[1]
-    levels = np.unique(np.concatenate([_levels(fit.confidences[:, :-1]), _levels(fit.confidences[:, :1])]))[::-1]
-    return ((None,) * steps, *((float(level),) * (steps - 1) + (None,) for level in levels))
+    used = np.ones(fit.confidences.shape[1], dtype=np.bool_) if used is None else used
+    rows = [solve_thresholds(fit.confidences, exit_quota_of(ratio, used)) for ratio in RATIOS]
+    return tuple(dict.fromkeys([(None,) * len(used), *rows]))
+
+
+def level_ladder(fit: Exits, used: Bool | None = None) -> Ladder:
+    """Rows that ask for the same confidence at every exit, from the highest on; the first row never exits early.
+
+    The confidences are those of the clips, of all exits and of the first one, where most clips leave.
+    """
+    used = np.ones(fit.confidences.shape[1], dtype=np.bool_) if used is None else used
+    sure = fit.confidences[:, used]
+    levels = np.unique(np.concatenate([_levels(sure[:, :-1]), _levels(sure[:, :1])]))[::-1]
+    early = used.copy()
+    early[-1] = False
+    rows = (tuple(float(level) if there else None for there in early) for level in levels)
+    return ((None,) * len(used), *rows)
 
 
 def _levels(confidences: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
@@ -169,25 +187,26 @@ def _levels(confidences: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     return np.asarray(falling[np.concatenate(ranks).astype(int) - 1])
 
 
-def best_ladder(fit: Exits, risk: Risk, epsilons: Sequence[float]) -> Ladder:
-    """The ladder that is expected to be cheapest at these risks, judged on the clips that fit, which never test.
+def best_ladder(fit: Exits, risk: Risk, epsilons: Sequence[float], layout: ExitLayout | None = None) -> Ladder:
+    """The ladder that is expected to be cheapest at these risks, measured on the clips that fit, which never test.
 
-    One ladder for all of them: a looser promise is then never the more expensive one.
+    All risks share one ladder, so that a looser promise is never more expensive than a stricter one.
     """
     failures, rows = fit.failures(risk), np.arange(len(fit.answers))
+    layout = layout or ExitLayout.of_steps(fit.answers.shape[1])
 
     def cost(ladder: Ladder) -> float:
         exits = [fit.steps(row) for row in ladder]
         failed = np.maximum.accumulate([failures[rows, steps].mean() for steps in exits])
-        means = [float((steps + 1).mean()) for steps in exits]
+        means = [float(layout.costs[steps].mean()) for steps in exits]
         return sum(means[int(np.searchsorted(failed, epsilon, side="right")) - 1] for epsilon in epsilons)
 
-    return min((level_ladder(fit), ratio_ladder(fit)), key=cost)
+    return min((make(fit, used) for used in layout.families for make in (level_ladder, ratio_ladder)), key=cost)
 
 
 @dataclass(frozen=True)
 class CertifiedRow:
-    """The fastest row of a ladder that passed, and what may be said of it."""
+    """The fastest row of a ladder that passed the test, and the numbers of its guarantee."""
 
     thresholds: tuple[float | None, ...]
     guarantee: Guarantee

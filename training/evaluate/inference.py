@@ -1,9 +1,9 @@
-"""A trained checkpoint with its memory of the training, and the clips it may be judged on."""
+"""Trained checkpoints with their record of the training, and the predictions of their models on clips."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,16 +19,17 @@ from adafocus.training.data.frame_store import Pixels, load_pixels
 from adafocus.training.data.groups import units_of
 from adafocus.training.errors import CalibrationError, DataError
 from adafocus.training.evaluate.metrics import Logits, Truth
-from adafocus.training.evaluate.report import BATCH, step_logits, truth_of
+from adafocus.training.evaluate.report import BATCH, ClipLogits, clip_logits, truth_of
 from adafocus.training.optimise.objective import Model
 from adafocus.training.recipe import Recipe, parse_recipe
+from adafocus.video.sampler import Snap
 
 GIGA = 1e9
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A model and what its checkpoint says of it.
+    """A trained model with the metadata of its checkpoint.
 
     Attributes:
         model: the model, in evaluation mode.
@@ -45,14 +46,26 @@ class Trained:
     held_aside: frozenset[str]
     learned_groups: frozenset[str] = frozenset()
 
+    def sampled_with(self, snap: Snap | None) -> Trained:
+        """Return the same model with frames sampled in another way than its recipe says; None: as it says."""
+        if snap is None:
+            return self
+        return replace(self, recipe=replace(self.recipe, data=replace(self.recipe.data, snap=snap)))
+
     def has_learned_from(self, clip: Clip) -> bool:
-        """Whether the model was trained on the clip, a byte-identical one, or one of the same group."""
+        """Return True if the model was trained on the clip, a byte-identical one, or one of the same group."""
         return clip.identity in self.learned_from or (bool(clip.group) and clip.group in self.learned_groups)
 
     @property
     def gflops_per_step(self) -> float:
         """The cost of one served step."""
         return step_flops(self.model).per_step / GIGA
+
+    @property
+    def glance_share(self) -> float:
+        """The share of a step's cost that an exit after its glance has spent, its auxiliary head included."""
+        flops = step_flops(self.model, glance_exit=True)
+        return flops.glance / flops.per_step
 
 
 def load_trained(path: Path) -> Trained:
@@ -99,18 +112,22 @@ def load_released(
 
 
 @dataclass(frozen=True)
-class Judged:
-    """Step logits [N, T, C] and labels [N], or [N, C], of clips, and the clips that cannot be decoded."""
+class ClipPredictions:
+    """Step logits [N, T, C] and labels [N], or [N, C], of clips, and the clips that cannot be decoded.
+
+    ``glance_logits`` [N, T, C] are those of the glance's auxiliary head.
+    """
 
     logits: Logits
+    glance_logits: Logits
     labels: Truth
     clips: ClipSet
     broken: tuple[Broken, ...]
 
 
-def judge(
+def predict_clips(
     trained: Trained, data: ClipSet, cache: Path | None = None, report: Callable[[Broken], None] | None = None
-) -> Judged:
+) -> ClipPredictions:
     """Run a model on clips exactly as a server would.
 
     Frames are kept no longer than it takes to run the model on them, or in files if there is a ``cache``.
@@ -127,7 +144,7 @@ def judge(
         require_disk(needed, cache, what, "give --cache a folder with more space, or leave it out")
     good: list[Clip] = []
     broken: list[Broken] = []
-    rows: list[Logits] = []
+    rows: list[ClipLogits] = []
     waiting: list[Pixels] = []
     for clip, made in decode_each(data, plan, cache, work="judging"):
         if isinstance(made, Broken):
@@ -138,25 +155,26 @@ def judge(
         good.append(clip)
         waiting.append(load_pixels(made) if isinstance(made, Path) else made)
         if len(waiting) == BATCH:
-            rows.append(step_logits(trained.model, waiting))
+            rows.append(clip_logits(trained.model, waiting))
             waiting = []
     if not good:
         raise DataError(f"none of {len(data.clips)} clips can be decoded; the first: {broken[0].reason}")
     if waiting:
-        rows.append(step_logits(trained.model, waiting))
-    judged = data.only(good)
-    return Judged(np.concatenate(rows), truth_of(judged), judged, tuple(broken))
+        rows.append(clip_logits(trained.model, waiting))
+    readable = data.only(good)
+    steps, glances = (np.concatenate(parts) for parts in zip(*rows, strict=True))
+    return ClipPredictions(steps, glances, truth_of(readable), readable, tuple(broken))
 
 
-def judge_held_aside(
+def predict_holdout(
     models: Sequence[Trained],
     data: ClipSet,
     cache: Path | None = None,
     report: Callable[[Broken], None] | None = None,
-) -> Judged:
+) -> ClipPredictions:
     """Run each model on the clips of its holdout, which a calibration is solved on.
 
-    With the models of several folds, every clip is judged by the one model that was not trained on it (a cross-fit).
+    With the models of several folds, every clip is seen by the one model that was not trained on it (a cross-fit).
 
     Raises:
         CalibrationError: the models differ in configuration or labels, a model has no holdout clip, a clip is in two
@@ -165,7 +183,7 @@ def judge_held_aside(
     first = models[0]
     if any(other.model.config != first.model.config or other.labels != first.labels for other in models):
         raise CalibrationError("the checkpoints differ in their model or their labels; give the folds of one recipe")
-    judged, seen = [], set[str]()
+    predictions, seen = [], set[str]()
     unit = dict(zip((clip.identity for clip in data.clips), units_of(data.clips), strict=True))
     for trained in models:
         mine = [clip for clip in data.clips if clip.identity in trained.held_aside]
@@ -182,24 +200,25 @@ def judge_held_aside(
                 f"{shared[0].path}; train again with the groups of the manifest"
             )
         seen |= identities
-        judged.append(judge(trained, data.only(mine), cache, report))
-    return Judged(
-        logits=np.concatenate([part.logits for part in judged]),
-        labels=np.concatenate([part.labels for part in judged]),
-        clips=data.only(clip for part in judged for clip in part.clips.clips),
-        broken=tuple(broken for part in judged for broken in part.broken),
+        predictions.append(predict_clips(trained, data.only(mine), cache, report))
+    return ClipPredictions(
+        logits=np.concatenate([part.logits for part in predictions]),
+        glance_logits=np.concatenate([part.glance_logits for part in predictions]),
+        labels=np.concatenate([part.labels for part in predictions]),
+        clips=data.only(clip for part in predictions for clip in part.clips.clips),
+        broken=tuple(broken for part in predictions for broken in part.broken),
     )
 
 
-def judge_unseen(
+def predict_unseen(
     trained: Trained, data: ClipSet, cache: Path | None = None, report: Callable[[Broken], None] | None = None
-) -> Judged:
+) -> ClipPredictions:
     """Run a model on clips that it must not have been trained on.
 
     Raises:
         CalibrationError: it was trained on a clip, a byte-identical one, or one of the same group; the message says
             on how many.
-        DataError: as `judge`.
+        DataError: as `predict_clips`.
     """
     learned = [clip for clip in data.clips if clip.identity in trained.learned_from]
     if learned:
@@ -213,12 +232,12 @@ def judge_unseen(
             f"{len(related)} of {len(data.clips)} calibration clips share a group with training clips, first "
             f"{related[0].path}; give a split of other groups"
         )
-    return judge(trained, data, cache, report)
+    return predict_clips(trained, data, cache, report)
 
 
-def judge_training(
+def predict_training_clips(
     trained: Trained, data: ClipSet, cache: Path | None = None, report: Callable[[Broken], None] | None = None
-) -> Judged:
+) -> ClipPredictions:
     """The clips of ``data`` that a model was trained on: what the published protocol solves thresholds on.
 
     They are read as served, in full and without augmentation; the released code augments them and drops the remainder
@@ -226,11 +245,11 @@ def judge_training(
 
     Raises:
         CalibrationError: it was trained on none of them.
-        DataError: as `judge`.
+        DataError: as `predict_clips`.
     """
     mine = [clip for clip in data.clips if clip.identity in trained.learned_from]
     if not mine:
         raise CalibrationError(
             f"the model was trained on none of these {len(data.clips)} clips; give the data that it was trained on"
         )
-    return judge(trained, data.only(mine), cache, report)
+    return predict_clips(trained, data.only(mine), cache, report)

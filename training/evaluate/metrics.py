@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from adafocus.bundle.exit_rule import ExitCriterion, confidence, leaves, probabilities
+from adafocus.bundle.exit_rule import ExitCriterion, confidence, probabilities, should_exit
 from adafocus.training.evaluate.operating_points import Thresholds, as_row
 
 Logits = npt.NDArray[np.float32]
@@ -25,7 +25,7 @@ def confusion(predicted: Indices, labels: Indices, classes: int) -> Indices:
 
 
 def hits(predicted: Indices, truth: Truth) -> npt.NDArray[np.bool_]:
-    """Whether each answer is right: bool [N]."""
+    """Return True for each answer that is right: bool [N]."""
     if truth.ndim == 1:
         return np.asarray(predicted == truth)
     return np.asarray(truth[np.arange(len(truth)), predicted], dtype=np.bool_)
@@ -71,7 +71,7 @@ def exit_steps(
 ) -> Indices:
     """Return the 0-based step at which each clip leaves ``[N]``, by the rule that the service applies."""
     sure = confidence(logits, criterion, temperature)  # (N, T)
-    out = leaves(sure, as_row(thresholds)[None, :])
+    out = should_exit(sure, as_row(thresholds)[None, :])
     out[:, -1] = True
     return np.asarray(np.argmax(out, axis=1), dtype=np.int64)
 
@@ -82,13 +82,28 @@ def answers(logits: Logits, steps: Indices) -> Indices:
     return np.asarray(np.argmax(logits[rows, steps], axis=1), dtype=np.int64)
 
 
+def label_sets(decisions: Logits) -> npt.NDArray[np.int64]:
+    """Return a number for each set of labels: [N, K, C] decision logits -> int64 [N, K]; equal sets have equal ones."""
+    clips, exits, labels = decisions.shape
+    packed = np.packbits(decisions.reshape(-1, labels) > 0, axis=1)
+    numbers = np.unique(packed, axis=0, return_inverse=True)[1]
+    return np.asarray(numbers.reshape(clips, exits), dtype=np.int64)
+
+
 def negative_log_likelihood(logits: Logits, truth: Truth, temperature: float = 1.0) -> float:
     """Return the mean NLL over all clips and steps, in nats; for several labels of a clip, their mean."""
     shares = np.log(np.maximum(probabilities(logits, temperature), 1e-12))  # (N, T, C)
     if truth.ndim == 1:
         return float(-np.take_along_axis(shares, truth.astype(np.int64)[:, None, None], axis=2).mean())
-    weights = truth / truth.sum(axis=1, keepdims=True)
+    weights = truth / np.maximum(1, truth.sum(axis=1, keepdims=True))
     return float(-(shares * weights[:, None]).sum(axis=2).mean())
+
+
+def binary_calibration_error(sure: npt.NDArray[np.float64], truth: npt.NDArray[np.bool_], bins: int = 10) -> float:
+    """Return the expected calibration error of probabilities of labels: [N, C] against bool [N, C], in equal bins."""
+    index = np.minimum((sure * bins).astype(int), bins - 1)
+    gaps = [abs(truth[index == b].mean() - sure[index == b].mean()) * np.mean(index == b) for b in np.unique(index)]
+    return float(np.sum(gaps))
 
 
 def calibration_error(logits: Logits, truth: Truth, temperature: float = 1.0, bins: int = 10) -> float:

@@ -13,7 +13,7 @@ from adafocus.training.evaluate.average_precision import mean_average_precision
 from adafocus.training.evaluate.metrics import accuracy, macro_f1, negative_log_likelihood, one_label
 from adafocus.training.evaluate.report import multi_hot, predict, truth_of
 from adafocus.training.optimise.objective import Model
-from adafocus.training.recipe import Metric, Recipe
+from adafocus.training.recipe import Loss, Metric, Recipe
 
 HOLDOUT, VALIDATION = "holdout_", "validation_"
 """Prefixes of the log's columns with the metrics of holdout clips, and of the validation split."""
@@ -39,7 +39,7 @@ def metric_of(recipe: Recipe, data: ClipSet) -> Metric:
     return recipe.monitor or ("map" if data.multi_label else "macro_f1")
 
 
-def figures(model: Model, crops: Crops, metric: Metric) -> dict[str, float]:
+def figures(model: Model, crops: Crops, metric: Metric, loss: Loss = "softmax") -> dict[str, float]:
     """Return a model's metrics on clips that it was not trained on, by name.
 
     Mean average precision, over the classes that occur, is among them where clips may have several, or if it is
@@ -55,5 +55,6 @@ def figures(model: Model, crops: Crops, metric: Metric) -> dict[str, float]:
     }
     if metric == "map" or truth.ndim == 2:
         targets = multi_hot([clip.all_labels for clip in crops.data.clips], classes)
-        found["map"] = mean_average_precision(probabilities(logits[:, -1]), targets, "present")
+        scores = logits[:, -1] if loss == "sigmoid" else probabilities(logits[:, -1])
+        found["map"] = mean_average_precision(scores, targets, "present")
     return found

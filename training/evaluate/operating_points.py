@@ -15,6 +15,7 @@ import numpy.typing as npt
 from adafocus.bundle.exit_rule import CalibrationProtocol, ExitCriterion, ExitRule
 from adafocus.bundle.guarantee import METHOD, Guarantee
 from adafocus.training.errors import CalibrationError
+from adafocus.video.sampler import Snap
 
 Thresholds = Sequence[float | None]
 
@@ -31,7 +32,8 @@ class Point:
     """An operating point: one threshold per step (None never leaves there; the last step always answers).
 
     ``expected_gflops`` and ``expected_accuracy`` were measured on the calibration clips; ``exit_shares`` are the shares
-    of those clips that left at each step. ``guarantee`` is None where nothing was certified.
+    of those clips that left at each step. ``guarantee`` is None where nothing was certified. ``glance_thresholds`` are
+    those of the exits after the glance, one per step; None: there are none.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Point:
     expected_accuracy: float
     exit_shares: tuple[float, ...]
     guarantee: Guarantee | None = None
+    glance_thresholds: tuple[float | None, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,9 @@ class Calibration:
 
     ``protocol`` is ``holdout`` if the clips were unseen in training, ``paper`` if they were the training clips.
     ``temperatures`` has one per step, used instead of ``temperature``; None means the same at all steps.
-    ``checkpoint`` is the sha256 of the file whose model the guarantees were tested with.
+    ``checkpoint`` is the sha256 of the file whose model the guarantees were tested with. ``snap`` says how the frames
+    were sampled; None: not stated. ``glance_temperatures`` are those of the exits after the glance, one per step.
+    ``label_thresholds`` has one per label where a video may have several.
     """
 
     temperature: float
@@ -60,11 +65,15 @@ class Calibration:
     protocol: CalibrationProtocol = "holdout"
     temperatures: tuple[float, ...] | None = None
     checkpoint: str | None = None
+    snap: Snap | None = None
+    glance_temperatures: tuple[float, ...] | None = None
+    label_thresholds: tuple[float, ...] | None = None
 
     @property
     def exit_rule(self) -> ExitRule:
         """How the confidence of each step is computed."""
-        return ExitRule(self.criterion, self.temperatures or (self.temperature,) * len(self.points[0].thresholds))
+        heat = self.temperatures or (self.temperature,) * len(self.points[0].thresholds)
+        return ExitRule(self.criterion, heat, self.label_thresholds or ())
 
     def save(self, path: Path) -> None:
         """Write it as JSON."""
@@ -83,11 +92,12 @@ def load_calibration(path: Path) -> Calibration:
         points = tuple(
             Point(
                 name=str(item["name"]),
-                thresholds=tuple(None if value is None else float(value) for value in item["thresholds"]),
+                thresholds=_thresholds(item["thresholds"]) or (),
                 expected_gflops=float(item["expected_gflops"]),
                 expected_accuracy=float(item["expected_accuracy"]),
                 exit_shares=tuple(float(value) for value in item["exit_shares"]),
                 guarantee=_guarantee(item.get("guarantee")),
+                glance_thresholds=_thresholds(item.get("glance_thresholds")),
             )
             for item in data["points"]
         )
@@ -101,6 +111,9 @@ def load_calibration(path: Path) -> Calibration:
             protocol=data.get("protocol", "holdout"),
             temperatures=_floats(data.get("temperatures")),
             checkpoint=data.get("checkpoint"),
+            snap=data.get("snap"),
+            glance_temperatures=_floats(data.get("glance_temperatures")),
+            label_thresholds=_floats(data.get("label_thresholds")),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CalibrationError(f"{path} is not a calibration file: {error}") from error
@@ -117,6 +130,10 @@ def _guarantee(data: Mapping[str, Any] | None) -> Guarantee | None:
         failures=int(data["failures"]),
         method=str(data.get("method", METHOD)),
     )
+
+
+def _thresholds(values: Sequence[float | None] | None) -> tuple[float | None, ...] | None:
+    return None if values is None else tuple(None if value is None else float(value) for value in values)
 
 
 def _floats(values: Sequence[float] | None) -> tuple[float, ...] | None:

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from adafocus.training.evaluate.report import Report
+from adafocus.training.evaluate.report import EvaluationReport
 
 MOST_NAMES = 40
 """With more classes than this, the axes of the confusion matrix have no names."""
 
 
-def save_plots(report: Report, folder: Path) -> tuple[Path, ...]:
+def save_plots(report: EvaluationReport, folder: Path) -> tuple[Path, ...]:
     """Write ``curve.png``, ``steps.png`` and ``confusion.png`` into a folder, which is made if it does not exist."""
     folder.mkdir(parents=True, exist_ok=True)
     figures = {"curve": curve(report), "steps": steps(report), "confusion": confusion(report)}
@@ -24,7 +24,7 @@ def save_plots(report: Report, folder: Path) -> tuple[Path, ...]:
     return tuple(paths)
 
 
-def curve(report: Report) -> Figure:
+def curve(report: EvaluationReport) -> Figure:
     """Plot accuracy, or mean average precision, against mean GFLOPs per video."""
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.add_subplot()
@@ -48,7 +48,7 @@ def curve(report: Report) -> Figure:
     return figure
 
 
-def _together(report: Report) -> dict[tuple[float, float], list[str]]:
+def _together(report: EvaluationReport) -> dict[tuple[float, float], list[str]]:
     """Return the names of the operating points at each place of the curve; on few clips several may coincide."""
     places: dict[tuple[float, float], list[str]] = {}
     for point in report.points:
@@ -56,7 +56,7 @@ def _together(report: Report) -> dict[tuple[float, float], list[str]]:
     return places
 
 
-def steps(report: Report) -> Figure:
+def steps(report: EvaluationReport) -> Figure:
     """Plot the accuracy after each step, and the steps at which clips leave at each operating point."""
     figure = Figure(figsize=(6, 5), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True)
@@ -74,7 +74,7 @@ def steps(report: Report) -> Figure:
     return figure
 
 
-def confusion(report: Report) -> Figure:
+def confusion(report: EvaluationReport) -> Figure:
     """Plot true classes as rows and answers as columns; the colour is the share of the row."""
     table = np.array(report.confusion, dtype=np.float64)
     side = min(12.0, 3 + 0.35 * len(table))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,14 +15,17 @@ from adafocus.training.data.augment import serving_batch
 from adafocus.training.data.clips import ClipSet
 from adafocus.training.data.crops import Crops
 from adafocus.training.data.frame_store import Pixels
+from adafocus.training.errors import CalibrationError
 from adafocus.training.evaluate.average_precision import AVERAGES, mean_average_precision
-from adafocus.training.evaluate.calibrate import CurvePoint, Temperature, exit_curve, measure
+from adafocus.training.evaluate.exit_curve import CurvePoint, Temperature, exit_curve, measure
+from adafocus.training.evaluate.exit_layout import ExitLayout, interleaved
 from adafocus.training.evaluate.metrics import (
     Indices,
     Logits,
     Truth,
     accuracy,
     answers,
+    binary_calibration_error,
     calibration_error,
     confusion,
     exit_steps,
@@ -32,7 +35,8 @@ from adafocus.training.evaluate.metrics import (
     one_label,
     top_k_accuracy,
 )
-from adafocus.training.evaluate.operating_points import Calibration
+from adafocus.training.evaluate.multi_label import LabelRule, micro_f1
+from adafocus.training.evaluate.operating_points import Calibration, Point
 from adafocus.training.optimise.objective import Model
 
 BATCH = 16
@@ -56,12 +60,13 @@ class PointReport:
 
 
 @dataclass(frozen=True)
-class Report:
+class EvaluationReport:
     """An evaluation. Accuracies are shares of clips; GFLOPs are means per video, one multiply-add counting one.
 
     Mean average precision is given by the name of each average (see `training.evaluate.average_precision`).
     ``curve_map`` is the one along the curve, averaged as scikit-learn does, for clips that may have several classes.
-    Tables of classes then count a clip as the answered class if it is one of its own, else as its first.
+    Tables of classes then count a clip as the answered class if it is one of its own, else as its first. ``label_f1``
+    is over all clips and labels together; None without thresholds of labels.
     """
 
     clips: int
@@ -81,21 +86,42 @@ class Report:
     curve: tuple[CurvePoint, ...] = ()
     curve_map: tuple[float, ...] = ()
     broken: tuple[str, ...] = field(default=())
+    label_f1: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON."""
         return asdict(self)
 
 
+class Glances(NamedTuple):
+    """Logits of the glance's auxiliary head, float32 [N, T, C], and the share of a step's cost that a glance takes."""
+
+    logits: Logits
+    share: float
+
+
+class ClipLogits(NamedTuple):
+    """Logits after each step, and of the glance's auxiliary head at each: float32 [N, T, C]; a clip model has T = 1."""
+
+    steps: Logits
+    glances: Logits
+
+
 @torch.no_grad()
-def step_logits(model: Model, pixels: Sequence[Pixels]) -> Logits:
-    """Return the step logits of one batch of clips as served: float32 [N, T, C]; a clip model has one step."""
+def clip_logits(model: Model, pixels: Sequence[Pixels]) -> ClipLogits:
+    """Return the logits of one batch of clips as served."""
     was_training = model.training
     model.eval()
-    device = next(model.parameters()).device
-    logits = model.answer(serving_batch(pixels).to(device)).float().cpu().numpy()
+    frames = serving_batch(pixels).to(next(model.parameters()).device)
+    glance = model.glance_clip(frames)
+    steps = model.focus_clip(frames, glance.features, glance.patch_centres).step_logits
     model.train(was_training)
-    return logits.astype(np.float32, copy=False)
+    return ClipLogits(*(logits.float().cpu().numpy() for logits in (steps, glance.logits)))
+
+
+def step_logits(model: Model, pixels: Sequence[Pixels]) -> Logits:
+    """Return the step logits of one batch of clips as served: float32 [N, T, C]; a clip model has one step."""
+    return clip_logits(model, pixels).steps
 
 
 def predict(model: Model, crops: Crops, batch_size: int = BATCH) -> Logits:
@@ -133,10 +159,11 @@ def point_report(
     gflops_per_step: float,
     criterion: ExitCriterion,
     temperature: Temperature,
+    layout: ExitLayout | None = None,
 ) -> PointReport:
-    """Apply an operating point to the logits of clips."""
+    """Apply an operating point to the logits of clips at its exits, which cost what the layout says."""
     steps = exit_steps(logits, thresholds, criterion, temperature)
-    found = measure(logits, labels, thresholds, criterion, temperature, ratio=0.0)
+    found = measure(logits, labels, thresholds, criterion, temperature, 0.0, layout)
     given = answers(logits, steps)
     return PointReport(
         name=name,
@@ -157,12 +184,15 @@ def evaluate(
     calibration: Calibration | None = None,
     broken: Sequence[str] = (),
     criterion: ExitCriterion = "max_softmax",
-) -> Report:
+    glances: Glances | None = None,
+) -> EvaluationReport:
     """Return every metric of step logits [N, T, C] and labels [N], or [N, C] where a clip may have several.
 
     The curve's thresholds are solved on these clips, so it is optimistic; the points of ``calibration`` were solved on
-    others, with their own criterion.
+    others, with their own criterion. Points with exits after the glance need ``glances``.
     """
+    if calibration is not None and calibration.label_thresholds is not None:
+        return _evaluate_labels(logits, labels, names, gflops_per_step, calibration, broken, glances)
     criterion = calibration.criterion if calibration else criterion
     rule = calibration.exit_rule if calibration else ExitRule(criterion, (1.0,) * logits.shape[1])
     temperature, last_temperature = np.array(rule.temperatures, dtype=np.float32), rule.temperatures[-1]
@@ -172,7 +202,7 @@ def evaluate(
     targets = labels.astype(np.bool_) if several else multi_hot([(int(label),) for label in labels], len(names))
     table = confusion(last, one_label(last, labels), len(names))
     curve = exit_curve(logits, labels, criterion, temperature)
-    return Report(
+    return EvaluationReport(
         clips=len(labels),
         labels=tuple(names),
         accuracy=accuracy(last, labels),
@@ -180,7 +210,7 @@ def evaluate(
         macro_f1=macro_f1(last, one_label(last, labels), len(names)),
         multi_label=several,
         mean_average_precision={
-            average: mean_average_precision(probabilities(logits[:, -1], 1.0), targets, average) for average in AVERAGES
+            average: mean_average_precision(_scores(logits[:, -1], criterion), targets, average) for average in AVERAGES
         },
         per_class=_per_class(table, names),
         step_accuracy=tuple(accuracy(predicted[:, step], labels) for step in range(logits.shape[1])),
@@ -188,14 +218,68 @@ def evaluate(
         nll=negative_log_likelihood(logits[:, -1:], labels, last_temperature),
         calibration_error=calibration_error(logits, labels, last_temperature),
         gflops_full=logits.shape[1] * gflops_per_step,
-        points=tuple(
-            point_report(point.name, logits, labels, point.thresholds, gflops_per_step, criterion, temperature)
-            for point in (calibration.points if calibration else ())
+        points=()
+        if calibration is None
+        else tuple(
+            _at_point(point, calibration, logits, labels, gflops_per_step, glances) for point in calibration.points
         ),
         curve=curve,
         curve_map=tuple(_map_at(logits, targets, point, criterion, temperature) for point in curve) if several else (),
         broken=tuple(broken),
     )
+
+
+def _evaluate_labels(
+    logits: Logits,
+    labels: Truth,
+    names: Sequence[str],
+    gflops_per_step: float,
+    calibration: Calibration,
+    broken: Sequence[str],
+    glances: Glances | None,
+) -> EvaluationReport:
+    """Evaluate a model of several labels: as one of one label, on the decision logits.
+
+    Its likelihood and calibration error are those of yes and no, over all clips and labels at the last step.
+    """
+    bounds = calibration.label_thresholds or ()
+    rule = calibration.exit_rule
+    decided = LabelRule(rule.temperatures, bounds).decisions(logits)
+    if glances is not None:
+        heat = calibration.glance_temperatures or rule.temperatures
+        glances = glances._replace(logits=LabelRule(heat, bounds).decisions(glances.logits))
+    plain = replace(calibration, label_thresholds=None, temperature=1.0, temperatures=None, glance_temperatures=None)
+    report = evaluate(decided, labels, names, gflops_per_step, plain, broken, glances=glances)
+    sure = rule.probabilities(logits[:, -1], logits.shape[1] - 1).astype(np.float64)
+    truth = multi_hot([(int(one),) for one in labels], len(names)) if labels.ndim == 1 else labels.astype(np.bool_)
+    return replace(
+        report,
+        nll=float(-np.log(np.maximum(np.where(truth, sure, 1 - sure), 1e-12)).mean()),
+        calibration_error=binary_calibration_error(sure, truth),
+        label_f1=micro_f1(decided[:, -1], truth),
+    )
+
+
+def _at_point(
+    point: Point, found: Calibration, logits: Logits, labels: Truth, gflops_per_step: float, glances: Glances | None
+) -> PointReport:
+    """Apply a point of a calibration, with its exits after the glance, if it has any."""
+    heat = np.array(found.exit_rule.temperatures, dtype=np.float32)
+    ask = (gflops_per_step, found.criterion)
+    if point.glance_thresholds is None:
+        return point_report(point.name, logits, labels, point.thresholds, *ask, heat)
+    if glances is None:
+        raise CalibrationError(f"operating point {point.name!r} exits after the glance; its logits are needed")
+    layout = ExitLayout.with_glances(logits.shape[1], glances.share)
+    row = tuple(value for pair in zip(point.glance_thresholds, point.thresholds, strict=True) for value in pair)
+    glance_heat = heat if found.glance_temperatures is None else np.array(found.glance_temperatures, dtype=np.float32)
+    both = np.stack([glance_heat, heat], axis=1).ravel()
+    gflops_per_exit = gflops_per_step / 2
+    at_exits = point_report(
+        point.name, interleaved(glances.logits, logits), labels, row, gflops_per_exit, found.criterion, both, layout
+    )
+    shares = at_exits.exit_shares
+    return replace(at_exits, exit_shares=tuple(a + b for a, b in zip(shares[::2], shares[1::2], strict=True)))
 
 
 def _map_at(
@@ -207,7 +291,12 @@ def _map_at(
 ) -> float:
     """Return the mean average precision of the scores of the steps at which the clips leave."""
     left = logits[np.arange(len(logits)), exit_steps(logits, point.thresholds, criterion, temperature)]
-    return mean_average_precision(probabilities(left, 1.0), targets)
+    return mean_average_precision(_scores(left, criterion), targets)
+
+
+def _scores(logits: Logits, criterion: ExitCriterion) -> Logits:
+    """What clips are ranked by in each class; decision logits are their own scores."""
+    return logits if criterion == "label_margin" else probabilities(logits, 1.0)
 
 
 def _per_class(table: Indices, names: Sequence[str]) -> dict[str, dict[str, float]]:

@@ -1,4 +1,4 @@
-"""Where a training starts from: ImageNet weights in files or in a package, or random weights, for either network."""
+"""Initial weights of a training: ImageNet weights in files or in a package, or random ones, for either network."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from adafocus.training.recipe import Recipe
 
 
 class Start(Protocol):
-    """Where the weights come from before the first step."""
+    """The source of the weights before the first step."""
 
     def load(self, model: Model) -> None:
         """Fill the parts of a model that do not start from random weights."""
 
     def digests(self) -> dict[str, str]:
-        """Digests that tell this start from others: a run is continued only with the same."""
+        """Digests that identify this start; a run is continued only with the same ones."""
 
     def describe(self, recipe: Recipe) -> tuple[str, ...]:
         """Sentences that say where each network starts from; they travel into the checkpoint."""
         return ()
 
     def warnings(self, recipe: Recipe) -> tuple[str, ...]:
-        """Sentences for the user, where a start is worse than it needs to be."""
+        """Warnings for the user about networks that could start from better weights."""
         return ()
 
 
@@ -106,7 +106,7 @@ class InitialWeights:
 
 
 def initial_weights(recipe: Recipe, glance: Path | None = None, focus: Path | None = None) -> InitialWeights:
-    """Where a recipe starts from; a file that is given goes before the recipe's package.
+    """Return the start of a recipe; a file that is given goes before the recipe's package.
 
     Raises:
         RecipeError: the recipe asks for weights of a package that does not exist or is not installed.
@@ -136,5 +136,5 @@ def _networks(recipe: Recipe) -> dict[str, BackboneConfig]:
 
 
 def _has_published_size(network: BackboneConfig) -> bool:
-    """Whether there are ImageNet weights for a network in general."""
+    """Return True if ImageNet weights exist for a network in general."""
     return network.width == 1.0 and network.stages == BackboneConfig(network.name).stages

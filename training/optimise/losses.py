@@ -1,7 +1,7 @@
 """The one-stage loss with its three remedies (arXiv 2112.14238), each of which can be switched off.
 
 All parts learn together from cross-entropies; the gradient reaches the policy only through the interpolation of the
-patches it chose. What makes that work are the remedies of `Remedies`.
+patches it chose. The remedies of `Remedies` make that work.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ class Remedies:
 
 
 class OneStageLoss(NamedTuple):
-    """The loss and what it was made of; all scalars."""
+    """The loss and its terms; all scalars."""
 
     total: Tensor
-    """What to differentiate."""
+    """The value to differentiate."""
     steps: Tensor
     """Mean cross-entropy of the step logits, with the policy's patches."""
     random_steps: Tensor
@@ -46,11 +46,13 @@ class OneStageLoss(NamedTuple):
     """Auxiliary frame-wise cross-entropy of the focus with the policy's patches; zero without supervision."""
     patch_centres: Tensor
     """[B, T, 2], the policy's, detached: for looking at what it does."""
+    boxes: Tensor
+    """Cross-entropy of the policy's scores against the place of the boxes; zero where it is off or none is known."""
 
 
 @dataclass(frozen=True)
 class CrossEntropy:
-    """Mean over clips and steps of the cross-entropy against each clip's label.
+    """Mean over clips and steps of the cross-entropy against each clip's label, or against each label by itself.
 
     Attributes:
         label_smoothing: share of the target spread over all classes.
@@ -61,7 +63,12 @@ class CrossEntropy:
     class_weights: Tensor | None = None
 
     def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """[B, T, C] against int64 [B] -> scalar."""
+        """[B, T, C] against int64 [B], or against a float for every label, [B, C] -> scalar."""
+        if labels.is_floating_point():
+            targets = labels * (1 - self.label_smoothing) + self.label_smoothing / 2
+            return F.binary_cross_entropy_with_logits(
+                logits, targets[:, None].expand_as(logits), weight=self.class_weights
+            )
         per_frame = labels[:, None].expand(logits.shape[:2])
         return F.cross_entropy(
             logits.flatten(0, 1),
@@ -78,6 +85,8 @@ def one_stage_loss(
     random_centres: Tensor,
     remedies: Remedies = Remedies(),
     cross_entropy: CrossEntropy = CrossEntropy(),
+    points: Tensor | None = None,
+    box_weight: float = 0.0,
 ) -> OneStageLoss:
     """The loss of one batch: (L'(policy) + L'(random)) / 2, with L' = CE(steps) + CE(glance) + CE(focus).
 
@@ -91,6 +100,8 @@ def one_stage_loss(
         random_centres: [B, T, 2], uniform in [0, 1]; read only by the diversity remedy.
         remedies: which of the three are on; a clip model's supervision cannot be off.
         cross_entropy: how logits are compared with labels.
+        points: [B, T, 2], where the thing lies, in (y, x) shares of the frame; NaN where that is unknown.
+        box_weight: of the loss that compares a heatmap policy's scores with these points.
     """
     glance = model.glance_clip(frames, detach_policy=remedies.stability)
     nothing = glance.features.new_zeros(())
@@ -106,14 +117,62 @@ def one_stage_loss(
     if remedies.diversity:
         random_steps, random_focus = focus_terms(random_centres)
         total = (total + random_steps + random_focus) / 2
+    box_term = nothing
+    if box_weight and points is not None and glance.scores is not None:
+        box_term = box_loss(glance.scores.flatten(0, 1), points.flatten(0, 1))
     return OneStageLoss(
-        total=total + glance_term,
+        total=total + glance_term + box_weight * box_term,
         steps=steps.detach(),
         random_steps=random_steps.detach(),
         glance=glance_term.detach(),
         focus=focus_term.detach(),
         patch_centres=glance.patch_centres.detach(),
+        boxes=box_term.detach(),
     )
+
+
+def box_loss(scores: Tensor, points: Tensor) -> Tensor:
+    """Cross-entropy of scores over the cells of a map against points, which the four cells around each one share.
+
+    The shares are those of bilinear interpolation, so that their mean position is the point itself.
+
+    Args:
+        scores: [N, h, w].
+        points: [N, 2], (y, x) in 0..1 of the map's sides; rows with NaN do not count.
+
+    Returns:
+        A scalar; zero if no point is known.
+    """
+    known = ~points.isnan().any(dim=1)
+    if not known.any():
+        return scores.new_zeros(())
+    scores, points = scores[known], points[known]
+    sides = points.new_tensor(scores.shape[1:])
+    share_y, share_x = (
+        (1 - (torch.arange(side, device=points.device) - at[:, None]).abs()).clamp(min=0)  # (N, side)
+        for side, at in zip(scores.shape[1:], _in_cells(points, sides).unbind(dim=1), strict=True)
+    )
+    target = share_y[:, :, None] * share_x[:, None, :]
+    return -(target.flatten(1) * F.log_softmax(scores.flatten(1), dim=1)).sum(dim=1).mean()
+
+
+def _in_cells(points: Tensor, sides: Tensor) -> Tensor:
+    """Shares of the map's sides as positions in cells, 0 the middle of the first; beyond the outer middles on them."""
+    return torch.minimum((points * sides - 0.5).clamp(min=0), sides - 1)
+
+
+def near_points(centres: Tensor, points: Tensor, patch_share: float, spread: float) -> Tensor:
+    """Patch centres that lie near known points, and as they are where none is known.
+
+    Args:
+        centres: [B, T, 2], patch centres in 0..1, as a policy gives them.
+        points: [B, T, 2], in (y, x) shares of the frame; NaN where unknown.
+        patch_share: side of the patch as a share of the frame's.
+        spread: standard deviation of the distance, as a share of the patch's side.
+    """
+    aimed = points + torch.randn_like(points) * spread * patch_share
+    actions = ((aimed - patch_share / 2) / max(1e-6, 1 - patch_share)).clamp(0, 1)
+    return torch.where(points.isnan(), centres, actions)
 
 
 def balanced_class_weights(counts: Tensor, strength: float) -> Tensor:

@@ -17,6 +17,9 @@ from adafocus.training.data.augment import Jitter, jitter_per_segment
 from adafocus.training.optimise.losses import CrossEntropy, OneStageLoss, Remedies, one_stage_loss
 from adafocus.training.recipe import Precision
 
+TENSOR_CORES = (7, 0)
+"""Compute capability from which a GPU multiplies fp16 faster than fp32."""
+
 Model = VideoModel
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -25,21 +28,29 @@ DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 class Objective(nn.Module):
     """The module that is differentiated: frames and labels in, the loss and its parts out."""
 
+    box_weight: float = 0.0
+    """Of the loss that compares a heatmap policy's scores with boxes."""
+
     def __init__(self, model: Model, remedies: Remedies, cross_entropy: CrossEntropy) -> None:
         super().__init__()
         self.model = model
         self._remedies = remedies
         self._cross_entropy = cross_entropy
 
-    def forward(self, frames: Tensor, labels: Tensor, random_centres: Tensor) -> OneStageLoss:
+    def forward(
+        self, frames: Tensor, labels: Tensor, random_centres: Tensor, points: Tensor | None = None
+    ) -> OneStageLoss:
         """The loss of a batch.
 
         Args:
             frames: [B, K, 3, H, W], normalised, as `model.video_model` takes them.
             labels: int64 [B].
             random_centres: [B, T, 2].
+            points: [B, T, 2], where the thing lies, as shares of the frame; None without boxes.
         """
-        return one_stage_loss(self.model, frames, labels, random_centres, self._remedies, self._cross_entropy)
+        return one_stage_loss(
+            self.model, frames, labels, random_centres, self._remedies, self._cross_entropy, points, self.box_weight
+        )
 
 
 @dataclass(frozen=True)
@@ -95,3 +106,17 @@ def _autocast_hooks(
         return output.float() if isinstance(output, Tensor) else None
 
     return enter, leave
+
+
+def fastest_precision(device: torch.device) -> Precision:
+    """Return the fastest precision of a device among those that training supports.
+
+    ``bf16`` where there are instructions for it (AVX512-BF16 or AMX, GPUs since Ampere), else ``fp16`` on GPUs with
+    tensor cores, else ``fp32``: bf16 that a processor has to emulate is slower than that.
+    """
+    if device.type == "cpu":
+        able = torch.cpu.get_capabilities()
+        return "bf16" if able.get("avx512_bf16") or able.get("amx_bf16") else "fp32"
+    if torch.cuda.is_bf16_supported(including_emulation=False):
+        return "bf16"
+    return "fp16" if torch.cuda.get_device_capability(device) >= TENSOR_CORES else "fp32"

@@ -24,9 +24,11 @@ def parameter_groups(model: Model, lr: float, multipliers: Multipliers) -> list[
     ]
 
 
-def make_optimiser(model: Model, recipe: OptimiserRecipe, multipliers: Multipliers) -> torch.optim.SGD:
-    """Stochastic gradient descent with momentum over all parts."""
+def make_optimiser(model: Model, recipe: OptimiserRecipe, multipliers: Multipliers) -> torch.optim.Optimizer:
+    """The recipe's optimiser over all parts."""
     groups = parameter_groups(model, recipe.lr, multipliers)
+    if recipe.method == "adamw":
+        return torch.optim.AdamW(groups, lr=recipe.lr, weight_decay=recipe.weight_decay)
     return torch.optim.SGD(groups, lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
 
 

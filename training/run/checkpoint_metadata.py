@@ -28,8 +28,8 @@ def metadata(
     source = data.source
     return {
         "labels": list(data.labels),
-        "geometry": {"resize": recipe.data.resize, "crop": frame_size},
-        "sampling": {"first_frame": recipe.data.first_frame},
+        "geometry": {"resize": recipe.data.resize, "crop": frame_size, "fit": recipe.data.fit},
+        "sampling": {"first_frame": recipe.data.first_frame, "snap": recipe.data.snap},
         "provenance": {
             "data": source.get("name", "unnamed"),
             "data_source": source.get("source"),

@@ -14,16 +14,16 @@ GROUPS = {"holdout": "holdout", "validation": "validation", "s": "seconds"}
 
 
 class EventLog:
-    """Writes a row per epoch; a context, so that the last row is on disk when the training ends.
+    """Writes a row per epoch. A context manager, so that the last row is on disk when the training ends.
 
     Args:
         folder: for the event files; None writes nothing.
-        epochs_done: of an earlier start. What that one wrote of later epochs, which are now repeated, is not shown.
+        epochs_done: of an earlier start. Its rows of later epochs, which are now repeated, are hidden.
     """
 
     def __init__(self, folder: Path | None, epochs_done: int = 0) -> None:
         self._writer = None
-        if folder:  # files are named by the second; two starts within one are told apart by where they began
+        if folder:  # files are named by the second; the first epoch distinguishes two starts within one
             own = f".{epochs_done:06d}"
             self._writer = SummaryWriter(str(folder), purge_step=epochs_done + 1, filename_suffix=own)
 

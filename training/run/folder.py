@@ -30,7 +30,8 @@ Row = dict[str, float]
 class Progress:
     """Progress of a run: epochs finished, the log so far, and the best value of the monitored metric.
 
-    ``precision`` is what the run began in, None before it has; ``scaler`` the state of the loss's scale.
+    ``precision`` is the one that the run began with, None before it has begun; ``scaler`` the state of the loss's
+    scale.
     """
 
     epoch: int = 0

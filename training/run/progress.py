@@ -41,11 +41,11 @@ class StepBar:
             self.end_epoch(history[-1])
 
     def begin_epoch(self, number: int) -> None:
-        """Say which one is at work, counted from 1."""
+        """Show the number of the current epoch, counted from 1."""
         self._bar.set_description_str(f"epoch {number}/{self._epochs}")
 
     def step(self) -> None:
-        """An optimiser step is done."""
+        """Count an optimiser step."""
         self._bar.update()
 
     def end_epoch(self, row: Row) -> None:
@@ -53,7 +53,7 @@ class StepBar:
         self._bar.set_postfix({name: f"{value:.4g}" for name, value in row.items() if name.endswith(SHOWN)})
 
     def above(self, say: Callable[[str], None], line: str) -> None:
-        """Have a line said above the bar rather than through it."""
+        """Print a line above the bar."""
         with self._bar.external_write_mode(file=sys.stderr):
             say(line)
 

@@ -13,7 +13,7 @@ class Interrupted(KeyboardInterrupt):
 
 
 class Stop:
-    """Set by a signal, looked at between steps."""
+    """A flag that a signal sets and that the training checks between steps."""
 
     def __init__(self) -> None:
         self.signal = 0

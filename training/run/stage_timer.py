@@ -1,4 +1,4 @@
-"""Seconds per stage of an epoch: where the time goes."""
+"""Measures the seconds that each stage of an epoch takes."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 
 
 @dataclass
-class Clock:
-    """Adds up what each stage took."""
+class StageTimer:
+    """Adds up the seconds of each stage."""
 
     seconds: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
     def __call__(self, stage: str) -> Iterator[None]:
-        """Count what happens inside towards a stage."""
+        """Add the duration of the block to a stage."""
         start = time.perf_counter()
         yield
         self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start

@@ -18,32 +18,32 @@ from torch import nn
 from adafocus.model.checkpoint import save_checkpoint
 from adafocus.training.data.augment import Augment
 from adafocus.training.data.batches import batches, batches_in_epoch, own_part
+from adafocus.training.data.boxes import Points, clip_points, read_boxes
 from adafocus.training.data.clips import ClipSet, hold_out
-from adafocus.training.data.crop_plan import training_plan
-from adafocus.training.data.crops import Broken
-from adafocus.training.data.loading import AnyMoment, KeptMoments, Loader
+from adafocus.training.data.crop_plan import CropPlan, training_plan
+from adafocus.training.data.crops import Broken, Crops
+from adafocus.training.data.loading import AnyMoment, Batched, KeptMoments, Loader
 from adafocus.training.data.splits import decode_splits
 from adafocus.training.data.storage import Sets, plan_storage
 from adafocus.training.errors import DataError, DivergedError, RecipeError
 from adafocus.training.evaluate.monitor import figures, metric_of
 from adafocus.training.evaluate.report import labels_of
 from adafocus.training.optimise.initial_weights import Start, initial_weights
-from adafocus.training.optimise.losses import CrossEntropy, balanced_class_weights
-from adafocus.training.optimise.objective import ONE_STAGE, Method, use_half_precision
+from adafocus.training.optimise.losses import CrossEntropy, balanced_class_weights, near_points
+from adafocus.training.optimise.objective import ONE_STAGE, Method, Objective, fastest_precision, use_half_precision
 from adafocus.training.optimise.optimiser import WeightAverage, learning_rate_factor, make_optimiser, set_learning_rates
 from adafocus.training.optimise.parallel import Place, joined
-from adafocus.training.optimise.precision import fastest_precision
 from adafocus.training.recipe import Precision, Recipe
 from adafocus.training.run.checkpoint_metadata import metadata
 from adafocus.training.run.events import EventLog
 from adafocus.training.run.folder import Row, RunFolder, fingerprint
 from adafocus.training.run.progress import StepBar
 from adafocus.training.run.signals import Stop, stopping_politely
-from adafocus.training.run.stage_timer import Clock
+from adafocus.training.run.stage_timer import StageTimer
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TrainingResult:
     """Result of a finished training: the checkpoint to use, its log, and the clips that could not be used."""
 
     checkpoint: Path
@@ -61,7 +61,7 @@ def train(
     device: str | None = None,
     method: Method = ONE_STAGE,
     validation: ClipSet | None = None,
-) -> Outcome:
+) -> TrainingResult:
     """Train a model, or continue one; under ``torchrun``, together with the other processes.
 
     Args:
@@ -98,7 +98,7 @@ def train(
         trainer.decode(cache, stop)
         trainer.run(stop)
         place.wait()
-    return Outcome(folder.last, tuple(trainer.progress.history), trainer.splits.broken)
+    return TrainingResult(folder.last, tuple(trainer.progress.history), trainer.splits.broken)
 
 
 def _as_lines(data: ClipSet) -> list[str]:
@@ -121,7 +121,7 @@ class _Trainer:
     ) -> None:
         torch.manual_seed(recipe.seed)
         self._folder = folder
-        self._sets = sets if place.first else sets._replace(validation=None)  # the first judges for all
+        self._sets = sets if place.first else sets._replace(validation=None)  # the first process evaluates for all
         self._recipe = recipe
         self._say = say if place.first else lambda line: None
         self._place = place
@@ -129,10 +129,10 @@ class _Trainer:
         self._model = method.model(recipe.model_config(len(sets.train.labels)))
 
     def begin(self, initial: Start) -> None:
-        """Weights, optimiser and progress: from the start, or from where the run folder stands."""
+        """Initialise weights, optimiser and progress, from the start or from the run folder."""
         recipe, place = self._recipe.optimiser, self._place
         initial.load(self._model)
-        # Convolutions learn a quarter faster with the channels of a pixel side by side; the weights are the same.
+        # Convolutions train a quarter faster in the channels-last memory format; the weights are the same.
         self._model.to(place.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         if recipe.sync_batch_norm and place.world > 1:
             if place.device.type != "cuda":
@@ -178,8 +178,22 @@ class _Trainer:
 
         plan, learn = training_plan(self._recipe), self.splits.train
         kept = storage.training
-        moments = KeptMoments(learn, plan, self._method.jitter) if kept else AnyMoment(learn, plan, self._say)
-        self._load = Loader(learn, moments, self._augment, self._place.device)
+        points = self._points(learn, plan)
+        moments = KeptMoments(learn, plan, self._method.jitter, points) if kept else AnyMoment(learn, plan, self._say)
+        every_label = self._recipe.optimiser.loss == "sigmoid"
+        self._load = Loader(learn, moments, self._augment, self._place.device, every_label=every_label)
+
+    def _points(self, learn: Crops, plan: CropPlan) -> list[Points] | None:
+        """Where the things of the training clips lie, if the recipe uses boxes.
+
+        Raises:
+            DataError: it does, and the data have none.
+        """
+        if not self._recipe.boxes.used:
+            return None
+        if learn.data.boxes is None:
+            raise DataError("the recipe uses boxes, and the data have none: name a file of boxes in their manifest")
+        return clip_points(learn.data.clips, read_boxes(learn.data.boxes), plan)
 
     def run(self, stop: Stop) -> None:
         """Train the remaining epochs."""
@@ -189,6 +203,8 @@ class _Trainer:
         weights = self._class_weights()
         cross_entropy = CrossEntropy(recipe.label_smoothing, weights)
         objective = self._method.objective(self._model, self._recipe.remedies, cross_entropy)
+        if isinstance(objective, Objective):
+            objective.box_weight = self._recipe.boxes.weight
         spread = self._place.spread(objective, every_part_learns=self._recipe.remedies.supervision)
         done, data = self.progress.epoch, self._recipe.data
         steps = batches_in_epoch(len(self.splits.train.data.clips), recipe.batch_size, data.fewest_draws)
@@ -204,23 +220,23 @@ class _Trainer:
 
     def _epoch(self, epoch: int, objective: nn.Module, stop: Stop, stepped: Callable[[], None]) -> Row:
         """Train one epoch. Its random numbers depend only on the seed and its number, so that it can be repeated."""
-        recipe, clock = self._recipe.optimiser, Clock()
+        recipe, clock = self._recipe.optimiser, StageTimer()
         random = np.random.default_rng([self._recipe.seed, epoch])
         seed = int(random.integers(2**62))
         torch.manual_seed(seed + self._place.rank)
         data = self._recipe.data
         every = batches(labels_of(self.splits.train.data), recipe.batch_size, data.balance, random, data.fewest_draws)
-        if not self._place.first:  # the batches are the same for all, what is done to their clips is not
+        if not self._place.first:  # all processes draw the same batches, and each augments its clips differently
             random = np.random.default_rng([self._recipe.seed, epoch, self._place.rank])
         own = [own_part(batch, self._place.rank, self._place.world) for batch in every]
         self._model.train()
         sums: dict[str, float] = {}
         start = time.perf_counter()
-        for number, (frames, labels) in enumerate(self._load(own, random, clock)):
+        for number, batch in enumerate(self._load(own, random, clock)):
             stop.check()
             factor = learning_rate_factor(epoch * len(every) + number, len(every), recipe)
             set_learning_rates(self._optimiser, recipe, self._recipe.multipliers, factor)
-            done = self._step(frames, labels, objective, clock)
+            done = self._step(batch, objective, clock)
             if not math.isfinite(done["loss"]):
                 raise DivergedError(
                     f"the loss is {done['loss']} in step {number + 1} of epoch {epoch + 1}; try a smaller optimiser.lr "
@@ -234,10 +250,17 @@ class _Trainer:
             evaluated = self._evaluate() if self._place.first else {}
         return {"epoch": epoch + 1, **sums, **evaluated, "train_s": round(seconds, 3), **clock.row()}
 
-    def _step(self, frames: torch.Tensor, labels: torch.Tensor, objective: nn.Module, clock: Clock) -> dict[str, float]:
+    def _step(self, batch: Batched, objective: nn.Module, clock: StageTimer) -> dict[str, float]:
+        frames, labels, points = batch
+        config, boxes = self._model.config, self._recipe.boxes
         with clock("forward"):
-            centres = torch.rand(frames.shape[0], self._model.config.steps, 2).to(self._place.device)
-            loss = objective(frames, labels, centres)
+            centres = torch.rand(frames.shape[0], config.steps, 2).to(self._place.device)
+            if points is None:
+                loss = objective(frames, labels, centres)
+            else:
+                if boxes.explore:
+                    centres = near_points(centres, points, config.patch_size / config.frame_size, boxes.spread)
+                loss = objective(frames, labels, centres, points)
         with clock("backward"):
             self._optimiser.zero_grad(set_to_none=True)
             self._scaler.scale(loss.total).backward()
@@ -249,6 +272,8 @@ class _Trainer:
             self._average.update()
         named = {"loss": loss.total, "steps": loss.steps, "glance": loss.glance, "focus": loss.focus}
         spread = loss.patch_centres.flatten(0, 1).std(dim=0).mean()
+        if boxes.weight:
+            named["boxes"] = loss.boxes
         return {name: float(value.detach()) for name, value in {**named, "patch_spread": spread}.items()}
 
     def _class_weights(self) -> torch.Tensor | None:
@@ -262,7 +287,8 @@ class _Trainer:
         evaluated = self.splits.evaluated
         if evaluated is None:
             return {}
-        found = figures(self._average.module, evaluated, metric_of(self._recipe, evaluated.data))
+        metric, loss = metric_of(self._recipe, evaluated.data), self._recipe.optimiser.loss
+        found = figures(self._average.module, evaluated, metric, loss)
         return {f"{self.splits.column_prefix}{name}": value for name, value in found.items()}
 
     def _keep(self, row: Row) -> None:

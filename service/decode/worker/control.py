@@ -7,20 +7,35 @@ import os
 import socket
 import time
 from array import array
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import NoReturn
 
+from adafocus.service.decode.intervals import Intervals
 from adafocus.service.decode.ipc import MAX_MESSAGE_BYTES, encode
 from adafocus.video.limits import MediaLimits
+from adafocus.video.sampler import Snap
+from adafocus.video.transform import Fit
 
 # Polling the socket costs some microseconds, as much as decoding a small packet.
 _LOOK_EVERY_SECONDS = 0.005
 _FD_BYTES = array("i").itemsize
+_JOB_FDS = 2
 
 
 class ClosedError(Exception):
     """The request was closed. Decoding does not catch this error, so it always ends the job."""
+
+
+@dataclass(frozen=True)
+class JobWindow:
+    """A `service.decode.job.WindowJob` as the worker receives it."""
+
+    window_s: float
+    stride_s: float
+    number: int
+    again: bool
 
 
 @dataclass(frozen=True)
@@ -29,41 +44,63 @@ class Job:
 
     Attributes:
         fd: the spool, opened for reading.
+        frames_fd: the memory for its frames.
         frames: number of sampled frames.
         focus_frames: number of focus frames of a clip model; None for other models.
         first_frame: no frame before this index is sampled.
         order: positions in time in visiting order.
+        snap: whether sampled frames move to key frames of their intervals.
         resize: length of the shorter side after resizing, pixels.
-        crop: side of the centre square, pixels.
+        crop: side of the square, pixels.
+        fit: how a picture becomes that square.
         slots: number of slots that may be used; None: all.
+        max_cpu_seconds: processor time after which nothing is decoded any more, once there is a frame; None: no limit.
+        window: the window from which the frames are sampled; None: the whole video.
         limits: which videos are accepted.
         size: bytes in the spool when the job was sent.
         complete: whether the spool was complete then.
         expected: final size of the spool in bytes, if known.
+        sparse: whether its bytes arrive in any order.
     """
 
     fd: int
+    frames_fd: int
     frames: int
     focus_frames: int | None
     first_frame: int
     order: tuple[int, ...]
+    snap: Snap
     resize: int
     crop: int
+    fit: Fit
     slots: int | None
+    max_cpu_seconds: float | None
+    window: JobWindow | None
     limits: MediaLimits
     size: int
     complete: bool
     expected: int | None
+    sparse: bool
 
     @classmethod
-    def parse(cls, message: dict[str, object], fd: int) -> Job:
+    def parse(cls, message: dict[str, object], fd: int, frames_fd: int) -> Job:
         """Parse the job in a message from the service. The message is trusted."""
-        fields = {name: value for name, value in message.items() if name != "type"}
-        limits = {name: tuple(v) if isinstance(v, list) else v for name, v in _mapping(fields.pop("limits")).items()}
-        order = fields.pop("order")
-        if not isinstance(order, list):
-            raise TypeError(f"order must be a list, got {type(order).__name__}")
-        return cls(fd=fd, order=tuple(order), limits=MediaLimits(**limits), **fields)  # type: ignore[arg-type]
+        wanted = _wanted(str(message["wanted"]))
+        rest = {name: message[name] for name in ("size", "complete", "expected", "sparse")}
+        window = message["window"]
+        asked = None if window is None else JobWindow(**_mapping(window))  # type: ignore[arg-type]
+        return cls(fd=fd, frames_fd=frames_fd, window=asked, **wanted, **rest)  # type: ignore[arg-type]
+
+
+@lru_cache(maxsize=16)
+def _wanted(text: str) -> dict[str, object]:
+    """The part of a job that is the same for many videos."""
+    fields = _mapping(json.loads(text))
+    limits = {name: tuple(v) if isinstance(v, list) else v for name, v in _mapping(fields.pop("limits")).items()}
+    order = fields.pop("order")
+    if not isinstance(order, list):
+        raise TypeError(f"order must be a list, got {type(order).__name__}")
+    return {**fields, "order": tuple(order), "limits": MediaLimits(**limits)}  # type: ignore[arg-type]
 
 
 @dataclass
@@ -72,12 +109,13 @@ class Control:
 
     Attributes:
         socket: a blocking SEQPACKET socket.
-        slots: number of slots of the shared memory.
+        slots: number of slots of a job's memory.
         free: slots that may be written.
         closing: the service has closed this job.
         size: bytes of the spool that have arrived.
         complete: whether all bytes have arrived.
         expected: final size of the spool in bytes, if known.
+        present: ranges of a sparse spool that have arrived, as far as this worker knows.
     """
 
     socket: socket.socket
@@ -87,6 +125,7 @@ class Control:
     size: int = 0
     complete: bool = False
     expected: int | None = None
+    present: Intervals = field(default_factory=Intervals)
     _looked: float = 0.0
 
     def send(self, message: Mapping[str, object]) -> None:
@@ -96,8 +135,12 @@ class Control:
         except OSError:
             _leave()
 
-    def next_job(self) -> Job | None:
-        """Wait for a job; None when the service has closed the connection."""
+    def next_job(self, forget: Callable[[], None] = lambda: None) -> Job | None:
+        """Wait for a job; None when the service has closed the connection.
+
+        Args:
+            forget: called when the video that is kept open will not be asked for again.
+        """
         while True:
             try:
                 received = self._receive()
@@ -106,9 +149,11 @@ class Control:
             if received is None:
                 return None
             message, fds = received
-            if message["type"] == "job" and len(fds) == 1:
-                return self._begin(Job.parse(message, fds[0]))
+            if message["type"] == "job" and len(fds) == _JOB_FDS:
+                return self._begin(Job.parse(message, *fds))
             _close_all(fds)
+            if message["type"] == "forget":
+                forget()
 
     def check(self) -> None:
         """Handle messages that have arrived, without waiting.
@@ -141,6 +186,20 @@ class Control:
             if self.closing:
                 raise ClosedError
 
+    def wait_for_range(self, start: int, stop: int) -> None:
+        """Wait until the bytes ``start``..``stop - 1`` of a sparse spool have arrived.
+
+        Raises:
+            ClosedError: the request was closed.
+        """
+        if self.closing:
+            raise ClosedError
+        self.send({"type": "need", "start": start, "size": stop})
+        while not self.present.covers(start, stop):
+            self._hear()
+            if self.closing:
+                raise ClosedError
+
     def wait_for_slot(self) -> int:
         """Wait until a slot may be written. This is how a slow engine holds the decoder back.
 
@@ -158,6 +217,7 @@ class Control:
         self.free = list(range(self.slots if job.slots is None else min(self.slots, job.slots)))
         self.closing = False
         self.size, self.complete, self.expected = job.size, job.complete, job.expected
+        self.present = Intervals()  # the session of each job tells anew what is there
         return job
 
     def _hear(self, flags: int = 0) -> bool:
@@ -175,6 +235,8 @@ class Control:
         match message["type"]:
             case "free":
                 self.free.append(_integer(message["slot"]))
+            case "more" if "start" in message:
+                self.present.add(_integer(message["start"]), _integer(message["size"]))
             case "more":
                 self.size, self.complete = _integer(message["size"]), bool(message["complete"])
             case "close":
@@ -183,7 +245,7 @@ class Control:
 
     def _receive(self, flags: int = 0) -> tuple[dict[str, object], list[int]] | None:
         # socket.recv_fds cannot be used, because it ignores the flags.
-        data, attached, _, _ = self.socket.recvmsg(MAX_MESSAGE_BYTES, socket.CMSG_SPACE(_FD_BYTES), flags)
+        data, attached, _, _ = self.socket.recvmsg(MAX_MESSAGE_BYTES, socket.CMSG_SPACE(_JOB_FDS * _FD_BYTES), flags)
         fds = array("i")
         for level, kind, content in attached:
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:

@@ -17,14 +17,16 @@ import pkgutil
 import signal
 import socket
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 
 import av
 
-from adafocus.service.decode.shared_frames import SharedFrames
+from adafocus.service.decode.ipc import MEMORY_REFUSED
 from adafocus.service.decode.worker import sandbox
 from adafocus.service.decode.worker.control import Control
+from adafocus.service.decode.worker.frame_writer import FrameWriter, segment_bytes
+from adafocus.service.decode.worker.kept_video import KeptVideo
 from adafocus.service.decode.worker.task import Task
 from adafocus.video.decoder import FrameStream
 from adafocus.video.limits import MediaLimits
@@ -45,44 +47,46 @@ def main(arguments: Sequence[str]) -> int:
         arguments: as `arguments` creates them.
     """
     parser = argparse.ArgumentParser(prog="adafocus decode worker")
-    for name in ("control", "frames", "slots", "crop", "memory-bytes", "parent"):
+    for name in ("control", "slots", "crop", "memory-bytes", "parent"):
         parser.add_argument(f"--{name}", type=int, required=True)
     given = parser.parse_args(arguments)
     # A terminal's Ctrl-C and a supervisor's SIGTERM reach the whole process group. The service may still be draining
     # then, so it alone decides when this process ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    frames = SharedFrames.attach(given.frames, given.slots, given.crop)
     control = Control(socket.socket(fileno=given.control), slots=given.slots)
-    _import_everything()
+    import_everything()
     gc.freeze()  # imported objects are permanent, so collections between videos can skip them
-    _fall_silent()
-    report = sandbox.enter(given.memory_bytes, parent=given.parent)
+    fall_silent()
+    report = sandbox.enter(given.memory_bytes + segment_bytes(given.slots, given.crop), parent=given.parent)
     control.send({"type": "ready", "sandbox": asdict(report)})
-    give_memory_back = _memory_returner()
-    while (job := control.next_job()) is not None:
-        done = Task(job, control, frames).run()
+    heap, kept = _Heap(), KeptVideo()
+    while (job := control.next_job(kept.close)) is not None:
+        frames = FrameWriter(job.frames_fd, given.slots, given.crop)
+        done = Task(job, control, frames, kept).run()
+        frames.close()
+        if done.out_of_memory and heap.is_small():  # a size that was only claimed in the file, and refused
+            done = replace(done, code=MEMORY_REFUSED)
         control.send(done.message())
-        give_memory_back()
+        heap.give_back()
         if done.out_of_memory:  # the heap is full or fragmented: the next video needs a fresh process
             break
     return 0
 
 
-def arguments(*, control: int, frames: SharedFrames, memory_bytes: int, parent: int) -> list[str]:
+def arguments(*, control: int, slots: int, crop: int, memory_bytes: int, parent: int) -> list[str]:
     """The command line of a worker."""
     numbers = {
         "control": control,
-        "frames": frames.fd,
-        "slots": frames.slots,
-        "crop": frames.crop,
+        "slots": slots,
+        "crop": crop,
         "memory-bytes": memory_bytes,
         "parent": parent,
     }
     return ["-m", __name__, *(f"--{name}={number}" for name, number in numbers.items())]
 
 
-def _import_everything() -> None:
+def import_everything() -> None:
     """Import all of PyAV and decode a small video of our own, because the sandbox forbids later imports.
 
     PyAV and numpy import some of their parts only on first use.
@@ -105,26 +109,41 @@ class _Mallinfo2(ctypes.Structure):
     )
 
 
-def _memory_returner() -> Callable[[], None]:
-    """Return a function that gives freed memory back to the system.
+class _Heap:
+    """The heap of this process, as the GNU libc tells of it; with another libc nothing is known and nothing done."""
 
-    Without it, every worker would keep the memory of its largest video. A small amount is kept, because the next small
-    video would otherwise have to request it again page by page.
-    """
-    libc = ctypes.CDLL(None)
-    trim, heap_info = getattr(libc, "malloc_trim", None), getattr(libc, "mallinfo2", None)  # only the GNU libc has them
-    if trim is None or heap_info is None:
-        return lambda: None
-    heap_info.restype = _Mallinfo2
+    def __init__(self) -> None:
+        libc = ctypes.CDLL(None)
+        self._trim, self._info = getattr(libc, "malloc_trim", None), getattr(libc, "mallinfo2", None)
+        if self._info is not None:
+            self._info.restype = _Mallinfo2
+        self._at_start = self._bytes()
 
-    def give_back() -> None:
-        if heap_info().fordblks > _KEPT_FREE_BYTES:
-            trim(0)
+    def give_back(self) -> None:
+        """Give freed memory back to the system.
 
-    return give_back
+        Without it, every worker would keep the memory of its largest video. A small amount is kept, because the next
+        small video would otherwise have to request it again page by page.
+        """
+        if self._trim is not None and self._info is not None and self._info().fordblks > _KEPT_FREE_BYTES:
+            self._trim(0)
+
+    def is_small(self) -> bool:
+        """Whether it has not grown much since the start, after what is free has been given back."""
+        if self._trim is None or self._info is None:
+            return False
+        self._trim(0)
+        return self._bytes() - self._at_start < _KEPT_FREE_BYTES
+
+    def _bytes(self) -> int:
+        """Taken from the system, in the heap and in blocks of their own."""
+        if self._info is None:
+            return 0
+        info = self._info()
+        return int(info.arena + info.hblkhd)
 
 
-def _fall_silent() -> None:
+def fall_silent() -> None:
     """Redirect the standard descriptors to /dev/null, because a hostile file could make FFmpeg write to stderr."""
     nothing = os.open(os.devnull, os.O_RDWR)
     for fd in (0, 1, 2):

@@ -23,6 +23,9 @@ from pathlib import Path
 
 from adafocus.service.decode.worker.seccomp import MACHINES, Machine, SockFprog, build_filter
 
+OOM_SCORE = 800
+"""From -1000, never, to 1000, first; raising it needs no privilege."""
+
 MAX_OPEN_FILES = 16
 """Enough for the control socket, one spool, the three standard descriptors and a few more."""
 
@@ -89,6 +92,7 @@ def enter(memory_bytes: int, *, parent: int) -> SandboxReport:
         missing.append(f"landlock: {threads - 1} threads were started before it")
     libc = ctypes.CDLL(None, use_errno=True)
     machine = MACHINES.get(os.uname().machine)
+    attempt("preferred victim", _be_the_first_victim)
     limit = attempt("memory limit", lambda: _limit_resources(memory_bytes))
     attempt("capabilities", lambda: _drop_capabilities(libc, machine))
     attempt("death with the parent", lambda: _die_with(libc, parent))
@@ -125,6 +129,12 @@ def _limit_resources(memory_bytes: int) -> int:
     limit = wanted if ceiling == resource.RLIM_INFINITY else min(wanted, ceiling)
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     return limit
+
+
+def _be_the_first_victim() -> int:
+    """When memory runs out, the kernel ends the process that costs one request, not the one that holds the model."""
+    Path("/proc/self/oom_score_adj").write_text(f"{OOM_SCORE}\n", encoding="ascii")
+    return 1
 
 
 def _known(machine: Machine | None) -> Machine:

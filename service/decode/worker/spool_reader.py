@@ -46,10 +46,12 @@ class SpoolReader:
         self._position = 0
         self.waited_seconds = 0.0
         """Time spent waiting for the upload, in seconds. It does not count as decoding."""
+        self.interrupted = False
+        """Whether a read was interrupted, after which a demuxer cannot go on."""
 
     def read(self, size: int = -1, /) -> bytes:
         """Read up to ``size`` bytes: fewer at the end of what has arrived, and none only at the end of the file."""
-        self._arrivals.check()
+        self._check()
         if size < 0:
             if not self._arrivals.complete:
                 self._wait(None)
@@ -95,9 +97,19 @@ class SpoolReader:
             self._wait(None)
         return arrivals.size if arrivals.complete or arrivals.expected is None else arrivals.expected
 
+    def _check(self) -> None:
+        try:
+            self._arrivals.check()
+        except BaseException:
+            self.interrupted = True
+            raise
+
     def _wait(self, size: int | None) -> None:
         began = time.perf_counter()
         try:
             self._arrivals.wait_for(size)
+        except BaseException:
+            self.interrupted = True
+            raise
         finally:
             self.waited_seconds += time.perf_counter() - began

@@ -1,1 +1,1 @@
-"""What touches the device: one small protocol, and one file per runtime behind it."""
+"""Runners run the graphs on the device: one small protocol, and one file per runtime behind it."""

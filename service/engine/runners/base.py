@@ -8,18 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, Self, runtime_checkable
+from typing import Literal, Protocol, Self, TypeVar, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
 from adafocus.bundle.manifest import Precision
+from adafocus.service.frame_memory import FrameSegment
 
 UInt8 = npt.NDArray[np.uint8]
 Int64 = npt.NDArray[np.int64]
 Float32 = npt.NDArray[np.float32]
+Bool = npt.NDArray[np.bool_]
 Array = UInt8 | Int64 | Float32
 Component = Literal["glance", "focus"]
+Kind = TypeVar("Kind", np.bool_, np.float32)
 
 LARGE_STEP_FLOPS = 100_000_000
 """Below, a step's time is that of its many calls, which no precision makes cheaper (docs/backends.md)."""
@@ -44,11 +47,20 @@ class StateWidths:
 
 @dataclass(frozen=True, slots=True)
 class GlanceOutput:
-    """What a glance leaves: feature ``[B, G]``, patch centre ``[B, 2]`` as (y, x) in 0..1, policy state ``[B, S]``."""
+    """What a glance leaves: feature ``[B, G]``, patch centre ``[B, 2]`` as (y, x) in 0..1, policy state ``[B, S]``.
+
+    ``logits`` are those of its auxiliary head, ``[B, C]``; None if the graph does not give them.
+    """
 
     feature: Float32
     patch_centre: Float32
     policy_state: Float32
+    logits: Float32 | None = None
+
+    def rows(self, rows: slice) -> Self:
+        """Return some of the rows, without copying."""
+        logits = None if self.logits is None else self.logits[rows]
+        return type(self)(self.feature[rows], self.patch_centre[rows], self.policy_state[rows], logits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +118,11 @@ class Runner(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class BatchOutputs:
-    """What a glance and a focus left: ``patch_centre [B, 2]``, ``logits [B, C]`` and the states, with their times."""
+    """What a glance and a focus left: ``patch_centre [B, 2]``, ``logits [B, C]`` and the states, with their times.
+
+    ``after_glance [B]`` tells which rows exited before the focus: their logits are the glance's, and their pooled state
+    is what it was. None: no row did. ``feature`` is that of the glance, where the focus runs in another batch.
+    """
 
     patch_centre: Float32
     logits: Float32
@@ -114,14 +130,16 @@ class BatchOutputs:
     pooled_state: Float32
     glance_seconds: float
     focus_seconds: float
+    after_glance: Bool | None = None
+    feature: Float32 | None = None
 
     def first(self, rows: int) -> Self:
         """The first rows only, without copying."""
-        return self._of(array[:rows] for array in self._arrays())
+        return self._rows(slice(rows))
 
     def take(self, rows: Int64) -> Self:
         """Copies of some of the rows."""
-        return self._of(array[rows] for array in self._arrays())
+        return self._rows(rows)
 
     def like(self, rows: int) -> Self:
         """Zeros of the same widths."""
@@ -130,14 +148,51 @@ class BatchOutputs:
     @classmethod
     def concatenate(cls, parts: Sequence[Self]) -> Self:
         """The rows of all parts, one after the other; the times are lost."""
-        return parts[0]._of(np.concatenate(arrays) for arrays in zip(*(part._arrays() for part in parts), strict=True))
+        arrays = zip(*(part._arrays() for part in parts), strict=True)
+        sizes = [len(part.logits) for part in parts]
+        after = _joined([part.after_glance for part in parts], sizes)
+        feature = _joined([part.feature for part in parts], sizes)
+        return parts[0]._of((np.concatenate(array) for array in arrays), after, feature)
+
+    def _rows(self, rows: slice | Int64) -> Self:
+        after = None if self.after_glance is None else self.after_glance[rows]
+        feature = None if self.feature is None else self.feature[rows]
+        return self._of((array[rows] for array in self._arrays()), after, feature)
 
     def _arrays(self) -> tuple[Float32, ...]:
         return self.patch_centre, self.logits, self.policy_state, self.pooled_state
 
-    def _of(self, arrays: Iterable[Float32]) -> Self:
+    def _of(self, arrays: Iterable[Float32], after_glance: Bool | None = None, feature: Float32 | None = None) -> Self:
         centre, logits, policy, pooled = arrays
-        return type(self)(centre, logits, policy, pooled, self.glance_seconds, self.focus_seconds)
+        seconds = self.glance_seconds, self.focus_seconds
+        return type(self)(centre, logits, policy, pooled, *seconds, after_glance, feature)
+
+
+def _joined(arrays: Sequence[npt.NDArray[Kind] | None], rows: Sequence[int]) -> npt.NDArray[Kind] | None:
+    """Return arrays one after the other, with zeros where one of them is None; None if all are."""
+    there = [array for array in arrays if array is not None]
+    if not there:
+        return None
+    first: npt.NDArray[Kind] = there[0]
+    return np.concatenate(
+        [
+            np.zeros((size, *first.shape[1:]), dtype=first.dtype) if array is None else array
+            for array, size in zip(arrays, rows, strict=True)
+        ]
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class FramePlaces:
+    """Where the frames of a batch lie, for a runner that fetches them itself.
+
+    Attributes:
+        segments: ``[B]``, number of the segment of each frame.
+        places: ``[B]``, its place there.
+    """
+
+    segments: Int64
+    places: Int64
 
 
 class BatchInputs(Protocol):
@@ -146,6 +201,10 @@ class BatchInputs(Protocol):
     @property
     def rows(self) -> int:
         """Real rows; the arrays hold as many as the size that the runner has planned for them."""
+
+    @property
+    def frame_places(self) -> FramePlaces | None:
+        """Where the frames of the real rows lie, if the runner fetches frames; the frame arrays then hold nothing."""
 
     @property
     def glance_frames(self) -> UInt8:
@@ -189,3 +248,22 @@ class AsyncRunner(Runner, Protocol):
         Raises:
             RunnerError: a graph failed.
         """
+
+
+@runtime_checkable
+class FrameFetcher(Protocol):
+    """What an `AsyncRunner` is besides if its device fetches each frame from where its decoder wrote it.
+
+    No frame is then copied by the processor. A frame stays where it is until its batch has been waited for, unless its
+    row is not wanted any more.
+    """
+
+    def attach(self, segment: FrameSegment) -> None:
+        """Know a segment that batches submitted later name.
+
+        Raises:
+            RunnerError: the device cannot read it.
+        """
+
+    def detach(self, segment: FrameSegment) -> None:
+        """Forget a segment that no batch names any more."""

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 
 import numpy as np
+import numpy.typing as npt
 
 from adafocus.bundle.manifest import Precision
 from adafocus.service.engine.runners.base import (
@@ -28,6 +29,7 @@ class FakeRunner:
     Args:
         classes: number of classes C.
         gain: logit added per step to the class; larger is surer sooner.
+        glance_gain: the same of the glance's own logits; None: it gives none.
         fails_on: called with the frames of one row; True makes the batch that holds it fail.
         gate: if given, every glance waits for it: tests hold the device with it.
         look_ahead: steps of one video that a batch may hold.
@@ -36,6 +38,7 @@ class FakeRunner:
         entered: set when a glance begins, before it waits for the gate.
         tried: rows of every glance that began.
         batches: rows of every glance that did not fail.
+        focused: rows of every focus.
     """
 
     backend = "fake"
@@ -47,12 +50,15 @@ class FakeRunner:
         classes: int,
         *,
         gain: float = 1.0,
+        glance_gain: float | None = None,
         fails_on: Callable[[UInt8], bool] | None = None,
         gate: threading.Event | None = None,
         look_ahead: int = 1,
     ) -> None:
         self.classes = classes
         self.gain = gain
+        self.glance_gain = glance_gain
+        self.focused: list[int] = []
         self.fails_on = fails_on
         self.gate = gate
         self.entered = threading.Event()
@@ -78,6 +84,7 @@ class FakeRunner:
             feature=brightness,
             patch_centre=np.full((len(frames), 2), 0.5, dtype=np.float32),
             policy_state=policy_state + (1 if len(policy_state) == len(frames) else _counted(len(frames))),
+            logits=None if self.glance_gain is None else self._logits(brightness, self.glance_gain),
         )
 
     def focus(
@@ -87,10 +94,14 @@ class FakeRunner:
         if len(pooled_state) < len(frames):
             glance_feature = np.maximum.accumulate(glance_feature)
         pooled = np.maximum(pooled_state, glance_feature)
-        logits = np.zeros((len(frames), self.classes), dtype=np.float32)
-        label = np.minimum(pooled[:, 0] * self.classes / 256, self.classes - 1).astype(np.int64)
-        logits[np.arange(len(frames)), label] = self.gain * (step + 1)
-        return FocusOutput(logits=logits, pooled_state=pooled)
+        self.focused.append(len(frames))
+        return FocusOutput(logits=self._logits(pooled, self.gain * (step + 1)), pooled_state=pooled)
+
+    def _logits(self, brightness: Float32, value: npt.ArrayLike) -> Float32:
+        logits = np.zeros((len(brightness), self.classes), dtype=np.float32)
+        label = np.minimum(brightness[:, 0] * self.classes / 256, self.classes - 1).astype(np.int64)
+        logits[np.arange(len(brightness)), label] = value
+        return logits
 
     def warm_up(self) -> None:
         """Nothing to warm."""

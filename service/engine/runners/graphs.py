@@ -1,4 +1,4 @@
-"""What all runtimes share: picking a bundle's graphs, fixed batch sizes, padding, and the protocol's verbs.
+"""The parts that all runtimes share: picking a bundle's graphs, fixed batch sizes, padding, and the protocol's verbs.
 
 A runtime is reduced to an `Executor`: one file each, named arrays in, named arrays out.
 """
@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 
 from adafocus.bundle.manifest import Graph, GraphFormat, Manifest, Precision
-from adafocus.bundle.signature import BATCH, VIDEOS, looks_ahead
+from adafocus.bundle.signature import BATCH, GLANCE_LOGITS, VIDEOS, looks_ahead
 from adafocus.service.engine.runners.base import (
     Array,
     Component,
@@ -104,6 +104,7 @@ class GraphRunner:
             feature=outputs["glance_feature"],
             patch_centre=outputs["patch_centre"],
             policy_state=outputs.get("next_policy_state", policy_state),
+            logits=outputs.get(GLANCE_LOGITS),
         )
 
     def focus(
@@ -121,12 +122,16 @@ class GraphRunner:
         return FocusOutput(logits=outputs["logits"], pooled_state=outputs.get("next_pooled_state", pooled_state))
 
     def warm_up(self) -> None:
-        """Run both graphs once at every planned batch size, the largest first: memory then grows only once."""
+        """Run both graphs once at every planned batch size, the largest first: memory then grows only once.
+
+        Raises:
+            RunnerError: a graph fails, or answers with something else than finite numbers.
+        """
         sizes = {self.padded(size) if self._pad_ahead else size for size in range(2, self.look_ahead + 1)}
         ahead = [(size, 1) for size in sizes]
         for size, videos in sorted([*ahead, *((size, size) for size in self._batch_sizes)], reverse=True):
             for name, graph in self._graphs.items():
-                self._run(name, example_feeds(graph, size, videos))
+                _check_finite(name, self._run(name, example_feeds(graph, size, videos)))
         return_freed_memory()
 
     def close(self) -> None:
@@ -171,7 +176,7 @@ def graphs_of(manifest: Manifest, fmt: GraphFormat, precision: Precision) -> Gra
 
 
 def has_graphs(manifest: Manifest, fmt: GraphFormat, precision: Precision) -> bool:
-    """Whether the bundle holds graphs of that format and precision."""
+    """Return True if the bundle holds graphs of that format and precision."""
     return any(graph.format == fmt and graph.precision == precision for graph in manifest.graphs)
 
 
@@ -190,6 +195,17 @@ def batch_sizes_up_to(largest: int) -> tuple[int, ...]:
     while sizes[-1] * 2 < largest:
         sizes.append(sizes[-1] * 2)
     return (*sizes, largest) if largest > 1 else (1,)
+
+
+def _check_finite(component: Component, outputs: Mapping[str, Float32]) -> None:
+    """Check an answer: a damaged model would otherwise be ready, and every later answer be nonsense.
+
+    Raises:
+        RunnerError: an output holds NaN or infinity.
+    """
+    for name, value in outputs.items():
+        if not np.isfinite(value).all():
+            raise RunnerError(f"the {component} graph gives {name!r} that is not finite; the bundle is damaged")
 
 
 def _pad(array: Array, size: int) -> Array:

@@ -9,10 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stdout
 from pathlib import Path
 
-import onnxruntime as ort
-
 from adafocus.bundle.instructions import onnx_session_entries
 from adafocus.bundle.manifest import Graph, Precision
+from adafocus.bundle.onnx_runtime import ort
 from adafocus.bundle.signature import looks_ahead
 from adafocus.service.engine.runners.base import Array, Component, Float32, RunnerError, first_line
 from adafocus.service.engine.runners.graphs import Executor, Graphs
@@ -21,6 +20,8 @@ from adafocus.service.engine.runners.onnx_device import DeviceSessions
 
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
+TENSORRT = "TensorrtExecutionProvider"
+TENSORRT_LIBRARY = "libnvinfer.so.10"
 DRIVER = "libcuda.so.1"
 
 SPIN_MICROSECONDS = 50
@@ -113,14 +114,54 @@ def open_cuda(
         RunnerError: there is no CUDA provider, no driver, no device that it can use, or a file cannot be loaded.
     """
     said = _load_cuda()
-    ort.set_default_logger_severity(_FATAL)  # cuDNN's tries at a plan are logged past the session's own setting
-    options = _options(threads)
     replays = not any(looks_ahead(graph) for graph in graphs.values())
     providers: _Providers = [(CUDA, cuda_options(precision, replays=replays)), CPU]
+    return _on_device(files, graphs, threads, providers, said)
+
+
+def open_tensorrt(
+    files: Mapping[Component, Path], graphs: Graphs, threads: int, precision: Precision, cache: Path | None = None
+) -> Executor:
+    """Both graphs on the first CUDA device, compiled by TensorRT; what it cannot compile runs on CUDA.
+
+    Compiling takes minutes for each batch size; ``cache`` keeps the result.
+
+    Raises:
+        RunnerError: as `open_cuda`, or TensorRT's library is not installed.
+    """
+    said = _load_cuda()
+    if TENSORRT not in ort.get_available_providers():
+        raise RunnerError("this ONNX Runtime was built without TensorRT; use the backend onnxruntime-cuda")
+    try:
+        ctypes.CDLL(TENSORRT_LIBRARY)
+    except OSError as error:
+        raise RunnerError(
+            f"the backend onnxruntime-tensorrt needs TensorRT's library {TENSORRT_LIBRARY}, which cannot be loaded: "
+            f"{error}; pip install tensorrt, or use the backend onnxruntime-cuda"
+        ) from error
+    if cache is not None:
+        check_cache(cache)
+    providers: _Providers = [(TENSORRT, tensorrt_options(precision, cache)), (CUDA, cuda_options(precision)), CPU]
+    return _on_device(files, graphs, threads, providers, said)
+
+
+def tensorrt_options(precision: Precision, cache: Path | None) -> dict[str, str]:
+    """Options of the TensorRT provider."""
+    kept = {} if cache is None else {"trt_engine_cache_enable": "1", "trt_engine_cache_path": str(cache)}
+    return {"trt_fp16_enable": "1" if precision == "fp16" else "0", **kept}
+
+
+def _on_device(
+    files: Mapping[Component, Path], graphs: Graphs, threads: int, providers: _Providers, said: str
+) -> DeviceSessions:
+    """Sessions of the first provider; never on the processor instead. ``said`` is what loading CUDA reported."""
+    ort.set_default_logger_severity(_FATAL)  # cuDNN's tries at a plan are logged past the session's own setting
+    options = _options(threads)
+    first = providers[0] if isinstance(providers[0], str) else providers[0][0]
 
     def open_session(component: Component) -> ort.InferenceSession:
         session = _session(files[component], options, providers)
-        if session.get_providers()[0] != CUDA:
+        if session.get_providers()[0] != first:
             # ONNX Runtime falls back to the processor with no more than a log line.
             raise RunnerError(f"ONNX Runtime finds no CUDA device that it can use{said}; look at nvidia-smi")
         return session

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
-import onnxruntime as ort
 
+from adafocus.bundle.onnx_runtime import ort
 from adafocus.service.engine.runners.base import Array, Component, Float32, RunnerError
 from adafocus.service.engine.runners.graphs import Graphs
 
@@ -76,6 +76,8 @@ class DeviceSessions:
         self._bound: dict[tuple[Component, int, int], BoundRun] = {}
         self._graphs = graphs
         self._device = device
+        self.fetched: Callable[[int], None] | None = None
+        """See `service.engine.runners.fetching.DeviceExecutor`."""
         self._there: dict[int, tuple[Array, ort.OrtValue]] = {}
 
     @property
@@ -89,7 +91,9 @@ class DeviceSessions:
         try:
             bound = self._bound.get((component, rows, videos)) or self._bind(component, feeds, rows, videos)
             for name, array in feeds.items():
-                if not self._is_there(array, bound.inputs[name]):
+                if name == "frames" and self.fetched is not None and component == "glance":
+                    self.fetched(bound.inputs[name].data_ptr())
+                elif not self._is_there(array, bound.inputs[name]):
                     bound.inputs[name].update_inplace(np.ascontiguousarray(array))
             bound.run()
             made = {name: self._on_host(value) for name, value in bound.outputs.items()}
@@ -115,7 +119,7 @@ class DeviceSessions:
         self._spare.clear()
 
     def _is_there(self, array: Array, value: ort.OrtValue) -> bool:
-        """Whether the input holds that very array already: the glance was given it, or made it."""
+        """Return True if the input holds that very array already: the glance was given it, or made it."""
         known = self._there.get(id(array))
         return known is not None and known[0] is array and known[1] is value
 

@@ -1,4 +1,4 @@
-"""Which runtime and precision serve a bundle here: what was asked for, or the fastest that is installed.
+"""Selects the runtime and precision that serve a bundle: those asked for, or the fastest that are installed.
 
 Runtimes are imported by name, when one is used: none of them is needed to import the service.
 """
@@ -11,14 +11,16 @@ import logging
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from adafocus.bundle.instructions import has_bf16, has_int8
 from adafocus.bundle.manifest import GraphFormat, Manifest, Precision
 from adafocus.bundle.store import Bundle
 from adafocus.service.engine.runners.base import LARGE_STEP_FLOPS, Component, Runner, RunnerError
+from adafocus.service.engine.runners.fetching import DeviceExecutor, FetchingRunner
 from adafocus.service.engine.runners.graphs import Executor, GraphRunner, Graphs, graphs_of, has_graphs
 
 PROCESSOR_MAX_BATCH, GPU_MAX_BATCH = 8, 64
@@ -46,7 +48,7 @@ logger = logging.getLogger("adafocus.runner")
 
 @dataclass(frozen=True, slots=True)
 class RunnerOptions:
-    """What a runner is made with.
+    """The options that a runner is made with.
 
     Attributes:
         threads: of one graph run, on the processor.
@@ -67,7 +69,7 @@ class RunnerOptions:
 
 @dataclass(frozen=True, slots=True)
 class Abilities:
-    """What this machine has: installed distributions, and precisions that its processor is fast in."""
+    """The machine's installed distributions, and the precisions that its processor is fast in."""
 
     installed: frozenset[str]
     precisions: frozenset[Precision]
@@ -85,6 +87,7 @@ class Backend:
         precisions: what it can compute in, fastest first, and the precision of the graphs that it reads for it.
         on_processor: it needs no other device.
         pads_ahead: batches of one video's steps are padded, too: a size of its own costs more than the padding.
+        copies: module and function that give the `DeviceCopies` of its device; None: the processor copies frames.
         environment: variables that its libraries read when they are loaded; what the user has set stays.
     """
 
@@ -95,6 +98,7 @@ class Backend:
     precisions: Mapping[Precision, Precision]
     on_processor: bool = True
     pads_ahead: bool = False
+    copies: tuple[str, str] | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -116,6 +120,17 @@ BACKENDS: Mapping[str, Backend] = {
         {"fp16": "fp16", "fp32": "fp32"},
         on_processor=False,
         pads_ahead=True,
+        copies=(f"{_ROOM}.cuda_copies", "open_copies"),
+    ),
+    "onnxruntime-tensorrt": Backend(
+        ("onnxruntime-gpu",),
+        "gpu",
+        (f"{_ROOM}.onnx", "open_tensorrt"),
+        "onnx",
+        {"fp16": "fp16", "fp32": "fp32"},
+        on_processor=False,
+        pads_ahead=True,
+        copies=(f"{_ROOM}.cuda_copies", "open_copies"),
     ),
     "openvino": Backend(
         ("openvino",),
@@ -160,7 +175,7 @@ def open_runner(bundle: Bundle, options: RunnerOptions) -> Runner:
 
 
 def takes_gpu(manifest: Manifest, backend: str | None, here: Abilities) -> bool:
-    """Whether a bundle is served on a GPU, if this machine has a usable one.
+    """Return True if a bundle is served on a GPU, provided that this machine has a usable one.
 
     A small model is not, unless its backend is named: its step is over on the processor before a GPU has been given
     its frames (docs/backends.md).
@@ -218,7 +233,7 @@ def _is_large(manifest: Manifest) -> bool:
 
 
 def abilities_here() -> Abilities:
-    """What is installed, and what this processor is fast in."""
+    """Find the installed distributions and the precisions that this processor is fast in."""
     distributions = {name for backend in BACKENDS.values() for name in backend.distributions}
     precisions: set[Precision] = {"fp32"}
     if has_int8():
@@ -264,7 +279,8 @@ def _open(bundle: Bundle, options: RunnerOptions, name: str, here: Abilities) ->
     module, function = backend.opens
     open_executor = cast("OpenExecutor", getattr(importlib.import_module(module), function))
     executor = open_executor(files, graphs, options.threads, precision, options.cache)
-    return GraphRunner(
+    make = partial(_fetching, bundle.manifest, backend) if backend.copies is not None else GraphRunner
+    return make(
         executor,
         graphs,
         backend=name,
@@ -273,6 +289,17 @@ def _open(bundle: Bundle, options: RunnerOptions, name: str, here: Abilities) ->
         look_ahead=options.look_ahead,
         pad_ahead=backend.pads_ahead,
     )
+
+
+def _fetching(manifest: Manifest, backend: Backend, executor: Executor, graphs: Graphs, **options: Any) -> GraphRunner:
+    """A runner whose device fetches frames, or one that is given them if the device cannot."""
+    module, function = backend.copies or ("", "")
+    try:
+        copies = getattr(importlib.import_module(module), function)()
+        return FetchingRunner(cast("DeviceExecutor", executor), graphs, copies, side=manifest.geometry.crop, **options)
+    except RunnerError as error:
+        logger.warning("frames are copied by the processor", extra={"fields": {"because": str(error)}})
+        return GraphRunner(executor, graphs, **options)
 
 
 def _missing(name: str, backend: Backend, here: Abilities) -> str:

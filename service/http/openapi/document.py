@@ -15,7 +15,15 @@ from adafocus.bundle.manifest import Manifest
 from adafocus.service.http.openapi import examples
 from adafocus.service.http.openapi.operations import COMPONENT, Json, elsewhere
 from adafocus.service.progress import GIGA
-from adafocus.service.schemas.classify import DEFAULT_TOP_K, MAX_DEADLINE_MS, MAX_GFLOPS, StepEvent
+from adafocus.service.schemas.by_url import UrlRequest
+from adafocus.service.schemas.classify import (
+    DEFAULT_TOP_K,
+    MAX_GFLOPS,
+    MAX_MILLISECONDS,
+    EventAnswer,
+    SegmentAnswer,
+    StepEvent,
+)
 from adafocus.service.schemas.open_inference import InferenceRequest, InferenceResponse, ModelMetadata, ModelReady
 from adafocus.service.settings import Settings
 
@@ -45,7 +53,10 @@ def complete(document: Json, manifest: Manifest, settings: Settings) -> Json:
     """Complete the document with what only the bundle and the settings know."""
     document = copy.deepcopy(document)
     paths, components = document["paths"], document["components"]
-    models = [(model, "validation") for model in (StepEvent, InferenceRequest, InferenceResponse)]
+    models = [
+        (model, "validation")
+        for model in (StepEvent, SegmentAnswer, EventAnswer, UrlRequest, InferenceRequest, InferenceResponse)
+    ]
     _, found = models_json_schema(models, ref_template=COMPONENT)  # type: ignore[arg-type]
     components["schemas"] |= found["$defs"]
     components["responses"] = elsewhere()
@@ -60,7 +71,8 @@ def complete(document: Json, manifest: Manifest, settings: Settings) -> Json:
         "exit": {"enum": [point.name for point in manifest.operating_points], "default": manifest.default_point},
         "top_k": {"minimum": 1, "maximum": len(manifest.labels)},
         "max_gflops": {"minimum": manifest.flops.per_step / GIGA, "maximum": MAX_GFLOPS},
-        "deadline_ms": {"minimum": 1, "maximum": MAX_DEADLINE_MS},
+        "max_decode_ms": {"minimum": 1, "maximum": MAX_MILLISECONDS},
+        "deadline_ms": {"minimum": 1, "maximum": MAX_MILLISECONDS},
     }
     for classify in paths["/classify"].values():
         for parameter in classify["parameters"]:

@@ -21,7 +21,18 @@ from adafocus.service.errors import (
     UnsupportedEncoding,
 )
 from adafocus.service.http.openapi.examples import REQUEST_ID, SMALLEST_VIDEO, inference_in_bytes, inference_in_json
-from adafocus.service.schemas.classify import DEFAULT_TOP_K, MAX_DEADLINE_MS, MAX_GFLOPS, PARAMETERS, ProblemDocument
+from adafocus.service.schemas.by_url import UrlRequest
+from adafocus.service.schemas.classify import (
+    DEFAULT_EVENT_THRESHOLD,
+    DEFAULT_TOP_K,
+    MAX_GFLOPS,
+    MAX_MILLISECONDS,
+    MAX_WINDOW_SECONDS,
+    MIN_EVENT_THRESHOLD,
+    MIN_WINDOW_SECONDS,
+    PARAMETERS,
+    ProblemDocument,
+)
 from adafocus.service.schemas.open_inference import HEADER_LENGTH, MAX_HEADER_BYTES, InferenceRequest, InferenceResponse
 
 ABOUT = (
@@ -39,10 +50,21 @@ _PARAMETER_SCHEMAS: dict[str, Json] = {
     "exit": {"type": "string"},
     "top_k": {"type": "integer", "minimum": 1, "default": DEFAULT_TOP_K},
     "max_gflops": {"type": "number", "exclusiveMinimum": 0, "maximum": MAX_GFLOPS},
-    "deadline_ms": {"type": "number", "minimum": 1, "maximum": MAX_DEADLINE_MS},
+    "max_decode_ms": {"type": "number", "minimum": 1, "maximum": MAX_MILLISECONDS},
+    "deadline_ms": {"type": "number", "minimum": 1, "maximum": MAX_MILLISECONDS},
     "trace": {"type": "boolean", "default": False},
     "stream": {"type": "boolean", "default": False},
     "frames": {"type": "boolean", "default": False},
+    "window_s": {"type": "number", "minimum": MIN_WINDOW_SECONDS, "maximum": MAX_WINDOW_SECONDS},
+    "stride_s": {"type": "number", "minimum": MIN_WINDOW_SECONDS, "maximum": MAX_WINDOW_SECONDS},
+    "event_threshold": {
+        "type": "number",
+        "minimum": MIN_EVENT_THRESHOLD,
+        "maximum": 1,
+        "default": DEFAULT_EVENT_THRESHOLD,
+    },
+    "event_min_s": {"type": "number", "minimum": 0, "maximum": MAX_WINDOW_SECONDS, "default": 0},
+    "strict": {"type": "boolean", "default": False},
 }
 _BYTES = {"type": "string", "format": "binary"}
 _CLIP = {"schema": _BYTES, "example": SMALLEST_VIDEO.decode("ascii")}
@@ -72,7 +94,8 @@ def classify_request() -> Json:
         ],
         "requestBody": {
             "required": True,
-            "description": "A form with one file part named `video` (or `file`), or the video as the whole body.",
+            "description": "A form with one file part named `video` (or `file`), or the video as the whole body, or "
+            "JSON with the URL of a video.",
             "content": {
                 "multipart/form-data": {
                     "schema": {"type": "object", "properties": {"video": _BYTES}, "required": ["video"]},
@@ -81,6 +104,10 @@ def classify_request() -> Json:
                 },
                 "application/octet-stream": _CLIP,
                 "video/mp4": _CLIP,
+                "application/json": {
+                    "schema": _schema_of(UrlRequest),
+                    "example": {"url": "https://example.org/clip.mp4"},
+                },
             },
         },
     }
@@ -91,8 +118,12 @@ def classify_answers() -> dict[int | str, Json]:
     stream = {
         "schema": {
             "type": "object",
-            "description": "One event: a `StepEvent`, or at the end a `Classification` or a `ProblemDocument`.",
-            "properties": {"event": {"enum": ["step", "result", "problem"]}, "data": {"type": "string"}},
+            "description": "One event: a `StepEvent`; with `window_s` a `SegmentAnswer` or an `EventAnswer`; and at "
+            "the end a `Classification` or a `ProblemDocument`.",
+            "properties": {
+                "event": {"enum": ["step", "segment", "event", "result", "problem"]},
+                "data": {"type": "string"},
+            },
             "required": ["event", "data"],
         }
     }

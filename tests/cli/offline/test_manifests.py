@@ -9,6 +9,7 @@ from pyarrow import parquet
 
 from adafocus.cli.offline.inputs import collect
 from adafocus.cli.offline.manifests import is_manifest, read_names
+from adafocus.cli.video_urls import VideoUrl
 
 NAMES = ["a.mp4", "sub folder/b.mp4", "ünï,code.mp4"]
 
@@ -51,7 +52,7 @@ def test_another_column_can_be_chosen(tmp_path: Path) -> None:
         ("list.jsonl", b'{"path": "a.mp4"}\n', "line 1 of .* has no column 'file'; it has path"),
         ("list.jsonl", b'{"file": 7}\n', "line 1 has no name"),
         ("list.parquet", b"PAR1", "is not a Parquet file"),
-        ("list.csv", b"file\nhttps://example.org/a.mp4\n", "https://example.org/a.mp4 is a URL"),
+        ("list.csv", b"file\nftp://example.org/a.mp4\n", "ftp://example.org/a.mp4 is a URL of a kind that is not read"),
         ("list.csv", b"file\n", "no videos in .*list.csv"),
     ],
 )
@@ -102,3 +103,12 @@ def test_a_folder_with_the_ending_of_a_manifest_is_a_folder(tmp_path: Path) -> N
     folder.mkdir()
     (folder / "a.mp4").touch()
     assert [video.path for video in collect([folder], "file").videos] == [folder / "a.mp4"]
+
+
+def test_a_manifest_may_name_urls_and_secrets_in_them_are_not_shown(tmp_path: Path) -> None:
+    manifest = tmp_path / "list.csv"
+    manifest.write_text("file\nhttps://user:word@example.org/a.mp4?token=secret\nb.mp4\n")
+    url, file = collect([manifest], "file").videos
+    assert url.name == "https://example.org/a.mp4?token=…" and isinstance(url.path, VideoUrl)
+    assert url.path.url == "https://user:word@example.org/a.mp4?token=secret"
+    assert file.path == tmp_path / "b.mp4"

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 
 import numpy as np
+import pytest
 
 from adafocus.service.decode.frames_in_place import FramesInPlace
 from adafocus.service.frame_memory import SharedFrame
-from adafocus.video.decoder import Frame
 from tests.service.decode.test_session import OPENED, Scene, done, frame, scene
 
 __all__ = ["scene"]  # a fixture
@@ -19,7 +19,7 @@ async def test_frames_in_place_lie_where_the_worker_wrote_them_until_they_are_re
     source = FramesInPlace(scene.session)
     first = source.next_ready()
     assert isinstance(first, SharedFrame)
-    assert np.shares_memory(first.pixels, scene.worker.frames.segment.pixels)
+    assert np.shares_memory(first.pixels, scene.memory.segment.pixels)
     assert (first.position, int(first.pixels.max())) == (0, 0)
     second = await source.next()
     assert isinstance(second, SharedFrame)
@@ -47,36 +47,48 @@ async def test_a_slot_goes_back_at_once_if_the_next_frame_is_waited_for(scene: S
     assert second.position == 3
 
 
-async def test_a_worker_has_its_next_video_when_its_frames_have_been_read(scene: Scene) -> None:
+async def test_a_worker_has_its_next_video_while_its_frames_wait(scene: Scene) -> None:
     scene.hear(OPENED, frame(0, 0), frame(1, 2))
     source = FramesInPlace(scene.session)
     first = source.next_ready()
-    assert isinstance(first, SharedFrame)
+    assert first is not None
     scene.hear(done())
-    assert scene.ends == [], "the next video would be written over a frame that is being read"
-    copied = source.next_ready()
-    assert isinstance(copied, Frame)
-    assert (copied.position, int(copied.pixels.max())) == (2, 1)
-    first.release()
     assert len(scene.ends) == 1
+    second = source.next_ready()
+    assert second is not None
+    assert (second.position, int(second.pixels.max())) == (2, 1)
+    first.release()
+    assert scene.read == []
+    second.release()
+    assert scene.read == [scene.memory]
     assert await source.next() is None
+    assert scene.worker.told == ["job 10 False"]
 
 
-async def test_closing_lets_the_worker_go_though_a_frame_was_not_released(scene: Scene) -> None:
+async def test_closing_keeps_the_memory_of_a_frame_that_was_not_released(scene: Scene) -> None:
     scene.hear(OPENED, frame(0, 0))
     first = FramesInPlace(scene.session).next_ready()
-    assert isinstance(first, SharedFrame)
+    assert first is not None
     scene.hear(done())
     await scene.session.close()
-    assert len(scene.ends) == 1
+    assert scene.read == []
     first.release()
-    assert len(scene.ends) == 1
+    first.release()
+    assert scene.read == [scene.memory]
 
 
-async def test_a_frame_outlives_the_memory_of_its_worker(scene: Scene) -> None:
+async def test_a_frame_outlives_the_arena(scene: Scene) -> None:
     scene.hear(OPENED, frame(1, 0))
     first = FramesInPlace(scene.session).next_ready()
-    assert isinstance(first, SharedFrame)
-    scene.worker.frames.close()
+    assert first is not None
+    scene.memory.close()
     assert int(first.pixels.max()) == 1
     assert first.segment.retired
+
+
+async def test_frames_smaller_than_their_places_cannot_be_read_in_place(scene: Scene) -> None:
+    scene.hear(OPENED, frame(1, 0))
+    scene.memory.crop += 1
+    with pytest.raises(ValueError, match="pixels a side"):
+        FramesInPlace(scene.session).next_ready()
+    scene.memory.crop -= 1

@@ -16,13 +16,14 @@ from adafocus.video.limits import MediaLimits
 from adafocus.video.probe import VideoInfo
 from tests.service.decode.factory import job
 
-FRAME = {"type": "frame", "slot": 1, "position": 3, "index": 40, "time_s": 1.6, "frames_decoded": 41, "seconds": 0.5}
+COST = {"frames_decoded": 41, "seconds": 0.5, "cpu_seconds": 0.4}
+FRAME = {"type": "frame", "slot": 1, "position": 3, "index": 40, "time_s": 1.6, **COST}
 INFO = {
     "container": "mp4", "codec": "h264", "width": 64, "height": 48, "fps": 25.0, "duration_s": 1.6, "frames": 40,
     "rotation": 0,
 }  # fmt: skip
-OPENED = {"type": "opened", "info": INFO, "frames_decoded": 1, "seconds": 0.1}
-DONE = {"type": "done", "frames_decoded": 41, "seconds": 0.5, "error": None}
+OPENED = {"type": "opened", "info": INFO, "frames_decoded": 1, "seconds": 0.1, "cpu_seconds": 0.1}
+DONE = {"type": "done", **COST, "capped": False, "error": None}
 SANDBOX = {
     "no_new_privileges": True, "landlock": 3, "seccomp": True, "memory_limit_bytes": None, "missing": ["a: b"]
 }  # fmt: skip
@@ -103,7 +104,7 @@ def test_a_job_arrives_as_it_was_sent() -> None:
     ours, theirs = socket_pair()
     wanted = job(limits=MediaLimits(max_pixels=1000, codecs=("h264",)))
     with ours, theirs, Path(os.devnull).open("rb") as file:
-        socket.send_fds(ours, [encode(wanted.message(10, False, 20))], [file.fileno()])
+        socket.send_fds(ours, [encode(wanted.message(10, False, 20))], [file.fileno()] * 2)
         control = Control(theirs, slots=3)
         got = control.next_job()
         assert got is not None
@@ -114,3 +115,4 @@ def test_a_job_arrives_as_it_was_sent() -> None:
         ours.close()
         assert control.next_job() is None
         os.close(got.fd)
+        os.close(got.frames_fd)

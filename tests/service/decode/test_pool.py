@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -77,7 +78,7 @@ async def test_a_job_may_take_fewer_slots_than_its_pool_has() -> None:
                 async with pool.open(spool, job(order=range(16), slots=slots)) as session:
                     assert await session.next() is not None
                     # Without a slot it neither decodes nor says anything; with slots left, it says so by itself.
-                    await turns_until(lambda s=session, n=slots: len(s._held) == (n or 8))  # type: ignore[misc]
+                    await turns_until(lambda s=session, n=slots: len(s._leases[0].held) == (n or 8))  # type: ignore[misc]
                 decoded.append(session.frames_decoded)
         assert decoded[0] > decoded[1] + 50
 
@@ -161,3 +162,31 @@ async def test_a_spool_that_is_closed_does_not_cost_the_worker() -> None:
 def test_settings_out_of_range_are_named(name: str, value: int) -> None:
     with pytest.raises(ValueError, match=name):
         PoolSettings(**{"workers": 1, "crop": 56, name: value})
+
+
+async def test_frames_move_to_key_frames_and_are_named_as_the_frames_seen() -> None:
+    wanted = job(4)
+    snapping = replace(wanted, sampling=wanted.sampling.model_copy(update={"snap": "keyframe"}))
+    async with pool_of() as pool:
+        plain, moved = [await decode(pool, clip(80), each) for each in (wanted, snapping)]
+    assert sorted(frame.index for frame in plain) == [10, 30, 50, 70], "clips have a key frame every ten"
+    assert sorted(frame.index for frame in moved) == [10, 30, 50, 70]
+    async with pool_of() as pool:
+        plain, moved = [await decode(pool, clip(72), each) for each in (wanted, snapping)]
+    assert sorted(frame.index for frame in plain) == [9, 27, 45, 63]
+    assert sorted(frame.index for frame in moved) == [10, 30, 40, 60]
+    assert [number_of(frame.pixels) for frame in moved] == [frame.index for frame in moved]
+
+
+async def test_a_worker_that_has_used_its_time_stops_after_the_first_frame() -> None:
+    capped = replace(job(slots=1), max_cpu_seconds=1e-6)
+    async with pool_of() as pool:
+        with filled(clip(80)) as spool:
+            async with pool.open(spool, capped) as session:
+                assert len(await rest(session)) == 1
+                assert session.capped
+        with filled(clip(80)) as spool:
+            async with pool.open(spool, replace(capped, max_cpu_seconds=3600.0)) as session:
+                assert len(await rest(session)) == 16
+                assert not session.capped
+                assert session.decode_cpu_seconds > 0

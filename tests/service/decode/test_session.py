@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
 import pytest
 
 from adafocus.service.decode.messages import (
@@ -35,6 +34,7 @@ OPENED = Opened(
     info=Info(container="mp4", codec="h264", width=64, height=64, fps=25.0, duration_s=1.6, frames=40, rotation=0),
     frames_decoded=1,
     seconds=0.1,
+    cpu_seconds=0.05,
 )
 READY = Ready(
     type="ready",
@@ -44,24 +44,30 @@ READY = Ready(
 
 def frame(slot: int, position: int, *, decoded: int = 5, seconds: float = 0.2) -> FrameReady:
     return FrameReady(
-        type="frame", slot=slot, position=position, index=position, time_s=None, frames_decoded=decoded, seconds=seconds
+        type="frame",
+        slot=slot,
+        position=position,
+        index=position,
+        time_s=None,
+        frames_decoded=decoded,
+        seconds=seconds,
+        cpu_seconds=seconds / 2,
     )
 
 
-def done(code: str | None = None, detail: str = "") -> Done:
+def done(code: str | None = None, detail: str = "", *, capped: bool = False) -> Done:
     error = None if code is None else Failure(code=code, detail=detail)
-    return Done(type="done", frames_decoded=9, seconds=0.3, error=error)
+    return Done(type="done", frames_decoded=9, seconds=0.3, cpu_seconds=0.2, capped=capped, error=error)
 
 
 @dataclass
 class FakeWorker:
     """Remembers what it is told."""
 
-    frames: SharedFrames
     told: list[str] = field(default_factory=list)
     gone: bool = False
 
-    def send(self, message: Mapping[str, object], fd: int | None = None) -> None:
+    def send(self, message: Mapping[str, object], fds: Sequence[int] = ()) -> None:
         if self.gone:
             raise WorkerGoneError
         words = [str(message[name]) for name in ("type", "slot", "size", "complete") if name in message]
@@ -78,29 +84,52 @@ class Scene:
     session: DecodeSession
     worker: FakeWorker
     spool: Spool
-    ends: list[Done]
-    hangs: list[Verdict]
+    memory: SharedFrames
+    ends: list[Done] = field(default_factory=list)
+    hangs: list[Verdict] = field(default_factory=list)
+    read: list[SharedFrames] = field(default_factory=list)
+
+    async def assign(self) -> None:
+        self.worker = FakeWorker()
+        self.memory = make_memory(20)
+        self.session.start(self.worker, self.memory)
 
     def hear(self, *replies: Reply) -> None:
         for reply in replies:
             self.session.hear(reply)
 
 
-@pytest.fixture
-async def scene() -> Iterator[Scene]:  # type: ignore[misc]  # an async generator, which pytest-asyncio understands
+def make_memory(first: int = 0) -> SharedFrames:
+    """Memory of two slots, each of a shade of its own."""
     frames = SharedFrames.create(slots=2, crop=GEOMETRY.crop)
     for slot in range(2):
-        frames.put(slot, np.full((GEOMETRY.crop, GEOMETRY.crop, 3), slot, dtype=np.uint8))
-    worker, ends, hangs = FakeWorker(frames), [], []
+        frames.segment.pixels[slot] = first + slot
+    return frames
+
+
+@pytest.fixture
+async def scene() -> Iterator[Scene]:  # type: ignore[misc]  # an async generator, which pytest-asyncio understands
+    frames = make_memory()
     with Spool() as spool:
         spool.write(b"0123456789")
-        session = DecodeSession(
-            worker, spool, job(), WorkerTimeouts(stall_seconds=30), on_end=ends.append, on_hang=hangs.append
-        )
-        session.start()
-        yield Scene(session, worker, spool, ends, hangs)  # type: ignore[misc]
-        session.fail(Internal())
+        scene = Scene(None, FakeWorker(), spool, frames)  # type: ignore[arg-type]  # set below
+        scene.session = make_session(scene, WorkerTimeouts(stall_seconds=30))
+        scene.session.start(scene.worker, frames)
+        yield scene  # type: ignore[misc]
+        scene.session.fail(Internal())
     frames.close()
+
+
+def make_session(scene: Scene, patience: WorkerTimeouts) -> DecodeSession:
+    return DecodeSession(
+        scene.spool,
+        job(),
+        patience,
+        on_end=scene.ends.append,
+        on_hang=scene.hangs.append,
+        on_read=scene.read.append,
+        assign=scene.assign,
+    )
 
 
 async def test_frames_come_in_order_and_slots_go_back_one_by_one(scene: Scene) -> None:
@@ -118,7 +147,9 @@ async def test_frames_come_in_order_and_slots_go_back_one_by_one(scene: Scene) -
     rest = [second, *[await scene.session.next() for _ in range(3)]]
     assert [None if got is None else got.position for got in rest] == [2, 3, None, None]
     assert scene.worker.told[-1] == "free 0", "a worker that has ended needs no slots"
-    assert (scene.session.frames_decoded, scene.session.decode_seconds) == (9, 0.3)
+    session = scene.session
+    assert (session.frames_decoded, session.decode_seconds, session.decode_cpu_seconds) == (9, 0.3, 0.2)
+    assert not session.capped
     assert len(scene.ends) == 1
 
 
@@ -130,6 +161,103 @@ async def test_closing_waits_for_a_worker_only_while_it_may_be_working(scene: Sc
     assert (scene.session.frames_decoded, scene.ends) == (7, [])
     scene.hear(done())
     assert len(scene.ends) == 1
+
+
+async def test_memory_is_free_when_the_worker_has_ended_and_all_frames_have_been_read(scene: Scene) -> None:
+    scene.hear(OPENED, frame(0, 0), frame(1, 2))
+    assert await scene.session.next() is not None
+    scene.hear(done())
+    assert (len(scene.ends), scene.read) == (1, []), "the worker is free, and its frames stay"
+    second = await scene.session.next()
+    assert second is not None
+    assert (int(second.pixels.max()), scene.read) == (1, [])
+    assert await scene.session.next() is None
+    assert scene.read == [scene.memory]
+
+
+async def test_memory_is_free_when_frames_that_nobody_took_are_dropped(scene: Scene) -> None:
+    scene.hear(OPENED, frame(0, 0), frame(1, 2))
+    assert await scene.session.next() is not None
+    await scene.session.close()
+    assert scene.read == [], "the worker may still write"
+    scene.hear(done())
+    assert scene.read == [scene.memory]
+
+
+async def test_a_second_worker_delivers_what_the_first_has_not(scene: Scene) -> None:
+    scene.hear(OPENED, frame(0, 0, decoded=5, seconds=0.2), frame(1, 2, decoded=6, seconds=0.3))
+    first = await scene.session.next()
+    assert first is not None
+    assert scene.session.replaceable
+    scene.session.lost()
+    scene.session.worker_ended()
+    other, memory = FakeWorker(), make_memory(10)
+    scene.session.start(other, memory)
+    assert not scene.session.replaceable
+    scene.hear(OPENED, frame(0, 0, decoded=5), frame(1, 2, decoded=6), frame(0, 3, decoded=7, seconds=0.25))
+    assert other.told == ["job 10 False", "free 0", "free 1"], "frames that were delivered are given back at once"
+    second, third = await scene.session.next(), await scene.session.next()
+    assert second is not None
+    assert third is not None
+    assert [(got.position, int(got.pixels.max())) for got in (second, third)] == [(2, 1), (3, 10)]
+    assert scene.worker.told == ["job 10 False"], "nothing is said to a worker that has ended"
+    assert (scene.session.frames_decoded, scene.session.decode_seconds) == (13, 0.55)
+    assert scene.read == [scene.memory]
+    scene.hear(done())
+    assert await scene.session.next() is None
+    assert scene.read == [scene.memory, memory]
+    memory.close()
+
+
+async def test_rewinding_delivers_all_frames_again(scene: Scene) -> None:
+    first_worker, first_memory = scene.worker, scene.memory
+    scene.hear(OPENED, frame(0, 0), frame(1, 2))
+    assert await scene.session.next() is not None
+    rewinding = asyncio.create_task(scene.session.rewind())
+    await asyncio.sleep(0)
+    assert first_worker.told[-1] == "close"
+    scene.hear(done())
+    await rewinding
+    assert scene.read == [first_memory]
+    scene.hear(OPENED, frame(0, 0, decoded=5))
+    got = await scene.session.next()
+    assert got is not None
+    assert (got.position, int(got.pixels.max())) == (0, 20)
+    assert scene.session.frames_decoded == 14
+    assert scene.session.replaceable
+    first_memory.close()
+
+
+async def test_a_session_that_has_ended_can_be_rewound(scene: Scene) -> None:
+    first_memory = scene.memory
+    scene.hear(OPENED, frame(0, 0), done())
+    await scene.session.rewind()
+    assert scene.worker.told == ["job 10 False"]
+    scene.hear(OPENED, frame(0, 0), frame(1, 3), done())
+    positions = [got.position for got in [await scene.session.next(), await scene.session.next()] if got is not None]
+    assert positions == [0, 3]
+    assert await scene.session.next() is None
+    first_memory.close()
+
+
+async def test_a_session_that_is_closed_while_it_has_no_worker_ends(scene: Scene) -> None:
+    scene.hear(OPENED)
+    scene.session.lost()
+    await scene.session.close()
+    assert (scene.session.ended, scene.session.replaceable) == (True, False)
+
+
+@pytest.mark.parametrize("reply", [frame(0, 3), frame(0, 16)])
+async def test_a_second_worker_is_held_to_the_protocol(scene: Scene, reply: Reply) -> None:
+    scene.hear(OPENED, frame(0, 0))
+    scene.session.lost()
+    memory = make_memory()
+    scene.session.start(FakeWorker(), memory)
+    if reply == frame(0, 16):
+        scene.hear(OPENED)
+    with pytest.raises(ProtocolError):
+        scene.hear(reply)
+    memory.close()
 
 
 async def test_waiting_for_a_frame_may_be_cancelled_and_none_is_lost(scene: Scene) -> None:
@@ -196,6 +324,7 @@ async def test_closing_after_the_end_says_nothing(scene: Scene) -> None:
         (done("too_long", "the video is 7200 s long"), TooLong, "7200 s"),
         (done("undecodable", "line\nbreak"), Undecodable, "line break"),
         (done("memory"), Undecodable, "decode_memory_bytes"),
+        (done("memory_refused"), Undecodable, "decode_memory_bytes"),
         (done("internal", "Traceback: secret"), Internal, "request id"),
         (done("no_such_code", "whatever"), Internal, "request id"),
     ],
@@ -253,11 +382,9 @@ async def test_an_upload_that_fails_ends_the_session_with_its_error(scene: Scene
 
 async def test_a_worker_that_was_gone_already_is_told_of(scene: Scene) -> None:
     scene.worker.gone = True
-    other = DecodeSession(
-        scene.worker, scene.spool, job(), WorkerTimeouts(), on_end=scene.ends.append, on_hang=scene.hangs.append
-    )
+    other = make_session(scene, WorkerTimeouts())
     with pytest.raises(WorkerGoneError):
-        other.start()
+        other.start(scene.worker, scene.memory)
     scene.hear(OPENED, frame(0, 0))
     assert await scene.session.next() is not None, "a slot that cannot be given back does no harm"
 
@@ -265,15 +392,8 @@ async def test_a_worker_that_was_gone_already_is_told_of(scene: Scene) -> None:
 class TestPatience:
     async def judged(self, scene: Scene, *replies: Reply, close: bool = False) -> DecodeSession:
         """A session of little patience that has heard these."""
-        session = DecodeSession(
-            scene.worker,
-            scene.spool,
-            job(),
-            WorkerTimeouts(stall_seconds=0.01, close_seconds=0.02),
-            on_end=scene.ends.append,
-            on_hang=scene.hangs.append,
-        )
-        session.start()
+        session = make_session(scene, WorkerTimeouts(stall_seconds=0.01, close_seconds=0.02))
+        session.start(scene.worker, scene.memory)
         for reply in replies:
             session.hear(reply)
         if close:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from adafocus.service.decode.shared_frames import SharedFrames
+from adafocus.service.decode.worker.frame_writer import FrameWriter
 
 
 def square(side: int, value: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
@@ -14,7 +15,7 @@ def square(side: int, value: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uin
 
 def test_a_frame_comes_out_of_the_slot_that_it_went_into() -> None:
     frames = SharedFrames.create(slots=3, crop=5)
-    other = SharedFrames.attach(os.dup(frames.fd), 3, 5)
+    other = FrameWriter(os.dup(frames.fd), 3, 5)
     for slot in range(3):
         other.put(slot, square(5, slot + 1))
     other.put(1, square(4, 9))
@@ -25,6 +26,9 @@ def test_a_frame_comes_out_of_the_slot_that_it_went_into() -> None:
     frames.close()
     frames.close()
     other.close()
+    other.close()
+    with pytest.raises(ValueError):
+        other.put(0, square(5, 1))
 
 
 @pytest.mark.parametrize(("slot", "side"), [(-1, 5), (3, 5), (0, 0), (0, 6)])
@@ -32,7 +36,20 @@ def test_nothing_lies_outside(slot: int, side: int) -> None:
     frames = SharedFrames.create(slots=3, crop=5)
     with pytest.raises(ValueError):
         frames.take(slot, side)
+    writer = FrameWriter(os.dup(frames.fd), 3, 5)
+    with pytest.raises(ValueError):
+        writer.put(slot, square(side, 1))
+    writer.close()
     frames.close()
+
+
+def test_memory_that_cannot_be_mapped_is_an_error_and_its_descriptor_is_closed() -> None:
+    reading, writing = os.pipe()
+    with pytest.raises(OSError, match="cannot be mapped"):
+        FrameWriter(reading, 3, 5)
+    with pytest.raises(OSError):
+        os.fstat(reading)
+    os.close(writing)
 
 
 @pytest.mark.parametrize("size", [0, 10, 100_000])

@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adafocus.service.decode.multipart import MAX_PART_HEADER_BYTES, MAX_PART_HEADERS, MAX_PARTS
+from adafocus.service.decode.spool import MEMORY_BYTES
 from adafocus.service.decode.upload import Spool, open_spool, receive
-from adafocus.service.errors import EmptyBody, Internal, NoVideoPart, Overloaded, Problem, TooLarge
+from adafocus.service.errors import EmptyBody, Internal, NoVideoPart, Overloaded, Problem, TooLarge, Unavailable
 
 BOUNDARY = "the-boundary"
 FORM = f'multipart/form-data; boundary="{BOUNDARY}"'
@@ -90,9 +91,9 @@ class TestRaw:
         assert spool.size == 3
 
     @pytest.mark.parametrize(
-        ("number", "problem"), [(errno.ENOSPC, Overloaded), (errno.EDQUOT, Overloaded), (errno.EIO, Internal)]
+        ("number", "problem"), [(errno.ENOSPC, Overloaded), (errno.EDQUOT, Overloaded), (errno.EIO, Unavailable)]
     )
-    async def test_a_full_disk_is_a_matter_of_time_and_a_broken_one_a_fault_of_ours(
+    async def test_a_full_disk_is_a_matter_of_time_and_a_broken_one_the_machines_failure(
         self, number: int, problem: type[Problem]
     ) -> None:
         class Failing(Spool):
@@ -142,9 +143,11 @@ class TestSmallDisk:
         with open_spool(), pytest.raises(Overloaded):
             open_spool()
 
-    def test_a_disk_that_is_not_there_is_a_fault_of_ours(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def test_a_disk_that_is_not_there_is_the_machines_failure(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
         monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
-        with pytest.raises(Internal):
+        with pytest.raises(Unavailable):
             open_spool()
 
 
@@ -301,3 +304,30 @@ class TestSpool:
                     os.pwrite(fd, b"x", 0)
             finally:
                 os.close(fd)
+
+
+class TestMemory:
+    def test_a_small_upload_is_kept_in_memory_and_sealed_when_it_is_complete(self) -> None:
+        with Spool(at_most_bytes=5) as spool:
+            spool.write(b"ab")
+            growing = spool.open_for_reading()
+            spool.write(b"cde")
+            spool.finish()
+            spool.finish()
+            sealed = spool.open_for_reading()
+            for fd in (growing, sealed):
+                assert os.pread(fd, 10, 0) == b"abcde"
+                with pytest.raises(OSError):
+                    os.pwrite(fd, b"x", 0)
+                os.close(fd)
+        with pytest.raises(ValueError, match="closed"):
+            _ = spool.fd
+
+    def test_no_more_is_written_than_was_announced(self) -> None:
+        with Spool(at_most_bytes=2) as spool, pytest.raises(ValueError, match="more bytes"):
+            spool.write(b"abc")
+
+    def test_a_large_upload_lies_in_a_file(self) -> None:
+        with Spool(at_most_bytes=MEMORY_BYTES + 1) as large, Spool(at_most_bytes=MEMORY_BYTES) as small:
+            assert "memfd" in str(Path(f"/proc/self/fd/{small.fd}").readlink())
+            assert "memfd" not in str(Path(f"/proc/self/fd/{large.fd}").readlink())

@@ -2,17 +2,50 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import pytest
 
-from adafocus.service.engine.admission import Admission
+from adafocus.service.engine import admission as admission_module
+from adafocus.service.engine.admission import Admission, Place, QueueLimits
 from adafocus.service.errors import Overloaded
 from tests.service.engine.factory import Recorder
 
 
-def make_admission(*, slots: int = 1, max_queue: int = 1) -> tuple[Admission, Recorder]:
-    recorder = Recorder()
-    return Admission(slots, max_queue, recorder, asyncio.get_running_loop().time, jitter=lambda: 0.0), recorder
+def make_admission(*, slots: int = 1, max_queue: int = 1, **limits: Any) -> tuple[Admission, Recorder]:
+    recorder, clock = Recorder(), asyncio.get_running_loop().time
+    return Admission(slots, max_queue, recorder, clock, jitter=lambda: 0.0, limits=QueueLimits(**limits)), recorder
+
+
+@contextlib.asynccontextmanager
+async def waiting(admission: Admission, *callers: str) -> AsyncIterator[list[asyncio.Task[str]]]:
+    """Requests of these callers, in this order, each with a place; those without a slot wait for one."""
+    leave = asyncio.Event()
+
+    async def request(caller: str) -> str:
+        with admission.place(caller) as place:
+            admission.uploaded(place)
+            async with admission.slot(None, place):
+                await leave.wait()
+        return caller
+
+    tasks = []
+    for caller in callers:
+        tasks.append(asyncio.create_task(request(caller)))
+        await asyncio.sleep(0)
+    try:
+        yield tasks
+    finally:
+        leave.set()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@contextlib.contextmanager
+def refused(admission: Admission, caller: str = "") -> Iterator[None]:
+    with pytest.raises(Overloaded), admission.place(caller):
+        pytest.fail("there was a place")
+    yield
 
 
 async def test_a_full_house_says_when_to_come_back() -> None:
@@ -25,15 +58,110 @@ async def test_a_full_house_says_when_to_come_back() -> None:
         assert admission.places_taken == 1
 
 
-async def test_retry_after_grows_with_the_work_queued_and_is_bounded() -> None:
-    admission, _ = make_admission(slots=1, max_queue=10_000)
-    with contextlib.ExitStack() as places:
-        waits = []
-        for _ in range(1000):
-            places.enter_context(admission.place())
-            waits.append(admission.retry_after_seconds())
-    assert waits == sorted(waits)
-    assert waits[0] < waits[50] <= waits[-1] <= 60
+async def test_the_queue_is_bounded_in_time() -> None:
+    admission, _ = make_admission(slots=2, max_queue=100, queue_seconds=1.0)
+    for _ in range(100):
+        admission.waiting_time.held(0.5)  # four a second
+    async with waiting(admission, *["caller"] * 6):
+        assert admission.expected_wait_seconds == pytest.approx(1.25, rel=0.05)
+        with refused(admission, "caller"):
+            pass
+
+
+async def test_as_many_as_there_are_slots_may_always_wait() -> None:
+    admission, _ = make_admission(slots=2, max_queue=100, queue_seconds=0.1)
+    for _ in range(100):
+        admission.waiting_time.held(30.0)
+    async with waiting(admission, *["caller"] * 4):
+        with refused(admission, "caller"):
+            pass
+
+
+async def test_retry_after_is_the_time_until_there_should_be_a_place() -> None:
+    admission, _ = make_admission(slots=2, max_queue=4)
+    for _ in range(200):
+        admission.waiting_time.held(6.0)
+    async with waiting(admission, *["caller"] * 6):
+        with pytest.raises(Overloaded) as refusal, admission.place("caller"):
+            pytest.fail("there was a place")
+        assert refusal.value.headers["Retry-After"] == "3"
+
+
+async def test_a_caller_with_less_in_the_queue_takes_the_place_of_one_with_more() -> None:
+    admission, recorder = make_admission(slots=1, max_queue=4)
+    async with waiting(admission, *["flood"] * 5) as tasks:
+        with refused(admission, "flood"):
+            pass
+        async with waiting(admission, "honest") as (honest,):
+            await asyncio.gather(tasks[-1], return_exceptions=True)
+            assert isinstance(tasks[-1].exception(), Overloaded)
+            assert admission.places_taken == 5
+            assert recorder.queue[-1] == 4
+            tasks[0].cancel()
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            assert not honest.done()
+            assert admission._running["honest"] == 1  # it is next, though the others came first
+    assert admission.places_taken == admission.slots_taken == admission.uploads == 0
+
+
+async def test_a_caller_without_a_slot_gets_the_reserved_one() -> None:
+    admission, recorder = make_admission(slots=2, max_queue=4, reserve=1)
+    async with waiting(admission, "flood", "flood", "flood", "honest", "third"):
+        assert recorder.slots[-1] == 3
+        assert recorder.queue[-1] == 2
+        assert admission._running == {"flood": 2, "honest": 1}
+
+
+async def test_a_body_that_does_not_come_gives_its_place_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(admission_module, "PROMPT_SECONDS", 0.0)
+    admission, _ = make_admission(slots=1, max_queue=0)
+    arrived = asyncio.Event()
+    with admission.place("slow") as slow:
+        upload = asyncio.create_task(admission.while_uploading(slow, arrived.wait()))
+        while admission.places_taken:
+            await asyncio.sleep(0)
+        assert admission.uploads == 1
+        with admission.place("quick"):
+            arrived.set()
+            with pytest.raises(Overloaded):
+                await upload
+        assert await admission.while_uploading(slow, asyncio.sleep(0, "bytes")) == "bytes"
+        assert admission.places_taken == 1
+    assert admission.places_taken == admission.uploads == 0
+
+
+async def test_uploads_are_limited_in_all_and_per_caller() -> None:
+    admission, _ = make_admission(slots=9, max_queue=9, uploads=3, uploads_per_caller=2)
+    with admission.place("a") as first, admission.place("a"):
+        with refused(admission, "a"):
+            pass
+        admission.uploaded(first)
+        admission.uploaded(first)
+        with admission.place("a"), admission.place("b"), refused(admission, "c"):
+            pass
+    assert admission.uploads == 0
+
+
+async def test_a_request_that_has_waited_for_far_too_long_makes_way() -> None:
+    now = 0.0
+    admission = Admission(1, 9, Recorder(), lambda: now, limits=QueueLimits(queue_seconds=1.0))
+    leave = asyncio.Event()
+
+    async def request(leave: asyncio.Event) -> None:
+        with admission.place("caller") as place:
+            async with admission.slot(None, place):
+                await leave.wait()
+
+    first, late = asyncio.create_task(request(leave)), asyncio.create_task(request(leave))
+    await asyncio.sleep(0)
+    now = 10.0
+    prompt = asyncio.create_task(request(leave))
+    await asyncio.sleep(0)
+    leave.set()
+    await asyncio.gather(first, late, prompt, return_exceptions=True)
+    assert isinstance(late.exception(), Overloaded)
+    assert first.exception() is prompt.exception() is None
 
 
 async def test_slots_are_handed_on_in_order_of_deadline() -> None:
@@ -75,3 +203,21 @@ async def test_whoever_gives_up_waiting_leaves_no_trace() -> None:
     assert admission.slots_taken == 0
     async with admission.slot(None) as waited:
         assert waited >= 0
+
+
+async def test_what_a_video_has_used_is_charged_to_its_caller() -> None:
+    admission, _ = make_admission(slots=1, max_queue=10)
+    place = Place("caller")
+    async with admission.slot(None, place):
+        place.processor_seconds = 7.0
+    assert admission._queue._callers["caller"].finish == pytest.approx(7.0, abs=1e-3)
+
+
+async def test_pressure_comes_from_waiting_requests_and_from_uploads() -> None:
+    admission, _ = make_admission(slots=1, max_queue=9, uploads=4)
+    with admission.place():
+        assert admission.pressure == 0.0
+        with admission.place(), admission.place(), admission.place():
+            assert admission.pressure == 1.0
+    async with waiting(admission, "caller", "caller"):
+        assert admission.pressure == admission_module.QUEUE_PRESSURE

@@ -45,13 +45,14 @@ class Decoder:
 
 
 async def test_a_frame_is_read_where_its_decoder_wrote_it_and_given_back_once() -> None:
-    decoder = Decoder(FrameSegment.create(3, CROP), [10, 20, 250, 30])
-    async with make_engine() as (engine, _):
-        outcome = await engine.classify(never_leave(), decoder)
-    assert [int(step.logits.argmax()) for step in outcome.steps] == [0, 0, 2, 2]
-    assert decoder.lent == set()
-    assert decoder.most_lent <= 3
-    assert decoder.waited == 0
+    for look_ahead, most_lent in ((True, 4), (False, 3)):
+        decoder = Decoder(FrameSegment.create(most_lent, CROP), [10, 20, 250, 30])
+        async with make_engine() as (engine, _):
+            outcome = await engine.classify(never_leave(look_ahead=look_ahead), decoder)
+        assert [int(step.logits.argmax()) for step in outcome.steps] == [0, 0, 2, 2]
+        assert decoder.lent == set()
+        assert decoder.most_lent <= most_lent
+        assert decoder.waited == 0
 
 
 async def test_frames_that_nobody_needs_any_more_are_given_back_too() -> None:
@@ -84,7 +85,8 @@ async def test_a_watcher_has_the_picture_of_its_step_though_its_place_is_used_ag
     seen: list[tuple[Callable[[], int], int]] = []
     async with make_engine() as (engine, _):
         request = never_leave(
-            on_step=lambda step, frame: seen.append((lambda: int(frame.pixels.max()), step.frame_index))
+            look_ahead=False,
+            on_step=lambda step, frame: seen.append((lambda: int(frame.pixels.max()), step.frame_index)),
         )
         await engine.classify(request, decoder)
     assert [(shade(), index) for shade, index in seen] == [(1, 0), (2, 1), (3, 2), (4, 3)]
@@ -103,7 +105,7 @@ async def test_what_a_watcher_raises_is_its_callers_error() -> None:
 async def test_segments_whose_decoders_have_ended_are_forgotten() -> None:
     async with make_engine() as (engine, _):
         for shade in (10, 250, 10):
-            decoder = Decoder(FrameSegment.create(3, CROP), [shade] * 4)
+            decoder = Decoder(FrameSegment.create(4, CROP), [shade] * 4)
             outcome = await engine.classify(never_leave(), decoder)
             assert int(outcome.last.logits.argmax()) == (2 if shade == 250 else 0)
             decoder.segment.retired = True

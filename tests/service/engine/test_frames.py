@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from adafocus.service.engine.frames import FrameStore, gather, nearest_positions
 from adafocus.service.engine.huge_pages import HUGE_PAGE_BYTES, zeros
+from adafocus.service.engine.runners.base import FramePlaces
 from adafocus.service.frame_memory import FrameSegment, SharedFrame
 from tests.service.engine.factory import CROP, make_frame
 
@@ -27,7 +28,7 @@ def test_frames_are_gathered_from_the_segments_that_they_lie_in() -> None:
         ([], [], []),
     ):
         out = np.full((len(numbers), CROP, CROP, 3), 255, dtype=np.uint8)
-        gather(out, segments, np.array(numbers, dtype=np.int64), np.array(places, dtype=np.int64))
+        gather(out, segments, FramePlaces(np.array(numbers, dtype=np.int64), np.array(places, dtype=np.int64)))
         assert [(int(frame.min()), int(frame.max())) for frame in out] == [(shade, shade) for shade in expected]
 
 

@@ -86,36 +86,46 @@ def same(one: Outcome, other: Outcome) -> bool:
     )
 
 
-@settings(max_examples=25)
-@given(plans)
-def test_an_answer_is_the_same_alone_and_among_others_that_leave_fail_and_end(crowd: list[Plan]) -> None:
-    async def together() -> tuple[list[Outcome | BaseException], PaddedRunner, int]:
-        runner = PaddedRunner(3)
-        async with make_engine(runner) as (engine, recorder):
-            tasks = [asyncio.create_task(engine.classify(request_of(plan), frames_of(plan))) for plan in crowd]
-            for plan, task in zip(crowd, tasks, strict=True):
-                if plan.fate == "leaves":
-                    for _ in range(plan.turns):
-                        await asyncio.sleep(0)
-                    task.cancel()
-            outcomes = await asyncio.gather(*tasks, return_exceptions=True)
-            return outcomes, runner, sum(rows for component, rows in recorder.batches if component == "glance")
+def test_an_answer_is_the_same_alone_and_among_others_that_leave_fail_and_end() -> None:
+    videos_in_a_batch: set[int] = set()
 
-    async def alone(plan: Plan) -> Outcome:
-        async with make_engine(PaddedRunner(3)) as (engine, _):
-            return await engine.classify(request_of(plan), frames_of(plan))
+    @settings(max_examples=25)
+    @given(plans)
+    def check(crowd: list[Plan]) -> None:
+        outcomes, runner, batches = asyncio.run(together(crowd))
+        videos_in_a_batch.update(batches)
+        for plan, outcome in zip(crowd, outcomes, strict=True):
+            if plan.fate in ("stays", "is capped"):
+                assert isinstance(outcome, Outcome)
+                assert same(outcome, asyncio.run(alone(plan)))
+            elif plan.fate == "has a broken source":
+                assert isinstance(outcome, ConnectionResetError)
+        answered = sum(len(outcome.steps) for outcome in outcomes if isinstance(outcome, Outcome))
+        assert sum(batches) >= answered, "padding is in no count, and every step of an answer is in one"
+        assert sum(batches) <= sum(STEPS for _ in crowd)
+        assert runner.dirt == 0
 
-    outcomes, runner, rows = asyncio.run(together())
-    for plan, outcome in zip(crowd, outcomes, strict=True):
-        if plan.fate in ("stays", "is capped"):
-            assert isinstance(outcome, Outcome)
-            assert same(outcome, asyncio.run(alone(plan)))
-        elif plan.fate == "has a broken source":
-            assert isinstance(outcome, ConnectionResetError)
-    answered = sum(len(outcome.steps) for outcome in outcomes if isinstance(outcome, Outcome))
-    assert rows >= answered, "padding is in no count, and every step of an answer is in one"
-    assert rows <= sum(STEPS for _ in crowd)
-    assert runner.dirt == 0
+    check()
+    assert max(videos_in_a_batch) > 1
+
+
+async def together(crowd: list[Plan]) -> tuple[list[Outcome | BaseException], PaddedRunner, list[int]]:
+    """The outcomes of videos that run at once, their runner, and the rows of every batch of the glance."""
+    runner = PaddedRunner(3)
+    async with make_engine(runner) as (engine, recorder):
+        tasks = [asyncio.create_task(engine.classify(request_of(plan), frames_of(plan))) for plan in crowd]
+        for plan, task in zip(crowd, tasks, strict=True):
+            if plan.fate == "leaves":
+                for _ in range(plan.turns):
+                    await asyncio.sleep(0)
+                task.cancel()
+        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+        return outcomes, runner, [rows for component, rows in recorder.batches if component == "glance"]
+
+
+async def alone(plan: Plan) -> Outcome:
+    async with make_engine(PaddedRunner(3)) as (engine, _):
+        return await engine.classify(request_of(plan), frames_of(plan))
 
 
 async def test_a_video_starts_with_states_of_zeros_in_a_slot_that_was_used() -> None:

@@ -78,14 +78,14 @@ async def test_the_steps_that_will_run_anyway_run_together_where_their_frames_ar
     assert [step.frame_index for step in outcome.steps] == [10 * position for position in range(STEPS)]
 
 
-async def test_frames_are_decoded_for_the_batch_that_runs_and_the_next_and_no_further() -> None:
+async def test_frames_that_are_certain_to_be_used_are_decoded_while_the_first_step_runs() -> None:
     gate = threading.Event()
     device = FakeRunner(3, gate=gate, look_ahead=4)
     async with make_engine(device, manifest_of(32)) as (engine, recorder):
         frames = first_alone([120] * 32)
         task = asyncio.create_task(engine.classify(never_leave(32), frames))
         await decoded_while_the_first_runs(device, recorder, frames)
-        assert frames.taken == 8
+        assert frames.taken == 32
         gate.set()
         await task
     assert device.batches[:2] == [1, 4]

@@ -11,6 +11,7 @@ from adafocus.service.engine.scheduler import (
     PATIENCE_SECONDS,
     due_times,
     most_urgent,
+    nearly_full,
     rows_to_run,
     steps_together,
 )
@@ -68,17 +69,17 @@ def test_urgent_ones_cannot_hold_back_a_patient_one_for_ever() -> None:
     assert now <= PATIENCE_SECONDS
 
 
-@given(st.integers(0, 100), st.integers(1, 64), st.integers(0, MAX_BATCHES_IN_FLIGHT))
-def test_an_idle_device_runs_what_is_ready_and_a_busy_one_is_given_full_batches_only(
-    ready: int, max_batch: int, in_flight: int
+@given(st.integers(0, 100), st.integers(1, 64), st.integers(0, MAX_BATCHES_IN_FLIGHT), st.booleans())
+def test_an_idle_device_runs_what_is_ready_and_a_busy_one_is_given_full_batches_until_its_own_ends(
+    ready: int, max_batch: int, in_flight: int, ending: bool
 ) -> None:
-    rows = rows_to_run(ready=ready, max_batch=max_batch, in_flight=in_flight)
+    rows = rows_to_run(ready=ready, max_batch=max_batch, in_flight=in_flight, ending=ending)
     assert rows <= min(ready, max_batch)
     if in_flight == 0:
         assert rows == min(ready, max_batch)
     elif in_flight < MAX_BATCHES_IN_FLIGHT:
-        assert rows in (0, max_batch)
-        assert (rows == max_batch) == (ready >= max_batch)
+        enough = nearly_full(max_batch) if ending else max_batch
+        assert rows == (min(ready, max_batch) if ready >= enough else 0)
     else:
         assert rows == 0
 
@@ -86,3 +87,7 @@ def test_an_idle_device_runs_what_is_ready_and_a_busy_one_is_given_full_batches_
 def test_only_a_lone_video_looks_ahead() -> None:
     assert [steps_together(alone=True, available=steps) for steps in range(5)] == [1, 1, 2, 3, 4]
     assert {steps_together(alone=False, available=steps) for steps in range(5)} == {1}
+
+
+def test_a_single_row_never_shuts_others_out() -> None:
+    assert [nearly_full(rows) for rows in (1, 2, 4, 8, 32)] == [2, 2, 3, 6, 24]

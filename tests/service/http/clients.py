@@ -4,10 +4,10 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from starlette.datastructures import Headers
 from starlette.types import Message
 
 from adafocus.service.http.body import BodyReader
+from adafocus.service.http.head import Head
 from adafocus.service.http.slow_clients import UploadLimits
 
 DISCONNECT: Message = {"type": "http.disconnect"}
@@ -37,4 +37,5 @@ class Client:
         self.received.append(message)
 
     def body(self, limits: UploadLimits = PATIENT, on_complete: Callable[[], None] | None = None) -> BodyReader:
-        return BodyReader(self.receive, Headers(self.headers), limits, on_complete)
+        head = Head([(name.encode(), value.encode()) for name, value in self.headers.items()])
+        return BodyReader(self.receive, head, limits, on_complete)

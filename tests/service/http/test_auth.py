@@ -126,3 +126,16 @@ async def test_the_trace_is_passed_on_and_written_down(
 )
 def test_what_is_not_well_formed_is_ignored(header: str | None, sound: bool) -> None:
     assert (trace_context.parse(header) is not None) is sound
+
+
+async def test_guessing_keys_is_slowed_and_locks_nobody_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("adafocus.service.http.auth.WRONG_KEYS_PER_MINUTE", 3)
+    async with serving(make_settings(tmp_path, api_keys="known,fresh")) as running, running.client() as client:
+
+        async def ask(key: str) -> int:
+            return (await client.get("/model", headers=bearer(key))).status_code
+
+        assert await ask("known") == 200
+        assert [await ask(f"guess {number}") for number in range(5)] == [401, 401, 401, 429, 429]
+        assert await ask("fresh") == 429  # a guess that is right is not told from one that is wrong
+        assert await ask("known") == 200

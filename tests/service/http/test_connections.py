@@ -16,7 +16,7 @@ from adafocus.service.engine.runners.base import Runner, RunnerError
 from adafocus.service.engine.runners.fake import FakeRunner
 from adafocus.service.settings import Settings
 from tests.e2e.tiny import write_clip
-from tests.service.server import Running, make_settings, serving, until
+from tests.service.server import Running, make_settings, serving
 
 LIMIT = 200_000
 KEY = {"Authorization": "Bearer sesame"}
@@ -177,7 +177,7 @@ async def test_keys_open_what_they_guard_and_nothing_else_is_guarded(tmp_path: P
 async def test_a_full_house_says_when_to_come_back(tmp_path: Path, clip: bytes) -> None:
     async with gated_server(tmp_path, decode_workers=1, max_queue=1) as (running, gate), running.client() as client:
         inside = [asyncio.create_task(client.post("/classify", content=clip)) for _ in range(2)]
-        await until(lambda: running.metric("adafocus_queue_depth") == 1)
+        await running.until(lambda: running.metric("adafocus_queue_depth") == 1)
         refused = await client.post("/classify", content=clip)
         assert (refused.status_code, refused.json()["code"]) == (503, "overloaded")
         assert int(refused.headers["retry-after"]) >= 1
@@ -190,7 +190,7 @@ async def test_a_full_house_says_when_to_come_back(tmp_path: Path, clip: bytes) 
 async def test_a_full_house_invites_nobody(tmp_path: Path, clip: bytes) -> None:
     async with gated_server(tmp_path, decode_workers=1, max_queue=0) as (running, gate), running.client() as client:
         inside = asyncio.create_task(client.post("/classify", content=clip))
-        await until(lambda: running.metric("adafocus_slots_active") == 1)
+        await running.until(lambda: running.metric("adafocus_slots_active") == 1)
         reader, writer = await running.connect()
         writer.write(head(Expect="100-continue", Content_Length=str(len(clip))))
         status, headers, _ = await read_answer(reader)
@@ -210,11 +210,13 @@ async def test_a_deadline_before_the_first_step(tmp_path: Path, clip: bytes) -> 
 @pytest.mark.parametrize("sent", [0, 1, 500, -1])
 async def test_a_client_that_leaves_during_the_upload(tmp_path: Path, clip: bytes, sent: int) -> None:
     async with serving(make_settings(tmp_path)) as running:
-        _, writer = await running.connect()
-        writer.write(head(Content_Length=str(len(clip))) + clip[:sent])
-        await until(lambda: running.service.require_runtime().engine.admission.places_taken == 1)
+        reader, writer = await running.connect()
+        writer.write(head(Content_Length=str(len(clip)), Expect="100-continue"))
+        assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"  # it holds a place
+        assert running.service.require_runtime().engine.admission.places_taken == 1
+        writer.write(clip[:sent])
         writer.transport.abort()
-        await until(lambda: running.metric("adafocus_requests_total", outcome="cancelled") == 1)
+        await running.until(lambda: running.metric("adafocus_requests_total", outcome="cancelled") == 1)
         assert running.service.require_runtime().engine.admission.places_taken == 0
 
 
@@ -223,14 +225,14 @@ async def test_a_client_that_leaves_while_it_waits_for_its_answer(tmp_path: Path
     async with gated_server(tmp_path, decode_workers=1) as (running, gate), running.client() as client:
         others = [asyncio.create_task(client.post("/classify", content=clip))] if place == "in the queue" else []
         if others:
-            await until(lambda: running.metric("adafocus_slots_active") == 1)
+            await running.until(lambda: running.metric("adafocus_slots_active") == 1)
         _, writer = await running.connect()
         writer.write(head(Content_Length=str(len(clip))) + clip)
         gauge = "adafocus_queue_depth" if others else "adafocus_slots_active"
-        await until(lambda: running.metric(gauge) == 1)
+        await running.until(lambda: running.metric(gauge) == 1)
         writer.transport.abort()
-        await until(lambda: running.metric("adafocus_requests_total", outcome="cancelled") == 1)
-        await until(lambda: running.metric(gauge) == 0)
+        await running.until(lambda: running.metric("adafocus_requests_total", outcome="cancelled") == 1)
+        await running.until(lambda: running.metric(gauge) == 0)
         gate.set()
         assert [(await other).status_code for other in others] == [200] * len(others)
         assert (await client.post("/classify", content=clip)).status_code == 200
@@ -279,7 +281,7 @@ async def test_before_the_model_is_loaded_it_is_alive_and_not_ready(tmp_path: Pa
             assert int(early.headers["retry-after"]) >= 1
         finally:
             loaded.set()
-        await until(lambda: running.service.ready)
+        await running.until(lambda: running.service.ready)
         assert (await client.post("/classify", content=clip)).status_code == 200
 
 

@@ -16,6 +16,7 @@ from adafocus.service.schemas import open_inference as protocol
 from adafocus.service.schemas.classify import Classification
 from adafocus.service.schemas.open_inference import MAX_HEADER_BYTES
 from adafocus.service.schemas.tensors import MAX_JSON_SYNTAX
+from tests import tolerances
 from tests.e2e.tiny import write_clip
 from tests.service.server import Running, make_settings, serving
 
@@ -140,7 +141,7 @@ async def test_bytes_in_and_bytes_out(running: Running, client: httpx.AsyncClien
     told = outputs(answer)
     assert told["label"][0] == "bright"
     assert sorted(told["index"]) == [0, 1, 2]
-    assert sum(told["score"]) == pytest.approx(1, abs=1e-5)
+    assert sum(told["score"]) == pytest.approx(1, abs=tolerances.PROBABILITY_SUM)
     assert running.metric("adafocus_requests_total", outcome="ok") == before + 1
 
 
@@ -211,7 +212,7 @@ def wrong(**changes: Any) -> dict[str, Any]:
         (wrong(inputs=[video(data=[[5]], shape=[1, 1])]), "inputs.0.data"),
         (wrong(inputs=[video(data="YQ==")]), "inputs.0.data"),
         (wrong(outputs=[{"name": "logits"}]), "label"),
-        (wrong(outputs=[{"name": "answer"}] * 5), "outputs: "),
+        (wrong(outputs=[{"name": "answer"}] * 6), "outputs: "),
         (wrong(ignored=[1] * MAX_JSON_SYNTAX), "commas and opening brackets"),
         (wrong(ignored=[{"a": []}] * (MAX_JSON_SYNTAX // 3)), "commas and opening brackets"),
         (wrong(parameters={"speed": 3}), "unknown parameter 'speed'"),
@@ -263,7 +264,7 @@ async def test_what_is_too_large_is_refused_either_way(client: httpx.AsyncClient
     big = bytes(MAX_UPLOAD + 1000)
     body, headers = binary(big)
     assert (await client.post(f"{MODEL}/infer", content=body, headers=headers)).status_code == 413
-    text = b" " * (MAX_UPLOAD // 3 * 4 + MAX_HEADER_BYTES + 1)
+    text = b'"' + b"A" * (MAX_UPLOAD // 3 * 4 + MAX_HEADER_BYTES)
     assert (await client.post(f"{MODEL}/infer", content=text)).status_code == 413
 
     async def chunked() -> AsyncIterator[bytes]:

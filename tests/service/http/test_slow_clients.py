@@ -22,6 +22,17 @@ def test_the_rate_is_checked_once_the_grace_is_over(received: int, waited: float
     UploadLimits(10, 0).check_rate(0, 1e6)
 
 
+def test_under_pressure_more_is_required_and_sooner() -> None:
+    pressure = 0.0
+    limits = UploadLimits(20, 1000, lambda: pressure)
+    limits.check_rate(40_000, 19)
+    limits.check_rate(40_000, 21)
+    pressure = 1.0
+    limits.check_rate(300_000, 6)
+    with pytest.raises(UploadTimeout, match="at least 50000 bytes a second are required under load"):
+        limits.check_rate(290_000, 6)
+
+
 async def test_a_silent_client_is_given_up() -> None:
     body = Client([part(b"ab")]).body(UploadLimits(silence_seconds=0.01))
     chunks = body.chunks()

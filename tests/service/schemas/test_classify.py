@@ -31,9 +31,17 @@ def make_answer(**changes: object) -> Classification:
         "id": "0f8c",
         "model": ModelAnswer(name="toy", version="1", precision="fp32", backend="fake"),
         "predictions": [Prediction(label="up", index=0, score=0.93)],
-        "exit": ExitAnswer(point="balanced", reason="confident", step=2, steps=4, confidence=0.93, threshold=0.88),
+        "exit": ExitAnswer(
+            point="balanced", reason="confident", step=2, steps=4, component="focus", confidence=0.93, threshold=0.88
+        ),
         "compute": ComputeAnswer(
-            gflops=6.7, gflops_full=27.0, glance_gflops=1.3, focus_gflops=5.4, frames_used=4, frames_decoded=61
+            gflops=6.7,
+            gflops_full=27.0,
+            glance_gflops=1.3,
+            focus_gflops=5.4,
+            frames_used=4,
+            frames_decoded=61,
+            decode_cpu_ms=8.7,
         ),
         "timing_ms": TimingAnswer(total=41.0, upload=2.0, queue=0.3, decode=9.1, glance=7.0, focus=21.9),
         "video": VideoAnswer(
@@ -54,8 +62,9 @@ def test_nothing_asked_means_the_bundles_defaults() -> None:
 
 
 def test_everything_asked() -> None:
-    pairs = [("exit", "full"), ("top_k", "1"), ("max_gflops", "0.02"), ("deadline_ms", "40.5"), ("trace", "true")]
-    assert parse_parameters(pairs, MANIFEST) == Parameters("full", 1, 0.02, 40.5, True)
+    pairs = {"exit": "full", "top_k": "1", "max_gflops": "0.02", "max_decode_ms": "7.5", "deadline_ms": "40.5"}
+    expected = Parameters("full", 1, max_gflops=0.02, max_decode_ms=7.5, deadline_ms=40.5, trace=True)
+    assert parse_parameters([*pairs.items(), ("trace", "true")], MANIFEST) == expected
 
 
 @pytest.mark.parametrize(
@@ -71,6 +80,8 @@ def test_everything_asked() -> None:
         ("max_gflops", "0.004", "from 0.005"),
         ("max_gflops", "nan", "from 0.005"),
         ("max_gflops", "-1", "from 0.005"),
+        ("max_decode_ms", "0.5", "from 1 to"),
+        ("max_decode_ms", "nan", "from 1 to"),
         ("deadline_ms", "0", "from 1 to"),
         ("deadline_ms", "inf", "from 1 to"),
         ("deadline_ms", "1_000", "from 1 to"),
@@ -113,7 +124,16 @@ def test_fields_come_in_the_documented_order() -> None:
     assert list(answer) == ["id", "model", "predictions", "exit", "compute", "timing_ms", "video", "trace"]
     assert list(answer["model"]) == ["name", "version", "precision", "backend"]
     assert list(answer["predictions"][0]) == ["label", "index", "score"]
-    assert list(answer["exit"]) == ["point", "reason", "step", "steps", "confidence", "threshold"]
+    assert list(answer["exit"]) == [
+        "point",
+        "degraded_from",
+        "reason",
+        "step",
+        "steps",
+        "component",
+        "confidence",
+        "threshold",
+    ]
     assert list(answer["compute"]) == [
         "gflops",
         "gflops_full",
@@ -121,10 +141,11 @@ def test_fields_come_in_the_documented_order() -> None:
         "focus_gflops",
         "frames_used",
         "frames_decoded",
+        "decode_cpu_ms",
     ]
     assert list(answer["timing_ms"]) == ["total", "upload", "queue", "decode", "glance", "focus"]
     assert list(answer["video"]) == ["container", "codec", "width", "height", "fps", "duration_s", "frames"]
-    assert list(answer["trace"][0]) == ["step", "frame", "time_s", "patch", "label", "confidence"]
+    assert list(answer["trace"][0]) == ["step", "frame", "time_s", "patch", "label", "confidence", "component"]
 
 
 def test_no_trace_unless_asked_but_unknown_facts_are_null() -> None:

@@ -17,14 +17,20 @@ PRODUCT_CATALOGUE = {
     "adafocus_request_flops": ("histogram", {}),
     "adafocus_flops_total": ("counter", {"component": 2}),
     "adafocus_flops_full_total": ("counter", {}),
-    "adafocus_exit_step": ("histogram", {"reason": 5}),
+    "adafocus_exit_step": ("histogram", {"reason": 6}),
+    "adafocus_exits_total": ("counter", {"component": 2}),
+    "adafocus_degraded_total": ("counter", {}),
+    "adafocus_shadow_total": ("counter", {"answer": 2}),
+    "adafocus_shadow_evidence": ("gauge", {}),
+    "adafocus_quality_level": ("gauge", {}),
     "adafocus_frames_decoded_total": ("counter", {}),
+    "adafocus_decode_cpu_seconds_total": ("counter", {}),
     "adafocus_frames_used_total": ("counter", {}),
     "adafocus_batch_size": ("histogram", {"component": 2}),
     "adafocus_queue_depth": ("gauge", {}),
     "adafocus_slots_active": ("gauge", {}),
     "adafocus_slots": ("gauge", {}),
-    "adafocus_rejections_total": ("counter", {"code": 18}),
+    "adafocus_rejections_total": ("counter", {"code": 21}),
     "adafocus_decode_workers": ("gauge", {}),
 }
 
@@ -80,8 +86,11 @@ def test_an_answer_is_counted_where_it_cost() -> None:
             flops_full=20_000,
             step=2,
             reason="confident",
+            component="glance",
             frames_decoded=30,
             frames_used=2,
+            decode_cpu_seconds=0.375,
+            degraded=True,
             exit_shares=None,
         )
     )
@@ -93,15 +102,18 @@ def test_an_answer_is_counted_where_it_cost() -> None:
     assert found["adafocus_flops_total", "focus"] == 8_000
     assert found["adafocus_flops_full_total",] == 20_000
     assert found["adafocus_exit_step_sum", "confident"] == 2
+    assert found["adafocus_exits_total", "glance"] == 1
+    assert found["adafocus_degraded_total",] == 1
     assert found["adafocus_frames_decoded_total",] == 30
     assert found["adafocus_frames_used_total",] == 2
+    assert found["adafocus_decode_cpu_seconds_total",] == 0.375
     assert found["adafocus_stage_duration_seconds_sum", "decode"] == 0.25
     assert found["adafocus_processing_duration_seconds_sum",] == 0.75
     assert found["adafocus_upload_bytes_total",] == 500
 
 
 def left_at(step: int, reason: ExitReason, exit_shares: tuple[float, ...] | None) -> Answered:
-    return Answered(StageTimes(), 1, 1, 8, step, reason, 1, 1, exit_shares)
+    return Answered(StageTimes(), 1, 1, 8, step, reason, "focus", 1, 1, 0.0, False, exit_shares)
 
 
 def expected_exits(metrics: Metrics) -> list[float]:

@@ -16,7 +16,7 @@ from adafocus.training.data.clips import Clip, ClipSet, fold_of, hold_out
 from adafocus.training.data.groups import units_of
 from adafocus.training.data.manifests import list_clips
 from adafocus.training.errors import CalibrationError, DataError, ResumeError
-from adafocus.training.evaluate.inference import judge_held_aside, judge_unseen, load_trained
+from adafocus.training.evaluate.inference import load_trained, predict_holdout, predict_unseen
 from adafocus.training.recipe import Recipe
 from adafocus.training.run.train import train
 
@@ -103,7 +103,7 @@ def test_manifests_name_groups_and_training_keeps_them_apart(
     for model in models:
         assert {group[one] for one in model.learned_from} == model.learned_groups
         assert not {group[one] for one in model.held_aside} & model.learned_groups
-    assert len(judge_held_aside(models, data).labels) == 10
+    assert len(predict_holdout(models, data).labels) == 10
     with pytest.raises(ResumeError, match="other clips"):
         train(data.only(replace(clip, group="") for clip in data.clips), tiny_recipe(holdout=0.34), tmp_path / "0")
 
@@ -122,9 +122,9 @@ def test_calibration_refuses_clips_of_a_group_that_was_learned_from(
     assert any("2 of 4 validation clips share a group with training clips" in line for line in told)
     trained = load_trained(done.checkpoint)
     with pytest.raises(CalibrationError, match="2 of 4 calibration clips share a group with training clips"):
-        judge_unseen(trained, validation)
+        predict_unseen(trained, validation)
     unseen = validation.only(clip for clip in validation.clips if clip.group == "east")
-    assert len(judge_unseen(trained, unseen).labels) == 2
+    assert len(predict_unseen(trained, unseen).labels) == 2
     assert main(["evaluate", "--checkpoint", str(done.checkpoint), "--data", str(folder), "--split", "val"]) == 0
     assert "warning: 2 of 4 clips, or others of their group, were learned from" in capsys.readouterr().err
 
@@ -136,7 +136,7 @@ def test_groups_named_after_training_are_noticed_by_calibration(
     trained = load_trained(train(clips, tiny_recipe(holdout=0.5), tmp_path / "run").checkpoint)
     grouped = list_clips(manifest(tmp_path / "data", clips, ["all"] * 10))
     with pytest.raises(CalibrationError, match="share a group with training clips"):
-        judge_held_aside([trained], grouped)
+        predict_holdout([trained], grouped)
 
 
 def test_too_few_groups_for_a_fold_are_refused_in_one_line(

@@ -53,7 +53,8 @@ def loaded(crops: Crops, recipe: Recipe, seed: int = 0) -> list[tuple[torch.Tens
     moments = AnyMoment(crops, plan, print) if plan.candidates == 0 else KeptMoments(crops, plan, jitter_per_segment)
     load = Loader(crops, moments, Augment(recipe.data, 32), torch.device("cpu"))
     every = [np.array([0, 3, 5]), np.array([7, 1, 9]), np.array([2, 2, 4])]
-    return list(load(every, np.random.default_rng(seed), lambda name: nullcontext()))
+    batches = load(every, np.random.default_rng(seed), lambda name: nullcontext())
+    return [(batch.frames, batch.labels) for batch in batches]
 
 
 @pytest.mark.parametrize("candidates", [0, 1, 3])

@@ -14,21 +14,12 @@ from hypothesis import strategies as st
 from adafocus.bundle.exit_rule import ExitCriterion, confidence, probabilities
 from adafocus.training.errors import CalibrationError
 from adafocus.training.evaluate.average_precision import mean_average_precision
-from adafocus.training.evaluate.calibrate import (
-    POINT_RULES,
-    PointRule,
-    best_within,
-    calibrate,
-    choose,
-    exit_curve,
-    exit_quota,
-    fit_temperature,
-    measure,
-    solve_thresholds,
-)
+from adafocus.training.evaluate.calibrate import POINT_RULES, PointRule, best_within, calibrate, choose, fit_temperature
+from adafocus.training.evaluate.exit_curve import exit_curve, exit_quota, measure, solve_thresholds
 from adafocus.training.evaluate.metrics import Logits, answers, exit_steps
 from adafocus.training.evaluate.operating_points import load_calibration
 from adafocus.training.evaluate.report import multi_hot
+from tests import tolerances
 from tests.fixtures.authors import weights
 
 FIXTURE = Path(__file__).parents[2] / "fixtures" / "training" / "early_exit_expected.npz"
@@ -72,7 +63,7 @@ class Sweep:
     scope="module",
     params=[
         Sweep("actnet_conf_mbv2_p128", "max_logit"),
-        Sweep("actnet_entropy_mbv2_p128", "neg_entropy", tolerance=1e-6),
+        Sweep("actnet_entropy_mbv2_p128", "neg_entropy", tolerance=tolerances.SOLVER_ENTROPY),
         Sweep("minik_conf_res50_p128", "max_logit", multi=False),
         Sweep("actnet_conf_mbv2_p96_skip7", "max_logit", absent=7),
     ],

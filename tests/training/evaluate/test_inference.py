@@ -17,7 +17,7 @@ from adafocus.training.data.crops import Broken, decode_all
 from adafocus.training.data.manifests import list_clips
 from adafocus.training.errors import DataError
 from adafocus.training.evaluate import inference
-from adafocus.training.evaluate.inference import judge, load_trained
+from adafocus.training.evaluate.inference import load_trained, predict_clips
 from adafocus.training.evaluate.report import predict
 from adafocus.training.recipe import Recipe
 from adafocus.training.run.train import train
@@ -34,12 +34,12 @@ def test_judging_equals_predicting_on_kept_frames(
     data, told = list_clips(folder), list[Broken]()
     trained = load_trained(train(list_clips(clip_folder), tiny_recipe(), tmp_path / "run").checkpoint)
     monkeypatch.setattr(inference, "BATCH", 4)  # not a divisor of the ten clips
-    judged = judge(trained, data, report=told.append)
+    predictions = predict_clips(trained, data, report=told.append)
     assert [broken.path.name for broken in told] == ["broken.mp4"]
     crops = decode_all(data, serving_plan(trained.recipe))
     expected = predict(trained.model, crops, batch_size=4)
-    np.testing.assert_array_equal(judged.logits, expected)
-    np.testing.assert_array_equal(judge(trained, data, tmp_path / "cache").logits, expected)
+    np.testing.assert_array_equal(predictions.logits, expected)
+    np.testing.assert_array_equal(predict_clips(trained, data, tmp_path / "cache").logits, expected)
     anew = decode_all(data, serving_plan(trained.recipe), keep=False)
     np.testing.assert_array_equal(predict(trained.model, anew, batch_size=4), expected)
     kept = anew.without({anew.data.clips[0].identity})
@@ -53,7 +53,7 @@ def test_judging_keeps_few_frames_at_a_time(
     trained = load_trained(train(list_clips(clip_folder), tiny_recipe(), tmp_path / "run").checkpoint)
     alive: list[weakref.ref[np.ndarray]] = []
     most: list[int] = []
-    decode, run = inference.decode_each, inference.step_logits
+    decode, run = inference.decode_each, inference.clip_logits
 
     def decoded(*arguments: object, **named: object) -> Iterator[tuple[Clip, np.ndarray]]:
         for clip, pixels in decode(*arguments, **named):
@@ -67,8 +67,8 @@ def test_judging_keeps_few_frames_at_a_time(
 
     monkeypatch.setattr(inference, "BATCH", 3)
     monkeypatch.setattr(inference, "decode_each", decoded)
-    monkeypatch.setattr(inference, "step_logits", counted)
-    judge(trained, list_clips(clip_folder))
+    monkeypatch.setattr(inference, "clip_logits", counted)
+    predict_clips(trained, list_clips(clip_folder))
     assert len(alive) == 10
     assert max(most) <= 4
 
@@ -80,4 +80,4 @@ def test_a_cache_without_space_is_refused(
     trained = load_trained(train(data, tiny_recipe(), tmp_path / "run").checkpoint)
     monkeypatch.setattr("adafocus.training.data.capacity.free_disk", lambda folder: 10)
     with pytest.raises(DataError, match=r"10 clips need about 1 MB in .*; give --cache a folder with"):
-        judge(trained, data, tmp_path / "cache")
+        predict_clips(trained, data, tmp_path / "cache")

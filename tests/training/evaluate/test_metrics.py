@@ -17,7 +17,7 @@ from adafocus.training.evaluate.average_precision import (
     average_precisions,
     mean_average_precision,
 )
-from adafocus.training.evaluate.calibrate import exit_quota, solve_thresholds
+from adafocus.training.evaluate.exit_curve import exit_quota, solve_thresholds
 from adafocus.training.evaluate.metrics import (
     accuracy,
     answers,

@@ -1,14 +1,13 @@
-"""Each remedy changes what it should and nothing else; the whole equals the authors' step."""
+"""Each remedy changes what it should and nothing else; the whole is the sum that equals the authors'."""
 
 from __future__ import annotations
 
-import json
+import math
 from collections.abc import Callable
-from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from adafocus.model.adafocus import AdaFocus
@@ -17,13 +16,16 @@ from adafocus.training.optimise.losses import (
     OneStageLoss,
     Remedies,
     balanced_class_weights,
+    box_loss,
+    near_points,
     one_stage_loss,
 )
 from adafocus.training.recipe import Recipe
-from tests.parity import authors, tolerances
+from tests import tolerances
 
 B, T, C = 3, 2, 2
 LABELS = torch.tensor([0, 1, 1])
+CENTRES = torch.rand(B, T, 2, generator=torch.Generator().manual_seed(2))
 
 
 @pytest.fixture
@@ -107,20 +109,52 @@ def test_class_weights() -> None:
     torch.testing.assert_close(weights, torch.tensor([2.0, 1.0, 0.0]))
 
 
-@pytest.mark.parity
-def test_the_loss_equals_the_authors_step_in_float64(tmp_path: Path) -> None:
-    model = authors.load("train_mbv2_p128_c10_s4", authors.TRAIN_CONFIG, tmp_path, profile="train")
-    assert isinstance(model, AdaFocus)
-    arrays = authors.expected("train_step_expected")
-    centres = torch.from_numpy(arrays["actions_2"]).view(2, 4, 2).double()
-    frames = authors.videos(2, 4, first=100, amp=0).double()
-    loss = one_stage_loss(model.double().train(), frames, torch.tensor([3, 7]), centres)
-    relative = tolerances.TRAIN_FLOAT64_RELATIVE
-    assert loss.total.item() == pytest.approx(float(arrays["loss"]), rel=relative)
-    cat_1, glance, focus, cat_2, *_ = (float(value) for value in arrays["terms_f64"])
-    found = [loss.steps.item(), loss.glance.item(), loss.focus.item(), loss.random_steps.item()]
-    np.testing.assert_allclose(found, [cat_1, glance, focus, cat_2], rtol=relative)
+def test_the_loss_is_the_sum_of_cross_entropies_that_equals_the_authors(model: AdaFocus, frames: Tensor) -> None:
+    """`tests/parity/test_training_step.py` compares this sum and its gradients with the authors' code, in full size."""
+    model, frames = model.double(), frames.double()
+    loss = one_stage_loss(model, frames, LABELS, CENTRES.double())
     loss.total.backward()  # type: ignore[no-untyped-call]
-    norms = json.loads((authors.FOLDER / "train_step_expected.json").read_text())["grad_norm_by_module_f64"]
-    policy = torch.cat([p.grad.flatten() for p in model.policy.parameters() if p.grad is not None]).norm()
-    assert policy.item() == pytest.approx(norms["policy_stn"], rel=relative)
+    gradients = {name: value.grad.clone() for name, value in model.named_parameters() if value.grad is not None}
+    model.zero_grad()
+    glance = model.glance_clip(frames)
+    seen, random = (model.focus_clip(frames, glance.features, at) for at in (glance.patch_centres, CENTRES.double()))
+    logits = (seen.step_logits, glance.logits, seen.logits, random.step_logits, glance.logits, random.logits)
+    terms = [F.cross_entropy(value.flatten(0, 1), LABELS.repeat_interleave(T)) for value in logits]
+    total = torch.stack(terms).sum() / 2
+    total.backward()  # type: ignore[no-untyped-call]
+    assert loss.total.item() == pytest.approx(total.item(), rel=tolerances.FLOAT64)
+    found = [loss.steps.item(), loss.glance.item(), loss.focus.item(), loss.random_steps.item()]
+    assert found == pytest.approx([term.item() for term in terms[:4]], rel=tolerances.FLOAT64)
+    for name, value in model.named_parameters():
+        if value.grad is not None:
+            torch.testing.assert_close(
+                gradients.pop(name), value.grad, rtol=tolerances.FLOAT64, atol=tolerances.FLOAT64
+            )
+    assert not gradients
+
+
+def test_the_box_loss_is_least_where_the_scores_share_the_point_out() -> None:
+    scores = torch.full((1, 4, 4), -20.0)
+    scores[0, 1, 2] = 0.0
+    middle = torch.tensor([[1.5 / 4, 2.5 / 4]])
+    assert box_loss(scores, middle) < 1e-3
+    between = torch.tensor([[2.0 / 4, 2.5 / 4]])  # half way to the next row
+    scores[0, 2, 2] = 0.0
+    torch.testing.assert_close(box_loss(scores, between), torch.tensor(math.log(2.0)), atol=1e-3, rtol=0)
+
+
+def test_the_box_loss_ignores_frames_without_a_box() -> None:
+    scores = torch.randn(3, 4, 4, requires_grad=True)
+    points = torch.tensor([[0.3, 0.4], [torch.nan, torch.nan], [1.0, 0.0]])
+    box_loss(scores, points).backward()
+    assert scores.grad is not None and not scores.grad[1].any() and scores.grad[2].any()
+    assert box_loss(scores, torch.full((3, 2), torch.nan)) == 0
+
+
+def test_patches_near_points_hold_them_and_others_stay() -> None:
+    centres = torch.rand(1, 3, 2)
+    points = torch.tensor([[[0.5, 0.25], [torch.nan, torch.nan], [0.0, 1.0]]])
+    near = near_points(centres, points, patch_share=0.25, spread=0.0)
+    torch.testing.assert_close(near[0, 0], torch.tensor([0.5, (0.25 - 0.125) / 0.75]))
+    assert torch.equal(near[0, 1], centres[0, 1])
+    assert near[0, 2].tolist() == [0.0, 1.0]

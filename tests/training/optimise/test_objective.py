@@ -1,4 +1,4 @@
-"""Half precision keeps the policy whole; initial weights come from local files."""
+"""Half precision keeps the policy whole, and a machine that chooses it does so once; initial weights are local."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ import torch
 
 from adafocus.model.adafocus import AdaFocus
 from adafocus.model.backbones import build_backbone
+from adafocus.model.checkpoint import read_checkpoint
 from adafocus.model.names import backbone_names
 from adafocus.training.data.manifests import list_clips
 from adafocus.training.errors import DataError, ResumeError
 from adafocus.training.optimise.initial_weights import InitialWeights
 from adafocus.training.optimise.losses import CrossEntropy, Remedies
-from adafocus.training.optimise.objective import Objective, use_half_precision
+from adafocus.training.optimise.objective import Objective, fastest_precision, use_half_precision
 from adafocus.training.recipe import Precision, Recipe
 from adafocus.training.run.signals import Interrupted
 from adafocus.training.run.train import train
@@ -88,3 +89,56 @@ def test_a_device_that_is_not_there_is_named(clip_folder: Path, tmp_path: Path, 
         train(list_clips(clip_folder), tiny_recipe(), tmp_path / "run", device="nonsense")
     with pytest.raises(DataError, match="not tested"):
         train(list_clips(clip_folder), tiny_recipe(), tmp_path / "run", device="meta")
+
+
+def processor(monkeypatch: pytest.MonkeyPatch, **able: bool) -> None:
+    """Let the processor have these instructions."""
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bw": True, **able})
+
+
+@pytest.mark.parametrize(
+    ("able", "expected"), [({}, "fp32"), ({"avx512_bf16": True}, "bf16"), ({"amx_bf16": True}, "bf16")]
+)
+def test_a_processor_takes_bf16_only_if_it_multiplies_it(
+    monkeypatch: pytest.MonkeyPatch, able: dict[str, bool], expected: str
+) -> None:
+    processor(monkeypatch, **able)
+    assert fastest_precision(torch.device("cpu")) == expected
+
+
+@pytest.mark.parametrize(
+    ("bf16", "capability", "expected"),
+    [(True, (8, 0), "bf16"), (False, (7, 5), "fp16"), (False, (7, 0), "fp16"), (False, (6, 1), "fp32")],
+)
+def test_a_gpu_takes_what_its_tensor_cores_can(
+    monkeypatch: pytest.MonkeyPatch, bf16: bool, capability: tuple[int, int], expected: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: bf16 or including_emulation)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    assert fastest_precision(torch.device("cuda", 0)) == expected
+
+
+def test_a_run_goes_on_in_the_precision_it_began_in(
+    clip_folder: Path, tmp_path: Path, tiny_recipe: Callable[..., Recipe], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, told = list_clips(clip_folder), list[str]()
+
+    def recipe(precision: str) -> Recipe:
+        return tiny_recipe(optimiser={"epochs": 2, "batch_size": 4, "lr": 0.02, "precision": precision})
+
+    def say(line: str) -> None:
+        told.append(line)
+        stop(line)
+
+    processor(monkeypatch, avx512_bf16=True)
+    stop = StopAfter(1)
+    with pytest.raises(Interrupted):
+        train(data, recipe("auto"), tmp_path / "auto", say=say)
+    assert "precision bf16: the fastest here, kept for the whole run" in told
+    processor(monkeypatch)
+    outcome = train(data, recipe("auto"), tmp_path / "auto", say=told.append)
+    assert "precision bf16: as the run began; this machine would take fp32" in told
+    assert read_checkpoint(outcome.checkpoint).metadata["precision"] == "bf16"
+    ours = weights(outcome.checkpoint)
+    theirs = weights(train(data, recipe("bf16"), tmp_path / "bf16").checkpoint)
+    assert all(torch.equal(ours[key], theirs[key]) for key in theirs)

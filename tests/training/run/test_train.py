@@ -18,7 +18,7 @@ from adafocus.model.checkpoint import read_checkpoint
 from adafocus.training.data.manifests import list_clips
 from adafocus.training.errors import CalibrationError, DataError, DivergedError, ResumeError
 from adafocus.training.evaluate.calibrate import calibrate
-from adafocus.training.evaluate.inference import judge, judge_held_aside, load_trained
+from adafocus.training.evaluate.inference import load_trained, predict_clips, predict_holdout
 from adafocus.training.evaluate.monitor import validation_clips
 from adafocus.training.evaluate.report import evaluate
 from adafocus.training.recipe import Recipe
@@ -104,10 +104,10 @@ def test_what_training_leaves_can_be_judged_and_calibrated(
     paths = [train(data, tiny_recipe(holdout=0.5, fold=f), tmp_path / str(f)).checkpoint for f in (0, 1)]
     models = [load_trained(path) for path in paths]
     assert models[0].learned_from == models[1].held_aside
-    judged = judge_held_aside(models, data)
-    assert judged.logits.shape == (10, 2, 2)
-    points = calibrate(judged.logits, judged.labels, models[0].gflops_per_step)
-    report = evaluate(judged.logits, judged.labels, data.labels, models[0].gflops_per_step, points)
+    predictions = predict_holdout(models, data)
+    assert predictions.logits.shape == (10, 2, 2)
+    points = calibrate(predictions.logits, predictions.labels, models[0].gflops_per_step)
+    report = evaluate(predictions.logits, predictions.labels, data.labels, models[0].gflops_per_step, points)
     assert report.clips == 10
     assert report.step_accuracy[-1] == report.accuracy
     full = {point.name: point for point in report.points}["full"]
@@ -118,16 +118,16 @@ def test_what_training_leaves_can_be_judged_and_calibrated(
     assert metadata["geometry"] == {"resize": 32, "crop": 32}
     assert metadata["provenance"]["seed"] == 0
     with pytest.raises(CalibrationError, match="two checkpoints"):
-        judge_held_aside([models[0], models[0]], data)
+        predict_holdout([models[0], models[0]], data)
     other = load_trained(train(data, tiny_recipe(holdout=0.0), tmp_path / "all").checkpoint)
     with pytest.raises(CalibrationError, match="has no holdout among these clips"):
-        judge_held_aside([other], data)
+        predict_holdout([other], data)
 
 
 def test_averaged_weights_are_what_is_judged(clip_folder: Path, tmp_path: Path, tiny_recipe: Make) -> None:
     data = list_clips(clip_folder)
     trained = load_trained(train(data, tiny_recipe(), tmp_path / "run").checkpoint)
-    again = judge(trained, data.only(clip for clip in data.clips if clip.identity in trained.held_aside))
+    again = predict_clips(trained, data.only(clip for clip in data.clips if clip.identity in trained.held_aside))
     with (tmp_path / "run" / "log.csv").open() as file:
         logged = list(csv.DictReader(file))[-1]
     accuracy = np.mean(again.logits[:, -1].argmax(axis=1) == again.labels)
@@ -151,10 +151,10 @@ def test_clips_with_several_labels_learn_and_are_judged_by_average_precision(
     outcome = train(data, tiny_recipe(holdout=0.5), tmp_path / "run")
     assert 0 < outcome.history[-1]["holdout_map"] <= 1
     trained = load_trained(outcome.checkpoint)
-    judged = judge_held_aside([trained], data)
-    assert judged.labels.shape == (5, 3)
-    points = calibrate(judged.logits, judged.labels, trained.gflops_per_step)
-    report = evaluate(judged.logits, judged.labels, data.labels, trained.gflops_per_step, points)
+    predictions = predict_holdout([trained], data)
+    assert predictions.labels.shape == (5, 3)
+    points = calibrate(predictions.logits, predictions.labels, trained.gflops_per_step)
+    report = evaluate(predictions.logits, predictions.labels, data.labels, trained.gflops_per_step, points)
     assert report.mean_average_precision["present"] == pytest.approx(outcome.history[-1]["holdout_map"])
 
 

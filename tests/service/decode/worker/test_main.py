@@ -15,7 +15,7 @@ import psutil
 import pytest
 from av.error import err_check
 
-from adafocus.service.decode.worker.task import _forget_stashed_error
+from adafocus.service.decode.worker.kept_video import _forget_stashed_error
 from tests.service.decode.factory import clip, pool_of
 
 ROOT = Path(__file__).parents[4]
@@ -24,7 +24,7 @@ HEAVY = ("torch", "onnxruntime", "fastapi", "starlette", "uvicorn", "pydantic", 
 
 def test_it_imports_nothing_that_it_does_not_need() -> None:
     script = (
-        "import sys; from adafocus.service.decode.worker import main as worker; worker._import_everything(); "
+        "import sys; from adafocus.service.decode.worker import main as worker; worker.import_everything(); "
         f"print([name for name in {HEAVY} if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, cwd=ROOT)
@@ -52,9 +52,9 @@ async def test_it_inherits_no_secret_and_no_descriptor(monkeypatch: pytest.Monke
         assert not any(name.startswith("ADAFOCUS") for name in worker.environ())
         assert worker.num_threads() == 1
         files = open_files(pid)
-    assert {file.partition(":")[0] for file in files} == {os.devnull, "socket", "/memfd"}
+    assert {file.partition(":")[0] for file in files} == {os.devnull, "socket"}
     assert sum(file.startswith("socket:") for file in files) == 1
-    assert len(files) == 3 + 1 + 2, "the standard three, the socket, the memory and its mapping"
+    assert len(files) == 3 + 1, "the standard three and the socket"
 
 
 class Sulking(io.BytesIO):
@@ -99,3 +99,13 @@ asyncio.run(main())
         service.send_signal(signal.SIGKILL)
     _, alive = psutil.wait_procs(workers, timeout=30)
     assert not alive
+
+
+def oom_score(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/oom_score_adj").read_text())
+
+
+async def test_the_kernel_ends_it_before_the_service_when_memory_runs_out() -> None:
+    async with pool_of() as pool:
+        (pid,) = pool.pids
+        assert oom_score(pid) > oom_score(os.getpid())

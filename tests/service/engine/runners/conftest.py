@@ -9,8 +9,8 @@ from adafocus.bundle.store import Bundle, load_bundle, write_bundle
 from adafocus.export.accuracy_tradeoff import Bound
 from adafocus.export.calibration_set import CalibrationSet
 from adafocus.export.describe import graph_entry
+from adafocus.export.example_frames import frames_per_video, texture
 from adafocus.export.exporter import Request, export, load_and_describe
-from adafocus.export.frames import frames_per_video, texture
 from adafocus.export.graphs import served_graphs
 from adafocus.export.precision import QuantizationContext, reduce
 from adafocus.model.adafocus import AdaFocus

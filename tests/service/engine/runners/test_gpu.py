@@ -11,14 +11,15 @@ import pytest
 from adafocus.bundle.manifest import Precision
 from adafocus.bundle.store import Bundle, write_bundle
 from adafocus.export.describe import graph_entry
+from adafocus.export.example_frames import texture
 from adafocus.export.fp16 import to_half
-from adafocus.export.frames import texture
 from adafocus.export.graphs import graphs_in
-from adafocus.export.to_onnx import to_onnx
 from adafocus.service.engine.runners.base import Runner, RunnerError
 from adafocus.service.engine.runners.selection import RunnerOptions, open_runner
+from tests import tolerances
 from tests.export.models import FRAME
 from tests.model.factory import frame_model
+from tests.once import Once
 
 pytestmark = pytest.mark.gpu
 
@@ -28,18 +29,16 @@ VARIANTS: tuple[tuple[str, Precision], ...] = (
     ("torchscript", "fp32"),
     ("torchscript", "bf16"),
 )
-LOGITS: dict[str, float] = {"fp32": 1e-3, "fp16": 5e-2, "bf16": 1e-1}
-"""Largest differences of a logit from the processor's in fp32; these logits have a standard deviation of about 1."""
 
 STEPS = 4
 
 
 @pytest.fixture(scope="module")
-def bundle(frame_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+def bundle(frame_bundle: Bundle, once: Once, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """The small frame model with fp16 graphs, too."""
     entries, contents = [], {}
     for graph in graphs_in(frame_model(FRAME), "fp16"):
-        content = to_half(to_onnx(graph), graph.signature())
+        content = to_half(once.to_onnx(graph), graph.signature())
         entries.append(graph_entry(graph, "onnx", "fp16", content))
         contents[entries[-1].file] = content
     for entry in frame_bundle.manifest.graphs:
@@ -49,12 +48,14 @@ def bundle(frame_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Bu
 
 
 @pytest.fixture(scope="module", params=VARIANTS, ids=lambda variant: "-".join(variant))
-def on_gpu(bundle: Bundle, request: pytest.FixtureRequest) -> Iterator[Runner]:
-    """A warmed runner on the GPU."""
+def on_gpu(frame_bundle: Bundle, request: pytest.FixtureRequest) -> Iterator[Runner]:
+    """A warmed runner on the GPU; the fp16 graphs are made only where there is one."""
     backend, precision = request.param
     try:
         if backend == "torchscript":
             _require_torchs_device()
+        open_runner(frame_bundle, RunnerOptions(1, (1,), backend, "fp32")).close()
+        bundle = request.getfixturevalue("bundle")
         opened = open_runner(bundle, RunnerOptions(1, (1, 2, 4), backend, precision, look_ahead=4))
     except RunnerError as error:
         if os.environ.get("ADAFOCUS_REQUIRE_GPU") == "1":
@@ -77,7 +78,7 @@ def on_processor(bundle: Bundle) -> Iterator[Runner]:
 def test_every_step_of_a_batch_is_the_processors(on_gpu: Runner, on_processor: Runner, rows: int) -> None:
     videos = np.stack([texture(STEPS, FRAME.frame_size, seed=row) for row in range(rows)], axis=1)
     np.testing.assert_allclose(
-        step_by_step(on_gpu, videos), step_by_step(on_processor, videos), atol=LOGITS[on_gpu.precision]
+        step_by_step(on_gpu, videos), step_by_step(on_processor, videos), atol=tolerances.LOGITS[on_gpu.precision]
     )
 
 
@@ -91,7 +92,7 @@ def test_steps_of_one_video_in_a_batch_are_the_processors(on_gpu: Runner, on_pro
     glance = on_gpu.glance(video, policy)
     focus = on_gpu.focus(video, glance.patch_centre, glance.feature, pooled, np.arange(STEPS))
     np.testing.assert_allclose(
-        focus.logits, step_by_step(on_processor, video[:, None])[:, 0], atol=LOGITS[on_gpu.precision]
+        focus.logits, step_by_step(on_processor, video[:, None])[:, 0], atol=tolerances.LOGITS[on_gpu.precision]
     )
 
 

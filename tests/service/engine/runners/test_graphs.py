@@ -11,12 +11,13 @@ import torch
 from adafocus.bundle.instructions import has_bf16
 from adafocus.bundle.manifest import Precision
 from adafocus.bundle.store import Bundle
-from adafocus.export.frames import noise, texture
+from adafocus.export.example_frames import noise, texture
 from adafocus.export.verify import IMAGENET_MEAN, IMAGENET_STD
 from adafocus.model.adafocus import AdaFocus
 from adafocus.model.tsm import AdaFocusTSM
 from adafocus.service.engine.runners.base import Runner, RunnerError
 from adafocus.service.engine.runners.selection import RunnerOptions, open_runner
+from tests import tolerances
 from tests.export.models import CLIP, FRAME
 from tests.model.factory import clip_model, frame_model
 
@@ -28,9 +29,6 @@ VARIANTS = (
     ("openvino", "fp32"),
     pytest.param(("openvino", "bf16"), marks=pytest.mark.skipif(not has_bf16(), reason="needs a processor with bf16")),
 )
-CENTRES = {"fp32": 1e-4, "bf16": 2e-2, "int8": 1e-1}
-LOGITS = {"fp32": 1e-3, "bf16": 1e-1, "int8": 5e-1}
-"""Largest differences from torch, by precision; the small networks' logits have a standard deviation of about 1."""
 
 
 @pytest.fixture(scope="module", params=VARIANTS, ids=lambda variant: "-".join(variant))
@@ -75,8 +73,8 @@ def test_a_frame_model_answers_as_torch(frame_runner: Runner) -> None:
         policy[rows], pooled[rows] = glance.policy_state, focus.pooled_state
         centres[rows, step], logits[rows, step] = glance.patch_centre, focus.logits
     precision = frame_runner.precision
-    assert np.abs(centres - wanted.patch_centres.numpy()).max() <= CENTRES[precision]
-    assert np.abs(logits - wanted.step_logits.numpy()).max() <= LOGITS[precision]
+    assert np.abs(centres - wanted.patch_centres.numpy()).max() <= tolerances.CENTRES[precision]
+    assert np.abs(logits - wanted.step_logits.numpy()).max() <= tolerances.LOGITS[precision]
 
 
 def test_steps_of_one_video_in_a_batch_answer_as_one_by_one(frame_runner: Runner) -> None:
@@ -99,7 +97,7 @@ def test_steps_of_one_video_in_a_batch_answer_as_one_by_one(frame_runner: Runner
             begin += steps
         found.append(np.concatenate(logits))
     for ahead in found[1:]:
-        np.testing.assert_allclose(ahead, found[0], atol=LOGITS[frame_runner.precision] / 10)
+        np.testing.assert_allclose(ahead, found[0], atol=tolerances.LOGITS[frame_runner.precision] / 10)
 
 
 def test_a_clip_model_answers_as_torch(variant: tuple[str, Precision], clip_bundle: Bundle) -> None:
@@ -113,8 +111,8 @@ def test_a_clip_model_answers_as_torch(variant: tuple[str, Precision], clip_bund
     none = np.zeros((3, 0), np.float32)
     glance = runner.glance(first, none)
     focus = runner.focus(second, glance.patch_centre, glance.feature, none, np.zeros(3, np.int64))
-    assert np.abs(glance.patch_centre - wanted.patch_centre.numpy()).max() <= CENTRES[runner.precision]
-    assert np.abs(focus.logits - wanted.logits.numpy()).max() <= LOGITS[runner.precision]
+    assert np.abs(glance.patch_centre - wanted.patch_centre.numpy()).max() <= tolerances.CENTRES[runner.precision]
+    assert np.abs(focus.logits - wanted.logits.numpy()).max() <= tolerances.LOGITS[runner.precision]
     assert (glance.policy_state.shape, focus.pooled_state.shape) == ((3, 0), (3, 0))
     runner.close()
 

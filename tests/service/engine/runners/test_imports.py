@@ -42,7 +42,7 @@ def test_choosing_a_backend_loads_no_other(project_root: Path) -> None:
         "from pathlib import Path\n"
         "from adafocus.bundle.store import load_bundle\n"
         "from adafocus.service.engine.runners.selection import RunnerOptions, open_runner\n"
-        "open_runner(load_bundle(Path('bundles/tank-state')), RunnerOptions(1, (1,), backend='onnxruntime-cpu'))\n"
+        "open_runner(load_bundle(Path('bundles/sky')), RunnerOptions(1, (1,), backend='onnxruntime-cpu'))\n"
         f"print(*[name for name in {RUNTIMES!r} if name in sys.modules])\n"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=project_root, capture_output=True, text=True, check=True)

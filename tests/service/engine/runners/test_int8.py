@@ -9,22 +9,21 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from adafocus.bundle import instructions
 from adafocus.bundle.instructions import PRECISE_INT8
+from adafocus.bundle.onnx_runtime import ort
 from adafocus.bundle.store import Bundle
 from adafocus.export.artefact import OnnxGraph
 from adafocus.service.engine.runners.onnx import exact_options
 from adafocus.service.engine.runners.openvino import compile_options, ov
 from adafocus.service.engine.runners.selection import RunnerOptions, open_runner
+from tests import tolerances
 
 SIDE = 64
 STEP = np.float32(1 / 64)
-ROUNDING = 1e-4
-"""Relative difference that the order of additions in fp32 makes."""
 
 
 @pytest.fixture(params=["this processor", "without dot products"])
@@ -107,7 +106,9 @@ def test_large_products_are_not_clipped(
     run: Callable[[bytes, np.ndarray], np.ndarray], kind: str, processor: str
 ) -> None:
     content, inputs = quantised_graph(kind), large_inputs(kind)
-    np.testing.assert_allclose(run(content, inputs), as_defined(content, inputs), rtol=ROUNDING)
+    np.testing.assert_allclose(
+        run(content, inputs), as_defined(content, inputs), rtol=tolerances.ADDITION_ORDER_RELATIVE
+    )
 
 
 class Sessions:

@@ -11,7 +11,7 @@ import pytest
 
 from adafocus.bundle.manifest import Precision
 from adafocus.bundle.store import Bundle
-from adafocus.export.frames import texture
+from adafocus.export.example_frames import texture
 from adafocus.service.engine.runners import model_cache as kept
 from adafocus.service.engine.runners import onnx
 from adafocus.service.engine.runners.base import Runner, RunnerError

@@ -6,15 +6,16 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-import onnxruntime as ort
 import pytest
 
+from adafocus.bundle.onnx_runtime import ort
 from adafocus.bundle.store import Bundle
-from adafocus.export.frames import texture
+from adafocus.export.example_frames import texture
 from adafocus.service.engine.runners import onnx
 from adafocus.service.engine.runners.base import Array, Component, Float32, Runner, RunnerError
-from adafocus.service.engine.runners.graphs import COMPONENTS, Executor, GraphRunner, Graphs, graphs_of
+from adafocus.service.engine.runners.graphs import COMPONENTS, Executor, GraphRunner, Graphs, _check_finite, graphs_of
 from adafocus.service.engine.runners.onnx_device import DeviceSessions
+from tests import tolerances
 
 
 class Sent:
@@ -90,7 +91,7 @@ def test_no_convolution_on_a_device_meets_a_second_size(frame_bundle: Bundle) ->
     start = np.zeros((1, ahead.widths.pooled), np.float32)
     focus = ahead.focus(video, glance.patch_centre, glance.feature, start, np.arange(3))
     assert focus.logits.shape[0] == focus.pooled_state.shape[0] == glance.policy_state.shape[0] == 3
-    np.testing.assert_allclose(focus.logits[:2], one_by_one, atol=1e-4)
+    np.testing.assert_allclose(focus.logits[:2], one_by_one, atol=tolerances.KERNELS)
     assert executor.sizes == warmed
     ahead.close()
 
@@ -133,3 +134,9 @@ def test_falling_back_to_the_processor_is_an_error(frame_bundle: Bundle, monkeyp
         ),
     ):
         onnx.open_cuda(files, graphs, 1, "fp32")
+
+
+def test_a_model_that_answers_with_nonsense_is_not_ready() -> None:
+    with pytest.raises(RunnerError, match="'logits' that is not finite"):
+        _check_finite("focus", {"logits": np.array([[1.0, np.nan]], dtype=np.float32)})
+    _check_finite("focus", {"logits": np.zeros((1, 2), dtype=np.float32)})

@@ -11,11 +11,10 @@ import numpy as np
 import torch
 
 from adafocus.bundle.store import Bundle
-from adafocus.export.frames import texture
+from adafocus.export.example_frames import texture
 from adafocus.export.graphs import PixelNorm, cut_patches
 from adafocus.service.engine.runners.openvino import PATCHES, halve_tables, ov, split_at_patches
-
-PATCH_TOLERANCE = 1e-4
+from tests import tolerances
 
 
 def test_a_focus_graph_is_parted_where_its_patches_are_cut(frame_bundle: Bundle) -> None:
@@ -31,7 +30,7 @@ def test_a_focus_graph_is_parted_where_its_patches_are_cut(frame_bundle: Bundle)
     compiled = core.compile_model(crop, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     (found,) = compiled({"frames": frames, "patch_centre": centres}).values()
     wanted = PixelNorm()(cut_patches(torch.from_numpy(frames), torch.from_numpy(centres), manifest.patch_size))
-    np.testing.assert_allclose(found, wanted.numpy(), atol=PATCH_TOLERANCE)
+    np.testing.assert_allclose(found, wanted.numpy(), atol=tolerances.KERNELS)
 
 
 def test_a_clip_models_focus_is_parted_too(clip_bundle: Bundle) -> None:
@@ -60,7 +59,7 @@ def test_a_table_is_kept_halved_and_rounded_to_nearest() -> None:
     compiled = ov.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     (found,) = compiled([steps, vectors]).values()
     wanted = torch.from_numpy(table).bfloat16().float() @ torch.from_numpy(vectors)
-    np.testing.assert_allclose(found, wanted.numpy(), rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(found, wanted.numpy(), **tolerances.BF16_TABLE)
     assert len(others) == 8
 
 

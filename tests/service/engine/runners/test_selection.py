@@ -94,6 +94,7 @@ def test_batches_on_a_gpu_are_larger() -> None:
         ({"torch"}, "torchscript", "has no torchscript graphs in fp32; export it with --format torchscript"),
         ({"onnxruntime"}, "onnxruntime-cuda", "needs onnxruntime-gpu.*uninstall onnxruntime, then pip install"),
         ({"onnxruntime-gpu"}, "onnxruntime-cuda", "without CUDA|no CUDA device"),
+        ({"onnxruntime-gpu"}, "onnxruntime-tensorrt", "without CUDA|no CUDA device"),
         ({"onnxruntime", "onnxruntime-gpu"}, None, "both installed.*uninstall both"),
         ({"onnxruntime", "onnxruntime-gpu"}, "onnxruntime-cpu", "both installed.*uninstall both"),
         (set(), None, r"needs onnxruntime, which is not installed; pip install -e '\.\[serve\]'"),

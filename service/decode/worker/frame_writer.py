@@ -1,0 +1,68 @@
+"""The shared memory of one job as its worker writes it; `service.decode.shared_frames` is the other side."""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import os
+
+import numpy as np
+from numpy.typing import NDArray
+
+CHANNELS = 3
+
+# Python's mmap duplicates the descriptor, which the sandbox forbids. None: every symbol that this process has loaded.
+_LIBC = ctypes.CDLL(None, use_errno=True)
+_LIBC.mmap.restype = ctypes.c_void_p
+_LIBC.mmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t, *(ctypes.c_int,) * 3, ctypes.c_long)
+_LIBC.munmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
+_FAILED = ctypes.c_void_p(-1).value
+
+
+def segment_bytes(slots: int, crop: int) -> int:
+    """Size of the memory for so many squares of ``crop`` pixels per side."""
+    return slots * crop * crop * CHANNELS
+
+
+class FrameWriter:
+    """Maps the memory of a job and writes frames into its slots.
+
+    Args:
+        fd: of the memory; closed here.
+        slots: number of slots.
+        crop: side of the largest square, pixels.
+
+    Raises:
+        OSError: it cannot be mapped.
+    """
+
+    def __init__(self, fd: int, slots: int, crop: int) -> None:
+        self._slots = slots
+        self._crop = crop
+        self._size = segment_bytes(slots, crop)
+        try:
+            address = _LIBC.mmap(None, self._size, mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_SHARED, fd, 0)
+            if address == _FAILED:
+                raise OSError(ctypes.get_errno(), "the frame memory cannot be mapped")
+        finally:
+            os.close(fd)
+        self._address: int | None = address
+
+    def put(self, slot: int, pixels: NDArray[np.uint8]) -> None:
+        """Write a square ``uint8 [side, side, 3]`` into a slot.
+
+        Raises:
+            ValueError: there is no such slot, the square does not fit, or the memory was closed.
+        """
+        side = pixels.shape[0]
+        if not 0 <= slot < self._slots or not 1 <= side <= self._crop or self._address is None:
+            raise ValueError(f"slot must be 0..{self._slots - 1} and side 1..{self._crop} pixels, got {slot}, {side}")
+        count = side * side * CHANNELS
+        place = (ctypes.c_uint8 * count).from_address(self._address + slot * segment_bytes(1, self._crop))
+        np.frombuffer(place, dtype=np.uint8).reshape(side, side, CHANNELS)[:] = pixels
+
+    def close(self) -> None:
+        """Give the memory back. May be called again."""
+        address, self._address = self._address, None
+        if address is not None:
+            _LIBC.munmap(address, self._size)

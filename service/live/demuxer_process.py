@@ -1,0 +1,194 @@
+"""The service's side of a demuxer: start it, feed it, receive its windows, stop it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from adafocus.service.decode.messages import Sandbox
+from adafocus.service.decode.process import worker_environment
+from adafocus.service.decode.worker.sandbox import SandboxReport
+from adafocus.service.live import demuxer
+
+MEMORY_BYTES = 512 << 20
+"""Address space of a demuxer beyond what it starts with."""
+
+
+class StreamEndedError(Exception):
+    """A stream ended, or its demuxer gave up; the text says why."""
+
+
+class _Message(BaseModel):
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False)
+    bytes: int = Field(ge=0, le=demuxer.MAX_WINDOW_BYTES + (1 << 20))
+
+
+class _Ready(_Message):
+    type: Literal["ready"]
+    sandbox: Sandbox
+
+
+class _Window(_Message):
+    type: Literal["window"]
+    start_s: float = Field(ge=-1e12, le=1e12)
+    seconds: float = Field(ge=0, le=1e6)
+    packets: int = Field(ge=0, le=1 << 40)
+
+
+class _End(_Message):
+    type: Literal["end"]
+    reason: str = Field(max_length=200)
+
+
+_ADAPTER: TypeAdapter[_Ready | _Window | _End] = TypeAdapter(
+    Annotated[_Ready | _Window | _End, Field(discriminator="type")]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class StreamWindow:
+    """One window of a stream, as a small file.
+
+    Attributes:
+        start_s: on the stream's clock.
+        seconds: its length.
+        content: the file; empty if the window was too large.
+    """
+
+    start_s: float
+    seconds: float
+    content: bytes
+
+
+class DemuxerProcess:
+    """A running demuxer. Created by `start`; `close` must be called once.
+
+    Attributes:
+        feed: the stream is written here; None if the demuxer reads a file.
+        sandbox: its sandbox, as it reported it.
+    """
+
+    def __init__(
+        self,
+        process: subprocess.Popen[bytes],
+        reader: asyncio.StreamReader,
+        connection: asyncio.StreamWriter,
+        feed: asyncio.StreamWriter | None,
+    ) -> None:
+        self.feed = feed
+        self.sandbox: SandboxReport | None = None
+        self._process = process
+        self._reader = reader
+        self._connection = connection  # what is not referred to is closed
+
+    @classmethod
+    async def start(cls, window_s: float, *, file_fd: int | None = None, speed: float = 0.0) -> DemuxerProcess:
+        """Start a demuxer and wait until it is in its sandbox.
+
+        Args:
+            window_s: length of a window, seconds.
+            file_fd: a file that is open for reading; None: the stream is fed.
+            speed: how many times faster than its own pace a file is played.
+
+        Raises:
+            StreamEndedError: it did not start.
+        """
+        ours, theirs = socket.socketpair()
+        fed, feeding = socket.socketpair() if file_fd is None else (None, None)
+        try:
+            fd = fed.fileno() if fed is not None else file_fd
+            process = subprocess.Popen(  # noqa: ASYNC220, S603 - blocks for some milliseconds; arguments of our own
+                [
+                    *(sys.executable, "-P", "-m", demuxer.__name__),
+                    *(f"--input={fd}", f"--output={theirs.fileno()}", f"--memory-bytes={MEMORY_BYTES}"),
+                    *(f"--parent={os.getpid()}", f"--window-s={window_s}", f"--speed={speed}"),
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno(), *([] if fd is None else [fd])],
+                env=worker_environment(),
+                start_new_session=True,
+            )
+        finally:
+            theirs.close()
+            if fed is not None:
+                fed.close()
+        try:
+            reader, connection = await asyncio.open_connection(sock=ours, limit=1 << 20)
+            writer = None if feeding is None else (await asyncio.open_connection(sock=feeding))[1]
+        except BaseException:  # cancelled
+            process.kill()
+            ours.close()
+            if feeding is not None:
+                feeding.close()
+            process.wait()
+            raise
+        self = cls(process, reader, connection, writer)
+        try:
+            first, _ = await self._next()
+            if not isinstance(first, _Ready):
+                raise StreamEndedError("the demuxer did not start")
+            self.sandbox = first.sandbox.report()
+        except BaseException:
+            await self.close()
+            raise
+        return self
+
+    async def windows(self) -> AsyncIterator[StreamWindow]:
+        """The windows as they are complete.
+
+        Raises:
+            StreamEndedError: there will be no more; the text says why.
+        """
+        while True:
+            message, content = await self._next()
+            if isinstance(message, _End):
+                raise StreamEndedError(message.reason)
+            if isinstance(message, _Window):
+                yield StreamWindow(message.start_s, message.seconds, content)
+
+    async def close(self) -> None:
+        """Kill the demuxer and wait for its end."""
+        self._process.kill()
+        for writer in (self._connection, self.feed):
+            if writer is not None:
+                writer.close()
+                with contextlib.suppress(OSError):
+                    await writer.wait_closed()
+        await asyncio.to_thread(self._process.wait)
+
+    async def _next(self) -> tuple[_Ready | _Window | _End, bytes]:
+        try:
+            (length,) = demuxer.HEADER.unpack(await self._reader.readexactly(demuxer.HEADER.size))
+            if length > demuxer.MAX_HEADER_BYTES:
+                raise StreamEndedError("the demuxer broke the protocol")
+            message = _ADAPTER.validate_json(await self._reader.readexactly(length))
+            return message, await self._reader.readexactly(message.bytes)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            code = self._process.poll()
+            raise StreamEndedError(f"the demuxer ended{'' if code is None else f' with code {code}'}") from None
+        except ValidationError:
+            raise StreamEndedError("the demuxer broke the protocol") from None
+
+
+@contextlib.asynccontextmanager
+async def demuxing(window_s: float, *, file_fd: int | None = None, speed: float = 0.0) -> AsyncIterator[DemuxerProcess]:
+    """A demuxer, started and closed around a block.
+
+    Raises:
+        StreamEndedError: it did not start.
+    """
+    process = await DemuxerProcess.start(window_s, file_fd=file_fd, speed=speed)
+    try:
+        yield process
+    finally:
+        await process.close()

@@ -1,0 +1,21 @@
+"""The memory that this process and its children may use: the machine's, or what their control groups allow."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path, PurePosixPath
+
+from adafocus.service.cpu import CGROUP_ROOT, MEMBERSHIP, groups_upwards, own_groups, read_text
+
+
+def usable_memory_bytes(cgroup_root: Path = CGROUP_ROOT, membership: Path = MEMBERSHIP) -> int:
+    """The smallest limit of the control groups (v2 or v1) of this process, or the machine's memory if that is less."""
+    own = own_groups(read_text(membership))
+    found = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    places = (("", "", "memory.max"), ("memory", "memory", "memory.limit_in_bytes"))
+    for controller, folder, name in places:
+        for group in groups_upwards(cgroup_root / folder, own.get(controller, PurePosixPath("/"))):
+            text = read_text(group / name)
+            if text.isdecimal():
+                found.append(int(text))
+    return min(found)
