@@ -11,7 +11,8 @@ import click
 from adafocus.cli.in_process import Named, VideoInput
 from adafocus.cli.offline.manifests import is_manifest, read_names
 from adafocus.cli.video_urls import VideoUrl, is_video_url
-from adafocus.cli.videos import find_videos_anywhere, shown
+from adafocus.cli.videos import find_videos_anywhere
+from adafocus.video import folders
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ def collect(named: Iterable[Named], column: str) -> Inputs:
     found: list[VideoInput] = []
     if files:
         listed = find_videos_anywhere(files)
-        found = [VideoInput(shown(path), path) for path in listed.files]
+        found = [VideoInput(_name(video), video) for video in listed.files]
         unreadable = listed.unreadable
     for manifest in manifests:
         found += _of_manifest(manifest, column)
@@ -59,7 +60,7 @@ def collect(named: Iterable[Named], column: str) -> Inputs:
         other = by_name.setdefault(video.name, video)
         if other.path != video.path:
             raise click.ClickException(
-                f"the name {video.name} stands for two files, {shown(other.path)} and {shown(video.path)}; "
+                f"the name {video.name} stands for two files, {_name(other.path)} and {_name(video.path)}; "
                 "give them different names"
             )
     if not by_name:
@@ -76,3 +77,7 @@ def _of_manifest(manifest: Path, column: str) -> Iterator[VideoInput]:
             raise click.ClickException(f"{manifest}: {name} is a URL of a kind that is not read")
         else:
             yield VideoInput(name, manifest.parent / name)
+
+
+def _name(video: Named) -> str:
+    return str(video) if isinstance(video, VideoUrl) else folders.shown(video)

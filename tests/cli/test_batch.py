@@ -223,7 +223,7 @@ def test_an_engine_that_stops_ends_the_run_without_error_rows(
         monkeypatch.setattr(type(runtime.engine), "alive", property(lambda engine: False))
         raise Internal
 
-    monkeypatch.setattr("adafocus.cli.in_process.classify", stopped)
+    monkeypatch.setattr("adafocus.cli.in_process.classify_video", stopped)
     out = clips.parent / "out"
     assert batch(bundle, clips, "--out", out) == 1
     assert "the engine stopped" in capsys.readouterr().err
