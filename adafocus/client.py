@@ -4,8 +4,7 @@
         answer = client.classify(Path("clip.mp4"), exit="fast")
         print(answer.predictions[0].label, answer.compute.gflops)
 
-A request that is answered with 429 or 503 is sent again after the time that the service asks for. Needs httpx (extra
-``client``).
+A request that is answered with 429 or 503 is sent again after the time that the service asks for.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from benchmarks import training_tables
+from benchmarks import scale_tables, training_tables
 from benchmarks.engine_tables import PAGES, refill
 from benchmarks.machine import newest_results
 
@@ -113,7 +113,7 @@ def main() -> None:
     parser.add_argument("--check", action="store_true", help="write nothing; fail if a page is out of date")
     check = parser.parse_args().check
     own = {Path("README.md"): TABLES, Path("docs/evidence.md"): {"sky": sky}}
-    for page, tables in {**own, **PAGES, **training_tables.PAGES}.items():
+    for page, tables in {**own, **PAGES, **scale_tables.PAGES, **training_tables.PAGES}.items():
         makers: dict[str, Callable[[], str]] = dict(tables)
         sections = {f"table:{name}": make() for name, make in makers.items()}
         if page.name == "README.md":

@@ -51,6 +51,8 @@ def on_processor(paper: str, data: Path | None) -> list[list[str]]:
         ["refill", "--bundle", paper, "--videos", "64", "--rounds", "2"],
         ["lookahead", "--bundle", "bundles/sky", paper],
         ["soak"],
+        ["killed_batch", "--clips", "1500"],
+        ["batch_cost"],
     ]
     return plan if data is None else [*plan, ["shipped_model", "--data", str(data)]]
 

@@ -2,51 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
-import uuid
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 import click
 from tqdm import tqdm
 
-from adafocus.bundle.store import Bundle, BundleError, load_bundle
 from adafocus.cli.completion import operating_points
 from adafocus.cli.configuration import settings_from
 from adafocus.cli.contact_sheet import ContactSheet, Looked
+from adafocus.cli.in_process import UNBOUNDED, Failure, Named, VideoInput, load_and_parse, run
 from adafocus.cli.jsonlines import JsonLinesFile
-from adafocus.cli.video_urls import VideoUrl
 from adafocus.cli.videos import VideoPathOrUrl, find_videos_anywhere, shown
-from adafocus.service.engine.runners.base import RunnerError
-from adafocus.service.errors import BadParameter, EmptyBody, Internal, Problem
-from adafocus.service.progress import StepReport
-from adafocus.service.reception import Body, Video, is_regular_file
-from adafocus.service.runtime import Runtime, make_runner, open_runtime
-from adafocus.service.schemas.classify import Classification, Parameters, parse_parameters
-from adafocus.service.settings import Settings
-from adafocus.service.telemetry.metrics import Metrics
-from adafocus.service.windows import classify_video
-
-_CHUNK_BYTES = 1 << 20
-_UNBOUNDED = {
-    "max_upload_bytes": sys.maxsize,
-    "request_timeout_seconds": 86_400.0,
-    "max_windowed_seconds": 7 * 86_400.0,
-    "windows_timeout_seconds": 7 * 86_400.0,
-    "max_windows": sys.maxsize,
-}
-"""Limits that protect a service from strangers do not apply to the user's own files."""
-
-Named = Path | VideoUrl
-"""A video that the command line names."""
-
-UNREADABLE = "unreadable"
-"""The code of a file that could not be read; the other codes are those of the HTTP API."""
+from adafocus.service.schemas.classify import Classification
 
 
 @click.command("classify", epilog="Example: adafocus classify samples --exit balanced --out answers.jsonl")
@@ -100,7 +71,7 @@ def command(
     A file that cannot be classified is reported on standard error, with --json or --out also as an error row, and the
     run goes on; the exit code is then 1. In a folder, hidden files and folders are left out and links are followed.
     """
-    settings = settings_from({"bundle": bundle, "backend": backend, **_UNBOUNDED})
+    settings = settings_from({"bundle": bundle, "backend": backend, **UNBOUNDED})
     asked = {
         "exit": exit_point,
         "top_k": top_k,
@@ -113,13 +84,7 @@ def command(
         "event_min_s": event_min,
         "strict": "true",
     }
-    try:
-        loaded = load_bundle(settings.bundle)
-        ask = parse_parameters([(name, value) for name, value in asked.items() if value is not None], loaded.manifest)
-    except BundleError as error:
-        raise click.ClickException(str(error)) from error
-    except BadParameter as error:
-        raise click.UsageError(error.detail) from error
+    loaded, ask = load_and_parse(settings, asked)
     found = find_videos_anywhere(videos)
     files = found.files
     with JsonLinesFile(out) if out else nullcontext() as store:
@@ -130,9 +95,8 @@ def command(
         sheet = ContactSheet.at(draw, loaded.manifest, len(files)) if draw else None
         report = _Report(as_json, store, sheet, files)
         try:
-            asyncio.run(_classify_all(files, loaded, settings, ask, report, steps=sheet is not None))
-        except RunnerError as error:
-            raise click.ClickException(str(error)) from error
+            inputs = (VideoInput(str(file), file) for file in files)
+            run(inputs, loaded, settings, ask, report.add, steps=sheet is not None)
         finally:
             report.close()
         report.draw()
@@ -151,14 +115,6 @@ def _without_rows(files: list[Named], store: JsonLinesFile) -> list[Named]:
     return rest
 
 
-@dataclass(frozen=True, slots=True)
-class _Failure:
-    """A file without an answer, and why."""
-
-    code: str
-    detail: str
-
-
 class _Report:
     """Writes results to the terminal, as text or as JSON, and to the output file."""
 
@@ -173,9 +129,10 @@ class _Report:
         self._files = files
         self._bar = tqdm(total=len(files), unit="video", disable=not sys.stderr.isatty(), leave=False, delay=1)
 
-    def add(self, file: Named, result: Looked | _Failure) -> None:
+    def add(self, video: VideoInput, result: Looked | Failure) -> None:
         """Report one file."""
-        if isinstance(result, _Failure):
+        file = video.path
+        if isinstance(result, Failure):
             self.failed += 1
             row = {"file": str(file), "error": {"code": result.code, "detail": result.detail}}
             line = f"adafocus: {shown(file)}: {result.detail} ({result.code})"
@@ -203,76 +160,6 @@ class _Report:
     def close(self) -> None:
         """Remove the progress bar."""
         self._bar.close()
-
-
-async def _classify_all(
-    files: Iterable[Named],
-    bundle: Bundle,
-    settings: Settings,
-    ask: Parameters,
-    report: _Report,
-    *,
-    steps: bool,
-) -> None:
-    """Classify as many videos at once as the engine has slots, and report each as soon as it is done."""
-    waiting = iter(files)
-    running: dict[asyncio.Task[Looked | _Failure], Named] = {}
-    async with open_runtime(bundle, settings, Metrics(bundle.manifest.steps), make_runner) as runtime:
-        try:
-            while True:
-                for file in islice(waiting, runtime.engine.admission.slots - len(running)):
-                    running[asyncio.create_task(_classify(runtime, file, ask, steps=steps))] = file
-                if not running:
-                    break
-                done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-                for task in [task for task in running if task in done]:
-                    _check_engine(runtime, task.result())
-                    report.add(running[task], task.result())
-                    del running[task]
-        finally:
-            for task in running:
-                task.cancel()
-            await asyncio.gather(*running, return_exceptions=True)
-
-
-def _check_engine(runtime: Runtime, result: Looked | _Failure) -> None:
-    """Tell a video that failed from an engine that did: then every further video would get an error row.
-
-    Raises:
-        click.ClickException: the engine has stopped.
-    """
-    if isinstance(result, _Failure) and not runtime.engine.alive:
-        raise click.ClickException(f"the engine stopped: {result.detail}; run the command again to continue")
-
-
-async def _classify(runtime: Runtime, file: Named, ask: Parameters, *, steps: bool) -> Looked | _Failure:
-    """Classify one file; with ``steps``, keep what was seen at each step, to be drawn."""
-    reports: list[StepReport] = []
-    try:
-        body = await asyncio.to_thread(_opened, file, runtime.settings)
-        answer = await classify_video(runtime, body, ask, uuid.uuid4().hex, reports.append if steps else None)
-    except EmptyBody as problem:
-        return _Failure(problem.code, "the file is empty")
-    except Problem as problem:
-        # A client must not learn the cause of an internal error; here the client is the owner of the machine.
-        cause = problem.__cause__ if isinstance(problem, Internal) else None
-        return _Failure(problem.code, str(cause or problem.detail))
-    except OSError as error:
-        return _Failure(UNREADABLE, error.strerror or str(error))
-    return Looked(file.name if isinstance(file, VideoUrl) else click.format_filename(file.name), answer, reports)
-
-
-async def _chunks(file: Path) -> AsyncIterator[bytes]:
-    with await asyncio.to_thread(file.open, "rb") as stream:
-        while chunk := await asyncio.to_thread(stream.read, _CHUNK_BYTES):
-            yield chunk
-
-
-def _opened(file: Named, settings: Settings) -> Video:
-    """What reads a URL, a file as it is, or the bytes of a pipe as they come."""
-    if isinstance(file, VideoUrl):
-        return file.source(settings)
-    return file if is_regular_file(file) else Body(_chunks(file))
 
 
 def _summary(file: Named, answer: Classification) -> str:

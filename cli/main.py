@@ -22,17 +22,19 @@ from adafocus.cli import completion
 SUMMARIES = {
     "serve": "Run the HTTP service.",
     "classify": "Classify videos in files, folders, buckets and at URLs, without HTTP.",
+    "batch": "Classify many videos into a folder of results, and resume.",
     "watch": "Watch live streams: windows in, events out.",
     "train": "Train a model end to end on labelled videos.",
     "evaluate": "Measure accuracy and compute of a checkpoint on labelled videos.",
     "calibrate": "Solve the temperature and the exit thresholds on held-out videos.",
     "export": "Convert a checkpoint to a bundle.",
     "inspect": "Show what is in a bundle.",
+    "pull": "Fetch a bundle over HTTPS and verify it.",
     "bench": "Put load on a running service and measure throughput, latency and compute.",
 }
 """The verbs in the order in which a user needs them. They are listed here so that ``--help`` imports none of them."""
 
-EXTRAS = {"train": "train", "evaluate": "train", "calibrate": "train", "export": "export"}
+EXTRAS = {"batch": "serve,parquet", "train": "train", "evaluate": "train", "calibrate": "train", "export": "export"}
 """The extra that a verb needs, if it is not `serve`."""
 
 INTERRUPTED = 130

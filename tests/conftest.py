@@ -20,7 +20,10 @@ SHARED = ROOT.parent / "shared"
 
 SLOW = (
     "benchmarks",
+    "cli/offline/test_on_ray.py",
+    "cli/test_batch.py",
     "cli/test_export.py",
+    "docs",
     "e2e",
     "export",
     "model/test_flops.py",

@@ -131,7 +131,7 @@ def test_an_engine_that_stops_ends_the_run_without_a_row_for_every_video(
         monkeypatch.setattr(type(runtime.engine), "alive", property(lambda engine: False))
         raise Internal
 
-    monkeypatch.setattr("adafocus.cli.classify.classify_video", stopped)
+    monkeypatch.setattr("adafocus.cli.in_process.classify_video", stopped)
     out = clips.parent / "answers.jsonl"
     assert classify(bundle, clips, "--out", out) == 1
     assert "the engine stopped" in capsys.readouterr().err

@@ -1,0 +1,1 @@
+"""Classifies many videos into a folder of results that an interrupted run can continue."""
