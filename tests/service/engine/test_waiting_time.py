@@ -47,7 +47,8 @@ def test_whoever_is_let_in_waits_no_longer_than_the_limit_or_than_a_video_takes(
 ) -> None:
     settled = waits(slots, itertools.repeat(held), held / slots / overload, 3000)[200:]
     assert settled
-    assert max(settled) <= 1.2 * max(LIMIT_SECONDS, held) + held / slots
+    # Slots that became busy together become free together, so who waits may wait for one more round.
+    assert max(settled) <= 1.2 * max(LIMIT_SECONDS, held) + held
     assert max(settled) >= 0.5 * min(LIMIT_SECONDS, held)  # and the queue is used
 
 

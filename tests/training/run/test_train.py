@@ -115,7 +115,7 @@ def test_what_training_leaves_can_be_judged_and_calibrated(
     assert full.gflops == pytest.approx(report.gflops_full)
     metadata = read_checkpoint(paths[0]).metadata
     assert metadata["sampling"]["first_frame"] == 3
-    assert metadata["geometry"] == {"resize": 32, "crop": 32}
+    assert metadata["geometry"] == {"resize": 32, "crop": 32, "fit": "crop"}
     assert metadata["provenance"]["seed"] == 0
     with pytest.raises(CalibrationError, match="two checkpoints"):
         predict_holdout([models[0], models[0]], data)
