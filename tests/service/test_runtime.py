@@ -13,8 +13,8 @@ import pytest
 from adafocus.bundle.manifest import Manifest, OperatingPoint, Precision, Reduced
 from adafocus.bundle.store import Bundle, load_bundle, write_bundle
 from adafocus.service.classify import classify
-from adafocus.service.reception import Body
 from adafocus.service.engine.supervised import SupervisedCore
+from adafocus.service.reception import Body
 from adafocus.service.runtime import make_runner, open_runtime
 from adafocus.service.schemas.classify import Parameters
 from adafocus.service.settings import Settings
