@@ -165,6 +165,8 @@ class _Vp8:
     reads_all = True
 
     def read(self, packet: Bytes, marked: bool) -> PictureHeader:
+        if not packet:
+            return PLAIN
         if not packet[0] >> 4 & 1:
             return _HIDDEN
         return _START if marked and not packet[0] & 1 else PLAIN
@@ -176,7 +178,7 @@ class _Vp9:
     reads_all = False
 
     def read(self, packet: Bytes, marked: bool) -> PictureHeader:
-        if not marked:
+        if not marked or not packet:
             return PLAIN
         head = packet[0]
         bits = head << 1 if head >> 4 & 3 == 3 else head  # profile 3 has one more, reserved

@@ -113,3 +113,9 @@ def test_arbitrary_bytes_break_no_reader(
             assert references.read(data) <= 16
         except UnreadableError:
             continue
+
+
+@pytest.mark.parametrize("codec", ["h264", "hevc", "mpeg4", "mpeg1video", "mpeg2video", "vp8", "vp9", "av1", "mjpeg"])
+@pytest.mark.parametrize("marked", [True, False])
+def test_an_empty_packet_is_read(codec: str, marked: bool) -> None:
+    assert header_reader(codec, b"").read(memoryview(b""), marked) is not None
