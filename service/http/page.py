@@ -64,7 +64,7 @@ class Page:
     def load(cls, samples: Path | None) -> Page:
         """Read the files of the page and list the sample clips."""
         assets = {}
-        for file in (resources.files("service") / "web").iterdir():
+        for file in (resources.files("adafocus.service") / "web").iterdir():
             media_type = _TYPES.get(Path(file.name).suffix)
             if media_type is not None:
                 content = file.read_bytes()
