@@ -37,7 +37,7 @@ def service(project_root: Path, bundle: Path) -> Iterator[Service]:
     options = {"ADAFOCUS_DRAIN_GRACE_SECONDS": "0", "ADAFOCUS_DECODE_WORKERS": "2", "ADAFOCUS_FRONTS": str(FRONTS)}
     with server(project_root, "--bundle", bundle, **options) as (process, url):
         service = Service(process, url)
-        service.until(lambda: service.metric("adafocus_slots") == FRONTS)
+        service.until(service.all_ready)
         yield service
 
 
@@ -77,6 +77,13 @@ class Service:
     def answers(self, clip: bytes) -> bool:
         return self.ask(clip).status_code == 200
 
+    def all_ready(self) -> bool:
+        """Whether every front is there and ready; new connections are spread over the fronts."""
+        if self.metric("adafocus_slots") != FRONTS:
+            return False
+        asked = [httpx.get(f"{self.url}/readyz", timeout=PATIENCE_SECONDS, trust_env=False) for _ in range(4 * FRONTS)]
+        return all(answer.status_code == 200 for answer in asked)
+
 
 def _descendants(pid: int) -> Iterator[int]:
     for task in Path(f"/proc/{pid}/task").glob("*/children"):
@@ -95,8 +102,9 @@ def _command_line(pid: int) -> str:
 def test_fronts_are_one_service_whichever_is_asked_and_end_together(service: Service, clip: bytes) -> None:
     assert len(service.pids(FRONT)) == FRONTS
     assert len(service.pids(HUB)) == 1
-    answers = [service.ask(clip) for _ in range(8)]
-    assert {answer.json()["predictions"][0]["label"] for answer in answers} == {"bright"}
+    answers = [service.ask(clip).json() for _ in range(8)]
+    assert [answer.get("code") for answer in answers] == [None] * 8
+    assert {answer["predictions"][0]["label"] for answer in answers} == {"bright"}
     for _ in range(4):
         assert service.metric("adafocus_requests_total", outcome="ok") == 8
         assert service.metric("adafocus_batch_size_count", component="glance") >= 1
@@ -112,13 +120,14 @@ def test_a_front_that_is_killed_is_started_again_and_nothing_else_is_lost(servic
     assert service.ask(clip).status_code == 200
     before = service.pids(FRONT)
     os.kill(next(iter(before)), signal.SIGKILL)
-    # The other one takes every connection, and what was counted stays counted.
-    assert all(service.answers(clip) for _ in range(4))
+    # The other one takes every connection that begins after the end, and what was counted stays counted.
+    service.until(lambda: service.answers(clip))
     service.until(lambda: len(service.pids(FRONT)) == FRONTS and service.pids(FRONT) != before)
-    service.until(lambda: service.metric("adafocus_slots") == FRONTS)
-    assert service.metric("adafocus_requests_total", outcome="ok") == 5
-    assert service.metric("adafocus_slots") == FRONTS
+    service.until(service.all_ready)
+    counted = service.metric("adafocus_requests_total", outcome="ok")
+    assert counted >= 2
     assert all(service.answers(clip) for _ in range(4))
+    assert service.metric("adafocus_requests_total", outcome="ok") == counted + 4
 
 
 def test_an_engine_that_is_killed_comes_back_and_answers_what_it_had(service: Service, clip: bytes) -> None:
@@ -133,7 +142,7 @@ def test_an_engine_that_is_killed_comes_back_and_answers_what_it_had(service: Se
     assert statuses <= {200, 503}, "one that had not been taken in when the engine ended may be refused"
     service.until(lambda: service.pids(HUB) not in (set(), {hub}))
     service.until(lambda: service.answers(clip))
-    service.until(lambda: service.metric("adafocus_ready") == 1)
+    service.until(service.all_ready)
     assert httpx.get(f"{service.url}/readyz", trust_env=False).status_code == 200
 
 
@@ -165,7 +174,7 @@ def test_a_limit_holds_for_all_fronts_together(project_root: Path, bundle: Path,
     options = {"ADAFOCUS_FRONTS": str(FRONTS), "ADAFOCUS_RATE_LIMIT_PER_MINUTE": "1"}
     with server(project_root, "--bundle", bundle, **options) as (process, url):
         service = Service(process, url)
-        service.until(lambda: service.metric("adafocus_slots") == FRONTS)
+        service.until(service.all_ready)
         assert [service.ask(clip).status_code for _ in range(8)] == [200] + [429] * 7
 
 
