@@ -38,8 +38,8 @@ def test_health_and_metadata(client: InferenceServerClient) -> None:
 @pytest.mark.parametrize("path", sorted(SAMPLES.glob("*.mp4")), ids=lambda path: path.stem)
 def test_the_samples_get_their_labels(client: InferenceServerClient, path) -> None:
     result = client.infer(MODEL, [tensor(path.read_bytes())], parameters={"exit": "full", "top_k": 2})
-    assert result.as_numpy("label")[0].decode() == path.stem.split("-")[0]
-    assert result.as_numpy("score")[0] == pytest.approx(1, abs=0.5)
+    assert result.as_numpy("label")[0].decode() == path.stem.split("_")[0]
+    assert 0.3 < result.as_numpy("score")[0] <= 1
     assert result.as_numpy("index").shape == (2,)
 
 

