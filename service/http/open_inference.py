@@ -25,6 +25,7 @@ from adafocus.service.errors import (
     NotFound,
     Overloaded,
     Problem,
+    RateLimited,
     TooLarge,
     Unauthorized,
 )
@@ -71,7 +72,7 @@ class OpenInference:
             self.server,
             summary="The server",
             response_model=ServerMetadata,
-            responses=good(_server()) | known(Unauthorized),
+            responses=good(_server()) | known(Unauthorized, RateLimited),
         )
         add("/v2/health/live", self.live, summary="Liveness", response_model=Live, responses=good(Live(live=True)))
         add(
@@ -87,7 +88,7 @@ class OpenInference:
                 self.model,
                 summary=f"The model{which}",
                 response_model=ModelMetadata,
-                responses=known(Unauthorized, NotFound),
+                responses=known(Unauthorized, NotFound, RateLimited),
             )
             add(
                 f"{path}/ready",

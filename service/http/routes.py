@@ -10,7 +10,7 @@ from fastapi.routing import APIRoute
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from adafocus.bundle.manifest import Manifest
-from adafocus.service.errors import Draining, Problem, Unauthorized
+from adafocus.service.errors import Draining, Problem, RateLimited, Unauthorized
 from adafocus.service.http.handler import Exchange, handle
 from adafocus.service.http.head import head_of
 from adafocus.service.http.openapi import operations
@@ -121,7 +121,9 @@ class JsonAnswer(Response):
         ]
 
 
-@router.get("/model", summary="The model", response_model=Manifest, responses=operations.only(Unauthorized))
+@router.get(
+    "/model", summary="The model", response_model=Manifest, responses=operations.only(Unauthorized, RateLimited)
+)
 async def model(request: Request) -> Response:
     """Return the manifest of the bundle: labels, operating points, FLOPs."""
     server = server_state(request)

@@ -16,6 +16,7 @@ from adafocus.service.errors import (
     MethodNotAllowed,
     NotFound,
     Problem,
+    RateLimited,
     Rejection,
     Unauthorized,
     UnsupportedEncoding,
@@ -156,7 +157,7 @@ def metrics() -> dict[int | str, Json]:
     content = {"text/plain": text, "application/openmetrics-text": text}
     return {
         200: {"description": "The metrics; docs/metrics.md lists them.", "headers": _ALWAYS, "content": content}
-    } | only(Unauthorized)
+    } | only(Unauthorized, RateLimited)
 
 
 def problems(*excluded: type[Problem]) -> dict[int | str, Json]:
