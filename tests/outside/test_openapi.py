@@ -19,7 +19,7 @@ CONFIGURATION = """
 [checks.not_a_server_error]
 expected-statuses = ["2xx", "3xx", "4xx", "504"]
 """
-# A description cannot say that URLs are off by default, nor that the parameters of windows need `window_s`: both are 400.
+# A description cannot say that URLs are off by default, nor that parameters of windows need `window_s`: both are 400.
 CONDITIONS = """
 [[operations]]
 include-path = "/classify"
