@@ -88,8 +88,8 @@ class Job:
         wanted = _wanted(str(message["wanted"]))
         rest = {name: message[name] for name in ("size", "complete", "expected", "sparse")}
         window = message["window"]
-        asked = None if window is None else JobWindow(**_mapping(window))  # type: ignore[arg-type]
-        return cls(fd=fd, frames_fd=frames_fd, window=asked, **wanted, **rest)  # type: ignore[arg-type]
+        asked = None if window is None else JobWindow(**_mapping(window))  # type: ignore[arg-type] # trusted
+        return cls(fd=fd, frames_fd=frames_fd, window=asked, **wanted, **rest)  # type: ignore[arg-type] # trusted
 
 
 @lru_cache(maxsize=16)
@@ -100,7 +100,7 @@ def _wanted(text: str) -> dict[str, object]:
     order = fields.pop("order")
     if not isinstance(order, list):
         raise TypeError(f"order must be a list, got {type(order).__name__}")
-    return {**fields, "order": tuple(order), "limits": MediaLimits(**limits)}  # type: ignore[arg-type]
+    return {**fields, "order": tuple(order), "limits": MediaLimits(**limits)}  # type: ignore[arg-type] # trusted
 
 
 @dataclass

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable
 from typing import Protocol
 
 from adafocus.service.decode.intervals import Intervals
+from adafocus.service.decode.worker.file_position import FilePosition
 
 # FFmpeg reads 32 KiB at a time; it gets what is there once there are this many bytes of it.
 _ENOUGH_BYTES = 8192
@@ -34,8 +33,8 @@ class Ranges(Protocol):
         """
 
 
-class RangeReader:
-    """Reads a descriptor at its own position, and waits for what is missing there. It has no name.
+class RangeReader(FilePosition):
+    """Reads a descriptor at its own position, and waits for what is missing there.
 
     Args:
         fd: of the sparse spool.
@@ -43,17 +42,13 @@ class RangeReader:
     """
 
     def __init__(self, fd: int, ranges: Ranges) -> None:
+        super().__init__()
         self._fd = fd
         self._ranges = ranges
-        self._position = 0
-        self.waited_seconds = 0.0
-        """Time spent waiting for bytes, in seconds. It does not count as decoding."""
-        self.interrupted = False
-        """Whether a read was interrupted, after which a demuxer cannot go on."""
 
     def read(self, size: int = -1, /) -> bytes:
         """Read up to ``size`` bytes: fewer where no more have arrived, and none only at the end of the file."""
-        stop = self._size if size < 0 else min(self._position + size, self._size)
+        stop = self._end() if size < 0 else min(self._position + size, self._end())
         if stop <= self._position:
             return b""
         if size < 0:
@@ -67,45 +62,8 @@ class RangeReader:
         self._position += len(data)
         return data
 
-    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
-        """Move the position. Nothing is fetched for it.
-
-        Raises:
-            ValueError: the position is before the start, or ``whence`` is unknown.
-        """
-        if whence == os.SEEK_CUR:
-            offset += self._position
-        elif whence == os.SEEK_END:
-            offset += self._size
-        elif whence != os.SEEK_SET:
-            raise ValueError(f"whence must be 0, 1 or 2, got {whence}")
-        if offset < 0:
-            raise ValueError(f"a position must be at least 0, got {offset}")
-        self._position = offset
-        return offset
-
-    def tell(self) -> int:
-        """The position at which the next read starts."""
-        return self._position
-
-    def seekable(self) -> bool:
-        """Return True."""
-        return True
-
-    @property
-    def _size(self) -> int:
+    def _end(self) -> int:
         return self._ranges.expected or 0
 
     def _wait(self, start: int, stop: int) -> None:
-        began = time.perf_counter()
-        try:
-            self._guarded(lambda: self._ranges.wait_for_range(start, stop))
-        finally:
-            self.waited_seconds += time.perf_counter() - began
-
-    def _guarded(self, work: Callable[[], None]) -> None:
-        try:
-            work()
-        except BaseException:
-            self.interrupted = True
-            raise
+        self._waiting(lambda: self._ranges.wait_for_range(start, stop))

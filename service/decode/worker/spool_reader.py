@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-import time
 from typing import Protocol
+
+from adafocus.service.decode.worker.file_position import FilePosition
 
 # FFmpeg reads 32 KiB at a time, which may be seconds of a small video. Waiting for fewer bytes than this is not worth a
 # message.
@@ -33,21 +34,17 @@ class Arrivals(Protocol):
         """
 
 
-class SpoolReader:
-    """Reads a descriptor at its own position. It has no name, so that no demuxer can guess a format from one.
+class SpoolReader(FilePosition):
+    """Reads a descriptor at its own position.
 
     A read of bytes that have not arrived waits for some of them. Seeking to the end and reading there wait too, unless
     the upload's length is known. Every read checks whether the request was closed, which interrupts a long scan.
     """
 
     def __init__(self, fd: int, arrivals: Arrivals) -> None:
+        super().__init__()
         self._fd = fd
         self._arrivals = arrivals
-        self._position = 0
-        self.waited_seconds = 0.0
-        """Time spent waiting for the upload, in seconds. It does not count as decoding."""
-        self.interrupted = False
-        """Whether a read was interrupted, after which a demuxer cannot go on."""
 
     def read(self, size: int = -1, /) -> bytes:
         """Read up to ``size`` bytes: fewer at the end of what has arrived, and none only at the end of the file."""
@@ -62,31 +59,6 @@ class SpoolReader:
         self._position += len(data)
         return data
 
-    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
-        """Move the position, which may lie beyond what has arrived.
-
-        Raises:
-            ValueError: the position is before the start, or ``whence`` is unknown.
-        """
-        if whence == os.SEEK_CUR:
-            offset += self._position
-        elif whence == os.SEEK_END:
-            offset += self._end()
-        elif whence != os.SEEK_SET:
-            raise ValueError(f"whence must be 0, 1 or 2, got {whence}")
-        if offset < 0:
-            raise ValueError(f"a position must be at least 0, got {offset}")
-        self._position = offset
-        return offset
-
-    def tell(self) -> int:
-        """The position at which the next read starts."""
-        return self._position
-
-    def seekable(self) -> bool:
-        """Return True."""
-        return True
-
     def _at_announced_end(self) -> bool:
         arrivals = self._arrivals
         return arrivals.complete or (arrivals.expected is not None and self._position >= arrivals.expected)
@@ -98,18 +70,7 @@ class SpoolReader:
         return arrivals.size if arrivals.complete or arrivals.expected is None else arrivals.expected
 
     def _check(self) -> None:
-        try:
-            self._arrivals.check()
-        except BaseException:
-            self.interrupted = True
-            raise
+        self._guarded(self._arrivals.check)
 
     def _wait(self, size: int | None) -> None:
-        began = time.perf_counter()
-        try:
-            self._arrivals.wait_for(size)
-        except BaseException:
-            self.interrupted = True
-            raise
-        finally:
-            self.waited_seconds += time.perf_counter() - began
+        self._waiting(lambda: self._arrivals.wait_for(size))
