@@ -161,7 +161,7 @@ def _open_regular(path: Path) -> BinaryIO:
         BundleError: it is not a regular file.
         OSError: it cannot be opened.
     """
-    stream = open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")  # noqa: SIM115, PTH123
+    stream = open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")  # noqa: SIM115, PTH123 - the caller closes it
     if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
         stream.close()
         raise BundleError(f"{path}: is not a regular file")

@@ -92,7 +92,7 @@ def _fetch(url: str, folder: Path, sha256: str | None) -> str:
 
 def _download(opener: OpenerDirector, url: str, path: Path, most_bytes: int, bar: tqdm | None) -> None:
     """Write what is at the URL to a new file, up to a number of bytes."""
-    with opener.open(Request(url), timeout=_PATIENCE_SECONDS) as answer, path.open("xb") as stream:  # noqa: S310
+    with opener.open(Request(url), timeout=_PATIENCE_SECONDS) as answer, path.open("xb") as stream:  # noqa: S310 - the opener takes https alone
         left = most_bytes
         while chunk := answer.read(min(_CHUNK_BYTES, left + 1)):
             left -= len(chunk)

@@ -84,7 +84,7 @@ class TorchScriptGraph:
     def __init__(self, graph: Graph, content: bytes) -> None:
         self._graph = graph
         try:
-            self._module = torch.jit.load(io.BytesIO(content), map_location="cpu")  # type: ignore[no-untyped-call]
+            self._module = torch.jit.load(io.BytesIO(content), map_location="cpu")  # type: ignore[no-untyped-call] # torch: no types
         except (RuntimeError, ValueError) as error:
             raise ExportError(f"{graph.component}: torch cannot load the graph: {first_line(error)}") from error
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 Bytes = bytes | memoryview
@@ -10,7 +11,7 @@ Bytes = bytes | memoryview
 _START_CODE = re.compile(rb"\x00\x00\x01")
 
 
-class NalUnits:
+class NalUnits(ABC):
     """Splits the packets of one stream; learns from the configuration how units are delimited.
 
     Attributes:
@@ -45,9 +46,9 @@ class NalUnits:
             return split_at_start_codes(bytes(packet[:size]))
         return split_by_length(packet, self._length_bytes, self.header_bytes)
 
+    @abstractmethod
     def _record(self, extradata: bytes) -> tuple[int, list[bytes]]:
         """Returns the bytes of a unit's length, and the units of a configuration record (ISO/IEC 14496-15)."""
-        raise NotImplementedError
 
 
 class H264Units(NalUnits):

@@ -23,7 +23,8 @@ from adafocus.service.live.feeds import HlsStream, http_stream, is_playlist
 from adafocus.service.live.outputs import Output, Row
 from adafocus.service.reception import Body
 from adafocus.service.runtime import Runtime
-from adafocus.service.schemas.classify import Classification, Parameters
+from adafocus.service.schemas.classify import Classification
+from adafocus.service.schemas.parameters import Parameters
 
 logger = logging.getLogger("adafocus.live")
 
@@ -126,7 +127,7 @@ class CameraWatch:
         try:
             async with self._demuxer() as demuxer:
                 self.state.connections += 1
-                async with aclosing(demuxer.windows()) as windows:  # type: ignore[type-var]
+                async with aclosing(demuxer.windows()) as windows:
                     async for window in windows:
                         if not self.state.connected:
                             self.state.connected = True
@@ -174,7 +175,7 @@ class CameraWatch:
             raise ValueError("this demuxer reads a file")
         source = HlsStream(url).chunks() if is_playlist(url) else http_stream(url)
         try:
-            async with aclosing(source) as chunks:  # type: ignore[type-var]
+            async with aclosing(source) as chunks:
                 async for chunk in chunks:
                     feed.write(chunk)
                     await feed.drain()

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 
 from adafocus.bundle.manifest import Manifest
-from adafocus.service.schemas.classify import DEFAULT_EVENT_THRESHOLD, MIN_EVENT_THRESHOLD
+from adafocus.service.schemas.parameters import DEFAULT_EVENT_THRESHOLD, MIN_EVENT_THRESHOLD
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 

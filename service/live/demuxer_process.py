@@ -8,7 +8,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -143,7 +143,7 @@ class DemuxerProcess:
             raise
         return self
 
-    async def windows(self) -> AsyncIterator[StreamWindow]:
+    async def windows(self) -> AsyncGenerator[StreamWindow, None]:
         """The windows as they are complete.
 
         Raises:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
@@ -30,7 +30,7 @@ def http_source(url: str) -> ByteSource:
     return HttpSource(url, UrlPolicy(("*", "*:*"), private=True), stall_seconds=STALL_SECONDS)
 
 
-async def http_stream(url: str, make: MakeSource = http_source) -> AsyncIterator[bytes]:
+async def http_stream(url: str, make: MakeSource = http_source) -> AsyncGenerator[bytes, None]:
     """The bytes of a stream without an end, as they arrive.
 
     Raises:
@@ -39,7 +39,7 @@ async def http_stream(url: str, make: MakeSource = http_source) -> AsyncIterator
     source = make(url)
     try:
         await source.open()
-        async with aclosing(source.read(0, None)) as chunks:  # type: ignore[type-var]
+        async with aclosing(source.read(0, None)) as chunks:
             async for chunk in chunks:
                 yield chunk
     finally:
@@ -63,7 +63,7 @@ class HlsStream:
     pause: Callable[[float], object] = asyncio.sleep
     _seen: deque[str] = field(default_factory=lambda: deque(maxlen=_KNOWN_SEGMENTS))
 
-    async def chunks(self) -> AsyncIterator[bytes]:
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
         """The bytes of the segments as they appear.
 
         Raises:
@@ -98,7 +98,7 @@ class HlsStream:
 
     async def _read(self, url: str, most: int) -> bytes:
         parts, size = [], 0
-        async with aclosing(http_stream(url, self.make)) as chunks:  # type: ignore[type-var]
+        async with aclosing(http_stream(url, self.make)) as chunks:
             async for chunk in chunks:
                 size += len(chunk)
                 if size > most:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Protocol
 
 
@@ -25,7 +25,7 @@ class ByteSource(Protocol):
             SourceUnavailable: the file cannot be read.
         """
 
-    def read(self, start: int, stop: int | None) -> AsyncIterator[bytes]:
+    def read(self, start: int, stop: int | None) -> AsyncGenerator[bytes, None]:
         """The bytes from ``start`` up to ``stop``, or to the end, in chunks as they arrive.
 
         Raises:

@@ -63,7 +63,7 @@ class Fetch:
             raise
 
     async def _read_all(self) -> None:
-        async with aclosing(self.source.read(0, None)) as chunks:  # type: ignore[type-var]
+        async with aclosing(self.source.read(0, None)) as chunks:
             async for chunk in chunks:
                 self._count(chunk)
                 self.spool.write(chunk)
@@ -90,7 +90,7 @@ class Fetch:
     async def _read(self, spool: SparseSpool, start: int, end: int) -> int:
         """Fetch a range; stops early if other bytes are wanted meanwhile. Returns where it stopped."""
         position = start
-        async with aclosing(self.source.read(start, end)) as chunks:  # type: ignore[type-var]
+        async with aclosing(self.source.read(start, end)) as chunks:
             async for chunk in chunks:
                 self._count(chunk)
                 spool.write_at(position, chunk)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
 
@@ -95,7 +95,7 @@ class HttpSource:
             declared = answer.headers.get("content-length", "")
             self.size = int(declared) if re.fullmatch(r"\d{1,18}", declared) else None
 
-    async def read(self, start: int, stop: int | None) -> AsyncIterator[bytes]:
+    async def read(self, start: int, stop: int | None) -> AsyncGenerator[bytes, None]:
         """The bytes from ``start`` up to ``stop``, or to the end."""
         if not self.ranged:
             if start or self._first is None:
@@ -126,7 +126,7 @@ class HttpSource:
         await self._held.aclose()
         await self._pool.aclose()
 
-    async def _part(self, start: int, stop: int) -> AsyncIterator[bytes]:
+    async def _part(self, start: int, stop: int) -> AsyncGenerator[bytes, None]:
         conditions = {} if self._validator is None else {"If-Range": self._validator}
         answer = await self._ask({"Range": f"bytes={start}-{stop - 1}", **conditions})
         try:
@@ -203,11 +203,11 @@ class HttpSource:
             raise SourceUnavailable(problem)
         return answer
 
-    async def _body(self, answer: _Answer, expected: int | None) -> AsyncIterator[bytes]:
+    async def _body(self, answer: _Answer, expected: int | None) -> AsyncGenerator[bytes, None]:
         """The body, which must have so many bytes."""
         received = 0
         try:
-            async with aclosing(answer.response.aiter_stream()) as stream:  # type: ignore[type-var]
+            async with aclosing(answer.response.aiter_stream()) as stream:  # type: ignore[type-var] # httpcore's generator is annotated as an iterator
                 async for chunk in stream:
                     received += len(chunk)
                     if expected is not None and received > expected:

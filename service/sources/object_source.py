@@ -6,7 +6,7 @@ opens these sources: the service would lend its own credentials to whoever asks.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
@@ -48,7 +48,7 @@ class ObjectSource:
             raise _problem(error) from None
         self.size, self._etag = told["size"], told["e_tag"]
 
-    async def read(self, start: int, stop: int | None) -> AsyncIterator[bytes]:
+    async def read(self, start: int, stop: int | None) -> AsyncGenerator[bytes, None]:
         """The bytes from ``start`` up to ``stop``, or to the end."""
         import obstore
 

@@ -206,7 +206,7 @@ class Metrics:
     def render(self, accept: str) -> tuple[bytes, str]:
         """The metrics as text, and its media type: OpenMetrics if ``Accept`` names it, else Prometheus text."""
         if "application/openmetrics-text" in accept:
-            text: bytes = openmetrics.generate_latest(self._registry)  # type: ignore[no-untyped-call]
+            text: bytes = openmetrics.generate_latest(self._registry)  # type: ignore[no-untyped-call] # ships no types
             return text, openmetrics.CONTENT_TYPE_LATEST
         return generate_latest(self._registry), CONTENT_TYPE_PLAIN_0_0_4
 

@@ -65,7 +65,7 @@ def decode_clip(clip: Clip, plan: CropPlan, random: np.random.Generator | None =
         have = read_frames(clip, set(wanted), geometry)
     else:
         wanted, have = _decode_video(clip.path, choose, geometry)
-    nearest = [min(have, key=lambda index, want=want: (abs(index - want), index)) for want in wanted]  # type: ignore[misc]
+    nearest = [min((abs(index - want), index) for index in have)[1] for want in wanted]
     return np.stack([have[index] for index in nearest])
 
 

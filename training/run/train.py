@@ -133,11 +133,11 @@ class _Trainer:
         recipe, place = self._recipe.optimiser, self._place
         initial.load(self._model)
         # Convolutions train a quarter faster in the channels-last memory format; the weights are the same.
-        self._model.to(place.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._model.to(place.device, memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's stubs
         if recipe.sync_batch_norm and place.world > 1:
             if place.device.type != "cuda":
                 raise RecipeError("optimiser.sync_batch_norm is true; torch has it on GPUs only")
-            self._model = nn.SyncBatchNorm.convert_sync_batchnorm(self._model)  # type: ignore[no-untyped-call]
+            self._model = nn.SyncBatchNorm.convert_sync_batchnorm(self._model)  # type: ignore[no-untyped-call] # torch
         self._average = WeightAverage(self._model, recipe.average)
         self._optimiser = make_optimiser(self._model, recipe, self._recipe.multipliers)
         self.progress = self._folder.resume(self._model, self._average, self._optimiser)

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 # Importing OpenVINO tells its makers so over the network, under an identity that it keeps in the home folder.
-# Without the package that does it, it goes without.
-sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+# Without the package that does it, it goes without. The imports below therefore come after a statement (E402).
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type] # None stops an import
 
 import openvino as ov  # noqa: E402
 

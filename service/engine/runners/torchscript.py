@@ -87,6 +87,7 @@ def open_executor(
 
 def _load(file: Path, device: torch.device) -> torch.jit.ScriptModule:
     try:
+        # torch.jit has no types.
         module: torch.jit.ScriptModule = torch.jit.load(str(file), map_location=device)  # type: ignore[no-untyped-call]
         # Weights in oneDNN's layout: a third to a half faster. It is for processors only.
         return module if device.type == "cuda" else torch.jit.optimize_for_inference(module)

@@ -16,15 +16,9 @@ from adafocus.service.http.openapi import examples
 from adafocus.service.http.openapi.operations import COMPONENT, Json, elsewhere
 from adafocus.service.progress import GIGA
 from adafocus.service.schemas.by_url import UrlRequest
-from adafocus.service.schemas.classify import (
-    DEFAULT_TOP_K,
-    MAX_GFLOPS,
-    MAX_MILLISECONDS,
-    EventAnswer,
-    SegmentAnswer,
-    StepEvent,
-)
+from adafocus.service.schemas.classify import EventAnswer, SegmentAnswer, StepEvent
 from adafocus.service.schemas.open_inference import InferenceRequest, InferenceResponse, ModelMetadata, ModelReady
+from adafocus.service.schemas.parameters import DEFAULT_TOP_K, MAX_GFLOPS, MAX_MILLISECONDS
 from adafocus.service.settings import Settings
 
 _KEYS = {
@@ -57,7 +51,7 @@ def complete(document: Json, manifest: Manifest, settings: Settings) -> Json:
         (model, "validation")
         for model in (StepEvent, SegmentAnswer, EventAnswer, UrlRequest, InferenceRequest, InferenceResponse)
     ]
-    _, found = models_json_schema(models, ref_template=COMPONENT)  # type: ignore[arg-type]
+    _, found = models_json_schema(models, ref_template=COMPONENT)  # type: ignore[arg-type] # the literal widens to str
     components["schemas"] |= found["$defs"]
     components["responses"] = elsewhere()
     successful_responses = _successful_responses(manifest)
