@@ -22,7 +22,7 @@ import numpy as np
 from adafocus.bundle.store import load_bundle
 from adafocus.service.classify import classify
 from adafocus.service.runtime import make_runner, open_runtime
-from adafocus.service.schemas.classify import parse_parameters
+from adafocus.service.schemas.parameters import parse_parameters
 from adafocus.service.settings import Settings
 from adafocus.service.sources.http_source import HttpSource
 from adafocus.service.sources.policy import UrlPolicy

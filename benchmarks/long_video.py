@@ -30,7 +30,7 @@ import av
 from adafocus.bundle.store import load_bundle
 from adafocus.service.reception import Body
 from adafocus.service.runtime import make_runner, open_runtime
-from adafocus.service.schemas.classify import parse_parameters
+from adafocus.service.schemas.parameters import parse_parameters
 from adafocus.service.segments import SegmentObserver
 from adafocus.service.settings import Settings
 from adafocus.service.telemetry.metrics import Metrics

@@ -21,7 +21,7 @@ from adafocus.service.errors import BadParameter, EmptyBody, Internal, Problem
 from adafocus.service.progress import StepReport
 from adafocus.service.reception import Body, Video, is_regular_file
 from adafocus.service.runtime import Runtime, make_runner, open_runtime
-from adafocus.service.schemas.classify import Parameters, parse_parameters
+from adafocus.service.schemas.parameters import Parameters, parse_parameters
 from adafocus.service.settings import Settings
 from adafocus.service.telemetry.metrics import Metrics
 from adafocus.service.windows import classify_video

@@ -25,7 +25,8 @@ from adafocus.service.progress import GIGA, Observer, StepReporter
 from adafocus.service.reception import Reception, Video
 from adafocus.service.results import Decoded, present_labels, to_metrics, to_response
 from adafocus.service.runtime import Course, Runtime
-from adafocus.service.schemas.classify import Classification, Parameters
+from adafocus.service.schemas.classify import Classification
+from adafocus.service.schemas.parameters import Parameters
 from adafocus.service.telemetry.timeline import UNTIMED, Timeline
 
 

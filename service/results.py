@@ -20,11 +20,11 @@ from adafocus.service.schemas.classify import (
     ComputeAnswer,
     ExitAnswer,
     ModelAnswer,
-    Parameters,
     Prediction,
     TimingAnswer,
     VideoAnswer,
 )
+from adafocus.service.schemas.parameters import Parameters
 from adafocus.service.telemetry.metrics import Answered
 from adafocus.video.probe import VideoInfo
 

@@ -20,12 +20,11 @@ from adafocus.service.schemas.classify import (
     ComputeAnswer,
     EventAnswer,
     ExitAnswer,
-    Parameters,
     SegmentAnswer,
     TimingAnswer,
     TraceEntry,
-    WindowParameters,
 )
+from adafocus.service.schemas.parameters import Parameters, WindowParameters
 
 OnSegment = Callable[[SegmentAnswer], None]
 OnEvent = Callable[[EventAnswer], None]

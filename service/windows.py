@@ -23,7 +23,8 @@ from adafocus.service.progress import GIGA, Observer
 from adafocus.service.reception import Reception, Video
 from adafocus.service.results import Decoded, scores_of
 from adafocus.service.runtime import Runtime
-from adafocus.service.schemas.classify import Classification, Parameters, WindowParameters
+from adafocus.service.schemas.classify import Classification
+from adafocus.service.schemas.parameters import Parameters, WindowParameters
 from adafocus.service.segments import ClassifiedWindow, SegmentObserver, Segments
 from adafocus.service.telemetry.timeline import UNTIMED, Timeline
 

@@ -25,7 +25,7 @@ from adafocus.cli.offline.formats import Row
 from adafocus.cli.offline.rows import id_of, row_of
 from adafocus.cli.video_urls import VideoUrl, is_video_url
 from adafocus.service.errors import Internal
-from adafocus.service.schemas.classify import Parameters
+from adafocus.service.schemas.parameters import Parameters
 from adafocus.service.settings import Settings
 
 VIDEOS_PER_BLOCK = 64

@@ -13,7 +13,7 @@ import click
 from adafocus.bundle.store import MANIFEST, Bundle
 from adafocus.cli.offline.formats import FormatName
 from adafocus.cli.offline.shards import Shard
-from adafocus.service.schemas.classify import Parameters
+from adafocus.service.schemas.parameters import Parameters
 
 RUN_FILE = "_run.json"
 

@@ -34,7 +34,8 @@ from adafocus.service.http.head import head_of
 from adafocus.service.http.state import ServerState, server_state
 from adafocus.service.progress import Observer
 from adafocus.service.reception import Video
-from adafocus.service.schemas.classify import Classification, Parameters
+from adafocus.service.schemas.classify import Classification
+from adafocus.service.schemas.parameters import Parameters
 from adafocus.service.segments import SegmentObserver
 from adafocus.service.telemetry.timeline import UNTIMED, Timeline
 from adafocus.service.telemetry.tracing import RequestSpan, Untraced

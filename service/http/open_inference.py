@@ -35,7 +35,7 @@ from adafocus.service.http.problems import protocol_response
 from adafocus.service.http.state import server_state
 from adafocus.service.reception import Body
 from adafocus.service.schemas import tensors
-from adafocus.service.schemas.classify import Classification, Parameters, parse_parameters
+from adafocus.service.schemas.classify import Classification
 from adafocus.service.schemas.json_video import VideoInJson
 from adafocus.service.schemas.open_inference import (
     EXTENSIONS,
@@ -48,6 +48,7 @@ from adafocus.service.schemas.open_inference import (
     Ready,
     ServerMetadata,
 )
+from adafocus.service.schemas.parameters import Parameters, parse_parameters
 
 MAX_JSON_BYTES = 1 << 26
 """A request in JSON is written to the disk twice; larger videos need the binary extension."""

@@ -19,7 +19,8 @@ from adafocus.service.http.sse import EventStream
 from adafocus.service.http.state import server_state
 from adafocus.service.reception import Body, Video
 from adafocus.service.schemas.by_url import MAX_REQUEST_BYTES, parse_url_request
-from adafocus.service.schemas.classify import Classification, Parameters
+from adafocus.service.schemas.classify import Classification
+from adafocus.service.schemas.parameters import Parameters
 from adafocus.service.sources.http_source import HttpSource
 from adafocus.service.sources.policy import UrlPolicy
 

@@ -16,7 +16,7 @@ from adafocus.service.errors import Draining, Problem, Unavailable
 from adafocus.service.http.auth import AccessControl
 from adafocus.service.http.slow_clients import UploadLimits
 from adafocus.service.runtime import Runtime
-from adafocus.service.schemas.classify import Parameters, parse_parameters
+from adafocus.service.schemas.parameters import Parameters, parse_parameters
 from adafocus.service.settings import Settings
 from adafocus.service.telemetry.metrics import Metrics
 from adafocus.service.telemetry.tracing import Tracer, Untraced

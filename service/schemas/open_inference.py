@@ -17,7 +17,7 @@ from pydantic import (
 )
 
 from adafocus.bundle.manifest import Manifest
-from adafocus.service.schemas.classify import MAX_MILLISECONDS
+from adafocus.service.schemas.parameters import MAX_MILLISECONDS
 
 NAME = "adafocus"
 EXTENSIONS = ("binary_tensor_data",)

@@ -9,7 +9,7 @@ import pytest
 from adafocus.bundle.manifest import OperatingPoint, Sampling
 from adafocus.service.classify import may_spare_focus_frames, slots_for
 from adafocus.service.runtime import pool_settings
-from adafocus.service.schemas.classify import Parameters
+from adafocus.service.schemas.parameters import Parameters
 from adafocus.service.settings import Settings
 from tests.bundle.factory import make_clip_manifest, make_graph, make_manifest
 

@@ -11,8 +11,9 @@ from adafocus.service.engine.request import Outcome, Step
 from adafocus.service.engine.stage_times import StageTimes
 from adafocus.service.engine.transport import RunnerInfo
 from adafocus.service.results import Decoded, to_response
-from adafocus.service.schemas.classify import Classification, Parameters
+from adafocus.service.schemas.classify import Classification
 from adafocus.service.schemas.open_inference import InferenceRequest, ModelMetadata
+from adafocus.service.schemas.parameters import Parameters
 from adafocus.service.schemas.tensors import Call
 from adafocus.service.schemas.tensors import answer as inferred
 from adafocus.video.probe import VideoInfo

@@ -16,7 +16,7 @@ from adafocus.service.classify import classify
 from adafocus.service.engine.supervised import SupervisedCore
 from adafocus.service.reception import Body
 from adafocus.service.runtime import make_runner, open_runtime
-from adafocus.service.schemas.classify import Parameters
+from adafocus.service.schemas.parameters import Parameters
 from adafocus.service.settings import Settings
 from adafocus.service.telemetry.metrics import Metrics
 from tests.e2e.tiny import write_tiny_bundle

@@ -23,7 +23,9 @@ from adafocus.service.errors import (
 )
 from adafocus.service.http.openapi.examples import REQUEST_ID, SMALLEST_VIDEO, inference_in_bytes, inference_in_json
 from adafocus.service.schemas.by_url import UrlRequest
-from adafocus.service.schemas.classify import (
+from adafocus.service.schemas.classify import ProblemDocument
+from adafocus.service.schemas.open_inference import HEADER_LENGTH, MAX_HEADER_BYTES, InferenceRequest, InferenceResponse
+from adafocus.service.schemas.parameters import (
     DEFAULT_EVENT_THRESHOLD,
     DEFAULT_TOP_K,
     MAX_GFLOPS,
@@ -32,9 +34,7 @@ from adafocus.service.schemas.classify import (
     MIN_EVENT_THRESHOLD,
     MIN_WINDOW_SECONDS,
     PARAMETERS,
-    ProblemDocument,
 )
-from adafocus.service.schemas.open_inference import HEADER_LENGTH, MAX_HEADER_BYTES, InferenceRequest, InferenceResponse
 
 ABOUT = (
     "Classifies videos with AdaFocusV2: the model looks at each sampled frame at low cost, looks closely at one patch "

@@ -19,7 +19,7 @@ from adafocus.cli.in_process import UNBOUNDED, VideoInput
 from adafocus.cli.main import main
 from adafocus.cli.offline import on_ray
 from adafocus.cli.offline.on_ray import Classifier, Pool, classify_on_ray
-from adafocus.service.schemas.classify import parse_parameters
+from adafocus.service.schemas.parameters import parse_parameters
 from adafocus.service.settings import Settings
 from tests.cli.test_batch import KILLED, read_rows
 from tests.conftest import ROOT

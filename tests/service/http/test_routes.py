@@ -9,7 +9,8 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from adafocus.service.schemas.classify import PARAMETERS, Classification
+from adafocus.service.schemas.classify import Classification
+from adafocus.service.schemas.parameters import PARAMETERS
 from tests import tolerances
 from tests.e2e.tiny import BRIGHTNESS, write_clip
 from tests.service.server import Running, make_settings, serving

@@ -8,19 +8,17 @@ from hypothesis import strategies as st
 
 from adafocus.service.errors import BadParameter
 from adafocus.service.schemas.classify import (
-    PARAMETERS,
     Classification,
     ComputeAnswer,
     ExitAnswer,
     ModelAnswer,
-    Parameters,
     PatchAnswer,
     Prediction,
     TimingAnswer,
     TraceEntry,
     VideoAnswer,
-    parse_parameters,
 )
+from adafocus.service.schemas.parameters import PARAMETERS, Parameters, parse_parameters
 from tests.bundle.factory import make_manifest
 
 MANIFEST = make_manifest()
