@@ -10,7 +10,7 @@ come from a bootstrap over sessions, in which arms are paired: 95 %.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,7 +41,8 @@ class Arm:
     """What an arm answered.
 
     Attributes:
-        steps: by seed, its logits after each step for every clip; NaN in folds that it was not run in.
+        steps: by seed, its logits after each step for every clip; NaN in folds that it was not run in. A seed that was
+            run in fewer folds than another is left out.
         rates: chosen in each fold of the first seed.
     """
 
@@ -82,24 +83,27 @@ def read_arm(study: Study, runs: Path, arm: str) -> Arm | None:
             there = [rate for rate in rates if (str(fold), str(seed), rate) in files]
             if not there:
                 continue
-            best = max(there, key=lambda rate: _right_elsewhere(files, labels, kept, fold, seed, rate))
+            others = [
+                other for other in range(FOLDS)
+                if other != fold and all((str(other), str(seed), rate) in files for rate in there)
+            ]  # fmt: skip
+            tried = {rate: [files[str(other), str(seed), rate] for other in others] for rate in there}
+            best = max(there, key=lambda rate: _share_right(tried[rate], labels, kept))
             chosen.append(float(best))
             found = np.load(files[str(fold), str(seed), best])
             whole[found["clips"]] = after_each_step(found[kept])
         steps[seed] = whole
-    return Arm(steps, chosen)
+    missing = {seed: int(np.isnan(whole[:, 0, 0]).sum()) for seed, whole in steps.items()}
+    fewest = min(missing.values())
+    return Arm({seed: whole for seed, whole in steps.items() if missing[seed] == fewest}, chosen)
 
 
-def _right_elsewhere(
-    files: Mapping[tuple[str, ...], Path], labels: npt.NDArray[np.int64], kept: str, fold: int, seed: int, rate: str
-) -> float:
-    """Share of the clips of other folds that a rate answers right."""
+def _share_right(files: Sequence[Path], labels: npt.NDArray[np.int64], kept: str) -> float:
+    """Share of the clips in files of answers that are right."""
     right = []
-    for other in range(FOLDS):
-        file = files.get((str(other), str(seed), rate))
-        if other != fold and file is not None:
-            found = np.load(file)
-            right.append(after_each_step(found[kept])[:, -1].argmax(axis=1) == labels[found["clips"]])
+    for file in files:
+        found = np.load(file)
+        right.append(after_each_step(found[kept])[:, -1].argmax(axis=1) == labels[found["clips"]])
     return float(np.concatenate(right).mean()) if right else 0.0
 
 
@@ -142,6 +146,8 @@ def table(study: Study, arms: Mapping[str, Arm], holds: npt.NDArray[np.float64])
         inside = np.array([subset in _subsets_of(item) for item in study.items])
         for name, arm in arms.items():
             own = inside & arm.judged
+            if not own.any():
+                continue
             right, method = (_right(each, labels) for each in (arm, arms["method"]))
             weights = drawn[:, unit[own]]
             total = np.maximum(1, weights.sum(axis=1))
