@@ -116,7 +116,7 @@ class DemuxerProcess:
                 stdout=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno(), *([] if fd is None else [fd])],
                 env=worker_environment(),
-                start_new_session=True,
+                process_group=0,  # and no session, as for decode workers
             )
         finally:
             theirs.close()

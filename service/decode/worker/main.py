@@ -50,10 +50,10 @@ def main(arguments: Sequence[str]) -> int:
     for name in ("control", "slots", "crop", "memory-bytes", "parent"):
         parser.add_argument(f"--{name}", type=int, required=True)
     given = parser.parse_args(arguments)
-    # A terminal's Ctrl-C and a supervisor's SIGTERM reach the whole process group. The service may still be draining
-    # then, so it alone decides when this process ends.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    # A terminal's signals and a supervisor's SIGTERM may reach all processes. The service may still be draining then, so
+    # it alone decides when this process ends.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
     control = Control(socket.socket(fileno=given.control), slots=given.slots)
     import_everything()
     gc.freeze()  # imported objects are permanent, so collections between videos can skip them
