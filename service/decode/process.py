@@ -216,8 +216,8 @@ def _spawn(arguments: list[str], *inherited: int) -> subprocess.Popen[bytes]:
         stdout=subprocess.DEVNULL,
         pass_fds=inherited,
         env=worker_environment(),
-        # A group of its own, for a terminal's Ctrl-C, but not a session: Linux gives every session the same share of the
-        # processors where nothing else divides them, and priorities count within one only.
+        # A group of its own, for a terminal's Ctrl-C, but not a session: where no control group divides the processors,
+        # Linux gives every session the same share of them, and priorities count within one only.
         process_group=0,
     )
 

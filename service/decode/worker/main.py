@@ -50,8 +50,8 @@ def main(arguments: Sequence[str]) -> int:
     for name in ("control", "slots", "crop", "memory-bytes", "parent"):
         parser.add_argument(f"--{name}", type=int, required=True)
     given = parser.parse_args(arguments)
-    # A terminal's signals and a supervisor's SIGTERM may reach all processes. The service may still be draining then, so
-    # it alone decides when this process ends.
+    # A terminal's signals and a supervisor's SIGTERM may reach all processes. The service may still be draining then,
+    # so it alone decides when this process ends.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     control = Control(socket.socket(fileno=given.control), slots=given.slots)
