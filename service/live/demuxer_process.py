@@ -15,7 +15,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from adafocus.service.decode.messages import Sandbox
-from adafocus.service.decode.process import worker_environment
+from adafocus.service.decode.template import worker_environment
 from adafocus.service.decode.worker.sandbox import SandboxReport
 from adafocus.service.live import demuxer
 
