@@ -157,8 +157,8 @@ class Arm:
         model: class of the model. remedies: which are off.
         phases: of the training, one after the other.
         compute: how the model is matched to the compute of the published one: ``same`` networks; the glance alone on
-            the ``large`` frame that this compute allows, or needs at least where the frame is shrunk by a whole factor; or the focus network on the ``full`` frame, for as many frames
-            as this compute allows.
+            the ``large`` frame that this compute allows, or on the next larger one where a frame is shrunk by a whole
+            factor; or the focus network on the ``full`` frame, for as many frames as this compute allows.
     """
 
     model: type[AdaFocus] = AdaFocus

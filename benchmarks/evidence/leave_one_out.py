@@ -50,7 +50,8 @@ def group_interval(right: Sequence[int], clips: Sequence[int]) -> tuple[float, f
     """The 95 % interval of the share of right answers, when whole groups are drawn again.
 
     Args:
-        right: right answers by group. clips: clips by group.
+        right: right answers by group.
+        clips: clips by group.
     """
     drawn = np.random.default_rng(0).integers(len(clips), size=(RESAMPLES, len(clips)))
     shares = np.array(right)[drawn].sum(axis=1) / np.array(clips)[drawn].sum(axis=1)
