@@ -75,7 +75,11 @@ class Plate:
 
 def hatching(direction: float, random: np.random.Generator) -> npt.NDArray[np.float64]:
     """Sinusoidal lines across a plate: 0 to `DEEPEST` [PLATE, PLATE]; their distance and phase are random."""
-    apart, phase = random.uniform(*APART), random.uniform(0, 2 * np.pi)
+    return lines(direction, random.uniform(*APART), random.uniform(0, 2 * np.pi))
+
+
+def lines(direction: float, apart: float, phase: float) -> npt.NDArray[np.float64]:
+    """Sinusoidal lines across a plate, so many pixels from one to the next: 0 to `DEEPEST` [PLATE, PLATE]."""
     down, right = np.mgrid[:PLATE, :PLATE]
     across = down * np.sin(direction) + right * np.cos(direction)
     inner = np.pad(np.ones((PLATE - 2 * RIM, PLATE - 2 * RIM)), RIM)

@@ -45,6 +45,9 @@ _FRAMES_USED: Key = ("adafocus_frames_used_total",)
 _DEGRADED: Key = ("adafocus_degraded_total",)
 _DECODE_CPU_SECONDS: Key = ("adafocus_decode_cpu_seconds_total",)
 _STAGE_KEYS: dict[Stage, Key] = {stage: ("adafocus_stage_duration_seconds", stage) for stage in STAGES}
+_SHADOW_EVIDENCE: Key = ("adafocus_shadow_evidence",)
+_LEAST_EVIDENCE = 1e-300
+"""Evidence is kept above 0, which stands for none so far."""
 _MODEL_INFO = next(metric for metric in CATALOGUE if metric.name == "adafocus_model_info")
 
 
@@ -87,6 +90,8 @@ class Metrics:
         self._registry = CollectorRegistry(auto_describe=True)
         self._counts = Counts(memory or SeriesMemory(layout_for(steps)), row)
         self._steps = steps
+        # A process that takes the place of one that ended goes on from its evidence: to begin anew would forget a loss.
+        self._evidence_before = self._counts.own(_SHADOW_EVIDENCE) or 1.0
         self._model: tuple[str, str, str, str] | None = None
         ProcessCollector(namespace=PROCESS_NAMESPACE, registry=self._registry, pid=lambda: _existing(self.model_pid()))
         self._registry.register(_Collector(self._collect))
@@ -161,10 +166,10 @@ class Metrics:
 
         Args:
             agrees: whether the early answer was the same.
-            evidence: so far that early exits change more answers than they may.
+            evidence: of this process, so far, that early exits change more answers than they may.
         """
         self._counts.add(("adafocus_shadow_total", "same" if agrees else "different"))
-        self._counts.set(("adafocus_shadow_evidence",), evidence)
+        self._counts.set(_SHADOW_EVIDENCE, max(_LEAST_EVIDENCE, self._evidence_before * evidence))
 
     def batch_ran(self, component: Component, rows: int, seconds: float) -> None:
         """Count a batch; ``rows`` does not include padding."""
