@@ -38,8 +38,8 @@ MOST_CLOSING_SECONDS = 1.0
 """How long an answer waits for its worker to stop. A frame takes less; a stuck worker is found out by the watchdog."""
 
 MAX_WORKERS = 4
-"""Workers that a video may have, one after the other. Whoever kills workers from outside may hit the one that takes over
-as well; what is the video's fault would end a fifth too."""
+"""Workers that a video may have, one after the other. Whoever kills workers from outside may hit the one that takes
+over as well; what is the video's fault would end a fifth too."""
 
 MAX_STUCK_WORKERS = 2
 """The same for workers that hang, because each of them takes long to be found out."""

@@ -1,7 +1,7 @@
-"""Kills every decode worker, and the template that forks them, several times under load: not one request may be lost.
+"""Kills every decode worker, and the template that forks them, several times under load: no request may be lost.
 
-Eight clients send clips, each of which waits for its answer. The next blow falls when the workers are there again and as
-many requests have been answered as there are clients, so that a slow machine gets the time that it needs.
+Eight clients send clips, each of which waits for its answer. The next blow falls when the workers are there again and
+as many requests have been answered as there are clients, so that a slow machine gets the time that it needs.
 
     python -m tests.torture.kills [--times 6] [--write VARIANT]
 """
