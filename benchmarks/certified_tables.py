@@ -1,4 +1,4 @@
-"""The tables of certified operating points, and of quality before refusal, for the docs."""
+"""The tables of docs/operating-points.md: certified points, orders of visits, and quality before refusal."""
 
 from __future__ import annotations
 
@@ -59,6 +59,21 @@ def certified_sets() -> str:
 
 def _cost_and_risk(row: Row) -> str:
     return f"{float(row['share_of_full_median']):.2f} · {float(row['changed_mean']):.1%}"
+
+
+def visit_order() -> str:
+    """Decoding and accuracy at ``balanced`` in other orders of visits."""
+    lines = [
+        "| clips | order of visits | packets, expected | processor ms | accuracy at `balanced` |",
+        "|---|---|---|---|---|",
+    ]
+    for row in newest_results("visit-order"):
+        accuracy = f"{float(row['accuracy_balanced']):.3f}" if row["accuracy_balanced"] else "–"
+        lines.append(
+            f"| {row['clips']} | {row['order']} | {float(row['expected_packets']):.0f} | {float(row['cpu_ms']):.1f} "
+            f"| {accuracy} |"
+        )
+    return "\n".join(lines)
 
 
 def quality() -> str:
