@@ -74,6 +74,7 @@ class DecodeSession:
         on_hang: called when the worker exceeds a limit; the caller then ends it, and calls `lost` or `fail`.
         on_read: called with each segment that was given to `start`, when its frames have been read.
         assign: has `start` called with the next idle worker.
+        caller: whose video it is.
     """
 
     def __init__(
@@ -86,7 +87,9 @@ class DecodeSession:
         on_hang: Callable[[Verdict], None],
         on_read: Callable[[SharedFrames], None],
         assign: Callable[[], Awaitable[None]],
+        caller: str = "",
     ) -> None:
+        self.caller = caller
         self._spool = spool
         self._job = job
         self._patience = patience
