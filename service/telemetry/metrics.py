@@ -90,8 +90,6 @@ class Metrics:
         self._registry = CollectorRegistry(auto_describe=True)
         self._counts = Counts(memory or SeriesMemory(layout_for(steps)), row)
         self._steps = steps
-        # A process that takes the place of one that ended goes on from its evidence: to begin anew would forget a loss.
-        self._evidence_before = self._counts.own(_SHADOW_EVIDENCE) or 1.0
         self._model: tuple[str, str, str, str] | None = None
         ProcessCollector(namespace=PROCESS_NAMESPACE, registry=self._registry, pid=lambda: _existing(self.model_pid()))
         self._registry.register(_Collector(self._collect))
@@ -161,15 +159,19 @@ class Metrics:
         """Set how many operating points cheaper than asked requests run."""
         self._counts.set(("adafocus_quality_level",), level)
 
-    def shadow_compared(self, agrees: bool, evidence: float) -> None:
+    def shadow_compared(self, agrees: bool, factor: float) -> None:
         """Count a video that was classified again without an early exit.
+
+        The evidence of all models and processes is one product. A process that takes the place of one that ended goes
+        on from its part: to begin anew would forget a loss.
 
         Args:
             agrees: whether the early answer was the same.
-            evidence: of this process, so far, that early exits change more answers than they may.
+            factor: multiplies the evidence that early exits change more answers than they may.
         """
         self._counts.add(("adafocus_shadow_total", "same" if agrees else "different"))
-        self._counts.set(_SHADOW_EVIDENCE, max(_LEAST_EVIDENCE, self._evidence_before * evidence))
+        evidence = (self._counts.own(_SHADOW_EVIDENCE) or 1.0) * factor
+        self._counts.set(_SHADOW_EVIDENCE, max(_LEAST_EVIDENCE, evidence))
 
     def batch_ran(self, component: Component, rows: int, seconds: float) -> None:
         """Count a batch; ``rows`` does not include padding."""

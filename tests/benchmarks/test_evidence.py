@@ -22,6 +22,7 @@ from benchmarks.evidence.cross_validation import wilson
 from benchmarks.evidence.leave_one_out import group_interval, majority
 from benchmarks.evidence.oracle import plate_middles
 from benchmarks.evidence.pretrain import TASKS
+from benchmarks.evidence.report import interval
 from benchmarks.evidence.study import arm_recipe
 from benchmarks.evidence.sweep import changed
 from tests.conftest import ROOT
@@ -173,3 +174,12 @@ def test_an_interval_over_groups_is_as_wide_as_the_groups_differ() -> None:
     assert (low, high) == (0.0, 1.0)
     assert group_interval([5, 5, 5], [10, 10, 10]) == (0.5, 0.5)
     assert majority(np.array([0, 0, 1, 2])) == 0.5
+
+
+def test_more_seeds_do_not_replace_more_clips() -> None:
+    def judged(accuracies: list[float], clips: int) -> str:
+        return interval([{"accuracy": str(accuracy), "clips": str(clips)} for accuracy in accuracies])
+
+    assert judged([0.5], 100) == judged([0.5, 0.5, 0.5], 100) == "0.40 to 0.60"
+    assert judged([0.5, 0.5], 10_000) == "0.49 to 0.51"
+    assert judged([0.4, 0.6], 10_000) == "0.30 to 0.70"

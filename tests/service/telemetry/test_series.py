@@ -8,6 +8,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from adafocus.service.engine.shadow_evidence import ShadowEvidence
+from adafocus.service.shadows import Shadows
 from adafocus.service.telemetry.metrics import Metrics, layout_for
 from adafocus.service.telemetry.series import SeriesMemory
 from tests.bundle.factory import make_manifest
@@ -71,8 +72,7 @@ class Fronts:
         self._started = [self._start(row) for row in range(count)]
 
     def compare(self, front: int, *, agrees: bool) -> None:
-        metrics, evidence = self._started[front]
-        metrics.shadow_compared(agrees, evidence.take("balanced", agrees=agrees))
+        self._started[front].compared("balanced", agrees=agrees)
 
     def restart(self, front: int) -> None:
         self._keeper.end(front)
@@ -80,10 +80,13 @@ class Fronts:
 
     @property
     def evidence(self) -> float:
-        return told(self._started[0][0])["adafocus_shadow_evidence",]
+        return told(self._metrics(0))["adafocus_shadow_evidence",]
 
-    def _start(self, row: int) -> tuple[Metrics, ShadowEvidence]:
-        return Metrics(STEPS, SeriesMemory(self._layout, self._count, self._fd), row), ShadowEvidence(make_manifest())
+    def _metrics(self, row: int) -> Metrics:
+        return Metrics(STEPS, SeriesMemory(self._layout, self._count, self._fd), row)
+
+    def _start(self, row: int) -> Shadows:
+        return Shadows(1.0, self._metrics(row), ShadowEvidence(make_manifest()))
 
 
 @contextmanager
@@ -114,6 +117,6 @@ def test_a_front_that_is_started_again_goes_on_from_the_evidence_of_the_one_befo
         before = service.evidence
         assert before < 0.9
         service.restart(1)
-        assert service.evidence == before
+        assert service.evidence == pytest.approx(before)
         service.compare(1, agrees=True)
         assert service.evidence < before
