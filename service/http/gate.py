@@ -85,10 +85,10 @@ class Gate:
 
     def _problem(self, scope: Scope) -> Problem | None:
         """Why a request is refused; None if it is not."""
-        runtime = self._server.runtime
-        if runtime is None or self._server.rejecting:
+        admission = self._server.admission
+        if admission is None or self._server.rejecting:
             return Draining()
-        return runtime.engine.admission.refusal(self._server.access.caller(scope))
+        return admission.refusal(self._server.access.caller(scope))
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         began = self._clock()
