@@ -74,7 +74,7 @@ async def classify(
             course = course_of(runtime, parameters)
             with timeline.stage("decode"):
                 job = decode_job(course, parameters)
-                frames = await held.enter_async_context(runtime.decoder.open(upload.spool, job))
+                frames = await held.enter_async_context(runtime.decoder.open(upload.spool, job, caller=caller))
             limit.reschedule(None)  # from now on the engine keeps the deadline: there may be an answer to fall back on
             request = engine_request(course, parameters, due)
             if observer is not None:
@@ -117,7 +117,7 @@ async def _shadow(
     async with held:
         await used.close()
         course, due = course_of(runtime, full), time.monotonic() + runtime.settings.request_timeout_seconds
-        async with runtime.decoder.open(spool, course.job) as frames:
+        async with runtime.decoder.open(spool, course.job, caller=used.caller) as frames:
             source = frame_source(runtime, frames)
             whole = await runtime.engine.classify(engine_request(course, full, due), source)
     if whole.reason == "all_steps":

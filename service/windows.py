@@ -104,7 +104,7 @@ class _Run:
                 self.place = place
                 asked = self.windows
                 decoder = await held.enter_async_context(
-                    self.runtime.decoder.windows(upload.spool, self._job(), asked.window_s, asked.stride_s)
+                    self.runtime.decoder.windows(upload.spool, self._job(), asked.window_s, asked.stride_s, self.caller)
                 )
             stopped = await self._classify_all(decoder, segments)
             return self._answer(segments, stopped, upload)
