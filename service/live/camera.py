@@ -21,6 +21,7 @@ from adafocus.service.live.config import Camera
 from adafocus.service.live.demuxer_process import DemuxerProcess, StreamEndedError, StreamWindow, demuxing
 from adafocus.service.live.feeds import HlsStream, http_stream, is_playlist
 from adafocus.service.live.outputs import Output, Row
+from adafocus.service.live.rtsp_address import dial, parse_address
 from adafocus.service.reception import Body
 from adafocus.service.runtime import Runtime
 from adafocus.service.schemas.classify import Classification
@@ -140,6 +141,8 @@ class CameraWatch:
             return None if str(error) == "the stream ended" else str(error)
         except Problem as problem:
             return problem.detail
+        except TimeoutError:
+            return "the camera did not answer in time"
         except OSError as error:
             return error.strerror or type(error).__name__
         finally:
@@ -156,6 +159,12 @@ class CameraWatch:
                     yield demuxer
             finally:
                 os.close(fd)
+            return
+        if camera.is_rtsp:
+            address = parse_address(camera.url)
+            with await dial(address) as connection:
+                async with demuxing(camera.window_s, camera=(address, connection)) as demuxer:
+                    yield demuxer
             return
         async with demuxing(camera.window_s) as demuxer:
             feeding = asyncio.create_task(self._feed(demuxer))

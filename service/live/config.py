@@ -10,11 +10,12 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 
 from adafocus.bundle.manifest import Manifest
+from adafocus.service.live.rtsp_address import SCHEMES, parse_address
 from adafocus.service.schemas.parameters import DEFAULT_EVENT_THRESHOLD, MIN_EVENT_THRESHOLD
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 
-STREAM_SCHEMES = ("http", "https")
+STREAM_SCHEMES = ("http", "https", *SCHEMES)
 
 
 class CamerasError(Exception):
@@ -30,7 +31,8 @@ class Camera(_Table):
 
     Attributes:
         name: in rows and logs.
-        url: an http or https URL of an MPEG-TS stream or of an HLS playlist (``….m3u8``), or the path of a file.
+        url: an rtsp or rtsps URL, with user and password if the camera wants them; an http or https URL of an MPEG-TS
+            stream or of an HLS playlist (``….m3u8``); or the path of a file.
         window_s: length of a window; each begins with a key frame, so it may be longer.
         labels: of which events are told; None: of all.
         threshold: least score with which an event begins.
@@ -56,8 +58,17 @@ class Camera(_Table):
     def _is_known(cls, url: str) -> str:
         scheme = urlsplit(url).scheme if "://" in url else ""
         if scheme and scheme not in STREAM_SCHEMES:
-            raise ValueError(f"must be an http or https URL or the path of a file, got the scheme {scheme!r}")
+            raise ValueError(
+                f"must be an rtsp, rtsps, http or https URL or the path of a file, got the scheme {scheme[:20]!r}"
+            )
+        if scheme in SCHEMES:
+            parse_address(url)
         return url
+
+    @property
+    def is_rtsp(self) -> bool:
+        """Whether it is an RTSP camera."""
+        return not self.is_file and urlsplit(self.url).scheme in SCHEMES
 
     @property
     def is_file(self) -> bool:

@@ -38,6 +38,6 @@ def test_two_cameras_are_watched_to_their_ends(tmp_path: Path, capsys: pytest.Ca
 
 def test_a_file_that_cannot_be_used_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cameras = tmp_path / "cameras.toml"
-    cameras.write_text('[[camera]]\nname = "gate"\nurl = "rtsp://host/"\n', encoding="utf-8")
+    cameras.write_text('[[camera]]\nname = "gate"\nurl = "rtmp://host/"\n', encoding="utf-8")
     assert main(["watch", str(cameras)]) == 1
     assert "http or https" in capsys.readouterr().err

@@ -17,6 +17,8 @@ from adafocus.service.live.demuxer_process import StreamEndedError, demuxing
 from adafocus.service.runtime import Runtime
 from tests.e2e.tiny import write_parts
 from tests.media.clips import make_clip
+from tests.service.live.rtsp_server import Camera as RtspCamera
+from tests.service.live.rtsp_server import serving_rtsp
 from tests.service.server import make_settings, serving
 from tests.service.sources.servers import Request, head, serving_http
 from tests.video.clips import number_of, read_frames
@@ -176,3 +178,21 @@ async def test_the_demuxer_is_in_the_sandbox_of_a_decode_worker() -> None:
     async with demuxing(2.0) as demuxer:
         assert demuxer.sandbox is not None
         assert demuxer.sandbox.no_new_privileges
+
+
+async def test_an_rtsp_camera_is_cut_and_comes_back_with_another_resolution(runtime: Runtime, tmp_path: Path) -> None:
+    small = write_parts(tmp_path / "small.ts", [("dark", 6.0)], codec="libx264").read_bytes()
+    large = write_parts(tmp_path / "large.ts", [("bright", 9.0)], size=(128, 96), codec="libx264").read_bytes()
+    cameras = iter([RtspCamera(small, cut_after=50), RtspCamera(small, answers={"DESCRIBE": (503, "")})])
+    rows, enough = Rows(), asyncio.Event()
+    rows.after = lambda row: enough.set() if row["type"] == "window" and row["label"] == "bright" else None
+    async with serving_rtsp(lambda: next(cameras, RtspCamera(large, holds=True))) as server:
+        watched, pauses = watch(runtime, rows, url=server.url("operator:s3cr3t@"), window_s=2)
+        running = asyncio.create_task(watched.run())
+        await asyncio.wait_for(enough.wait(), 60)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+    assert [row["type"] for row in rows.of("connected", "lost")] == ["connected", "lost", "lost", "connected"]
+    assert {row["label"] for row in rows.of("window")} == {"dark", "bright"}
+    assert pauses == [FIRST_PAUSE_SECONDS, 2 * FIRST_PAUSE_SECONDS]
+    assert "s3cr3t" not in str(rows)

@@ -30,7 +30,7 @@ def test_everything_has_a_default_but_name_and_url(tmp_path: Path) -> None:
         ("", "camera"),
         ("camera = 5", "camera"),
         ('[[camera]]\nname = "a b"\nurl = "x"', "name"),
-        ('[[camera]]\nname = "a"\nurl = "rtsp://user:s3cr3t@host/"', "http or https"),
+        ('[[camera]]\nname = "a"\nurl = "rtmp://user:s3cr3t@host/"', "rtsp, rtsps, http or https"),
         ('[[camera]]\nname = "a"\nurl = "x"\nwindow_s = 0', "window_s"),
         ('[[camera]]\nname = "a"\nurl = "x"\ncolour = "red"', "colour"),
         ('[[camera]]\nname = "a"\nurl = "x"\n[[camera]]\nname = "a"\nurl = "y"', "more than once"),
