@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 
 from adafocus.bundle.manifest import Manifest
+from adafocus.service.live.mqtt import parse_broker
 from adafocus.service.live.rtsp_address import SCHEMES, parse_address
 from adafocus.service.schemas.parameters import DEFAULT_EVENT_THRESHOLD, MIN_EVENT_THRESHOLD
 
@@ -93,11 +94,37 @@ class Webhook(_Table):
     secret: SecretStr = Field(min_length=8)
 
 
+class MqttTable(_Table):
+    """The broker to which events are published.
+
+    Attributes:
+        url: ``mqtt://`` or ``mqtts://``, with user and password if the broker wants them.
+        topic: ``{camera}`` stands for the camera's name.
+    """
+
+    url: SecretStr
+    topic: str = Field(default="adafocus/{camera}", min_length=1, max_length=256)
+
+    @field_validator("url")
+    @classmethod
+    def _is_broker(cls, url: SecretStr) -> SecretStr:
+        parse_broker(url.get_secret_value())
+        return url
+
+    @field_validator("topic")
+    @classmethod
+    def _names_one_topic(cls, topic: str) -> str:
+        if any(letter in topic for letter in "+#\0"):
+            raise ValueError("must name one topic, without + and #, which stand for several")
+        return topic
+
+
 class Cameras(_Table):
     """The whole file."""
 
     camera: tuple[Camera, ...] = Field(min_length=1, max_length=1000)
     webhook: Webhook | None = None
+    mqtt: MqttTable | None = None
 
     @model_validator(mode="after")
     def _names_differ(self) -> Cameras:

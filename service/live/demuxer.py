@@ -27,17 +27,19 @@ from av.container import InputContainer
 from adafocus.service.decode.worker import sandbox
 from adafocus.service.decode.worker.main import fall_silent, import_everything
 from adafocus.service.live.cutter import Cutter
+from adafocus.service.live.picture_check import PictureCheck
 from adafocus.service.live.rtp_video import CLOCK_HZ, Depacketizer, parameter_sets
 from adafocus.service.live.rtsp import RtspError, RtspSession
 from adafocus.service.live.rtsp_authentication import Credentials
 from adafocus.service.live.stream_readers import FileReader, SocketReader, reader
 from adafocus.service.live.window_writer import Header, PacketWindow, PictureWindow
 from adafocus.video.errors import FOREIGN_ERRORS
-from adafocus.video.limits import CODECS, CONTAINERS
+from adafocus.video.limits import CODECS, CONTAINERS, MediaLimits
 
 HEADER = struct.Struct(">I")
 MAX_HEADER_BYTES = 1 << 16
 MAX_REASON = 200
+MAX_PIXELS = MediaLimits().max_pixels
 
 Source = SocketReader | FileReader | RtspSession
 
@@ -138,6 +140,7 @@ def windows(container: InputContainer, window_s: float, speed: float) -> Iterato
     stream = streams[0]
     if stream.codec_context.codec.canonical_name not in CODECS:
         raise ValueError("the codec is not permitted")
+    check = PictureCheck(stream.codec_context.codec.name, stream.codec_context.extradata, MAX_PIXELS)
     cutter, window, began = Cutter(window_s), None, time.monotonic()
     played = 0.0
     for packet in container.demux(stream):
@@ -152,7 +155,7 @@ def windows(container: InputContainer, window_s: float, speed: float) -> Iterato
             if speed:
                 time.sleep(max(0.0, began + played / speed - time.monotonic()))
         if verdict == "cut":
-            window = PacketWindow(stream, time_s)
+            window = PacketWindow(stream, time_s, check.see(bytes(packet)))
         if window is not None:
             window.add(packet, time_s)
     if window is not None:
@@ -172,6 +175,7 @@ def camera_windows(session: RtspSession, window_s: float) -> Iterator[tuple[Head
     """
     video = session.open()
     pictures = Depacketizer(video.codec, video.payload_type, parameter_sets(video.format_parameters))
+    check = PictureCheck(video.codec, None, MAX_PIXELS)
     cutter, window = Cutter(window_s), None
     for packet in session.packets():
         picture = pictures.add(packet)
@@ -182,7 +186,7 @@ def camera_windows(session: RtspSession, window_s: float) -> Iterator[tuple[Head
             yield window.finish()
             window = None
         if verdict == "cut":
-            window = PictureWindow(video.codec)
+            window = PictureWindow(video.codec, check.see(picture.data))
         if window is not None:
             window.add(picture)
     last = pictures.flush()

@@ -48,6 +48,9 @@ class _Window(_Message):
     start_s: float = Field(ge=-1e12, le=1e12)
     seconds: float = Field(ge=0, le=1e6)
     packets: int = Field(ge=0, le=1 << 40)
+    brightness: float | None = Field(ge=0, le=255)
+    change: float | None = Field(ge=0, le=255)
+    cpu_s: float = Field(ge=0, le=1e12)
 
 
 class _End(_Message):
@@ -68,11 +71,17 @@ class StreamWindow:
         start_s: on the stream's clock.
         seconds: its length.
         content: the file; empty if the window was too large.
+        brightness: of its key picture, as `picture_check.PictureReport` has it.
+        change: of its key picture, likewise.
+        cpu_s: processor time that the demuxer had used when the window was complete, seconds.
     """
 
     start_s: float
     seconds: float
     content: bytes
+    brightness: float | None = None
+    change: float | None = None
+    cpu_s: float = 0.0
 
 
 class DemuxerProcess:
@@ -171,7 +180,8 @@ class DemuxerProcess:
             if isinstance(message, _End):
                 raise StreamEndedError(message.reason)
             if isinstance(message, _Window):
-                yield StreamWindow(message.start_s, message.seconds, content)
+                told = message.brightness, message.change, message.cpu_s
+                yield StreamWindow(message.start_s, message.seconds, content, *told)
 
     async def close(self) -> None:
         """Kill the demuxer and wait for its end."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import time
 from fractions import Fraction
 
 import av
 from av.container import OutputContainer
 from av.video.stream import VideoStream
 
+from adafocus.service.live.picture_check import PictureReport
 from adafocus.service.live.rtp_video import CLOCK_HZ, AccessUnit, Codec, decoding_times
 
 MAX_WINDOW_BYTES = 64 << 20
@@ -26,9 +28,11 @@ class PacketWindow:
     Args:
         stream: which they belong to.
         time_s: of the first one, on the stream's clock.
+        report: of its key picture.
     """
 
-    def __init__(self, stream: VideoStream, time_s: float) -> None:
+    def __init__(self, stream: VideoStream, time_s: float, report: PictureReport) -> None:
+        self._report = report
         kind = "mpegts" if stream.codec_context.codec.canonical_name in _TS_CODECS else "matroska"
         self._buffer = io.BytesIO()
         self._output: OutputContainer = av.open(self._buffer, "w", format=kind)
@@ -61,7 +65,7 @@ class PacketWindow:
         """The header and the file."""
         self._output.close()
         content = b"" if self._too_large else self._buffer.getvalue()
-        return _header(self._first_s, self.seconds, self._packets), content
+        return _header(self._first_s, self.seconds, self._packets, self._report), content
 
 
 class PictureWindow:
@@ -69,9 +73,11 @@ class PictureWindow:
 
     Args:
         codec: of the pictures.
+        report: of its key picture.
     """
 
-    def __init__(self, codec: Codec) -> None:
+    def __init__(self, codec: Codec, report: PictureReport) -> None:
+        self._report = report
         self._codec = codec
         self._pictures: list[AccessUnit] = []
         self._bytes = 0
@@ -87,7 +93,8 @@ class PictureWindow:
         """The header and the file."""
         shown = [picture.pts for picture in self._pictures]
         first, last = min(shown), max(shown)
-        header = _header(first / CLOCK_HZ, _length((last - first) / CLOCK_HZ, len(shown)), len(shown))
+        seconds = _length((last - first) / CLOCK_HZ, len(shown))
+        header = _header(first / CLOCK_HZ, seconds, len(shown), self._report)
         return header, b"" if self._bytes > MAX_WINDOW_BYTES else self._written(shown)
 
     def _written(self, shown: list[int]) -> bytes:
@@ -109,5 +116,13 @@ def _length(span_s: float, packets: int) -> float:
     return span_s * packets / max(1, packets - 1)
 
 
-def _header(start_s: float, seconds: float, packets: int) -> Header:
-    return {"type": "window", "start_s": start_s, "seconds": seconds, "packets": packets}
+def _header(start_s: float, seconds: float, packets: int, report: PictureReport) -> Header:
+    return {
+        "type": "window",
+        "start_s": start_s,
+        "seconds": seconds,
+        "packets": packets,
+        "brightness": report.brightness,
+        "change": report.change,
+        "cpu_s": time.process_time(),
+    }

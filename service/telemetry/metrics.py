@@ -203,6 +203,10 @@ class Metrics:
         """Set the labels that name the loaded model."""
         self._model = name, version, backend, precision
 
+    def include(self, collect: Callable[[], Iterator[Family]]) -> None:
+        """Render further metrics with these."""
+        self._registry.register(_Collector(collect))
+
     def render(self, accept: str) -> tuple[bytes, str]:
         """The metrics as text, and its media type: OpenMetrics if ``Accept`` names it, else Prometheus text."""
         if "application/openmetrics-text" in accept:

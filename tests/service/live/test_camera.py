@@ -13,8 +13,9 @@ import pytest_asyncio
 
 from adafocus.service.live.camera import FIRST_PAUSE_SECONDS, CameraWatch
 from adafocus.service.live.config import Camera
-from adafocus.service.live.demuxer_process import StreamEndedError, demuxing
+from adafocus.service.live.demuxer_process import StreamEndedError, StreamWindow, demuxing
 from adafocus.service.runtime import Runtime
+from adafocus.service.telemetry.camera_metrics import CameraMetrics
 from tests.e2e.tiny import write_parts
 from tests.media.clips import make_clip
 from tests.service.live.rtsp_server import Camera as RtspCamera
@@ -55,9 +56,11 @@ def watch(runtime: Runtime, rows: Rows, **camera: Any) -> tuple[CameraWatch, lis
         pauses.append(seconds)
         await asyncio.sleep(0)
 
-    clock = itertools.count(1000.0)
+    wall_clock, clock = itertools.count(1000.0), itertools.count(0.0)
     made = Camera(name="gate", **{"exit": "full", "threshold": 0.5, **camera})
-    return CameraWatch(made, runtime, rows, lambda: next(clock), pause, jitter=lambda: 0.5), pauses
+    clocks = {"wall_clock": lambda: next(wall_clock), "clock": lambda: next(clock)}
+    metrics = CameraMetrics(["gate"], 1000.0)
+    return CameraWatch(made, runtime, rows, metrics, pause=pause, jitter=lambda: 0.5, **clocks), pauses
 
 
 async def test_a_file_is_watched_to_its_end_and_its_events_are_right(runtime: Runtime, tmp_path: Path) -> None:
@@ -141,7 +144,7 @@ async def test_the_newest_window_wins(runtime: Runtime) -> None:
     watched, _ = watch(runtime, rows, url="http://127.0.0.1:1/")
     contents = [make_clip(10, container="mpegts", first=number) for number in (0, 10, 20)]
     for content in contents:
-        watched._arrive(type("Window", (), {"content": content, "start_s": 0.0, "seconds": 0.4})())  # type: ignore[arg-type]
+        watched._arrive(StreamWindow(0.0, 0.4, content))
     assert watched.state.dropped == 2
     assert watched._waiting is not None
     assert watched._waiting.window.content == contents[2]
