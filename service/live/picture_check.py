@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import av
 import numpy as np
 import numpy.typing as npt
+from av.codec.context import ThreadType
 from av.video.codeccontext import VideoCodecContext
 from av.video.reformatter import VideoReformatter
 
@@ -57,6 +58,7 @@ class PictureCheck:
         if not isinstance(decoder, VideoCodecContext):
             raise ValueError("the codec is none of video")
         decoder.extradata = self.extradata
+        decoder.thread_type = ThreadType.NONE
         decoder.thread_count = 1
         decoder.options = {"max_pixels": str(self.max_pixels)}
         self._decoder = decoder
@@ -79,5 +81,5 @@ class PictureCheck:
         """The brightness of some points of a picture. They are not averaged, which would hide a sensor's noise."""
         if not frames:
             return None
-        small = self._reformatter.reformat(frames[0], _WIDTH, _HEIGHT, "gray", interpolation="POINT")
+        small = self._reformatter.reformat(frames[0], _WIDTH, _HEIGHT, "gray", interpolation="POINT", threads=1)
         return small.to_ndarray().astype(np.uint8)

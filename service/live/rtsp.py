@@ -140,6 +140,8 @@ class RtspSession:
             return response
         if 300 <= response.status < 400:
             raise RtspError(f"the camera answered {method} with a redirect, which is not followed")
+        if response.status == 461:
+            raise RtspError("the camera offers no RTP over TCP")
         if response.status == 401:
             raise RtspError("the camera asks for a user name and a password, or refuses those in its URL")
         raise RtspError(f"the camera answered {method} with the status {response.status}, expected 200")

@@ -162,6 +162,7 @@ async def test_windows_of_a_stream_are_clips_that_begin_with_key_frames() -> Non
                 frames, _, video = read_frames(window.content)
                 assert window.seconds == pytest.approx(2, abs=0.05)
                 assert video.info.frames == 50
+                assert window.brightness is not None, "its key picture was looked at"
                 seen += [number_of(frame.pixels) for frame in frames]
     assert seen == list(range(200))
 

@@ -55,6 +55,8 @@ async def test_every_frame_of_a_camera_arrives_in_windows() -> None:
     assert reason == "the stream ended"
     assert numbers(windows) == list(range(150))
     assert [window.seconds for window in windows] == pytest.approx([2, 2, 2], abs=0.05)
+    assert all(window.brightness is not None for window in windows), "its key picture was looked at"
+    assert windows[1].change
     assert server.methods() == ["OPTIONS", "DESCRIBE", "SETUP", "PLAY"]
     assert server.requests[2][1] == server.url() + "/trackID=1"
     assert server.requests[3][1] == server.url() + "/"
@@ -114,7 +116,7 @@ async def test_other_streams_beside_the_video_are_passed_over() -> None:
     [
         ({"answers": {"DESCRIBE": (302, "Location: rtsp://127.0.0.1:1/")}}, "redirect"),
         ({"answers": {"DESCRIBE": (404, "")}}, "404"),
-        ({"answers": {"SETUP": (461, "")}}, "461"),
+        ({"answers": {"SETUP": (461, "")}}, "RTP over TCP"),
         ({"transport": "RTP/AVP/UDP;unicast;client_port=1-2"}, "RTP over TCP"),
         ({"answers": {"PLAY": (200, "Content-Length: 999999999")}}, "body"),
         ({"cut_after": 0}, "the stream ended"),
