@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from adafocus.bundle.onnx_runtime import ort
 from adafocus.export.errors import ExportError
-from adafocus.export.stored_weights import SMALLEST_WEIGHT, StoredAs, quantised, store_weights
+from adafocus.export.stored_weights import SMALLEST_IN_8_BITS, StoredAs, quantised, store_weights
 
 WEIGHTS = arrays.arrays(
     np.float32,
@@ -60,9 +60,9 @@ def run(content: bytes, x: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
 @pytest.mark.parametrize("transposed", [False, True])
 def test_the_graph_computes_with_the_widened_weights(transposed: bool) -> None:
     random = np.random.default_rng(3)
-    conv = random.normal(size=(64, 64, 1, 1)).astype(np.float32)
-    linear = random.normal(size=(72, 64) if transposed else (64, 72)).astype(np.float32)
-    x = random.normal(size=(1, 64, 2, 2)).astype(np.float32)
+    conv = random.normal(size=(256, 256, 1, 1)).astype(np.float32)
+    linear = random.normal(size=(288, 256) if transposed else (256, 288)).astype(np.float32)
+    x = random.normal(size=(1, 256, 2, 2)).astype(np.float32)
     content = layers(conv, linear, transposed=transposed)
     smaller = store_weights(content, "int8")
     assert len(smaller) < len(content) / 3
@@ -76,17 +76,26 @@ def test_the_graph_computes_with_the_widened_weights(transposed: bool) -> None:
     assert store_weights(smaller, "int8") == smaller
 
 
-def test_small_weights_and_those_of_few_numbers_a_channel_stay() -> None:
-    few = np.ones((SMALLEST_WEIGHT, 9, 1, 1), dtype=np.float32)
-    content = layers(few, np.ones((SMALLEST_WEIGHT, 1), dtype=np.float32), transposed=False)
-    kept = {tensor.name for tensor in onnx.load_from_string(store_weights(content, "int8")).graph.initializer}
-    assert "conv.weight" in kept and "linear.weight" not in kept
+def types(content: bytes) -> dict[str, int]:
+    return {tensor.name: tensor.data_type for tensor in onnx.load_from_string(content).graph.initializer}
+
+
+def test_a_tensor_is_stored_as_its_size_permits() -> None:
+    few_each = np.ones((SMALLEST_IN_8_BITS, 9, 1, 1), dtype=np.float32)
+    found = types(
+        store_weights(layers(few_each, np.ones((SMALLEST_IN_8_BITS, 1), np.float32), transposed=False), "int8")
+    )
+    assert found["conv.weight.stored"] == TensorProto.FLOAT16
+    assert found["linear.weight.stored"] == TensorProto.INT8
+    assert found["linear.weight.scale"] == TensorProto.FLOAT
+    small = layers(np.ones((8, 8, 1, 1), np.float32), np.ones((8, 2), np.float32), transposed=False)
+    assert store_weights(small, "int8") == small
 
 
 def test_halves_are_widened_to_what_they_are() -> None:
     random = np.random.default_rng(4)
-    conv, linear = (random.normal(size=size).astype(np.float32) for size in ((64, 64, 1, 1), (64, 72)))
-    x = random.normal(size=(1, 64, 2, 2)).astype(np.float32)
+    conv, linear = (random.normal(size=size).astype(np.float32) for size in ((256, 256, 1, 1), (256, 288)))
+    x = random.normal(size=(1, 256, 2, 2)).astype(np.float32)
     halved = (weight.astype(np.float16).astype(np.float32) for weight in (conv, linear))
     wanted = run(layers(*halved, transposed=False), x)
     found = run(store_weights(layers(conv, linear, transposed=False), "float16"), x)
@@ -98,6 +107,6 @@ def test_halves_are_widened_to_what_they_are() -> None:
     [(np.nan, "int8", "not a finite number"), (np.inf, "float16", "not a finite number"), (1e5, "float16", "65504")],
 )
 def test_a_weight_that_cannot_be_stored_is_refused(value: float, stored_as: StoredAs, message: str) -> None:
-    conv = np.full((64, 64, 1, 1), value, dtype=np.float32)
+    conv = np.full((256, 256, 1, 1), value, dtype=np.float32)
     with pytest.raises(ExportError, match=rf"conv\.weight: a weight .*{message}"):
-        store_weights(layers(conv, np.ones((64, 2), dtype=np.float32), transposed=False), stored_as)
+        store_weights(layers(conv, np.ones((256, 2), dtype=np.float32), transposed=False), stored_as)
