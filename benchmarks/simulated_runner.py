@@ -128,8 +128,8 @@ class SimulatedRunner:
     look_ahead = 1
 
     def __init__(self, times: DeviceTimes, max_batch: int, classes: int, frame_bytes: int) -> None:
-        self._times = times
         self._sizes = batch_sizes_up_to(max_batch)
+        self._seconds = {size: times.of(size) for size in self._sizes}  # looked up: a device does not compute its times
         self._classes = classes
         self._free_at = 0.0
         self._fetch = FrameFetch(SimulatedCopies(), frame_bytes)
@@ -147,7 +147,7 @@ class SimulatedRunner:
     def glance(self, frames: UInt8, policy_state: Float32) -> GlanceOutput:
         """Zeros, when the device would have them."""
         rows = len(frames)
-        time.sleep(self._times.of(self.padded(rows))[0])
+        time.sleep(self._seconds[self.padded(rows)][0])
         return GlanceOutput(_zeros(rows, FEATURES), _zeros(rows, 2), _zeros(rows, self.widths.policy))
 
     def focus(
@@ -155,14 +155,14 @@ class SimulatedRunner:
     ) -> FocusOutput:
         """Zeros, when the device would have them."""
         rows = len(frames)
-        time.sleep(self._times.of(self.padded(rows))[1])
+        time.sleep(self._seconds[self.padded(rows)][1])
         return FocusOutput(_zeros(rows, self._classes), _zeros(rows, self.widths.pooled))
 
     def submit(self, inputs: BatchInputs) -> _Ticket:
         """Queue a batch behind the one that runs."""
         if inputs.frame_places is not None:
             self._fetch.fetch(inputs.frame_places, self._address)
-        glance, focus = self._times.of(len(inputs.step))
+        glance, focus = self._seconds[len(inputs.step)]
         self._free_at = max(self._free_at, time.monotonic()) + glance + focus
         return _Ticket(len(inputs.step), self._free_at, glance, focus)
 

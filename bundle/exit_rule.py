@@ -116,7 +116,7 @@ def should_exit(confidences: npt.ArrayLike, thresholds: npt.ArrayLike) -> Bool:
     """
     sure = np.asarray(confidences, dtype=np.float32)
     wanted = np.asarray(thresholds, dtype=np.float32)
-    return np.asarray(np.where(np.isneginf(wanted), True, sure >= wanted), dtype=np.bool_)
+    return np.asarray((sure >= wanted) | (wanted == -np.inf), dtype=np.bool_)
 
 
 @dataclass(frozen=True)

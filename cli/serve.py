@@ -14,10 +14,10 @@ from adafocus.cli.configuration import settings_from, shipped_samples
 from adafocus.cli.fronts.supervisor import FrontError, supervise
 from adafocus.cli.server import DrainingServer, server_config, spare_the_collector
 from adafocus.service.app import create_app
+from adafocus.service.cores import takes_a_gpu
 from adafocus.service.cpu import usable_cores
 from adafocus.service.engine.runners.base import RunnerError
 from adafocus.service.http.keys import KeyFileError
-from adafocus.service.runtime import takes_a_gpu
 from adafocus.service.settings import Settings, describe, misspelt
 from adafocus.service.telemetry import logs
 from adafocus.service.telemetry.tracing import TracingError

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -227,7 +228,10 @@ def finish(runner: Runner, batch: Batch, outputs: Callable[[], BatchOutputs]) ->
 def _whole(batch: Batch, outputs: BatchOutputs) -> BatchResult:
     rows = batch.rows
     cut = outputs if len(outputs.logits) == rows else outputs.first(rows)
-    bad = np.logical_not(np.isfinite(cut.logits).all(axis=1))
+    # One number tells as a rule that all are finite; it is not finite either if the sum of large ones overflows.
+    with np.errstate(over="ignore", invalid="ignore"):
+        finite = math.isfinite(np.add.reduce(cut.logits, axis=None))
+    bad = np.zeros(rows, dtype=np.bool_) if finite else np.logical_not(np.isfinite(cut.logits).all(axis=1))
     share = rows if batch.of_one_video else 1
     seconds = np.array([(outputs.glance_seconds / share, outputs.focus_seconds / share)])
     glance_rows, focus_rows = rows if batch.part != "focus" else 0, rows

@@ -114,18 +114,22 @@ class EngineClient:
             ValueError: a frame is not of the model's size; those before it have been handed over.
         """
         slot, delivered, held, told = video.slot, video.delivered, video.held, self._commands.frames
-        for frame in frames:
-            shared = frame if isinstance(frame, SharedFrame) else self._store.put(frame)
-            if video.left:
-                shared.release()
-                continue
-            segment = shared.segment
-            if segment.number not in self._segments:
-                self._attach(segment)
-            told.extend((slot, len(delivered), segment.number, shared.place, frame.position))
-            delivered.append((frame.index, frame.time_s))
-            held.append(shared)
-            self._flush_soon()
+        known = self._segments
+        try:
+            for frame in frames:
+                shared = frame if isinstance(frame, SharedFrame) else self._store.put(frame)
+                if video.left:
+                    shared.release()
+                    continue
+                segment = shared.segment
+                if segment.number not in known:
+                    self._attach(segment)
+                told.extend((slot, len(delivered), segment.number, shared.place, frame.position))
+                delivered.append((frame.index, frame.time_s))
+                held.append(shared)
+        finally:
+            if told:
+                self._flush_soon()
 
     def no_more_frames(self, video: Video) -> None:
         """Say that no further frame of a video will come."""
@@ -244,7 +248,7 @@ class EngineClient:
         first = video.steps if not self._is_clip else 0
         shared = video.held[0]
         frame = Frame(shared.position, shared.index, shared.time_s, shared.pixels.copy())
-        step = Steps(table, video.delivered[first : first + 1])[0]
+        step = Steps(table, video.delivered[first : first + 1], self._manifest.exit_rule)[0]
         video.steps += 1
         video.release(len(video.delivered) if self._is_clip else video.steps)
         video.feed()

@@ -204,7 +204,7 @@ class EngineCore:
         states, max_batch = self._states, self._max_batch
         self._almost_full = False
         while self._staging:
-            ready = np.flatnonzero(states.status == READY)
+            (ready,) = (states.status == READY).nonzero()
             if self._is_clip and self._exits_after_glance and len(ready):
                 ready = self._of_one_part(ready)
             in_flight, ending = MAX_BATCHES_IN_FLIGHT - len(self._staging), self._pace.ending(time.monotonic())
@@ -269,7 +269,7 @@ class EngineCore:
 
     def _tell_what_was_read(self, slots: Int64, counts: Int64) -> None:
         """Report frames that have been copied into a batch, except those that a watcher is shown later."""
-        self._urgent |= self._states.hungry(slots)
+        self._urgent = self._urgent or self._states.hungry(slots)
         if self._watching:
             unwatched = ~self._states.watched[slots]
             slots, counts = slots[unwatched], counts[unwatched]
@@ -287,8 +287,10 @@ class EngineCore:
         self._staging.append(flight.staging)
         self._pace.finished(len(flight.batch.step), time.monotonic())
         staying = states.status[slots] == RUNNING
-        states.status[slots[staying]] = WAITING
-        if not staying.all():
+        if staying.all():
+            states.status[slots] = WAITING
+        else:
+            states.status[slots[staying]] = WAITING
             self._free(slots[~staying])
         if isinstance(result, Exception):
             logger.error("a batch of %d rows failed outside the graphs", len(slots), exc_info=result)
@@ -299,9 +301,10 @@ class EngineCore:
         if flight.steps > 1:
             self._advance_one(int(slots[0]), flight.steps, result, now)
             return
-        if result.failed.any():
+        if result.fault is not None:
             self._fail(slots[staying & result.failed], str(result.fault))
-        rows = np.flatnonzero(staying & ~result.failed)
+            staying &= ~result.failed
+        (rows,) = staying.nonzero()
         if len(rows) and flight.batch.part == "glance":
             rows = self._keep_glances(slots, rows, result)
         if len(rows):
@@ -340,7 +343,7 @@ class EngineCore:
             outputs = outputs.take(rows)
             seconds = seconds if len(seconds) == 1 else seconds[rows]
         thresholds, after = states.thresholds[slots, step], outputs.after_glance
-        # Where no video can exit, nobody needs to know now how confident it is; its steps are judged when it ends.
+        # Where no video can exit, nobody needs to know now how confident it is; whoever asks later computes it.
         decides = self._watching or after is not None or np.isfinite(thresholds).any()
         confidences = self._judge(outputs.logits, step) if decides else np.full(len(slots), np.nan, np.float32)
         if after is not None:
@@ -351,7 +354,7 @@ class EngineCore:
             for slot, last in zip(slots.tolist(), step.tolist(), strict=True):
                 if states.watched[slot]:
                     self._urgent = True
-                    self._report.watched.append((slot, states.step_table(slot, self._judge, last)))
+                    self._report.watched.append((slot, states.step_table(slot, last)))
         confident = should_exit(confidences, thresholds)
         self._decide(slots, step + 1, confident if after is None else confident | after)
 
@@ -359,13 +362,13 @@ class EngineCore:
         """End the videos that are finished, and let the others go on."""
         stop = confident | (step >= self._manifest.steps) | (step >= self._states.affordable[slots])
         if stop.any():
-            for index in np.flatnonzero(stop).tolist():
+            for index in stop.nonzero()[0].tolist():
                 slot = int(slots[index])
                 at_end = bool(step[index] == self._manifest.steps) and not self._states.after_glance[slot]
                 short = at_end and self._is_clip and self._states.delivered[slot] < self._planned
                 self._end(slot, exit_reason(at_end=at_end, short=bool(short), confident=bool(confident[index])))
             slots, step = slots[~stop], step[~stop]
-        self._urgent |= self._states.hungry(slots)
+        self._urgent = self._urgent or self._states.hungry(slots)
         self._report.stepped.append((slots.tolist(), step.tolist()))
 
     def _fail(self, slots: Int64, fault: str) -> None:
@@ -378,7 +381,7 @@ class EngineCore:
         started = int(states.started[slot])
         queued = float(states.seconds[slot, :started, QUEUE].sum())
         self._urgent = True
-        self._report.ended.append(Ended(slot, reason, states.step_table(slot, self._judge), started, queued, fault))
+        self._report.ended.append(Ended(slot, reason, states.step_table(slot), started, queued, fault))
         self._leave(slot)
 
     def _leave(self, slot: int) -> None:

@@ -77,7 +77,7 @@ class StepTable:
     Attributes:
         patch_centres: ``[N, 2]`` (y, x) in 0..1.
         logits: ``[N, C]``.
-        confidences: ``[N]``.
+        confidences: ``[N]``; NaN where the exit rule has not been applied, because the step could not end the video.
         seconds: ``[N, 4]``: queue, glance, focus, and when it finished.
         after_glance: whether the last of them ended the video before its focus.
     """

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import overload
 
+import numpy as np
+
+from adafocus.bundle.exit_rule import ExitRule
 from adafocus.bundle.manifest import Manifest
 from adafocus.service.engine.messages import FOCUS, GLANCE, Ended, Failure, StepTable
 from adafocus.service.engine.request import EngineRequest, Outcome, Step
@@ -40,7 +44,7 @@ def outcome_of(
         used = delivered[: manifest.sampling.frames]
     return Outcome(
         reason=reason,
-        steps=Steps(ended.steps, delivered[:count]),
+        steps=Steps(ended.steps, delivered[:count], manifest.exit_rule),
         threshold=thresholds[count - 1],
         glance_flops=ended.started * manifest.flops.glance,
         focus_flops=(ended.started - after_glance) * manifest.flops.focus,
@@ -64,16 +68,19 @@ def problem_of(ended: Ended) -> Problem:
 
 
 class Steps(Sequence[Step]):
-    """The steps of a table, each made when it is asked for: most answers need only the last one.
+    """The steps of a table, each made when it is first asked for: most answers need only the last one.
 
     Args:
         table: of N steps.
         frames: that they looked at, at least N.
+        rule: computes the confidences that the table does not have; the table then begins with the first step.
     """
 
-    def __init__(self, table: StepTable, frames: Sequence[DeliveredFrame]) -> None:
+    def __init__(self, table: StepTable, frames: Sequence[DeliveredFrame], rule: ExitRule) -> None:
         self._table = table
         self._frames = frames
+        self._rule = rule
+        self._made: dict[int, Step] = {}
 
     def __len__(self) -> int:
         return len(self._table.confidences)
@@ -88,8 +95,16 @@ class Steps(Sequence[Step]):
         return self._step(range(len(self))[which])
 
     def _step(self, index: int) -> Step:
+        step = self._made.get(index)
+        if step is None:
+            step = self._made[index] = self._make(index)
+        return step
+
+    def _make(self, index: int) -> Step:
         table, (frame_index, time_s) = self._table, self._frames[index]
         y, x = table.patch_centres[index].tolist()
         confidence, seconds = float(table.confidences[index]), table.seconds[index].tolist()
+        if math.isnan(confidence):
+            confidence = float(self._rule.confidence(table.logits[index : index + 1], np.array([index]))[0])
         step = Step(frame_index, time_s, (y, x), table.logits[index], confidence, *seconds)
         return step._replace(component="glance") if table.after_glance and index == len(self) - 1 else step

@@ -43,8 +43,8 @@ class Staging:
         self._focus_frames = self._glance_frames
         if sampling.focus_frames is not None:
             self._focus_frames = zeros((size, sampling.focus_frames, *square), np.uint8)
-        self._policy: Float32 = zeros((size, widths.policy), np.float32)
-        self._pooled: Float32 = zeros((size, widths.pooled), np.float32)
+        self._policy: Float32 = zeros((size, widths.policy), np.float32, resident=True)
+        self._pooled: Float32 = zeros((size, widths.pooled), np.float32, resident=True)
         self._step: Int64 = np.zeros(size, dtype=np.int64)
         self._dirty = 0  # rows that are not zero
         self._cleared = self.buffers()[self._fetches and not self._clip :]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
@@ -24,10 +23,6 @@ FREE, WAITING, READY, RUNNING, LEAVING = range(5)
 LEAVING: the video has ended while its batch runs; the slot is free when that is done. Plain numbers, because they are
 compared with arrays several times for every batch.
 """
-
-
-Judge = Callable[[Float32, Int64], Float32]
-"""Confidences ``[B]`` of logits ``[B, C]`` at steps ``[B]``."""
 
 
 class VideoStates:
@@ -70,8 +65,8 @@ class VideoStates:
         self.deadline = np.full(slots, np.inf, dtype=np.float64)
         self.due = np.zeros(slots, dtype=np.float64)
         self.ready_since = np.zeros(slots, dtype=np.float64)
-        self.policy: Float32 = zeros((slots, widths.policy), np.float32)
-        self.pooled: Float32 = zeros((slots, widths.pooled), np.float32)
+        self.policy: Float32 = zeros((slots, widths.policy), np.float32, resident=True)
+        self.pooled: Float32 = zeros((slots, widths.pooled), np.float32, resident=True)
         self.patch_centres = np.zeros((slots, steps, 2), dtype=np.float32)
         self.logits = np.zeros((slots, steps, classes), dtype=np.float32)
         self.confidences = np.zeros((slots, steps), dtype=np.float32)
@@ -127,7 +122,7 @@ class VideoStates:
             slots: ``[B]``, each once.
             step: ``[B]``, index of the step of each.
             outputs: ``[B, …]``.
-            confidences: ``[B]``, NaN where it is to be computed when it is asked for.
+            confidences: ``[B]``, NaN where nobody needs to know yet.
             seconds: ``[B, 2]`` or ``[1, 2]``: glance and focus.
             now: when the step finished.
         """
@@ -158,23 +153,13 @@ class VideoStates:
         self.patch_centres[slots, 0] = outputs.patch_centre
         self.seconds[slots, 0, GLANCE:FINISHED] += seconds
 
-    def step_table(self, slot: int, judge: Judge, first: int = 0) -> StepTable:
-        """Copies of what the finished steps of a video left, from one of them on.
-
-        Args:
-            slot: of the video.
-            judge: computes confidences of logits at steps; for steps that were stored without (NaN).
-            first: of the steps.
-        """
+    def step_table(self, slot: int, first: int = 0) -> StepTable:
+        """Copies of what the finished steps of a video left, from one of them on."""
         steps = slice(first, int(self.step[slot]))
-        logits, confidences = self.logits[slot, steps].copy(), self.confidences[slot, steps].copy()
-        (missing,) = np.nonzero(np.isnan(confidences))
-        if len(missing):
-            confidences[missing] = judge(logits[missing], first + missing)
         return StepTable(
             self.patch_centres[slot, steps].copy(),
-            logits,
-            confidences,
+            self.logits[slot, steps].copy(),
+            self.confidences[slot, steps].copy(),
             self.seconds[slot, steps].copy(),
             bool(self.after_glance[slot]),
         )

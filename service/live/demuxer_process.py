@@ -15,7 +15,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from adafocus.service.decode.messages import Sandbox
-from adafocus.service.decode.process import worker_environment
+from adafocus.service.decode.template import worker_environment
 from adafocus.service.decode.worker.sandbox import SandboxReport
 from adafocus.service.live import demuxer
 
@@ -116,7 +116,7 @@ class DemuxerProcess:
                 stdout=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno(), *([] if fd is None else [fd])],
                 env=worker_environment(),
-                start_new_session=True,
+                process_group=0,  # and no session, as for decode workers
             )
         finally:
             theirs.close()

@@ -18,11 +18,18 @@ from adafocus.service.engine.stage_times import STAGES
 from adafocus.service.errors import CATALOGUE as PROBLEMS
 from adafocus.service.errors import MethodNotAllowed, Outcome
 
-_COMMON_GAUGES = frozenset(
-    {"adafocus_ready", "adafocus_queue_limit", "adafocus_quality_level", "adafocus_shadow_evidence"}
-)
-
 Kind = Literal["counter", "gauge", "histogram"]
+
+Combined = Literal["sum", "largest", "product"]
+"""How the values of a gauge from several processes become the value of the service."""
+
+_COMBINED: Mapping[str, Combined] = {
+    "adafocus_ready": "largest",
+    "adafocus_queue_limit": "largest",
+    "adafocus_quality_level": "largest",
+    "adafocus_shadow_evidence": "product",
+}
+"""Gauges whose values do not add up."""
 
 _VERBS = ("", "/ready", "/infer")
 ROUTES = (
@@ -65,9 +72,9 @@ class Metric:
     buckets: tuple[float, ...] = ()
 
     @property
-    def is_common(self) -> bool:
-        """Whether a gauge tells of the service even if a process tells it: several processes do not add up."""
-        return self.name in _COMMON_GAUGES
+    def combined(self) -> Combined:
+        """How the values of several processes become one: they add up, one tells of all, or evidence is multiplied."""
+        return _COMBINED.get(self.name, "sum")
 
     def series(self, steps: int) -> Iterator[tuple[str, ...]]:
         """Label values of every series that exists from the start; none if the bundle gives them.

@@ -45,6 +45,9 @@ _FRAMES_USED: Key = ("adafocus_frames_used_total",)
 _DEGRADED: Key = ("adafocus_degraded_total",)
 _DECODE_CPU_SECONDS: Key = ("adafocus_decode_cpu_seconds_total",)
 _STAGE_KEYS: dict[Stage, Key] = {stage: ("adafocus_stage_duration_seconds", stage) for stage in STAGES}
+_SHADOW_EVIDENCE: Key = ("adafocus_shadow_evidence",)
+_LEAST_EVIDENCE = 1e-300
+"""Evidence is kept above 0, which stands for none so far."""
 _MODEL_INFO = next(metric for metric in CATALOGUE if metric.name == "adafocus_model_info")
 
 
@@ -156,15 +159,19 @@ class Metrics:
         """Set how many operating points cheaper than asked requests run."""
         self._counts.set(("adafocus_quality_level",), level)
 
-    def shadow_compared(self, agrees: bool, evidence: float) -> None:
+    def shadow_compared(self, agrees: bool, factor: float) -> None:
         """Count a video that was classified again without an early exit.
+
+        The evidence of all models and processes is one product. A process that takes the place of one that ended goes
+        on from its part: to begin anew would forget a loss.
 
         Args:
             agrees: whether the early answer was the same.
-            evidence: so far that early exits change more answers than they may.
+            factor: multiplies the evidence that early exits change more answers than they may.
         """
         self._counts.add(("adafocus_shadow_total", "same" if agrees else "different"))
-        self._counts.set(("adafocus_shadow_evidence",), evidence)
+        evidence = (self._counts.own(_SHADOW_EVIDENCE) or 1.0) * factor
+        self._counts.set(_SHADOW_EVIDENCE, max(_LEAST_EVIDENCE, evidence))
 
     def batch_ran(self, component: Component, rows: int, seconds: float) -> None:
         """Count a batch; ``rows`` does not include padding."""

@@ -74,8 +74,9 @@ class Layout:
         return ((metric.name, *values) for values in metric.series(self._steps))
 
     def gauges(self) -> Iterator[Series]:
-        """Every gauge: what is true of a process only while it lives."""
-        return (self.series[key] for metric in self.metrics if metric.kind == "gauge" for key in self.keys(metric))
+        """Every gauge that is true of a process only while it lives; evidence stays true."""
+        living = (metric for metric in self.metrics if metric.kind == "gauge" and metric.combined != "product")
+        return (self.series[key] for metric in living for key in self.keys(metric))
 
 
 class SeriesMemory:
@@ -110,7 +111,7 @@ class SeriesMemory:
         return memoryview(self.values[number])
 
     def end(self, number: int) -> None:
-        """A process has ended: what it counted stays, and its gauges become 0."""
+        """A process has ended: what it counted and its evidence stay, and its other gauges become 0."""
         for series in self.layout.gauges():
             self.values[number, series.first] = 0.0
 
@@ -127,6 +128,10 @@ class Counts:
     def add(self, key: Key, amount: float = 1.0) -> None:
         """Add to a counter."""
         self._row[self._series[key].first] += amount
+
+    def own(self, key: Key) -> float:
+        """The value of a counter or a gauge in this process's row, which an earlier process may have written."""
+        return self._row[self._series[key].first]
 
     def set(self, key: Key, value: float) -> None:
         """Set a gauge."""
@@ -145,7 +150,8 @@ class Counts:
     def collect(self) -> Iterator[Family]:
         """The metrics of all processes, for a registry of ``prometheus_client``."""
         values = self._memory.values
-        sums, most = values.sum(axis=0).tolist(), values.max(axis=0).tolist()
+        sums = values.sum(axis=0).tolist()
+        combined = {"sum": sums, "largest": values.max(axis=0).tolist(), "product": _products(values).tolist()}
         layout = self._memory.layout
         for metric in layout.metrics:
             names = tuple(metric.labels)
@@ -157,8 +163,7 @@ class Counts:
             elif metric.kind == "gauge":
                 gauge = GaugeMetricFamily(metric.name, metric.help, labels=names)
                 for name, *labels in layout.keys(metric):
-                    told = most if metric.is_common else sums
-                    gauge.add_metric(labels, told[self._series[name, *labels].first])
+                    gauge.add_metric(labels, combined[metric.combined][self._series[name, *labels].first])
                 yield gauge
             else:
                 yield self._histogram(metric, names, sums)
@@ -176,3 +181,10 @@ class Counts:
                 buckets.append((name, total) if exemplar is None else (name, total, exemplar))
             family.add_metric(key[1:], buckets, sums[series.first + len(series.bounds) + 1])
         return family
+
+
+def _products(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """The product over the processes that have a value yet [rows, width] -> [width]; 0 where none has."""
+    there = values > 0
+    with np.errstate(over="ignore"):
+        return np.asarray(np.where(there, values, 1.0).prod(axis=0) * there.any(axis=0))
