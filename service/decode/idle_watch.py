@@ -9,7 +9,8 @@ from typing import Generic, Protocol, TypeVar
 INTERVAL_SECONDS = 1.0
 
 MOST_IDLE_SECONDS = 0.25
-"""Processor time of an idle worker in an interval; giving back the memory of a large video takes a tenth."""
+"""Processor time of a worker since it was first seen idle; giving back the memory of a large video takes a tenth. It
+is a sum, not a rate, because a worker on a busy machine gets little of the processor."""
 
 
 class Watched(Hashable, Protocol):
@@ -26,11 +27,11 @@ Worker = TypeVar("Worker", bound=Watched)
 
 
 class IdleWatch(Generic[Worker]):
-    """Compares the processor time of each idle worker at regular intervals.
+    """Looks at the processor time of each idle worker at regular intervals.
 
     Args:
         idle: the workers that have no job now.
-        burning: called with a worker that has used more than `MOST_IDLE_SECONDS` since the last look, without a job.
+        burning: called with a worker that has used more than `MOST_IDLE_SECONDS` since its last job.
     """
 
     def __init__(self, idle: Callable[[], Iterable[Worker]], burning: Callable[[Worker], object]) -> None:
@@ -51,10 +52,15 @@ class IdleWatch(Generic[Worker]):
 
     def look(self) -> None:
         """Look at all idle workers once."""
-        before, self._seen = self._seen, {worker: (worker.jobs, worker.cpu_seconds()) for worker in self._idle()}
-        for worker, (jobs, seconds) in self._seen.items():
+        before, self._seen = self._seen, {}
+        for worker in self._idle():
+            jobs, seconds = worker.jobs, worker.cpu_seconds()
             jobs_before, seconds_before = before.get(worker, (-1, 0.0))
-            if jobs == jobs_before and seconds - seconds_before > MOST_IDLE_SECONDS:
+            if jobs != jobs_before:
+                self._seen[worker] = (jobs, seconds)
+                continue
+            self._seen[worker] = (jobs_before, seconds_before)
+            if seconds - seconds_before > MOST_IDLE_SECONDS:
                 self._burning(worker)
 
     def _look_again(self) -> None:

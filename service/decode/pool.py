@@ -19,8 +19,8 @@ Whatever a video does to its worker, only its own request fails:
     ==========================================  ============  =============
 
 A worker that crashes, is killed or is silent may be innocent of its end, and so may its video. The video is therefore
-given to another worker once, without the request noticing; the table holds for the second one. Only ``Internal``
-counts as an error of the service.
+given to another worker, without the request noticing; the table holds for the fourth that crashes and the second that
+is silent. Only ``Internal`` counts as an error of the service.
 
 A video may take its worker over, and nobody would see it. So a worker serves one caller only, and so does the memory
 of its frames: whoever takes a worker over gets nothing but its own videos.
@@ -405,7 +405,7 @@ class DecodePool:
         if (reservation := self._reservations.pop(worker, None)) is not None:
             reservation.lost()
         worker.kill()
-        again = session is not None and innocent and session.replaceable
+        again = session is not None and innocent and session.replaceable(stuck=reason == "timeout")
         if session is not None and again:
             session.lost()
         elif session is not None and problem is not None:
