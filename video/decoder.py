@@ -98,7 +98,7 @@ class FrameStream:
 
     def _starts_with_the_file(self) -> bool:
         """Tells whether the plan begins at the first packet, or nothing is known of the order of packets."""
-        self._ranges = list(islice(self._planned, 1))
+        self._ranges.extend(islice(self._planned, 1))
         return not self._ranges or not self._ranges[0].start or not self._video.index.seekable
 
     def go_on(self, wanted: Sequence[int], later: Sequence[int] = ()) -> None:

@@ -59,7 +59,7 @@ def test_named_clips_are_the_same(name: str) -> None:
 def test_damaged_clips_are_the_same(seed: int, encoder: tuple[str, str]) -> None:
     codec, between = encoder
     data = bytearray(make_clip(60, codec=codec, g="12", bf=between))
-    chance = random.Random(seed)  # noqa: S311 - damage, not secrets
+    chance = random.Random(seed)
     for _ in range(chance.randint(1, 4)):
         place, length = chance.randrange(len(data)), chance.randint(1, 400)
         data[place : place + length] = chance.randbytes(min(length, len(data) - place))

@@ -36,7 +36,7 @@ class ViewRange:
     anywhere: float = 0.6
 
 
-def to_images(pixels: np.ndarray) -> Tensor:  # type: ignore[type-arg] # uint8 of any shape [N, H, W, 3]
+def to_images(pixels: np.ndarray) -> Tensor:
     """Return uint8 [N, H, W, 3] as float [N, 3, H, W] in 0..1."""
     return torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
 
