@@ -13,6 +13,7 @@ import argparse
 import statistics
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -73,38 +74,56 @@ def with_glances(clips: int, random: np.random.Generator) -> tuple[Logits, Truth
     return interleaved(glances.astype(np.float32), logits), labels
 
 
-def calibrations_of(source: Simulated, clips: int, random: np.random.Generator) -> dict[str, Calibration]:
-    """Points by rule and certified points from the same clips."""
-    logits, labels = source.draw(clips, random)
-    per_exit, units = 1.0 / logits.shape[1], [str(index) for index in range(clips)]
-    certified = calibrate_certified(
-        Clips(logits, units), labels, per_exit, source.criterion, Promises(), layout=source.layout
-    )
+def calibrate_both_ways(
+    clips: Clips,
+    truth: Truth,
+    criterion: ExitCriterion | None = None,
+    layout: ExitLayout | None = None,
+    promises: Promises | None = None,
+) -> dict[str, Calibration]:
+    """Points by rule and certified points from the same clips.
+
+    Args:
+        clips: with their logits of all exits.
+        truth: their labels.
+        criterion: of the exit; None takes the usual one for one label, or for several.
+        layout: of the exits, where they are not one after each step.
+        promises: what to certify; None is the standard points.
+    """
+    several = truth.ndim == 2
+    criterion = criterion or ("label_margin" if several else "max_softmax")
+    logits, per_exit = clips.logits, 1.0 / clips.logits.shape[1]
+    certified = calibrate_certified(clips, truth, per_exit, criterion, promises or Promises(), layout=layout)
     rule = None
-    if source.criterion == "label_margin":
-        rule = fit_labels(logits, labels)
+    if criterion == "label_margin":
+        rule = fit_labels(logits, truth)
         logits = rule.decisions(logits)
-    by_rule = calibrate(
-        logits, labels, per_exit, source.criterion, temperature=1.0 if rule else None, layout=source.layout
-    )
+    by_rule = calibrate(logits, truth, per_exit, criterion, temperature=1.0 if rule else None, layout=layout)
     if rule is not None:
         by_rule = replace(by_rule, temperatures=rule.temperatures, label_thresholds=rule.thresholds)
     return {"rules": by_rule, "certified": certified.calibration}
 
 
-def judged(calibration: Calibration, source: Simulated, logits: Logits) -> dict[str, tuple[float, float]]:
-    """Share of full compute and share of changed answers by point, on unseen clips."""
+class Judged(NamedTuple):
+    """A point on unseen clips: its share of full compute, and the share of clips that get another answer."""
+
+    cost: float
+    changed: float
+
+
+def judged(calibration: Calibration, logits: Logits, layout: ExitLayout | None = None) -> dict[str, Judged]:
+    """Judge every point, by name, on the logits of unseen clips."""
     rule = calibration.exit_rule
     if rule.label_thresholds:
         logits = LabelRule(rule.temperatures, rule.label_thresholds).decisions(logits)
         rule = ExitRule(rule.criterion, (1.0,) * logits.shape[1])
     exits = Exits.of(logits, rule)
-    costs = (source.layout or ExitLayout.of_steps(logits.shape[1])).costs
+    costs = (layout or ExitLayout.of_steps(logits.shape[1])).costs
     failures, rows = exits.failures("answer_changed"), np.arange(len(exits.answers))
     found = {}
     for point in calibration.points:
         steps = exits.steps(point.thresholds)
-        found[point.name] = float(costs[steps].mean()), float(failures[rows, steps].mean())
+        found[point.name] = Judged(float(costs[steps].mean()), float(failures[rows, steps].mean()))
     return found
 
 
@@ -113,9 +132,11 @@ def measure(name: str, source: Simulated, clips: int, calibrations: int) -> Iter
     logits, _ = source.draw(UNSEEN, np.random.default_rng(10_000))
     found: dict[tuple[str, str], list[tuple[float, float, bool]]] = {}
     for seed in range(calibrations):
-        for way, calibration in calibrations_of(source, clips, np.random.default_rng(seed)).items():
+        drawn, labels = source.draw(clips, np.random.default_rng(seed))
+        own = Clips(drawn, [str(index) for index in range(clips)])
+        for way, calibration in calibrate_both_ways(own, labels, source.criterion, source.layout).items():
             promised = {point.name for point in calibration.points if point.guarantee}
-            for point, (cost, risk) in judged(calibration, source, logits).items():
+            for point, (cost, risk) in judged(calibration, logits, source.layout).items():
                 found.setdefault((way, point), []).append((cost, risk, point in promised))
     for (way, point), results in found.items():
         if point == "full":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from benchmarks.certified_tables import certified_points, quality
+from benchmarks.certified_tables import certified_points, quality, snapping, visit_order
 from benchmarks.machine import newest_results
 
 Row = Mapping[str, str]
@@ -223,7 +223,12 @@ def simulated_device() -> str:
 
 
 PAGES = {
-    Path("docs/operating-points.md"): {"certified_points": certified_points, "quality": quality},
+    Path("docs/operating-points.md"): {
+        "certified_points": certified_points,
+        "snapping": snapping,
+        "visit_order": visit_order,
+        "quality": quality,
+    },
     Path("docs/engine.md"): {
         "refill_all": refill_all,
         "refill_cpu": refill_cpu,

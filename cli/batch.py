@@ -12,7 +12,6 @@ from typing import Any
 import click
 from tqdm import tqdm
 
-from adafocus.cli.completion import operating_points
 from adafocus.cli.configuration import settings_from
 from adafocus.cli.in_process import UNBOUNDED, Named, load_and_parse, run
 from adafocus.cli.offline.formats import FormatName, Row, open_format
@@ -24,6 +23,7 @@ from adafocus.cli.offline.run_file import describe_run, join_run
 from adafocus.cli.offline.shards import Shard
 from adafocus.cli.offline.store import DEFAULT_ROWS_PER_PART, ResultStore
 from adafocus.cli.offline.summary import Effort, Totals, as_text, summary
+from adafocus.cli.request_options import Asked, request_options
 from adafocus.cli.videos import VideoPathOrUrl
 
 SUMMARY = "_summary"
@@ -44,18 +44,7 @@ def _shard(ctx: click.Context, param: click.Parameter, value: str | None) -> Sha
     type=click.Path(file_okay=False, path_type=Path),
     help="Folder of the results; an interrupted run in it is continued.",
 )
-@click.option("--bundle", type=click.Path(path_type=Path), help="Folder of the bundle; default: the shipped bundle.")
-@click.option("--backend", metavar="NAME", help="Runtime, such as onnxruntime-cpu; default: the best one installed.")
-@click.option(
-    "--exit",
-    "exit_point",
-    metavar="POINT",
-    shell_complete=operating_points,
-    help="Operating point; default: the default point of the bundle.",
-)
-@click.option("--top-k", metavar="N", help="Number of predictions; default: 5, or all classes if there are fewer.")
-@click.option("--max-gflops", metavar="X", help="Maximum compute for each video, in GFLOPs.")
-@click.option("--trace", is_flag=True, help="Add an entry for each step to the rows.")
+@request_options
 @click.option(
     "--format",
     "form",
@@ -102,10 +91,7 @@ def command(
     out: Path,
     bundle: Path | None,
     backend: str | None,
-    exit_point: str | None,
-    top_k: str | None,
-    max_gflops: str | None,
-    trace: bool,
+    asked: Asked,
     form: FormatName,
     shard: Shard,
     column: str,
@@ -123,7 +109,6 @@ def command(
     input has a row and at least one is an answer.
     """
     settings = settings_from({"bundle": bundle, "backend": backend, **UNBOUNDED})
-    asked = {"exit": exit_point, "top_k": top_k, "max_gflops": max_gflops, "trace": "true" if trace else None}
     loaded, ask = load_and_parse(settings, asked)
     results = open_format(form)
     found = collect(inputs, column)

@@ -11,34 +11,18 @@ from pathlib import Path
 import click
 from tqdm import tqdm
 
-from adafocus.cli.completion import operating_points
 from adafocus.cli.configuration import settings_from
 from adafocus.cli.contact_sheet import ContactSheet, Looked
 from adafocus.cli.in_process import UNBOUNDED, Failure, Named, VideoInput, load_and_parse, run
 from adafocus.cli.jsonlines import JsonLinesFile
+from adafocus.cli.request_options import Asked, request_options
 from adafocus.cli.videos import VideoPathOrUrl, find_videos_anywhere, shown
 from adafocus.service.schemas.classify import Classification
 
 
 @click.command("classify", epilog="Example: adafocus classify samples --exit balanced --out answers.jsonl")
 @click.argument("videos", metavar="VIDEO...", nargs=-1, required=True, type=VideoPathOrUrl())
-@click.option("--bundle", type=click.Path(path_type=Path), help="Folder of the bundle; default: the shipped bundle.")
-@click.option("--backend", metavar="NAME", help="Runtime, such as onnxruntime-cpu; default: the best one installed.")
-@click.option(
-    "--exit",
-    "exit_point",
-    metavar="POINT",
-    shell_complete=operating_points,
-    help="Operating point; default: the default point of the bundle.",
-)
-@click.option("--top-k", metavar="N", help="Number of predictions; default: 5, or all classes if there are fewer.")
-@click.option("--max-gflops", metavar="X", help="Maximum compute for each video, in GFLOPs.")
-@click.option("--window", metavar="SECONDS", help="Classify each video in windows of this length: segments and events.")
-@click.option("--stride", metavar="SECONDS", help="From the start of one window to the next; default: as --window.")
-@click.option("--event-threshold", metavar="SCORE", help="Least score with which an event begins; default: 0.5.")
-@click.option("--event-min", metavar="SECONDS", help="Leave out shorter events, and bridge interruptions up to this.")
-@click.option("--max-decode-ms", metavar="MS", help="Maximum processor time of decoding for each video, milliseconds.")
-@click.option("--trace", is_flag=True, help="With --json or --out: add an entry for each step.")
+@request_options
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object for each video.")
 @click.option(
     "--out", type=click.Path(path_type=Path), help="Append results to this JSON Lines file; skip videos that it has."
@@ -53,15 +37,7 @@ def command(
     videos: tuple[Named, ...],
     bundle: Path | None,
     backend: str | None,
-    exit_point: str | None,
-    top_k: str | None,
-    max_gflops: str | None,
-    window: str | None,
-    stride: str | None,
-    event_threshold: str | None,
-    event_min: str | None,
-    max_decode_ms: str | None,
-    trace: bool,
+    asked: Asked,
     as_json: bool,
     out: Path | None,
     draw: Path | None,
@@ -72,18 +48,6 @@ def command(
     run goes on; the exit code is then 1. In a folder, hidden files and folders are left out and links are followed.
     """
     settings = settings_from({"bundle": bundle, "backend": backend, **UNBOUNDED})
-    asked = {
-        "exit": exit_point,
-        "top_k": top_k,
-        "max_gflops": max_gflops,
-        "max_decode_ms": max_decode_ms,
-        "trace": "true" if trace else None,
-        "window_s": window,
-        "stride_s": stride,
-        "event_threshold": event_threshold,
-        "event_min_s": event_min,
-        "strict": "true",
-    }
     loaded, ask = load_and_parse(settings, asked)
     found = find_videos_anywhere(videos)
     files = found.files

@@ -17,7 +17,7 @@ from adafocus.service.decode.pool import DecodeJob
 from adafocus.service.decode.session import DecodeSession
 from adafocus.service.decode.spool import Spool
 from adafocus.service.engine.quality import point_at
-from adafocus.service.engine.request import EngineRequest, Outcome
+from adafocus.service.engine.request import EngineRequest, FrameSource, Outcome
 from adafocus.service.engine.stage_times import StageTimes
 from adafocus.service.engine.step_plan import PREFETCH_PROBABILITY
 from adafocus.service.errors import DeadlinePassed
@@ -74,7 +74,7 @@ async def classify(
             course = course_of(runtime, parameters)
             with timeline.stage("decode"):
                 job = decode_job(course, parameters)
-                frames = await held.enter_async_context(runtime.decoder.open(upload.spool, job))
+                frames = await held.enter_async_context(runtime.decoder.open(upload.spool, job, caller=caller))
             limit.reschedule(None)  # from now on the engine keeps the deadline: there may be an answer to fall back on
             request = engine_request(course, parameters, due)
             if observer is not None:
@@ -82,7 +82,7 @@ async def classify(
                 report = StepReporter(runtime.manifest, *thresholds, frames.info, observer, clock, started)
                 request = replace(request, look_ahead=False, on_step=report)
             # Frames of glances that may have to wait for the focus would fill the decoder's memory: they are copied.
-            source = frames if course.may_spare_focus_frames else FramesInPlace(frames)
+            source = frames if course.may_spare_focus_frames else frame_source(runtime, frames)
             outcome = await runtime.engine.classify(request, source)
             place.processor_seconds = frames.decode_cpu_seconds + outcome.glance_seconds + outcome.focus_seconds
             if outcome.reason == "confident" and upload.over and _wants_shadow(runtime):
@@ -117,8 +117,9 @@ async def _shadow(
     async with held:
         await used.close()
         course, due = course_of(runtime, full), time.monotonic() + runtime.settings.request_timeout_seconds
-        async with runtime.decoder.open(spool, course.job) as frames:
-            whole = await runtime.engine.classify(engine_request(course, full, due), FramesInPlace(frames))
+        async with runtime.decoder.open(spool, course.job, caller=used.caller) as frames:
+            source = frame_source(runtime, frames)
+            whole = await runtime.engine.classify(engine_request(course, full, due), source)
     if whole.reason == "all_steps":
         agrees = present_labels(manifest, early) == present_labels(manifest, whole)
         runtime.shadows.compared(point, agrees=agrees)
@@ -149,6 +150,11 @@ def course_of(runtime: Runtime, parameters: Parameters) -> Course:
             may_spare_focus_frames=may_spare_focus_frames(manifest, parameters.exit),
         )
     return course
+
+
+def frame_source(runtime: Runtime, frames: DecodeSession) -> FrameSource:
+    """The frames of a video as its engine reads them: where they lie, unless they are smaller than their places."""
+    return FramesInPlace(frames) if runtime.frames_lie_in_place else frames
 
 
 def decode_job(course: Course, parameters: Parameters) -> DecodeJob:

@@ -1,42 +1,24 @@
-"""Opens the runtime: one runner, one engine and one pool of decoders, for HTTP and for the command line."""
+"""Opens what requests for a model pass through: its engine, and what it shares with the other models."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from functools import partial
-from pathlib import Path
 
 from adafocus.bundle.manifest import Manifest
-from adafocus.bundle.store import Bundle, load_bundle
-from adafocus.service.cpu import usable_cores
-from adafocus.service.decode.pool import DecodeJob, DecodePool, PoolSettings
-from adafocus.service.decode.worker.frame_writer import segment_bytes
-from adafocus.service.engine.admission import Places, QueueLimits
+from adafocus.bundle.store import Bundle
+from adafocus.service.cores import MakeRunner, SharedEngine, make_runner, open_core, reach_core
+from adafocus.service.decode.pool import DecodeJob, DecodePool
 from adafocus.service.engine.engine import Engine, running
-from adafocus.service.engine.process import open_core_process
 from adafocus.service.engine.quality import QualityController
-from adafocus.service.engine.remote import RemoteCore
-from adafocus.service.engine.runners.base import Runner
-from adafocus.service.engine.runners.graphs import batch_sizes_up_to
-from adafocus.service.engine.runners.selection import (
-    RunnerOptions,
-    abilities_here,
-    default_max_batch,
-    graph_threads,
-    open_runner,
-    takes_gpu,
-)
-from adafocus.service.engine.scheduler import MAX_BATCHES_IN_FLIGHT
 from adafocus.service.engine.shadow_evidence import ShadowEvidence
-from adafocus.service.engine.supervised import SupervisedCore
-from adafocus.service.engine.transport import InProcess, Transport
+from adafocus.service.resources import Resources, check_frames_fit, open_resources
 from adafocus.service.settings import Settings
 from adafocus.service.shadows import Shadows
-from adafocus.service.telemetry import logs
 from adafocus.service.telemetry.metrics import Metrics
+
+__all__ = ["Course", "MakeRunner", "Runtime", "SharedEngine", "make_runner", "open_model", "open_runtime"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +42,7 @@ class Course:
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """The engine and the decoders that requests pass through, opened and closed together.
+    """The engine of one model and the decoders that requests for it pass through.
 
     ``courses`` remembers what was worked out for an operating point, with and without a limit on the compute.
     """
@@ -78,45 +60,17 @@ class Runtime:
         """The manifest of the served bundle."""
         return self.engine.manifest
 
-
-BATCHES_OF_VIDEOS = 4
-"""Videos in flight on a GPU, in full batches: two at the device, and as many that wait for a frame."""
-
-MAX_PLACES = 1 << 20
-"""More than any service has: where the places are those of several processes, none limits its own."""
-
-MAX_DECODED_AHEAD = 64
-"""Frames that a decoder may have ready of a video that will probably need them."""
-
-
-@dataclass(frozen=True, slots=True)
-class SharedEngine:
-    """What a front is told of the engine that it shares with others.
-
-    Attributes:
-        path: of the hub's socket.
-        front: number of the front.
-        slots: of each front, as the hub knows them.
-        places: of all fronts.
-    """
-
-    path: Path
-    front: int
-    slots: int
-    places: Places
-
-
-RESERVED_SLOTS = 1
-"""Slots and decoders that only a caller may use who has none while all others are taken: nobody can hold them all."""
-
-MakeRunner = Callable[[Bundle, Settings], Runner]
+    @property
+    def frames_lie_in_place(self) -> bool:
+        """Whether the engine can read frames where the decoders write them: both have the same size."""
+        return self.manifest.geometry.crop == self.decoder.settings.crop
 
 
 @asynccontextmanager
 async def open_runtime(
     bundle: Bundle, settings: Settings, metrics: Metrics, make: MakeRunner, shared: SharedEngine | None = None
 ) -> AsyncIterator[Runtime]:
-    """Load and warm the model, start the decoders, and close everything at the end of the block.
+    """Open one model with all that it needs, and close everything at the end of the block.
 
     With a shared engine, which loads the model elsewhere, ``max_queue`` is that of all fronts.
 
@@ -124,128 +78,44 @@ async def open_runtime(
         RunnerError: the backend does not exist or cannot run here.
         WorkerStartError: the decoders cannot be started.
     """
-    settings = sized(bundle, settings)
-    pool = DecodePool(pool_settings(bundle.manifest, settings), metrics)
-    decoders = asyncio.create_task(pool.start())  # while the model is loaded
-    try:
-        manifest, core = await (_open_core(bundle, settings, make) if shared is None else _reach_core(shared))
-        metrics.slots(settings.videos_in_flight)
-        metrics.queue_limit(settings.max_queue)
-        engine = Engine(
-            manifest,
-            core,
-            slots=settings.videos_in_flight,
-            max_queue=settings.max_queue if shared is None else MAX_PLACES,
-            observer=metrics,
-            places=None if shared is None else shared.places,
-            limits=QueueLimits(
-                queue_seconds=settings.max_queue_seconds,
-                uploads=settings.max_uploads,
-                uploads_per_caller=settings.max_uploads_per_caller,
-                reserve=RESERVED_SLOTS,
-            ),
-        )
-        async with running(engine):
-            await decoders
-            metrics.model_loaded(manifest.name, manifest.version, core.runner.backend, core.runner.precision)
-            quality = QualityController(settings.quality_target_seconds, len(manifest.operating_points) - 1)
-            shadows = Shadows(settings.shadow_full_share, metrics, ShadowEvidence(manifest))
-            try:
-                yield Runtime(engine, pool, metrics, settings, quality, shadows)
-            finally:
-                await shadows.close()
-                await pool.close()
-    finally:
-        decoders.cancel()
-        await asyncio.gather(decoders, return_exceptions=True)
-        await pool.close()
+    async with (
+        open_resources([bundle], settings, metrics, shared) as resources,
+        open_model(bundle, resources, make, shared) as runtime,
+    ):
+        try:
+            await resources.decoders_started
+            yield runtime
+        finally:
+            await resources.decoder.close()  # before the engine, so that videos in flight fail as they should
 
 
-def sized(bundle: Bundle, settings: Settings) -> Settings:
-    """The settings with a number of slots that suits the device, if none was set."""
-    if settings.slots is not None or not takes_a_gpu(bundle, settings):
-        return settings
-    slots = max(settings.decode_workers, BATCHES_OF_VIDEOS * max_batch_of(bundle, settings))
-    return settings.model_copy(update={"slots": slots})
-
-
-def pool_settings(manifest: Manifest, settings: Settings) -> PoolSettings:
-    """Settings of the decoders: how many videos may have frames that wait follows from ``frame_memory_bytes``."""
-    crop, planned = manifest.geometry.crop, manifest.sampling.frames + (manifest.sampling.focus_frames or 0)
-    # A clip model needs all of its frames at once.
-    slots = planned if manifest.sampling.focus_frames is not None else min(MAX_DECODED_AHEAD, planned)
-    affordable = settings.frame_memory_bytes // segment_bytes(slots, crop)
-    return PoolSettings(
-        workers=settings.decode_workers + RESERVED_SLOTS,
-        crop=crop,
-        memory_bytes=settings.decode_memory_bytes,
-        slots=slots,
-        videos=RESERVED_SLOTS
-        + max(settings.decode_workers, min(settings.videos_in_flight + settings.decode_workers, affordable)),
-    )
-
-
-async def _open_core(bundle: Bundle, settings: Settings, make: MakeRunner) -> tuple[Manifest, Transport]:
-    """The engine's core, in this process or in its own, and the manifest with the thresholds of its precision."""
-    gpu, max_batch = takes_a_gpu(bundle, settings), max_batch_of(bundle, settings)
-    slots = core_slots(settings, max_batch)
-    if gpu if settings.engine_process is None else settings.engine_process:
-        start = partial(open_core_process, partial(load_core, settings, make), slots=slots, max_batch=max_batch)
-        core = await start()
-        return core.manifest, SupervisedCore(core, start)
-    runner = await asyncio.to_thread(make, bundle, settings)
-    manifest = bundle.manifest.served_in(runner.precision)
-    return manifest, InProcess(manifest, runner, slots=slots, max_batch=max_batch)
-
-
-async def _reach_core(shared: SharedEngine) -> tuple[Manifest, Transport]:
-    core = RemoteCore(shared.path, shared.front, shared.slots)
-    await core.connect()
-    return core.manifest, core
-
-
-def core_slots(settings: Settings, max_batch: int) -> int:
-    """Slots of a client in the core: a video that has left keeps its slot until its batch is done."""
-    return settings.videos_in_flight + MAX_BATCHES_IN_FLIGHT * max_batch
-
-
-def load_core(settings: Settings, make: MakeRunner) -> tuple[Manifest, Runner]:
-    """The arguments of an engine core in a process of its own.
+@asynccontextmanager
+async def open_model(
+    bundle: Bundle, resources: Resources, make: MakeRunner, shared: SharedEngine | None = None
+) -> AsyncIterator[Runtime]:
+    """Load and warm one model, and close its engine at the end of the block.
 
     Raises:
-        BundleError: the bundle has changed since the service read it, and cannot be read any more.
-        RunnerError: there is no such backend, or it cannot run here.
-    """
-    logs.configure()
-    bundle = load_bundle(settings.bundle)
-    runner = make(bundle, settings)
-    return bundle.manifest.served_in(runner.precision), runner
-
-
-def make_runner(bundle: Bundle, settings: Settings) -> Runner:
-    """Open the runner of the configured backend, or of the fastest one that works here.
-
-    Raises:
+        BundleError: its frames are larger than those that the decoders were started for.
         RunnerError: the backend does not exist or cannot run here.
     """
-    return open_runner(
-        bundle,
-        RunnerOptions(
-            threads=settings.intra_op_threads or graph_threads(bundle.manifest, usable_cores()),
-            batch_sizes=batch_sizes_up_to(max_batch_of(bundle, settings)),
-            backend=settings.backend,
-            precision=settings.precision,
-            cache=settings.model_cache,
-            look_ahead=settings.look_ahead,
-        ),
+    settings, metrics = resources.settings, resources.metrics
+    check_frames_fit(bundle.manifest, resources.decoder.settings)
+    manifest, core = await (open_core(bundle, settings, make) if shared is None else reach_core(shared))
+    admission = resources.admission
+    engine = Engine(
+        manifest,
+        core,
+        slots=admission.slots,
+        max_queue=admission.max_queue,
+        observer=metrics,
+        admission=admission,
     )
-
-
-def takes_a_gpu(bundle: Bundle, settings: Settings) -> bool:
-    """Whether the model will run on a GPU."""
-    return takes_gpu(bundle.manifest, settings.backend, abilities_here())
-
-
-def max_batch_of(bundle: Bundle, settings: Settings) -> int:
-    """Rows in one batch at most."""
-    return settings.max_batch or default_max_batch(gpu=takes_a_gpu(bundle, settings))
+    async with running(engine):
+        metrics.model_loaded(manifest.name, manifest.version, core.runner.backend, core.runner.precision)
+        resources.quality.most = max(resources.quality.most, len(manifest.operating_points) - 1)
+        shadows = Shadows(settings.shadow_full_share, metrics, ShadowEvidence(manifest))
+        try:
+            yield Runtime(engine, resources.decoder, metrics, settings, resources.quality, shadows)
+        finally:
+            await shadows.close()

@@ -24,8 +24,8 @@ MOST = 1
 class ShadowObserver(Protocol):
     """Receives each comparison; metrics implement it."""
 
-    def shadow_compared(self, agrees: bool, evidence: float) -> None:
-        """Take in whether an early answer was that of all steps, and the evidence so far that too few are."""
+    def shadow_compared(self, agrees: bool, factor: float) -> None:
+        """Take in whether an early answer was that of all steps, and what this multiplies the evidence by."""
 
 
 class Shadows:
@@ -49,6 +49,7 @@ class Shadows:
         self._observer = observer
         self._evidence = evidence
         self._chance = chance
+        self._told = 1.0
         self._running: set[asyncio.Task[None]] = set()
 
     def wants_another(self) -> bool:
@@ -63,7 +64,9 @@ class Shadows:
 
     def compared(self, point: str, *, agrees: bool) -> None:
         """Count the result of one."""
-        self._observer.shadow_compared(agrees, self._evidence.take(point, agrees=agrees))
+        evidence = self._evidence.take(point, agrees=agrees)
+        self._observer.shadow_compared(agrees, evidence / self._told)
+        self._told = evidence
 
     async def settled(self) -> None:
         """Wait until none is running."""

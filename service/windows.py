@@ -10,8 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 
 from adafocus.bundle.exit_rule import ExitReason
-from adafocus.service.classify import answer_of, classify, course_of, engine_request
-from adafocus.service.decode.frames_in_place import FramesInPlace
+from adafocus.service.classify import answer_of, classify, course_of, engine_request, frame_source
 from adafocus.service.decode.pool import DecodeJob
 from adafocus.service.decode.session import DecodeSession
 from adafocus.service.decode.windows import WindowDecoder
@@ -105,7 +104,7 @@ class _Run:
                 self.place = place
                 asked = self.windows
                 decoder = await held.enter_async_context(
-                    self.runtime.decoder.windows(upload.spool, self._job(), asked.window_s, asked.stride_s)
+                    self.runtime.decoder.windows(upload.spool, self._job(), asked.window_s, asked.stride_s, self.caller)
                 )
             stopped = await self._classify_all(decoder, segments)
             return self._answer(segments, stopped, upload)
@@ -161,7 +160,8 @@ class _Run:
                 frames = await held.enter_async_context(decoder.open(number, cpu_seconds))
             self.count = self._checked(frames.window.count)
             request = engine_request(course_of(self.runtime, self.parameters), self.parameters, due)
-            outcome = await engine.classify(replace(request, max_flops=budget), FramesInPlace(frames))
+            source = frame_source(self.runtime, frames)
+            outcome = await engine.classify(replace(request, max_flops=budget), source)
         if frames.capped and outcome.reason == "end_of_video":
             outcome = replace(outcome, reason="max_decode_ms")
         times = replace(

@@ -20,6 +20,7 @@ from adafocus.model.flops import step_flops
 from adafocus.model.video_model import FocusClip, GlanceClip
 from adafocus.training.optimise.losses import CrossEntropy, OneStageLoss, Remedies
 from adafocus.training.optimise.objective import Method, Model, Objective
+from benchmarks.evidence.oracle import Oracle
 
 Loss = Callable[[Model, Remedies, CrossEntropy], nn.Module]
 
@@ -71,7 +72,7 @@ def multiply_adds(model: AdaFocus) -> int:
     if isinstance(model, OneNetwork):
         glance, focus = model.glance.channels, model.focus.channels
         return parts["glance network"] + parts["classifier MLP"] * glance // (glance + focus) + parts["step head"]
-    unasked = parts["policy"] if isinstance(model, Centre | Random | Shrunk) else 0
+    unasked = parts["policy"] if isinstance(model, Centre | Random | Shrunk | Oracle) else 0
     return count.per_step - unasked
 
 
@@ -156,8 +157,8 @@ class Arm:
         model: class of the model. remedies: which are off.
         phases: of the training, one after the other.
         compute: how the model is matched to the compute of the published one: ``same`` networks; the glance alone on
-            the ``large`` frame that this compute allows; or the focus network on the ``full`` frame, for as many frames
-            as this compute allows.
+            the ``large`` frame that this compute allows, or on the next larger one where a frame is shrunk by a whole
+            factor; or the focus network on the ``full`` frame, for as many frames as this compute allows.
     """
 
     model: type[AdaFocus] = AdaFocus
@@ -180,6 +181,7 @@ ARMS = {
     "random": Arm(Random, off=("diversity",)),
     "shrunk": Arm(Shrunk, off=("diversity",)),
     "none": Arm(OneNetwork, off=("diversity",), compute="large"),
+    "oracle": Arm(Oracle),
     "full": Arm(OneNetwork, off=("diversity",), compute="full"),
     "no-supervision": Arm(off=("supervision",)),
     "no-diversity": Arm(off=("diversity",)),

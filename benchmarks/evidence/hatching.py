@@ -75,7 +75,11 @@ class Plate:
 
 def hatching(direction: float, random: np.random.Generator) -> npt.NDArray[np.float64]:
     """Sinusoidal lines across a plate: 0 to `DEEPEST` [PLATE, PLATE]; their distance and phase are random."""
-    apart, phase = random.uniform(*APART), random.uniform(0, 2 * np.pi)
+    return lines(direction, random.uniform(*APART), random.uniform(0, 2 * np.pi))
+
+
+def lines(direction: float, apart: float, phase: float) -> npt.NDArray[np.float64]:
+    """Sinusoidal lines across a plate, so many pixels from one to the next: 0 to `DEEPEST` [PLATE, PLATE]."""
     down, right = np.mgrid[:PLATE, :PLATE]
     across = down * np.sin(direction) + right * np.cos(direction)
     inner = np.pad(np.ones((PLATE - 2 * RIM, PLATE - 2 * RIM)), RIM)
@@ -138,13 +142,18 @@ def _draw(picture: npt.NDArray[np.float64], plate: Plate, frame: int) -> None:
 
 
 def write_clip(path: Path, label: int, random: np.random.Generator) -> None:
-    """One clip as H.264 in MP4, at a quality that keeps the lines sharp."""
+    """Write one clip of a class."""
+    write_pictures(path, pictures(label, random))
+
+
+def write_pictures(path: Path, frames: Iterable[Picture]) -> None:
+    """Write frames as H.264 in MP4, at a quality that keeps the lines sharp."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=RATE, options={"crf": "8", "preset": "veryfast"})
         stream.width, stream.height, stream.pix_fmt = SIDE, SIDE, "yuv420p"
         stream.codec_context.thread_count = 1
-        for picture in pictures(label, random):
+        for picture in frames:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(stream.encode(None))
 

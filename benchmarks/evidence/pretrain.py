@@ -6,7 +6,10 @@ its frames. All training uses single frames that are in no clip of the set, and 
 left to the study. From scratch, a focus on patches that rarely show the hatching learns nothing for a long time,
 however they are chosen, and a glance gets no signal about plates.
 
-    python -m benchmarks.evidence.pretrain FILE.pt [--steps 400]
+With ``--task spacing`` the focus does not learn directions either: it learns how far apart the lines of a plate are, or
+that there are none, on plates of every direction. So it starts with features for fine lines, and without the classes.
+
+    python -m benchmarks.evidence.pretrain FILE.pt [--task spacing] [--config FILE.toml] [--steps 400]
 """
 
 from __future__ import annotations
@@ -40,6 +43,9 @@ LEARNING_RATE = 0.05
 OFF_CENTRE = 0.3
 """Share of a patch by which the plate may lie beside its middle."""
 
+SPACINGS = 3
+"""So many intervals of distances between lines; a plate without lines is one more class."""
+
 
 class Frames(NamedTuple):
     """Single frames for training.
@@ -68,6 +74,27 @@ def with_hatching(random: np.random.Generator) -> Frames:
     return Frames(np.stack(pixels), torch.tensor(labels), torch.from_numpy(np.stack(middles)).float())
 
 
+def with_spacing(random: np.random.Generator) -> Frames:
+    """Frames with an orange plate whose lines have any direction; their distance, or their absence, is the target."""
+    pixels, targets, middles = [], [], []
+    edges = np.linspace(*hatching.APART, SPACINGS + 1)
+    for number in range(CLIPS):
+        target = number % (SPACINGS + 1)
+        *others, orange = hatching.plates(0, random)
+        shown = np.full_like(orange.shown, target < SPACINGS)
+        apart = random.uniform(*edges[target : target + 2]) if target < SPACINGS else 1.0
+        own = hatching.lines(random.uniform(0, np.pi), apart, random.uniform(0, 2 * np.pi))
+        things = [*others, replace(orange, lines=own, shown=shown)]
+        frame = int(random.integers(hatching.FRAMES))
+        pixels.extend(hatching.drawn(things, random, [frame]))
+        targets.append(target)
+        middles.append(np.array(orange.corner(frame)) + hatching.PLATE / 2)
+    return Frames(np.stack(pixels), torch.tensor(targets), torch.from_numpy(np.stack(middles)).float())
+
+
+TASKS = {"direction": with_hatching, "spacing": with_spacing}
+
+
 def with_colours(random: np.random.Generator) -> Frames:
     """Frames with plates of some of the colours, hatched in any direction or not; which colours is the target."""
     colours = [hatching.ORANGE, *hatching.OTHERS]
@@ -89,7 +116,8 @@ def pretrain(config: BackboneConfig, examples: Frames, look: Look, steps: int) -
     random = np.random.default_rng(SEED)
     network = build_backbone(config)
     several = examples.targets.ndim == 2
-    head = nn.Linear(network.channels, examples.targets.shape[1] if several else hatching.CLASSES)
+    outputs = examples.targets.shape[1] if several else int(examples.targets.max()) + 1
+    head = nn.Linear(network.channels, outputs)
     loss_of = F.binary_cross_entropy_with_logits if several else F.cross_entropy
     optimiser = torch.optim.SGD([*network.parameters(), *head.parameters()], LEARNING_RATE, 0.9, weight_decay=5e-4)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
@@ -107,10 +135,10 @@ def pretrain(config: BackboneConfig, examples: Frames, look: Look, steps: int) -
     return dict(network.state_dict())
 
 
-def networks(steps: int) -> dict[str, dict[str, Tensor]]:
+def networks(steps: int, task: str, path: Path) -> dict[str, dict[str, Tensor]]:
     """Weights of the glance, of the focus, and of the glance without a focus, which sees a larger frame."""
     torch.set_num_threads(1)
-    recipe = load_recipe(str(CONFIG))
+    recipe, examples = load_recipe(str(path)), TASKS[task]
     config = recipe.model_config(hatching.CLASSES)
     alone = arm_recipe(ARMS["none"], recipe, hatching.CLASSES).model_config(hatching.CLASSES)
     random = np.random.default_rng(SEED)
@@ -122,6 +150,8 @@ def networks(steps: int) -> dict[str, dict[str, Tensor]]:
         return crop_patches(batch, centres, config.patch_size)
 
     def shrunk(batch: Tensor, size: int) -> Tensor:
+        if config.glance.shrink == "area":
+            return F.avg_pool2d(batch, batch.shape[-1] // size)
         return F.interpolate(batch, size=(size, size), mode="bilinear", align_corners=True)
 
     def shrunk_patch(batch: Tensor, middles: Tensor) -> Tensor:
@@ -131,8 +161,8 @@ def networks(steps: int) -> dict[str, dict[str, Tensor]]:
         return shrunk(batch, config.glance_size)
 
     return {
-        "focus": pretrain(config.focus, with_hatching(random), patch, steps),
-        "alone": pretrain(alone.glance, with_hatching(random), shrunk_patch, steps),
+        "focus": pretrain(config.focus, examples(random), patch, steps),
+        "alone": pretrain(alone.glance, examples(random), shrunk_patch, steps),
         "glance": pretrain(config.glance, with_colours(random), glance, steps),
     }
 
@@ -142,8 +172,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path)
     parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--task", choices=list(TASKS), default="direction", help="what the focus learns to read")
+    parser.add_argument("--config", type=Path, default=CONFIG, help="recipe of the networks")
     options = parser.parse_args()
-    torch.save(networks(options.steps), options.out)
+    torch.save(networks(options.steps, options.task, options.config), options.out)
 
 
 if __name__ == "__main__":

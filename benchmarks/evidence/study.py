@@ -83,6 +83,10 @@ def arm_recipe(arm: Arm, recipe: Recipe, classes: int) -> Recipe:
     model = content["model"]
     if arm.compute == "large":
         sizes = range(model["glance"]["input_size"], model["frame_size"] + 1, SIZE_STEP)
+        if model["glance"].get("shrink") == "area":
+            whole = [size for size in sizes if model["frame_size"] % size == 0]
+            larger = [_with_glance(content, input_size=size) for size in whole]
+            return next(one for one in larger if _cost(one, classes) >= budget)
         larger = [_with_glance(content, input_size=size) for size in sizes]
         return min(larger, key=lambda one: abs(_cost(one, classes) - budget))
     whole = parse_recipe({**content, "model": {**model, "glance": {**model["focus"], "input_size": None}}})

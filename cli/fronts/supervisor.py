@@ -21,11 +21,12 @@ from adafocus.bundle.store import Bundle, load_bundle
 from adafocus.cli.fronts.board import Board
 from adafocus.cli.fronts.messages import Broken, Order, Serving, Start
 from adafocus.cli.server import BACKLOG, DRAIN_SIGNALS
+from adafocus.service.cores import core_slots, load_core, make_runner, max_batch_of
 from adafocus.service.engine.runners.base import RunnerError
 from adafocus.service.engine.shared_places import SharedPlaces
 from adafocus.service.engine.wire import Begin, Failed, Inbox, Ready, packed
 from adafocus.service.http.shared_accounts import SharedAccounts
-from adafocus.service.runtime import core_slots, load_core, make_runner, max_batch_of, sized
+from adafocus.service.resources import sized
 from adafocus.service.settings import Settings
 from adafocus.service.telemetry.metrics import layout_for
 from adafocus.service.telemetry.series import SeriesMemory
@@ -127,7 +128,7 @@ class Supervisor:
 
     def __init__(self, settings: Settings, count: int, listener: socket.socket, folder: Path) -> None:
         self._bundle: Bundle = load_bundle(settings.bundle)
-        settings = sized(self._bundle, settings)
+        settings = sized([self._bundle], settings)
         self._settings = settings
         self._count = count
         self._listener = listener
@@ -135,7 +136,7 @@ class Supervisor:
         self._hub: Child | None = None
         self._ending = False
         self._shares = [share_of(settings, number, count) for number in range(count)]
-        layout = layout_for(self._bundle.manifest.steps)
+        layout = layout_for(self._bundle.manifest.steps, (self._bundle.manifest.name,))
         self._series_fd = SeriesMemory.share(layout, count)
         self._series = SeriesMemory(layout, count, self._series_fd)
         self._places_fd = SharedPlaces.create(count)
@@ -200,7 +201,7 @@ class Supervisor:
             self._hub = hub = await Child.start(
                 "adafocus.service.engine.hub", arguments, [self._hub_listener.fileno()], told.append
             )
-            make = partial(load_core, self._settings, make_runner)
+            make = partial(load_core, self._settings, make_runner, self._bundle)
             hub.send(Begin(pickle.dumps(make), self._hub_slots, self._max_batch))
             logger.info("the engine has been started", extra={"fields": {"pid": hub.process.pid}})
             code = await hub.wait()

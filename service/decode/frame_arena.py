@@ -2,7 +2,8 @@
 
 A segment belongs to a video and not to the worker that fills it. So a worker is free for its next video as soon as it
 has delivered, while the frames wait for the engine; and frames outlive a worker that dies. No worker is given the
-memory of a video that it does not decode.
+memory of a video that it does not decode, and no memory serves two callers: a worker that was taken over could have
+kept it.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ class FrameArena:
         self._slots = slots
         self._crop = crop
         self._idle: IdleQueue[SharedFrames] = IdleQueue()
-        self._all: set[SharedFrames] = set()
+        self._owners: dict[SharedFrames, str] = {}
         self._closed = False
 
     @property
@@ -40,34 +41,37 @@ class FrameArena:
     @property
     def lent(self) -> int:
         """Number of segments that are in use."""
-        return len(self._all) - self._idle.idle
+        return len(self._owners) - self._idle.idle
 
-    async def take(self) -> SharedFrames:
-        """Return a segment; waits until there is one.
+    async def take(self, caller: str = "") -> SharedFrames:
+        """Return a segment for a video of this caller; waits until there is one.
 
         Raises:
             OSError: the memory cannot be allocated.
             Problem: the arena was closed with this problem.
         """
-        if not self._idle.idle and len(self._all) < self._limit and not self._closed:
-            return self.spare()
-        return await self._idle.take()
+        if not self._idle.idle and len(self._owners) < self._limit and not self._closed:
+            return self.spare(caller)
+        frames = await self._idle.take(lambda idle: self._owners[idle] != caller)
+        if self._owners[frames] == caller:
+            return frames
+        self._forget(frames)
+        return self.spare(caller)
 
-    def spare(self) -> SharedFrames:
+    def spare(self, caller: str = "") -> SharedFrames:
         """Return a new segment though there may be as many as allowed: for a video that holds one and must not wait.
 
         Raises:
             OSError: the memory cannot be allocated.
         """
         frames = SharedFrames.create(self._slots, self._crop)
-        self._all.add(frames)
+        self._owners[frames] = caller
         return frames
 
     def put(self, frames: SharedFrames) -> None:
         """Take a segment back into which nobody writes and which nobody reads."""
-        if self._closed or len(self._all) > self._limit:
-            self._all.discard(frames)
-            frames.close()
+        if self._closed or len(self._owners) > self._limit:
+            self._forget(frames)
         else:
             self._idle.put(frames)
 
@@ -75,8 +79,11 @@ class FrameArena:
         """Give back what is idle, and the rest when it is put back; whoever waits fails. May be called again."""
         self._closed = True
         for frames in self._idle.close(problem):
-            self._all.discard(frames)
-            frames.close()
+            self._forget(frames)
+
+    def _forget(self, frames: SharedFrames) -> None:
+        self._owners.pop(frames, None)
+        frames.close()
 
 
 @dataclass(slots=True, eq=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from adafocus.service.errors import Problem
@@ -38,8 +39,12 @@ class IdleQueue(Generic[Item]):
                 return
         self._idle.append(item)
 
-    async def take(self) -> Item:
+    async def take(self, rank: Callable[[Item], int] | None = None, *, first: bool = False) -> Item:
         """Return an idle item; waits until there is one. Cancelling a waiting call loses no item.
+
+        Args:
+            rank: of the idle items, one with the lowest is taken; None: the one that has been idle for longest.
+            first: whether to be served before the other callers that wait.
 
         Raises:
             Problem: the queue was closed with this problem.
@@ -47,9 +52,16 @@ class IdleQueue(Generic[Item]):
         if self._closed is not None:
             raise self._closed
         if self._idle:
-            return self._idle.popleft()
+            if rank is None:
+                return self._idle.popleft()
+            item = min(self._idle, key=rank)
+            self._idle.remove(item)
+            return item
         future: asyncio.Future[Item] = asyncio.get_running_loop().create_future()
-        self._waiting.append(future)
+        if first:
+            self._waiting.appendleft(future)
+        else:
+            self._waiting.append(future)
         try:
             return await future
         except asyncio.CancelledError:

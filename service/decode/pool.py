@@ -13,12 +13,17 @@ Whatever a video does to its worker, only its own request fails:
     is silent and uses no processor time        Undecodable   timeout
     is killed from outside, or simply ends      Internal      crashed
     breaks the protocol                         Internal      protocol
+    uses the processor while it is idle         –             idle_cpu
     keeps the low priority of a long video      –             recycled
+    has decoded videos of another caller        –             caller
     ==========================================  ============  =============
 
 A worker that crashes, is killed or is silent may be innocent of its end, and so may its video. The video is therefore
-given to another worker once, without the request noticing; the table holds for the second one. Only the last two count
-as errors of the service.
+given to another worker, without the request noticing; the table holds for the fourth that crashes and the second that
+is silent. Only ``Internal`` counts as an error of the service.
+
+A video may take its worker over, and nobody would see it. So a worker serves one caller only, and so does the memory
+of its frames: whoever takes a worker over gets nothing but its own videos.
 """
 
 from __future__ import annotations
@@ -33,15 +38,17 @@ from weakref import WeakKeyDictionary
 
 from adafocus.service.decode.frame_arena import FrameArena
 from adafocus.service.decode.idle_queue import IdleQueue
+from adafocus.service.decode.idle_watch import IdleWatch
 from adafocus.service.decode.ipc import FAULT, OUT_OF_MEMORY
 from adafocus.service.decode.job import DecodeJob
 from adafocus.service.decode.messages import Done, ProtocolError, Reply, printable
 from adafocus.service.decode.pool_settings import PoolObserver, PoolSettings, RestartReason, Unobserved
 from adafocus.service.decode.priority import BackgroundPriority
-from adafocus.service.decode.process import WorkerGoneError, WorkerProcess, WorkerStartError
+from adafocus.service.decode.process import WorkerGoneError, WorkerProcess
 from adafocus.service.decode.session import DecodeSession
 from adafocus.service.decode.shared_frames import SharedFrames
 from adafocus.service.decode.spool import Spool
+from adafocus.service.decode.template import WorkerStartError, WorkerTemplate
 from adafocus.service.decode.watchdog import Verdict, WorkerTimeouts
 from adafocus.service.decode.windows import Reservation, WindowDecoder
 from adafocus.service.decode.worker.sandbox import SandboxReport
@@ -62,6 +69,8 @@ _OWN_DOING = frozenset(
     {signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL, signal.SIGSYS, signal.SIGTRAP}
 )
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.1, 30.0
+_KERNELS_GRACE_SECONDS = 5.0
+"""Processor time beyond the watchdog's limit after which the kernel ends a worker."""
 
 logger = logging.getLogger("adafocus.decode")
 
@@ -86,6 +95,16 @@ class DecodePool:
         self._reserved_for: WeakKeyDictionary[DecodeSession, Reservation] = WeakKeyDictionary()
         self._may_reserve = asyncio.Semaphore(max(1, settings.workers // 2))
         self._arena = FrameArena(settings.segments, settings.slots, settings.crop)
+        self._template = WorkerTemplate(
+            slots=settings.slots,
+            crop=settings.crop,
+            memory_bytes=settings.memory_bytes,
+            start_seconds=settings.start_seconds,
+        )
+        self._idle_watch: IdleWatch[WorkerProcess] = IdleWatch(
+            lambda: (worker for worker, session in self._workers.items() if session is None),
+            lambda worker: self._lose(worker, "idle_cpu"),
+        )
         self._closing = False
         self.sandbox: SandboxReport | None = None
         """The workers' sandbox, once a worker has been started."""
@@ -126,15 +145,18 @@ class DecodePool:
         except BaseException:
             await self.close()
             raise
+        self._idle_watch.start()
 
     async def close(self) -> None:
         """Kill all workers; videos that wait or are being decoded fail with `Draining`. May be called again."""
         self._closing = True
+        self._idle_watch.stop()
         self._line.close(Draining())
         self._arena.close(Draining())
         for task in self._refilling:
             task.cancel()
         await asyncio.gather(*self._refilling, *self._burials, return_exceptions=True)
+        self._template.close()
         workers, self._workers = self._workers, {}
         while self._reservations:
             self._reservations.popitem()[1].lost()
@@ -152,7 +174,7 @@ class DecodePool:
 
     @asynccontextmanager
     async def windows(
-        self, spool: Spool, job: DecodeJob, window_s: float, stride_s: float
+        self, spool: Spool, job: DecodeJob, window_s: float, stride_s: float, caller: str = ""
     ) -> AsyncIterator[WindowDecoder]:
         """Wait until a worker may be reserved for a long video, and yield what decodes its windows.
 
@@ -163,17 +185,18 @@ class DecodePool:
             job: the frames that are wanted of each window.
             window_s: length of a window, seconds.
             stride_s: from the start of one window to that of the next, seconds.
+            caller: whose video it is.
         """
         async with self._may_reserve:
             reservation = Reservation()
             try:
-                yield WindowDecoder(self, reservation, spool, job, window_s, stride_s)
+                yield WindowDecoder(self, reservation, spool, job, window_s, stride_s, caller)
             finally:
                 self._end_reservation(reservation)
 
     @asynccontextmanager
     async def open(
-        self, spool: Spool, job: DecodeJob, reservation: Reservation | None = None
+        self, spool: Spool, job: DecodeJob, reservation: Reservation | None = None, caller: str = ""
     ) -> AsyncIterator[DecodeSession]:
         """Wait for a worker, have it check the video, and yield a session whose frames are pulled one by one.
 
@@ -184,6 +207,7 @@ class DecodePool:
             spool: of the upload; may still be growing, and must stay open until the context ends.
             job: the frames that are wanted.
             reservation: whose worker does the job, and stays reserved.
+            caller: whose video it is; no worker decodes videos of two callers.
 
         Raises:
             Problem: the video is refused, its worker failed, or the pool is closed.
@@ -199,6 +223,7 @@ class DecodePool:
             on_hang=lambda verdict: self._hung(session, verdict),
             on_read=self._arena.put,
             assign=lambda: self._assign(session),
+            caller=caller,
         )
         if reservation is not None:
             self._reserved_for[session] = reservation
@@ -216,10 +241,10 @@ class DecodePool:
 
     async def _assign(self, session: DecodeSession, frames: SharedFrames | None = None) -> None:
         """Give the job to the next idle worker, with memory for its frames."""
-        frames = frames or await self._arena.take()
+        frames = frames or await self._arena.take(session.caller)
         try:
             while True:
-                worker, again = await self._take(self._reserved_for.get(session))
+                worker, again = await self._take(self._reserved_for.get(session), session.caller)
                 if session.ended:  # it was closed while it waited
                     self._put_back(worker)
                     self._arena.put(frames)
@@ -232,6 +257,7 @@ class DecodePool:
                     self._put_back(worker)
                     raise
                 else:
+                    worker.begin_job(self.settings.patience.cpu_seconds + _KERNELS_GRACE_SECONDS)
                     self._workers[worker] = session
                     self._priorities[worker] = BackgroundPriority(worker)
                     return
@@ -240,18 +266,31 @@ class DecodePool:
             session.fail(error if isinstance(error, Problem) else Internal())
             raise
 
-    async def _take(self, reservation: Reservation | None) -> tuple[WorkerProcess, bool]:
+    async def _take(self, reservation: Reservation | None, caller: str) -> tuple[WorkerProcess, bool]:
         """An idle worker, and whether it has the video open: the reserved one, or else the next."""
         if reservation is None:
-            return await self._line.take(), False
+            return await self._take_idle(caller), False
         if reservation.worker is not None:
             await reservation.idle.wait()
         known = reservation.worker
-        worker = await self._line.take() if known is None else known
+        worker = await self._take_idle(caller) if known is None else known
         reservation.worker = worker
         reservation.idle.clear()
         self._reservations[worker] = reservation
         return worker, known is not None
+
+    async def _take_idle(self, caller: str) -> WorkerProcess:
+        """The next idle worker that has decoded for nobody but this caller; one of another caller is replaced."""
+
+        def rank(worker: WorkerProcess) -> int:
+            return (caller, None).index(worker.caller) if worker.caller in (caller, None) else 2
+
+        worker = await self._line.take(rank)
+        while worker.caller not in (caller, None):
+            self._lose(worker, "caller")
+            worker = await self._line.take(rank, first=True)
+        worker.caller = caller
+        return worker
 
     def _end_reservation(self, reservation: Reservation) -> None:
         worker = reservation.worker
@@ -272,7 +311,7 @@ class DecodePool:
     async def _assign_again(self, session: DecodeSession) -> None:
         """Give the job of a worker that has ended to another; the frames of the first stay where they are."""
         try:
-            await self._assign(session, self._arena.spare())
+            await self._assign(session, self._arena.spare(session.caller))
         except Problem:
             pass  # the session has failed with it
         except asyncio.CancelledError:
@@ -313,13 +352,7 @@ class DecodePool:
         return priority is None or priority.restore()
 
     async def _add_worker(self) -> None:
-        settings = self.settings
-        worker = await WorkerProcess.start(
-            slots=settings.slots,
-            crop=settings.crop,
-            memory_bytes=settings.memory_bytes,
-            start_seconds=settings.start_seconds,
-        )
+        worker = await WorkerProcess.start(self._template, self.settings.start_seconds)
         self._workers[worker] = None
         self._observer.decode_workers(len(self._workers))
         self._report(worker.sandbox)
@@ -372,13 +405,15 @@ class DecodePool:
         if (reservation := self._reservations.pop(worker, None)) is not None:
             reservation.lost()
         worker.kill()
-        again = session is not None and innocent and session.replaceable
+        again = session is not None and innocent and session.replaceable(stuck=reason == "timeout")
         if session is not None and again:
             session.lost()
         elif session is not None and problem is not None:
             session.fail(problem)
-        self._observer.decode_workers(len(self._workers))
+        if reason != "caller":  # the next one is there in a moment
+            self._observer.decode_workers(len(self._workers))
         self._observer.decode_worker_restarted(reason)
+        _keep(self._refilling, self._refill())
         _keep(self._burials, self._bury(worker, session, reason, again=again))
 
     async def _bury(
@@ -386,7 +421,8 @@ class DecodePool:
     ) -> None:
         code = await worker.reap()
         fields = {"pid": worker.pid, "reason": reason, "exit_code": code, "video_goes_on": again}
-        logger.warning("a decode worker has ended and will be replaced", extra={"fields": fields})
+        level = logging.DEBUG if reason == "caller" else logging.WARNING
+        logger.log(level, "a decode worker has ended and will be replaced", extra={"fields": fields})
         if session is not None:
             session.worker_ended()
             if not again:
@@ -395,8 +431,6 @@ class DecodePool:
                 session.fail(Draining())
             else:
                 _keep(self._refilling, self._assign_again(session))
-        if not self._closing:
-            _keep(self._refilling, self._refill())
 
     async def _refill(self) -> None:
         pause = _FIRST_PAUSE_SECONDS
@@ -405,6 +439,7 @@ class DecodePool:
                 await self._add_worker()
             except (WorkerStartError, OSError) as error:
                 logger.error("a decode worker could not be started: %s", error)
+                self._observer.decode_workers(len(self._workers))
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
             else:

@@ -10,8 +10,9 @@ from adafocus.service.decode.watchdog import WorkerTimeouts
 MAX_SLOTS = 1024
 """Slots of a segment at most."""
 
-RestartReason = Literal["crashed", "timeout", "memory", "protocol", "recycled"]
-"""Why a worker was replaced; ``recycled``: nothing was wrong, but its next video needs a fresh one."""
+RestartReason = Literal["crashed", "timeout", "memory", "protocol", "idle_cpu", "recycled", "caller"]
+"""Why a worker was replaced. ``recycled`` and ``caller``: nothing was wrong, but its next video, or the next caller's,
+needs a fresh one."""
 
 
 class PoolObserver(Protocol):

@@ -3,29 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
+import resource
 import socket
-import subprocess
-import sys
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from contextlib import suppress
 
-import adafocus
 from adafocus.service.decode.ipc import MAX_MESSAGE_BYTES, encode, socket_pair
 from adafocus.service.decode.messages import ProtocolError, Ready, Reply, parse
+from adafocus.service.decode.template import Process, WorkerStartError, WorkerTemplate
 from adafocus.service.decode.watchdog import process_cpu_seconds
-from adafocus.service.decode.worker import main as worker
 from adafocus.service.decode.worker.sandbox import SandboxReport
 
-# Environment variables that a worker inherits: where Python finds its libraries. No key and no password is inherited.
-_KEPT_VARIABLES = ("PATH", "LD_LIBRARY_PATH", "PYTHONHOME")
-# One thread and one heap: the sandbox refuses threads, and every further heap reserves address space.
-_SET_VARIABLES = {
-    "LC_ALL": "C.UTF-8",
-    "OMP_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-    "MALLOC_ARENA_MAX": "1",
-}
 # Messages read per iteration of the event loop, so that a worker that floods the socket does not block the loop. As a
 # rule there is one, and asking for another costs as much as coming back.
 _TURN = 1
@@ -35,19 +25,19 @@ class WorkerGoneError(Exception):
     """The worker cannot receive messages any more."""
 
 
-class WorkerStartError(RuntimeError):
-    """A worker process could not be started."""
-
-
 class WorkerProcess:
     """A running worker. Created by `start`; `reap` must be called once.
 
     Attributes:
         sandbox: the worker's sandbox, as the worker reported it.
+        caller: whose videos it has decoded; None before its first one.
+        jobs: number of jobs that it has been given.
     """
 
-    def __init__(self, process: subprocess.Popen[bytes], control: socket.socket) -> None:
+    def __init__(self, process: Process, control: socket.socket) -> None:
         self.sandbox: SandboxReport | None = None
+        self.caller: str | None = None
+        self.jobs = 0
         self._process = process
         self._control = control
         self._loop = asyncio.get_running_loop()
@@ -56,21 +46,16 @@ class WorkerProcess:
         control.setblocking(False)
 
     @classmethod
-    async def start(cls, *, slots: int, crop: int, memory_bytes: int, start_seconds: float) -> WorkerProcess:
+    async def start(cls, template: WorkerTemplate, start_seconds: float) -> WorkerProcess:
         """Start a worker and wait until it is in its sandbox and ready for a job.
 
         Raises:
             WorkerStartError: it could not be started; stderr has the worker's error message.
         """
-        if not hasattr(os, "memfd_create"):
-            raise WorkerStartError(f"decode workers need Linux, this system is {sys.platform}")
         ours, theirs = socket_pair()
         try:
             with theirs:
-                command = worker.arguments(
-                    control=theirs.fileno(), slots=slots, crop=crop, memory_bytes=memory_bytes, parent=os.getpid()
-                )
-                process = _spawn(command, theirs.fileno())
+                process = await template.fork(theirs)
         except BaseException:
             ours.close()
             raise
@@ -117,6 +102,16 @@ class WorkerProcess:
     def cpu_seconds(self) -> float:
         """Processor time that the worker has used since it was started."""
         return process_cpu_seconds(self.pid)
+
+    def begin_job(self, cpu_seconds: float) -> None:
+        """Count a job, and have the kernel end the worker when it has used so much more processor time.
+
+        This is for a service that is stopped or stuck itself; otherwise the watchdog is earlier.
+        """
+        self.jobs += 1
+        most = math.ceil(self.cpu_seconds() + cpu_seconds)
+        with suppress(OSError):  # it has ended, or this process may have less itself
+            resource.prlimit(self.pid, resource.RLIMIT_CPU, (most, resource.RLIM_INFINITY))
 
     def kill(self) -> None:
         """Kill the worker. May be called again, and after the worker has ended."""
@@ -206,22 +201,3 @@ class WorkerProcess:
         self._on_reply = self._on_lost = None
         if self._control.fileno() >= 0:
             self._loop.remove_reader(self._control)
-
-
-def _spawn(arguments: list[str], *inherited: int) -> subprocess.Popen[bytes]:
-    """Start a worker. This blocks for a few milliseconds, until the process runs."""
-    return subprocess.Popen(  # noqa: S603 - this interpreter, with arguments of our own
-        [sys.executable, "-P", *arguments],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        pass_fds=inherited,
-        env=worker_environment(),
-        start_new_session=True,
-    )
-
-
-def worker_environment() -> dict[str, str]:
-    """The environment of a sandboxed process: no key and no password, one thread, this code."""
-    kept = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
-    root = Path(adafocus.__path__[0]).parent  # the worker must import the same code as this process
-    return {**kept, **_SET_VARIABLES, "PYTHONPATH": str(root)}

@@ -37,8 +37,12 @@ from adafocus.video.probe import VideoInfo
 MOST_CLOSING_SECONDS = 1.0
 """How long an answer waits for its worker to stop. A frame takes less; a stuck worker is found out by the watchdog."""
 
-MAX_WORKERS = 2
-"""Workers that a video may have, one after the other: what ended the second would end a third as well."""
+MAX_WORKERS = 4
+"""Workers that a video may have, one after the other. Whoever kills workers from outside may hit the one that takes
+over as well; what is the video's fault would end a fifth too."""
+
+MAX_STUCK_WORKERS = 2
+"""The same for workers that hang, because each of them takes long to be found out."""
 
 
 class Worker(Protocol):
@@ -74,6 +78,7 @@ class DecodeSession:
         on_hang: called when the worker exceeds a limit; the caller then ends it, and calls `lost` or `fail`.
         on_read: called with each segment that was given to `start`, when its frames have been read.
         assign: has `start` called with the next idle worker.
+        caller: whose video it is.
     """
 
     def __init__(
@@ -86,7 +91,9 @@ class DecodeSession:
         on_hang: Callable[[Verdict], None],
         on_read: Callable[[SharedFrames], None],
         assign: Callable[[], Awaitable[None]],
+        caller: str = "",
     ) -> None:
+        self.caller = caller
         self._spool = spool
         self._job = job
         self._patience = patience
@@ -182,10 +189,10 @@ class DecodeSession:
         self._spent = self.frames_decoded, self.decode_seconds, self.decode_cpu_seconds
         self._opened, self._need, self._sent_position = False, None, -1
 
-    @property
-    def replaceable(self) -> bool:
-        """Whether another worker may do the job if the present one ends: there was none before, and it is not done."""
-        return len(self._leases) < MAX_WORKERS and not self._ended and not self._stopping
+    def replaceable(self, *, stuck: bool = False) -> bool:
+        """Whether another worker may do the job now that the present one has ended, or is stuck."""
+        most = MAX_STUCK_WORKERS if stuck else MAX_WORKERS
+        return len(self._leases) < most and not self._ended and not self._stopping
 
     def lost(self) -> None:
         """Let go of a worker that has ended, before `start` is called with another."""

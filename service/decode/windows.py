@@ -47,6 +47,7 @@ class WindowDecoder:
         job: the frames that are wanted of each window.
         window_s: length of a window, seconds.
         stride_s: from the start of one window to that of the next, seconds.
+        caller: whose video it is.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class WindowDecoder:
         job: DecodeJob,
         window_s: float,
         stride_s: float,
+        caller: str = "",
     ) -> None:
         self._pool = pool
         self._reservation = reservation
@@ -64,6 +66,7 @@ class WindowDecoder:
         self._job = job
         self._window_s = window_s
         self._stride_s = stride_s
+        self._caller = caller
 
     @asynccontextmanager
     async def open(self, number: int, max_cpu_seconds: float | None = None) -> AsyncIterator[DecodeSession]:
@@ -78,5 +81,5 @@ class WindowDecoder:
         """
         window = WindowJob(self._window_s, self._stride_s, number)
         job = replace(self._job, window=window, max_cpu_seconds=max_cpu_seconds)
-        async with self._pool.open(self._spool, job, self._reservation) as session:
+        async with self._pool.open(self._spool, job, self._reservation, self._caller) as session:
             yield session

@@ -3,6 +3,8 @@
 A request holds a *place* from its first byte to its answer, and a *slot* while its video runs. The queue for slots is
 bounded in number and in time: whoever would wait for longer than the limit is refused at once. Callers get equal
 shares: a request of a caller that has less in the queue takes the place of the last one of the caller that has most.
+While more comes than can be served, the newest is served first and whoever has waited too long is refused: in order,
+everybody would be answered late.
 
 A place counts as work only while there is something to do. A body that has not arrived after a moment gives its place
 up until it has; such uploads are limited in number, per caller and in all.
@@ -29,8 +31,8 @@ Result = TypeVar("Result")
 PROMPT_SECONDS = 0.25
 """How long a body may take before its request gives its place up until it has arrived."""
 
-LATE_FACTOR = 2.0
-"""A request that has waited this many times longer than the limit is refused: the estimate was too low."""
+STANDING_SHARE = 0.5
+"""The queue stands if somebody has waited for this share of the longest wait."""
 
 LONGEST_RETRY_SECONDS = 60.0
 
@@ -332,20 +334,29 @@ class Admission:
 
     def _grant(self) -> None:
         while len(self._queue) and self.slots_taken < self.slots:
-            place = self._queue.take(self.waiting_time.seconds_per_video)
+            stands = self._drop_late()
+            place = self._queue.take(self.waiting_time.seconds_per_video, newest=stands)
             if place is None:
                 break
-            if self._is_late(place):
-                self._refuse(place)
-            elif place.granted is not None and not place.granted.done():
+            if place.granted is not None and not place.granted.done():
                 self._take(place.caller, 1)
                 place.granted.set_result(None)
         self.observer.queue_depth(len(self._queue))
 
-    def _is_late(self, place: Place) -> bool:
-        """Whether a request has waited for too long, and others wait who may still be served in time."""
-        longest = LATE_FACTOR * max(self.limits.queue_seconds, self.waiting_time.seconds_per_video)
-        return len(self._queue) > 0 and self.clock() - place.arrived > longest
+    def _drop_late(self) -> bool:
+        """Refuse those who have waited for too long, if others wait who can still be served in time.
+
+        Returns:
+            Whether the queue stands: it does not empty, so whoever is served in order is served late. Then the newest
+            is served first, so that those who are served at all are served soon.
+        """
+        now = self.clock()
+        longest = max(self.limits.queue_seconds - self.lag_seconds, self.waiting_time.seconds_per_video)
+        waited = now - self._queue.first_arrival()
+        if waited > longest:
+            for place in self._queue.take_older(now - longest):
+                self._refuse(place)
+        return waited > STANDING_SHARE * longest
 
     def _take(self, caller: str, count: int) -> None:
         self.slots_taken += count

@@ -31,6 +31,7 @@ class Engine:
         observer: told what ran; metrics.
         places: of all processes of the service, if there are several.
         limits: further limits of admission.
+        admission: shared with other engines; then the arguments for one of its own have no effect.
     """
 
     def __init__(
@@ -43,9 +44,12 @@ class Engine:
         observer: EngineObserver,
         places: Places | None = None,
         limits: QueueLimits | None = None,
+        admission: Admission | None = None,
     ) -> None:
         self.manifest = manifest
-        self.admission = Admission(slots, max_queue, observer, time.monotonic, limits=limits or QueueLimits())
+        self.admission = admission or Admission(
+            slots, max_queue, observer, time.monotonic, limits=limits or QueueLimits()
+        )
         if places is not None:
             self.admission.shared = places
         self._lag = LoopLag(self._is_behind)

@@ -57,12 +57,13 @@ class FairQueue(Generic[Item]):
                 return True
         return False
 
-    def take(self, cost: float, *, among: set[str] | None = None) -> Item | None:
+    def take(self, cost: float, *, among: set[str] | None = None, newest: bool = False) -> Item | None:
         """Remove and return the next item, and charge its caller; None if there is none.
 
         Args:
             cost: processor seconds that it is expected to take; `charge` corrects it.
             among: only of these callers.
+            newest: of the caller whose turn it is, the item that arrived last instead of the most urgent one.
         """
         tags = [
             (max(known.finish, self._now), name)
@@ -73,7 +74,11 @@ class FairQueue(Generic[Item]):
             return None
         self._now, name = min(tags)
         known = self._callers[name]
-        first = min(range(len(known.items)), key=lambda place: known.items[place][:2])
+        places = range(len(known.items))
+        if newest:
+            first = max(places, key=lambda place: known.items[place][1])
+        else:
+            first = min(places, key=lambda place: known.items[place][:2])
         _, _, item = known.items.pop(first)
         self._size -= 1
         self.charge(name, cost)
@@ -84,6 +89,21 @@ class FairQueue(Generic[Item]):
         known = self._callers.setdefault(caller, _Caller(self._now))
         known.finish = max(known.finish, self._now) + seconds if seconds > 0 else known.finish + seconds
         self._forget()
+
+    def first_arrival(self) -> float:
+        """When the item arrived that has waited longest; infinity if none waits."""
+        return min((arrived for known in self._callers.values() for _, arrived, _ in known.items), default=float("inf"))
+
+    def take_older(self, than: float) -> list[Item]:
+        """Remove and return the items that arrived before a moment, except the newest of all if it is one of them."""
+        ages = [arrived for known in self._callers.values() for _, arrived, _ in known.items]
+        before = min(than, max(ages, default=than))
+        old = []
+        for known in self._callers.values():
+            old += [item for _, arrived, item in known.items if arrived < before]
+            known.items = [waits for waits in known.items if waits[1] >= before]
+        self._size -= len(old)
+        return old
 
     def longest(self) -> str | None:
         """The caller with the most items that wait; None if none waits."""

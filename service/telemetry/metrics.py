@@ -28,6 +28,7 @@ from adafocus.service.telemetry.definitions import (
     PROCESS_NAMESPACE,
     ROUTES,
     STATUSES,
+    VersionOutcome,
 )
 from adafocus.service.telemetry.series import Counts, Key, Layout, SeriesMemory
 
@@ -45,6 +46,9 @@ _FRAMES_USED: Key = ("adafocus_frames_used_total",)
 _DEGRADED: Key = ("adafocus_degraded_total",)
 _DECODE_CPU_SECONDS: Key = ("adafocus_decode_cpu_seconds_total",)
 _STAGE_KEYS: dict[Stage, Key] = {stage: ("adafocus_stage_duration_seconds", stage) for stage in STAGES}
+_SHADOW_EVIDENCE: Key = ("adafocus_shadow_evidence",)
+_LEAST_EVIDENCE = 1e-300
+"""Evidence is kept above 0, which stands for none so far."""
 _MODEL_INFO = next(metric for metric in CATALOGUE if metric.name == "adafocus_model_info")
 
 
@@ -68,6 +72,7 @@ class Answered:
     decode_cpu_seconds: float
     degraded: bool
     exit_shares: Sequence[float] | None
+    model: str = ""
 
 
 class Metrics:
@@ -76,7 +81,7 @@ class Metrics:
     Implements the engine's observer. All methods are called from one thread.
 
     Args:
-        steps: of the bundle: the buckets of ``adafocus_exit_step``.
+        steps: of the bundle that has most: the buckets of ``adafocus_exit_step``.
         memory: where processes that are one service count together; None: this process is the service.
         row: this process's place there.
     """
@@ -87,7 +92,7 @@ class Metrics:
         self._registry = CollectorRegistry(auto_describe=True)
         self._counts = Counts(memory or SeriesMemory(layout_for(steps)), row)
         self._steps = steps
-        self._model: tuple[str, str, str, str] | None = None
+        self._models: dict[str, tuple[str, str, str, str]] = {}
         ProcessCollector(namespace=PROCESS_NAMESPACE, registry=self._registry, pid=lambda: _existing(self.model_pid()))
         self._registry.register(_Collector(self._collect))
 
@@ -141,8 +146,11 @@ class Metrics:
         if numbers.reason in CALIBRATED:
             # Without a calibration the observed exit is the expected one, so that no drift is reported.
             shares = numbers.exit_shares or tuple(float(step == numbers.step) for step in range(1, self._steps + 1))
-            for key, share in _expected_exits(tuple(shares)):
+            for key, share in _expected_exits(tuple(shares), self._steps):
                 add(key, share)
+        if counts.knows_model(numbers.model):
+            add(("adafocus_model_flops_total", numbers.model), numbers.glance_flops + numbers.focus_flops)
+            add(("adafocus_model_flops_full_total", numbers.model), numbers.flops_full)
 
     def bytes_fetched(self, count: int) -> None:
         """Count bytes that were fetched for a video that was given by URL."""
@@ -156,15 +164,19 @@ class Metrics:
         """Set how many operating points cheaper than asked requests run."""
         self._counts.set(("adafocus_quality_level",), level)
 
-    def shadow_compared(self, agrees: bool, evidence: float) -> None:
+    def shadow_compared(self, agrees: bool, factor: float) -> None:
         """Count a video that was classified again without an early exit.
+
+        The evidence of all models and processes is one product. A process that takes the place of one that ended goes
+        on from its part: to begin anew would forget a loss.
 
         Args:
             agrees: whether the early answer was the same.
-            evidence: so far that early exits change more answers than they may.
+            factor: multiplies the evidence that early exits change more answers than they may.
         """
         self._counts.add(("adafocus_shadow_total", "same" if agrees else "different"))
-        self._counts.set(("adafocus_shadow_evidence",), evidence)
+        evidence = (self._counts.own(_SHADOW_EVIDENCE) or 1.0) * factor
+        self._counts.set(_SHADOW_EVIDENCE, max(_LEAST_EVIDENCE, evidence))
 
     def batch_ran(self, component: Component, rows: int, seconds: float) -> None:
         """Count a batch; ``rows`` does not include padding."""
@@ -200,8 +212,31 @@ class Metrics:
         self._counts.add(("adafocus_decode_worker_restarts_total", reason))
 
     def model_loaded(self, name: str, version: str, backend: str, precision: str) -> None:
-        """Set the labels that name the loaded model."""
-        self._model = name, version, backend, precision
+        """Set the labels that name a loaded model; those of its version before are gone."""
+        self._models[name] = name, version, backend, precision
+
+    def model_added(self, name: str) -> None:
+        """Have series for a model."""
+        self._counts.add_model(name)
+
+    def model_version_changed(self, name: str, outcome: VersionOutcome) -> None:
+        """Count a version of a model that was loaded, unloaded or refused."""
+        if self._counts.knows_model(name):
+            self._counts.add(("adafocus_model_versions_total", name, outcome))
+        if outcome == "unloaded":
+            self._models.pop(name, None)
+
+    def model_request_finished(self, name: str, outcome: Outcome) -> None:
+        """Count a classification request that ran on a model."""
+        self._counts.add(("adafocus_model_requests_total", name, outcome))
+
+    def model_ready(self, name: str, yes: bool) -> None:
+        """Set whether a model can answer."""
+        self._counts.set(("adafocus_model_ready", name), yes)
+
+    def include(self, collect: Callable[[], Iterator[Family]]) -> None:
+        """Render further metrics with these."""
+        self._registry.register(_Collector(collect))
 
     def render(self, accept: str) -> tuple[bytes, str]:
         """The metrics as text, and its media type: OpenMetrics if ``Accept`` names it, else Prometheus text."""
@@ -213,8 +248,8 @@ class Metrics:
     def _collect(self) -> Iterator[Family]:
         yield from self._counts.collect()
         info = GaugeMetricFamily(_MODEL_INFO.name, _MODEL_INFO.help, labels=tuple(_MODEL_INFO.labels))
-        if self._model is not None:
-            info.add_metric(self._model, 1.0)
+        for labels in self._models.values():
+            info.add_metric(labels, 1.0)
         yield info
 
 
@@ -230,14 +265,16 @@ class _Collector:
         self.collect = collect
 
 
-def layout_for(steps: int) -> Layout:
+def layout_for(steps: int, models: Sequence[str] = ()) -> Layout:
     """The places of everything that is counted here, and not measured or named by the client library."""
     counted = (metric for metric in CATALOGUE if not metric.name.startswith(f"{PROCESS_NAMESPACE}_process_"))
-    return Layout((metric for metric in counted if metric is not _MODEL_INFO), steps)
+    return Layout((metric for metric in counted if metric is not _MODEL_INFO), steps, models)
 
 
 @lru_cache(maxsize=256)
-def _expected_exits(shares: tuple[float, ...]) -> tuple[tuple[Key, float], ...]:
+def _expected_exits(shares: tuple[float, ...], steps: int) -> tuple[tuple[Key, float], ...]:
+    """What each series counts for one answer; models have different numbers of steps, the series are for all."""
+    padded = (*shares, *(0.0,) * (steps - len(shares)))[:steps]
     return tuple(
-        (("adafocus_exits_expected_total", str(step)), share) for step, share in enumerate(accumulate(shares), start=1)
+        (("adafocus_exits_expected_total", str(step)), share) for step, share in enumerate(accumulate(padded), start=1)
     )

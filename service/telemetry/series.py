@@ -49,17 +49,19 @@ class Layout:
 
     Args:
         metrics: those that are counted here.
-        steps: of the bundle.
+        steps: of the bundle that has most.
+        models: their names.
     """
 
-    def __init__(self, metrics: Iterable[Metric], steps: int) -> None:
+    def __init__(self, metrics: Iterable[Metric], steps: int, models: Sequence[str] = ()) -> None:
         self.metrics = tuple(metrics)
+        self.models = tuple(models)
         self.series: dict[Key, Series] = {}
         self._steps = steps
         self.width = 0
         for metric in self.metrics:
             bounds = self.bounds(metric)
-            for values in metric.series(steps):
+            for values in metric.series(steps, self.models):
                 self.series[metric.name, *values] = Series(self.width, bounds)
                 self.width += len(bounds) + 2 if metric.kind == "histogram" else 1
 
@@ -71,11 +73,16 @@ class Layout:
 
     def keys(self, metric: Metric) -> Iterator[Key]:
         """The series of a metric."""
-        return ((metric.name, *values) for values in metric.series(self._steps))
+        return ((metric.name, *values) for values in metric.series(self._steps, self.models))
+
+    def with_model(self, name: str) -> Layout:
+        """The layout with the series of one more model."""
+        return Layout(self.metrics, self._steps, (*self.models, name))
 
     def gauges(self) -> Iterator[Series]:
-        """Every gauge: what is true of a process only while it lives."""
-        return (self.series[key] for metric in self.metrics if metric.kind == "gauge" for key in self.keys(metric))
+        """Every gauge that is true of a process only while it lives; evidence stays true."""
+        living = (metric for metric in self.metrics if metric.kind == "gauge" and metric.combined != "product")
+        return (self.series[key] for metric in living for key in self.keys(metric))
 
 
 class SeriesMemory:
@@ -105,12 +112,21 @@ class SeriesMemory:
         os.ftruncate(fd, max(1, rows * layout.width) * _ITEM_BYTES)
         return fd
 
+    def grown(self, layout: Layout) -> SeriesMemory:
+        """New memory of this process alone for more series, with the values that there are."""
+        memory = SeriesMemory(layout, len(self.values))
+        for key, series in self.layout.series.items():
+            width = len(series.bounds) + 2 if series.bounds else 1
+            first, new = series.first, layout.series[key].first
+            memory.values[:, new : new + width] = self.values[:, first : first + width]
+        return memory
+
     def row(self, number: int) -> memoryview[float]:
         """The values of one process, which it alone writes, and from one thread."""
         return memoryview(self.values[number])
 
     def end(self, number: int) -> None:
-        """A process has ended: what it counted stays, and its gauges become 0."""
+        """A process has ended: what it counted and its evidence stay, and its other gauges become 0."""
         for series in self.layout.gauges():
             self.values[number, series.first] = 0.0
 
@@ -119,14 +135,32 @@ class Counts:
     """One process's row: the operations that metrics are made of."""
 
     def __init__(self, memory: SeriesMemory, row: int = 0) -> None:
-        self._memory = memory
-        self._row = memory.row(row)
-        self._series = memory.layout.series
+        self._number = row
+        self._use(memory)
         self._exemplars: dict[Key, dict[int, Exemplar]] = {}
+
+    def _use(self, memory: SeriesMemory) -> None:
+        self._memory = memory
+        self._row = memory.row(self._number)
+        self._series = memory.layout.series
+
+    def add_model(self, name: str) -> None:
+        """Make room for the series of a model, if there is none. Not where several processes count together."""
+        layout = self._memory.layout
+        if name not in layout.models:
+            self._use(self._memory.grown(layout.with_model(name)))
+
+    def knows_model(self, name: str) -> bool:
+        """Whether there are series of a model."""
+        return name in self._memory.layout.models
 
     def add(self, key: Key, amount: float = 1.0) -> None:
         """Add to a counter."""
         self._row[self._series[key].first] += amount
+
+    def own(self, key: Key) -> float:
+        """The value of a counter or a gauge in this process's row, which an earlier process may have written."""
+        return self._row[self._series[key].first]
 
     def set(self, key: Key, value: float) -> None:
         """Set a gauge."""
@@ -145,7 +179,8 @@ class Counts:
     def collect(self) -> Iterator[Family]:
         """The metrics of all processes, for a registry of ``prometheus_client``."""
         values = self._memory.values
-        sums, most = values.sum(axis=0).tolist(), values.max(axis=0).tolist()
+        sums = values.sum(axis=0).tolist()
+        combined = {"sum": sums, "largest": values.max(axis=0).tolist(), "product": _products(values).tolist()}
         layout = self._memory.layout
         for metric in layout.metrics:
             names = tuple(metric.labels)
@@ -157,8 +192,7 @@ class Counts:
             elif metric.kind == "gauge":
                 gauge = GaugeMetricFamily(metric.name, metric.help, labels=names)
                 for name, *labels in layout.keys(metric):
-                    told = most if metric.is_common else sums
-                    gauge.add_metric(labels, told[self._series[name, *labels].first])
+                    gauge.add_metric(labels, combined[metric.combined][self._series[name, *labels].first])
                 yield gauge
             else:
                 yield self._histogram(metric, names, sums)
@@ -176,3 +210,10 @@ class Counts:
                 buckets.append((name, total) if exemplar is None else (name, total, exemplar))
             family.add_metric(key[1:], buckets, sums[series.first + len(series.bounds) + 1])
         return family
+
+
+def _products(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """The product over the processes that have a value yet [rows, width] -> [width]; 0 where none has."""
+    there = values > 0
+    with np.errstate(over="ignore"):
+        return np.asarray(np.where(there, values, 1.0).prod(axis=0) * there.any(axis=0))

@@ -106,6 +106,7 @@ export function showCost(run) {
       { class: "facts" },
       ...fact("Frames looked at", `${compute.frames_used} of ${exit.steps}`),
       ...fact("Frames decoded", run.result.video.frames ? `${compute.frames_decoded} of ${run.result.video.frames}` : compute.frames_decoded),
+      ...fact("Decoding took", `${milliseconds(compute.decode_cpu_ms)} ms of processor time`),
       ...fact("Milliseconds", milliseconds(timing.total)),
     ),
     el("ol", { class: "bars", "aria-label": "Milliseconds by stage" }, ...STAGES.map((stage) => stageRow(stage, timing))),

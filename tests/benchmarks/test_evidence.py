@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from adafocus.model import AdaFocus
+from adafocus.training.data.augment import normalise
 from adafocus.training.optimise.losses import CrossEntropy, Remedies
 from adafocus.training.recipe import Recipe
 from adafocus.training.recipe_files import load_recipe
@@ -18,6 +19,10 @@ from benchmarks import machine
 from benchmarks.evidence import hatching
 from benchmarks.evidence.arms import ARMS, STAGES, multiply_adds
 from benchmarks.evidence.cross_validation import wilson
+from benchmarks.evidence.leave_one_out import group_interval, majority
+from benchmarks.evidence.oracle import plate_middles
+from benchmarks.evidence.pretrain import TASKS
+from benchmarks.evidence.report import interval
 from benchmarks.evidence.study import arm_recipe
 from benchmarks.evidence.sweep import changed
 from tests.conftest import ROOT
@@ -50,6 +55,41 @@ def test_every_arm_spends_the_compute_of_the_method(name: str, config: str, reci
     (spent, steps), (method, _) = per_video(name), per_video("learned")
     # one full frame is the minimum, at any cost
     assert spent == pytest.approx(method, rel=0.25) or (name == "full" and steps == 1)
+
+
+def test_a_glance_alone_that_averages_pixels_costs_at_least_as_much_as_the_method() -> None:
+    base = load_recipe(str(ROOT / "benchmarks" / "evidence" / "hatching_smooth.toml"))
+    own, method = arm_recipe(ARMS["none"], base, CLASSES), arm_recipe(ARMS["learned"], base, CLASSES)
+    alone = multiply_adds(ARMS["none"].build(own.model_config(CLASSES)))
+    assert alone >= multiply_adds(ARMS["learned"].build(method.model_config(CLASSES)))
+    assert own.model["frame_size"] % own.model["glance"]["input_size"] == 0
+
+
+def test_the_recipes_of_the_made_set_differ_in_how_the_glance_shrinks_and_in_nothing_else(recipe: Recipe) -> None:
+    smooth = load_recipe(str(ROOT / "benchmarks" / "evidence" / "hatching_smooth.toml")).to_dict()
+    content = recipe.to_dict()
+    content["model"]["glance"]["shrink"] = "area"
+    assert {**smooth, "name": content["name"]} == content
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_oracle_looks_at_the_orange_plate(seed: int) -> None:
+    things = hatching.plates(seed, np.random.default_rng(seed))
+    shown = list(hatching.drawn(things, np.random.default_rng(seed), range(hatching.FRAMES)))
+    frames = normalise(torch.from_numpy(np.stack(shown)).permute(0, 3, 1, 2))
+    corners = torch.tensor([things[-1].corner(index) for index in range(hatching.FRAMES)])
+    true = (corners + hatching.PLATE / 2) / hatching.SIDE
+    assert (plate_middles(frames) - true).abs().max() * hatching.SIDE < 2
+    nothing = normalise(torch.full((1, 3, 8, 8), 90.0))
+    assert torch.equal(plate_middles(nothing), torch.full((1, 2), 0.5))
+
+
+@pytest.mark.parametrize("task", list(TASKS))
+def test_pretraining_sees_every_target_equally_often(task: str) -> None:
+    examples = TASKS[task](np.random.default_rng(0))
+    counts = torch.bincount(examples.targets)
+    assert len(examples.pixels) == counts.sum()
+    assert counts.max() - counts.min() <= 1
 
 
 def test_arms_look_where_they_say(recipe: Recipe, frames: torch.Tensor) -> None:
@@ -127,3 +167,19 @@ def test_intervals() -> None:
     assert (low, high) == pytest.approx((0.5958, 0.9821), abs=1e-4)
     assert wilson(0, 0) == (0.0, 1.0)
     assert wilson(10, 10)[1] == pytest.approx(1.0)
+
+
+def test_an_interval_over_groups_is_as_wide_as_the_groups_differ() -> None:
+    low, high = group_interval([10, 0], [10, 10])
+    assert (low, high) == (0.0, 1.0)
+    assert group_interval([5, 5, 5], [10, 10, 10]) == (0.5, 0.5)
+    assert majority(np.array([0, 0, 1, 2])) == 0.5
+
+
+def test_more_seeds_do_not_replace_more_clips() -> None:
+    def judged(accuracies: list[float], clips: int) -> str:
+        return interval([{"accuracy": str(accuracy), "clips": str(clips)} for accuracy in accuracies])
+
+    assert judged([0.5], 100) == judged([0.5, 0.5, 0.5], 100) == "0.40 to 0.60"
+    assert judged([0.5, 0.5], 10_000) == "0.49 to 0.51"
+    assert judged([0.4, 0.6], 10_000) == "0.30 to 0.70"

@@ -17,7 +17,7 @@ from adafocus.cli.offline.formats import arrow_schema
 from adafocus.service.errors import Internal
 from adafocus.service.schemas.classify import Classification
 from tests.conftest import ROOT
-from tests.e2e.tiny import write_clip, write_tiny_bundle
+from tests.e2e.tiny import write_clip, write_parts, write_tiny_bundle
 
 VARYING = {"frames_decoded", "decode_cpu_ms"}
 """What an answer costs depends on how far its decoder ran ahead, too."""
@@ -141,6 +141,18 @@ def test_parquet_has_the_same_rows(bundle: Path, clips: Path) -> None:
     assert [row["file"] for row in lines] == ["0.mp4", "1.mp4", "broken.mp4", "none.mp4"]
     assert [row["error"]["code"] for row in lines[2:]] == ["unsupported_media", "unreadable"]
     assert table == lines
+
+
+@pytest.mark.parametrize("form", ["jsonl", "parquet"])
+def test_long_videos_are_classified_in_windows(form: str, bundle: Path, clips: Path) -> None:
+    out = clips.parent / "windows"
+    write_parts(clips / "long.mp4", [("dark", 2.0), ("bright", 2.0)])
+    assert batch(bundle, clips / "long.mp4", "--out", out, "--format", form, "--window", 1, "--max-decode-ms", 9e5) == 0
+    (row,) = read_rows(out)
+    assert [segment["start_s"] for segment in row["segments"]] == [0.0, 1.0, 2.0, 3.0]
+    assert [event["label"] for event in row["events"]] == ["dark", "bright"]
+    summary = json.loads((out / "_summary.json").read_text())
+    assert summary["gflops"] == pytest.approx(sum(segment["compute"]["gflops"] for segment in row["segments"]))
 
 
 def test_every_field_of_an_answer_is_a_column() -> None:

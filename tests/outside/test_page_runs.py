@@ -106,6 +106,22 @@ def test_another_operating_point_runs_the_same_clip_and_compares(visit: Visit) -
     visit.check_manners()
 
 
+def test_a_limit_on_decoding_is_told_and_what_decoding_took(visit: Visit) -> None:
+    page = visit.start()
+    limited = re.compile("/classify[?]")
+    page.route(limited, lambda route: route.continue_(url=f"{route.request.url}&max_decode_ms=1&strict=true"))
+    page.get_by_label("full never stops early").check()
+    page.get_by_role("button", name="helicopter").click()
+    answered(page)
+    expect(page.locator("#answer")).to_contain_text("Decoding limit reached after one frame of 8.")
+    expect(page.locator("#cost")).to_contain_text(re.compile("Decoding took.*ms of processor time"))
+    expect(page.locator("#compare tr.current")).to_contain_text("1 of 8")
+    page.unroute(limited)
+    page.get_by_role("button", name="airplane", exact=True).click()
+    expect(page.locator("#answer")).to_contain_text("Looked at all 8 frames.", timeout=20_000)
+    visit.check_manners()
+
+
 def test_the_rest_is_run_once_however_often_it_is_asked_for(visit: Visit) -> None:
     page = visit.start()
     asked: list[str] = []

@@ -8,7 +8,7 @@ import pytest
 
 from adafocus.bundle.manifest import OperatingPoint, Sampling
 from adafocus.service.classify import may_spare_focus_frames, slots_for
-from adafocus.service.runtime import pool_settings
+from adafocus.service.resources import pool_settings
 from adafocus.service.schemas.parameters import Parameters
 from adafocus.service.settings import Settings
 from tests.bundle.factory import make_clip_manifest, make_graph, make_manifest
@@ -52,5 +52,5 @@ def test_a_decoder_can_hold_every_frame_of_a_clip(tmp_path: Path) -> None:
         sampling=Sampling(frames=8, focus_frames=12, order=tuple(range(8))),
         graphs=(make_graph("glance", kind="clip", frames=8), make_graph("focus", kind="clip", frames=12)),
     )
-    slots = pool_settings(clip, Settings(bundle=tmp_path)).slots
+    slots = pool_settings([clip], Settings(bundle=tmp_path)).slots
     assert slots == 20, "with fewer places its only step would never begin"

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import math
+
+import pytest
 
 from adafocus.service.engine.shadow_evidence import ShadowEvidence
 from adafocus.service.errors import Undecodable
@@ -16,8 +19,8 @@ class Seen:
     def __init__(self) -> None:
         self.comparisons: list[tuple[bool, float]] = []
 
-    def shadow_compared(self, agrees: bool, evidence: float) -> None:
-        self.comparisons.append((agrees, evidence))
+    def shadow_compared(self, agrees: bool, factor: float) -> None:
+        self.comparisons.append((agrees, factor))
 
 
 def shadows(share: float, *chances: float) -> tuple[Shadows, Seen]:
@@ -63,3 +66,13 @@ async def test_a_problem_of_a_shadow_run_is_nobodys_and_closing_ends_the_others(
     running.run(hangs())
     await running.close()
     assert seen.comparisons == []
+
+
+def test_the_factors_of_several_models_multiply_to_their_evidence() -> None:
+    seen, alone = Seen(), [ShadowEvidence(make_manifest()) for _ in range(2)]
+    models = [Shadows(1.0, seen, ShadowEvidence(make_manifest())) for _ in range(2)]
+    told = [1.0, 1.0]
+    for model, agrees in ((0, False), (1, True), (1, True), (0, False), (1, False)):
+        models[model].compared("balanced", agrees=agrees)
+        told[model] = alone[model].take("balanced", agrees=agrees)
+    assert math.prod(factor for _, factor in seen.comparisons) == pytest.approx(math.prod(told))

@@ -1,6 +1,9 @@
-"""Kills every decode worker, several times, under load: not one request may be lost.
+"""Kills every decode worker, and the template that forks them, several times under load: no request may be lost.
 
-python -m tests.torture.kills [--times 6] [--seconds 20] [--rate 20] [--write VARIANT]
+Eight clients send clips, each of which waits for its answer. The next blow falls when the workers are there again and
+as many requests have been answered as there are clients, so that a slow machine gets the time that it needs.
+
+    python -m tests.torture.kills [--times 6] [--write VARIANT]
 """
 
 from __future__ import annotations
@@ -20,16 +23,20 @@ from adafocus.cli.load.report import Sample
 from adafocus.cli.load.run import run
 from benchmarks.machine import write_results
 from benchmarks.service_process import SAMPLES, ServiceProcess, running_service
-from tests.torture.overload import load
+from tests.torture.overload import CLIENTS, load
 
 SIGNALS = (signal.SIGKILL, signal.SIGSEGV)
+RECOVERY_SECONDS = 60.0
 
 
-def kill_workers(service: ServiceProcess, times: int, seconds: float) -> int:
-    """Kill all workers at even intervals; returns how many were killed."""
+def kill_workers(service: ServiceProcess, times: int, samples: list[Sample]) -> int:
+    """Kill all workers, as often as asked; returns how many were killed."""
     killed = 0
+    full = len(service.workers())
     for number in range(times):
-        time.sleep(seconds / (times + 1))
+        answered, ends = len(samples) + CLIENTS, time.monotonic() + RECOVERY_SECONDS
+        while (len(samples) < answered or len(service.workers()) < full) and time.monotonic() < ends:
+            time.sleep(0.05)
         for pid in service.workers():
             with suppress(ProcessLookupError):
                 os.kill(pid, SIGNALS[number % len(SIGNALS)])
@@ -41,23 +48,24 @@ def main() -> int:
     """Kill, print, and say whether a request was lost."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--times", type=int, default=6)
-    parser.add_argument("--seconds", type=float, default=20.0)
-    parser.add_argument("--rate", type=float, default=20.0)
     parser.add_argument("--write", metavar="VARIANT")
     options = parser.parse_args()
     killed: list[int] = []
+    samples: list[Sample] = []
     # The queue is long: what waits while decoders start again is not to be refused here.
     with running_service(environment={"ADAFOCUS_MAX_QUEUE_SECONDS": "60", "ADAFOCUS_MAX_QUEUE": "1000"}) as service:
         load(service, 2)
         killer = threading.Thread(
-            target=lambda: killed.append(kill_workers(service, options.times, options.seconds)), daemon=True
+            target=lambda: killed.append(kill_workers(service, options.times, samples)), daemon=True
         )
         killer.start()
-        samples: list[Sample] = []
-        clips = [path.read_bytes() for path in SAMPLES]
-        plan = Plan(service.url, clips, {}, 0, rates=(options.rate,), step_seconds=options.seconds)
-        run(plan, Endpoint.find(service.url), samples.append)
-        killer.join()
+        plan = Plan(service.url, [path.read_bytes() for path in SAMPLES], {}, 4 * CLIENTS, concurrency=CLIENTS)
+        endpoint = Endpoint.find(service.url)
+        began = time.perf_counter()
+        while killer.is_alive():
+            run(plan, endpoint, samples.append)
+        run(plan, endpoint, samples.append)  # what was under way at the last blow, and what comes after it
+        seconds = time.perf_counter() - began
     status = Counter((sample.status, sample.code) for sample in samples)
     lost = sum(sample.status != 200 for sample in samples)
     row = {
@@ -66,8 +74,8 @@ def main() -> int:
         "requests": len(samples),
         "lost": lost,
         "slowest_ms": round(max(sample.seconds for sample in samples) * 1e3),
-        "rate": options.rate,
-        "seconds": options.seconds,
+        "clients": CLIENTS,
+        "seconds": round(seconds, 1),
     }
     print(row, dict(status))
     if options.write:

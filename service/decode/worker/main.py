@@ -1,8 +1,8 @@
 """An unprivileged process that decodes one untrusted video at a time.
 
-The service starts it as ``python -m adafocus.service.decode.worker.main`` with the numbers of the descriptors that it
-inherits. It imports what decoding needs, enters its sandbox, and serves jobs until the control socket is closed (see
-`ipc`).
+The service starts the template of the workers as ``python -m adafocus.service.decode.worker.main``, with the number of
+the descriptor that it inherits. It imports what decoding needs and forks workers (see `template`). Each enters its
+sandbox and serves jobs until the control socket is closed (see `ipc`).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from dataclasses import asdict, replace
 import av
 
 from adafocus.service.decode.ipc import MEMORY_REFUSED
-from adafocus.service.decode.worker import sandbox
+from adafocus.service.decode.worker import sandbox, template
 from adafocus.service.decode.worker.control import Control
 from adafocus.service.decode.worker.frame_writer import FrameWriter, segment_bytes
 from adafocus.service.decode.worker.kept_video import KeptVideo
@@ -41,23 +41,27 @@ _REHEARSAL = bytes.fromhex(
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Serve jobs until the service closes the control socket.
+    """Fork workers, and in each of them serve jobs, until the service closes the socket.
 
     Args:
         arguments: as `arguments` creates them.
     """
     parser = argparse.ArgumentParser(prog="adafocus decode worker")
-    for name in ("control", "slots", "crop", "memory-bytes", "parent"):
+    for name in ("requests", "slots", "crop", "memory-bytes", "parent"):
         parser.add_argument(f"--{name}", type=int, required=True)
     given = parser.parse_args(arguments)
-    # A terminal's Ctrl-C and a supervisor's SIGTERM reach the whole process group. The service may still be draining
-    # then, so it alone decides when this process ends.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    control = Control(socket.socket(fileno=given.control), slots=given.slots)
+    # A terminal's signals and a supervisor's SIGTERM may reach all processes. The service may still be draining then,
+    # so it alone decides when this process ends.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
     import_everything()
-    gc.freeze()  # imported objects are permanent, so collections between videos can skip them
+    gc.collect()
+    gc.freeze()  # imported objects are permanent: collections skip them, and workers share their memory
     fall_silent()
+    connection = template.serve(socket.socket(fileno=given.requests))
+    if connection is None:
+        return 0
+    control = Control(connection, slots=given.slots)
     report = sandbox.enter(given.memory_bytes + segment_bytes(given.slots, given.crop), parent=given.parent)
     control.send({"type": "ready", "sandbox": asdict(report)})
     heap, kept = _Heap(), KeptVideo()
@@ -74,10 +78,10 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def arguments(*, control: int, slots: int, crop: int, memory_bytes: int, parent: int) -> list[str]:
-    """The command line of a worker."""
+def arguments(*, requests: int, slots: int, crop: int, memory_bytes: int, parent: int) -> list[str]:
+    """The command line of a template."""
     numbers = {
-        "control": control,
+        "requests": requests,
         "slots": slots,
         "crop": crop,
         "memory-bytes": memory_bytes,

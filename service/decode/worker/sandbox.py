@@ -121,6 +121,7 @@ def _limit_resources(memory_bytes: int) -> int:
         (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_FSIZE, 0),
         (resource.RLIMIT_NOFILE, MAX_OPEN_FILES),
+        (resource.RLIMIT_NPROC, 0),  # what it may not start, threads included; not heeded for root
     ):
         resource.setrlimit(what, (limit, limit))
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])

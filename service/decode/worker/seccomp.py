@@ -20,7 +20,6 @@ _LOAD, _JUMP_EQUAL, _JUMP_GREATER, _JUMP_BITS, _RETURN = 0x20, 0x15, 0x25, 0x45,
 _ALLOW, _KILL, _ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
 _OFFSET_NUMBER, _OFFSET_ARCH, _OFFSET_ARGUMENTS = 0, 4, 16
 
-_CLONE_THREAD = 0x00010000
 _PROT_EXEC = 0x4
 _LAST_STANDARD_DESCRIPTOR = 2
 
@@ -33,9 +32,8 @@ class Machine:
         audit_arch: the kernel's number for the architecture, as a filter sees it.
         seccomp: number of the call that installs a filter.
         capset: number of the call that drops capabilities.
-        clone: starts threads (allowed) and processes (refused); its first argument holds the flags.
-        clone3: passes its flags in memory, which a filter cannot read. It fails with ``ENOSYS``, so that libc uses
-            ``clone``.
+        clone: starts threads and processes; refused. The template of the workers forks them with it.
+        clone3: the same. It fails with ``ENOSYS``, so that libc tries ``clone``, which it expects to fail.
         write: allowed on the standard descriptors, which lead to /dev/null by then. PyAV and FFmpeg report errors
             there, and PyAV may loop for ever if that fails.
         mapping: ``mmap`` and ``mprotect``, allowed unless their third argument requests executable memory.
@@ -134,11 +132,6 @@ def build_filter(machine: Machine) -> bytes:
         _instruction(_JUMP_GREATER, _LAST_STANDARD_DESCRIPTOR, 0, 1),
         _refuse(errno.EPERM),
         allow,
-        _instruction(_JUMP_EQUAL, machine.clone, 0, 4),
-        _low_half_of_argument(0),
-        _instruction(_JUMP_BITS, _CLONE_THREAD, 0, 1),
-        allow,
-        _refuse(errno.EPERM),
         _instruction(_JUMP_EQUAL, machine.clone3, 0, 1),
         _refuse(errno.ENOSYS),
         _refuse(errno.EPERM),

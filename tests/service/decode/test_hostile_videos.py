@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from adafocus.service.decode.pool import DecodePool, DecodeSession, WorkerTimeouts
+from adafocus.service.decode.session import MAX_WORKERS
 from adafocus.service.errors import Internal, NoVideoStream, Problem, TooLong, Undecodable, UnsupportedMedia
 from adafocus.video.decoder import Frame, FrameStream
 from adafocus.video.errors import VideoError
@@ -122,10 +123,10 @@ async def test_a_worker_that_dies_costs_no_request(by: signal.Signals) -> None:
 
 
 @pytest.mark.parametrize(("by", "kind"), [(signal.SIGKILL, Internal), (signal.SIGSEGV, Undecodable)])
-async def test_a_video_that_ends_two_workers_fails(by: signal.Signals, kind: type[Problem]) -> None:
-    problem, watcher = await killed_mid_request(by, 2)
+async def test_a_video_that_ends_all_its_workers_fails(by: signal.Signals, kind: type[Problem]) -> None:
+    problem, watcher = await killed_mid_request(by, MAX_WORKERS)
     assert isinstance(problem, kind)
-    assert watcher.restarts == ["crashed", "crashed"]
+    assert watcher.restarts == ["crashed"] * MAX_WORKERS
 
 
 async def test_a_worker_that_hangs_costs_no_request() -> None:

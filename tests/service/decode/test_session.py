@@ -188,12 +188,13 @@ async def test_a_second_worker_delivers_what_the_first_has_not(scene: Scene) -> 
     scene.hear(OPENED, frame(0, 0, decoded=5, seconds=0.2), frame(1, 2, decoded=6, seconds=0.3))
     first = await scene.session.next()
     assert first is not None
-    assert scene.session.replaceable
+    assert scene.session.replaceable()
     scene.session.lost()
     scene.session.worker_ended()
     other, memory = FakeWorker(), make_memory(10)
     scene.session.start(other, memory)
-    assert not scene.session.replaceable
+    assert scene.session.replaceable()
+    assert not scene.session.replaceable(stuck=True)
     scene.hear(OPENED, frame(0, 0, decoded=5), frame(1, 2, decoded=6), frame(0, 3, decoded=7, seconds=0.25))
     assert other.told == ["job 10 False", "free 0", "free 1"], "frames that were delivered are given back at once"
     second, third = await scene.session.next(), await scene.session.next()
@@ -224,7 +225,7 @@ async def test_rewinding_delivers_all_frames_again(scene: Scene) -> None:
     assert got is not None
     assert (got.position, int(got.pixels.max())) == (0, 20)
     assert scene.session.frames_decoded == 14
-    assert scene.session.replaceable
+    assert scene.session.replaceable()
     first_memory.close()
 
 
@@ -244,7 +245,7 @@ async def test_a_session_that_is_closed_while_it_has_no_worker_ends(scene: Scene
     scene.hear(OPENED)
     scene.session.lost()
     await scene.session.close()
-    assert (scene.session.ended, scene.session.replaceable) == (True, False)
+    assert (scene.session.ended, scene.session.replaceable()) == (True, False)
 
 
 @pytest.mark.parametrize("reply", [frame(0, 3), frame(0, 16)])

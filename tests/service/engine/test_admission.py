@@ -164,6 +164,28 @@ async def test_a_request_that_has_waited_for_far_too_long_makes_way() -> None:
     assert first.exception() is prompt.exception() is None
 
 
+async def test_the_newest_is_served_first_once_the_queue_stands() -> None:
+    now = 0.0
+    admission = Admission(1, 9, Recorder(), lambda: now, limits=QueueLimits(queue_seconds=1.0))
+    served: list[str] = []
+    leave = asyncio.Event()
+
+    async def request(name: str) -> None:
+        with admission.place("caller") as place:
+            async with admission.slot(None, place):
+                served.append(name)
+                await leave.wait()
+
+    tasks = []
+    for name, now in (("first", 0.0), ("old", 0.1), ("new", 0.2)):  # noqa: B007 - `now` is what the clock shows
+        tasks.append(asyncio.create_task(request(name)))
+        await asyncio.sleep(0)
+    now = 0.7  # "old" has waited for more than half of the longest wait
+    leave.set()
+    await asyncio.gather(*tasks)
+    assert served == ["first", "new", "old"]
+
+
 async def test_slots_are_handed_on_in_order_of_deadline() -> None:
     admission, recorder = make_admission(slots=1, max_queue=10)
     now = asyncio.get_running_loop().time()

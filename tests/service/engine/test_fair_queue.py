@@ -53,6 +53,25 @@ def test_the_most_urgent_of_a_caller_is_next_and_the_least_urgent_leaves_first()
     assert queue.take_last("caller") is None
 
 
+def test_the_newest_of_a_caller_may_be_taken_first() -> None:
+    queue: FairQueue[str] = FairQueue()
+    add(queue, "caller", "first", "second", "third")
+    assert queue.first_arrival() == 0.0
+    assert [queue.take(1.0, newest=True) for _ in range(4)] == ["third", "second", "first", None]
+    assert queue.first_arrival() == float("inf")
+
+
+def test_items_older_than_a_moment_leave_together_but_one_stays() -> None:
+    queue: FairQueue[str] = FairQueue()
+    add(queue, "a", "a0", "a1", "a2")
+    add(queue, "b", "b0")
+    assert queue.take_older(1.5) == ["a0", "a1", "b0"]
+    assert len(queue) == 1
+    assert queue.take_older(9.0) == []
+    assert queue.take(1.0) == "a2"
+    assert queue.take_older(9.0) == []
+
+
 def test_an_item_that_leaves_is_not_served() -> None:
     queue: FairQueue[str] = FairQueue()
     add(queue, "caller", "a", "b")

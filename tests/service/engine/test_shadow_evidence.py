@@ -53,3 +53,36 @@ def test_a_guarantee_states_what_is_permitted() -> None:
     plain = ShadowEvidence(manifest)
     assert promised.take("balanced", agrees=False) > plain.take("balanced", agrees=False) > 1.0
     assert plain.take("balanced", agrees=True) < plain.take("balanced", agrees=False)
+
+
+def largest_of_fronts(
+    rate: float, permitted: float, videos: int, random: np.random.Generator, fronts: int = 4
+) -> float:
+    """The largest product of the evidence of four fronts, to which videos come at random, and which restart at times.
+
+    A front that is started again goes on from the evidence of the one before, as `service.telemetry` keeps it.
+    """
+    fronts = 4
+    kept, running = np.ones(fronts), [EProcess(permitted) for _ in range(fronts)]
+    wealth, largest = np.ones(fronts), 1.0
+    for failed in (random.random(videos) < rate).tolist():
+        one = int(random.integers(fronts))
+        running[one].take(failed=failed)
+        wealth[one] = running[one].wealth
+        largest = max(largest, float(np.prod(kept * wealth)))
+        if random.random() < 0.01:
+            again = int(random.integers(fronts))
+            kept[again] *= wealth[again]
+            wealth[again], running[again] = 1.0, EProcess(permitted)
+    return largest
+
+
+def test_a_false_alarm_of_several_fronts_is_as_rare_as_of_one() -> None:
+    random, tries = np.random.default_rng(0), 300
+    alarms = sum(largest_of_fronts(0.05, 0.05, 600, random) >= ALARM for _ in range(tries))
+    assert alarms / tries <= 1 / ALARM + 3 * np.sqrt(0.01 * 0.99 / tries)
+
+
+def test_several_fronts_notice_what_one_would() -> None:
+    random = np.random.default_rng(1)
+    assert np.median([largest_of_fronts(0.2, 0.05, 300, random) for _ in range(20)]) >= ALARM

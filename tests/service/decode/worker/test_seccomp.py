@@ -68,8 +68,8 @@ class TestFilter:
     def test_the_list_is_allowed(self, machine: Machine) -> None:
         assert {verdict(machine, number) for number in machine.plain} == {ALLOW}
 
-    def test_threads_may_start_and_processes_may_not(self, machine: Machine) -> None:
-        assert verdict(machine, machine.clone, 0x003D0F00) == ALLOW  # what pthread_create asks for
+    def test_neither_threads_nor_processes_may_start(self, machine: Machine) -> None:
+        assert verdict(machine, machine.clone, 0x003D0F00) == REFUSED  # what pthread_create asks for
         assert verdict(machine, machine.clone, 0x01200011) == REFUSED  # what fork asks for
         assert verdict(machine, machine.clone, 0x10000000) == REFUSED  # a new user namespace
         assert verdict(machine, machine.clone3, 0) == NO_SUCH_CALL
