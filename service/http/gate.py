@@ -39,6 +39,7 @@ BURST_SECONDS = 0.2
 """After a pause, the refusals of so many seconds are answered at once."""
 LONGEST_DELAY_SECONDS = 0.2
 """A longer one would hold more connections open than it keeps away."""
+SHORTEST_DELAY_SECONDS = 0.001
 MOST_ADDRESSES = 1024
 """Addresses whose refusals are counted; beyond that, the one that was refused longest ago is forgotten."""
 
@@ -184,7 +185,7 @@ class RefusalPace:
         self._next[address] = due
         if len(self._next) > MOST_ADDRESSES:
             self._next.popitem(last=False)
-        return max(0.0, due - now)
+        return due - now if due - now > SHORTEST_DELAY_SECONDS else 0.0
 
 
 class RefusalLog:
