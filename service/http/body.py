@@ -12,7 +12,7 @@ from adafocus.service.errors import BadParameter, TooLarge
 from adafocus.service.http.head import Head
 from adafocus.service.http.slow_clients import UploadLimits, UploadTimer
 
-DISCARDED_AT_ONCE, DISCARD_PAUSE_SECONDS = 1 << 20, 0.01
+DISCARDED_AT_ONCE, DISCARD_PAUSE_SECONDS = 1 << 19, 0.02
 """Bytes of a refused upload that are thrown away before others get their turn, and for how long they have it: a fast
 network brings more than can be read beside answering."""
 
