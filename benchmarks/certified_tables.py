@@ -76,6 +76,21 @@ def visit_order() -> str:
     return "\n".join(lines)
 
 
+def snapping() -> str:
+    """Right answers on frames as sampled and on snapped ones, by operating point."""
+    lines = [
+        "| point | right, as sampled | right, snapped | 95 % of the difference | same answer | steps |",
+        "|---|---|---|---|---|---|",
+    ]
+    lines.extend(
+        f"| `{row['point']}` | {row['right_plain']} | {row['right_snapped']} "
+        f"| {float(row['gain_low']):+.1%} to {float(row['gain_high']):+.1%} | {float(row['same_answer']):.0%} "
+        f"| {float(row['mean_steps_plain']):.1f} · {float(row['mean_steps_snapped']):.1f} |"
+        for row in newest_results("snapping")
+    )
+    return "\n".join(lines)
+
+
 def quality() -> str:
     """Goodput under overload, with refusals alone and with cheaper operating points first."""
     found: dict[str, dict[str, Row]] = {}

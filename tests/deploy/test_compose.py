@@ -144,6 +144,8 @@ def test_the_example_names_every_variable_with_its_default(project_root: Path) -
 def test_every_line_of_the_example_is_the_services_default(project_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     example = (project_root / ".env.example").read_text(encoding="utf-8")
     lines = dict(re.findall(r"^(ADAFOCUS_\w+)=(.*)$", example, flags=re.MULTILINE))
+    of_host = lines.pop("ADAFOCUS_BUNDLES")  # the folder on the host; the service has it as ADAFOCUS_SERVED_BUNDLES
+    assert of_host == "./bundles"
     settings = {name: value for name, value in lines.items() if _field(name) in Settings.model_fields}
     assert len(settings) > 20
     for name in settings:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TypeVar
 
 from adafocus.service.decode.ipc import FAULT, MAX_TIME_SECONDS, OUT_OF_MEMORY
@@ -104,19 +104,20 @@ class Task:
 
     def _deliver(self, video: OpenVideo) -> None:
         job = self._job
-        self._pixels = video.info.width * video.info.height
+        self._pixels = video.announced_pixels
         stream, window = self._timed(lambda: self._kept.frames(job))
         self._stream = stream
-        opened: dict[str, object] = {"type": "opened", "info": asdict(video.info)}
-        if window is not None:
-            opened["window"] = window
+        about: dict[str, object] = {} if window is None else {"window": window}
         try:
             first = self._next_frame(stream)
         except BaseException:
-            self._control.send({**opened, **self._cost()})
+            if video.looked_at:
+                self._control.send({"type": "opened", "info": vars(video.info), **about, **self._cost()})
             raise
-        cost = self._cost()
-        self._control.send({**opened, **cost, "frame": None if first is None else {**first, **cost}})
+        cost, sent = self._cost(), None
+        if first is not None:
+            sent = {**first, **cost}
+        self._control.send({"type": "opened", "info": vars(video.info), **about, **cost, "frame": sent})
         last = job.frames + (job.focus_frames or 0) - 1
         frame = first
         while frame is not None and frame["position"] != last:
