@@ -103,14 +103,14 @@ class Gate:
 
     def _problem(self, scope: Scope) -> Problem | None:
         """Why a request is refused; None if it is not."""
-        runtime = self._server.runtime
-        if runtime is None or self._server.rejecting:
+        admission = self._server.admission
+        if admission is None or self._server.rejecting:
             return Draining()
         try:
             caller = self._server.access.look(scope)
         except Problem as problem:
             return problem
-        return runtime.engine.admission.refusal(caller)
+        return admission.refusal(caller)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         began = self._clock()

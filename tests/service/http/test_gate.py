@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from adafocus.bundle.store import load_bundle
 from adafocus.service.engine.admission import Admission, QueueLimits
 from adafocus.service.http import gate as gate_module
 from adafocus.service.http.auth import AccessControl
@@ -29,11 +28,10 @@ from adafocus.service.http.gate import (
     classification_route,
 )
 from adafocus.service.http.state import ServerState
-from adafocus.service.runtime import Runtime
 from adafocus.service.telemetry.metrics import Metrics
 from tests.service.engine.factory import Recorder
 from tests.service.http.clients import Client, part
-from tests.service.server import make_settings
+from tests.service.server import make_models, make_settings
 
 
 class Behind:
@@ -41,13 +39,11 @@ class Behind:
 
     def __init__(self, folder: Path, *, room: bool = False, crossing: Any = None, **settings: Any) -> None:
         given = make_settings(folder, **settings)
-        bundle = load_bundle(given.bundle)
-        self.metrics = Metrics(bundle.manifest.steps)
-        self.server = ServerState(given, bundle, self.metrics, AccessControl(given))
+        self.metrics = Metrics(4)
+        self.server = ServerState(given, make_models(given, self.metrics), self.metrics, AccessControl(given))
         limits = QueueLimits(uploads_per_caller=9 if room else 0)
         self.admission = Admission(4, 4, Recorder(), lambda: 0.0, limits=limits)
-        engine = SimpleNamespace(admission=self.admission, alive=True)
-        self.server.runtime = cast("Runtime", SimpleNamespace(engine=engine))
+        self.server.admission = self.admission
         self.passed: list[str] = []
 
         async def application(scope: Scope, receive: Receive, send: Send) -> None:
@@ -125,7 +121,7 @@ async def test_a_service_that_starts_or_has_drained_says_so(tmp_path: Path) -> N
     behind.server.stop_admitting()
     assert json.loads((await behind.send(small()))[2])["code"] == "draining"
     behind = Behind(tmp_path, room=True)
-    behind.server.runtime = None
+    behind.server.admission = None
     assert json.loads((await behind.send(small()))[2])["code"] == "draining"
 
 
@@ -161,9 +157,7 @@ async def test_a_page_of_another_origin_can_read_the_refusal(tmp_path: Path) -> 
 async def test_callers_are_told_apart_by_their_key(tmp_path: Path) -> None:
     behind = Behind(tmp_path, room=True, api_keys="one,two")
     seen: list[str] = []
-    behind.server.runtime = cast(
-        "Runtime", SimpleNamespace(engine=SimpleNamespace(admission=SimpleNamespace(refusal=seen.append)))
-    )
+    behind.server.admission = cast("Admission", SimpleNamespace(refusal=seen.append))
     for headers in ({"x-api-key": "one"}, {"authorization": "Bearer two"}):
         assert (await behind.send(small(**headers)))[0] == 0
     assert len(set(seen)) == 2
