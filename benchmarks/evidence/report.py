@@ -28,6 +28,7 @@ from benchmarks.evidence.recipe_tables import (
     spread,
     sweep_table,
 )
+from benchmarks.evidence.sky_tables import certified_table, claim_table, folds_table, subsets_table
 from benchmarks.machine import newest_results
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -80,6 +81,10 @@ def tables() -> dict[str, str]:
         "cross_validation": cross_validation_table(),
         "sweep": sweep_table(),
         "places": places_table(),
+        "sky_claim": claim_table(),
+        "sky_subsets": subsets_table(),
+        "sky_folds": folds_table(),
+        "sky_certified": certified_table(),
         "frame_sets": frame_sets_table(),
         "jitter": jitter_table(),
     }
