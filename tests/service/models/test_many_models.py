@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from adafocus.bundle.store import MANIFEST, BundleError
 from adafocus.service.app import create_app
 from adafocus.service.settings import Settings
-from tests.e2e.tiny import write_clip, write_tiny_bundle
+from tests.e2e.tiny import LABELS, write_clip, write_tiny_bundle
 from tests.service.server import Running, serving
 
 KEY = {"X-API-Key": "sesame"}
@@ -217,6 +217,53 @@ async def test_frames_larger_than_the_decoders_were_started_for_are_refused_by_n
         assert refused.status_code == 409
         assert "large: its frames have 48 pixels a side" in refused.json()["error"]
         assert "restart the service" in refused.json()["error"]
+
+
+@pytest.mark.parametrize(("labels", "answer"), [(LABELS, "same"), (LABELS[1:] + LABELS[:1], "different")])
+async def test_a_second_model_sees_a_share_of_the_videos_and_agrees_or_not(
+    folder: Path, clip: bytes, labels: tuple[str, ...], answer: str
+) -> None:
+    put(folder, "twin", labels=labels)
+    async with serving(settings_for(folder, shadow="twin:100%")) as running, running.client() as client:
+        second = running.service.second
+        assert second is not None
+        await ask(client, clip)
+        await second.settled()
+        await ask(client, clip, model="second")  # its labels are others
+        await ask(client, clip, model="twin")
+        await second.settled()
+        counted = {
+            (model, said): running.metric("adafocus_model_shadow_total", model=model, answer=said)
+            for model in ("first", "second", "twin")
+            for said in ("same", "different")
+        }
+        assert counted == {key: float(key == ("first", answer)) for key in counted}
+        assert running.metric("adafocus_slots_active") == 0
+        assert running.metric("adafocus_model_requests_total", model="twin", outcome="ok") == 1, (
+            "a shadow is no request"
+        )
+
+
+async def test_a_second_model_that_is_unloaded_costs_no_answer(folder: Path, clip: bytes) -> None:
+    put(folder, "twin")
+    async with serving(guarded(folder, shadow="twin:100%")) as running, running.client(headers=KEY) as client:
+        assert (await client.post("/v2/repository/models/twin/unload")).status_code == 200
+        assert (await ask(client, clip))["model"]["name"] == "first"
+        assert running.service.second is not None
+        await running.service.second.settled()
+        assert running.metric("adafocus_model_shadow_total", model="first", answer="same") == 0
+
+
+@pytest.mark.parametrize("given", ["twin", "twin:101%", "twin:-1%", "twin:1", "../x:1%"])
+def test_a_share_is_a_name_and_per_cent(folder: Path, given: str) -> None:
+    with pytest.raises(ValidationError, match="shadow"):
+        settings_for(folder, shadow=given)
+
+
+def test_the_second_model_must_be_there(folder: Path) -> None:
+    assert settings_for(folder, shadow="second:0.5%").shadow_model == ("second", 0.005)
+    with pytest.raises(BundleError, match="shadow names the model 'twin'; there are first, second"):
+        create_app(settings_for(folder, shadow="twin:1%"))
 
 
 def test_a_default_that_is_not_there_is_named_at_the_start(folder: Path) -> None:
