@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 
 import click
@@ -71,7 +72,7 @@ def command(
     glance_weights: Path | None,
     focus_weights: Path | None,
 ) -> int:
-    """Train a model end to end in one stage.
+    """Train a model end to end in one stage, or part by part if the recipe has a table `stages`.
 
     A clip that cannot be decoded is reported and skipped. Run the same command again to continue a run that was
     stopped. For several GPUs: `torchrun --nproc-per-node N -m adafocus train ...`.
@@ -83,6 +84,7 @@ def command(
     from adafocus.training.recipe_files import load_recipe
     from adafocus.training.run.signals import Interrupted
     from adafocus.training.run.train import train
+    from adafocus.training.staged.train import train_in_stages
 
     try:
         recipe = load_recipe(config).with_options(
@@ -100,9 +102,11 @@ def command(
         watched = validation_clips(data, recipe)
         if _prints():
             print_left_out(list(dict.fromkeys(clips.left_out + (watched.left_out if watched else ()))))
-        outcome = train(
-            clips, recipe, out, cache, lambda line: click.echo(line, err=True), initial, device, validation=watched
-        )
+        say = partial(click.echo, err=True)
+        if recipe.stages.used:
+            outcome = train_in_stages(clips, recipe, out, cache, say, initial, watched)
+        else:
+            outcome = train(clips, recipe, out, cache, say, initial, device, validation=watched)
     except TrainingError as error:
         raise click.ClickException(str(error)) from error
     except Interrupted as stop:

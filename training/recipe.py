@@ -11,8 +11,10 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal, TypeVar, get_args
 
 from adafocus.model.config import ModelConfig
+from adafocus.training.box_recipes import BoxRecipe, StageRecipe
 from adafocus.training.errors import RecipeError
 from adafocus.training.optimise.losses import Remedies
+from adafocus.training.recipe_range import within
 from adafocus.video.sampler import Snap
 from adafocus.video.transform import Fit
 
@@ -70,54 +72,28 @@ class DataRecipe:
     balance: float = 0.0
 
     def __post_init__(self) -> None:
-        _within("data.first_frame", self.first_frame, 0, 1_000_000)
+        within("data.first_frame", self.first_frame, 0, 1_000_000)
         if self.snap not in get_args(Snap):
             raise RecipeError(f"data.snap is {self.snap!r}; permitted: {', '.join(get_args(Snap))}")
-        _within("data.resize", self.resize, 8, 4096)
+        within("data.resize", self.resize, 8, 4096)
         if self.fit not in get_args(Fit):
             raise RecipeError(f"data.fit is {self.fit!r}; permitted: {', '.join(get_args(Fit))}")
-        _within("data.source_size", self.source_size, 0, 4096)
-        _within("data.candidates", self.candidates, 0, 64)
-        _within("data.jpeg_quality", self.jpeg_quality, 0, 100)
-        _within("data.flip", self.flip, 0, 1)
-        _within("data.colour", self.colour, 0, 0.9)
-        _within("data.fewest_draws", self.fewest_draws, 0, 10_000_000)
-        _within("data.balance", self.balance, 0, 1)
+        within("data.source_size", self.source_size, 0, 4096)
+        within("data.candidates", self.candidates, 0, 64)
+        within("data.jpeg_quality", self.jpeg_quality, 0, 100)
+        within("data.flip", self.flip, 0, 1)
+        within("data.colour", self.colour, 0, 0.9)
+        within("data.fewest_draws", self.fewest_draws, 0, 10_000_000)
+        within("data.balance", self.balance, 0, 1)
         if not self.scales:
             raise RecipeError("data.scales is empty; permitted: shares of the source square, above 0 and at most 1")
         for scale in self.scales:
-            _within("data.scales", scale, 0.05, 1)
+            within("data.scales", scale, 0.05, 1)
 
     @property
     def source(self) -> int:
         """Side of the square that training crops are cut from, pixels."""
         return self.source_size or self.resize
-
-
-@dataclass(frozen=True)
-class BoxRecipe:
-    """What boxes, where the data have them, teach a heatmap policy; as published, nothing.
-
-    Attributes:
-        weight: of the cross-entropy of the policy's scores against the place of the box; 0 is off.
-        explore: the second patches of every batch (``remedies.diversity``) lie near the box instead of anywhere.
-        spread: standard deviation of their distance from it, as a share of the patch's side.
-    """
-
-    weight: float = 0.0
-    explore: bool = False
-    spread: float = 0.15
-
-    def __post_init__(self) -> None:
-        _within("boxes.weight", self.weight, 0, 1000)
-        _within("boxes.spread", self.spread, 0, 10)
-        if not isinstance(self.explore, bool):
-            raise RecipeError(f"boxes.explore is {self.explore!r}; permitted: true or false")
-
-    @property
-    def used(self) -> bool:
-        """Whether boxes are read."""
-        return self.explore or self.weight > 0
 
 
 @dataclass(frozen=True)
@@ -165,16 +141,16 @@ class OptimiserRecipe:
     sync_batch_norm: bool = False
 
     def __post_init__(self) -> None:
-        _within("optimiser.epochs", self.epochs, 1, 100_000)
-        _within("optimiser.batch_size", self.batch_size, 2, 65_536)
-        _within("optimiser.lr", self.lr, 1e-9, 100)
-        _within("optimiser.momentum", self.momentum, 0, 0.9999)
-        _within("optimiser.weight_decay", self.weight_decay, 0, 1)
-        _within("optimiser.warmup_epochs", self.warmup_epochs, 0, self.epochs)
-        _within("optimiser.clip_gradient", self.clip_gradient, 0, 1e9)
-        _within("optimiser.label_smoothing", self.label_smoothing, 0, 0.9)
-        _within("optimiser.class_weights", self.class_weights, 0, 1)
-        _within("optimiser.average", self.average, 0, 0.99999)
+        within("optimiser.epochs", self.epochs, 1, 100_000)
+        within("optimiser.batch_size", self.batch_size, 2, 65_536)
+        within("optimiser.lr", self.lr, 1e-9, 100)
+        within("optimiser.momentum", self.momentum, 0, 0.9999)
+        within("optimiser.weight_decay", self.weight_decay, 0, 1)
+        within("optimiser.warmup_epochs", self.warmup_epochs, 0, self.epochs)
+        within("optimiser.clip_gradient", self.clip_gradient, 0, 1e9)
+        within("optimiser.label_smoothing", self.label_smoothing, 0, 0.9)
+        within("optimiser.class_weights", self.class_weights, 0, 1)
+        within("optimiser.average", self.average, 0, 0.99999)
         if self.method not in ("sgd", "adamw"):
             raise RecipeError(f"optimiser.method is {self.method!r}; permitted: sgd, adamw")
         if self.loss not in get_args(Loss):
@@ -211,6 +187,7 @@ class Recipe:
     multipliers: Multipliers = field(default_factory=Multipliers)
     remedies: Remedies = field(default_factory=Remedies)
     boxes: BoxRecipe = field(default_factory=BoxRecipe)
+    stages: StageRecipe = field(default_factory=StageRecipe)
     seed: int = 0
     holdout: float = 0.2
     fold: int = 0
@@ -221,15 +198,16 @@ class Recipe:
     pretrained: bool = False
 
     def __post_init__(self) -> None:
-        _within("holdout", self.holdout, 0, 0.5)
-        _within("fold", self.fold, 0, max(0, self.parts - 1))
-        _within("threads", self.threads, 0, 1024)
+        within("holdout", self.holdout, 0, 0.5)
+        within("fold", self.fold, 0, max(0, self.parts - 1))
+        within("threads", self.threads, 0, 1024)
         if self.monitor not in ("", *get_args(Metric)):
             raise RecipeError(f"monitor is {self.monitor!r}; permitted: {', '.join(get_args(Metric))}")
         if not isinstance(self.pretrained, bool):
             raise RecipeError(f"pretrained is {self.pretrained!r}; permitted: true or false")
         config = self.model_config(2)
         self._check_boxes(config)
+        self._check_stages(config)
         if config.learns_through_auxiliary_heads and not self.remedies.supervision:
             raise RecipeError(
                 "remedies.supervision is false; permitted: true for a clip model, whose networks learn through the "
@@ -254,6 +232,15 @@ class Recipe:
             )
         if self.boxes.used and (not self.data.candidates or config.kind != "frame"):
             raise RecipeError("boxes are used; permitted for frame models with data.candidates of 1 and more")
+
+    def _check_stages(self, config: ModelConfig) -> None:
+        if self.stages.used and (config.kind != "frame" or config.policy != "heatmap" or not self.data.candidates):
+            raise RecipeError(
+                "stages are used; permitted for frame models with model.policy 'heatmap' and data.candidates of 1 and "
+                "more"
+            )
+        if self.stages.used and self.optimiser.loss != "softmax":
+            raise RecipeError(f"optimiser.loss is {self.optimiser.loss!r}; permitted with stages: softmax")
 
     @property
     def parts(self) -> int:
@@ -295,6 +282,7 @@ def parse_recipe(content: Mapping[str, Any]) -> Recipe:
     parts["multipliers"] = _build("multipliers", Multipliers, parts.get("multipliers", {}))
     parts["remedies"] = _build("remedies", Remedies, parts.get("remedies", {}))
     parts["boxes"] = _build("boxes", BoxRecipe, parts.get("boxes", {}))
+    parts["stages"] = _build("stages", StageRecipe, parts.get("stages", {}))
     return _build("recipe", Recipe, parts)
 
 
@@ -319,11 +307,6 @@ def _build(where: str, kind: type[_Part], values: Mapping[str, Any]) -> _Part:
         return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
     except TypeError as error:
         raise RecipeError(f"{where} cannot be used: {error}") from error
-
-
-def _within(name: str, value: float, low: float, high: float) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-        raise RecipeError(f"{name} is {value!r}; permitted: {low:g} to {high:g}")
 
 
 def _plain(value: Any) -> Any:

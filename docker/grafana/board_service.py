@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from board_cameras import CAMERAS
 from panels import Panel, Query, Row, dashboard
 from promql import WINDOW, mean, quantile, rate
 
@@ -214,5 +215,6 @@ SERVICE = dashboard(
                 ),
             ],
         ),
+        CAMERAS,
     ],
 )

@@ -238,6 +238,10 @@ class Metrics:
         """Set whether a model can answer."""
         self._counts.set(("adafocus_model_ready", name), yes)
 
+    def include(self, collect: Callable[[], Iterator[Family]]) -> None:
+        """Render further metrics with these."""
+        self._registry.register(_Collector(collect))
+
     def render(self, accept: str) -> tuple[bytes, str]:
         """The metrics as text, and its media type: OpenMetrics if ``Accept`` names it, else Prometheus text."""
         if "application/openmetrics-text" in accept:

@@ -58,12 +58,14 @@ def write_parts(
     fps: int = 10,
     size: tuple[int, int] = (64, 48),
     options: dict[str, str] | None = None,
+    codec: str = "mpeg4",
 ) -> Path:
     """Write a video of parts one after the other, each of one brightness and so many seconds; ``options`` are the
-    muxer's."""
+    muxer's. There is a key frame at least every 12 frames."""
     width, height = size
     with av.open(str(path), "w", options=options or {}) as container:
-        stream = container.add_stream("mpeg4", rate=fps)
+        stream = container.add_stream(codec, rate=fps)
+        stream.codec_context.gop_size = 12
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         for label, seconds in parts:
             pixels = np.full((height, width, 3), BRIGHTNESS[label], dtype=np.uint8)

@@ -1,0 +1,246 @@
+"""Compares the arms of the study of ``sky``: tables by subset and by fold, and curves of accuracy against compute.
+
+    python -m benchmarks.evidence.sky_claim DATA MAPS RUNS [--write]
+
+Reads what `benchmarks.evidence.sky_folds` kept. Every clip is judged by networks that saw no clip of its session. The
+rate of an arm in a fold is the one that is best in the other folds, so no clip chooses how it is judged. Intervals
+come from a bootstrap over sessions, in which arms are paired: 95 %.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from adafocus.model import build
+from adafocus.model.adafocus import AdaFocus
+from adafocus.model.config import BackboneConfig, ModelConfig
+from adafocus.model.flops import step_flops
+from adafocus.training.evaluate.exit_curve import exit_curve
+from adafocus.video.sampler import visiting_order
+from benchmarks.evidence.sky import SUBSETS, macro_f1
+from benchmarks.evidence.sky_folds import FOLDS, Study
+from benchmarks.machine import write_results
+
+RESAMPLES = 10_000
+SHOWN = ("method", "box", "middle", "glance128", "glance256")
+"""The arms of the tables; ``box`` is the method with its patches on the true box."""
+
+Steps = npt.NDArray[np.float32]
+"""[clips, steps, classes]: the logits after each step."""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """What an arm answered.
+
+    Attributes:
+        steps: by seed, its logits after each step for every clip; NaN in folds that it was not run in. A seed that was
+            run in fewer folds than another is left out.
+        rates: chosen in each fold of the first seed.
+    """
+
+    steps: dict[int, Steps]
+    rates: list[float]
+
+    def answers(self, seed: int) -> npt.NDArray[np.int64]:
+        """Return the class of every clip after the last step."""
+        found: npt.NDArray[np.int64] = self.steps[seed][:, -1].argmax(axis=1)
+        return found
+
+    @property
+    def judged(self) -> npt.NDArray[np.bool_]:
+        """Which clips it was judged on."""
+        seen: npt.NDArray[np.bool_] = ~np.isnan(next(iter(self.steps.values()))[:, 0, 0])
+        return seen
+
+
+def after_each_step(logits: Steps) -> Steps:
+    """Return what the shipped classifier makes of frames in time order: the middle of the extremes so far."""
+    visited = logits[:, list(visiting_order(logits.shape[1], "coarse_to_fine"))]
+    steps: Steps = (np.maximum.accumulate(visited, axis=1) + np.minimum.accumulate(visited, axis=1)) / 2
+    return steps
+
+
+def read_arm(study: Study, runs: Path, arm: str) -> Arm | None:
+    """Return an arm's answers, with the rate of each fold chosen by the others; None if it was not run at all."""
+    kept, name = ("box", "method") if arm == "box" else ("logits", arm)
+    files = {tuple(file.stem.split("-")[1:]): file for file in runs.glob(f"{name}-*.npz")}
+    if not files:
+        return None
+    labels, classes = study.labels, len(study.data.labels)
+    rates, seeds = sorted({key[2] for key in files}), sorted({int(key[1]) for key in files})
+    steps, chosen = {}, []
+    for seed in seeds:
+        whole = np.full((len(labels), study.recipe.model_config(classes).steps, classes), np.nan, np.float32)
+        for fold in range(FOLDS):
+            there = [rate for rate in rates if (str(fold), str(seed), rate) in files]
+            if not there:
+                continue
+            others = [
+                other for other in range(FOLDS)
+                if other != fold and all((str(other), str(seed), rate) in files for rate in there)
+            ]  # fmt: skip
+            tried = {rate: [files[str(other), str(seed), rate] for other in others] for rate in there}
+            best = max(there, key=lambda rate: _share_right(tried[rate], labels, kept))
+            chosen.append(float(best))
+            found = np.load(files[str(fold), str(seed), best])
+            whole[found["clips"]] = after_each_step(found[kept])
+        steps[seed] = whole
+    missing = {seed: int(np.isnan(whole[:, 0, 0]).sum()) for seed, whole in steps.items()}
+    fewest = min(missing.values())
+    return Arm({seed: whole for seed, whole in steps.items() if missing[seed] == fewest}, chosen)
+
+
+def _share_right(files: Sequence[Path], labels: npt.NDArray[np.int64], kept: str) -> float:
+    """Share of the clips in files of answers that are right."""
+    right = []
+    for file in files:
+        found = np.load(file)
+        right.append(after_each_step(found[kept])[:, -1].argmax(axis=1) == labels[found["clips"]])
+    return float(np.concatenate(right).mean()) if right else 0.0
+
+
+def gflops_per_step(study: Study) -> dict[str, float]:
+    """Return the cost of one step of every arm; the patch in the middle needs no glance."""
+    config = study.recipe.model_config(len(study.data.labels))
+    with torch.device("meta"):
+        model = build(config)
+    assert isinstance(model, AdaFocus)  # noqa: S101 # the recipe's kind is frame
+    count = step_flops(model)
+    alone = {size: _whole_network(config.focus, size) for size in (128, 256)}
+    focus = count.breakdown["focus network"]
+    flops = {
+        "method": count.per_step,
+        "box": count.per_step,
+        "middle": focus,
+        "glance128": alone[128],
+        "glance256": alone[256],
+    }
+    return {arm: flops[arm] / 1e9 for arm in SHOWN}
+
+
+def _whole_network(network: BackboneConfig, size: int) -> int:
+    """Multiply-adds of a network on a square of this size: of the focus of a model whose patch is the frame."""
+    alone = BackboneConfig(network.name, network.width)
+    with torch.device("meta"):
+        model = build(ModelConfig(2, frame_size=size, patch_size=size, glance=alone, focus=alone, mlp_width=8))
+    return step_flops(model).breakdown["focus network"]
+
+
+def table(study: Study, arms: Mapping[str, Arm], holds: npt.NDArray[np.float64]) -> list[dict[str, object]]:
+    """Return a row for each subset and arm, over the clips that the arm was judged on."""
+    random, labels, costs = np.random.default_rng(0), study.labels, gflops_per_step(study)
+    names = sorted(set(study.units))
+    unit = np.array([names.index(name) for name in study.units])
+    drawn = np.stack([np.bincount(random.integers(len(names), size=len(names)), minlength=len(names))
+                      for _ in range(RESAMPLES)])  # fmt: skip
+    rows: list[dict[str, object]] = []
+    for subset in SUBSETS:
+        inside = np.array([subset in _subsets_of(item) for item in study.items])
+        for name, arm in arms.items():
+            own = inside & arm.judged
+            if not own.any():
+                continue
+            right, method = (_right(each, labels) for each in (arm, arms["method"]))
+            weights = drawn[:, unit[own]]
+            total = np.maximum(1, weights.sum(axis=1))
+            low, high = np.percentile(weights @ right[own] / total, [2.5, 97.5])
+            behind = np.percentile(weights @ (method - right)[own] / total, [2.5, 97.5])
+            answers = arm.answers(min(arm.steps))
+            rows.append({
+                "subset": subset, "arm": name, "clips": int(own.sum()), "seeds": len(arm.steps),
+                "gflops": round(8 * costs[name], 3), "accuracy": round(float(right[own].mean()), 4),
+                "low": round(float(low), 4), "high": round(float(high), 4),
+                "macro_f1": round(macro_f1(labels[own], answers[own]), 4),
+                "method_gains": round(float((method - right)[own].mean()), 4),
+                "gains_low": round(float(behind[0]), 4), "gains_high": round(float(behind[1]), 4),
+                "patch_holds_thing": round(float(np.nanmean(holds[own])), 4) if name == "method" else "",
+            })  # fmt: skip
+    return rows
+
+
+def _subsets_of(item: Mapping[str, str]) -> tuple[str, ...]:
+    near = ("close and medium",) if item["distance"] != "distant" else ()
+    return ("all", item["sensor"], item["distance"], *near)
+
+
+def _right(arm: Arm, labels: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """Share of the seeds that are right about each clip."""
+    share: npt.NDArray[np.float64] = np.mean([arm.answers(seed) == labels for seed in arm.steps], axis=0)
+    return share
+
+
+def by_fold(study: Study, arms: Mapping[str, Arm]) -> list[dict[str, object]]:
+    """Return a row for each fold and arm."""
+    rows: list[dict[str, object]] = []
+    near = np.array([item["distance"] != "distant" for item in study.items])
+    for fold in range(FOLDS):
+        for name, arm in arms.items():
+            own = (study.folds == fold) & arm.judged
+            if own.any():
+                right = _right(arm, study.labels)
+                rows.append({
+                    "fold": fold, "arm": name, "clips": int(own.sum()), "accuracy": round(float(right[own].mean()), 4),
+                    "close_and_medium": round(float(right[own & near].mean()), 4),
+                })  # fmt: skip
+    return rows
+
+
+def curves(study: Study, arms: Mapping[str, Arm]) -> list[dict[str, object]]:
+    """Return the accuracy after each step, and with exits over a sweep of budgets, against GFLOPs of a video."""
+    rows: list[dict[str, object]] = []
+    costs = gflops_per_step(study)
+    for name, arm in arms.items():
+        own = arm.judged
+        steps, labels = arm.steps[min(arm.steps)][own], study.labels[own]
+        cost = costs[name]
+        for step in range(steps.shape[1]):
+            right = float((steps[:, step].argmax(axis=1) == labels).mean())
+            rows.append(
+                {"arm": name, "kind": "steps", "gflops": round((step + 1) * cost, 4), "accuracy": round(right, 4)}
+            )
+        found = {
+            (round(point.flops_share * steps.shape[1] * cost, 4), round(float(point.accuracy), 4))
+            for point in exit_curve(steps, labels, "max_softmax", np.ones(steps.shape[1], np.float32))
+        }
+        rows += [{"arm": name, "kind": "exit", "gflops": gflops, "accuracy": right} for gflops, right in sorted(found)]
+    return rows
+
+
+def main() -> None:
+    """Print the tables, and write them with ``--write``."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("maps", type=Path)
+    parser.add_argument("runs", type=Path)
+    parser.add_argument("--write", action="store_true")
+    given = parser.parse_args()
+    study = Study.open(given.data, given.maps)
+    found = {name: read_arm(study, given.runs, name) for name in SHOWN}
+    arms = {name: arm for name, arm in found.items() if arm is not None}
+    holds = np.full((len(study.labels), 8), np.nan)
+    for file in given.runs.glob("patches-*.npz"):
+        kept = np.load(file)
+        holds[kept["clips"]] = kept["holds"]
+    written = {
+        "evidence-sky-claim": table(study, arms, holds),
+        "evidence-sky-folds": by_fold(study, arms),
+        "evidence-sky-claim-curve": curves(study, arms),
+    }
+    for name, rows in written.items():
+        for row in rows if name != "evidence-sky-claim-curve" else ():
+            print(*row.values(), sep="  ")
+        if given.write:
+            print(write_results(name, "five-folds", rows))
+    print({name: arm.rates for name, arm in arms.items()})
+
+
+if __name__ == "__main__":
+    main()

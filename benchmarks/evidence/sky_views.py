@@ -1,0 +1,83 @@
+"""Makes what the arms of the study of ``sky`` learn from and are judged on: views of frames, as maps of fixed layers.
+
+    python -m benchmarks.evidence.sky_views DATA OUT --weights IMAGENET [--cache FOLDER]
+
+Each arm sees the same frames of the same clips with the same augmentation; they differ in what is cut out. All layers
+up to a stride of 8 stay as ImageNet left them, so their maps are made once, in bf16 where the processor has it, and
+every fold and seed learns from the same ones. Whole frames are shrunk by averaging, so that no arm reads aliasing.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from adafocus.model.backbones import InvertedResidualNetwork, build_backbone
+from adafocus.model.config import BackboneConfig
+from adafocus.model.imagenet import load_backbone_imagenet
+from adafocus.training.data.boxes import clip_points, read_boxes
+from adafocus.training.data.crop_plan import training_plan
+from adafocus.training.data.crops import decode_all
+from adafocus.training.data.manifests import list_clips
+from adafocus.training.data.pictures import picture_heights
+from adafocus.training.optimise.objective import fastest_precision
+from adafocus.training.recipe import Recipe
+from adafocus.training.recipe_files import load_recipe
+from adafocus.training.staged.cuts import WHOLE, Cut, look_at
+from adafocus.training.staged.fixed_start import FixedStart
+
+FIXED_BLOCKS = 6
+
+
+def cuts(recipe: Recipe) -> dict[str, Cut]:
+    """Return the arms' cuts by name; the glance of the method sees ``whole256``."""
+    config = recipe.model_config(2)
+    patch = config.patch_size / config.frame_size
+    return {
+        "box": Cut(config.focus_size, patch, at_the_thing=True, views=6),
+        "middle": Cut(config.focus_size, patch, views=6),
+        "whole256": Cut(config.glance_size, ranges=WHOLE, views=2),
+        "whole128": Cut(128, ranges=WHOLE, views=2),
+    }
+
+
+def fixed_start(network: BackboneConfig, weights: Path) -> FixedStart:
+    """Return a network with ImageNet weights, its first layers fixed."""
+    backbone = build_backbone(network)
+    assert isinstance(backbone, InvertedResidualNetwork)  # noqa: S101 # the recipe's are
+    load_backbone_imagenet(backbone, weights)
+    backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's stubs
+    return FixedStart(backbone, FIXED_BLOCKS, fastest_precision(torch.device("cpu")))
+
+
+def main() -> None:
+    """Make the views of the arms that are asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--weights", type=Path, required=True, help="of MobileNetV2 for ImageNet")
+    parser.add_argument("--cache", type=Path, help="folder of decoded frames")
+    parser.add_argument("--only", nargs="*", help="names of the cuts to make")
+    given = parser.parse_args()
+    given.out.mkdir(parents=True, exist_ok=True)
+    recipe = load_recipe("sky")
+    plan, data = training_plan(recipe), list_clips(given.data)
+    assert data.boxes is not None  # noqa: S101 # the data set has boxes
+    crops = decode_all(data, plan, given.cache)
+    points = clip_points(crops.data.clips, read_boxes(data.boxes), plan)
+    start = fixed_start(replace(recipe.model_config(2).focus, input_size=None), given.weights)
+    wanted = {name: (cut, start) for name, cut in cuts(recipe).items() if not given.only or name in given.only}
+    kept = zip(crops.pixels, points, picture_heights(crops.data.clips, plan), strict=True)
+    for name, seen in look_at(kept, plan.candidates, wanted, serving=True).items():
+        np.save(given.out / f"{name}.learned.npy", np.concatenate(seen.learned))
+        np.save(given.out / f"{name}.served.npy", np.stack(seen.served))
+        np.savez(given.out / f"{name}.npz", clips=np.array(seen.clips), places=np.concatenate(seen.places))
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    main()

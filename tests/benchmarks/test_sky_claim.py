@@ -1,0 +1,95 @@
+"""The study of ``sky``: sessions stay together, and no clip chooses the rate that it is judged with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from adafocus.training.data.clips import Clip, ClipSet
+from adafocus.training.recipe_files import load_recipe
+from benchmarks.evidence.sky_claim import after_each_step, by_fold, gflops_per_step, read_arm, table
+from benchmarks.evidence.sky_folds import FOLDS, Study
+from benchmarks.evidence.sky_sessions import sessions
+
+CLASSES = ("airplane", "bird", "drone", "helicopter")
+
+
+def item(group: str, sensor: str, number: int, label: str = "drone") -> dict[str, str]:
+    return {"group": group, "sensor": sensor, "file": f"{label}/X_{number:03}.mp4", "label": label}
+
+
+def test_groups_of_both_sensors_with_three_numbers_in_common_are_one_session() -> None:
+    visible = [item("V1", "visible", number) for number in (1, 2, 3)]
+    infrared = [item("I1", "infrared", number) for number in (2, 3, 1)]
+    other = [item("I2", "infrared", number) for number in (1, 2, 9)]
+    named = sessions([*visible, *infrared, *other])
+    assert len(set(named[:6])) == 1
+    assert named[6] not in named[:6]
+
+
+def test_the_same_number_of_another_class_is_no_reason() -> None:
+    rows = [item("V1", "visible", number) for number in (1, 2, 3)]
+    rows += [item("I1", "infrared", number, "bird") for number in (1, 2, 3)]
+    assert len(set(sessions(rows))) == 2
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Study:
+    """Forty clips in twenty sessions and five folds, a quarter of each class."""
+    clips = tuple(Clip(Path(f"{n}.mp4"), n % 4, f"{n}", group=f"g{n // 2}") for n in range(40))
+    items = [{"sensor": "visible" if n % 2 else "infrared", "distance": ("close", "distant")[n % 2]} for n in range(40)]
+    units = [f"g{n // 2}" for n in range(40)]
+    folds = np.array([n // 2 % FOLDS for n in range(40)])
+    return Study(ClipSet(CLASSES, clips, {}), items, units, folds, tmp_path, load_recipe("sky"))
+
+
+def answers(study: Study, fold: int, right: float) -> dict[str, np.ndarray]:  # type: ignore[type-arg]
+    """Logits of a fold of which that share is right, by class and position."""
+    own = study.judged(fold)
+    logits = np.zeros((len(own), 8, 4), np.float32)
+    for row, number in enumerate(own):
+        good = row < right * len(own)
+        logits[row, :, (study.labels[number] + (not good)) % 4] = 1.0
+    return {"clips": own, "logits": logits, "box": logits}
+
+
+def test_a_fold_has_the_rate_that_is_best_in_the_others(study: Study, tmp_path: Path) -> None:
+    for fold in range(FOLDS):
+        np.savez(tmp_path / f"method-{fold}-0-0.001.npz", **answers(study, fold, 0.0 if fold == 2 else 0.5))
+        np.savez(tmp_path / f"method-{fold}-0-0.0004.npz", **answers(study, fold, 1.0 if fold == 2 else 0.25))
+    arm = read_arm(study, tmp_path, "method")
+    assert arm is not None
+    assert arm.rates[2] == 0.001  # although the other one is better there
+    assert arm.judged.all()
+
+
+def test_an_arm_that_was_not_run_is_left_out(study: Study, tmp_path: Path) -> None:
+    assert read_arm(study, tmp_path, "middle") is None
+
+
+def test_a_row_says_what_the_method_gains_on_the_same_clips(study: Study, tmp_path: Path) -> None:
+    for fold in range(FOLDS):
+        np.savez(tmp_path / f"method-{fold}-0-0.001.npz", **answers(study, fold, 0.75))
+        if fold < 2:
+            np.savez(tmp_path / f"middle-{fold}-0-0.001.npz", **answers(study, fold, 0.25))
+    found = {name: read_arm(study, tmp_path, name) for name in ("method", "middle")}
+    arms = {name: arm for name, arm in found.items() if arm is not None}
+    rows = {(row["subset"], row["arm"]): row for row in table(study, arms, np.ones((40, 8)))}
+    method, middle = rows["all", "method"], rows["all", "middle"]
+    assert (method["clips"], method["accuracy"]) == (40, 0.75)
+    assert (middle["clips"], middle["accuracy"], middle["method_gains"]) == (16, 0.25, 0.5)
+    assert len(by_fold(study, arms)) == FOLDS + 2
+
+
+def test_steps_hold_the_middle_of_what_was_seen_so_far() -> None:
+    logits = np.arange(8, dtype=np.float32).reshape(1, 8, 1)
+    steps = after_each_step(logits)[0, :, 0]
+    assert steps[0] == 3  # the first frame visited
+    assert steps[-1] == 3.5  # between 0 and 7
+
+
+def test_the_middle_costs_less_and_the_larger_glance_more_than_the_method(study: Study) -> None:
+    costs = gflops_per_step(study)
+    assert costs["middle"] < costs["glance128"] < costs["method"] < costs["glance256"] < 1.2 * costs["method"]

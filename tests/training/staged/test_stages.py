@@ -1,0 +1,71 @@
+"""The parts that stages are made of: fixed layers, and a classifier that carries the focus's logits."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from adafocus.model import build
+from adafocus.model.adafocus import AdaFocus
+from adafocus.model.backbones import InvertedResidualNetwork, MobileNetV2
+from adafocus.model.config import BackboneConfig, ModelConfig
+from adafocus.training.data.augment import normalise
+from adafocus.training.staged.fixed_start import FixedStart
+from adafocus.training.staged.stages import carry_logits
+
+DEPTH = (1, 1, 1)
+
+
+@pytest.fixture
+def network() -> InvertedResidualNetwork:
+    torch.manual_seed(0)
+    return MobileNetV2(0.25, DEPTH).eval()
+
+
+def test_the_two_parts_make_the_whole_network(network: InvertedResidualNetwork) -> None:
+    images = torch.rand(2, 3, 32, 32)
+    start = FixedStart(network, 2)
+    start.eval()
+    with torch.no_grad():
+        assert torch.allclose(start(start.maps(images)), network(normalise(images * 255)), atol=1e-5)
+
+
+def test_fixed_layers_keep_their_statistics_while_the_rest_learns(network: InvertedResidualNetwork) -> None:
+    start = FixedStart(network, 2)
+    start.train()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    start(start.maps(torch.rand(2, 3, 32, 32)))
+    changed = {name for name, value in network.state_dict().items() if not torch.equal(value, before[name])}
+    assert changed
+    assert all(name.startswith("blocks.2.") for name in changed)
+    assert {id(one) for one in start.learning()} == {id(one) for one in network.blocks[2:].parameters()}
+
+
+@pytest.mark.parametrize("blocks", [-1, 3, 99])
+def test_something_must_be_left_to_learn(network: InvertedResidualNetwork, blocks: int) -> None:
+    with pytest.raises(ValueError, match=rf"{blocks} blocks are to stay fixed; permitted: 0 to 2"):
+        FixedStart(network, blocks)
+
+
+def heatmap_model(mlp_width: int) -> AdaFocus:
+    tiny = BackboneConfig("mobilenet_v2", width=0.25, depth=DEPTH)
+    model = build(ModelConfig(3, steps=4, frame_size=64, patch_size=32, policy="heatmap", policy_channels=4,
+                              mlp_width=mlp_width, glance=tiny, focus=tiny))  # fmt: skip
+    assert isinstance(model, AdaFocus)
+    return model.eval()
+
+
+def test_the_carried_answer_is_the_middle_of_the_extreme_logits_so_far() -> None:
+    torch.manual_seed(1)
+    model = heatmap_model(6)
+    carry_logits(model)
+    with torch.no_grad():
+        given = model(torch.randn(2, 4, 3, 64, 64))
+    own = given.focus_logits
+    expected = (own.cummax(dim=1).values + own.cummin(dim=1).values) / 2
+    assert torch.allclose(given.step_logits, expected, atol=1e-4)
+
+
+def test_carrying_needs_two_features_for_each_class() -> None:
+    with pytest.raises(ValueError, match="mlp_width is 16; permitted here: twice the classes, 6"):
+        carry_logits(heatmap_model(16))

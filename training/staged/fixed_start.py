@@ -1,0 +1,58 @@
+"""A backbone whose first layers stay as ImageNet left them: these run once for each view, and only the rest learns.
+
+Few clips cannot improve layers that see edges and spots, and those layers are the costly half of a network. Their maps
+are kept in half precision.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from adafocus.model.backbones import InvertedResidualNetwork
+from adafocus.training.data.augment import normalise
+from adafocus.training.recipe import Precision
+
+Maps = npt.NDArray[np.float16]
+"""[N, channels, h, w]: what the fixed layers made of N views."""
+
+
+class FixedStart(nn.Module):
+    """A backbone of inverted residual blocks, divided after ``blocks`` of them.
+
+    Batch norms of the fixed layers keep their statistics; those of the rest learn.
+    """
+
+    def __init__(self, backbone: InvertedResidualNetwork, blocks: int, precision: Precision = "fp32") -> None:
+        super().__init__()
+        if not 0 <= blocks < len(backbone.blocks):
+            raise ValueError(f"{blocks} blocks are to stay fixed; permitted: 0 to {len(backbone.blocks) - 1}")
+        self.backbone, self._blocks, self._half = backbone, blocks, precision == "bf16"
+
+    def maps(self, images: Tensor) -> Tensor:
+        """Return the maps of views [N, 3, H, W] in 0..1, computed as in serving."""
+        network = self.backbone
+        modes = [(module, module.training) for module in network.modules()]
+        network.eval()
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=self._half):
+            x = normalise(images * 255).contiguous(memory_format=torch.channels_last)
+            made: Tensor = network.blocks[: self._blocks](network.activation(network.stem(x)))
+        for module, training in modes:
+            module.training = training
+        return made
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Return the backbone's feature map [N, C, h, w] of maps of the fixed layers."""
+        network = self.backbone
+        with torch.autocast("cpu", torch.bfloat16, enabled=self._half and self.training):
+            x: Tensor = network.blocks[self._blocks :](maps)
+            if network.last is not None:
+                x = network.activation(network.last(x))
+        return x.float()
+
+    def learning(self) -> list[nn.Parameter]:
+        """Return the parameters of the layers that learn."""
+        last = [] if self.backbone.last is None else list(self.backbone.last.parameters())
+        return [*self.backbone.blocks[self._blocks :].parameters(), *last]

@@ -1,0 +1,105 @@
+"""The stages: the glance and its heatmap learn to find from boxes, a network learns to recognise what a view shows.
+
+What was learned is put together into one model whose classifier carries the logits of the focus's own head.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from adafocus.model.adafocus import AdaFocus
+from adafocus.model.backbones import spatial_mean
+from adafocus.model.heatmap import HeatmapPolicy
+from adafocus.training.optimise.losses import box_loss
+from adafocus.training.staged.fit import Fit, Numbers, fit
+from adafocus.training.staged.fixed_start import FixedStart, Maps
+
+LIFT = 40.0
+"""Added to logits of either sign in the classifier's features, which may not be negative."""
+
+
+def taken(maps: Maps, numbers: Numbers) -> Tensor:
+    """Return some of the maps as floats."""
+    return torch.from_numpy(maps[numbers]).float().contiguous(memory_format=torch.channels_last)
+
+
+def learn_to_find(
+    start: FixedStart,
+    policy: HeatmapPolicy,
+    maps: Maps,
+    places: Tensor,
+    shares: npt.NDArray[np.float64],
+    settings: Fit,
+    random: np.random.Generator,
+) -> float:
+    """Train the glance and its policy on views with known places [N, 2]; return the last loss."""
+
+    def loss_of(numbers: Numbers) -> Tensor:
+        look = policy(start(taken(maps, numbers)))
+        return box_loss(look.scores, places[torch.from_numpy(numbers)])
+
+    start.train()
+    policy.train()
+    loss = fit(start.learning(), list(policy.parameters()), loss_of, shares, settings, random)
+    start.eval()
+    policy.eval()
+    return loss
+
+
+def learn_to_recognise(
+    start: FixedStart,
+    head: nn.Linear,
+    maps: Maps,
+    labels: Tensor,
+    shares: npt.NDArray[np.float64],
+    settings: Fit,
+    random: np.random.Generator,
+    dropout: float = 0.3,
+    label_smoothing: float = 0.05,
+) -> float:
+    """Train a backbone and its head on views of known classes, int64 [N]; return the last loss."""
+
+    def loss_of(numbers: Numbers) -> Tensor:
+        features = F.dropout(spatial_mean(start(taken(maps, numbers))), dropout)
+        return F.cross_entropy(head(features), labels[torch.from_numpy(numbers)], label_smoothing=label_smoothing)
+
+    start.train()
+    loss = fit(start.learning(), list(head.parameters()), loss_of, shares, settings, random)
+    start.eval()
+    return loss
+
+
+def carry_logits(model: AdaFocus) -> None:
+    """Set the classifier so that its answer is the middle between the largest and the smallest focus logit so far.
+
+    A running maximum cannot average, but it can keep the largest of a logit and of its negative. The classifier's width
+    must be twice the number of classes.
+
+    Raises:
+        ValueError: it has another width.
+    """
+    classes, classifier = model.config.num_classes, model.classifier
+    if model.config.mlp_width != 2 * classes:
+        raise ValueError(f"mlp_width is {model.config.mlp_width}; permitted here: twice the classes, {2 * classes}")
+    glance = model.glance.channels
+    head = model.focus_head
+    with torch.no_grad():
+        classifier.linear.weight.zero_()
+        classifier.linear.weight[:classes, glance:] = head.weight
+        classifier.linear.weight[classes:, glance:] = -head.weight
+        classifier.linear.bias.copy_(torch.cat([head.bias, -head.bias]) + LIFT)
+        norm = classifier.norm
+        assert norm.running_mean is not None and norm.running_var is not None  # noqa: S101 # batch norms track
+        norm.running_mean.zero_()
+        norm.running_var.fill_(1.0 - norm.eps)
+        norm.weight.fill_(1.0)
+        norm.bias.zero_()
+        classifier.heads.bias.zero_()
+        classifier.heads.weight.zero_()
+        for label in range(classes):
+            classifier.heads.weight[:, label, label] = 0.5
+            classifier.heads.weight[:, label, classes + label] = -0.5
