@@ -8,6 +8,7 @@ replaces nothing.
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
@@ -222,6 +223,7 @@ class Models:
                 await version.drain()
             finally:
                 await version.close()
+            gc.collect()  # an engine and its client refer to each other
             await asyncio.to_thread(return_freed_memory)
             logger.info("an old version of a model is closed", extra={"fields": named})
 

@@ -295,6 +295,13 @@ CATALOGUE: tuple[Metric, ...] = (
         {"model": ()},
     ),
     Metric(
+        "adafocus_model_shadow_total",
+        "counter",
+        "videos",
+        "Videos of a model that the second model (setting shadow) classified too, by whether its answer was the same",
+        {"model": (), "answer": ("same", "different")},
+    ),
+    Metric(
         "adafocus_model_versions_total",
         "counter",
         "versions",

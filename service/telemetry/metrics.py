@@ -238,6 +238,10 @@ class Metrics:
         """Count a classification request that ran on a model."""
         self._counts.add(("adafocus_model_requests_total", name, outcome))
 
+    def model_compared(self, name: str, *, agrees: bool) -> None:
+        """Count a video of a model that the second model classified too."""
+        self._counts.add(("adafocus_model_shadow_total", name, "same" if agrees else "different"))
+
     def model_ready(self, name: str, yes: bool) -> None:
         """Set whether a model can answer."""
         self._counts.set(("adafocus_model_ready", name), yes)
