@@ -10,45 +10,44 @@ ENV PYTHONUNBUFFERED=1 \
     PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PIP_NO_CACHE_DIR=1
 
-# --- Lists of requirements: dependencies are rebuilt only if these lists change, not if other parts of pyproject.toml
-# do.
+# --- Lists of packages with their hashes, of docker/locked: dependencies are rebuilt only if these lists change.
 # EXTRAS adds extras of the project to the serving images, separated by commas: --build-arg EXTRAS=otel
 FROM base AS wanted
 ARG EXTRAS=
 WORKDIR /wanted
-COPY pyproject.toml docker/requirements.py ./
+COPY docker/requirements.py ./
+COPY docker/locked ./locked
 RUN python3 requirements.py "serve,${EXTRAS}" >serve.txt \
  && python3 requirements.py "gpu,${EXTRAS}" >serve-gpu.txt \
- && python3 requirements.py train,pretrained,export >train.txt
+ && python3 requirements.py train,pretrained,export >train.txt \
+ && python3 requirements.py build >build.txt
 
-# --- Dependencies, each set in an environment without pip, because the final images need no installer.
+# --- Dependencies, each set in an environment without pip, because the final images need no installer. A file whose
+# hash is not in the list is refused.
 FROM base AS serve-dependencies
 WORKDIR /build
-COPY constraints.txt ./
 COPY --from=wanted /wanted/serve.txt ./
 RUN python3 -m venv --without-pip /opt/adafocus \
- && pip --python /opt/adafocus/bin/python install -c constraints.txt -r serve.txt
+ && pip --python /opt/adafocus/bin/python install --require-hashes --no-deps -r serve.txt
 
 FROM base AS serve-gpu-dependencies
 WORKDIR /build
-COPY constraints.txt docker/constraints-gpu.txt ./
 COPY --from=wanted /wanted/serve-gpu.txt ./
 RUN python3 -m venv --without-pip /opt/adafocus \
- && pip --python /opt/adafocus/bin/python install -c constraints.txt -c constraints-gpu.txt -r serve-gpu.txt
+ && pip --python /opt/adafocus/bin/python install --require-hashes --no-deps -r serve-gpu.txt
 
 FROM base AS train-dependencies
 WORKDIR /build
-COPY constraints.txt ./
 COPY --from=wanted /wanted/train.txt ./
 RUN python3 -m venv --without-pip /opt/adafocus \
- && pip --python /opt/adafocus/bin/python install -c constraints.txt -r train.txt
+ && pip --python /opt/adafocus/bin/python install --require-hashes --no-deps -r train.txt
 
 # --- The code, as a tree that is copied over an environment. The one for serving contains no training code.
 FROM base AS builder
 WORKDIR /build
-COPY constraints.txt ./
+COPY --from=wanted /wanted/build.txt ./
 RUN python3 -m venv /opt/adafocus \
- && /opt/adafocus/bin/pip install -c constraints.txt setuptools
+ && /opt/adafocus/bin/pip install --require-hashes --no-deps -r build.txt
 
 FROM builder AS serving-code
 COPY pyproject.toml README.md LICENSE ./

@@ -46,7 +46,7 @@ def certified_sets() -> str:
         by_rule = "–"
         if rules is not None:
             by_rule = f"{_cost_and_risk(rules)} · {rules['above_epsilon']} of {rules['calibrations']}"
-        certified = f"never; at best {float(tested['smallest_epsilon']):.0%}"
+        certified = f"never; at best {float(tested['smallest_epsilon']):.1%}"
         if int(tested["certified"]):
             often = f"{tested['certified']} of {tested['calibrations']}"
             certified = f"{often} · {_cost_and_risk(tested)} · {tested['promises_broken']}"
@@ -73,6 +73,21 @@ def visit_order() -> str:
             f"| {row['clips']} | {row['order']} | {float(row['expected_packets']):.0f} | {float(row['cpu_ms']):.1f} "
             f"| {accuracy} |"
         )
+    return "\n".join(lines)
+
+
+def snapping() -> str:
+    """Right answers on frames as sampled and on snapped ones, by operating point."""
+    lines = [
+        "| point | right, as sampled | right, snapped | 95 % of the difference | same answer | steps |",
+        "|---|---|---|---|---|---|",
+    ]
+    lines.extend(
+        f"| `{row['point']}` | {row['right_plain']} | {row['right_snapped']} "
+        f"| {float(row['gain_low']):+.1%} to {float(row['gain_high']):+.1%} | {float(row['same_answer']):.0%} "
+        f"| {float(row['mean_steps_plain']):.1f} · {float(row['mean_steps_snapped']):.1f} |"
+        for row in newest_results("snapping")
+    )
     return "\n".join(lines)
 
 

@@ -102,21 +102,32 @@ def plain(clip: Clip, geometry: FrameGeometry, frames: int) -> dict[int, NDArray
         resizer = VideoReformatter()
         for frame in container.decode(film):
             if frame.pts in missing:
-                found[frame.pts] = centre(resizer, frame, geometry)
+                found[frame.pts] = square(resizer, frame, geometry)
                 missing.remove(frame.pts)
                 if not missing:
                     break
     return found
 
 
-def centre(resizer: VideoReformatter, frame: av.VideoFrame, geometry: FrameGeometry) -> NDArray[np.uint8]:
-    """The centre square of a frame that is rotated by 90 degrees."""
-    width = int(geometry.resize * frame.width / frame.height)
+def square(resizer: VideoReformatter, frame: av.VideoFrame, geometry: FrameGeometry) -> NDArray[np.uint8]:
+    """The square that a model of this geometry sees of a frame that is wider than high."""
+    side = geometry.crop
+    whole = geometry.fit == "letterbox"
+    width, height = (
+        (side, round(frame.height * side / frame.width))
+        if whole
+        else (int(geometry.resize * frame.width / frame.height), geometry.resize)
+    )
     scaled = resizer.reformat(
-        frame, width=width, height=geometry.resize, format="rgb24", interpolation=FILTER, threads=1
+        frame, width=width, height=height, format="rgb24", interpolation=FILTER, threads=1
     ).to_ndarray()
-    left, top = round((width - geometry.crop) / 2), round((geometry.resize - geometry.crop) / 2)
-    return np.ascontiguousarray(scaled[top : top + geometry.crop, left : left + geometry.crop])
+    if whole:
+        bars = np.zeros((side, side, 3), dtype=np.uint8)
+        top = (side - height) // 2
+        bars[top : top + height] = scaled
+        return bars
+    left, top = round((width - side) / 2), round((height - side) / 2)
+    return np.ascontiguousarray(scaled[top : top + side, left : left + side])
 
 
 class Worker:

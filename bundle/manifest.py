@@ -134,6 +134,15 @@ class Reduced(FrozenModel):
     kept: tuple[str, ...] = Field(default=(), description="layers kept in fp32 because they lost the most")
 
 
+class Compressed(FrozenModel):
+    """What `adafocus compress` measured: the fp32 graphs' weights are stored in fewer bits and widened at load."""
+
+    data: str = Field(description="which videos the answers were compared on")
+    clips: int = Field(ge=1)
+    agreement: float = Field(ge=0, le=1, description="share with the same answer after all steps")
+    agreement_at_exits: float = Field(ge=0, le=1, description="the same at the operating point where it is lowest")
+
+
 class Provenance(FrozenModel):
     """The origin of the weights: what is needed to reproduce them, and their licence."""
 
@@ -183,6 +192,9 @@ class Manifest(FrozenModel):
         "clips, as published; null: not stated",
     )
     reduced: tuple[Reduced, ...] = Field(default=(), description="one for each precision of the graphs besides fp32")
+    compressed: Compressed | None = Field(
+        default=None, description="null: weights are stored as they are computed with"
+    )
     provenance: Provenance
 
     @model_validator(mode="before")

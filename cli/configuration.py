@@ -21,7 +21,8 @@ def settings_from(options: dict[str, object]) -> Settings:
         click.ClickException: a setting is invalid, or there is no bundle.
     """
     given = {name: value for name, value in options.items() if value is not None}
-    if "bundle" not in given and not os.environ.get(f"{ENV_PREFIX}BUNDLE"):
+    named = any(name in given or os.environ.get(f"{ENV_PREFIX}{name.upper()}") for name in ("bundle", "bundles"))
+    if not named:
         given["bundle"] = shipped_bundle(SHIPPED / "bundles")
     try:
         return Settings(**given)  # type: ignore[arg-type]  # pydantic converts and checks them

@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from adafocus.bundle.kinds import KINDS
-from adafocus.bundle.manifest import FULL, Flops, Manifest, Reduced
+from adafocus.bundle.manifest import FULL, Compressed, Flops, Manifest, Reduced
 from adafocus.bundle.store import Bundle, BundleError, load_bundle
 from adafocus.cli.certification import in_words
 
@@ -65,6 +65,8 @@ def as_text(bundle: Bundle) -> Iterator[str]:
     yield from _operating_points(manifest)
     for reduced in manifest.reduced:
         yield from textwrap.wrap(describe_reduced(reduced), WIDTH, subsequent_indent="  ")
+    if manifest.compressed is not None:
+        yield from textwrap.wrap(describe_compressed(manifest.compressed), WIDTH, subsequent_indent="  ")
     yield ""
     yield "Files"
     yield from _table(
@@ -89,6 +91,15 @@ _FRAMES = {
     "squeeze": "the whole frame, stretched to {crop} × {crop} pixels",
 }
 """How each `FrameGeometry.fit` is described."""
+
+
+def describe_compressed(compressed: Compressed) -> str:
+    """How weights are stored and what that changed, in a sentence."""
+    return (
+        f"Weights are stored in fewer bits and widened when a graph is loaded. Of {compressed.clips} videos of "
+        f"{compressed.data}, {compressed.agreement:.1%} have the same answer as before after all steps, and "
+        f"{compressed.agreement_at_exits:.1%} at the operating point that changed the most."
+    )
 
 
 def _identity(manifest: Manifest) -> Iterator[tuple[str, str]]:

@@ -28,13 +28,21 @@ SUMMARIES = {
     "evaluate": "Measure accuracy and compute of a checkpoint on labelled videos.",
     "calibrate": "Solve the temperature and the exit thresholds on held-out videos.",
     "export": "Convert a checkpoint to a bundle.",
+    "compress": "Write a bundle again at a third of its size.",
     "inspect": "Show what is in a bundle.",
-    "pull": "Fetch a bundle over HTTPS and verify it.",
+    "pull": "Fetch a bundle from a server, a bucket or a registry, and verify it.",
     "bench": "Put load on a running service and measure throughput, latency and compute.",
 }
 """The verbs in the order in which a user needs them. They are listed here so that ``--help`` imports none of them."""
 
-EXTRAS = {"batch": "serve,parquet", "train": "train", "evaluate": "train", "calibrate": "train", "export": "export"}
+EXTRAS = {
+    "batch": "serve,parquet",
+    "train": "train",
+    "evaluate": "train",
+    "calibrate": "train",
+    "export": "export",
+    "compress": "export",
+}
 """The extra that a verb needs, if it is not `serve`."""
 
 INTERRUPTED = 130

@@ -44,13 +44,19 @@ class ServeCommand(click.Command):
     epilog="Example: adafocus serve --bundle bundles/sky --port 8000",
 )
 @click.option("--bundle", type=click.Path(path_type=Path), help="Folder of the bundle; default: the shipped bundle.")
+@click.option(
+    "--bundles",
+    type=click.Path(path_type=Path),
+    help="Folder of bundles: all are served, each under the name of its folder.",
+)
 @click.option("--host", help="Address to listen on; default: 127.0.0.1.")
 @click.option("--port", type=int, help="Port to listen on; default: 8000; 0: any free port.")
 @click.option("--backend", metavar="NAME", help="Runtime, such as onnxruntime-cpu; default: the best one installed.")
 @click.option("--fronts", type=int, help="Processes that serve HTTP, with one engine; default: 1 without a GPU.")
-def command(bundle: Path | None, host: str | None, port: int | None, backend: str | None, fronts: int | None) -> None:
-    """Serve a bundle over HTTP until SIGTERM or Ctrl-C."""
-    given = {"bundle": bundle, "host": host, "port": port, "backend": backend, "fronts": fronts}
+def command(**given: object) -> None:
+    """Serve a bundle, or all of a folder, over HTTP until SIGTERM or Ctrl-C."""
+    if given["bundle"] is not None and given["bundles"] is not None:
+        raise click.UsageError("--bundle and --bundles exclude each other; give one of them")
     settings = settings_from({**given, "samples": shipped_samples()})
     logs.configure()
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
@@ -74,6 +80,8 @@ def fronts_of(settings: Settings) -> int:
     """
     if settings.fronts is not None:
         return settings.fronts
+    if settings.bundles is not None:
+        return 1
     if usable_cores() < 2 * CORES_PER_FRONT or not takes_a_gpu(load_bundle(settings.bundle), settings):
         return 1
     return min(MAX_FRONTS, usable_cores() // CORES_PER_FRONT)

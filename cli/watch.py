@@ -5,21 +5,32 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import socket
 import sys
 import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TextIO
 
 import click
 
 from adafocus.bundle.store import Bundle, BundleError, load_bundle
+from adafocus.cli.camera_server import listen, serving_beside
 from adafocus.cli.configuration import settings_from
 from adafocus.service.engine.runners.base import RunnerError
+from adafocus.service.http.cameras import create_cameras_app
+from adafocus.service.http.keys import KeyFileError
 from adafocus.service.live.camera import CameraWatch
 from adafocus.service.live.config import Cameras, CamerasError, load_cameras
-from adafocus.service.live.outputs import JsonLines, Output, Row, Webhook
+from adafocus.service.live.mqtt import Mqtt, MqttUnavailableError, parse_broker
+from adafocus.service.live.outputs import JsonLines, Output, QueuedOutput, Row, Webhook
 from adafocus.service.runtime import make_runner, open_runtime
+from adafocus.service.schemas.cameras import CamerasReport
 from adafocus.service.settings import Settings
+from adafocus.service.telemetry.camera_definitions import Channel
+from adafocus.service.telemetry.camera_metrics import CameraMetrics
 from adafocus.service.telemetry.metrics import Metrics
 
 _FLUSH_SECONDS = 10.0
@@ -30,8 +41,12 @@ _FLUSH_SECONDS = 10.0
 @click.option("--bundle", type=click.Path(path_type=Path), help="Folder of the bundle; default: the shipped bundle.")
 @click.option("--backend", metavar="NAME", help="Runtime, such as onnxruntime-cpu; default: the best one installed.")
 @click.option("--out", type=click.Path(path_type=Path), help="Append rows to this file; default: print them.")
-def command(cameras: Path, bundle: Path | None, backend: str | None, out: Path | None) -> int:
-    """Watch the streams that a file names: MPEG-TS or HLS over HTTP, and video files at their own pace.
+@click.option("--port", type=int, help="Serve a page of the cameras, /cameras and /metrics on this port; 0: any.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to serve on.")
+def command(
+    cameras: Path, bundle: Path | None, backend: str | None, out: Path | None, port: int | None, host: str
+) -> int:
+    """Watch the streams that a file names: RTSP, MPEG-TS or HLS over HTTP, and video files at their own pace.
 
     Each stream is cut into windows at key frames and each window is classified. The rows are JSON Lines: `window`,
     `begin` and `end` of an event, `connected` and `lost`. Where classification falls behind, the newest window wins. A
@@ -42,9 +57,11 @@ def command(cameras: Path, bundle: Path | None, backend: str | None, out: Path |
         loaded = load_bundle(settings.bundle)
         watched = load_cameras(cameras)
         watched.check(loaded.manifest)
-        with out.open("a", encoding="utf-8") if out else contextlib.nullcontext(sys.stdout) as stream:
-            states = asyncio.run(_watch(watched, loaded, settings, stream))
-    except (BundleError, CamerasError, RunnerError, ValueError) as error:
+        with contextlib.ExitStack() as stack:
+            listener = None if port is None else stack.enter_context(listen(host, port))
+            stream = stack.enter_context(out.open("a", encoding="utf-8")) if out else sys.stdout
+            states = asyncio.run(_Watch(watched, loaded, settings, stream, listener).run())
+    except (BundleError, CamerasError, RunnerError, KeyFileError, MqttUnavailableError, ValueError) as error:
         raise click.ClickException(str(error)) from error
     for line in states:
         click.echo(f"adafocus: {line}", err=True)
@@ -63,21 +80,73 @@ class _Outputs:
             output.put(row)
 
 
-async def _watch(cameras: Cameras, bundle: Bundle, settings: Settings, stream: TextIO) -> list[str]:
-    """Watch until all cameras have ended or the process is told to stop; returns a line about each camera."""
-    hook = cameras.webhook
-    webhook = None if hook is None else Webhook(hook.url, hook.secret.get_secret_value(), wall_clock=time.time)
-    outputs = _Outputs(JsonLines(stream), *([] if webhook is None else [webhook]))
-    async with open_runtime(bundle, settings, Metrics(bundle.manifest.steps), make_runner) as runtime:
-        watches = [CameraWatch(camera, runtime, outputs, time.time) for camera in cameras.camera]
-        posting = None if webhook is None else asyncio.create_task(webhook.run())
-        await _until_over(watches)
-        if webhook is not None and posting is not None:
-            await webhook.flush(_FLUSH_SECONDS)
-            posting.cancel()
-            await asyncio.gather(posting, return_exceptions=True)
-            await webhook.close()
-    return [_told(watch) for watch in watches]
+@dataclass
+class _Watch:
+    """One run of the command."""
+
+    cameras: Cameras
+    bundle: Bundle
+    settings: Settings
+    stream: TextIO
+    listener: socket.socket | None
+
+    async def run(self) -> list[str]:
+        """Watch until all cameras have ended or the process is told to stop; returns a line about each camera."""
+        metrics = Metrics(self.bundle.manifest.steps)
+        of_cameras = CameraMetrics([camera.name for camera in self.cameras.camera], time.time())
+        metrics.include(of_cameras.collect)
+        queued = self._queued(of_cameras)
+        outputs = _Outputs(JsonLines(self.stream), *queued)
+        async with contextlib.AsyncExitStack() as stack:
+            runtime = await stack.enter_async_context(open_runtime(self.bundle, self.settings, metrics, make_runner))
+            metrics.ready(True)
+            watches = [CameraWatch(camera, runtime, outputs, of_cameras) for camera in self.cameras.camera]
+            if self.listener is not None:
+                await stack.enter_async_context(self._serving(metrics, watches, self.listener))
+            async with _delivering(queued):
+                await _until_over(watches)
+        return [_told(watch) for watch in watches]
+
+    def _queued(self, metrics: CameraMetrics) -> list[QueuedOutput]:
+        """The outputs that deliver on their own time."""
+        found: list[tuple[Channel, QueuedOutput]] = []
+        hook, mqtt = self.cameras.webhook, self.cameras.mqtt
+        if hook is not None:
+            found.append(("webhook", Webhook(hook.url, hook.secret.get_secret_value(), wall_clock=time.time)))
+        if mqtt is not None:
+            found.append(("mqtt", Mqtt(parse_broker(mqtt.url.get_secret_value()), mqtt.topic)))
+        for channel, output in found:
+            output.on_outcome = partial(_count, metrics, channel)
+        return [output for _, output in found]
+
+    def _serving(
+        self, metrics: Metrics, watches: list[CameraWatch], listener: socket.socket
+    ) -> contextlib.AbstractAsyncContextManager[None]:
+        def report() -> CamerasReport:
+            return CamerasReport(cameras=tuple(watch.state.report() for watch in watches))
+
+        host, port = listener.getsockname()[:2]
+        click.echo(f"adafocus: the cameras are at http://{f'[{host}]' if ':' in host else host}:{port}/", err=True)
+        return serving_beside(create_cameras_app(self.settings, metrics, report), self.settings, listener)
+
+
+def _count(metrics: CameraMetrics, channel: Channel, delivered: bool) -> None:
+    metrics.notified(channel, "delivered" if delivered else "dropped")
+
+
+@contextlib.asynccontextmanager
+async def _delivering(outputs: list[QueuedOutput]) -> AsyncIterator[None]:
+    """Deliver events around a block, and what is left after it, but not for long."""
+    running = [asyncio.create_task(output.run()) for output in outputs]
+    try:
+        yield
+    finally:
+        await asyncio.gather(*(output.flush(_FLUSH_SECONDS) for output in outputs))
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+        for output in outputs:
+            await output.close()
 
 
 async def _until_over(watches: list[CameraWatch]) -> None:

@@ -18,6 +18,7 @@ PYTHON_IMAGE=${PYTHON_IMAGE:-python:3.11-slim-bookworm}
 export ADAFOCUS_CPU_IMAGE=${ADAFOCUS_CPU_IMAGE:-adafocus:cpu} ADAFOCUS_GPU_IMAGE=${ADAFOCUS_GPU_IMAGE:-adafocus:gpu}
 export ADAFOCUS_PUBLISH=127.0.0.1:18000 PROMETHEUS_PUBLISH=127.0.0.1:19090 GRAFANA_PUBLISH=127.0.0.1:13000
 export SERVICE=http://$ADAFOCUS_PUBLISH PROMETHEUS=http://$PROMETHEUS_PUBLISH GRAFANA=http://$GRAFANA_PUBLISH
+export GRAFANA_ADMIN_PASSWORD=docker-verify
 export DOCKER_BUILDKIT=1 COMPOSE_DOCKER_CLI_BUILD=1
 WORK=build/docker-verify TOOLS=build/docker-verify/venv/bin CHECK_OUTPUT="python3 docker/verify/check_output.py"
 CPU=(-f docker-compose.yml -f docker/compose.cpu.yml)
@@ -109,6 +110,14 @@ step privileges
 inside 'grep -q "^CapEff:.*0000000000000000$" /proc/1/status' || fail "the service has capabilities"
 inside 'grep -q "^NoNewPrivs:.*1$" /proc/1/status' || fail "the service may gain privileges"
 echo "user 10001, read-only root and bundles, no capabilities, no new privileges"
+
+step "no way out"
+! inside 'python3 -c "import socket; socket.getaddrinfo(\"example.org\", 443)" 2>/dev/null' || fail "names outside are resolved"
+! inside 'python3 -c "import socket; socket.create_connection((\"1.1.1.1\", 443), 3)" 2>/dev/null' || fail "the internet is reached"
+[ "$(docker network inspect -f '{{.Internal}}' adafocus-verify_default)" = true ] || fail "the network is not internal"
+[ "$(docker network inspect -f '{{index .Options "com.docker.network.bridge.enable_ip_masquerade"}}' \
+  adafocus-verify_edge)" = false ] || fail "addresses of the network with the ports are translated"
+echo "no name outside is resolved and no address outside is reached"
 
 step "one upload"
 curl -fsS -F "video=@${CLIPS[0]}" "$SERVICE/classify" | $CHECK_OUTPUT answer

@@ -5,8 +5,10 @@ A test compares the file with the output of this module.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
+from adafocus.service.telemetry.camera_definitions import CAMERA_CATALOGUE
 from adafocus.service.telemetry.definitions import CATALOGUE, Metric
 
 PAGE = Path(__file__).resolve().parent / "metrics.md"
@@ -25,6 +27,15 @@ those whose labels depend on the loaded bundle. No metric is a ratio: divide the
 |---|---|---|---|---|
 """
 
+CAMERAS = """
+## Cameras
+
+`adafocus watch --port` has these beside those above. `camera` has the names of `cameras.toml`.
+
+| metric | type | unit | labels | what it counts |
+|---|---|---|---|---|
+"""
+
 BUCKETS = """
 ## Buckets
 
@@ -35,17 +46,21 @@ BUCKETS = """
 
 def page() -> str:
     """The text of the page."""
-    rows = [
-        f"| `{metric.name}` | {metric.kind} | {metric.unit or '–'} | {_labels(metric)} | {metric.help} |"
-        for metric in CATALOGUE
-    ]
+    rows, of_cameras = _rows(CATALOGUE), _rows(CAMERA_CATALOGUE)
     bounds = [f"| `{metric.name}` | {_bounds(metric)} |" for metric in CATALOGUE if metric.kind == "histogram"]
-    return HEAD + "\n".join(rows) + "\n" + BUCKETS + "\n".join(bounds) + "\n"
+    return HEAD + rows + CAMERAS + of_cameras + BUCKETS + "\n".join(bounds) + "\n"
+
+
+def _rows(metrics: Sequence[Metric]) -> str:
+    return "".join(
+        f"| `{metric.name}` | {metric.kind} | {metric.unit or '–'} | {_labels(metric)} | {metric.help} |\n"
+        for metric in metrics
+    )
 
 
 def _labels(metric: Metric) -> str:
     known = [
-        f"`{name}`: {', '.join(f'`{value}`' for value in values) or 'known once loaded'}"
+        f"`{name}`: {', '.join(f'`{value}`' for value in values) or 'known at the start'}"
         for name, values in metric.labels.items()
     ]
     return "<br>".join(known) or "–"

@@ -16,8 +16,8 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
-from adafocus.bundle.store import Bundle, load_bundle
-from adafocus.service.http import page, problems, routes
+from adafocus.bundle.store import BundleError, load_bundle
+from adafocus.service.http import page, problems, repository, routes
 from adafocus.service.http.auth import AccessControl
 from adafocus.service.http.direct import Application, DirectRoutes
 from adafocus.service.http.gate import Gate
@@ -27,7 +27,11 @@ from adafocus.service.http.openapi import document as openapi
 from adafocus.service.http.openapi.operations import ABOUT
 from adafocus.service.http.shared_accounts import SharedAccounts
 from adafocus.service.http.state import ServerState
-from adafocus.service.runtime import MakeRunner, SharedEngine, make_runner, open_runtime
+from adafocus.service.models.folders import default_of, folders_of
+from adafocus.service.models.registry import Models, served_as
+from adafocus.service.models.second import SecondModel
+from adafocus.service.resources import open_resources
+from adafocus.service.runtime import MakeRunner, SharedEngine, make_runner, open_model
 from adafocus.service.settings import Settings
 from adafocus.service.telemetry.metrics import Metrics
 from adafocus.service.telemetry.series import SeriesMemory
@@ -69,9 +73,9 @@ def create_app(
     on_failure: Callable[[Exception], None] = log_failure,
     on_ready: Callable[[], None] = lambda: None,
 ) -> FastAPI:
-    """Create the application that serves one bundle. ``app.state.service`` is its `ServerState`.
+    """Create the application that serves one bundle, or several. ``app.state.service`` is its `ServerState`.
 
-    The bundle is verified here. The model is loaded and the decoders are started while the application already
+    The bundles are verified here. The models are loaded and the decoders are started while the application already
     answers; ``/readyz`` returns 503 until that is done.
 
     Args:
@@ -86,8 +90,7 @@ def create_app(
         KeyFileError: the key file cannot be used.
         TracingError: traces are configured, but the extra that sends them is not installed.
     """
-    bundle = load_bundle(settings.bundle)
-    service = _state(settings, bundle, front)
+    service = _state(settings, front)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -101,7 +104,7 @@ def create_app(
             stop.set()
             if telling is not None:
                 telling.cancel()
-            if service.runtime is None:  # still loading, and not needed any more
+            if service.admission is None:  # still loading, and not needed any more
                 serving.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await serving
@@ -123,20 +126,44 @@ def create_app(
     app.gate = Gate(app.admitted, service, crossing)
     problems.install(app)
     app.include_router(routes.router)
+    app.include_router(repository.router)
     app.include_router(OpenInference().router)
     app.include_router(page.router_for(page.Page.load(settings.samples)))
-    openapi.install(app, bundle.manifest, settings)
+    openapi.install(app, service.models, settings)
     return app
 
 
-def _state(settings: Settings, bundle: Bundle, front: Front | None) -> ServerState:
-    steps = bundle.manifest.steps
+def _state(settings: Settings, front: Front | None) -> ServerState:
+    folders = folders_of(settings)
+    default = default_of(settings, folders)
+    bundles = [served_as(load_bundle(folder), name) for name, folder in folders.items()]
+    steps = max(bundle.manifest.steps for bundle in bundles)
     if front is None:
         metrics, access = Metrics(steps), AccessControl(settings)
     else:
         metrics = Metrics(steps, front.series, front.number)
         access = AccessControl(settings, accounts=front.accounts)
-    return ServerState(settings, bundle, metrics, access, make_tracer(settings))
+    # A single bundle keeps its name, whatever the manifest of a later version says.
+    find = (lambda: folders) if settings.bundles is None else partial(folders_of, settings)
+    models = Models(bundles, default, find, metrics)
+    return ServerState(
+        settings, models, metrics, access, make_tracer(settings), second=_second(settings, models, metrics)
+    )
+
+
+def _second(settings: Settings, models: Models, metrics: Metrics) -> SecondModel | None:
+    """The model that a share of the videos goes to as well.
+
+    Raises:
+        BundleError: there is no model of that name.
+    """
+    if settings.shadow_model is None:
+        return None
+    name, share = settings.shadow_model
+    names = [model.manifest.name for model in models]
+    if name not in names:
+        raise BundleError(f"shadow names the model {name!r}; there are {', '.join(names)}")
+    return SecondModel(models, name, share, metrics)
 
 
 class _CrossOrigin(TypedDict):
@@ -182,23 +209,47 @@ async def _serve(
     on_ready: Callable[[], None],
     stop: asyncio.Event,
 ) -> None:
-    """Open the runtime and keep it open until ``stop`` is set."""
+    """Open all models and what they share, and keep them open until ``stop`` is set."""
     began = time.perf_counter()
+    settings, models, metrics = service.settings, service.models, service.metrics
+    shared = None if front is None else front.engine
+    bundles = [model.bundle for model in models]
     try:
-        shared = None if front is None else front.engine
-        async with open_runtime(service.bundle, service.settings, service.metrics, runner, shared) as runtime:
+        async with (
+            open_resources(bundles, settings, metrics, shared) as resources,
+            models.serving(partial(open_model, resources=resources, make=runner, shared=shared)),
+        ):
+            await resources.decoders_started
             on_ready()
-            service.runtime = runtime
-            service.metrics.model_pid = lambda: runtime.engine.pid
-            running = runtime.engine.runner
-            fields: dict[str, object] = {"backend": running.backend, "precision": running.precision}
+            service.admission = resources.admission
+            metrics.model_pid = service.model_pid
+            fields: dict[str, object] = {"models": [model.manifest.name for model in models]}
             fields["load_seconds"] = round(time.perf_counter() - began, 2)
             logger.info("ready", extra={"fields": fields})
-            await stop.wait()
+            async with _watching(service):
+                await stop.wait()
+            if service.second is not None:
+                await service.second.close()
+            await resources.decoder.close()  # before the engines, so that videos in flight fail as they should
     except Exception as error:  # noqa: BLE001 - the caller must learn of any error
         on_failure(error)
     finally:
-        service.runtime = None
+        service.admission = None
+
+
+@contextlib.asynccontextmanager
+async def _watching(service: ServerState) -> AsyncIterator[None]:
+    """Look for new versions of the models during the block, if the settings say so."""
+    seconds = service.settings.bundles_poll_seconds
+    if service.settings.bundles is None or not seconds:
+        yield
+        return
+    task = asyncio.create_task(service.models.watch(seconds))
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 def _version() -> str:

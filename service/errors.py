@@ -6,9 +6,12 @@
     ├── BadParameter           400 bad_parameter
     ├── UrlNotAllowed          400 url_not_allowed
     ├── Unauthorized           401 unauthorized
+    ├── NotPermitted           403 not_permitted
     ├── NotFound               404 not_found
+    ├── UnknownModel           404 unknown_model
     ├── MethodNotAllowed       405 method_not_allowed
     ├── UploadTimeout          408 upload_timeout
+    ├── BadBundle              409 bad_bundle
     ├── TooLarge               413 too_large
     ├── UnsupportedMedia       415 unsupported_media
     ├── UnsupportedEncoding    415 unsupported_encoding (Accept-Encoding)
@@ -122,10 +125,28 @@ class Unauthorized(ClientProblem):
         super().__init__(detail, headers={"WWW-Authenticate": 'Bearer realm="adafocus"'})
 
 
+class NotPermitted(ClientProblem):
+    """The settings do not permit it to anybody."""
+
+    status, code, title = 403, "not_permitted", "Not permitted"
+
+
 class NotFound(ClientProblem):
     """The path does not exist."""
 
     status, code, title = 404, "not_found", "Not found"
+
+
+class UnknownModel(ClientProblem):
+    """No model of that name or version is served."""
+
+    status, code, title = 404, "unknown_model", "Unknown model"
+
+
+class BadBundle(ClientProblem):
+    """The bundle of a model cannot be loaded; a version that was loaded before goes on."""
+
+    status, code, title = 409, "bad_bundle", "The bundle cannot be loaded"
 
 
 class MethodNotAllowed(ClientProblem):
@@ -272,9 +293,12 @@ CATALOGUE: tuple[type[Problem], ...] = (
     BadParameter,
     UrlNotAllowed,
     Unauthorized,
+    NotPermitted,
     NotFound,
+    UnknownModel,
     MethodNotAllowed,
     UploadTimeout,
+    BadBundle,
     TooLarge,
     UnsupportedMedia,
     UnsupportedEncoding,
@@ -291,6 +315,9 @@ CATALOGUE: tuple[type[Problem], ...] = (
     DeadlinePassed,
 )
 """Every concrete problem. The API description and the labels of a metric are made from it."""
+
+OF_MODELS: tuple[type[Problem], ...] = (NotPermitted, BadBundle)
+"""Those of the routes that load and unload models: no classification is answered with them."""
 
 _OF_A_VIDEO: dict[str, type[Problem]] = {
     problem.code: problem for problem in (UnsupportedMedia, NoVideoStream, Undecodable, TooManyPixels, TooLong)

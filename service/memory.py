@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from adafocus.service.cpu import CGROUP_ROOT, MEMBERSHIP, groups_upwards, own_groups, read_text
@@ -19,3 +22,22 @@ def usable_memory_bytes(cgroup_root: Path = CGROUP_ROOT, membership: Path = MEMB
             if text.isdecimal():
                 found.append(int(text))
     return min(found)
+
+
+@contextmanager
+def limited_growth(most_bytes: int) -> Iterator[None]:
+    """Let this process take only so much more memory in the block; whatever needs more fails with an error there.
+
+    For the length of the block only, and for all threads, because a limit belongs to the process. Shared memory and
+    mapped files do not count.
+    """
+    before, ceiling = resource.getrlimit(resource.RLIMIT_DATA)
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[5])  # data and stack
+    limit = pages * resource.getpagesize() + most_bytes
+    if before != resource.RLIM_INFINITY:
+        limit = min(limit, before)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, ceiling))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, (before, ceiling))

@@ -65,6 +65,7 @@ def to_metrics(
         frames_used=outcome.frames_used,
         degraded=parameters.degraded_from is not None,
         exit_shares=manifest.point(parameters.exit).exit_shares,
+        model=manifest.name,
     )
 
 

@@ -11,7 +11,15 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import DirectoryPath, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    DirectoryPath,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from adafocus.bundle.manifest import Precision
@@ -67,6 +75,21 @@ class Settings(BaseSettings):
     )
 
     bundle: Path = Field(description="Folder of the bundle to serve.")
+    bundles: DirectoryPath | None = Field(
+        default=None,
+        description="Folder of bundles that are all served, each under the name of its own folder; takes the place of "
+        "bundle.",
+    )
+    default_model: str | None = Field(
+        default=None,
+        description="Model of requests that name none, if there are several; unset: the first by name.",
+    )
+    bundles_poll_seconds: float = Field(
+        default=5.0,
+        ge=0,
+        le=86_400,
+        description="How often the folder of bundles is looked at for new versions, in seconds; 0: never.",
+    )
     host: str = Field(
         default="127.0.0.1",
         min_length=1,
@@ -97,6 +120,11 @@ class Settings(BaseSettings):
         ge=1,
         le=1_000_000,
         description="Classifications per minute for each API key, or for each client address if there are no keys.",
+    )
+    repository_api: bool = Field(
+        default=False,
+        description="Whether models may be loaded and unloaded over HTTP (/v2/repository/models) by whoever has an API "
+        "key; needs keys.",
     )
     metrics_need_key: bool = Field(default=False, description="Whether /metrics requires an API key too.")
     cors_origins: Names = Field(
@@ -160,6 +188,12 @@ class Settings(BaseSettings):
         le=1,
         description="Share of the answers after an early exit whose video is classified again without one, after the "
         "answer, to measure how often the two agree.",
+    )
+    shadow: str | None = Field(
+        default=None,
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}:(100|[0-9]{1,2}(\.[0-9]{1,4})?)%$",
+        description="Second model for a share of the videos of the others, as NAME:1%: it classifies them too, after "
+        "they were answered, to measure how often its answer is the same. It must have the same labels.",
     )
     max_queue_seconds: float = Field(
         default=0.5,
@@ -272,6 +306,30 @@ class Settings(BaseSettings):
             raise ValueError("the list is empty; name at least one, or leave the variable unset")
         return parts
 
+    @model_validator(mode="before")
+    @classmethod
+    def _default_bundle(cls, data: object) -> object:
+        """With a folder of bundles, ``bundle`` is that of the default model."""
+        if isinstance(data, dict) and data.get("bundles"):
+            folder = Path(data["bundles"])
+            names = sorted(manifest.parent.name for manifest in folder.glob("[!.]*/manifest.json"))
+            return {**data, "bundle": folder / (data.get("default_model") or next(iter(names), ""))}
+        return data
+
+    @field_validator("fronts")
+    @classmethod
+    def _share_one_model(cls, fronts: int | None, info: ValidationInfo) -> int | None:
+        if fronts is not None and fronts > 1 and info.data.get("bundles") is not None:
+            raise ValueError("must be 1 with a folder of bundles, because several fronts share the engine of one model")
+        return fronts
+
+    @field_validator("repository_api")
+    @classmethod
+    def _is_guarded(cls, allowed: bool, info: ValidationInfo) -> bool:
+        if allowed and not info.data.get("api_keys") and info.data.get("api_keys_file") is None:
+            raise ValueError("needs api_keys or api_keys_file: without a key anybody could unload the models")
+        return allowed
+
     @field_validator("codecs")
     @classmethod
     def _are_codecs(cls, names: tuple[str, ...]) -> tuple[str, ...]:
@@ -313,6 +371,14 @@ class Settings(BaseSettings):
         return self.slots or self.decode_workers
 
     @property
+    def shadow_model(self) -> tuple[str, float] | None:
+        """The name of the second model, and its share of the videos; None if there is none."""
+        if self.shadow is None:
+            return None
+        name, _, share = self.shadow.removesuffix("%").rpartition(":")
+        return name, float(share) / 100
+
+    @property
     def media_limits(self) -> MediaLimits:
         """The limits for one video."""
         return MediaLimits(
@@ -342,10 +408,6 @@ def describe() -> Iterator[tuple[str, str]]:
         yield f"{ENV_PREFIX}{name.upper()}", f"{setting.description} [{default}]"
 
 
-_OF_COMPOSE = frozenset({"ADAFOCUS_BUNDLES"})
-"""Variables that docker-compose.yml reads and that look like settings."""
-
-
 def misspelt(names: Iterable[str]) -> Iterator[tuple[str, str]]:
     """Yield environment variables that look like misspelt settings, each with the setting that was probably meant.
 
@@ -353,7 +415,7 @@ def misspelt(names: Iterable[str]) -> Iterator[tuple[str, str]]:
     """
     known = [f"{ENV_PREFIX}{name.upper()}" for name in Settings.model_fields]
     for name in names:
-        if name.startswith(ENV_PREFIX) and name not in known and name not in _OF_COMPOSE:
+        if name.startswith(ENV_PREFIX) and name not in known:
             yield from ((name, meant) for meant in difflib.get_close_matches(name, known, n=1, cutoff=0.9))
 
 

@@ -77,7 +77,7 @@ class Cursor:
     """
 
     def __init__(self, source: Source, index: FrameIndex) -> None:
-        """Starts before the first packet, whatever the position of the container."""
+        """Starts before the first packet, whatever the position of the container, and reads nothing yet."""
         self._source = source
         self._index = index
         self._by_time = np.argsort(index.pts, kind="stable")
@@ -85,11 +85,11 @@ class Cursor:
         context = source.stream.codec_context
         self._disposables = Disposables(source.codec, bytes(context.extradata or b""), index)
         self._pending: av.Packet[VideoStream] | None = None
+        self._packets: Packets | None = None  # until it has gone to the first packet that it is asked for
         self._extradata = bytes(context.extradata or b"")
         self.at = 0
         self.decoded = 0
         self.drained = False
-        self.goto(0)
 
     def step(self, *, spare: bool = False) -> PacketResult:
         """Decodes the next packet; if there is none, drains.
@@ -101,9 +101,7 @@ class Cursor:
             TooManyPixels: a frame is larger than the limits permit, or the packet keeps more pictures in memory.
             MemoryError: decoding needs more memory than this process may have.
         """
-        packet, self._pending = self._pending, None
-        if packet is None:
-            packet = next(self._packets, None)
+        packet, self._pending = self._next_packet(), None
         if packet is None:
             return self.drain()
         self.at += 1
@@ -140,12 +138,15 @@ class Cursor:
 
     def is_at_start(self) -> bool:
         """Tells whether decoding can start with the next packet; a container's index may be wrong about it."""
-        if self._pending is None:
-            self._pending = next(self._packets, None)
-        packet = self._pending
+        packet = self._pending = self._next_packet()
         if packet is None or not self.at:
             return True
         return header_reader(self._source.codec, self._extradata).read(memoryview(packet), marked=True).starts
+
+    def _next_packet(self) -> av.Packet[VideoStream] | None:
+        if self._packets is None:
+            self.goto(self.at)
+        return self._pending if self._pending is not None or self._packets is None else next(self._packets, None)
 
     def _seek_times(self, number: int) -> list[int]:
         """Returns the times to try when seeking to a packet: demuxers differ in which time they look for."""

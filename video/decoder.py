@@ -50,6 +50,9 @@ class FrameStream:
     shown by itself, the one on display at its time is returned for it. If decoding cannot start at a packet that is
     marked as a key frame, the file is scanned from its start for what is missing, as far as the limit of one scan
     permits: frames near the end may then be omitted.
+
+    A video that has not been looked at is decoded from the key frame before the first wanted frame. If anything there
+    is not as announced, its first frame is looked at after all, and everything is as if that had been done before.
     """
 
     def __init__(
@@ -76,12 +79,27 @@ class FrameStream:
         self._video = video
         self._between = between
         self._cursor = video.cursor
-        self._collector = FrameCollector(video.index, (), Resizer(geometry.resize, geometry.crop, geometry.fit))
+        self._resizer = Resizer(geometry.resize, geometry.crop, geometry.fit)
         self._charged = 0
+        self._begin(wanted, later)
+        if not video.looked_at and self._starts_with_the_file():
+            video.look()
+            self._begin(wanted, later)
+
+    def _begin(self, wanted: Sequence[int], later: Sequence[int]) -> None:
+        """Plans from where the decoder is, and takes over what it has returned."""
+        video = self._video
+        self._cursor = video.cursor
+        self._collector = FrameCollector(video.index, (), self._resizer)
         self._want(wanted, later)
         self._planned = ranges(video.index, self._wanted, self._cursor.at)
         self._collector.take(video.ahead, self._cursor.at)
         video.ahead = []
+
+    def _starts_with_the_file(self) -> bool:
+        """Tells whether the plan begins at the first packet, or nothing is known of the order of packets."""
+        self._ranges.extend(islice(self._planned, 1))
+        return not self._ranges or not self._ranges[0].start or not self._video.index.seekable
 
     def go_on(self, wanted: Sequence[int], later: Sequence[int] = ()) -> None:
         """Asks for other frames of the same video, from where the decoder is; those not returned yet are dropped.
@@ -144,14 +162,29 @@ class FrameStream:
         """
         while self._position < len(self._wanted):
             index = self._wanted[self._position]
-            while index not in self._collector.kept and self._advance(index):
+            while index not in self._collector.kept and not self._is_doubtful() and self._advance(index):
                 self._between()
+            if not self._video.looked_at and not self._is_as_announced(index):
+                self._video.look()
+                self._begin(self._wanted, tuple(self._later))
+                continue
             position, self._position = self._position, self._position + 1
             if index in self._collector.kept:
                 return self._give(position, index)
         if not self._given:
             raise Undecodable("none of the wanted frames of the video can be decoded")
         return None
+
+    def _is_doubtful(self) -> bool:
+        """Tells whether a video that has not been looked at should be: something was damaged."""
+        damaged = self._collector.failed or self._collector.corrupt or self._rescanned
+        return bool(damaged) and not self._video.looked_at
+
+    def _is_as_announced(self, index: int) -> bool:
+        """Tells whether the first wanted frame came, without damage and as large as the header says."""
+        shape = self._collector.first_shape
+        came = index in self._collector.kept and not self._is_doubtful() and shape is not None
+        return came and shape is not None and self._video.is_like(*shape)
 
     def close(self) -> None:
         """Ends the stream: nothing more is decoded, and ``next`` returns ``None``."""

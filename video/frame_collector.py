@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from adafocus.video.errors import FOREIGN_ERRORS
 from adafocus.video.frame_index import FrameIndex
-from adafocus.video.transform import Resizer, orientation
+from adafocus.video.transform import Orientation, Resizer, orientation
 
 
 class FrameCollector:
@@ -25,6 +25,7 @@ class FrameCollector:
         left_out: packets, by number in decode order, that were not decoded in this visit.
         shown: number of frames that the decoder returned, wanted or not.
         corrupt: number of those that the decoder flagged as corrupt.
+        first_shape: width, height and orientation of the first frame that the decoder returned.
     """
 
     def __init__(self, index: FrameIndex, wanted: Iterable[int], resizer: Resizer) -> None:
@@ -34,6 +35,7 @@ class FrameCollector:
         self.left_out: set[int] = set()
         self.shown = 0
         self.corrupt = 0
+        self.first_shape: tuple[int, int, Orientation] | None = None
         self._index = index
         self._resizer = resizer
         self.begin(0)
@@ -87,6 +89,8 @@ class FrameCollector:
         """Keeps the wanted ones of the next frames; the visit's packets before ``at`` have been decoded."""
         for frame in frames:
             self.shown += 1
+            if self.first_shape is None:
+                self.first_shape = frame.width, frame.height, orientation(frame)
             self.corrupt += frame.is_corrupt
             number = self._number(frame)
             if number is None:

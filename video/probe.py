@@ -15,7 +15,7 @@ from adafocus.video.index import read_index
 from adafocus.video.limits import MediaLimits
 from adafocus.video.mp4_index import announced_index
 from adafocus.video.source import Reader, Source
-from adafocus.video.transform import orientation
+from adafocus.video.transform import Orientation, orientation
 
 MAX_FRAMES_PER_SECOND = 1e6
 """A higher rate comes from times that lie; the fastest cameras take a few hundred thousand pictures a second."""
@@ -52,24 +52,86 @@ class VideoInfo:
 
 
 class OpenVideo:
-    """A video that passed every check and whose first frame has been decoded. Serves one ``FrameStream``.
+    """A video that passed every check that needs no decoding. Serves one ``FrameStream``.
 
     Attributes:
-        info: its properties.
         index: its packets and frames.
-        cursor: the decoder, behind the first frame.
+        cursor: the decoder; behind the first frame once `look` has decoded that.
         ahead: the frames that were decoded so far.
     """
 
-    def __init__(self, info: VideoInfo, index: FrameIndex, cursor: Cursor, ahead: list[av.VideoFrame]) -> None:
-        self.info = info
+    def __init__(
+        self, source: Source, limits: MediaLimits, index: FrameIndex, fps: float | None, seconds: float | None
+    ) -> None:
         self.index = index
-        self.cursor = cursor
-        self.ahead = ahead
+        self.cursor = Cursor(source, index)
+        self.ahead: list[av.VideoFrame] = []
+        self._source = source
+        self._limits = limits
+        self._fps, self._seconds = fps, seconds
+        self._announced = source.stream.width, source.stream.height
+        self._info: VideoInfo | None = None
+
+    @property
+    def info(self) -> VideoInfo:
+        """Its properties.
+
+        Raises:
+            ValueError: none of its frames has been decoded yet.
+        """
+        if self._info is None:
+            raise ValueError("a frame must be decoded before the properties of a video are known")
+        return self._info
+
+    @property
+    def pixels(self) -> int:
+        """Pixels of a picture; before one has been decoded, as the header announces them, and 0 if it does not."""
+        width, height = self._announced if self._info is None else (self._info.width, self._info.height)
+        return width * height
+
+    @property
+    def looked_at(self) -> bool:
+        """Whether a frame has been decoded, so that ``info`` is known."""
+        return self._info is not None
+
+    def look(self) -> None:
+        """Decodes the first frame, which shows that the video can be decoded; begins again if anything was decoded.
+
+        Raises:
+            Undecodable: no frame can be decoded.
+            TooManyPixels: a picture exceeds the limits.
+        """
+        if self.cursor.decoded:
+            self._source.restart()
+            self.cursor = Cursor(self._source, self.index)
+        self.ahead = _first_frames(self.cursor, self._limits)
+        first = self.ahead[0]
+        self._describe(first.width, first.height, orientation(first))
+
+    def is_like(self, width: int, height: int, turn: Orientation) -> bool:
+        """Takes note of a decoded frame instead of the first one; False if the header announces another size."""
+        if (width, height) != self._announced:
+            return False
+        self._describe(width, height, turn)
+        return True
+
+    def _describe(self, width: int, height: int, turn: Orientation) -> None:
+        self._info = VideoInfo(
+            container=self._source.kind,
+            codec=self._source.codec,
+            width=height if turn.swaps_sides else width,
+            height=width if turn.swaps_sides else height,
+            fps=self._fps,
+            duration_s=self._seconds,
+            frames=self.index.frames,
+            rotation=turn.rotation,
+        )
 
 
 @contextmanager
-def open_video(reader: Reader, limits: MediaLimits | None = None, *, ranged: bool = False) -> Iterator[OpenVideo]:
+def open_video(
+    reader: Reader, limits: MediaLimits | None = None, *, ranged: bool = False, look: bool = True
+) -> Iterator[OpenVideo]:
     """Opens, checks and indexes a video, and decodes its first frame. Closes the container at the end.
 
     If the header lists all packets, no more is read than that takes. Otherwise the whole file is read.
@@ -79,6 +141,8 @@ def open_video(reader: Reader, limits: MediaLimits | None = None, *, ranged: boo
         limits: what is permitted; the defaults of ``MediaLimits`` if omitted.
         ranged: reading is slow wherever it is, so as little as possible is read. The header's list of key frames is
             then believed without a look at the packets; where decoding cannot start at one, the file is scanned.
+        look: the first frame is decoded. If not, the ``FrameStream`` does so where that is on its way or where the
+            video proves to be damaged; ``info`` is there when it has returned a frame.
 
     Raises:
         UnsupportedMedia: this is not a video, or its container or codec is not permitted.
@@ -90,7 +154,10 @@ def open_video(reader: Reader, limits: MediaLimits | None = None, *, ranged: boo
     limits = limits or MediaLimits()
     source = Source(reader, limits)
     try:
-        yield _probe(source, reader, limits, ranged)
+        video = _probe(source, reader, limits, ranged)
+        if look:
+            video.look()
+        yield video
     finally:
         source.close()
 
@@ -100,21 +167,7 @@ def _probe(source: Source, reader: Reader, limits: MediaLimits, ranged: bool) ->
     fps, seconds = _rate_and_duration(source, index)
     if seconds is not None and seconds > limits.max_seconds:
         raise TooLong(f"the video is {seconds:g} s long; at most {limits.max_seconds:g} s are permitted")
-    cursor = Cursor(source, index)
-    ahead = _first_frames(cursor, limits)
-    first = ahead[0]
-    turn = orientation(first)
-    info = VideoInfo(
-        container=source.kind,
-        codec=source.codec,
-        width=first.height if turn.swaps_sides else first.width,
-        height=first.width if turn.swaps_sides else first.height,
-        fps=fps,
-        duration_s=seconds,
-        frames=index.frames,
-        rotation=turn.rotation,
-    )
-    return OpenVideo(info, index, cursor, ahead)
+    return OpenVideo(source, limits, index, fps, seconds)
 
 
 def _index(source: Source, reader: Reader, limits: MediaLimits, ranged: bool) -> FrameIndex:

@@ -221,7 +221,8 @@ def serve(start: Start, control: socket.socket, inbox: Inbox) -> None:
 
 
 def _front(start: Start) -> Front:
-    layout = layout_for(read_manifest(start.settings.bundle).steps)
+    manifest = read_manifest(start.settings.bundle)
+    layout = layout_for(manifest.steps, (manifest.name,))
     places = SharedPlaces(start.places_fd, start.count, start.places, start.number)
     return Front(
         number=start.number,

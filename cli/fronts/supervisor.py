@@ -136,7 +136,7 @@ class Supervisor:
         self._hub: Child | None = None
         self._ending = False
         self._shares = [share_of(settings, number, count) for number in range(count)]
-        layout = layout_for(self._bundle.manifest.steps)
+        layout = layout_for(self._bundle.manifest.steps, (self._bundle.manifest.name,))
         self._series_fd = SeriesMemory.share(layout, count)
         self._series = SeriesMemory(layout, count, self._series_fd)
         self._places_fd = SharedPlaces.create(count)

@@ -53,7 +53,7 @@ class IdleWatch(Generic[Worker]):
     def look(self) -> None:
         """Look at all idle workers once."""
         before, self._seen = self._seen, {}
-        for worker in self._idle():
+        for worker in tuple(self._idle()):  # a worker that is given up leaves the pool
             jobs, seconds = worker.jobs, worker.cpu_seconds()
             jobs_before, seconds_before = before.get(worker, (-1, 0.0))
             if jobs != jobs_before:

@@ -13,7 +13,7 @@ from adafocus.service.http.callers import caller_at
 from adafocus.service.http.context import context_of
 from adafocus.service.http.head import head_of
 from adafocus.service.http.keys import Keyring
-from adafocus.service.http.rate_limit import WINDOW_SECONDS, Accounts, RateLimit
+from adafocus.service.http.rate_limit import WINDOW_SECONDS, Accounts, Quota, RateLimit
 from adafocus.service.settings import Settings
 
 WRONG_KEYS_PER_MINUTE = 30
@@ -42,10 +42,9 @@ class AccessControl:
         per_minute = settings.rate_limit_per_minute
         self._limit = RateLimit(per_minute, clock, accounts) if per_minute else None
 
-    def caller(self, scope: Scope) -> str:
-        """A name for whoever sent a request; its address if it sent no valid key. Admits nobody."""
-        holder = None if self._keyring.open_to_all else self._keyring.holder(_key_in(scope))
-        return _address(scope) if holder is None else holder
+    def address(self, scope: Scope) -> str:
+        """Where a request comes from, whatever key it has."""
+        return _address(scope)
 
     def authenticate(self, request: Request) -> str:
         """Check the API key of a request if keys are required; returns a name for the caller that does not reveal it.
@@ -58,22 +57,42 @@ class AccessControl:
             return _address(request.scope)
         return self._check_key(request)
 
+    def look(self, scope: Scope) -> str:
+        """A name for whoever sent a request, if it may come in. Counts wrong keys, and no request against the limit.
+
+        Raises:
+            Unauthorized: a key is required, and no valid one was sent.
+            RateLimited: the caller has sent more requests than the limit allows, or many wrong keys came from there.
+        """
+        caller = _address(scope) if self._keyring.open_to_all else self._holder(scope)
+        if self._limit is not None:
+            quota = self._limit.look(caller)
+            if not quota.allowed:
+                problem = self._used_up(quota)
+                problem.headers |= self._headers(quota)
+                raise problem
+        return caller
+
     def _check_key(self, request: Request) -> str:
+        holder = self._holder(request.scope)
+        context_of(request.scope["state"]).fields["key"] = holder
+        return holder
+
+    def _holder(self, scope: Scope) -> str:
         """The holder of the key that was sent.
 
         An address that has sent many wrong keys is not told any more whether another key is right, for a while. Holders
         that have been here before come in: they may share the address with whoever guesses.
         """
-        holder = self._keyring.holder(_key_in(request.scope))
+        holder = self._keyring.holder(_key_in(scope))
         if holder is None or holder not in self._welcome:
-            address = _address(request.scope)
+            address = _address(scope)
             quota = self._wrong_keys.look(address) if holder is not None else self._wrong_keys.take(address)
             if not quota.allowed:
                 raise RateLimited("too many wrong API keys were sent from this address", retry_after=quota.wait_seconds)
         if holder is None:
             raise Unauthorized
         self._welcome.add(holder)
-        context_of(request.scope["state"]).fields["key"] = holder
         return holder
 
     def admit(self, request: Request) -> str:
@@ -90,15 +109,22 @@ class AccessControl:
         if self._limit is None:
             return caller
         quota = self._limit.take(caller)
-        most = self._limit.per_minute
-        context_of(request.scope["state"]).headers |= {
+        context_of(request.scope["state"]).headers |= self._headers(quota)
+        if not quota.allowed:
+            raise self._used_up(quota)
+        return caller
+
+    def _headers(self, quota: Quota) -> dict[str, str]:
+        most = 0 if self._limit is None else self._limit.per_minute
+        return {
             "RateLimit-Policy": f'"default";q={most};w={WINDOW_SECONDS}',
             "RateLimit": f'"default";r={quota.remaining};t={quota.full_seconds}',
         }
-        if not quota.allowed:
-            detail = f"the limit of {most} requests per minute is used up"
-            raise RateLimited(detail, retry_after=quota.wait_seconds)
-        return caller
+
+    def _used_up(self, quota: Quota) -> RateLimited:
+        most = 0 if self._limit is None else self._limit.per_minute
+        detail = f"the limit of {most} requests per minute is used up"
+        return RateLimited(detail, retry_after=quota.wait_seconds)
 
 
 def _key_in(scope: Scope) -> str | None:

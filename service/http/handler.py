@@ -18,6 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from adafocus.bundle.manifest import Manifest
 from adafocus.service.errors import (
     MACHINE_ERRORS,
     Internal,
@@ -27,11 +28,12 @@ from adafocus.service.errors import (
     Unavailable,
     UnsupportedEncoding,
 )
-from adafocus.service.http.body import ON_DISCONNECT, BodyReader, ClientDisconnected
+from adafocus.service.http.body import BODY_HAS_ARRIVED, ON_DISCONNECT, BodyReader, ClientDisconnected
 from adafocus.service.http.context import RequestContext, context_of
 from adafocus.service.http.early_response import MIN_DISCARD_BYTES, send_response
 from adafocus.service.http.head import head_of
 from adafocus.service.http.state import ServerState, server_state
+from adafocus.service.models.version import LoadedVersion
 from adafocus.service.progress import Observer
 from adafocus.service.reception import Video
 from adafocus.service.schemas.classify import Classification
@@ -71,6 +73,7 @@ class Exchange:
         send: the ASGI server's, for ``work`` that sends before it has a result.
         timeline: where its time went.
         caller: whose it is, once it has been admitted.
+        version: of the model that it runs on, once that is known; it is not closed before the request ends.
     """
 
     request: Request
@@ -80,6 +83,16 @@ class Exchange:
     send: Send
     timeline: Timeline = UNTIMED
     caller: str = ""
+    version: LoadedVersion | None = None
+
+    def use(self, version: LoadedVersion) -> Manifest:
+        """Have the request run on this version, even if another one takes its place; returns its manifest."""
+        if self.version is not None:
+            raise RuntimeError("a request runs on one version of one model")
+        self.version = version
+        manifest = version.take().manifest
+        self.context.fields["model"] = manifest.name
+        return manifest
 
     def check_declared_size(self, beside_video: int = 0) -> None:
         """Reject a body by its Content-Length, before it is read.
@@ -101,16 +114,26 @@ class Exchange:
         observer: Observer | None = None,
         segment_observer: SegmentObserver | None = None,
     ) -> Classification:
-        """Classify a video.
+        """Classify a video on the version that was given to `use`.
 
         Raises:
             Problem: there is no answer.
             ClientDisconnected: the client closed the connection during the upload.
         """
-        runtime = self.server.require_runtime()
+        if self.version is None:
+            raise RuntimeError("it is not known which model the request runs on")
+        runtime = self.version.runtime
         request_id = self.context.request_id
         return await classify_video(
-            runtime, video, parameters, request_id, observer, self.timeline, self.caller, segment_observer
+            runtime,
+            video,
+            parameters,
+            request_id,
+            observer,
+            self.timeline,
+            self.caller,
+            segment_observer,
+            self.server.second,
         )
 
 
@@ -135,12 +158,18 @@ class _Handling(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Do the work and send its response."""
         server = server_state(self._request)
-        body = BodyReader(receive, head_of(scope), server.upload_limits)
+        has_arrived = (scope.get("extensions") or {}).get(BODY_HAS_ARRIVED, _unknown)
+        body = BodyReader(receive, head_of(scope), server.upload_limits, has_arrived=has_arrived)
         exchange = Exchange(self._request, body, server, context_of(scope["state"]), send)
         response = await _respond(exchange, self._work, self._renderer)
         if response is not None:
             most = max(server.settings.max_upload_bytes, MIN_DISCARD_BYTES)
             await send_response(response, body, most, scope, send)
+
+
+def _unknown() -> bool:
+    """Stand for a server that does not tell whether it has the whole body."""
+    return False
 
 
 async def _respond(exchange: Exchange, work: Work, renderer: Renderer) -> Response | None:
@@ -173,6 +202,8 @@ async def _respond(exchange: Exchange, work: Work, renderer: Renderer) -> Respon
         return renderer.problem(problem, context.request_id)
     finally:
         exchange.body.close()
+        if exchange.version is not None:
+            exchange.version.give_back()
         _record(exchange, outcome, span)
 
 
@@ -180,7 +211,10 @@ def _record(exchange: Exchange, outcome: Outcome, span: RequestSpan) -> None:
     """Count, log and trace a request that has ended. `RequestScope` writes the line of the log."""
     context = exchange.context
     context.fields["outcome"] = outcome
-    exchange.server.metrics.request_finished(
+    metrics = exchange.server.metrics
+    if exchange.version is not None:
+        metrics.model_request_finished(exchange.version.runtime.manifest.name, outcome)
+    metrics.request_finished(
         outcome,
         time.perf_counter() - context.started,
         uploaded_bytes=exchange.body.received_bytes,

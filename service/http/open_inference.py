@@ -22,12 +22,12 @@ from adafocus.service.errors import (
     BadParameter,
     DeadlinePassed,
     Draining,
-    NotFound,
     Overloaded,
     Problem,
     RateLimited,
     TooLarge,
     Unauthorized,
+    UnknownModel,
 )
 from adafocus.service.http.handler import Exchange, handle
 from adafocus.service.http.openapi import operations
@@ -89,14 +89,14 @@ class OpenInference:
                 self.model,
                 summary=f"The model{which}",
                 response_model=ModelMetadata,
-                responses=known(Unauthorized, NotFound, RateLimited),
+                responses=known(Unauthorized, UnknownModel, RateLimited),
             )
             add(
                 f"{path}/ready",
                 self.model_ready,
                 summary=f"Readiness of the model{which}",
                 response_model=ModelReady,
-                responses=known(NotFound, Draining),
+                responses=known(UnknownModel, Draining),
             )
             add(
                 f"{path}/infer",
@@ -124,13 +124,14 @@ class OpenInference:
     async def model(self, request: Request) -> Response:
         """Return the model's input and output tensors."""
         server_state(request).access.authenticate(request)
-        manifest = _check_model(request)
-        return _json(ModelMetadata.of(manifest))
+        return _json(ModelMetadata.of(_check_model(request)))
 
     async def model_ready(self, request: Request) -> Response:
         """Return 200 when the model can be used; 503 otherwise."""
-        manifest = _check_model(request)
-        server_state(request).check_ready()
+        manifest, server = _check_model(request), server_state(request)
+        server.version_of(manifest.name)
+        if server.draining:
+            raise Draining
         return _json(ModelReady(name=manifest.name, ready=True))
 
     async def infer(self, request: Request) -> Response:
@@ -152,21 +153,24 @@ class _Inference:
 
     async def work(self, exchange: Exchange) -> Classification:
         """Read the request and classify its video."""
-        _check_model(exchange.request)
+        name = _check_model(exchange.request).name
+        manifest = exchange.use(exchange.server.version_of(name))
         started = time.perf_counter()
         length = _header_length(exchange.request)
         if length is None:
             async with self._json_bodies.read(exchange) as (call, video):
-                return await self._classify(exchange, call, video, started)
+                return await self._classify(exchange, manifest, call, video, started)
         exchange.check_declared_size(beside_video=length + tensors.LENGTH_PREFIX_BYTES)
         call = tensors.parse_call(await exchange.body.readexactly(length), binary=True)
         tensors.check_prefix(await exchange.body.readexactly(tensors.LENGTH_PREFIX_BYTES), call)
         video = Body(exchange.body.last_chunks(call.video_bytes), None, call.video_bytes)
-        return await self._classify(exchange, call, video, started)
+        return await self._classify(exchange, manifest, call, video, started)
 
-    async def _classify(self, exchange: Exchange, call: tensors.Call, video: Body, started: float) -> Classification:
+    async def _classify(
+        self, exchange: Exchange, manifest: Manifest, call: tensors.Call, video: Body, started: float
+    ) -> Classification:
         self._call = call
-        parameters = parse_parameters(call.parameters, exchange.server.bundle.manifest)
+        parameters = parse_parameters(call.parameters, manifest)
         return await exchange.classify(video, _less_time(parameters, time.perf_counter() - started))
 
     def result(self, result: Classification) -> Response:
@@ -276,14 +280,13 @@ def _check_model(request: Request) -> Manifest:
     """The manifest of the model that the path names.
 
     Raises:
-        NotFound: the path names another model or version.
+        UnknownModel: there is no such model, or it has another version.
     """
-    manifest = server_state(request).bundle.manifest
-    name, wanted = request.path_params["name"], request.path_params.get("version", manifest.version)
-    if (name, wanted) != (manifest.name, manifest.version):
-        raise NotFound(
-            f"there is no model {name[:40]!r} version {wanted[:40]!r}; this server has {manifest.name} "
-            f"version {manifest.version}"
+    manifest = server_state(request).models.of(request.path_params["name"]).manifest
+    wanted = request.path_params.get("version", manifest.version)
+    if wanted != manifest.version:
+        raise UnknownModel(
+            f"there is no version {wanted[:40]!r} of {manifest.name}; this service has version {manifest.version}"
         )
     return manifest
 

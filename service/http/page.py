@@ -107,6 +107,26 @@ def router_for(page: Page) -> APIRouter:
     return router
 
 
+def assets_router(page: Page, front: str) -> APIRouter:
+    """The routes of another page of the same assets.
+
+    Args:
+        page: with the assets.
+        front: name of the one that ``/`` answers.
+    """
+    router = APIRouter(include_in_schema=False)
+
+    async def start(request: Request) -> Response:
+        return _answer(page, front, request)
+
+    async def asset(request: Request, name: str) -> Response:
+        return _answer(page, name, request)
+
+    router.add_api_route("/", start)
+    router.add_api_route("/web/{name}", asset)
+    return router
+
+
 def _is_sample(name: str) -> bool:
     return name == _NOTICE or _SAMPLE.fullmatch(name) is not None
 

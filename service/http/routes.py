@@ -1,4 +1,4 @@
-"""The routes of the service's own API: ``/classify``, ``/model``, health and metrics."""
+"""The routes of the service's own API: ``/classify``, health and metrics."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from fastapi import APIRouter, Request
 from fastapi.routing import APIRoute
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
-from adafocus.bundle.manifest import Manifest
-from adafocus.service.errors import Draining, Problem, RateLimited, Unauthorized
+from adafocus.service.errors import Draining, Problem
 from adafocus.service.http.handler import Exchange, handle
 from adafocus.service.http.head import head_of
 from adafocus.service.http.openapi import operations
@@ -71,21 +70,24 @@ async def _read_head(exchange: Exchange) -> tuple[Parameters, Video]:
 
     Raises:
         BadParameter: a parameter is unknown, repeated or out of range, or a JSON body is not ``{"url": "…"}``.
+        Draining: the model is not ready.
+        UnknownModel: there is no such model.
         UrlNotAllowed: the video is given by a URL that is not permitted.
         TooLarge: the body declares more bytes than the settings allow.
     """
     scope = exchange.request.scope
-    parameters = exchange.server.parameters(scope["query_string"])
+    version, parameters = exchange.server.parameters(scope["query_string"])
+    exchange.use(version)
     exchange.check_declared_size()
     content_type = head_of(scope).get(b"content-type")
     kind = content_type.split(";", 1)[0].strip().lower()
     if kind == "application/json":
-        exchange.server.require_runtime()
         return parameters, await _by_url(exchange)
     declared = exchange.body.declared_bytes
     # The length of a raw body tells the decoder where the file will end.
     expected = None if kind.startswith("multipart/") else declared
-    return parameters, Body(exchange.body.chunks(), content_type or None, expected, at_most_bytes=declared)
+    body = exchange.body
+    return parameters, Body(body.chunks(), content_type or None, expected, declared, has_arrived=body.has_arrived())
 
 
 async def _by_url(exchange: Exchange) -> Video:
@@ -122,16 +124,6 @@ class JsonAnswer(Response):
         ]
 
 
-@router.get(
-    "/model", summary="The model", response_model=Manifest, responses=operations.only(Unauthorized, RateLimited)
-)
-async def model(request: Request) -> Response:
-    """Return the manifest of the bundle: labels, operating points, FLOPs."""
-    server = server_state(request)
-    server.access.authenticate(request)
-    return Response(server.bundle.manifest.model_dump_json(), media_type="application/json")
-
-
 @router.get("/healthz", summary="Liveness", responses=operations.status("alive"))
 async def healthz() -> Response:
     """Return 200 as long as the process answers."""
@@ -140,7 +132,7 @@ async def healthz() -> Response:
 
 @router.get("/readyz", summary="Readiness", responses=operations.status("ready") | operations.only(Draining))
 async def readyz(request: Request) -> Response:
-    """Return 200 when the model is loaded and warmed and the service is not draining; 503 otherwise."""
+    """Return 200 when all models are loaded and warmed and the service is not draining; 503 otherwise."""
     server_state(request).check_ready()
     return JSONResponse({"status": "ready"})
 
@@ -152,7 +144,9 @@ async def metrics(request: Request) -> Response:
     if server.settings.metrics_need_key:
         server.access.authenticate(request)
     server.metrics.ready(server.ready and server.machine_works())
-    if server.runtime is not None:
-        server.metrics.queue_limit(server.runtime.engine.admission.queue_limit)
+    if server.admission is not None:
+        server.metrics.queue_limit(server.admission.queue_limit)
+    for model in server.models:
+        server.metrics.model_ready(model.manifest.name, model.alive)
     text, media_type = server.metrics.render(request.headers.get("accept", ""))
     return Response(text, headers={"content-type": media_type})

@@ -10,13 +10,16 @@ from urllib.parse import parse_qsl
 
 from starlette.requests import Request
 
-from adafocus.bundle.store import Bundle
 from adafocus.service.decode.upload import open_spool
+from adafocus.service.engine.admission import Admission
 from adafocus.service.errors import Draining, Problem, Unavailable
 from adafocus.service.http.auth import AccessControl
 from adafocus.service.http.slow_clients import UploadLimits
+from adafocus.service.models.registry import Models
+from adafocus.service.models.second import SecondModel
+from adafocus.service.models.version import LoadedVersion
 from adafocus.service.runtime import Runtime
-from adafocus.service.schemas.parameters import Parameters, parse_parameters
+from adafocus.service.schemas.parameters import MODEL, PARAMETERS, Parameters, model_and_rest, parse_parameters
 from adafocus.service.settings import Settings
 from adafocus.service.telemetry.metrics import Metrics
 from adafocus.service.telemetry.tracing import Tracer, Untraced
@@ -31,21 +34,22 @@ logger = logging.getLogger("adafocus.state")
 class ServerState:
     """The state that all routes share.
 
-    The service is *starting* until ``runtime`` is set, then *ready*. On SIGTERM it is *draining*: it reports that it is
-    not ready and keeps answering for a grace period, so that load balancers that have not noticed yet lose nothing.
+    The service is *starting* until ``admission`` is set, then *ready*. On SIGTERM it is *draining*: it reports that it
+    is not ready and keeps answering for a grace period, so that load balancers that have not noticed yet lose nothing.
     After that it rejects new requests and answers those that it has accepted.
     """
 
     settings: Settings
-    bundle: Bundle
+    models: Models
     metrics: Metrics
     access: AccessControl
     tracer: Tracer = field(default_factory=Untraced)
-    runtime: Runtime | None = None
+    admission: Admission | None = None
+    second: SecondModel | None = None
     draining: bool = False
     rejecting: bool = False
     upload_limits: UploadLimits = field(init=False)
-    _known_queries: dict[bytes, Parameters] = field(default_factory=dict)
+    _known_queries: dict[bytes, tuple[str | None, LoadedVersion, Parameters]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         settings = self.settings
@@ -54,9 +58,15 @@ class ServerState:
         )
 
     @property
+    def runtime(self) -> Runtime | None:
+        """The runtime of the default model; None while it is not loaded."""
+        version = self.models.of(None).version
+        return None if self.admission is None or version is None else version.runtime
+
+    @property
     def ready(self) -> bool:
         """True if new requests should be sent here."""
-        return self.runtime is not None and self.runtime.engine.alive and not self.draining
+        return self.admission is not None and self.models.ready and not self.draining
 
     def machine_works(self) -> bool:
         """Whether an upload could be stored now: there are descriptors, and a folder to write to."""
@@ -78,34 +88,47 @@ class ServerState:
         if not self.machine_works():
             raise Unavailable
 
-    def require_runtime(self) -> Runtime:
-        """The runtime for a new request.
+    def version_of(self, model: str | None) -> LoadedVersion:
+        """The version of a model that answers a new request; the default model's for None.
 
         Raises:
-            Draining: the service is starting, or has drained, or its engine is being started again.
+            Draining: the service is starting, or has drained, or the model's engine is being started again.
+            UnknownModel: there is no such model, or it has been unloaded.
         """
-        if self.runtime is None or self.rejecting or not self.runtime.engine.alive:
+        if self.admission is None or self.rejecting:
             raise Draining
-        return self.runtime
+        return self.models.version_of(model)
+
+    def model_pid(self) -> int | None:
+        """The process that runs the default model; None if it is not loaded."""
+        runtime = self.runtime
+        return None if runtime is None else runtime.engine.pid
 
     def pressure(self) -> float:
         """How close the service is to refusing requests: 0 to 1."""
-        return 0.0 if self.runtime is None else self.runtime.engine.admission.pressure
+        return 0.0 if self.admission is None else self.admission.pressure
 
-    def parameters(self, query: bytes) -> Parameters:
-        """The parameters of a classification in a query string.
+    def parameters(self, query: bytes) -> tuple[LoadedVersion, Parameters]:
+        """The version that a classification runs on, and its parameters, from a query string.
 
         Raises:
             BadParameter: a parameter is unknown, repeated or out of range.
+            Draining: the model is not ready.
+            UnknownModel: there is no such model.
         """
         known = self._known_queries.get(query)
-        if known is None:
-            pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
-            known = parse_parameters(pairs, self.bundle.manifest)
-            if len(self._known_queries) >= MAX_KNOWN_QUERIES:
-                self._known_queries.clear()
-            self._known_queries[query] = known
-        return known
+        if known is not None:
+            version = self.version_of(known[0])
+            if version is known[1]:
+                return version, known[2]
+        pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
+        model, rest = model_and_rest(pairs)
+        version = self.version_of(model)
+        parameters = parse_parameters(rest, version.runtime.manifest, (MODEL, *PARAMETERS))
+        if len(self._known_queries) >= MAX_KNOWN_QUERIES:
+            self._known_queries.clear()
+        self._known_queries[query] = model, version, parameters
+        return version, parameters
 
     def drain(self, loop: asyncio.AbstractEventLoop, on_drained: Callable[[], None]) -> None:
         """Start to drain: report unready now, reject new requests after the grace period, then call ``on_drained``.

@@ -6,25 +6,28 @@ import asyncio
 import logging
 import os
 import random
+import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 
 import numpy as np
 
 from adafocus.service.classify import classify
 from adafocus.service.errors import Overloaded, Problem
 from adafocus.service.events import Event, EventMerger, ScoredWindow
+from adafocus.service.live.camera_state import CameraState, date
 from adafocus.service.live.config import Camera
 from adafocus.service.live.demuxer_process import DemuxerProcess, StreamEndedError, StreamWindow, demuxing
 from adafocus.service.live.feeds import HlsStream, http_stream, is_playlist
 from adafocus.service.live.outputs import Output, Row
+from adafocus.service.live.rtsp_address import dial, parse_address
 from adafocus.service.reception import Body
 from adafocus.service.runtime import Runtime
 from adafocus.service.schemas.classify import Classification
 from adafocus.service.schemas.parameters import Parameters
+from adafocus.service.telemetry.camera_metrics import CameraMetrics
 
 logger = logging.getLogger("adafocus.live")
 
@@ -32,33 +35,8 @@ FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 60.0
 
 
 @dataclass(slots=True)
-class CameraState:
-    """What is known of a camera now, and what was counted since the start.
-
-    Attributes:
-        connected: its stream is open.
-        windows: windows that were classified.
-        dropped: windows that were left out because a newer one had come, or because they could not be classified.
-        connections: how often its stream was opened.
-        lag_s: from the end of the last window to its answer, seconds.
-        label: best label of the last window.
-        score: of that label.
-        gflops: of all windows.
-    """
-
-    connected: bool = False
-    windows: int = 0
-    dropped: int = 0
-    connections: int = 0
-    lag_s: float | None = None
-    label: str | None = None
-    score: float | None = None
-    gflops: float = 0.0
-
-
-@dataclass(slots=True)
 class _Arrived:
-    """A window, and when its last byte came, on the wall clock."""
+    """A window, and when its last byte came, on the clock that never leaps."""
 
     window: StreamWindow
     at: float
@@ -72,7 +50,10 @@ class CameraWatch:
         camera: what to watch.
         runtime: classifies its windows.
         output: takes rows: ``window``, ``begin`` and ``end`` of an event, ``lost`` and ``connected``.
-        wall_clock: returns seconds since the Unix epoch.
+        metrics: of all cameras.
+        wall_clock: returns seconds since the Unix epoch, for dates in rows.
+        clock: returns seconds and never leaps; events are measured with it, so that they do not notice when the wall
+            clock is set.
         pause: waits for some seconds.
         jitter: a number in 0..1 for each pause.
     """
@@ -80,21 +61,23 @@ class CameraWatch:
     camera: Camera
     runtime: Runtime
     output: Output
-    wall_clock: Callable[[], float]
+    metrics: CameraMetrics
+    wall_clock: Callable[[], float] = time.time
+    clock: Callable[[], float] = time.monotonic
     pause: Callable[[float], Awaitable[None]] = asyncio.sleep
     jitter: Callable[[], float] = random.random
-    state: CameraState = field(default_factory=CameraState)
+    state: CameraState = field(init=False)
     _arrived: int = 0
     _waiting: _Arrived | None = None
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
     _taken: asyncio.Event = field(default_factory=asyncio.Event)
     _merger: EventMerger = field(init=False)
     _announced: tuple[int, float] | None = None
-    _epoch: float = 0.0
     _over: bool = False
 
     def __post_init__(self) -> None:
         self._merger = self._new_merger()
+        self.state = CameraState(self.camera.name, self.metrics)
 
     async def run(self) -> None:
         """Watch."""
@@ -115,7 +98,9 @@ class CameraWatch:
             arrived_before = self._arrived
             reason = await self._follow_stream()
             if self.camera.is_file and not self.camera.loop and reason is None:
+                self.state.ended()
                 return
+            self.state.lost(reason or "the stream ended")
             self._put("lost", reason=reason or "the stream ended")
             if self._arrived > arrived_before:
                 pause_seconds = FIRST_PAUSE_SECONDS
@@ -124,26 +109,27 @@ class CameraWatch:
 
     async def _follow_stream(self) -> str | None:
         """Receive windows until the stream ends; returns why it ended, or None for the end of a file."""
+        self.state.opens()
         try:
-            async with self._demuxer() as demuxer:
-                self.state.connections += 1
-                async with aclosing(demuxer.windows()) as windows:
-                    async for window in windows:
-                        if not self.state.connected:
-                            self.state.connected = True
-                            self._put("connected")
-                        while self.camera.waits and self._waiting is not None:
-                            self._taken.clear()
-                            await self._taken.wait()
-                        self._arrive(window)
+            async with self._demuxer() as demuxer, aclosing(demuxer.windows()) as windows:
+                async for window in windows:
+                    if self.state.phase != "live":
+                        self.state.lives()
+                        self._put("connected")
+                    while self.camera.waits and self._waiting is not None:
+                        self._taken.clear()
+                        await self._taken.wait()
+                    self._arrive(window)
         except StreamEndedError as error:
             return None if str(error) == "the stream ended" else str(error)
         except Problem as problem:
             return problem.detail
+        except TimeoutError:
+            return "the camera did not answer in time"
         except OSError as error:
+            if error.errno is not None and error.errno > 0:  # the resolver's numbers are negative
+                return os.strerror(error.errno)  # asyncio's own text names the address
             return error.strerror or type(error).__name__
-        finally:
-            self.state.connected = False
         return None
 
     @asynccontextmanager
@@ -156,6 +142,20 @@ class CameraWatch:
                     yield demuxer
             finally:
                 os.close(fd)
+            return
+        if camera.is_device:
+            fd = await asyncio.to_thread(os.open, camera.url, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+            try:
+                async with demuxing(camera.window_s, file_fd=fd, is_device=True) as demuxer:
+                    yield demuxer
+            finally:
+                os.close(fd)
+            return
+        if camera.is_rtsp:
+            address = parse_address(camera.url)
+            with await dial(address) as connection:
+                async with demuxing(camera.window_s, camera=(address, connection)) as demuxer:
+                    yield demuxer
             return
         async with demuxing(camera.window_s) as demuxer:
             feeding = asyncio.create_task(self._feed(demuxer))
@@ -186,10 +186,11 @@ class CameraWatch:
     def _arrive(self, window: StreamWindow) -> None:
         """The newest window wins: one that has not begun to be classified makes room for it."""
         self._arrived += 1
+        self.state.arrived(window)
         if self._waiting is not None or not window.content:
-            self.state.dropped += 1
+            self.state.dropped_one()
         if window.content:
-            self._waiting = _Arrived(window, self.wall_clock())
+            self._waiting = _Arrived(window, self.clock())
             self._changed.set()
 
     async def _classify_windows(self) -> None:
@@ -204,10 +205,10 @@ class CameraWatch:
             try:
                 answer = await self._classify(arrived.window)
             except Overloaded as problem:
-                self.state.dropped += 1
+                self.state.dropped_one()
                 await self.pause(float(problem.headers["Retry-After"]))
             except Problem as problem:
-                self.state.dropped += 1
+                self.state.failed_one()
                 logger.warning(
                     "a window cannot be classified",
                     extra={"fields": {"camera": self.camera.name, "code": problem.code}},
@@ -225,17 +226,15 @@ class CameraWatch:
         return await classify(self.runtime, body, parameters, uuid.uuid4().hex)
 
     def _answered(self, arrived: _Arrived, answer: Classification) -> None:
-        state, best, window = self.state, answer.predictions[0], arrived.window
-        state.windows += 1
-        state.gflops += answer.compute.gflops
-        state.label, state.score = best.label, best.score
-        state.lag_s = round(self.wall_clock() - arrived.at, 3)
+        best, window, gflops = answer.predictions[0], arrived.window, answer.compute.gflops
+        lag_s = round(self.clock() - arrived.at, 3)
+        self.state.answered(best.label, best.score, lag_s=lag_s, at=self.wall_clock(), gflops=gflops)
         end = arrived.at
         start = end - window.seconds
         if self.camera.is_file:  # its own time, however fast it is played
             start, end = max(0.0, window.start_s), window.start_s + window.seconds
-        told = {"label": best.label, "score": round(best.score, 4), "lag_s": state.lag_s}
-        self._put("window", **self._span(start, end), **told, gflops=answer.compute.gflops)
+        told = {"label": best.label, "score": round(best.score, 4), "lag_s": lag_s, "gflops": gflops}
+        self._put("window", **self._span(start, end), **told)
         self._merge(start, end, answer)
 
     def _merge(self, start: float, end: float, answer: Classification) -> None:
@@ -247,6 +246,7 @@ class CameraWatch:
         for event in self._merger.add(ScoredWindow(start, end, scores.tolist())):
             self._tell("end", event)
         present = self._merger.present
+        self.state.event = None if present is None else self.runtime.manifest.labels[present.index]
         if present is not None and (present.index, present.start_s) != self._announced:
             self._announced = (present.index, present.start_s)
             self._tell("begin", present)
@@ -268,11 +268,8 @@ class CameraWatch:
         """Start and end of a stretch: of a live stream as dates, of a file in seconds."""
         if self.camera.is_file:
             return {"start_s": round(start, 3)} | ({} if end is None else {"end_s": round(end, 3)})
-        return {"start": _date(start)} | ({} if end is None else {"end": _date(end)})
+        offset = self.wall_clock() - self.clock()
+        return {"start": date(start + offset)} | ({} if end is None else {"end": date(end + offset)})
 
     def _put(self, kind: str, **more: object) -> None:
-        self.output.put({"type": kind, "camera": self.camera.name, "time": _date(self.wall_clock()), **more})
-
-
-def _date(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+        self.output.put({"type": kind, "camera": self.camera.name, "time": date(self.wall_clock()), **more})

@@ -10,11 +10,13 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 
 from adafocus.bundle.manifest import Manifest
+from adafocus.service.live.mqtt import parse_broker
+from adafocus.service.live.rtsp_address import SCHEMES, parse_address
 from adafocus.service.schemas.parameters import DEFAULT_EVENT_THRESHOLD, MIN_EVENT_THRESHOLD
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 
-STREAM_SCHEMES = ("http", "https")
+STREAM_SCHEMES = ("http", "https", *SCHEMES)
 
 
 class CamerasError(Exception):
@@ -30,7 +32,8 @@ class Camera(_Table):
 
     Attributes:
         name: in rows and logs.
-        url: an http or https URL of an MPEG-TS stream or of an HLS playlist (``….m3u8``), or the path of a file.
+        url: an rtsp or rtsps URL, with user and password if the camera wants them; an http or https URL of an MPEG-TS
+            stream or of an HLS playlist (``….m3u8``); a device, ``/dev/video0``; or the path of a file.
         window_s: length of a window; each begins with a key frame, so it may be longer.
         labels: of which events are told; None: of all.
         threshold: least score with which an event begins.
@@ -56,13 +59,27 @@ class Camera(_Table):
     def _is_known(cls, url: str) -> str:
         scheme = urlsplit(url).scheme if "://" in url else ""
         if scheme and scheme not in STREAM_SCHEMES:
-            raise ValueError(f"must be an http or https URL or the path of a file, got the scheme {scheme!r}")
+            raise ValueError(
+                f"must be an rtsp, rtsps, http or https URL or the path of a file, got the scheme {scheme[:20]!r}"
+            )
+        if scheme in SCHEMES:
+            parse_address(url)
         return url
+
+    @property
+    def is_rtsp(self) -> bool:
+        """Whether it is an RTSP camera."""
+        return "://" in self.url and urlsplit(self.url).scheme in SCHEMES
 
     @property
     def is_file(self) -> bool:
         """Whether it is a file of this machine."""
-        return "://" not in self.url
+        return "://" not in self.url and not self.is_device
+
+    @property
+    def is_device(self) -> bool:
+        """Whether it is a device of Video4Linux."""
+        return self.url.startswith("/dev/")
 
     @property
     def waits(self) -> bool:
@@ -82,11 +99,37 @@ class Webhook(_Table):
     secret: SecretStr = Field(min_length=8)
 
 
+class MqttTable(_Table):
+    """The broker to which events are published.
+
+    Attributes:
+        url: ``mqtt://`` or ``mqtts://``, with user and password if the broker wants them.
+        topic: ``{camera}`` stands for the camera's name.
+    """
+
+    url: SecretStr
+    topic: str = Field(default="adafocus/{camera}", min_length=1, max_length=256)
+
+    @field_validator("url")
+    @classmethod
+    def _is_broker(cls, url: SecretStr) -> SecretStr:
+        parse_broker(url.get_secret_value())
+        return url
+
+    @field_validator("topic")
+    @classmethod
+    def _names_one_topic(cls, topic: str) -> str:
+        if any(letter in topic for letter in "+#\0"):
+            raise ValueError("must name one topic, without + and #, which stand for several")
+        return topic
+
+
 class Cameras(_Table):
     """The whole file."""
 
     camera: tuple[Camera, ...] = Field(min_length=1, max_length=1000)
     webhook: Webhook | None = None
+    mqtt: MqttTable | None = None
 
     @model_validator(mode="after")
     def _names_differ(self) -> Cameras:

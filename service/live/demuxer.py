@@ -1,8 +1,9 @@
 """An unprivileged process that takes one stream apart: bytes in, windows as small files out.
 
-It runs in the sandbox of a decode worker: no files, no network, no new processes, bounded memory. The service feeds it
-the stream through a socket, or gives it a file that is open for reading. It sends each window as a header, JSON with
-its length before it, and the bytes of a file; and at the end a header that says why.
+It runs in the sandbox of a decode worker: no files, no new connections, no new processes, bounded memory. The service
+feeds it the stream through a socket, gives it a file that is open for reading, or a connection to an RTSP camera: that
+is the only host that it can talk to. It sends each window as a header, JSON with its length before it, and the bytes of
+a file; and at the end a header that says why.
 
 It imports nothing of the service but the sandbox.
 """
@@ -10,12 +11,11 @@ It imports nothing of the service but the sandbox.
 from __future__ import annotations
 
 import argparse
-import io
+import contextlib
 import json
-import os
+import math
 import signal
 import socket
-import stat
 import struct
 import sys
 import time
@@ -23,22 +23,31 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 
 import av
-from av.container import InputContainer, OutputContainer
-from av.video.stream import VideoStream
+from av.container import InputContainer
 
 from adafocus.service.decode.worker import sandbox
 from adafocus.service.decode.worker.main import fall_silent, import_everything
 from adafocus.service.live.cutter import Cutter
+from adafocus.service.live.picture_check import PictureCheck
+from adafocus.service.live.rtp_video import CLOCK_HZ, Depacketizer, parameter_sets
+from adafocus.service.live.rtsp import RtspError, RtspSession
+from adafocus.service.live.rtsp_authentication import Credentials
+from adafocus.service.live.stream_readers import FileReader, SocketReader, reader
+from adafocus.service.live.video_device import FRAMES_PER_SECOND, SANDBOXED_REQUESTS, DeviceError, VideoDevice
+from adafocus.service.live.window_writer import Header, JpegWindow, PacketWindow, PictureWindow
 from adafocus.video.errors import FOREIGN_ERRORS
-from adafocus.video.limits import CODECS, CONTAINERS
+from adafocus.video.limits import CODECS, CONTAINERS, MediaLimits
 
 HEADER = struct.Struct(">I")
 MAX_HEADER_BYTES = 1 << 16
-MAX_WINDOW_BYTES = 64 << 20
-"""A window that grows larger is left out."""
+MAX_REASON = 200
+MAX_PIXELS = MediaLimits().max_pixels
 
-_TS_CODECS = frozenset({"h264", "hevc", "mpeg2video", "mpeg1video"})
-"""Codecs that MPEG-TS carries with all that a decoder needs in the stream itself; the others go into Matroska."""
+DEVICE_SILENCE_S = 20.0
+LEAST_STEP_S = 0.75 / FRAMES_PER_SECOND
+"""Pictures of a device that are closer together than this are left out."""
+
+Source = SocketReader | FileReader | RtspSession | VideoDevice
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -48,31 +57,95 @@ def main(arguments: Sequence[str]) -> int:
         parser.add_argument(f"--{name}", type=int, required=True)
     parser.add_argument("--window-s", type=float, required=True)
     parser.add_argument("--speed", type=float, default=0.0)
+    parser.add_argument("--kind", choices=("stream", "rtsp", "device"), default="stream")
     given = parser.parse_args(arguments)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     output = socket.socket(fileno=given.output)
-    source = reader(given.input)
+    source = _source(given.kind, given.input, output)
     import_everything()
     fall_silent()
-    report = sandbox.enter(given.memory_bytes, parent=given.parent)
+    failed = _start(source)
+    requests = SANDBOXED_REQUESTS if isinstance(source, VideoDevice) else ()
+    report = sandbox.enter(given.memory_bytes, parent=given.parent, requests=requests)
     send(output, {"type": "ready", "sandbox": asdict(report)})
-    reason = "the stream ended"
-    try:
-        with _opened(source) as container:
-            for header, content in windows(container, given.window_s, given.speed):
-                send(output, header, content)
-    except BrokenPipeError:
-        return 0
-    except (*FOREIGN_ERRORS, MemoryError) as error:
-        reason = f"the stream cannot be read: {type(error).__name__}"
-    except Exception as error:  # noqa: BLE001 - a bug of ours ends one stream; the service logs it
-        reason = f"the demuxer failed: {type(error).__name__}: {error}"[:200]
-    send(output, {"type": "end", "reason": reason})
+    reason = failed or _send_windows(output, source, given.window_s, given.speed)
+    with contextlib.suppress(BrokenPipeError):
+        send(output, {"type": "end", "reason": reason[:MAX_REASON]})
     return 0
 
 
-def send(output: socket.socket, header: dict[str, object], content: bytes = b"") -> None:
+def _source(kind: str, fd: int, control: socket.socket) -> Source:
+    """What is read. Created before the sandbox, which forbids to ask what a descriptor is."""
+    if kind == "rtsp":
+        return _camera(fd, control)
+    return VideoDevice(fd, DEVICE_SILENCE_S) if kind == "device" else reader(fd)
+
+
+def _start(source: Source) -> str | None:
+    """Start a device, which the sandbox forbids; returns why it cannot be started."""
+    if isinstance(source, VideoDevice):
+        try:
+            source.start()
+        except DeviceError as error:
+            return str(error)
+    return None
+
+
+def _send_windows(output: socket.socket, source: Source, window_s: float, speed: float) -> str:
+    """Send windows until the stream ends; returns why it ended."""
+    try:
+        with contextlib.ExitStack() as stack:
+            if isinstance(source, RtspSession):
+                found = camera_windows(source, window_s)
+            elif isinstance(source, VideoDevice):
+                found = device_windows(source, window_s)
+            else:
+                found = windows(stack.enter_context(_opened(source)), window_s, speed)
+            for header, content in found:
+                send(output, header, content)
+    except (RtspError, DeviceError) as error:
+        return str(error)
+    except FOREIGN_ERRORS as error:
+        return f"the stream cannot be read: {type(error).__name__}"
+    except TimeoutError:
+        return "the camera was silent for too long"
+    except OSError as error:  # TLS among them
+        return f"the connection failed: {getattr(error, 'verify_message', '') or error.strerror or error}"
+    except MemoryError:
+        return "the stream cannot be read: it needs too much memory"
+    except Exception as error:  # noqa: BLE001 - a bug of ours ends one stream; the service logs it
+        return f"the demuxer failed: {type(error).__name__}: {error}"
+    return "the stream ended"
+
+
+def _camera(fd: int, control: socket.socket) -> RtspSession:
+    """The session with a camera, before the sandbox: for TLS, certificates have to be read from files."""
+    length = HEADER.unpack(_exactly(control, HEADER.size))[0]
+    given = json.loads(_exactly(control, length))
+    connection = socket.socket(fileno=fd)
+    if given["tls_host"] is not None:
+        import ssl
+
+        connection = ssl.create_default_context().wrap_socket(
+            connection, server_hostname=given["tls_host"], do_handshake_on_connect=False
+        )
+    connection.settimeout(given["silence_s"])
+    credentials = None if given["user"] is None else Credentials(given["user"], given["password"])
+    return RtspSession(connection, given["url"], credentials)
+
+
+def _exactly(connection: socket.socket, size: int) -> bytes:
+    data = bytearray()
+    while len(data) < size:
+        part = connection.recv(size - len(data))
+        if not part:
+            raise SystemExit(0)
+        data += part
+    return bytes(data)
+
+
+def send(output: socket.socket, header: Header, content: bytes = b"") -> None:
     """Send a header, and the bytes that it announces."""
     data = json.dumps({**header, "bytes": len(content)}).encode()
     output.sendall(HEADER.pack(len(data)) + data)
@@ -80,7 +153,7 @@ def send(output: socket.socket, header: dict[str, object], content: bytes = b"")
         output.sendall(content)
 
 
-def windows(container: InputContainer, window_s: float, speed: float) -> Iterator[tuple[dict[str, object], bytes]]:
+def windows(container: InputContainer, window_s: float, speed: float) -> Iterator[tuple[Header, bytes]]:
     """The windows of an open stream: a header and a file each.
 
     Args:
@@ -94,6 +167,7 @@ def windows(container: InputContainer, window_s: float, speed: float) -> Iterato
     stream = streams[0]
     if stream.codec_context.codec.canonical_name not in CODECS:
         raise ValueError("the codec is not permitted")
+    check = PictureCheck(stream.codec_context.codec.name, stream.codec_context.extradata, MAX_PIXELS)
     cutter, window, began = Cutter(window_s), None, time.monotonic()
     played = 0.0
     for packet in container.demux(stream):
@@ -108,100 +182,73 @@ def windows(container: InputContainer, window_s: float, speed: float) -> Iterato
             if speed:
                 time.sleep(max(0.0, began + played / speed - time.monotonic()))
         if verdict == "cut":
-            window = _Window(stream, time_s)
+            window = PacketWindow(stream, time_s, check.see(bytes(packet)))
         if window is not None:
             window.add(packet, time_s)
     if window is not None:
         yield window.finish()
 
 
-class _Window:
-    """The window that is being written."""
+def camera_windows(session: RtspSession, window_s: float) -> Iterator[tuple[Header, bytes]]:
+    """The windows of an RTSP camera: a header and a file each.
 
-    def __init__(self, stream: VideoStream, time_s: float) -> None:
-        kind = "mpegts" if stream.codec_context.codec.canonical_name in _TS_CODECS else "matroska"
-        self._buffer = io.BytesIO()
-        self._output: OutputContainer = av.open(self._buffer, "w", format=kind)
-        self._stream = self._output.add_stream_from_template(stream)
-        self._first_s = time_s
-        self._last_s = time_s
-        self._packets = 0
-        self._too_large = False
+    Args:
+        session: not opened yet.
+        window_s: length of a window, seconds.
 
-    @property
-    def seconds(self) -> float:
-        """From its first packet to its last one, and as long as a packet lasts on the average."""
-        span = self._last_s - self._first_s
-        return span * self._packets / max(1, self._packets - 1)
-
-    def add(self, packet: av.Packet[VideoStream], time_s: float) -> None:
-        """Write a packet."""
-        self._last_s = max(self._last_s, time_s)
-        self._packets += 1
-        if self._too_large or packet.time_base is None or packet.dts is None:
-            return
-        shift = int(self._first_s / packet.time_base)
-        packet.pts = None if packet.pts is None else packet.pts - shift
-        packet.dts -= shift
-        packet.stream = self._stream
-        self._output.mux(packet)
-        if self._buffer.tell() > MAX_WINDOW_BYTES:
-            self._too_large = True
-
-    def finish(self) -> tuple[dict[str, object], bytes]:
-        """The header and the file."""
-        self._output.close()
-        content = b"" if self._too_large else self._buffer.getvalue()
-        header = {"type": "window", "start_s": self._first_s, "seconds": self.seconds, "packets": self._packets}
-        return header, content
+    Raises:
+        RtspError: the camera cannot be read.
+        OSError: the connection failed.
+    """
+    video = session.open()
+    pictures = Depacketizer(video.codec, video.payload_type, parameter_sets(video.format_parameters))
+    check = PictureCheck(video.codec, None, MAX_PIXELS)
+    cutter, window = Cutter(window_s), None
+    for packet in session.packets():
+        picture = pictures.add(packet)
+        if picture is None:
+            continue
+        verdict = cutter.see(picture.pts / CLOCK_HZ, key=picture.is_key)
+        if verdict != "add" and window is not None:
+            yield window.finish()
+            window = None
+        if verdict == "cut":
+            window = PictureWindow(video.codec, check.see(picture.data))
+        if window is not None:
+            window.add(picture)
+    last = pictures.flush()
+    if window is not None:
+        if last is not None:
+            window.add(last)
+        yield window.finish()
 
 
-class _SocketReader:
-    """The stream as a file that cannot be rewound."""
+def device_windows(device: VideoDevice, window_s: float) -> Iterator[tuple[Header, bytes]]:
+    """The windows of a device: a header and a file each.
 
-    def __init__(self, fd: int) -> None:
-        self._socket = socket.socket(fileno=fd)
+    Args:
+        device: started.
+        window_s: length of a window, seconds.
 
-    def read(self, size: int = -1, /) -> bytes:
-        """The next bytes; none at the end."""
-        return self._socket.recv(size if size > 0 else 1 << 16)
-
-
-class _FileReader:
-    """A file at its own position, without a name."""
-
-    def __init__(self, fd: int, size: int) -> None:
-        self._fd = fd
-        self._size = size
-        self._position = 0
-
-    def read(self, size: int = -1, /) -> bytes:
-        """The next bytes; none at the end."""
-        data = os.pread(self._fd, size if size > 0 else 1 << 16, self._position)
-        self._position += len(data)
-        return data
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
-        """Move the position."""
-        if whence == os.SEEK_CUR:
-            offset += self._position
-        elif whence == os.SEEK_END:
-            offset += self._size
-        self._position = max(0, offset)
-        return self._position
-
-    def tell(self) -> int:
-        """The position."""
-        return self._position
+    Raises:
+        DeviceError: the device was unplugged.
+        TimeoutError: it delivers nothing.
+    """
+    check = PictureCheck("mjpeg", None, MAX_PIXELS)
+    cutter, window, last_s = Cutter(window_s), None, -math.inf
+    for picture in device.pictures():
+        if 0 <= picture.time_s - last_s < LEAST_STEP_S:
+            continue  # the device is faster than it was asked to be
+        last_s = picture.time_s
+        if cutter.see(picture.time_s, key=True) == "cut":
+            if window is not None:
+                yield window.finish()
+            window = JpegWindow(device.size, check.see(picture.data))
+        if window is not None:
+            window.add(picture)
 
 
-def reader(fd: int) -> _SocketReader | _FileReader:
-    """What reads a descriptor. Called before the sandbox, which forbids to ask what a descriptor is."""
-    status = os.fstat(fd)
-    return _FileReader(fd, status.st_size) if stat.S_ISREG(status.st_mode) else _SocketReader(fd)
-
-
-def _opened(source: _SocketReader | _FileReader) -> InputContainer:
+def _opened(source: SocketReader | FileReader) -> InputContainer:
     options = {
         "format_whitelist": ",".join(CONTAINERS),
         "protocol_whitelist": "pipe",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import socket
 import subprocess
@@ -18,6 +19,11 @@ from adafocus.service.decode.messages import Sandbox
 from adafocus.service.decode.template import worker_environment
 from adafocus.service.decode.worker.sandbox import SandboxReport
 from adafocus.service.live import demuxer
+from adafocus.service.live.rtsp_address import RtspAddress
+from adafocus.service.live.window_writer import MAX_WINDOW_BYTES
+
+SILENCE_SECONDS = 20.0
+"""A camera that sends nothing for so long is given up, and its stream is opened again."""
 
 MEMORY_BYTES = 512 << 20
 """Address space of a demuxer beyond what it starts with."""
@@ -29,7 +35,7 @@ class StreamEndedError(Exception):
 
 class _Message(BaseModel):
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False)
-    bytes: int = Field(ge=0, le=demuxer.MAX_WINDOW_BYTES + (1 << 20))
+    bytes: int = Field(ge=0, le=MAX_WINDOW_BYTES + (1 << 20))
 
 
 class _Ready(_Message):
@@ -42,11 +48,14 @@ class _Window(_Message):
     start_s: float = Field(ge=-1e12, le=1e12)
     seconds: float = Field(ge=0, le=1e6)
     packets: int = Field(ge=0, le=1 << 40)
+    brightness: float | None = Field(ge=0, le=255)
+    change: float | None = Field(ge=0, le=255)
+    cpu_s: float = Field(ge=0, le=1e12)
 
 
 class _End(_Message):
     type: Literal["end"]
-    reason: str = Field(max_length=200)
+    reason: str = Field(max_length=demuxer.MAX_REASON)
 
 
 _ADAPTER: TypeAdapter[_Ready | _Window | _End] = TypeAdapter(
@@ -62,11 +71,17 @@ class StreamWindow:
         start_s: on the stream's clock.
         seconds: its length.
         content: the file; empty if the window was too large.
+        brightness: of its key picture, as `picture_check.PictureReport` has it.
+        change: of its key picture, likewise.
+        cpu_s: processor time that the demuxer had used when the window was complete, seconds.
     """
 
     start_s: float
     seconds: float
     content: bytes
+    brightness: float | None = None
+    change: float | None = None
+    cpu_s: float = 0.0
 
 
 class DemuxerProcess:
@@ -91,26 +106,37 @@ class DemuxerProcess:
         self._connection = connection  # what is not referred to is closed
 
     @classmethod
-    async def start(cls, window_s: float, *, file_fd: int | None = None, speed: float = 0.0) -> DemuxerProcess:
+    async def start(
+        cls,
+        window_s: float,
+        *,
+        file_fd: int | None = None,
+        speed: float = 0.0,
+        camera: tuple[RtspAddress, socket.socket] | None = None,
+        is_device: bool = False,
+    ) -> DemuxerProcess:
         """Start a demuxer and wait until it is in its sandbox.
 
         Args:
             window_s: length of a window, seconds.
             file_fd: a file that is open for reading; None: the stream is fed.
             speed: how many times faster than its own pace a file is played.
+            camera: an RTSP camera and an open connection to it, instead of a file or a feed.
+            is_device: whether the file is a device that captures video.
 
         Raises:
             StreamEndedError: it did not start.
         """
         ours, theirs = socket.socketpair()
-        fed, feeding = socket.socketpair() if file_fd is None else (None, None)
+        fed, feeding = socket.socketpair() if file_fd is None and camera is None else (None, None)
         try:
-            fd = fed.fileno() if fed is not None else file_fd
+            fd = fed.fileno() if fed is not None else file_fd if camera is None else camera[1].fileno()
             process = subprocess.Popen(  # noqa: ASYNC220, S603 - blocks for some milliseconds; arguments of our own
                 [
                     *(sys.executable, "-P", "-m", demuxer.__name__),
                     *(f"--input={fd}", f"--output={theirs.fileno()}", f"--memory-bytes={MEMORY_BYTES}"),
                     *(f"--parent={os.getpid()}", f"--window-s={window_s}", f"--speed={speed}"),
+                    f"--kind={'rtsp' if camera is not None else 'device' if is_device else 'stream'}",
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -123,6 +149,8 @@ class DemuxerProcess:
             if fed is not None:
                 fed.close()
         try:
+            if camera is not None:
+                ours.sendall(_session_message(camera[0]))  # not an argument, which other users of the machine can read
             reader, connection = await asyncio.open_connection(sock=ours, limit=1 << 20)
             writer = None if feeding is None else (await asyncio.open_connection(sock=feeding))[1]
         except BaseException:  # cancelled
@@ -154,7 +182,8 @@ class DemuxerProcess:
             if isinstance(message, _End):
                 raise StreamEndedError(message.reason)
             if isinstance(message, _Window):
-                yield StreamWindow(message.start_s, message.seconds, content)
+                told = message.brightness, message.change, message.cpu_s
+                yield StreamWindow(message.start_s, message.seconds, content, *told)
 
     async def close(self) -> None:
         """Kill the demuxer and wait for its end."""
@@ -180,14 +209,36 @@ class DemuxerProcess:
             raise StreamEndedError("the demuxer broke the protocol") from None
 
 
+def _session_message(address: RtspAddress) -> bytes:
+    user, password = (None, None)
+    if address.credentials is not None:
+        user, password = address.credentials.user, address.credentials.password
+    told = {
+        "url": address.url,
+        "user": user,
+        "password": password,
+        "tls_host": address.host if address.tls else None,
+        "silence_s": SILENCE_SECONDS,
+    }
+    data = json.dumps(told).encode()
+    return demuxer.HEADER.pack(len(data)) + data
+
+
 @contextlib.asynccontextmanager
-async def demuxing(window_s: float, *, file_fd: int | None = None, speed: float = 0.0) -> AsyncIterator[DemuxerProcess]:
-    """A demuxer, started and closed around a block.
+async def demuxing(
+    window_s: float,
+    *,
+    file_fd: int | None = None,
+    speed: float = 0.0,
+    camera: tuple[RtspAddress, socket.socket] | None = None,
+    is_device: bool = False,
+) -> AsyncIterator[DemuxerProcess]:
+    """A demuxer, started and closed around a block; see `DemuxerProcess.start`.
 
     Raises:
         StreamEndedError: it did not start.
     """
-    process = await DemuxerProcess.start(window_s, file_fd=file_fd, speed=speed)
+    process = await DemuxerProcess.start(window_s, file_fd=file_fd, speed=speed, camera=camera, is_device=is_device)
     try:
         yield process
     finally:

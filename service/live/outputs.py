@@ -61,12 +61,57 @@ def signature(secret: str, message_id: str, timestamp: int, body: bytes) -> str:
     return "v1," + base64.b64encode(hmac.digest(key, signed, hashlib.sha256)).decode()
 
 
-class Webhook:
-    """Posts rows one after the other, each until it is accepted or given up. If too many wait, the oldest is dropped.
+class QueuedOutput:
+    """An output that delivers beginnings and ends of events on its own time. If too many wait, the oldest is dropped.
 
     Attributes:
         delivered: rows that were accepted.
         dropped: rows that were given up, or had no place in the queue.
+        on_outcome: called for each row with whether it was delivered.
+    """
+
+    def __init__(self) -> None:
+        self._queue: asyncio.Queue[Row] = asyncio.Queue(MAX_QUEUE)
+        self.on_outcome: Callable[[bool], None] = lambda delivered: None
+        self.delivered = 0
+        self.dropped = 0
+
+    def put(self, row: Row) -> None:
+        """Queue a row; of rows about windows there are too many to be sent."""
+        if row["type"] not in ("begin", "end"):
+            return
+        if self._queue.full():
+            self._queue.get_nowait()
+            self._queue.task_done()
+            self._is_delivered(False)
+        self._queue.put_nowait(row)
+
+    async def run(self) -> None:
+        """Deliver rows until this is cancelled."""
+        raise NotImplementedError
+
+    async def flush(self, seconds: float) -> None:
+        """Wait until all rows were delivered or given up, but not longer than some seconds."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._queue.join()
+        except TimeoutError:
+            for _ in range(self._queue.qsize()):
+                self._is_delivered(False)
+
+    async def close(self) -> None:
+        """Close the connection; called after `run` was cancelled."""
+
+    def _is_delivered(self, yes: bool) -> None:
+        if yes:
+            self.delivered += 1
+        else:
+            self.dropped += 1
+        self.on_outcome(yes)
+
+
+class Webhook(QueuedOutput):
+    """Posts rows one after the other, each until it is accepted or given up.
 
     Args:
         url: receives the rows.
@@ -88,25 +133,13 @@ class Webhook:
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
         tls: ssl.SSLContext | None = None,
     ) -> None:
+        super().__init__()
         signature(secret, "", 0, b"")
         self._url = httpx.URL(url)
         self._secret = secret
         self._wall_clock = wall_clock
         self._pause = pause
-        self._queue: asyncio.Queue[Row] = asyncio.Queue(MAX_QUEUE)
         self._pool = httpcore.AsyncConnectionPool(ssl_context=tls, max_connections=1)
-        self.delivered = 0
-        self.dropped = 0
-
-    def put(self, row: Row) -> None:
-        """Queue a row; of rows about windows there are too many to be posted."""
-        if row["type"] not in ("begin", "end"):
-            return
-        if self._queue.full():
-            self._queue.get_nowait()
-            self._queue.task_done()
-            self.dropped += 1
-        self._queue.put_nowait(row)
 
     async def run(self) -> None:
         """Post rows until this is cancelled."""
@@ -117,14 +150,6 @@ class Webhook:
             finally:
                 self._queue.task_done()
 
-    async def flush(self, seconds: float) -> None:
-        """Wait until all rows were posted or given up, but not longer than some seconds."""
-        try:
-            async with asyncio.timeout(seconds):
-                await self._queue.join()
-        except TimeoutError:
-            self.dropped += self._queue.qsize()
-
     async def close(self) -> None:
         """Close the connection."""
         await self._pool.aclose()
@@ -134,13 +159,13 @@ class Webhook:
         for pause_seconds in (*RETRY_SECONDS, None):
             status = await self._post(body, message_id)
             if status is not None and 200 <= status < 300:
-                self.delivered += 1
+                self._is_delivered(True)
                 return
             if status is not None and 400 <= status < 500 and status not in (408, 425, 429):
                 break  # it will be refused again
             if pause_seconds is not None:
                 await self._pause(pause_seconds)
-        self.dropped += 1
+        self._is_delivered(False)
         logger.error("an event could not be delivered to the webhook", extra={"fields": {"host": self._url.host}})
 
     async def _post(self, body: bytes, message_id: str) -> int | None:

@@ -9,6 +9,9 @@ from dataclasses import dataclass, replace
 from adafocus.bundle.manifest import Manifest
 from adafocus.service.errors import BadParameter
 
+MODEL = "model"
+"""The query parameter that names the model; it is no property of a classification."""
+
 DEFAULT_TOP_K = 5
 MAX_MILLISECONDS = 86_400_000.0
 MAX_GFLOPS = 1e9
@@ -55,12 +58,28 @@ class WindowParameters:
     event_min_s: float = 0.0
 
 
-def parse_parameters(pairs: Iterable[tuple[str, str]], manifest: Manifest) -> Parameters:
+def model_and_rest(pairs: Iterable[tuple[str, str]]) -> tuple[str | None, list[tuple[str, str]]]:
+    """Take the name of the model out of query parameters; None if they name none.
+
+    Raises:
+        BadParameter: it is given more than once.
+    """
+    pairs = list(pairs)
+    names = [value for name, value in pairs if name == MODEL]
+    if len(names) > 1:
+        raise BadParameter(f"{MODEL} is given more than once; give it once")
+    return (names[0] if names else None), [pair for pair in pairs if pair[0] != MODEL]
+
+
+def parse_parameters(
+    pairs: Iterable[tuple[str, str]], manifest: Manifest, allowed: Iterable[str] | None = None
+) -> Parameters:
     """Parse and validate query parameters.
 
     Args:
         pairs: names and values as they came.
         manifest: of the bundle: its operating points, its classes and the cost of a step.
+        allowed: the names that the text of an error lists; None: those of `PARAMETERS`.
 
     Raises:
         BadParameter: a parameter is unknown, repeated or out of range; the text says what is allowed.
@@ -68,7 +87,7 @@ def parse_parameters(pairs: Iterable[tuple[str, str]], manifest: Manifest) -> Pa
     given: dict[str, str] = {}
     for name, value in pairs:
         if name not in PARAMETERS:
-            raise BadParameter(f"unknown parameter {_shown(name)}; allowed: {', '.join(PARAMETERS)}")
+            raise BadParameter(f"unknown parameter {_shown(name)}; allowed: {', '.join(allowed or PARAMETERS)}")
         if name in given:
             raise BadParameter(f"{name} is given more than once; give it once")
         given[name] = value

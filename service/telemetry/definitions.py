@@ -6,17 +6,17 @@ bytes, multiply-adds (not giga), frames. Label sets are closed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from typing import Literal, get_args
 
 from adafocus.bundle.exit_rule import ExitComponent, ExitReason
-from adafocus.service.decode.pool_settings import RestartReason
+from adafocus.service.decode.pool_settings import RestartReason, RetryReason
 from adafocus.service.engine.runners.base import Component
 from adafocus.service.engine.stage_times import STAGES
 from adafocus.service.errors import CATALOGUE as PROBLEMS
-from adafocus.service.errors import MethodNotAllowed, Outcome
+from adafocus.service.errors import OF_MODELS, MethodNotAllowed, Outcome
 
 Kind = Literal["counter", "gauge", "histogram"]
 
@@ -28,14 +28,16 @@ _COMBINED: Mapping[str, Combined] = {
     "adafocus_queue_limit": "largest",
     "adafocus_quality_level": "largest",
     "adafocus_shadow_evidence": "product",
+    "adafocus_model_ready": "largest",
 }
 """Gauges whose values do not add up."""
 
 _VERBS = ("", "/ready", "/infer")
 ROUTES = (
-    *("/", "/classify", "/model", "/healthz", "/readyz", "/metrics", "/docs"),
+    *("/", "/classify", "/model", "/models", "/healthz", "/readyz", "/metrics", "/docs"),
     *("/web/{name}", "/samples", "/samples/{name}", "/v2", "/v2/health/live", "/v2/health/ready"),
     *(f"/v2/models/{{name}}{version}{verb}" for version in ("", "/versions/{version}") for verb in _VERBS),
+    *("/v2/repository/index", "/v2/repository/models/{name}/load", "/v2/repository/models/{name}/unload"),
     "other",
 )
 """Route templates, never paths; anything else is ``other``."""
@@ -45,8 +47,10 @@ STATUSES = ("2xx", "3xx", "4xx", "5xx")
 CALIBRATED: tuple[ExitReason, ...] = ("confident", "all_steps")
 """Exits that are the model's own decision, which the calibration predicts."""
 
+VersionOutcome = Literal["loaded", "unloaded", "refused"]
+
 _COMPONENTS = get_args(Component)
-_CODES = tuple(problem.code for problem in PROBLEMS if problem is not MethodNotAllowed)
+_CODES = tuple(problem.code for problem in PROBLEMS if problem not in (MethodNotAllowed, *OF_MODELS))
 # Fine between 5 and 500 ms, where the answers of small models lie; a boundary at every round latency objective.
 _SECONDS = (
     *(0.001, 0.0025, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.075),
@@ -61,7 +65,7 @@ class Metric:
     """One metric: its name as scraped, its help text, and the values of each label.
 
     ``buckets`` are the upper bounds of a histogram; empty for one bucket per step of the bundle. A label without values
-    takes them from the loaded bundle; the label ``step`` has one for each of its steps.
+    takes them from what is loaded: ``step`` has one for each step, ``model`` one for each model of the service.
     """
 
     name: str
@@ -76,15 +80,15 @@ class Metric:
         """How the values of several processes become one: they add up, one tells of all, or evidence is multiplied."""
         return _COMBINED.get(self.name, "sum")
 
-    def series(self, steps: int) -> Iterator[tuple[str, ...]]:
+    def series(self, steps: int, models: Sequence[str] = ()) -> Iterator[tuple[str, ...]]:
         """Label values of every series that exists from the start; none if the bundle gives them.
 
         Args:
-            steps: of the bundle.
+            steps: of the bundle that has most.
+            models: their names.
         """
-        every_step = tuple(str(step) for step in range(1, steps + 1))
-        values = [every_step if name == "step" else known for name, known in self.labels.items()]
-        return product(*values)
+        loaded = {"step": tuple(str(step) for step in range(1, steps + 1)), "model": tuple(models)}
+        return product(*(known or loaded.get(name, ()) for name, known in self.labels.items()))
 
 
 CATALOGUE: tuple[Metric, ...] = (
@@ -233,6 +237,13 @@ CATALOGUE: tuple[Metric, ...] = (
         {"reason": get_args(RestartReason)},
     ),
     Metric(
+        "adafocus_video_retries_total",
+        "counter",
+        "videos",
+        "Videos decoded or run again because a decode worker or the engine's process was lost; their requests go on",
+        {"reason": get_args(RetryReason)},
+    ),
+    Metric(
         "adafocus_upload_bytes_total", "counter", "bytes", "Bytes received in the bodies of classification requests"
     ),
     Metric("adafocus_fetched_bytes_total", "counter", "bytes", "Bytes fetched for videos that were given by URL"),
@@ -258,8 +269,44 @@ CATALOGUE: tuple[Metric, ...] = (
         "adafocus_model_info",
         "gauge",
         "",
-        "Always 1; the labels name the loaded model",
+        "Always 1; the labels name each loaded model",
         {"name": (), "version": (), "backend": (), "precision": ()},
+    ),
+    Metric("adafocus_model_ready", "gauge", "", "1 if the model can answer, else 0", {"model": ()}),
+    Metric(
+        "adafocus_model_requests_total",
+        "counter",
+        "requests",
+        "Classification requests by the model that they ran on and by outcome; not those refused before",
+        {"model": (), "outcome": get_args(Outcome)},
+    ),
+    Metric(
+        "adafocus_model_flops_total",
+        "counter",
+        "multiply-adds",
+        "Multiply-adds of answered requests by model",
+        {"model": ()},
+    ),
+    Metric(
+        "adafocus_model_flops_full_total",
+        "counter",
+        "multiply-adds",
+        "Multiply-adds that the same requests would have cost without an early exit, by model",
+        {"model": ()},
+    ),
+    Metric(
+        "adafocus_model_shadow_total",
+        "counter",
+        "videos",
+        "Videos of a model that the second model (setting shadow) classified too, by whether its answer was the same",
+        {"model": (), "answer": ("same", "different")},
+    ),
+    Metric(
+        "adafocus_model_versions_total",
+        "counter",
+        "versions",
+        "Versions of a model that were loaded, unloaded, or refused because their bundle cannot be used",
+        {"model": (), "outcome": get_args(VersionOutcome)},
     ),
     Metric(
         "adafocus_process_cpu_seconds_total", "counter", "seconds", "Processor time of the process that holds the model"

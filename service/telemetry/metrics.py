@@ -18,7 +18,7 @@ from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.openmetrics import exposition as openmetrics
 
 from adafocus.bundle.exit_rule import ExitComponent, ExitReason
-from adafocus.service.decode.pool_settings import RestartReason
+from adafocus.service.decode.pool_settings import RestartReason, RetryReason
 from adafocus.service.engine.runners.base import Component
 from adafocus.service.engine.stage_times import STAGES, Stage, StageTimes
 from adafocus.service.errors import Outcome
@@ -28,6 +28,7 @@ from adafocus.service.telemetry.definitions import (
     PROCESS_NAMESPACE,
     ROUTES,
     STATUSES,
+    VersionOutcome,
 )
 from adafocus.service.telemetry.series import Counts, Key, Layout, SeriesMemory
 
@@ -71,6 +72,7 @@ class Answered:
     decode_cpu_seconds: float
     degraded: bool
     exit_shares: Sequence[float] | None
+    model: str = ""
 
 
 class Metrics:
@@ -79,7 +81,7 @@ class Metrics:
     Implements the engine's observer. All methods are called from one thread.
 
     Args:
-        steps: of the bundle: the buckets of ``adafocus_exit_step``.
+        steps: of the bundle that has most: the buckets of ``adafocus_exit_step``.
         memory: where processes that are one service count together; None: this process is the service.
         row: this process's place there.
     """
@@ -90,7 +92,7 @@ class Metrics:
         self._registry = CollectorRegistry(auto_describe=True)
         self._counts = Counts(memory or SeriesMemory(layout_for(steps)), row)
         self._steps = steps
-        self._model: tuple[str, str, str, str] | None = None
+        self._models: dict[str, tuple[str, str, str, str]] = {}
         ProcessCollector(namespace=PROCESS_NAMESPACE, registry=self._registry, pid=lambda: _existing(self.model_pid()))
         self._registry.register(_Collector(self._collect))
 
@@ -144,8 +146,11 @@ class Metrics:
         if numbers.reason in CALIBRATED:
             # Without a calibration the observed exit is the expected one, so that no drift is reported.
             shares = numbers.exit_shares or tuple(float(step == numbers.step) for step in range(1, self._steps + 1))
-            for key, share in _expected_exits(tuple(shares)):
+            for key, share in _expected_exits(tuple(shares), self._steps):
                 add(key, share)
+        if counts.knows_model(numbers.model):
+            add(("adafocus_model_flops_total", numbers.model), numbers.glance_flops + numbers.focus_flops)
+            add(("adafocus_model_flops_full_total", numbers.model), numbers.flops_full)
 
     def bytes_fetched(self, count: int) -> None:
         """Count bytes that were fetched for a video that was given by URL."""
@@ -206,9 +211,44 @@ class Metrics:
         """Count a decode worker that was replaced."""
         self._counts.add(("adafocus_decode_worker_restarts_total", reason))
 
+    def video_retried(self, reason: RetryReason) -> None:
+        """Count a video that is decoded again; its request does not notice."""
+        self._counts.add(("adafocus_video_retries_total", reason))
+
+    def core_lost_a_video(self) -> None:
+        """Count a video that is decoded and run again, because the engine's process was lost."""
+        self.video_retried("engine_lost")
+
     def model_loaded(self, name: str, version: str, backend: str, precision: str) -> None:
-        """Set the labels that name the loaded model."""
-        self._model = name, version, backend, precision
+        """Set the labels that name a loaded model; those of its version before are gone."""
+        self._models[name] = name, version, backend, precision
+
+    def model_added(self, name: str) -> None:
+        """Have series for a model."""
+        self._counts.add_model(name)
+
+    def model_version_changed(self, name: str, outcome: VersionOutcome) -> None:
+        """Count a version of a model that was loaded, unloaded or refused."""
+        if self._counts.knows_model(name):
+            self._counts.add(("adafocus_model_versions_total", name, outcome))
+        if outcome == "unloaded":
+            self._models.pop(name, None)
+
+    def model_request_finished(self, name: str, outcome: Outcome) -> None:
+        """Count a classification request that ran on a model."""
+        self._counts.add(("adafocus_model_requests_total", name, outcome))
+
+    def model_compared(self, name: str, *, agrees: bool) -> None:
+        """Count a video of a model that the second model classified too."""
+        self._counts.add(("adafocus_model_shadow_total", name, "same" if agrees else "different"))
+
+    def model_ready(self, name: str, yes: bool) -> None:
+        """Set whether a model can answer."""
+        self._counts.set(("adafocus_model_ready", name), yes)
+
+    def include(self, collect: Callable[[], Iterator[Family]]) -> None:
+        """Render further metrics with these."""
+        self._registry.register(_Collector(collect))
 
     def render(self, accept: str) -> tuple[bytes, str]:
         """The metrics as text, and its media type: OpenMetrics if ``Accept`` names it, else Prometheus text."""
@@ -220,8 +260,8 @@ class Metrics:
     def _collect(self) -> Iterator[Family]:
         yield from self._counts.collect()
         info = GaugeMetricFamily(_MODEL_INFO.name, _MODEL_INFO.help, labels=tuple(_MODEL_INFO.labels))
-        if self._model is not None:
-            info.add_metric(self._model, 1.0)
+        for labels in self._models.values():
+            info.add_metric(labels, 1.0)
         yield info
 
 
@@ -237,14 +277,16 @@ class _Collector:
         self.collect = collect
 
 
-def layout_for(steps: int) -> Layout:
+def layout_for(steps: int, models: Sequence[str] = ()) -> Layout:
     """The places of everything that is counted here, and not measured or named by the client library."""
     counted = (metric for metric in CATALOGUE if not metric.name.startswith(f"{PROCESS_NAMESPACE}_process_"))
-    return Layout((metric for metric in counted if metric is not _MODEL_INFO), steps)
+    return Layout((metric for metric in counted if metric is not _MODEL_INFO), steps, models)
 
 
 @lru_cache(maxsize=256)
-def _expected_exits(shares: tuple[float, ...]) -> tuple[tuple[Key, float], ...]:
+def _expected_exits(shares: tuple[float, ...], steps: int) -> tuple[tuple[Key, float], ...]:
+    """What each series counts for one answer; models have different numbers of steps, the series are for all."""
+    padded = (*shares, *(0.0,) * (steps - len(shares)))[:steps]
     return tuple(
-        (("adafocus_exits_expected_total", str(step)), share) for step, share in enumerate(accumulate(shares), start=1)
+        (("adafocus_exits_expected_total", str(step)), share) for step, share in enumerate(accumulate(padded), start=1)
     )

@@ -49,17 +49,19 @@ class Layout:
 
     Args:
         metrics: those that are counted here.
-        steps: of the bundle.
+        steps: of the bundle that has most.
+        models: their names.
     """
 
-    def __init__(self, metrics: Iterable[Metric], steps: int) -> None:
+    def __init__(self, metrics: Iterable[Metric], steps: int, models: Sequence[str] = ()) -> None:
         self.metrics = tuple(metrics)
+        self.models = tuple(models)
         self.series: dict[Key, Series] = {}
         self._steps = steps
         self.width = 0
         for metric in self.metrics:
             bounds = self.bounds(metric)
-            for values in metric.series(steps):
+            for values in metric.series(steps, self.models):
                 self.series[metric.name, *values] = Series(self.width, bounds)
                 self.width += len(bounds) + 2 if metric.kind == "histogram" else 1
 
@@ -71,7 +73,11 @@ class Layout:
 
     def keys(self, metric: Metric) -> Iterator[Key]:
         """The series of a metric."""
-        return ((metric.name, *values) for values in metric.series(self._steps))
+        return ((metric.name, *values) for values in metric.series(self._steps, self.models))
+
+    def with_model(self, name: str) -> Layout:
+        """The layout with the series of one more model."""
+        return Layout(self.metrics, self._steps, (*self.models, name))
 
     def gauges(self) -> Iterator[Series]:
         """Every gauge that is true of a process only while it lives; evidence stays true."""
@@ -106,6 +112,15 @@ class SeriesMemory:
         os.ftruncate(fd, max(1, rows * layout.width) * _ITEM_BYTES)
         return fd
 
+    def grown(self, layout: Layout) -> SeriesMemory:
+        """New memory of this process alone for more series, with the values that there are."""
+        memory = SeriesMemory(layout, len(self.values))
+        for key, series in self.layout.series.items():
+            width = len(series.bounds) + 2 if series.bounds else 1
+            first, new = series.first, layout.series[key].first
+            memory.values[:, new : new + width] = self.values[:, first : first + width]
+        return memory
+
     def row(self, number: int) -> memoryview[float]:
         """The values of one process, which it alone writes, and from one thread."""
         return memoryview(self.values[number])
@@ -120,10 +135,24 @@ class Counts:
     """One process's row: the operations that metrics are made of."""
 
     def __init__(self, memory: SeriesMemory, row: int = 0) -> None:
-        self._memory = memory
-        self._row = memory.row(row)
-        self._series = memory.layout.series
+        self._number = row
+        self._use(memory)
         self._exemplars: dict[Key, dict[int, Exemplar]] = {}
+
+    def _use(self, memory: SeriesMemory) -> None:
+        self._memory = memory
+        self._row = memory.row(self._number)
+        self._series = memory.layout.series
+
+    def add_model(self, name: str) -> None:
+        """Make room for the series of a model, if there is none. Not where several processes count together."""
+        layout = self._memory.layout
+        if name not in layout.models:
+            self._use(self._memory.grown(layout.with_model(name)))
+
+    def knows_model(self, name: str) -> bool:
+        """Whether there are series of a model."""
+        return name in self._memory.layout.models
 
     def add(self, key: Key, amount: float = 1.0) -> None:
         """Add to a counter."""

@@ -7,6 +7,7 @@ import json
 import ssl
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -21,6 +22,24 @@ TLS = Path(__file__).resolve().parents[1] / "fixtures" / "tls"
 Files = dict[str, bytes]
 
 
+@contextmanager
+def serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[int]:
+    """Serve with the tests' certificate while the block runs; gives the port."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as made:
+        made.socket = server_context().wrap_socket(made.socket, server_side=True)
+        thread = threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield made.server_port
+        made.shutdown()
+        thread.join()
+
+
+def server_context() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(TLS / "cert.pem", TLS / "key.pem")
+    return context
+
+
 class Server(ThreadingHTTPServer):
     """Serves files by their paths, and redirects where a path says so."""
 
@@ -29,9 +48,7 @@ class Server(ThreadingHTTPServer):
         self.redirects: dict[str, str] = {}
         self.asked: list[str] = []
         super().__init__(("127.0.0.1", 0), Handler)
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(TLS / "cert.pem", TLS / "key.pem")
-        self.socket = context.wrap_socket(self.socket, server_side=True)
+        self.socket = server_context().wrap_socket(self.socket, server_side=True)
 
     @property
     def url(self) -> str:
@@ -172,9 +189,12 @@ def test_a_server_that_is_not_trusted_is_refused(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["http://example.org/x"], "must begin with https://"),
-        (["https://"], "must begin with https://"),
-        (["s3://bucket/x"], "must begin with https://"),
+        (["http://example.org/x"], "must be https://HOST/PATH, s3://"),
+        (["https://"], "must be https://HOST/PATH, s3://"),
+        (["s3:///x"], "must be https://HOST/PATH, s3://"),
+        (["oci://example.org"], "must be https://HOST/PATH, s3://"),
+        (["oci://example.org/Name"], "must be https://HOST/PATH, s3://"),
+        (["oci://example.org/name@sha256:12"], "must be https://HOST/PATH, s3://"),
         (["https://example.org/x", "--sha256", "12"], "64 hexadecimal digits"),
     ],
 )

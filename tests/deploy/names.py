@@ -9,7 +9,10 @@ from typing import Any
 
 import yaml
 
+from adafocus.service.telemetry.camera_definitions import CAMERA_CATALOGUE
 from adafocus.service.telemetry.definitions import CATALOGUE, Metric
+
+METRICS = (*CATALOGUE, *CAMERA_CATALOGUE)
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 DOCKER = ROOT / "docker"
@@ -38,8 +41,8 @@ def counters() -> set[str]:
 
 def unknown_names(expression: str) -> set[str]:
     """Metrics of an expression that nothing exposes."""
-    known = {metric.name for metric in CATALOGUE if metric.kind != "histogram"}
-    known |= {metric.name + suffix for metric in CATALOGUE if metric.kind == "histogram" for suffix in _SUFFIXES}
+    known = {metric.name for metric in METRICS if metric.kind != "histogram"}
+    known |= {metric.name + suffix for metric in METRICS if metric.kind == "histogram" for suffix in _SUFFIXES}
     known |= {rule["record"] for rule in rules() if "record" in rule} | counters()
     return set(_NAME.findall(expression)) - known
 
@@ -59,7 +62,7 @@ def unknown_matchers(expression: str) -> list[str]:
 
 
 def _metric(series: str) -> Metric:
-    for metric in CATALOGUE:
+    for metric in METRICS:
         if series == metric.name or (metric.kind == "histogram" and series.removeprefix(metric.name) in _SUFFIXES):
             return metric
     raise LookupError(series)

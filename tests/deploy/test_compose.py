@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
+import os
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -142,6 +144,8 @@ def test_the_example_names_every_variable_with_its_default(project_root: Path) -
 def test_every_line_of_the_example_is_the_services_default(project_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     example = (project_root / ".env.example").read_text(encoding="utf-8")
     lines = dict(re.findall(r"^(ADAFOCUS_\w+)=(.*)$", example, flags=re.MULTILINE))
+    of_host = lines.pop("ADAFOCUS_BUNDLES")  # the folder on the host; the service has it as ADAFOCUS_SERVED_BUNDLES
+    assert of_host == "./bundles"
     settings = {name: value for name, value in lines.items() if _field(name) in Settings.model_fields}
     assert len(settings) > 20
     for name in settings:
@@ -186,17 +190,123 @@ def test_nothing_reaches_an_image_that_is_not_named(project_root: Path) -> None:
     assert copied == {rule[1:] for rule in rules if rule.startswith("!")}
 
 
-def test_requirements_are_pyprojects(project_root: Path) -> None:
-    spec = importlib.util.spec_from_file_location("requirements", project_root / "docker" / "requirements.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    text = (project_root / "pyproject.toml").read_text(encoding="utf-8")
-    project = tomllib.loads(text)["project"]
-    extras = project["optional-dependencies"]
-    assert module.requirements(text, ["serve"]) == project["dependencies"] + extras["serve"]
-    gpu = module.requirements(text, ["gpu"])
-    assert not any(re.match(r"onnxruntime\b(?!-gpu)", name) for name in gpu)
-    assert not any("torch" in name for name in module.requirements(text, ["serve"]) + gpu)
-    with pytest.raises(KeyError):
-        module.requirements(text, ["no such extra"])
+def run_requirements(project_root: Path, extras: str) -> subprocess.CompletedProcess[str]:
+    script = project_root / "docker" / "requirements.py"
+    return subprocess.run([sys.executable, "-I", str(script), extras], capture_output=True, text=True, timeout=60)
+
+
+def pins(text: str) -> dict[str, str]:
+    """The versions in a list or in constraints, by the name of the package as PyPI normalises it."""
+    found = re.findall(r"^([A-Za-z0-9][\w.-]*)(?:\[[^]]*\])?==([^ ;\\\n]+)", text, flags=re.MULTILINE)
+    return {_normalised(name): version for name, version in found}
+
+
+def _normalised(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+IMAGES = [
+    "serve",
+    "serve,otel,cloud,signed,draw,parquet,openvino",
+    "gpu",
+    "gpu,otel,cloud,draw",
+    "train,pretrained,export",
+]
+
+
+@pytest.mark.parametrize("extras", IMAGES)
+def test_the_lists_of_an_image_have_all_its_dependencies_with_hashes(project_root: Path, extras: str) -> None:
+    done = run_requirements(project_root, extras)
+    assert done.returncode == 0, done.stderr
+    project = tomllib.loads((project_root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    wanted = [
+        *project["dependencies"],
+        *(x for extra in extras.split(",") for x in project["optional-dependencies"][extra]),
+    ]
+    names = {_normalised(re.split(r"[\[<>=!~; ]", line, maxsplit=1)[0]) for line in wanted}
+    locked = pins(done.stdout)
+    assert names <= set(locked), "run docker/lock.py"
+    entries = re.split(r"^(?=\w)", done.stdout, flags=re.MULTILINE)[1:]
+    assert len(entries) == len(locked)
+    assert all("--hash=sha256:" in entry for entry in entries)
+
+
+@pytest.mark.parametrize("extras", [*IMAGES, "build"])
+def test_locked_versions_are_those_that_the_project_is_tested_with(project_root: Path, extras: str) -> None:
+    tested = pins((project_root / "constraints.txt").read_text(encoding="utf-8"))
+    if extras.startswith("gpu"):
+        tested |= pins((project_root / "docker" / "constraints-gpu.txt").read_text(encoding="utf-8"))
+    locked = pins(run_requirements(project_root, extras).stdout)
+    assert {name: version for name, version in locked.items() if tested.get(name, version) != version} == {}
+
+
+def test_images_for_serving_hold_no_torch_and_one_runtime(project_root: Path) -> None:
+    serve, gpu = (set(pins(run_requirements(project_root, extras).stdout)) for extras in ("serve", "gpu"))
+    assert not any("torch" in name for name in serve | gpu)
+    assert "onnxruntime" in serve and "onnxruntime-gpu" not in serve
+    assert "onnxruntime-gpu" in gpu and "onnxruntime" not in gpu
+
+
+def test_an_extra_without_a_list_is_refused(project_root: Path) -> None:
+    done = run_requirements(project_root, "serve,ray")
+    assert done.returncode == 1 and done.stdout == ""
+    assert done.stderr.startswith("'ray' is not an extra for images; there are build, cloud")
+
+
+def test_every_package_of_an_image_is_checked_against_its_hash(project_root: Path) -> None:
+    dockerfile = (project_root / "Dockerfile").read_text(encoding="utf-8")
+    installs = [line for line in dockerfile.replace("\\\n", "").splitlines() if re.search(r"pip\b.* install ", line)]
+    assert len(installs) == 6
+    assert all(
+        "--require-hashes" in line or line.endswith("--no-build-isolation --prefix /code .") for line in installs
+    )
+
+
+def test_only_what_has_a_port_can_be_reached_and_nothing_has_a_way_out(
+    project_root: Path, compose: dict[str, Any]
+) -> None:
+    networks = compose["networks"]
+    assert networks["default"] == {"internal": True}
+    (masquerade,) = networks["edge"]["driver_opts"].items()
+    assert masquerade == ("com.docker.network.bridge.enable_ip_masquerade", "${ADAFOCUS_WAY_OUT:-false}")
+    standing_in = load(project_root / "docker" / "compose.cpu.yml")["services"]["adafocus-cpu"]
+    template = load(project_root / "docker" / "service.yml")["services"]["service"]
+    for service in (*compose["services"].values(), standing_in):
+        whole = {**(template if "extends" in service else {}), **service}
+        if "ports" in whole:
+            assert set(whole["networks"]) == {"default", "edge"}
+            assert whole["dns"] == "${ADAFOCUS_DNS:-127.0.0.1}"
+        else:
+            assert "networks" not in whole
+
+
+@pytest.mark.parametrize(
+    ("environment", "starts"),
+    [
+        ({}, False),
+        ({"GF_SECURITY_ADMIN_PASSWORD": ""}, False),
+        ({"GF_SECURITY_ADMIN_PASSWORD": "admin"}, False),
+        ({"GF_SECURITY_ADMIN_PASSWORD": "admin", "GRAFANA_ALLOW_ADMIN": "true"}, True),
+        ({"GF_SECURITY_ADMIN_PASSWORD": "of our own", "GRAFANA_ALLOW_ADMIN": "false"}, True),
+    ],
+)
+def test_grafana_needs_a_password_of_its_own(project_root: Path, environment: dict[str, str], starts: bool) -> None:
+    done = subprocess.run(
+        ["/bin/sh", str(project_root / "docker/grafana/start.sh"), "printenv", "GF_SECURITY_ADMIN_PASSWORD"],
+        env={"PATH": os.environ["PATH"], **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode == 0) == starts
+    if starts:
+        assert done.stdout.strip() == environment["GF_SECURITY_ADMIN_PASSWORD"]
+    else:
+        assert done.stderr.startswith("Grafana does not start: GRAFANA_ADMIN_PASSWORD is ")
+
+
+def test_grafana_is_started_by_the_script_and_shows_nothing_to_strangers(compose: dict[str, Any]) -> None:
+    grafana = compose["services"]["grafana"]
+    assert grafana["entrypoint"] == ["/bin/sh", "/etc/adafocus/start.sh"]
+    assert "./docker/grafana/start.sh:/etc/adafocus/start.sh:ro" in grafana["volumes"]
+    assert grafana["environment"]["GF_AUTH_ANONYMOUS_ENABLED"] == "${GRAFANA_ANONYMOUS:-false}"

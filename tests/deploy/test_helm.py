@@ -158,6 +158,36 @@ def test_what_is_rendered_is_valid_for_kubernetes(path: Path, helm: str, tmp_pat
         assert (done.stdout + done.stderr).count("passed") == 4
 
 
+@pytest.mark.parametrize("kind", ["ScaledObject", "PodMonitor"])
+def test_operators_know_every_field_of_their_objects(kind: str, helm: str) -> None:
+    """Against models that are generated from the published definitions: cloudcoil-models-keda, -prometheus-operator."""
+    if kind == "ScaledObject":
+        models = pytest.importorskip("cloudcoil.models.keda.v1alpha1")
+    else:
+        models = pytest.importorskip("cloudcoil.models.prometheus_operator.v1")
+    command = [helm, "template", "videos", str(CHART), "-f", str(CHART / "values" / "autoscaled.yaml")]
+    rendered = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+    (found,) = (value for value in yaml.safe_load_all(rendered) if value and value["kind"] == kind)
+    known = getattr(models, kind).model_validate(found).model_dump(mode="json", by_alias=True, exclude_unset=True)
+    assert unknown_fields(found, known) == []
+
+
+def unknown_fields(given: Any, known: Any, where: str = "") -> list[str]:
+    """Where a value has a field that a model of it has dropped."""
+    if isinstance(given, dict):
+        lost = [f"{where}.{name}" for name in given if name not in known]
+        return lost + [
+            place
+            for name, value in given.items()
+            if name in known
+            for place in unknown_fields(value, known[name], f"{where}.{name}")
+        ]
+    if isinstance(given, list):
+        pairs = enumerate(zip(given, known, strict=True))
+        return [place for index, (one, other) in pairs for place in unknown_fields(one, other, f"{where}[{index}]")]
+    return []
+
+
 @pytest.mark.parametrize("path", VALUES, ids=lambda path: str(path.stem))
 def test_the_service_understands_its_environment(path: Path, render: Render, monkeypatch: pytest.MonkeyPatch) -> None:
     values = merged(load(CHART / "values.yaml"), load(path))

@@ -42,7 +42,7 @@ async def test_a_running_service_says_what_the_catalogue_lists(tmp_path: Path) -
     async with serving(make_settings(tmp_path)) as running, running.client() as client:
         text = (await client.get("/metrics")).text
         open_text = (await client.get("/metrics", headers={"Accept": "application/openmetrics-text"})).text
-    steps = running.service.bundle.manifest.steps
+    steps = running.service.models.of(None).manifest.steps
     for families in (list(parse_text(text)), list(parse_openmetrics(open_text))):
         assert {(family.name, family.type) for family in families} == {
             (family_of(metric), metric.kind) for metric in CATALOGUE
@@ -59,7 +59,7 @@ async def test_a_running_service_says_what_the_catalogue_lists(tmp_path: Path) -
             }
             assert all(set(sample.labels) - {"le"} == set(metric.labels) for sample in family.samples)
             if metric.name != "adafocus_model_info":
-                assert found == set(metric.series(steps)), metric.name
+                assert found == set(metric.series(steps, ("toy",))), metric.name
         assert [set(sample.labels.values()) for sample in by_name["adafocus_model_info"].samples] == [
             {"toy", "1.0", "onnxruntime-cpu", "fp32"}
         ]
@@ -71,7 +71,8 @@ async def test_routes_are_counted_by_their_templates(tmp_path: Path) -> None:
         assert set(running.app.openapi()["paths"]) <= set(own)
         async with running.client() as client:
             for template in own:
-                await client.get(template.replace("{name}", "no-such-file"))
+                method = "POST" if template.endswith("load") else "GET"
+                await client.request(method, template.replace("{name}", "no-such-file"))
             await client.get("/no/such/route")
     for template in set(own) - {"/metrics"}:  # the scrape that would show it is not over yet
         status = "4xx" if template == "/classify" or "{" in template else "2xx"

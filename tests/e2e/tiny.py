@@ -15,7 +15,7 @@ import av
 import numpy as np
 from onnx import TensorProto, helper
 
-from adafocus.bundle.manifest import Graph, OperatingPoint, TensorSpec
+from adafocus.bundle.manifest import FrameGeometry, Graph, OperatingPoint, TensorSpec
 from adafocus.bundle.signature import Signature, Widths, frame_signature
 from adafocus.bundle.store import Bundle, write_bundle
 from tests.bundle.factory import make_manifest
@@ -34,10 +34,12 @@ WIDTHS = Widths(glance_feature=1, policy_state=1, pooled_state=1)
 _TYPES = {"uint8": TensorProto.UINT8, "int64": TensorProto.INT64, "float32": TensorProto.FLOAT}
 
 
-def write_tiny_bundle(folder: Path, **changes: Any) -> Bundle:
-    """Write the bundle; ``changes`` replace fields of its manifest (see `make_manifest`)."""
-    files = {"glance.onnx": _glance(), "focus.onnx": _focus()}
-    graphs = (_graph("glance", files["glance.onnx"]), _graph("focus", files["focus.onnx"]))
+def write_tiny_bundle(folder: Path, *, crop: int = CROP, **changes: Any) -> Bundle:
+    """Write the bundle, for frames of ``crop`` pixels; ``changes`` replace fields of its manifest."""
+    files = {"glance.onnx": _glance(crop), "focus.onnx": _focus(crop)}
+    graphs = (_graph("glance", files["glance.onnx"], crop), _graph("focus", files["focus.onnx"], crop))
+    if crop != CROP:
+        changes = {"geometry": FrameGeometry(resize=crop + 4, crop=crop), **changes}
     fields = {"labels": LABELS, "graphs": graphs, "operating_points": POINTS, "default_point": "balanced", **changes}
     return write_bundle(folder, make_manifest(**fields), files)
 
@@ -56,12 +58,14 @@ def write_parts(
     fps: int = 10,
     size: tuple[int, int] = (64, 48),
     options: dict[str, str] | None = None,
+    codec: str = "mpeg4",
 ) -> Path:
     """Write a video of parts one after the other, each of one brightness and so many seconds; ``options`` are the
-    muxer's."""
+    muxer's. There is a key frame at least every 12 frames."""
     width, height = size
     with av.open(str(path), "w", options=options or {}) as container:
-        stream = container.add_stream("mpeg4", rate=fps)
+        stream = container.add_stream(codec, rate=fps)
+        stream.codec_context.gop_size = 12
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         for label, seconds in parts:
             pixels = np.full((height, width, 3), BRIGHTNESS[label], dtype=np.uint8)
@@ -71,8 +75,8 @@ def write_parts(
     return path
 
 
-def _graph(component: Literal["glance", "focus"], content: bytes) -> Graph:
-    signature = _signature(component)
+def _graph(component: Literal["glance", "focus"], content: bytes, crop: int) -> Graph:
+    signature = _signature(component, crop)
     return Graph(
         component=component,
         format="onnx",
@@ -85,11 +89,11 @@ def _graph(component: Literal["glance", "focus"], content: bytes) -> Graph:
     )
 
 
-def _signature(component: Literal["glance", "focus"]) -> Signature:
-    return frame_signature(component, CROP, len(LABELS), WIDTHS)
+def _signature(component: Literal["glance", "focus"], crop: int) -> Signature:
+    return frame_signature(component, crop, len(LABELS), WIDTHS)
 
 
-def _glance() -> bytes:
+def _glance(crop: int) -> bytes:
     """Feature: the mean brightness; patch centre: the middle; policy state: counts steps."""
     nodes = [
         helper.make_node("Cast", ["frames"], ["as_float"], to=TensorProto.FLOAT),
@@ -106,10 +110,10 @@ def _glance() -> bytes:
         "middle": np.float32([[0.5, 0.5]]),
         "one": np.float32([1]),
     }
-    return _model("glance", nodes, constants)
+    return _model("glance", nodes, constants, crop)
 
 
-def _focus() -> bytes:
+def _focus(crop: int) -> bytes:
     """Logit of a class: minus the distance of the brightest mean from it, times the number of the step."""
     nodes = [
         helper.make_node("Max", ["pooled_state", "glance_feature"], ["next_pooled_state"]),
@@ -128,11 +132,11 @@ def _focus() -> bytes:
         "last_axis": np.array([1]),
         "one": np.float32([1]),
     }
-    return _model("focus", nodes, constants)
+    return _model("focus", nodes, constants, crop)
 
 
-def _model(component: Literal["glance", "focus"], nodes: Sequence[Any], constants: dict[str, Any]) -> bytes:
-    signature = _signature(component)
+def _model(component: Literal["glance", "focus"], nodes: Sequence[Any], constants: dict[str, Any], crop: int) -> bytes:
+    signature = _signature(component, crop)
     tensors = [
         helper.make_tensor(name, _TYPES[str(array.dtype)], array.shape, array.ravel())
         for name, array in constants.items()

@@ -17,9 +17,11 @@ import uvicorn
 from fastapi import FastAPI
 from prometheus_client.parser import text_string_to_metric_families
 
+from adafocus.bundle.store import load_bundle
 from adafocus.cli.server import server_config
 from adafocus.service.app import create_app
 from adafocus.service.http.state import ServerState
+from adafocus.service.models.registry import Models
 from adafocus.service.runtime import MakeRunner, make_runner
 from adafocus.service.settings import Settings
 from adafocus.service.telemetry.metrics import Metrics
@@ -125,6 +127,13 @@ def make_settings(folder: Path, **changes: Any) -> Settings:
         write_tiny_bundle(bundle)
     fields = {"bundle": bundle, "decode_workers": 1, "max_batch": 4, "intra_op_threads": 1, **changes}
     return Settings(**fields)
+
+
+def make_models(settings: Settings, metrics: Metrics) -> Models:
+    """The models of a service with a single bundle, none of which is loaded."""
+    bundle = load_bundle(settings.bundle)
+    name = bundle.manifest.name
+    return Models([bundle], name, lambda: {name: settings.bundle}, metrics)
 
 
 @contextlib.asynccontextmanager

@@ -1,7 +1,8 @@
 """Damaged videos by the thousand, with honest clips in between: no 500, no hang, honest answers as before.
 
 The mutators know the structure: boxes of MP4 are resized and their tables written over, numbers are set to extremes,
-pieces are cut out, doubled and moved, and files are spliced. Besides, bytes are flipped.
+pieces are cut out, doubled and moved, and files are spliced. Besides, bytes are flipped. The model is a tiny one: what
+is attacked is how videos are read.
 
     python -m tests.torture.mutants [--mutants 2000] [--clients 4] [--seed 1] [--seconds S] [--write VARIANT]
 """
@@ -18,11 +19,13 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import httpx
 
 from benchmarks.machine import write_results
 from benchmarks.service_process import SAMPLES, ServiceProcess, running_service
+from tests.e2e.tiny import write_tiny_bundle
 from tests.media.named import NAMES, named
 
 HONEST_EVERY = 20
@@ -189,8 +192,10 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=float("inf"), help="stop after so many seconds")
     parser.add_argument("--write", metavar="VARIANT")
     options = parser.parse_args()
-    with running_service() as service:
-        row = asyncio.run(attack(service, options.mutants, options.clients, options.seed, options.seconds))
+    with TemporaryDirectory() as folder:
+        write_tiny_bundle(Path(folder))
+        with running_service("--bundle", folder) as service:
+            row = asyncio.run(attack(service, options.mutants, options.clients, options.seed, options.seconds))
     print(row)
     if options.write:
         print(write_results("mutants", options.write, [row]))

@@ -60,7 +60,9 @@ class KeptVideo:
         if self._video is None:
             if self._reader is None:
                 raise RuntimeError("a job must be prepared before its video is opened")
-            self._video = self._held.enter_context(open_video(self._reader, job.limits, ranged=job.sparse))
+            # Windows are cut by the video's times. A video that still arrives is refused by its first frame, if at all.
+            look = job.window is not None or not (job.complete or job.sparse)
+            self._video = self._held.enter_context(open_video(self._reader, job.limits, ranged=job.sparse, look=look))
         return self._video
 
     def frames(self, job: Job) -> tuple[FrameStream, dict[str, object] | None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TypeVar
 
 from adafocus.service.decode.ipc import FAULT, MAX_TIME_SECONDS, OUT_OF_MEMORY
@@ -68,7 +68,7 @@ class Task:
         self._frames = frames
         self._kept = kept or KeptVideo()
         self._stream: FrameStream | None = None
-        self._pixels = 0
+        self._video: OpenVideo | None = None
         self._budget = Budget(job.limits.max_decode_seconds, job.limits.max_decoded_pixels)
         self._seconds = 0.0
         self._cpu_seconds = 0.0
@@ -104,19 +104,20 @@ class Task:
 
     def _deliver(self, video: OpenVideo) -> None:
         job = self._job
-        self._pixels = video.info.width * video.info.height
+        self._video = video
         stream, window = self._timed(lambda: self._kept.frames(job))
         self._stream = stream
-        opened: dict[str, object] = {"type": "opened", "info": asdict(video.info)}
-        if window is not None:
-            opened["window"] = window
+        about: dict[str, object] = {} if window is None else {"window": window}
         try:
             first = self._next_frame(stream)
         except BaseException:
-            self._control.send({**opened, **self._cost()})
+            if video.looked_at:
+                self._control.send({"type": "opened", "info": vars(video.info), **about, **self._cost()})
             raise
-        cost = self._cost()
-        self._control.send({**opened, **cost, "frame": None if first is None else {**first, **cost}})
+        cost, sent = self._cost(), None
+        if first is not None:
+            sent = {**first, **cost}
+        self._control.send({"type": "opened", "info": vars(video.info), **about, **cost, "frame": sent})
         last = job.frames + (job.focus_frames or 0) - 1
         frame = first
         while frame is not None and frame["position"] != last:
@@ -144,7 +145,8 @@ class Task:
 
     def _between_packets(self) -> None:
         self._control.check()
-        self._budget.check(0 if self._stream is None else self._stream.frames_decoded, self._pixels)
+        decoded = 0 if self._stream is None else self._stream.frames_decoded
+        self._budget.check(decoded, 0 if self._video is None else self._video.pixels)
         if self._job.max_cpu_seconds is not None:
             self._check_time(time.process_time() - self._cpu_began)
 

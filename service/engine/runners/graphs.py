@@ -23,6 +23,7 @@ from adafocus.service.engine.runners.base import (
     StateWidths,
     UInt8,
 )
+from adafocus.service.engine.runners.loading_limit import bounded_loading
 from adafocus.service.engine.runners.malloc import return_freed_memory
 
 COMPONENTS: tuple[Component, ...] = ("glance", "focus")
@@ -60,6 +61,7 @@ class GraphRunner:
         look_ahead: steps of one video that a batch may hold, if the graphs can; 1: none.
         pad_ahead: pad such a batch, too, with steps after the last, which none before them sees. Else every size up to
             ``look_ahead`` is planned, and padding, which a processor would compute, is saved.
+        warm_up_bytes: memory that warming up may take; None: any.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class GraphRunner:
         batch_sizes: Sequence[int],
         look_ahead: int = 1,
         pad_ahead: bool = False,
+        warm_up_bytes: int | None = None,
     ) -> None:
         self.backend = backend
         self.precision: Precision = precision
@@ -84,6 +87,7 @@ class GraphRunner:
         self._inputs = {name: frozenset(spec.name for spec in graph.inputs) for name, graph in graphs.items()}
         self._batch_sizes = tuple(batch_sizes)
         self._pad_ahead = pad_ahead
+        self._warm_up_bytes = warm_up_bytes
         self._wholes: list[tuple[Array, Array]] = []
 
     def padded(self, rows: int) -> int:
@@ -125,14 +129,18 @@ class GraphRunner:
         """Run both graphs once at every planned batch size, the largest first: memory then grows only once.
 
         Raises:
-            RunnerError: a graph fails, or answers with something else than finite numbers.
+            RunnerError: a graph fails, needs too much memory, or answers with something else than finite numbers.
         """
+        with bounded_loading(self._warm_up_bytes):
+            self._run_every_size()
+        return_freed_memory()
+
+    def _run_every_size(self) -> None:
         sizes = {self.padded(size) if self._pad_ahead else size for size in range(2, self.look_ahead + 1)}
         ahead = [(size, 1) for size in sizes]
         for size, videos in sorted([*ahead, *((size, size) for size in self._batch_sizes)], reverse=True):
             for name, graph in self._graphs.items():
                 _check_finite(name, self._run(name, example_feeds(graph, size, videos)))
-        return_freed_memory()
 
     def close(self) -> None:
         """Give the device back."""

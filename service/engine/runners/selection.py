@@ -22,6 +22,7 @@ from adafocus.bundle.store import Bundle
 from adafocus.service.engine.runners.base import LARGE_STEP_FLOPS, Component, Runner, RunnerError
 from adafocus.service.engine.runners.fetching import DeviceExecutor, FetchingRunner
 from adafocus.service.engine.runners.graphs import Executor, GraphRunner, Graphs, graphs_of, has_graphs
+from adafocus.service.engine.runners.loading_limit import bounded_loading, most_loading_bytes
 
 PROCESSOR_MAX_BATCH, GPU_MAX_BATCH = 8, 64
 
@@ -278,7 +279,9 @@ def _open(bundle: Bundle, options: RunnerOptions, name: str, here: Abilities) ->
         os.environ.setdefault(variable, value)
     module, function = backend.opens
     open_executor = cast("OpenExecutor", getattr(importlib.import_module(module), function))
-    executor = open_executor(files, graphs, options.threads, precision, options.cache)
+    most = most_loading_bytes(graphs.values()) if backend.on_processor else None
+    with bounded_loading(most):
+        executor = open_executor(files, graphs, options.threads, precision, options.cache)
     make = partial(_fetching, bundle.manifest, backend) if backend.copies is not None else GraphRunner
     return make(
         executor,
@@ -288,6 +291,7 @@ def _open(bundle: Bundle, options: RunnerOptions, name: str, here: Abilities) ->
         batch_sizes=options.batch_sizes,
         look_ahead=options.look_ahead,
         pad_ahead=backend.pads_ahead,
+        warm_up_bytes=most,
     )
 
 

@@ -23,6 +23,7 @@ from adafocus.service.schemas.classify import (
     TraceEntry,
     VideoAnswer,
 )
+from adafocus.service.schemas.models import ModelList, ModelState, ModelSummary
 from adafocus.service.schemas.open_inference import InferenceRequest
 
 REQUEST_ID = "0f8c2b9e5d7a4c31b6e0a1f2d3c4b5a6"
@@ -121,6 +122,25 @@ def classification(manifest: Manifest) -> Classification:
         video=VideoAnswer(container="mp4", codec="h264", width=640, height=360, fps=25.0, duration_s=9.8, frames=245),
         trace=[_first_step(manifest)],
     )
+
+
+def model_state(manifest: Manifest) -> ModelState:
+    """A model of the repository that answers."""
+    return ModelState(name=manifest.name, version=manifest.version, state="READY")
+
+
+def models(manifest: Manifest) -> ModelList:
+    """The models of a service that has one."""
+    summary = ModelSummary(
+        name=manifest.name,
+        version=manifest.version,
+        state="READY",
+        kind=manifest.kind,
+        labels=len(manifest.labels),
+        operating_points=tuple(point.name for point in manifest.operating_points),
+        default_point=manifest.default_point,
+    )
+    return ModelList(default=manifest.name, models=(summary,))
 
 
 def _first_step(manifest: Manifest) -> TraceEntry:

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 from adafocus.service.errors import (
     CATALOGUE,
+    OF_MODELS,
     PROBLEM_JSON,
     MethodNotAllowed,
     NotFound,
@@ -33,6 +34,7 @@ from adafocus.service.schemas.parameters import (
     MAX_WINDOW_SECONDS,
     MIN_EVENT_THRESHOLD,
     MIN_WINDOW_SECONDS,
+    MODEL,
     PARAMETERS,
 )
 
@@ -67,6 +69,13 @@ _PARAMETER_SCHEMAS: dict[str, Json] = {
     "event_min_s": {"type": "number", "minimum": 0, "maximum": MAX_WINDOW_SECONDS, "default": 0},
     "strict": {"type": "boolean", "default": False},
 }
+_MODEL: Json = {
+    "name": MODEL,
+    "in": "query",
+    "required": False,
+    "description": "Name of the model. Default: the service's default model; `GET /models` lists all.",
+    "schema": {"type": "string"},
+}
 _BYTES = {"type": "string", "format": "binary"}
 _CLIP = {"schema": _BYTES, "example": SMALLEST_VIDEO.decode("ascii")}
 _TEXT_HEADER = {"schema": {"type": "string"}}
@@ -90,8 +99,12 @@ def classify_request() -> Json:
     """The request of ``POST /classify``: its parameters and both forms of its body."""
     return {
         "parameters": [
-            {"name": name, "in": "query", "required": False, "description": text, "schema": _PARAMETER_SCHEMAS[name]}
-            for name, text in PARAMETERS.items()
+            _MODEL,
+            *(
+                {"name": name, "in": "query", "required": False, "description": text, "schema": schema}
+                for name, text in PARAMETERS.items()
+                for schema in (_PARAMETER_SCHEMAS[name],)
+            ),
         ],
         "requestBody": {
             "required": True,
@@ -114,6 +127,11 @@ def classify_request() -> Json:
     }
 
 
+def model_parameter() -> Json:
+    """The query parameter that names a model."""
+    return {"parameters": [_MODEL]}
+
+
 def classify_answers() -> dict[int | str, Json]:
     """The responses of ``POST /classify``."""
     stream = {
@@ -134,7 +152,7 @@ def classify_answers() -> dict[int | str, Json]:
             "headers": {**_ALWAYS, **_TIMING, **_QUOTA},
             "content": {"text/event-stream": stream},
         },
-        **problems(NotFound, MethodNotAllowed),
+        **problems(NotFound, MethodNotAllowed, *OF_MODELS),
     }
 
 
@@ -204,7 +222,8 @@ def protocol_answers() -> dict[int | str, Json]:
     }
     headers = {**_ALWAYS, **_TIMING, **_QUOTA, **_HEADER_LENGTH}
     answer = {"description": "The answer.", "headers": headers, "content": content}
-    return {200: answer, **protocol_problems(*(kind for kind in CATALOGUE if kind is not MethodNotAllowed))}
+    excluded = (NotFound, MethodNotAllowed, *OF_MODELS)
+    return {200: answer, **protocol_problems(*(kind for kind in CATALOGUE if kind not in excluded))}
 
 
 def protocol_problems(*kinds: type[Problem]) -> dict[int | str, Json]:

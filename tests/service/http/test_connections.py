@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from adafocus.bundle.store import Bundle
+from adafocus.service.engine.admission import Admission
 from adafocus.service.engine.runners.base import Runner, RunnerError
 from adafocus.service.engine.runners.fake import FakeRunner
 from adafocus.service.settings import Settings
@@ -30,6 +31,11 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 def gated(gate: threading.Event) -> Callable[[Bundle, Settings], Runner]:
     """A runner whose every batch waits for the gate."""
     return lambda bundle, _: FakeRunner(len(bundle.manifest.labels), gate=gate)
+
+
+def admission_of(running: Running) -> Admission:
+    assert running.service.admission is not None
+    return running.service.admission
 
 
 @asynccontextmanager
@@ -213,11 +219,11 @@ async def test_a_client_that_leaves_during_the_upload(tmp_path: Path, clip: byte
         reader, writer = await running.connect()
         writer.write(head(Content_Length=str(len(clip)), Expect="100-continue"))
         assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"  # it holds a place
-        assert running.service.require_runtime().engine.admission.places_taken == 1
+        assert admission_of(running).places_taken == 1
         writer.write(clip[:sent])
         writer.transport.abort()
         await running.until(lambda: running.metric("adafocus_requests_total", outcome="cancelled") == 1)
-        assert running.service.require_runtime().engine.admission.places_taken == 0
+        assert admission_of(running).places_taken == 0
 
 
 @pytest.mark.parametrize("place", ["in a slot", "in the queue"])

@@ -9,19 +9,29 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from adafocus.bundle.store import load_bundle
 from adafocus.service.engine.admission import Admission, QueueLimits
+from adafocus.service.http import gate as gate_module
 from adafocus.service.http.auth import AccessControl
-from adafocus.service.http.gate import Gate, RefusalLog, classification_route
+from adafocus.service.http.gate import (
+    BURST_SECONDS,
+    LONGEST_DELAY_SECONDS,
+    MOST_ADDRESSES,
+    REFUSALS_PER_SECOND,
+    Gate,
+    RefusalLog,
+    RefusalPace,
+    classification_route,
+)
 from adafocus.service.http.state import ServerState
-from adafocus.service.runtime import Runtime
 from adafocus.service.telemetry.metrics import Metrics
 from tests.service.engine.factory import Recorder
 from tests.service.http.clients import Client, part
-from tests.service.server import make_settings
+from tests.service.server import make_models, make_settings
 
 
 class Behind:
@@ -29,13 +39,11 @@ class Behind:
 
     def __init__(self, folder: Path, *, room: bool = False, crossing: Any = None, **settings: Any) -> None:
         given = make_settings(folder, **settings)
-        bundle = load_bundle(given.bundle)
-        self.metrics = Metrics(bundle.manifest.steps)
-        self.server = ServerState(given, bundle, self.metrics, AccessControl(given))
+        self.metrics = Metrics(4)
+        self.server = ServerState(given, make_models(given, self.metrics), self.metrics, AccessControl(given))
         limits = QueueLimits(uploads_per_caller=9 if room else 0)
         self.admission = Admission(4, 4, Recorder(), lambda: 0.0, limits=limits)
-        engine = SimpleNamespace(admission=self.admission, alive=True)
-        self.server.runtime = cast("Runtime", SimpleNamespace(engine=engine))
+        self.server.admission = self.admission
         self.passed: list[str] = []
 
         async def application(scope: Scope, receive: Receive, send: Send) -> None:
@@ -113,7 +121,7 @@ async def test_a_service_that_starts_or_has_drained_says_so(tmp_path: Path) -> N
     behind.server.stop_admitting()
     assert json.loads((await behind.send(small()))[2])["code"] == "draining"
     behind = Behind(tmp_path, room=True)
-    behind.server.runtime = None
+    behind.server.admission = None
     assert json.loads((await behind.send(small()))[2])["code"] == "draining"
 
 
@@ -149,13 +157,10 @@ async def test_a_page_of_another_origin_can_read_the_refusal(tmp_path: Path) -> 
 async def test_callers_are_told_apart_by_their_key(tmp_path: Path) -> None:
     behind = Behind(tmp_path, room=True, api_keys="one,two")
     seen: list[str] = []
-    behind.server.runtime = cast(
-        "Runtime", SimpleNamespace(engine=SimpleNamespace(admission=SimpleNamespace(refusal=seen.append)))
-    )
-    for headers in ({"x-api-key": "one"}, {"authorization": "Bearer two"}, {"x-api-key": "wrong"}, {}):
-        await behind.send(small(**headers))
-    assert len(set(seen)) == 3
-    assert seen[2] == seen[3] == "192.0.2.1"
+    behind.server.admission = cast("Admission", SimpleNamespace(refusal=seen.append))
+    for headers in ({"x-api-key": "one"}, {"authorization": "Bearer two"}):
+        assert (await behind.send(small(**headers)))[0] == 0
+    assert len(set(seen)) == 2
 
 
 def test_the_log_gets_one_line_a_second(caplog: pytest.LogCaptureFixture) -> None:
@@ -168,3 +173,64 @@ def test_the_log_gets_one_line_a_second(caplog: pytest.LogCaptureFixture) -> Non
         log.refused("draining")
     counted = [cast("Any", record).fields["refused"] for record in caplog.records]
     assert counted == [{"overloaded": 1}, {"overloaded": 499, "draining": 1}]
+
+
+@pytest.mark.parametrize("headers", [{"x-api-key": "wrong"}, {}])
+async def test_without_a_valid_key_nothing_behind_the_gate_is_reached(tmp_path: Path, headers: dict[str, str]) -> None:
+    behind = Behind(tmp_path, room=True, api_keys="one")
+    status, fields, body = await behind.send(small(**headers))
+    assert (status, json.loads(body)["code"], behind.passed) == (401, "unauthorized", [])
+    assert fields["www-authenticate"].startswith("Bearer")
+    assert behind.count('adafocus_requests_total{outcome="client_error"}') == 1
+
+
+async def test_a_caller_that_has_used_its_quota_up_is_told_at_the_gate(tmp_path: Path) -> None:
+    behind = Behind(tmp_path, room=True, rate_limit_per_minute=1)
+    assert behind.server.access._limit is not None
+    behind.server.access._limit.take("192.0.2.1")
+    status, fields, body = await behind.send(small())
+    assert (status, json.loads(body)["code"], behind.passed) == (429, "rate_limited", [])
+    assert fields["ratelimit"].startswith('"default";r=0')
+    assert int(fields["retry-after"]) >= 1
+
+
+class TestRefusalPace:
+    def test_few_refusals_are_answered_at_once(self) -> None:
+        pace = RefusalPace()
+        assert [pace.delay("a", 100.0) for _ in range(int(REFUSALS_PER_SECOND * BURST_SECONDS))] == [0.0] * 50
+
+    def test_many_of_one_address_are_spread_evenly_and_held_for_a_bounded_time(self) -> None:
+        pace = RefusalPace()
+        delays = [pace.delay("a", 100.0) for _ in range(1000)]
+        assert delays == sorted(delays)
+        assert max(delays) == pytest.approx(LONGEST_DELAY_SECONDS)
+        assert pace.delay("b", 100.0) == 0.0
+        assert pace.delay("a", 101.0) == 0.0
+
+    @given(st.lists(st.tuples(st.integers(0, 3), st.floats(0, 1)), max_size=200))
+    def test_no_delay_is_longer_than_the_bound(self, refusals: list[tuple[int, float]]) -> None:
+        pace, now = RefusalPace(), 100.0
+        for address, after in refusals:
+            now += after
+            delay = pace.delay(str(address), now)
+            assert 0.0 <= delay <= LONGEST_DELAY_SECONDS + 1e-9
+        assert len(pace._next) <= 4
+
+    def test_addresses_are_forgotten(self) -> None:
+        pace = RefusalPace()
+        for number in range(2 * MOST_ADDRESSES):
+            pace.delay(str(number), 100.0)
+        assert len(pace._next) == MOST_ADDRESSES
+
+
+async def test_refusals_of_a_flood_wait_and_others_do_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    monkeypatch.setattr(gate_module.asyncio, "sleep", sleep)
+    behind = Behind(tmp_path)
+    for _ in range(100):
+        assert (await behind.send(small()))[0] == 503
+    assert 0 < len(slept) < 100

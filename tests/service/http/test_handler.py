@@ -21,7 +21,7 @@ from adafocus.service.http.state import ServerState
 from adafocus.service.schemas.classify import Classification
 from adafocus.service.telemetry.metrics import Metrics
 from adafocus.service.telemetry.timeline import Timeline
-from tests.service.server import make_settings
+from tests.service.server import make_models, make_settings
 
 from .clients import DISCONNECT, Client, part
 
@@ -64,7 +64,9 @@ class Server:
         given = make_settings(folder, **settings)
         self.bundle = load_bundle(given.bundle)
         self.metrics = Metrics(self.bundle.manifest.steps)
-        self.state = ServerState(given, self.bundle, self.metrics, AccessControl(given), self.tracer)
+        self.state = ServerState(
+            given, make_models(given, self.metrics), self.metrics, AccessControl(given), self.tracer
+        )
         self.answer = examples.classification(self.bundle.manifest)
         self.context = RequestContext("request-1", started=0.0)
 

@@ -284,7 +284,7 @@ async def test_a_head_that_stalls_is_given_up(running: Running) -> None:
 
 
 async def test_models_versions_and_routes_that_are_not_there(client: httpx.AsyncClient) -> None:
-    for path in ("/v2/models/other", f"{MODEL}/versions/9", "/v2/models/other/ready", "/v2/repository/index"):
+    for path in ("/v2/models/other", f"{MODEL}/versions/9", "/v2/models/other/ready", "/v2/repository/models"):
         answer = await client.get(path)
         assert answer.status_code == 404
         assert answer.json().keys() == {"error"}

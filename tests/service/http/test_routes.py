@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 
 from adafocus.service.schemas.classify import Classification
-from adafocus.service.schemas.parameters import PARAMETERS
+from adafocus.service.schemas.parameters import MODEL, PARAMETERS
 from tests import tolerances
 from tests.e2e.tiny import BRIGHTNESS, write_clip
 from tests.service.server import Running, make_settings, serving
@@ -231,14 +231,14 @@ async def test_metrics_in_both_formats(client: httpx.AsyncClient) -> None:
 
 async def test_the_api_describes_every_error_and_parameter(client: httpx.AsyncClient) -> None:
     operation = (await client.get("/openapi.json")).json()["paths"]["/classify"]["post"]
-    assert {parameter["name"] for parameter in operation["parameters"]} == set(PARAMETERS)
+    assert {parameter["name"] for parameter in operation["parameters"]} == {MODEL, *PARAMETERS}
     bounds = {parameter["name"]: parameter["schema"] for parameter in operation["parameters"]}
     assert bounds["exit"]["enum"] == ["full", "accurate", "balanced", "fast"]
     assert (bounds["top_k"]["maximum"], bounds["max_gflops"]["minimum"]) == (3, 0.005)
     example = operation["responses"]["200"]["content"]["application/json"]["example"]
     assert Classification.model_validate(example).model.name == "toy"
     assert {"multipart/form-data", "application/octet-stream"} <= operation["requestBody"]["content"].keys()
-    statuses = {"200", "400", "401", "408", "413", "415", "422", "424", "429", "500", "503", "504"}
+    statuses = {"200", "400", "401", "404", "408", "413", "415", "422", "424", "429", "500", "503", "504"}
     assert set(operation["responses"]) == statuses
     for status, codes in {"400": "empty_body", "422": "too_many_pixels", "503": "draining"}.items():
         assert codes in operation["responses"][status]["description"]

@@ -13,10 +13,13 @@ import pytest_asyncio
 
 from adafocus.service.live.camera import FIRST_PAUSE_SECONDS, CameraWatch
 from adafocus.service.live.config import Camera
-from adafocus.service.live.demuxer_process import StreamEndedError, demuxing
+from adafocus.service.live.demuxer_process import StreamEndedError, StreamWindow, demuxing
 from adafocus.service.runtime import Runtime
+from adafocus.service.telemetry.camera_metrics import CameraMetrics
 from tests.e2e.tiny import write_parts
 from tests.media.clips import make_clip
+from tests.service.live.rtsp_server import Camera as RtspCamera
+from tests.service.live.rtsp_server import serving_rtsp
 from tests.service.server import make_settings, serving
 from tests.service.sources.servers import Request, head, serving_http
 from tests.video.clips import number_of, read_frames
@@ -53,9 +56,11 @@ def watch(runtime: Runtime, rows: Rows, **camera: Any) -> tuple[CameraWatch, lis
         pauses.append(seconds)
         await asyncio.sleep(0)
 
-    clock = itertools.count(1000.0)
+    wall_clock, clock = itertools.count(1000.0), itertools.count(0.0)
     made = Camera(name="gate", **{"exit": "full", "threshold": 0.5, **camera})
-    return CameraWatch(made, runtime, rows, lambda: next(clock), pause, jitter=lambda: 0.5), pauses
+    clocks = {"wall_clock": lambda: next(wall_clock), "clock": lambda: next(clock)}
+    metrics = CameraMetrics(["gate"], 1000.0)
+    return CameraWatch(made, runtime, rows, metrics, pause=pause, jitter=lambda: 0.5, **clocks), pauses
 
 
 async def test_a_file_is_watched_to_its_end_and_its_events_are_right(runtime: Runtime, tmp_path: Path) -> None:
@@ -139,7 +144,7 @@ async def test_the_newest_window_wins(runtime: Runtime) -> None:
     watched, _ = watch(runtime, rows, url="http://127.0.0.1:1/")
     contents = [make_clip(10, container="mpegts", first=number) for number in (0, 10, 20)]
     for content in contents:
-        watched._arrive(type("Window", (), {"content": content, "start_s": 0.0, "seconds": 0.4})())  # type: ignore[arg-type]
+        watched._arrive(StreamWindow(0.0, 0.4, content))
     assert watched.state.dropped == 2
     assert watched._waiting is not None
     assert watched._waiting.window.content == contents[2]
@@ -157,6 +162,7 @@ async def test_windows_of_a_stream_are_clips_that_begin_with_key_frames() -> Non
                 frames, _, video = read_frames(window.content)
                 assert window.seconds == pytest.approx(2, abs=0.05)
                 assert video.info.frames == 50
+                assert window.brightness is not None, "its key picture was looked at"
                 seen += [number_of(frame.pixels) for frame in frames]
     assert seen == list(range(200))
 
@@ -176,3 +182,37 @@ async def test_the_demuxer_is_in_the_sandbox_of_a_decode_worker() -> None:
     async with demuxing(2.0) as demuxer:
         assert demuxer.sandbox is not None
         assert demuxer.sandbox.no_new_privileges
+
+
+async def test_an_rtsp_camera_is_cut_and_comes_back_with_another_resolution(runtime: Runtime, tmp_path: Path) -> None:
+    small = write_parts(tmp_path / "small.ts", [("dark", 6.0)], codec="libx264").read_bytes()
+    large = write_parts(tmp_path / "large.ts", [("bright", 9.0)], size=(128, 96), codec="libx264").read_bytes()
+    cameras = iter([RtspCamera(small, cut_after=50), RtspCamera(small, answers={"DESCRIBE": (503, "")})])
+    rows, enough = Rows(), asyncio.Event()
+    rows.after = lambda row: enough.set() if row["type"] == "window" and row["label"] == "bright" else None
+    async with serving_rtsp(lambda: next(cameras, RtspCamera(large, holds=True))) as server:
+        watched, pauses = watch(runtime, rows, url=server.url("operator:s3cr3t@"), window_s=2)
+        running = asyncio.create_task(watched.run())
+        await asyncio.wait_for(enough.wait(), 60)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+    assert [row["type"] for row in rows.of("connected", "lost")] == ["connected", "lost", "lost", "connected"]
+    assert {row["label"] for row in rows.of("window")} == {"dark", "bright"}
+    assert pauses == [FIRST_PAUSE_SECONDS, 2 * FIRST_PAUSE_SECONDS]
+    assert "s3cr3t" not in str(rows)
+
+
+@pytest.mark.parametrize(
+    ("url", "said"), [("/dev/null", "cannot capture: Inappropriate ioctl"), ("/dev/no-such-video", "No such file")]
+)
+async def test_what_is_no_video_device_is_said_and_tried_again(runtime: Runtime, url: str, said: str) -> None:
+    rows, tries = Rows(), asyncio.Event()
+    rows.after = lambda row: tries.set() if len(rows) == 2 else None
+    watched, pauses = watch(runtime, rows, url=url)
+    running = asyncio.create_task(watched.run())
+    await asyncio.wait_for(tries.wait(), 120)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert all(said in row["reason"] for row in rows.of("lost"))
+    assert pauses[0] == FIRST_PAUSE_SECONDS
+    assert watched.state.phase == "lost"

@@ -30,12 +30,15 @@ def test_everything_has_a_default_but_name_and_url(tmp_path: Path) -> None:
         ("", "camera"),
         ("camera = 5", "camera"),
         ('[[camera]]\nname = "a b"\nurl = "x"', "name"),
-        ('[[camera]]\nname = "a"\nurl = "rtsp://user:s3cr3t@host/"', "http or https"),
+        ('[[camera]]\nname = "a"\nurl = "rtmp://user:s3cr3t@host/"', "rtsp, rtsps, http or https"),
         ('[[camera]]\nname = "a"\nurl = "x"\nwindow_s = 0', "window_s"),
         ('[[camera]]\nname = "a"\nurl = "x"\ncolour = "red"', "colour"),
         ('[[camera]]\nname = "a"\nurl = "x"\n[[camera]]\nname = "a"\nurl = "y"', "more than once"),
         ('[[camera]]\nname = "a"\nurl = "x"\n[webhook]\nurl = "http://h/"\nsecret = "short"', "secret"),
         ("[[camera", "cameras.toml"),
+        ('[[camera]]\nname = "a"\nurl = "x"\n[mqtt]\nurl = "http://s3cr3t@h/"', "mqtt://HOST"),
+        ('[[camera]]\nname = "a"\nurl = "x"\n[mqtt]\nurl = "mqtt://h"\ntopic = "a/#"', "topic"),
+        ('[[camera]]\nname = "a"\nurl = "rtsp://user:s3cr3t@/x"', "host"),
     ],
 )
 def test_what_is_wrong_is_said_without_secrets(tmp_path: Path, text: str, said: str) -> None:

@@ -30,7 +30,7 @@ PRODUCT_CATALOGUE = {
     "adafocus_queue_depth": ("gauge", {}),
     "adafocus_slots_active": ("gauge", {}),
     "adafocus_slots": ("gauge", {}),
-    "adafocus_rejections_total": ("counter", {"code": 21}),
+    "adafocus_rejections_total": ("counter", {"code": 22}),
     "adafocus_decode_workers": ("gauge", {}),
 }
 

@@ -95,7 +95,7 @@ async def test_one_trace_for_each_request_with_its_stages(tmp_path: Path) -> Non
             answer = (await client.post("/classify?exit=full", files=files)).json()
             refused = await client.post("/classify", content=b"no video")
             await client.get("/healthz")
-        steps = running.service.bundle.manifest.steps
+        steps = running.service.models.of(None).manifest.steps
         metrics = running.service.metrics.render("application/openmetrics-text")[0].decode()
     spans = exporter.get_finished_spans()
     good, bad = named(spans, "POST /classify")

@@ -1,0 +1,1 @@
+"""Where `adafocus pull` fetches bundles from: web servers, object stores and registries."""
