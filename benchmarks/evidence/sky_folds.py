@@ -145,9 +145,9 @@ def cut_where_it_looks(
     np.savez(out / f"patches-{fold}.npz", clips=looked["clips"], maps=np.stack(kept), holds=np.stack(holds))
 
 
-def recognise(study: Study, arm: str, fold: int, seed: int, rate: float, weights: Path, out: Path) -> None:
+def recognise(study: Study, arm: str, fold: int, seed: int, settings: Fit, weights: Path, out: Path) -> None:
     """Train an arm without a fold and keep its logits of every frame of the fold's clips, in time order."""
-    file = out / f"{arm}-{fold}-{seed}-{rate:g}.npz"
+    file = out / f"{arm}-{fold}-{seed}-{settings.lr:g}.npz"
     if file.exists():
         return
     torch.manual_seed(1000 * seed + fold)
@@ -158,7 +158,7 @@ def recognise(study: Study, arm: str, fold: int, seed: int, rate: float, weights
     maps, clips, _, shares = study.learned(cut, fold)
     labels = torch.from_numpy(study.labels[clips])
     random = np.random.default_rng([seed, fold])
-    loss = learn_to_recognise(start, head, maps, labels, shares, replace(RECOGNISE[arm], lr=rate), random)
+    loss = learn_to_recognise(start, head, maps, labels, shares, settings, random)
     served = study.served(cut)
 
     def logits(of: Maps) -> npt.NDArray[np.float32]:
@@ -177,7 +177,10 @@ def recognise(study: Study, arm: str, fold: int, seed: int, rate: float, weights
             torch.save({"focus": start.backbone.state_dict(), "head": head.state_dict()}, file.with_suffix(".pt"))
     np.savez(file, **{name: np.asarray(value) for name, value in found.items()})
     right = float((np.mean(found["logits"], axis=1).argmax(axis=1) == study.labels[own]).mean())
-    print(f"{arm} fold {fold} seed {seed} rate {rate:g}: loss {loss:.3f}, {right:.3f} of {len(own)} clips", flush=True)
+    print(
+        f"{arm} fold {fold} seed {seed} rate {settings.lr:g}: loss {loss:.3f}, {right:.3f} of {len(own)} clips",
+        flush=True,
+    )
 
 
 def main() -> None:
@@ -189,6 +192,7 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, required=True, help="of MobileNetV2 for ImageNet")
     parser.add_argument("--cache", type=Path, help="folder of decoded frames")
     parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=list(ARMS))
+    parser.add_argument("--longer", type=int, default=1, help="times the steps in which an arm learns to recognise")
     parser.add_argument("--folds", type=int, nargs="+", default=list(range(FOLDS)))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--rates", type=float, nargs="+", default=[1e-3, 4e-4])
@@ -204,7 +208,8 @@ def main() -> None:
             held = np.nanmean(np.load(given.out / f"patches-{fold}.npz")["holds"])
             print(f"fold {fold}: the patch holds the thing in {held:.3f} of the frames", flush=True)
         for seed, rate, arm in product(given.seeds, given.rates, given.arms):
-            recognise(study, arm, fold, seed, rate, given.weights, given.out)
+            settings = replace(RECOGNISE[arm], lr=rate, steps=given.longer * RECOGNISE[arm].steps)
+            recognise(study, arm, fold, seed, settings, given.weights, given.out)
 
 
 if __name__ == "__main__":

@@ -46,9 +46,10 @@ def _interval(row: dict[str, str]) -> str:
 
 
 def _gain(row: dict[str, str]) -> str:
-    numbers = (100 * float(row[name]) for name in ("method_gains", "gains_low", "gains_high"))
-    middle, low, high = numbers
-    return f"{middle:+.0f} ({low:+.0f} to {high:+.0f})"
+    """Points gained, with the intervals over clips and over sessions."""
+    names = ("method_gains", "clips_low", "clips_high", "gains_low", "gains_high")
+    gain, *ends = (f"{100 * float(row[name]):+.0f}" for name in names)
+    return f"{gain} ({ends[0]} to {ends[1]}; {ends[2]} to {ends[3]})"
 
 
 def subsets_table() -> str:
