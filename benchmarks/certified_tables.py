@@ -46,7 +46,7 @@ def certified_sets() -> str:
         by_rule = "–"
         if rules is not None:
             by_rule = f"{_cost_and_risk(rules)} · {rules['above_epsilon']} of {rules['calibrations']}"
-        certified = f"never; at best {float(tested['smallest_epsilon']):.0%}"
+        certified = f"never; at best {float(tested['smallest_epsilon']):.1%}"
         if int(tested["certified"]):
             often = f"{tested['certified']} of {tested['calibrations']}"
             certified = f"{often} · {_cost_and_risk(tested)} · {tested['promises_broken']}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from benchmarks.certified_tables import certified_points, quality, snapping, visit_order
+from benchmarks.certified_tables import certified_points, certified_sets, quality, snapping, visit_order
 from benchmarks.machine import newest_results
 
 Row = Mapping[str, str]
@@ -225,6 +225,7 @@ def simulated_device() -> str:
 PAGES = {
     Path("docs/operating-points.md"): {
         "certified_points": certified_points,
+        "certified_sets": certified_sets,
         "snapping": snapping,
         "visit_order": visit_order,
         "quality": quality,

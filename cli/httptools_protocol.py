@@ -11,7 +11,7 @@ from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from adafocus.cli.http_protocol import MAX_HEAD_BYTES, HeadTimer
-from adafocus.service.http.body import ON_DISCONNECT
+from adafocus.service.http.body import BODY_HAS_ARRIVED, ON_DISCONNECT
 
 _CONTINUE = b"HTTP/1.1 100 "
 
@@ -155,7 +155,7 @@ class HttptoolsHeaderTimeoutProtocol(HttpToolsProtocol):
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._running = cycle
         self._on_disconnect = None
-        extensions = {ON_DISCONNECT: self._call_on_disconnect}
+        extensions = {ON_DISCONNECT: self._call_on_disconnect, BODY_HAS_ARRIVED: lambda: not cycle.more_body}
         cycle.scope["extensions"] = cast("dict[str, dict[object, object]]", extensions)
         cycle.transport = cast("asyncio.Transport", _WholeResponses(self.transport, self.loop))
         super()._start_asgi_task(cycle, app)

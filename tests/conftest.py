@@ -30,6 +30,7 @@ SLOW = (
     "parity",
     "service/decode",
     "service/engine/runners",
+    "service/live/test_long_run.py",
     "training",
     "video/test_disposable.py",
     "video/test_faults.py",

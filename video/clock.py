@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,7 +39,11 @@ class Clock:
 
     def ticks(self, seconds: float) -> int:
         """Converts seconds to units of the time base."""
-        return int(seconds / self.time_base)
+        return int(seconds / self._unit_seconds)
+
+    @cached_property
+    def _unit_seconds(self) -> float:
+        return float(self.time_base)
 
 
 @dataclass(frozen=True)
@@ -141,8 +146,9 @@ def _joined(
 
 def median_step(steps: NDArray[np.int64]) -> int:
     """The median of the steps that are greater than 0; at least 1."""
-    steps = steps[steps > 0]
-    return max(int(np.median(steps)), 1) if len(steps) else 1
+    steps = np.sort(steps[steps > 0])
+    count = len(steps)  # `np.median` takes four times as long
+    return max((int(steps[(count - 1) // 2]) + int(steps[count // 2])) // 2, 1) if count else 1
 
 
 def _filled(times: NDArray[np.int64], known: NDArray[np.bool_]) -> NDArray[np.int64]:
@@ -171,10 +177,10 @@ def display_times(times: NDArray[np.int64]) -> NDArray[np.float64] | None:
     ordered = np.sort(times)
     if ordered[0] == UNKNOWN_TIME or (len(ordered) > 1 and ordered[0] == ordered[-1]):
         return None
-    distinct, counts = np.unique(ordered, return_counts=True)
     ticks = ordered.astype(np.float64)
-    if len(distinct) == len(ordered):
+    if (np.diff(ordered) > 0).all():
         return ticks
+    distinct, counts = np.unique(ordered, return_counts=True)
     step = float(median_step(np.diff(ordered)))
     gaps = np.append(np.diff(distinct).astype(np.float64), np.inf)
     begins = np.cumsum(counts) - counts

@@ -207,8 +207,9 @@ def _ranks(
     """
     pts = shown_at.times
     complete = bool(is_known(given).all())
-    distinct = complete and len(np.unique(pts)) == len(pts)
-    backwards = bool((np.diff(pts[is_known(given)]) < 0).any())
+    # Sorted and compared with their neighbours: `np.unique` takes ten times as long for so few.
+    distinct = complete and not (np.diff(np.sort(pts)) == 0).any()
+    backwards = bool((np.diff(pts if complete else pts[is_known(given)]) < 0).any())
     if anchors is not None and (traits.reorders or backwards or not complete):
         return _by_anchors(anchors)
     if traits.reorders and not shown_at.at_starts:

@@ -120,17 +120,17 @@ def parse_header(header: bytes, media: tuple[int, int], max_frames: int, end: in
     films = [track for track in tracks if (_only(track, b"mdia", b"hdlr") or b"")[8:12] == b"vide"]
     if len(films) != 1 or any(films[0].count(name) > 1 for name in _TABLES) or not _has_one_edit(films[0]):
         return None
-    path = (b"mdia", b"minf", b"stbl")
-    described, sized = _only(films[0], *path, b"stsd") or b"", _only(films[0], *path, b"stsz") or b""
+    listed = _only(films[0], b"mdia", b"minf", b"stbl") or b""
+    described, sized = _only(listed, b"stsd") or b"", _only(listed, b"stsz") or b""
     packets = int.from_bytes(sized[8:12])
-    synchronous = _only(films[0], *path, b"stss")
+    synchronous = _only(listed, b"stss")
     if synchronous is not None and not int.from_bytes(synchronous[4:8]):
         return None  # the demuxer then looks for key frames in the packets
     if described[4:8] != b"\0\0\0\1" or described[12:16] not in _FORMATS or not 0 < packets <= max_frames:
         return None
-    durations = _runs(_only(films[0], *path, b"stts"), packets)
+    durations = _runs(_only(listed, b"stts"), packets)
     shifted = b"ctts" in films[0]
-    offsets = _runs(_only(films[0], *path, b"ctts"), packets) if shifted else np.zeros(packets, dtype=np.int64)
+    offsets = _runs(_only(listed, b"ctts"), packets) if shifted else np.zeros(packets, dtype=np.int64)
     if durations is None or offsets is None or durations.min() <= 0 or not 0 <= offsets.min() <= offsets.max():
         return None
     return Tables(durations, offsets, media, end) if offsets.max() < _MAX_OFFSET else None

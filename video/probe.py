@@ -84,9 +84,9 @@ class OpenVideo:
         return self._info
 
     @property
-    def announced_pixels(self) -> int:
-        """Pixels of a picture, as the container or the decoder announces them; 0 if they do not."""
-        width, height = self._announced
+    def pixels(self) -> int:
+        """Pixels of a picture; before one has been decoded, as the header announces them, and 0 if it does not."""
+        width, height = self._announced if self._info is None else (self._info.width, self._info.height)
         return width * height
 
     @property

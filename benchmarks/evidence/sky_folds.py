@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -202,11 +203,8 @@ def main() -> None:
             cut_where_it_looks(study, fold, training_plan(study.recipe), given.cache, start, given.out)
             held = np.nanmean(np.load(given.out / f"patches-{fold}.npz")["holds"])
             print(f"fold {fold}: the patch holds the thing in {held:.3f} of the frames", flush=True)
-    for seed in given.seeds:
-        for rate in given.rates:
-            for arm in given.arms:
-                for fold in given.folds:
-                    recognise(study, arm, fold, seed, rate, given.weights, given.out)
+        for seed, rate, arm in product(given.seeds, given.rates, given.arms):
+            recognise(study, arm, fold, seed, rate, given.weights, given.out)
 
 
 if __name__ == "__main__":

@@ -3,8 +3,8 @@
 A request holds a *place* from its first byte to its answer, and a *slot* while its video runs. The queue for slots is
 bounded in number and in time: whoever would wait for longer than the limit is refused at once. Callers get equal
 shares: a request of a caller that has less in the queue takes the place of the last one of the caller that has most.
-While more comes than can be served, the newest is served first and whoever has waited too long is refused: in order,
-everybody would be answered late.
+A caller holds no more than an equal part of the slots while others are active. While more comes than can be served, the
+newest is served first and whoever has waited too long is refused: in order, everybody would be answered late.
 
 A place counts as work only while there is something to do. A body that has not arrived after a moment gives its place
 up until it has; such uploads are limited in number, per caller and in all.
@@ -20,6 +20,7 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
+from adafocus.service.engine.active_callers import ACTIVE_SECONDS, ActiveCallers
 from adafocus.service.engine.fair_queue import FairQueue
 from adafocus.service.engine.request import EngineObserver
 from adafocus.service.engine.scheduler import PATIENCE_SECONDS
@@ -127,6 +128,8 @@ class Admission:
     uploads: int = 0
     waiting_time: WaitingTime = field(init=False)
     _queue: FairQueue[Place] = field(default_factory=FairQueue)
+    _callers: ActiveCallers = field(default_factory=ActiveCallers)
+    _timer: asyncio.TimerHandle | None = None
     _running: Counter[str] = field(default_factory=Counter)
     _places_of: Counter[str] = field(default_factory=Counter)
     _uploads_of: Counter[str] = field(default_factory=Counter)
@@ -219,8 +222,9 @@ class Admission:
         """
         place = place or Place("")
         place.arrived = self.clock()
-        free = self.slots_taken < self.slots and not len(self._queue)
-        if free or self._takes_reserve(place.caller):
+        self._callers.seen(place.caller, place.arrived)
+        free = self.slots_taken < self.slots and not self._queue.waiting(place.caller)
+        if (free and self._running[place.caller] < self._share()) or self._takes_reserve(place.caller):
             self._queue.charge(place.caller, self.waiting_time.seconds_per_video)
             self._take(place.caller, 1)
         else:
@@ -230,7 +234,9 @@ class Admission:
         try:
             yield started - place.arrived
         finally:
-            held = self.clock() - started
+            ended = self.clock()
+            held = ended - started
+            self._callers.seen(place.caller, ended)
             self.waiting_time.held(held)
             self._queue.charge(place.caller, (place.processor_seconds or held) - charged)
             self._take(place.caller, -1)
@@ -322,6 +328,8 @@ class Admission:
         place.granted = asyncio.get_running_loop().create_future()
         self._queue.add(place.caller, place, due=due if deadline is None else min(due, deadline), arrived=place.arrived)
         self.observer.queue_depth(len(self._queue))
+        if self.slots_taken < self.slots:
+            self._grant_later()
         try:
             await place.granted
         except asyncio.CancelledError:
@@ -335,13 +343,34 @@ class Admission:
     def _grant(self) -> None:
         while len(self._queue) and self.slots_taken < self.slots:
             stands = self._drop_late()
-            place = self._queue.take(self.waiting_time.seconds_per_video, newest=stands)
+            place = self._queue.take(self.waiting_time.seconds_per_video, among=self._below_share(), newest=stands)
             if place is None:
+                self._grant_later()
                 break
             if place.granted is not None and not place.granted.done():
                 self._take(place.caller, 1)
                 place.granted.set_result(None)
         self.observer.queue_depth(len(self._queue))
+
+    def _share(self) -> int:
+        """Slots that one caller may hold now: whoever comes next must not find all of them taken by the same one."""
+        return self._callers.share(self.slots, self.clock())
+
+    def _below_share(self) -> set[str] | None:
+        """The callers that may have another slot; None if all may."""
+        share = self._share()
+        if share >= self.slots:
+            return None
+        return {caller for caller in self._queue.callers() if self._running[caller] < share}
+
+    def _grant_later(self) -> None:
+        """Look again when a caller may have become inactive: free slots are then for those who wait."""
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(ACTIVE_SECONDS, self._grant_again)
+
+    def _grant_again(self) -> None:
+        self._timer = None
+        self._grant()
 
     def _drop_late(self) -> bool:
         """Refuse those who have waited for too long, if others wait who can still be served in time.

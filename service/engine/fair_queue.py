@@ -37,6 +37,10 @@ class FairQueue(Generic[Item]):
     def __iter__(self) -> Iterator[Item]:
         return (item for caller in self._callers.values() for _, _, item in caller.items)
 
+    def callers(self) -> set[str]:
+        """The callers that wait."""
+        return {name for name, known in self._callers.items() if known.items}
+
     def waiting(self, caller: str) -> int:
         """How many items of a caller wait."""
         known = self._callers.get(caller)

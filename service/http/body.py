@@ -12,7 +12,7 @@ from adafocus.service.errors import BadParameter, TooLarge
 from adafocus.service.http.head import Head
 from adafocus.service.http.slow_clients import UploadLimits, UploadTimer
 
-DISCARDED_AT_ONCE, DISCARD_PAUSE_SECONDS = 1 << 20, 0.01
+DISCARDED_AT_ONCE, DISCARD_PAUSE_SECONDS = 1 << 19, 0.02
 """Bytes of a refused upload that are thrown away before others get their turn, and for how long they have it: a fast
 network brings more than can be read beside answering."""
 
@@ -21,6 +21,10 @@ ON_DISCONNECT = "adafocus.on_disconnect"
 
 Where the server has it, nobody needs to wait for the message that says so.
 """
+
+BODY_HAS_ARRIVED = "adafocus.body_has_arrived"
+"""An extension of an ASGI scope: a function that tells whether the server has the whole body, so that reading it waits
+for nobody."""
 
 
 class ClientDisconnected(Exception):  # noqa: N818 - not an error, an event
@@ -35,6 +39,7 @@ class BodyReader:
         head: of the request.
         limits: the slowest upload that is accepted.
         on_complete: called once, when the client has sent the whole body.
+        has_arrived: tells whether the server has the whole body.
     """
 
     def __init__(
@@ -43,6 +48,7 @@ class BodyReader:
         head: Head,
         limits: UploadLimits,
         on_complete: Callable[[], None] | None = None,
+        has_arrived: Callable[[], bool] = lambda: False,
     ) -> None:
         length = head.get(b"content-length")
         self.declared_bytes = int(length[:18]) if length.isascii() and length.isdecimal() else None
@@ -53,6 +59,7 @@ class BodyReader:
         self.complete = not self.declared_bytes and b"transfer-encoding" not in head
         """Whether the client has sent the whole body."""
         self.on_complete = on_complete
+        self.has_arrived = has_arrived
         self._receive = receive
         self._limits = limits
         self._timer = UploadTimer(limits)
@@ -145,7 +152,7 @@ class BodyReader:
         """The next bytes; empty at the end of the body."""
         chunk, self._buffer = self._buffer, b""
         while not chunk and not self.complete:
-            chunk = await self._receive_chunk(self._timer)
+            chunk = await self._receive_chunk(None if self.has_arrived() else self._timer)
             if not self.complete:
                 self._limits.check_rate(self.received_bytes, self._timer.waited_seconds)
         return chunk

@@ -33,11 +33,13 @@ LOG_INTERVAL_SECONDS = 1.0
 MOST_LINGERING = 64
 """Refused uploads whose rest is being thrown away; beyond that the connection is closed at once."""
 
-REFUSALS_PER_SECOND = 500.0
+REFUSALS_PER_SECOND = 250.0
 """Refusals of one address that are answered a second, while it waits for each."""
-BURST_SECONDS = 0.1
+BURST_SECONDS = 0.2
 """After a pause, the refusals of so many seconds are answered at once."""
 LONGEST_DELAY_SECONDS = 0.2
+"""A longer one would hold more connections open than it keeps away."""
+SHORTEST_DELAY_SECONDS = 0.001
 MOST_ADDRESSES = 1024
 """Addresses whose refusals are counted; beyond that, the one that was refused longest ago is forgotten."""
 
@@ -183,7 +185,7 @@ class RefusalPace:
         self._next[address] = due
         if len(self._next) > MOST_ADDRESSES:
             self._next.popitem(last=False)
-        return max(0.0, due - now)
+        return due - now if due - now > SHORTEST_DELAY_SECONDS else 0.0
 
 
 class RefusalLog:

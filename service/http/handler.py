@@ -28,7 +28,7 @@ from adafocus.service.errors import (
     Unavailable,
     UnsupportedEncoding,
 )
-from adafocus.service.http.body import ON_DISCONNECT, BodyReader, ClientDisconnected
+from adafocus.service.http.body import BODY_HAS_ARRIVED, ON_DISCONNECT, BodyReader, ClientDisconnected
 from adafocus.service.http.context import RequestContext, context_of
 from adafocus.service.http.early_response import MIN_DISCARD_BYTES, send_response
 from adafocus.service.http.head import head_of
@@ -125,7 +125,15 @@ class Exchange:
         runtime = self.version.runtime
         request_id = self.context.request_id
         return await classify_video(
-            runtime, video, parameters, request_id, observer, self.timeline, self.caller, segment_observer
+            runtime,
+            video,
+            parameters,
+            request_id,
+            observer,
+            self.timeline,
+            self.caller,
+            segment_observer,
+            self.server.second,
         )
 
 
@@ -150,12 +158,18 @@ class _Handling(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Do the work and send its response."""
         server = server_state(self._request)
-        body = BodyReader(receive, head_of(scope), server.upload_limits)
+        has_arrived = (scope.get("extensions") or {}).get(BODY_HAS_ARRIVED, _unknown)
+        body = BodyReader(receive, head_of(scope), server.upload_limits, has_arrived=has_arrived)
         exchange = Exchange(self._request, body, server, context_of(scope["state"]), send)
         response = await _respond(exchange, self._work, self._renderer)
         if response is not None:
             most = max(server.settings.max_upload_bytes, MIN_DISCARD_BYTES)
             await send_response(response, body, most, scope, send)
+
+
+def _unknown() -> bool:
+    """Stand for a server that does not tell whether it has the whole body."""
+    return False
 
 
 async def _respond(exchange: Exchange, work: Work, renderer: Renderer) -> Response | None:

@@ -86,7 +86,8 @@ async def _read_head(exchange: Exchange) -> tuple[Parameters, Video]:
     declared = exchange.body.declared_bytes
     # The length of a raw body tells the decoder where the file will end.
     expected = None if kind.startswith("multipart/") else declared
-    return parameters, Body(exchange.body.chunks(), content_type or None, expected, at_most_bytes=declared)
+    body = exchange.body
+    return parameters, Body(body.chunks(), content_type or None, expected, declared, has_arrived=body.has_arrived())
 
 
 async def _by_url(exchange: Exchange) -> Video:

@@ -16,6 +16,7 @@ from adafocus.service.errors import Draining, Problem, Unavailable
 from adafocus.service.http.auth import AccessControl
 from adafocus.service.http.slow_clients import UploadLimits
 from adafocus.service.models.registry import Models
+from adafocus.service.models.second import SecondModel
 from adafocus.service.models.version import LoadedVersion
 from adafocus.service.runtime import Runtime
 from adafocus.service.schemas.parameters import MODEL, PARAMETERS, Parameters, model_and_rest, parse_parameters
@@ -44,6 +45,7 @@ class ServerState:
     access: AccessControl
     tracer: Tracer = field(default_factory=Untraced)
     admission: Admission | None = None
+    second: SecondModel | None = None
     draining: bool = False
     rejecting: bool = False
     upload_limits: UploadLimits = field(init=False)

@@ -143,6 +143,14 @@ class CameraWatch:
             finally:
                 os.close(fd)
             return
+        if camera.is_device:
+            fd = await asyncio.to_thread(os.open, camera.url, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+            try:
+                async with demuxing(camera.window_s, file_fd=fd, is_device=True) as demuxer:
+                    yield demuxer
+            finally:
+                os.close(fd)
+            return
         if camera.is_rtsp:
             address = parse_address(camera.url)
             with await dial(address) as connection:

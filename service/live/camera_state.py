@@ -60,12 +60,11 @@ class CameraState:
     _demuxer_cpu_s: float = field(default=0.0)
 
     def opens(self) -> None:
-        """The stream is opened, for the first time or again."""
+        """The stream is opened, for the first time or again. One that was lost stays so until windows come."""
         if self.connections:
             self.metrics.reconnected(self.name)
         self.connections += 1
         self._demuxer_cpu_s = 0.0
-        self.phase = "connecting"
 
     def lives(self) -> None:
         """Windows come."""

@@ -33,7 +33,7 @@ class Camera(_Table):
     Attributes:
         name: in rows and logs.
         url: an rtsp or rtsps URL, with user and password if the camera wants them; an http or https URL of an MPEG-TS
-            stream or of an HLS playlist (``….m3u8``); or the path of a file.
+            stream or of an HLS playlist (``….m3u8``); a device, ``/dev/video0``; or the path of a file.
         window_s: length of a window; each begins with a key frame, so it may be longer.
         labels: of which events are told; None: of all.
         threshold: least score with which an event begins.
@@ -69,12 +69,17 @@ class Camera(_Table):
     @property
     def is_rtsp(self) -> bool:
         """Whether it is an RTSP camera."""
-        return not self.is_file and urlsplit(self.url).scheme in SCHEMES
+        return "://" in self.url and urlsplit(self.url).scheme in SCHEMES
 
     @property
     def is_file(self) -> bool:
         """Whether it is a file of this machine."""
-        return "://" not in self.url
+        return "://" not in self.url and not self.is_device
+
+    @property
+    def is_device(self) -> bool:
+        """Whether it is a device of Video4Linux."""
+        return self.url.startswith("/dev/")
 
     @property
     def waits(self) -> bool:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import math
 import signal
 import socket
 import struct
@@ -32,7 +33,8 @@ from adafocus.service.live.rtp_video import CLOCK_HZ, Depacketizer, parameter_se
 from adafocus.service.live.rtsp import RtspError, RtspSession
 from adafocus.service.live.rtsp_authentication import Credentials
 from adafocus.service.live.stream_readers import FileReader, SocketReader, reader
-from adafocus.service.live.window_writer import Header, PacketWindow, PictureWindow
+from adafocus.service.live.video_device import FRAMES_PER_SECOND, SANDBOXED_REQUESTS, DeviceError, VideoDevice
+from adafocus.service.live.window_writer import Header, JpegWindow, PacketWindow, PictureWindow
 from adafocus.video.errors import FOREIGN_ERRORS
 from adafocus.video.limits import CODECS, CONTAINERS, MediaLimits
 
@@ -41,7 +43,11 @@ MAX_HEADER_BYTES = 1 << 16
 MAX_REASON = 200
 MAX_PIXELS = MediaLimits().max_pixels
 
-Source = SocketReader | FileReader | RtspSession
+DEVICE_SILENCE_S = 20.0
+LEAST_STEP_S = 0.75 / FRAMES_PER_SECOND
+"""Pictures of a device that are closer together than this are left out."""
+
+Source = SocketReader | FileReader | RtspSession | VideoDevice
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -51,33 +57,54 @@ def main(arguments: Sequence[str]) -> int:
         parser.add_argument(f"--{name}", type=int, required=True)
     parser.add_argument("--window-s", type=float, required=True)
     parser.add_argument("--speed", type=float, default=0.0)
-    parser.add_argument("--rtsp", action="store_true", help="The input is a connection to an RTSP camera.")
+    parser.add_argument("--kind", choices=("stream", "rtsp", "device"), default="stream")
     given = parser.parse_args(arguments)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     output = socket.socket(fileno=given.output)
-    source = _camera(given.input, output) if given.rtsp else reader(given.input)
+    source = _source(given.kind, given.input, output)
     import_everything()
     fall_silent()
-    report = sandbox.enter(given.memory_bytes, parent=given.parent)
+    failed = _start(source)
+    requests = SANDBOXED_REQUESTS if isinstance(source, VideoDevice) else ()
+    report = sandbox.enter(given.memory_bytes, parent=given.parent, requests=requests)
     send(output, {"type": "ready", "sandbox": asdict(report)})
-    reason = _send_windows(output, source, given.window_s, given.speed)
+    reason = failed or _send_windows(output, source, given.window_s, given.speed)
     with contextlib.suppress(BrokenPipeError):
         send(output, {"type": "end", "reason": reason[:MAX_REASON]})
     return 0
 
 
+def _source(kind: str, fd: int, control: socket.socket) -> Source:
+    """What is read. Created before the sandbox, which forbids to ask what a descriptor is."""
+    if kind == "rtsp":
+        return _camera(fd, control)
+    return VideoDevice(fd, DEVICE_SILENCE_S) if kind == "device" else reader(fd)
+
+
+def _start(source: Source) -> str | None:
+    """Start a device, which the sandbox forbids; returns why it cannot be started."""
+    if isinstance(source, VideoDevice):
+        try:
+            source.start()
+        except DeviceError as error:
+            return str(error)
+    return None
+
+
 def _send_windows(output: socket.socket, source: Source, window_s: float, speed: float) -> str:
     """Send windows until the stream ends; returns why it ended."""
     try:
-        if isinstance(source, RtspSession):
-            for header, content in camera_windows(source, window_s):
+        with contextlib.ExitStack() as stack:
+            if isinstance(source, RtspSession):
+                found = camera_windows(source, window_s)
+            elif isinstance(source, VideoDevice):
+                found = device_windows(source, window_s)
+            else:
+                found = windows(stack.enter_context(_opened(source)), window_s, speed)
+            for header, content in found:
                 send(output, header, content)
-            return "the stream ended"
-        with _opened(source) as container:
-            for header, content in windows(container, window_s, speed):
-                send(output, header, content)
-    except RtspError as error:
+    except (RtspError, DeviceError) as error:
         return str(error)
     except FOREIGN_ERRORS as error:
         return f"the stream cannot be read: {type(error).__name__}"
@@ -194,6 +221,31 @@ def camera_windows(session: RtspSession, window_s: float) -> Iterator[tuple[Head
         if last is not None:
             window.add(last)
         yield window.finish()
+
+
+def device_windows(device: VideoDevice, window_s: float) -> Iterator[tuple[Header, bytes]]:
+    """The windows of a device: a header and a file each.
+
+    Args:
+        device: started.
+        window_s: length of a window, seconds.
+
+    Raises:
+        DeviceError: the device was unplugged.
+        TimeoutError: it delivers nothing.
+    """
+    check = PictureCheck("mjpeg", None, MAX_PIXELS)
+    cutter, window, last_s = Cutter(window_s), None, -math.inf
+    for picture in device.pictures():
+        if 0 <= picture.time_s - last_s < LEAST_STEP_S:
+            continue  # the device is faster than it was asked to be
+        last_s = picture.time_s
+        if cutter.see(picture.time_s, key=True) == "cut":
+            if window is not None:
+                yield window.finish()
+            window = JpegWindow(device.size, check.see(picture.data))
+        if window is not None:
+            window.add(picture)
 
 
 def _opened(source: SocketReader | FileReader) -> InputContainer:

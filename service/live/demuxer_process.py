@@ -113,6 +113,7 @@ class DemuxerProcess:
         file_fd: int | None = None,
         speed: float = 0.0,
         camera: tuple[RtspAddress, socket.socket] | None = None,
+        is_device: bool = False,
     ) -> DemuxerProcess:
         """Start a demuxer and wait until it is in its sandbox.
 
@@ -121,6 +122,7 @@ class DemuxerProcess:
             file_fd: a file that is open for reading; None: the stream is fed.
             speed: how many times faster than its own pace a file is played.
             camera: an RTSP camera and an open connection to it, instead of a file or a feed.
+            is_device: whether the file is a device that captures video.
 
         Raises:
             StreamEndedError: it did not start.
@@ -134,7 +136,7 @@ class DemuxerProcess:
                     *(sys.executable, "-P", "-m", demuxer.__name__),
                     *(f"--input={fd}", f"--output={theirs.fileno()}", f"--memory-bytes={MEMORY_BYTES}"),
                     *(f"--parent={os.getpid()}", f"--window-s={window_s}", f"--speed={speed}"),
-                    *([] if camera is None else ["--rtsp"]),
+                    f"--kind={'rtsp' if camera is not None else 'device' if is_device else 'stream'}",
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -229,13 +231,14 @@ async def demuxing(
     file_fd: int | None = None,
     speed: float = 0.0,
     camera: tuple[RtspAddress, socket.socket] | None = None,
+    is_device: bool = False,
 ) -> AsyncIterator[DemuxerProcess]:
     """A demuxer, started and closed around a block; see `DemuxerProcess.start`.
 
     Raises:
         StreamEndedError: it did not start.
     """
-    process = await DemuxerProcess.start(window_s, file_fd=file_fd, speed=speed, camera=camera)
+    process = await DemuxerProcess.start(window_s, file_fd=file_fd, speed=speed, camera=camera, is_device=is_device)
     try:
         yield process
     finally:

@@ -12,6 +12,7 @@ from av.video.stream import VideoStream
 
 from adafocus.service.live.picture_check import PictureReport
 from adafocus.service.live.rtp_video import CLOCK_HZ, AccessUnit, Codec, decoding_times
+from adafocus.service.live.video_device import Picture
 
 MAX_WINDOW_BYTES = 64 << 20
 """A window that grows larger is left out."""
@@ -108,6 +109,44 @@ class PictureWindow:
                 packet.time_base = Fraction(1, CLOCK_HZ)
                 packet.pts, packet.dts = picture.pts - times[0], dts - times[0]
                 packet.is_keyframe = picture.is_key
+                output.mux(packet)
+        return buffer.getvalue()
+
+
+class JpegWindow:
+    """A window of pictures of a device. It is written when it is complete, as Matroska.
+
+    Args:
+        size: width and height in pixels.
+        report: of its first picture.
+    """
+
+    def __init__(self, size: tuple[int, int], report: PictureReport) -> None:
+        self._size = size
+        self._report = report
+        self._pictures: list[Picture] = []
+        self._bytes = 0
+
+    def add(self, picture: Picture) -> None:
+        """Take a picture."""
+        self._bytes += len(picture.data)
+        self._pictures.append(picture if self._bytes <= MAX_WINDOW_BYTES else Picture(picture.time_s, b""))
+
+    def finish(self) -> tuple[Header, bytes]:
+        """The header and the file."""
+        first, last, count = self._pictures[0].time_s, self._pictures[-1].time_s, len(self._pictures)
+        header = _header(first, _length(last - first, count), count, self._report)
+        return header, b"" if self._bytes > MAX_WINDOW_BYTES else self._written(first)
+
+    def _written(self, first_s: float) -> bytes:
+        buffer, tick = io.BytesIO(), Fraction(1, 1000)
+        width, height = self._size
+        with av.open(buffer, "w", format="matroska") as output:
+            stream = output.add_mux_stream("mjpeg", time_base=tick, width=width, height=height)
+            for picture in self._pictures:
+                packet = av.Packet(picture.data)
+                packet.stream, packet.time_base, packet.is_keyframe = stream, tick, True
+                packet.pts = packet.dts = round((picture.time_s - first_s) * 1000)
                 output.mux(packet)
         return buffer.getvalue()
 

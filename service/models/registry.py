@@ -8,6 +8,7 @@ replaces nothing.
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
@@ -175,7 +176,8 @@ class Models:
                 except Overloaded:
                     detector.known.pop(name, None)  # later
                 except Problem as problem:
-                    logger.info("a bundle has changed and is not served: %s", problem.detail)
+                    fields = {"model": name, "reason": problem.detail}
+                    logger.info("a bundle that has changed is not served", extra={"fields": fields})
 
     def _look(self) -> dict[str, Fingerprint]:
         try:
@@ -222,6 +224,7 @@ class Models:
                 await version.drain()
             finally:
                 await version.close()
+            gc.collect()  # an engine and its client refer to each other
             await asyncio.to_thread(return_freed_memory)
             logger.info("an old version of a model is closed", extra={"fields": named})
 
@@ -235,9 +238,10 @@ class Models:
         if model is not None:
             model.error = text
         self._observer.model_version_changed(name, "refused")
-        fields = {"model": name, "goes_on": model.manifest.version if model is not None and goes_on else None}
-        logger.error("a bundle is refused: %s", error, extra={"fields": fields})
-        return BadBundle(f"{text}; version {fields['goes_on']} goes on" if goes_on else text)
+        version = model.manifest.version if model is not None and goes_on else None
+        fields = {"model": name, "reason": str(error), "version_that_goes_on": version}
+        logger.error("a bundle is refused", extra={"fields": fields})
+        return BadBundle(f"{text}; version {version} goes on" if goes_on else text)
 
     async def _close(self) -> None:
         for model in self._models.values():

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -139,13 +140,13 @@ def _learn(model: AdaFocus, recipe: Recipe, crops: Crops, say: Callable[[str], N
     say(f"focus recognises it: loss {loss:.3f} after {stages.recognise_steps} steps")
 
 
-def shares_of(seen: Seen, labels: list[int], units: list[str]) -> np.ndarray:
+def shares_of(seen: Seen, labels: list[int], units: list[str]) -> npt.NDArray[np.float64]:
     """Return how often each view is drawn: its clip's share, divided among the clip's views."""
     own = sorted(set(seen.clips))
     of_clip = dict(zip(own, balanced_shares([labels[n] for n in own], [units[n] for n in own]), strict=True))
     counts = np.bincount(seen.clips)
     shares = np.array([of_clip[number] / counts[number] for number in seen.clips])
-    divided: np.ndarray = shares / shares.sum()
+    divided: npt.NDArray[np.float64] = shares / shares.sum()
     return divided
 
 

@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from adafocus.training.data.frame_store import Pixels
+
 OTHER_BARS = (9 / 16, 1.0)
 """Heights of the picture in the square, as shares, that training shows besides the frame's own."""
 
@@ -36,7 +38,7 @@ class ViewRange:
     anywhere: float = 0.6
 
 
-def to_images(pixels: np.ndarray) -> Tensor:
+def to_images(pixels: Pixels) -> Tensor:
     """Return uint8 [N, H, W, 3] as float [N, 3, H, W] in 0..1."""
     return torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
 

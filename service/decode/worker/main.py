@@ -98,6 +98,7 @@ def import_everything() -> None:
     for module in pkgutil.walk_packages(av.__path__, "av."):
         if module.name not in ("av.__main__", "av.datasets"):  # a program, and a downloader
             importlib.import_module(module.name)
+    importlib.import_module("numpy.ma")  # by `np.unique`, when it is first called
     with open_video(io.BytesIO(_REHEARSAL), MediaLimits()) as video:
         stream = FrameStream(video, range(video.index.frames), Geometry(resize=8, crop=8))
         while stream.next() is not None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 # Classic BPF: load a word of seccomp_data; jump if it is equal, is greater, has any of these bits; return.
@@ -38,6 +39,7 @@ class Machine:
             there, and PyAV may loop for ever if that fails.
         mapping: ``mmap`` and ``mprotect``, allowed unless their third argument requests executable memory.
         plain: allowed with any arguments; the most frequent calls come first.
+        ioctl: allowed for the requests that are named when the filter is built; for a decode worker there are none.
     """
 
     audit_arch: int
@@ -48,6 +50,7 @@ class Machine:
     write: int
     mapping: tuple[int, int]
     plain: tuple[int, ...]
+    ioctl: int
 
 
 X86_64 = Machine(
@@ -68,6 +71,7 @@ X86_64 = Machine(
         24, 204, 318, 98, 99,  # sched_yield sched_getaffinity getrandom getrusage sysinfo
         60, 231,  # exit exit_group
     ),
+    ioctl=16,
 )  # fmt: skip
 
 AARCH64 = Machine(
@@ -88,6 +92,7 @@ AARCH64 = Machine(
         124, 123, 278, 165, 179,  # sched_yield sched_getaffinity getrandom getrusage sysinfo
         93, 94,  # exit exit_group
     ),
+    ioctl=29,
 )  # fmt: skip
 
 MACHINES: dict[str, Machine] = {"x86_64": X86_64, "aarch64": AARCH64}
@@ -107,8 +112,13 @@ def _refuse(error: int) -> bytes:
     return _instruction(_RETURN, _ERRNO | error)
 
 
-def build_filter(machine: Machine) -> bytes:
-    """Build the filter as BPF instructions of 8 bytes each. Pure; tests interpret the result."""
+def build_filter(machine: Machine, requests: Sequence[int] = ()) -> bytes:
+    """Build the filter as BPF instructions of 8 bytes each. Pure; tests interpret the result.
+
+    Args:
+        machine: whose numbers it has.
+        requests: of ``ioctl`` that are allowed, on any descriptor that is open.
+    """
     allow = _instruction(_RETURN, _ALLOW)
     program = [
         _instruction(_LOAD, _OFFSET_ARCH),
@@ -126,6 +136,11 @@ def build_filter(machine: Machine) -> bytes:
             _refuse(errno.EPERM),
             allow,
         ]
+    if requests:
+        program += [_instruction(_JUMP_EQUAL, machine.ioctl, 0, 2 + 2 * len(requests)), _low_half_of_argument(1)]
+        for request in requests:
+            program += [_instruction(_JUMP_EQUAL, request, 0, 1), allow]
+        program.append(_refuse(errno.EPERM))
     program += [
         _instruction(_JUMP_EQUAL, machine.write, 0, 4),
         _low_half_of_argument(0),

@@ -68,7 +68,7 @@ class Task:
         self._frames = frames
         self._kept = kept or KeptVideo()
         self._stream: FrameStream | None = None
-        self._pixels = 0
+        self._video: OpenVideo | None = None
         self._budget = Budget(job.limits.max_decode_seconds, job.limits.max_decoded_pixels)
         self._seconds = 0.0
         self._cpu_seconds = 0.0
@@ -104,7 +104,7 @@ class Task:
 
     def _deliver(self, video: OpenVideo) -> None:
         job = self._job
-        self._pixels = video.announced_pixels
+        self._video = video
         stream, window = self._timed(lambda: self._kept.frames(job))
         self._stream = stream
         about: dict[str, object] = {} if window is None else {"window": window}
@@ -145,7 +145,8 @@ class Task:
 
     def _between_packets(self) -> None:
         self._control.check()
-        self._budget.check(0 if self._stream is None else self._stream.frames_decoded, self._pixels)
+        decoded = 0 if self._stream is None else self._stream.frames_decoded
+        self._budget.check(decoded, 0 if self._video is None else self._video.pixels)
         if self._job.max_cpu_seconds is not None:
             self._check_time(time.process_time() - self._cpu_began)
 

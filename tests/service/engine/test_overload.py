@@ -86,3 +86,44 @@ def test_goodput_stays_where_a_video_holds_its_slot_for_half_a_second(factor: fl
     """Served in order, every answer would come after its second: 22 to 30 % were in time."""
     machine = Machine(0.3, 0.0002, 0.5, random.Random(1))
     assert simulate(goodput(factor, machine)) >= 0.7
+
+
+async def honest_seconds(machine: Machine, flood: float) -> tuple[list[float], int]:
+    """Times of the answers to a caller that sends one video after the other, beside a flood; how many that got."""
+    loop = asyncio.get_running_loop()
+    limits = QueueLimits(queue_seconds=0.5, reserve=1)
+    admission = Admission(SLOTS, 64, Recorder(), loop.time, jitter=lambda: 0.0, limits=limits)
+    answered = 0
+
+    async def request(caller: str) -> None:
+        nonlocal answered
+        with admission.place(caller) as place:
+            admission.uploaded(place)
+            async with admission.slot(None, place):
+                await machine.decode_and_classify()
+        answered += caller == "flood"
+
+    async def honest() -> list[float]:
+        times = []
+        while loop.time() < SECONDS:
+            began = loop.time()
+            await request("honest")
+            times.append(loop.time() - began)
+        return sorted(times)
+
+    sender = asyncio.create_task(honest())
+    tasks = []
+    while flood and loop.time() < SECONDS:
+        await asyncio.sleep(machine.chance.expovariate(flood))
+        tasks.append(asyncio.create_task(request("flood")))
+    await asyncio.gather(*tasks, return_exceptions=True)
+    return await sender, answered
+
+
+def test_a_flood_does_not_double_the_time_of_an_honest_caller() -> None:
+    """The flood could fill all slots; while somebody else is active it gets half of them, and most of the answers."""
+    machine = Machine(0.05, 0.0002, 0.5, random.Random(1))
+    quiet, _ = simulate(honest_seconds(machine, 0.0))
+    beside, answered = simulate(honest_seconds(machine, 5 * CORES / 0.05))
+    assert beside[len(beside) * 99 // 100] <= 2 * quiet[len(quiet) * 99 // 100]
+    assert answered + len(beside) >= 0.9 * SECONDS * CORES / 0.05

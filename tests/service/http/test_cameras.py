@@ -64,7 +64,7 @@ async def test_cameras_are_told_in_the_order_of_the_file_and_without_their_urls(
     first, second = answer.json()["cameras"]
     assert (first["name"], first["state"], first["label"], first["score"]) == ("gate", "live", "drone", 0.8765)
     assert (first["last_window"], first["lag_s"], first["windows"]) == ("2023-11-14T22:13:20.000+00:00", 0.25, 1)
-    assert (second["state"], second["reconnects"], second["windows"]) == ("connecting", 1, 0)
+    assert (second["state"], second["reconnects"], second["windows"]) == ("lost", 1, 0)
     assert "url" not in first
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import functools
 import hashlib
 import io
 import re
@@ -17,6 +18,7 @@ NONCE, REALM = "0a1b2c", "camera"
 _ENCODINGS = {"h264": "H264/90000", "hevc": "H265/90000", "mjpeg": "JPEG/90000", "mpeg4": "MP4V-ES/90000"}
 
 
+@functools.lru_cache(maxsize=8)
 def rtp_packets(clip: bytes) -> tuple[list[bytes], str]:
     """The RTP and RTCP packets of a clip's video, and the lines of an SDP that describe it."""
     packets: list[bytes] = []
@@ -71,6 +73,7 @@ class Camera:
         extra: bytes that it sends before each packet, such as another stream's packets.
         before: lines of the SDP before those of the video.
         control: of the video in the SDP.
+        live: the bytes that it sends after PLAY, instead of the clip's packets; the clip is then only described.
     """
 
     clip: bytes
@@ -85,6 +88,7 @@ class Camera:
     control: str = "trackID=1"
     timeout_s: int = 60
     channel: int = 0
+    live: Callable[[], AsyncIterator[bytes]] | None = None
 
 
 @dataclass
@@ -103,7 +107,7 @@ class RtspServer:
 
 
 @contextlib.asynccontextmanager
-async def serving_rtsp(next_camera: Callable[[], Camera]) -> AsyncIterator[RtspServer]:
+async def serving_rtsp(next_camera: Callable[[], Camera], port: int = 0) -> AsyncIterator[RtspServer]:
     """Serve on loopback; ``next_camera`` says how the next connection is treated."""
     running: set[asyncio.Task[None]] = set()
 
@@ -120,7 +124,7 @@ async def serving_rtsp(next_camera: Callable[[], Camera]) -> AsyncIterator[RtspS
             running.discard(task)
             writer.close()
 
-    listener = await asyncio.start_server(connected, "127.0.0.1", 0)
+    listener = await asyncio.start_server(connected, "127.0.0.1", port)
     server = RtspServer(listener.sockets[0].getsockname()[1])
     try:
         yield server
@@ -198,13 +202,22 @@ class _Connection:
 
     async def _send(self) -> None:
         camera = self.camera
+        if camera.live is not None:
+            async for data in camera.live():
+                self.writer.write(data)
+                await self.writer.drain()
+            self.writer.close()
+            return
         for packet in _first(rtp_packets(camera.clip)[0], camera.cut_after):
-            channel = camera.channel + (packet[1] in range(192, 224))
-            header = bytes((0x24, channel)) + len(packet).to_bytes(2, "big")
-            self.writer.write(camera.extra + header + packet)
+            self.writer.write(camera.extra + interleaved(packet, camera.channel))
             await self.writer.drain()
         if not camera.holds:
             self.writer.close()
+
+
+def interleaved(packet: bytes, channel: int = 0) -> bytes:
+    """A packet as it is sent over the connection; RTCP goes to the channel after that of RTP."""
+    return bytes((0x24, channel + (packet[1] in range(192, 224)))) + len(packet).to_bytes(2, "big") + packet
 
 
 def _first(packets: list[bytes], count: int | None) -> Iterator[bytes]:

@@ -200,3 +200,19 @@ async def test_an_rtsp_camera_is_cut_and_comes_back_with_another_resolution(runt
     assert {row["label"] for row in rows.of("window")} == {"dark", "bright"}
     assert pauses == [FIRST_PAUSE_SECONDS, 2 * FIRST_PAUSE_SECONDS]
     assert "s3cr3t" not in str(rows)
+
+
+@pytest.mark.parametrize(
+    ("url", "said"), [("/dev/null", "cannot capture: Inappropriate ioctl"), ("/dev/no-such-video", "No such file")]
+)
+async def test_what_is_no_video_device_is_said_and_tried_again(runtime: Runtime, url: str, said: str) -> None:
+    rows, tries = Rows(), asyncio.Event()
+    rows.after = lambda row: tries.set() if len(rows) == 2 else None
+    watched, pauses = watch(runtime, rows, url=url)
+    running = asyncio.create_task(watched.run())
+    await asyncio.wait_for(tries.wait(), 120)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert all(said in row["reason"] for row in rows.of("lost"))
+    assert pauses[0] == FIRST_PAUSE_SECONDS
+    assert watched.state.phase == "lost"

@@ -30,11 +30,13 @@ SHUT = {
 }  # fmt: skip
 
 
-def verdict(machine: Machine, number: int, *arguments: int, arch: int | None = None) -> int:
+def verdict(
+    machine: Machine, number: int, *arguments: int, arch: int | None = None, requests: tuple[int, ...] = ()
+) -> int:
     """Interpret the filter on one call, as the kernel does."""
     words = list(arguments) + [0] * (6 - len(arguments))
     data = struct.pack("=IIQ6Q", number, machine.audit_arch if arch is None else arch, 0, *words)
-    program = [struct.unpack("=HBBI", instruction) for instruction in _instructions(build_filter(machine))]
+    program = [struct.unpack("=HBBI", instruction) for instruction in _instructions(build_filter(machine, requests))]
     accumulator = at = 0
     while True:
         code, if_true, if_false, value = program[at]
@@ -98,3 +100,14 @@ def test_no_call_is_listed_twice() -> None:
     for machine in (X86_64, AARCH64):
         numbers = (*machine.plain, *machine.mapping, machine.write, machine.clone, machine.clone3)
         assert len(set(numbers)) == len(numbers)
+
+
+@pytest.mark.parametrize("machine", MACHINES.values())
+def test_only_the_requests_of_ioctl_that_are_named_are_allowed(machine: Machine) -> None:
+    requests = (0xC058560F, 0xC0585611)
+    for request in requests:
+        assert verdict(machine, machine.ioctl, 3, request, requests=requests) == ALLOW
+        assert verdict(machine, machine.ioctl, 3, request) != ALLOW
+    assert verdict(machine, machine.ioctl, 3, 0x5412, requests=requests) != ALLOW, "typing into a terminal"
+    assert verdict(machine, machine.write, 2, requests=requests) == ALLOW, "the rest of the filter is as before"
+    assert verdict(machine, machine.write, 3, requests=requests) != ALLOW

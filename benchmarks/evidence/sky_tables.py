@@ -1,0 +1,98 @@
+"""Tables of docs/evidence.md on the study of ``sky``, from its newest measurements."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from benchmarks.machine import newest_results
+
+Rows = Sequence[dict[str, str]]
+
+WORDS = {
+    "method": "the method: patch where the policy looks",
+    "box": "the same networks, patch on the true box (upper bound)",
+    "middle": "patch in the middle, without a glance",
+    "glance128": "no patch: the network on the whole frame at 128",
+    "glance256": "no patch: the network on the whole frame at 256",
+}
+RISKS = {"answer_changed": "another answer than `full`'s", "right_answer_lost": "a right answer lost"}
+
+
+def claim_table() -> str:
+    """Accuracy of every arm over all folds, and what the method gains on the same clips."""
+    rows = newest_results("evidence-sky-claim")
+    times = {row["arm"]: row["ms"] for row in newest_results("evidence-sky-times")}
+    lines = [
+        "| the network sees | GFLOPs | ms | clips | all | macro-F1 | close and medium | distant | method gains: all | "
+        "close and medium |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for arm, words in WORDS.items():
+        own = {row["subset"]: row for row in rows if row["arm"] == arm}
+        if not own:
+            continue
+        every, near, far = (own[name] for name in ("all", "close and medium", "distant"))
+        gains = [_gain(row) if arm != "method" else "" for row in (every, near)]
+        cost = times["method" if arm == "box" else arm]
+        lines.append(
+            f"| {words} | {float(every['gflops']):.2f} | {float(cost):.0f} | {every['clips']} | {_interval(every)} | "
+            f"{float(every['macro_f1']):.2f} | {_interval(near)} | {_interval(far)} | {gains[0]} | {gains[1]} |"
+        )
+    return "\n".join(lines)
+
+
+def _interval(row: dict[str, str]) -> str:
+    return f"{float(row['accuracy']):.3f} ({float(row['low']):.2f} to {float(row['high']):.2f})"
+
+
+def _gain(row: dict[str, str]) -> str:
+    numbers = (100 * float(row[name]) for name in ("method_gains", "gains_low", "gains_high"))
+    middle, low, high = numbers
+    return f"{middle:+.0f} ({low:+.0f} to {high:+.0f})"
+
+
+def subsets_table() -> str:
+    """Accuracy of the method by sensor and distance, and how often its patch holds the thing."""
+    rows = [row for row in newest_results("evidence-sky-claim") if row["arm"] == "method"]
+    lines = ["| clips | how many | accuracy | macro-F1 | the patch holds the thing |", "|---|---|---|---|---|"]
+    lines += [
+        f"| {row['subset']} | {row['clips']} | {_interval(row)} | {float(row['macro_f1']):.2f} | "
+        f"in {100 * float(row['patch_holds_thing']):.0f}% of the frames |"
+        for row in rows
+    ]
+    return "\n".join(lines)
+
+
+def folds_table() -> str:
+    """Accuracy of every arm in each fold."""
+    rows = newest_results("evidence-sky-folds")
+    arms = [arm for arm in WORDS if any(row["arm"] == arm for row in rows)]
+    folds = sorted({row["fold"] for row in rows})
+    lines = [
+        f"| fold | clips | {' | '.join(arms)} |",
+        "|---|---|" + "---|" * len(arms),
+    ]
+    for fold in folds:
+        own = {row["arm"]: row for row in rows if row["fold"] == fold}
+        cells = [
+            f"{float(own[arm]['accuracy']):.3f}, {float(own[arm]['close_and_medium']):.3f}" if arm in own else "not run"
+            for arm in arms
+        ]
+        lines.append(f"| {fold} | {own['method']['clips']} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def certified_table() -> str:
+    """Operating points of the method, and what was certified of them."""
+    lines = ["| a failure is | point | share of `full`'s compute | accuracy | promise |", "|---|---|---|---|---|"]
+    for row in newest_results("evidence-sky-certified"):
+        promise = "none"
+        if row["epsilon"]:
+            promise = (
+                f"at most {100 * float(row['epsilon']):g}% fail; {row['failures']} of {row['tested']} tested clips did"
+            )
+        lines.append(
+            f"| {RISKS[row['risk']]} | `{row['point']}` | {100 * float(row['share_of_full']):.0f}% | "
+            f"{float(row['accuracy']):.3f} | {promise} |"
+        )
+    return "\n".join(lines)
