@@ -147,7 +147,9 @@ def cut_where_it_looks(
 
 def recognise(study: Study, arm: str, fold: int, seed: int, settings: Fit, weights: Path, out: Path) -> None:
     """Train an arm without a fold and keep its logits of every frame of the fold's clips, in time order."""
-    file = out / f"{arm}-{fold}-{seed}-{settings.lr:g}.npz"
+    times = settings.steps // RECOGNISE[arm].steps
+    name = arm if times == 1 else f"{arm}x{times}"
+    file = out / f"{name}-{fold}-{seed}-{settings.lr:g}.npz"
     if file.exists():
         return
     torch.manual_seed(1000 * seed + fold)
@@ -178,7 +180,7 @@ def recognise(study: Study, arm: str, fold: int, seed: int, settings: Fit, weigh
     np.savez(file, **{name: np.asarray(value) for name, value in found.items()})
     right = float((np.mean(found["logits"], axis=1).argmax(axis=1) == study.labels[own]).mean())
     print(
-        f"{arm} fold {fold} seed {seed} rate {settings.lr:g}: loss {loss:.3f}, {right:.3f} of {len(own)} clips",
+        f"{name} fold {fold} seed {seed} rate {settings.lr:g}: loss {loss:.3f}, {right:.3f} of {len(own)} clips",
         flush=True,
     )
 
