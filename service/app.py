@@ -224,6 +224,9 @@ async def _serve(
             service.admission = resources.admission
             metrics.model_pid = service.model_pid
             fields: dict[str, object] = {"models": [model.manifest.name for model in models]}
+            if service.runtime is not None:
+                running = service.runtime.engine.runner
+                fields |= {"backend": running.backend, "precision": running.precision}
             fields["load_seconds"] = round(time.perf_counter() - began, 2)
             logger.info("ready", extra={"fields": fields})
             async with _watching(service):
