@@ -23,6 +23,7 @@ from benchmarks.evidence.jitter_tables import frame_sets_table, jitter_table
 from benchmarks.evidence.recipe_tables import (
     column,
     cross_validation_table,
+    leave_one_out_table,
     places_table,
     shipped_table,
     spread,
@@ -80,6 +81,7 @@ def tables() -> dict[str, str]:
         "shipped": shipped_table(),
         "cross_validation": cross_validation_table(),
         "sweep": sweep_table(),
+        "leave_one_out": leave_one_out_table(),
         "places": places_table(),
         "sky_claim": claim_table(),
         "sky_subsets": subsets_table(),
