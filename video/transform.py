@@ -223,7 +223,8 @@ class Resizer:
         if plane.line_size < 3 * width:  # a picture that is stored upside down, and was not converted
             return np.asarray(scaled.to_ndarray(), dtype=np.uint8)
         # A view, whose rows may have something behind them: every caller copies what it needs anyway.
-        rows = np.frombuffer(plane, dtype=np.uint8).reshape(-1, plane.line_size)
+        everything: NDArray[np.uint8] = np.frombuffer(plane, dtype=np.uint8)  # type: ignore[call-overload] # is a buffer
+        rows = everything.reshape(-1, plane.line_size)
         return rows[:height, : 3 * width].reshape(height, width, 3)
 
 
