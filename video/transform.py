@@ -194,8 +194,10 @@ class Resizer:
         height, width = pixels.shape[:2]
         if height == width == side:
             return np.ascontiguousarray(pixels)
-        square = np.zeros((side, side, 3), dtype=np.uint8)
+        square = np.empty((side, side, 3), dtype=np.uint8)
         top, left = (side - height) // 2, (side - width) // 2
+        square[:top] = square[top + height :] = 0
+        square[top : top + height, :left] = square[top : top + height, left + width :] = 0
         square[top : top + height, left : left + width] = pixels
         return square
 
@@ -217,7 +219,13 @@ class Resizer:
         scaled = self._reformatter.reformat(
             frame, width=width, height=height, format="rgb24", interpolation=_FILTER, threads=1
         )
-        return np.asarray(scaled.to_ndarray(), dtype=np.uint8)
+        plane = scaled.planes[0]
+        if plane.line_size < 3 * width:  # a picture that is stored upside down, and was not converted
+            return np.asarray(scaled.to_ndarray(), dtype=np.uint8)
+        # A view, whose rows may have something behind them: every caller copies what it needs anyway.
+        everything: NDArray[np.uint8] = np.frombuffer(plane, dtype=np.uint8)  # type: ignore[call-overload] # is a buffer
+        rows = everything.reshape(-1, plane.line_size)
+        return rows[:height, : 3 * width].reshape(height, width, 3)
 
 
 def patch_box(width: int, height: int, geometry: Geometry, patch_size: int, centre_yx: tuple[float, float]) -> PatchBox:
