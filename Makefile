@@ -54,9 +54,9 @@ outside: $(VENV)/.serve $(VENV)-outside/.ready ## the tests from outside: the pa
 parity: $(VENV)/.dev ## only the tests that hold the model to the authors' released code
 	$(BIN)/python -m pytest -m parity
 
-torture: $(VENV)/.dev ## attacks on a running service, about twelve minutes: overload, attackers, mutants, kills, fuzzing
+torture: $(VENV)/.dev ## attacks on a running service, about fifteen minutes: overload, attackers, mutants, kills, shortages, fuzzing
 	$(PIP) -e '.[torture]' || echo "atheris cannot be had here: fuzzing is left out"
-	for attack in overload attackers mutants kills; do $(BIN)/python -m tests.torture.$$attack || exit 1; done
+	for attack in overload attackers mutants kills shortages; do $(BIN)/python -m tests.torture.$$attack || exit 1; done
 	$(BIN)/python -m tests.torture.fuzz --seconds 30
 
 bench: $(VENV)/.dev ## the measurements behind README's tables, into benchmarks/results

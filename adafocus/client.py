@@ -41,6 +41,7 @@ class Options(TypedDict, total=False):
     """The parameters of one classification; those left out have the service's defaults.
 
     Attributes:
+        model: name of a model, where the service has several.
         exit: operating point.
         top_k: number of predictions.
         max_gflops: limit on the compute, 1e9 multiply-adds.
@@ -49,6 +50,7 @@ class Options(TypedDict, total=False):
         frames: adds each step's frame to its event; for `stream` only.
     """
 
+    model: str
     exit: str
     top_k: int
     max_gflops: float

@@ -58,6 +58,9 @@ class Clock:
     def queue_depth(self, count: int) -> None:
         """Not measured here."""
 
+    def core_lost_a_video(self) -> None:
+        """Not measured here."""
+
 
 @dataclass
 class ProcessorClock:

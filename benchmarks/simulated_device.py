@@ -79,6 +79,9 @@ class Progress:
     def queue_depth(self, count: int) -> None:
         """Not measured here."""
 
+    def core_lost_a_video(self) -> None:
+        """Not measured here."""
+
     def video_started(self) -> None:
         """Note a video that has been given a slot."""
         self.started += 1

@@ -16,7 +16,7 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
-from adafocus.bundle.store import load_bundle
+from adafocus.bundle.store import BundleError, load_bundle
 from adafocus.service.http import page, problems, repository, routes
 from adafocus.service.http.auth import AccessControl
 from adafocus.service.http.direct import Application, DirectRoutes
@@ -29,6 +29,7 @@ from adafocus.service.http.shared_accounts import SharedAccounts
 from adafocus.service.http.state import ServerState
 from adafocus.service.models.folders import default_of, folders_of
 from adafocus.service.models.registry import Models, served_as
+from adafocus.service.models.second import SecondModel
 from adafocus.service.resources import open_resources
 from adafocus.service.runtime import MakeRunner, SharedEngine, make_runner, open_model
 from adafocus.service.settings import Settings
@@ -145,7 +146,24 @@ def _state(settings: Settings, front: Front | None) -> ServerState:
     # A single bundle keeps its name, whatever the manifest of a later version says.
     find = (lambda: folders) if settings.bundles is None else partial(folders_of, settings)
     models = Models(bundles, default, find, metrics)
-    return ServerState(settings, models, metrics, access, make_tracer(settings))
+    return ServerState(
+        settings, models, metrics, access, make_tracer(settings), second=_second(settings, models, metrics)
+    )
+
+
+def _second(settings: Settings, models: Models, metrics: Metrics) -> SecondModel | None:
+    """The model that a share of the videos goes to as well.
+
+    Raises:
+        BundleError: there is no model of that name.
+    """
+    if settings.shadow_model is None:
+        return None
+    name, share = settings.shadow_model
+    names = [model.manifest.name for model in models]
+    if name not in names:
+        raise BundleError(f"shadow names the model {name!r}; there are {', '.join(names)}")
+    return SecondModel(models, name, share, metrics)
 
 
 class _CrossOrigin(TypedDict):
@@ -206,10 +224,15 @@ async def _serve(
             service.admission = resources.admission
             metrics.model_pid = service.model_pid
             fields: dict[str, object] = {"models": [model.manifest.name for model in models]}
+            if service.runtime is not None:
+                running = service.runtime.engine.runner
+                fields |= {"backend": running.backend, "precision": running.precision}
             fields["load_seconds"] = round(time.perf_counter() - began, 2)
             logger.info("ready", extra={"fields": fields})
             async with _watching(service):
                 await stop.wait()
+            if service.second is not None:
+                await service.second.close()
             await resources.decoder.close()  # before the engines, so that videos in flight fail as they should
     except Exception as error:  # noqa: BLE001 - the caller must learn of any error
         on_failure(error)

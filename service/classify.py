@@ -21,12 +21,14 @@ from adafocus.service.engine.request import EngineRequest, FrameSource, Outcome
 from adafocus.service.engine.stage_times import StageTimes
 from adafocus.service.engine.step_plan import PREFETCH_PROBABILITY
 from adafocus.service.errors import DeadlinePassed
+from adafocus.service.models.second import SecondModel
 from adafocus.service.progress import GIGA, Observer, StepReporter
 from adafocus.service.reception import Reception, Video
 from adafocus.service.results import Decoded, present_labels, to_metrics, to_response
 from adafocus.service.runtime import Course, Runtime
 from adafocus.service.schemas.classify import Classification
 from adafocus.service.schemas.parameters import Parameters
+from adafocus.service.telemetry.definitions import CALIBRATED
 from adafocus.service.telemetry.timeline import UNTIMED, Timeline
 
 
@@ -38,6 +40,7 @@ async def classify(
     observer: Observer | None = None,
     timeline: Timeline = UNTIMED,
     caller: str = "",
+    second: SecondModel | None = None,
 ) -> Classification:
     """Classify one video.
 
@@ -52,6 +55,7 @@ async def classify(
         observer: called for each step as it finishes.
         timeline: records where the time goes.
         caller: whose request it is; callers get equal shares.
+        second: may classify the video too, after it was answered.
 
     Raises:
         Problem: there is no answer; nothing of the request is left in memory or on disk.
@@ -66,8 +70,9 @@ async def classify(
             fetched = runtime.metrics.bytes_fetched
             upload = await held.enter_async_context(Reception(body, settings, timeline, clock, fetched))
             upload.on_end(lambda: admission.uploaded(place))
-            early = held.enter_context(admission.early_start())
-            await admission.while_uploading(place, (upload.soon if early else upload.ended)())
+            if not upload.over:
+                early = held.enter_context(admission.early_start())
+                await admission.while_uploading(place, (upload.soon if early else upload.ended)())
             with timeline.stage("queue"):
                 waited_seconds = await held.enter_async_context(admission.slot(due, place))
             parameters = affordable(runtime, parameters, waited_seconds, clock())
@@ -85,8 +90,8 @@ async def classify(
             source = frames if course.may_spare_focus_frames else frame_source(runtime, frames)
             outcome = await runtime.engine.classify(request, source)
             place.processor_seconds = frames.decode_cpu_seconds + outcome.glance_seconds + outcome.focus_seconds
-            if outcome.reason == "confident" and upload.over and _wants_shadow(runtime):
-                runtime.shadows.run(_shadow(runtime, parameters.exit, outcome, frames, upload.spool, held.pop_all()))
+            if upload.over and not runtime.quality.level:  # never a further run while the service is busy
+                _classify_again(runtime, second, parameters.exit, outcome, frames, upload.spool, held)
     except TimeoutError:
         if limit.expired():
             raise DeadlinePassed from None
@@ -100,9 +105,54 @@ async def classify(
     return answer_of(runtime, parameters, request_id, outcome, times, decoded)
 
 
-def _wants_shadow(runtime: Runtime) -> bool:
-    """Return whether a video is classified again in the background: never one while the service is busy."""
-    return not runtime.quality.level and runtime.shadows.wants_another()
+def _classify_again(
+    runtime: Runtime,
+    second: SecondModel | None,
+    point: str,
+    outcome: Outcome,
+    frames: DecodeSession,
+    spool: Spool,
+    held: AsyncExitStack,
+) -> None:
+    """Have a video classified again in the background, if one is wanted; what it holds goes with it then."""
+    if second is not None and outcome.reason in CALIBRATED and second.wants_another(runtime.manifest):
+        second.run(_ask_second(second, runtime.manifest, outcome, frames, spool, held.pop_all()))
+    elif outcome.reason == "confident" and runtime.shadows.wants_another():
+        runtime.shadows.run(_shadow(runtime, point, outcome, frames, spool, held.pop_all()))
+
+
+async def _ask_second(
+    second: SecondModel,
+    manifest: Manifest,
+    first: Outcome,
+    used: DecodeSession,
+    spool: Spool,
+    held: AsyncExitStack,
+) -> None:
+    """Classify a video with another model, at its default point, and compare the labels.
+
+    Raises:
+        Problem: it cannot be classified.
+    """
+    async with held:
+        await used.close()
+        with second.use() as runtime:
+            other = await _run_again(runtime, runtime.manifest.default_point, spool)
+            if other.reason in CALIBRATED:
+                found = _label_names(runtime.manifest, other)
+                second.compared(manifest.name, agrees=found == _label_names(manifest, first))
+
+
+def _label_names(manifest: Manifest, outcome: Outcome) -> frozenset[str]:
+    return frozenset(manifest.labels[index] for index in present_labels(manifest, outcome))
+
+
+async def _run_again(runtime: Runtime, point: str, spool: Spool) -> Outcome:
+    parameters = Parameters(exit=point, top_k=1)
+    course, due = course_of(runtime, parameters), time.monotonic() + runtime.settings.request_timeout_seconds
+    async with runtime.decoder.open(spool, course.job) as frames:
+        source = frames if course.may_spare_focus_frames else frame_source(runtime, frames)
+        return await runtime.engine.classify(engine_request(course, parameters, due), source)
 
 
 async def _shadow(
@@ -113,13 +163,10 @@ async def _shadow(
     Raises:
         Problem: it cannot be classified again.
     """
-    manifest, full = runtime.manifest, Parameters(exit=FULL, top_k=1)
+    manifest = runtime.manifest
     async with held:
         await used.close()
-        course, due = course_of(runtime, full), time.monotonic() + runtime.settings.request_timeout_seconds
-        async with runtime.decoder.open(spool, course.job, caller=used.caller) as frames:
-            source = frame_source(runtime, frames)
-            whole = await runtime.engine.classify(engine_request(course, full, due), source)
+        whole = await _run_again(runtime, FULL, spool)
     if whole.reason == "all_steps":
         agrees = present_labels(manifest, early) == present_labels(manifest, whole)
         runtime.shadows.compared(point, agrees=agrees)

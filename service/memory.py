@@ -7,8 +7,12 @@ import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
+from threading import Lock
 
 from adafocus.service.cpu import CGROUP_ROOT, MEMBERSHIP, groups_upwards, own_groups, read_text
+
+_one_at_a_time = Lock()
+"""The limit belongs to the process: blocks that overlap would restore one another's."""
 
 
 def usable_memory_bytes(cgroup_root: Path = CGROUP_ROOT, membership: Path = MEMBERSHIP) -> int:
@@ -28,9 +32,14 @@ def usable_memory_bytes(cgroup_root: Path = CGROUP_ROOT, membership: Path = MEMB
 def limited_growth(most_bytes: int) -> Iterator[None]:
     """Let this process take only so much more memory in the block; whatever needs more fails with an error there.
 
-    For the length of the block only, and for all threads, because a limit belongs to the process. Shared memory and
-    mapped files do not count.
+    For the length of the block only, and for all threads, because a limit belongs to the process; blocks of several
+    threads run one after the other. Shared memory and mapped files do not count.
     """
+    with _one_at_a_time:
+        yield from _limited_growth(most_bytes)
+
+
+def _limited_growth(most_bytes: int) -> Iterator[None]:
     before, ceiling = resource.getrlimit(resource.RLIMIT_DATA)
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[5])  # data and stack
     limit = pages * resource.getpagesize() + most_bytes

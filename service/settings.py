@@ -189,6 +189,12 @@ class Settings(BaseSettings):
         description="Share of the answers after an early exit whose video is classified again without one, after the "
         "answer, to measure how often the two agree.",
     )
+    shadow: str | None = Field(
+        default=None,
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}:(100|[0-9]{1,2}(\.[0-9]{1,4})?)%$",
+        description="Second model for a share of the videos of the others, as NAME:1%: it classifies them too, after "
+        "they were answered, to measure how often its answer is the same. It must have the same labels.",
+    )
     max_queue_seconds: float = Field(
         default=0.5,
         gt=0,
@@ -363,6 +369,14 @@ class Settings(BaseSettings):
     def videos_in_flight(self) -> int:
         """Videos that may run at once."""
         return self.slots or self.decode_workers
+
+    @property
+    def shadow_model(self) -> tuple[str, float] | None:
+        """The name of the second model, and its share of the videos; None if there is none."""
+        if self.shadow is None:
+            return None
+        name, _, share = self.shadow.removesuffix("%").rpartition(":")
+        return name, float(share) / 100
 
     @property
     def media_limits(self) -> MediaLimits:

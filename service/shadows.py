@@ -28,45 +28,22 @@ class ShadowObserver(Protocol):
         """Take in whether an early answer was that of all steps, and what this multiplies the evidence by."""
 
 
-class Shadows:
-    """The shadow runs of a service.
+class Background:
+    """Work that goes on after an answer, one at a time; a problem of it is nobody's."""
 
-    Args:
-        share: of the answers after an early exit that have one.
-        observer: told of each comparison.
-        evidence: about each operating point.
-        chance: gives a number in 0..1 for each answer.
-    """
-
-    def __init__(
-        self,
-        share: float,
-        observer: ShadowObserver,
-        evidence: ShadowEvidence,
-        chance: Callable[[], float] = random.random,
-    ) -> None:
-        self._share = share
-        self._observer = observer
-        self._evidence = evidence
-        self._chance = chance
-        self._told = 1.0
+    def __init__(self) -> None:
         self._running: set[asyncio.Task[None]] = set()
 
-    def wants_another(self) -> bool:
-        """Return whether the next answer after an early exit should have a shadow run. Draws lots."""
-        return self._share > 0 and len(self._running) < MOST and self._chance() < self._share
+    @property
+    def busy(self) -> bool:
+        """Whether no more may be begun now."""
+        return len(self._running) >= MOST
 
     def run(self, work: Coroutine[None, None, None]) -> None:
         """Run one in the background."""
         task = asyncio.create_task(self._logged(work))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
-
-    def compared(self, point: str, *, agrees: bool) -> None:
-        """Count the result of one."""
-        evidence = self._evidence.take(point, agrees=agrees)
-        self._observer.shadow_compared(agrees, evidence / self._told)
-        self._told = evidence
 
     async def settled(self) -> None:
         """Wait until none is running."""
@@ -84,3 +61,38 @@ class Shadows:
             await work
         except Problem as problem:  # the video was answered; a shadow run that fails measures nothing
             logger.info("a shadow run failed: %s", problem.detail)
+
+
+class Shadows(Background):
+    """The shadow runs of a service.
+
+    Args:
+        share: of the answers after an early exit that have one.
+        observer: told of each comparison.
+        evidence: about each operating point.
+        chance: gives a number in 0..1 for each answer.
+    """
+
+    def __init__(
+        self,
+        share: float,
+        observer: ShadowObserver,
+        evidence: ShadowEvidence,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        super().__init__()
+        self._share = share
+        self._observer = observer
+        self._evidence = evidence
+        self._chance = chance
+        self._told = 1.0
+
+    def wants_another(self) -> bool:
+        """Return whether the next answer after an early exit should have a shadow run. Draws lots."""
+        return self._share > 0 and not self.busy and self._chance() < self._share
+
+    def compared(self, point: str, *, agrees: bool) -> None:
+        """Count the result of one."""
+        evidence = self._evidence.take(point, agrees=agrees)
+        self._observer.shadow_compared(agrees, evidence / self._told)
+        self._told = evidence

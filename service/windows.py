@@ -18,6 +18,7 @@ from adafocus.service.engine.admission import Place
 from adafocus.service.engine.request import Outcome
 from adafocus.service.engine.stage_times import StageTimes
 from adafocus.service.errors import DeadlinePassed, Overloaded, TooLong, Undecodable
+from adafocus.service.models.second import SecondModel
 from adafocus.service.progress import GIGA, Observer
 from adafocus.service.reception import Reception, Video
 from adafocus.service.results import Decoded, scores_of
@@ -37,6 +38,7 @@ async def classify_video(
     timeline: Timeline = UNTIMED,
     caller: str = "",
     segment_observer: SegmentObserver | None = None,
+    second: SecondModel | None = None,
 ) -> Classification:
     """Classify a video as the parameters say: as a whole, or in windows.
 
@@ -49,12 +51,13 @@ async def classify_video(
         timeline: records where the time goes.
         caller: who asks; callers get equal shares.
         segment_observer: called for each window and each event.
+        second: may classify a video as a whole too, after it was answered.
 
     Raises:
         Problem: there is no answer; nothing of the request is left in memory or on disk.
     """
     if parameters.windows is None:
-        return await classify(runtime, body, parameters, request_id, observer, timeline, caller)
+        return await classify(runtime, body, parameters, request_id, observer, timeline, caller, second)
     watching = segment_observer or SegmentObserver()
     run = _Run(runtime, parameters, parameters.windows, request_id, watching, timeline, caller)
     return await run.classify(body)
@@ -99,8 +102,9 @@ class _Run:
                 fetched = self.runtime.metrics.bytes_fetched
                 upload = await held.enter_async_context(Reception(body, settings, self.timeline, self.clock, fetched))
                 upload.on_end(lambda: admission.uploaded(place))
-                early = held.enter_context(admission.early_start())
-                await admission.while_uploading(place, (upload.soon if early else upload.ended)())
+                if not upload.over:
+                    early = held.enter_context(admission.early_start())
+                    await admission.while_uploading(place, (upload.soon if early else upload.ended)())
                 self.place = place
                 asked = self.windows
                 decoder = await held.enter_async_context(

@@ -73,10 +73,14 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, help="instead of the recipe's")
     parser.add_argument("--precision", help="instead of the recipe's")
     parser.add_argument("--group-by", nargs="+", default=list(CAMERA), metavar="FIELD", help="fields of the manifest")
+    parser.add_argument("--only", nargs="+", metavar="GROUP", help="leave out only these, one at a time")
     options = parser.parse_args()
     data = grouped(list_clips(options.data), options.data, options.group_by)
     recipe = load_recipe(options.config).with_options(holdout=0, epochs=options.epochs, precision=options.precision)
     groups = sorted({clip.group for clip in data.clips})
+    if unknown := set(options.only or ()) - set(groups):
+        parser.error(f"no clips of {', '.join(sorted(unknown))}; there are {', '.join(groups)}")
+    groups = sorted(options.only or groups)
     parts = [without(data, group, recipe, options.out, options.out / "cache") for group in groups]
     where = [group for group, part in zip(groups, parts, strict=True) for _ in part.identities]
     predicted = np.concatenate([part.logits[:, -1].argmax(axis=1) for part in parts])

@@ -1,4 +1,4 @@
-"""The tables of docs/evidence.md about the shipped recipes: seeds, cameras, other configurations."""
+"""The tables of docs/evidence.md beside those of the studies: seeds, cameras, other configurations, other patches."""
 
 from __future__ import annotations
 
@@ -57,4 +57,38 @@ def sweep_table() -> str:
             f"| {column(own, 'macro_f1')} | {column(own, 'log_loss')} | {column(own, 'accuracy_first_step')} "
             f"| {len(own)} |"
         )
+    return "\n".join(lines)
+
+
+def places_table() -> str:
+    """The same weights with their patches in three places."""
+    lines = [
+        "| the same weights, patch | clips | accuracy | 95 %, over clips | what the policy gains | 95 % |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in newest_results("evidence-places"):
+        gains = "– | –"
+        if float(row["policy_gains"]):
+            gains = (
+                f"{float(row['policy_gains']):+.3f} | {float(row['gains_low']):+.3f} to {float(row['gains_high']):+.3f}"
+            )
+        lines.append(
+            f"| {row['patch']} | {row['clips']} | {float(row['accuracy']):.3f} "
+            f"| {float(row['low']):.3f} to {float(row['high']):.3f} | {gains} |"
+        )
+    return "\n".join(lines)
+
+
+def leave_one_out_table() -> str:
+    """Places that the model was not trained on, one at a time."""
+    lines = [
+        "| place left out | clips | accuracy | 95 % | macro-F1 | a constant answer |",
+        "|---|---|---|---|---|---|",
+    ]
+    lines.extend(
+        f"| {row['camera'].replace('_', ' ')} | {row['clips']} | {float(row['accuracy']):.3f} "
+        f"| {float(row['low']):.3f} to {float(row['high']):.3f} | {float(row['macro_f1']):.3f} "
+        f"| {float(row['largest_class']):.3f} |"
+        for row in newest_results("evidence-leave-one-out")
+    )
     return "\n".join(lines)

@@ -20,7 +20,14 @@ from benchmarks.evidence import hatching
 from benchmarks.evidence.arms import ONE_STAGE, STAGES
 from benchmarks.evidence.cross_validation import NORMAL_95
 from benchmarks.evidence.jitter_tables import frame_sets_table, jitter_table
-from benchmarks.evidence.recipe_tables import column, cross_validation_table, shipped_table, spread, sweep_table
+from benchmarks.evidence.recipe_tables import (
+    column,
+    cross_validation_table,
+    places_table,
+    shipped_table,
+    spread,
+    sweep_table,
+)
 from benchmarks.evidence.sky_tables import certified_table, claim_table, folds_table, subsets_table
 from benchmarks.machine import newest_results
 
@@ -73,6 +80,7 @@ def tables() -> dict[str, str]:
         "shipped": shipped_table(),
         "cross_validation": cross_validation_table(),
         "sweep": sweep_table(),
+        "places": places_table(),
         "sky_claim": claim_table(),
         "sky_subsets": subsets_table(),
         "sky_folds": folds_table(),

@@ -27,7 +27,7 @@ def read_key(given: str) -> PublicKey:
         raise SourceError(_NO_EXTRA) from error
     try:
         return PublicKey.from_file(given) if Path(given).is_file() else PublicKey.from_base64(given)
-    except (Error, ValueError) as error:
+    except (Error, ValueError, OSError) as error:
         raise SourceError(f"{given!r} is neither a minisign public key nor a file with one ({error})") from error
 
 

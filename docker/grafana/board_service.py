@@ -170,9 +170,13 @@ SERVICE = dashboard(
                 ),
                 Panel(
                     "Workers replaced",
-                    "Per minute, by reason. A hostile upload costs one worker; investigate if many are replaced.",
+                    "Per minute, by reason, and the videos that were decoded again because of it. A hostile upload "
+                    "costs a few workers; investigate if many are replaced.",
                     "cpm",
-                    [Query(f"60 * {rate('adafocus_decode_worker_restarts_total', 'reason')}", "{{reason}}")],
+                    [
+                        Query(f"60 * {rate('adafocus_decode_worker_restarts_total', 'reason')}", "{{reason}}"),
+                        Query(f"60 * {rate('adafocus_video_retries_total', 'reason')}", "videos again: {{reason}}"),
+                    ],
                     width=6,
                 ),
                 Panel(

@@ -408,6 +408,7 @@ class DecodePool:
         again = session is not None and innocent and session.replaceable(stuck=reason == "timeout")
         if session is not None and again:
             session.lost()
+            self._observer.video_retried("decoder_timeout" if reason == "timeout" else "decoder_crashed")
         elif session is not None and problem is not None:
             session.fail(problem)
         if reason != "caller":  # the next one is there in a moment

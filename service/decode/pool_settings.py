@@ -15,6 +15,10 @@ RestartReason = Literal["crashed", "timeout", "memory", "protocol", "idle_cpu", 
 needs a fresh one."""
 
 
+RetryReason = Literal["decoder_crashed", "decoder_timeout", "engine_lost"]
+"""Why a video was decoded, or decoded and run, a further time, unnoticed by its request."""
+
+
 class PoolObserver(Protocol):
     """Receives the pool's events. The metrics implement it."""
 
@@ -24,6 +28,9 @@ class PoolObserver(Protocol):
     def decode_worker_restarted(self, reason: RestartReason) -> None:
         """Called when a worker has been lost and will be replaced."""
 
+    def video_retried(self, reason: RetryReason) -> None:
+        """Called when another worker will decode the video of one that was lost."""
+
 
 class Unobserved:
     """An observer that ignores all events."""
@@ -32,6 +39,9 @@ class Unobserved:
         """Do nothing."""
 
     def decode_worker_restarted(self, reason: RestartReason) -> None:
+        """Do nothing."""
+
+    def video_retried(self, reason: RetryReason) -> None:
         """Do nothing."""
 
 

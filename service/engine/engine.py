@@ -54,6 +54,7 @@ class Engine:
             self.admission.shared = places
         self._lag = LoopLag(self._is_behind)
         self._transport = transport
+        self._observer = observer
         self._client = EngineClient(manifest, transport, observer)
 
     @property
@@ -104,6 +105,7 @@ class Engine:
         try:
             async with asyncio.timeout_at(request.deadline):
                 await self._transport.back()
+                self._observer.core_lost_a_video()
                 await rewind()
         except TimeoutError:
             raise DeadlinePassed from None

@@ -52,6 +52,9 @@ class EngineObserver(Protocol):
     def queue_depth(self, count: int) -> None:
         """Videos that wait for a slot now."""
 
+    def core_lost_a_video(self) -> None:
+        """A video runs again from its first frame, because the core that had it is gone."""
+
 
 @dataclass(frozen=True, slots=True)
 class EngineRequest:

@@ -186,6 +186,8 @@ class InProcess:
             self._core.close()
         if self._thread is not None:
             await asyncio.to_thread(self._thread.join)
+        # Whoever still refers to this object does not keep the memory of batches and states.
+        self._core = self._thread = None
         self._runner.close()
 
 

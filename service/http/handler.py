@@ -125,7 +125,15 @@ class Exchange:
         runtime = self.version.runtime
         request_id = self.context.request_id
         return await classify_video(
-            runtime, video, parameters, request_id, observer, self.timeline, self.caller, segment_observer
+            runtime,
+            video,
+            parameters,
+            request_id,
+            observer,
+            self.timeline,
+            self.caller,
+            segment_observer,
+            self.server.second,
         )
 
 

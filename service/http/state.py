@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl
+from weakref import ref
 
 from starlette.requests import Request
 
@@ -16,6 +17,7 @@ from adafocus.service.errors import Draining, Problem, Unavailable
 from adafocus.service.http.auth import AccessControl
 from adafocus.service.http.slow_clients import UploadLimits
 from adafocus.service.models.registry import Models
+from adafocus.service.models.second import SecondModel
 from adafocus.service.models.version import LoadedVersion
 from adafocus.service.runtime import Runtime
 from adafocus.service.schemas.parameters import MODEL, PARAMETERS, Parameters, model_and_rest, parse_parameters
@@ -44,10 +46,11 @@ class ServerState:
     access: AccessControl
     tracer: Tracer = field(default_factory=Untraced)
     admission: Admission | None = None
+    second: SecondModel | None = None
     draining: bool = False
     rejecting: bool = False
     upload_limits: UploadLimits = field(init=False)
-    _known_queries: dict[bytes, tuple[str | None, LoadedVersion, Parameters]] = field(default_factory=dict)
+    _known_queries: dict[bytes, tuple[str | None, ref[LoadedVersion], Parameters]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         settings = self.settings
@@ -117,7 +120,7 @@ class ServerState:
         known = self._known_queries.get(query)
         if known is not None:
             version = self.version_of(known[0])
-            if version is known[1]:
+            if version is known[1]():
                 return version, known[2]
         pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
         model, rest = model_and_rest(pairs)
@@ -125,7 +128,7 @@ class ServerState:
         parameters = parse_parameters(rest, version.runtime.manifest, (MODEL, *PARAMETERS))
         if len(self._known_queries) >= MAX_KNOWN_QUERIES:
             self._known_queries.clear()
-        self._known_queries[query] = model, version, parameters
+        self._known_queries[query] = model, ref(version), parameters  # does not keep an old version in memory
         return version, parameters
 
     def drain(self, loop: asyncio.AbstractEventLoop, on_drained: Callable[[], None]) -> None:

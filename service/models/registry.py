@@ -8,6 +8,7 @@ replaces nothing.
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
@@ -137,7 +138,9 @@ class Models:
                     self._observer.model_added(name)
                     model = Model(bundle, wanted=False)
                 await self._load(model, bundle)
-            except (BundleError, RunnerError) as error:
+            except Problem:
+                raise
+            except Exception as error:
                 raise self._refused(name, model, folder, error) from error
             self._models[name] = model
             return model.manifest
@@ -175,7 +178,8 @@ class Models:
                 except Overloaded:
                     detector.known.pop(name, None)  # later
                 except Problem as problem:
-                    logger.info("a bundle has changed and is not served: %s", problem.detail)
+                    fields = {"model": name, "reason": problem.detail}
+                    logger.info("a bundle that has changed is not served", extra={"fields": fields})
 
     def _look(self) -> dict[str, Fingerprint]:
         try:
@@ -200,6 +204,8 @@ class Models:
             raise Draining
         async with AsyncExitStack() as opening:
             runtime = await opening.enter_async_context(self._open(bundle))
+            if self._open is None:  # the service has ended meanwhile
+                raise Draining
             version = LoadedVersion(runtime, opening.pop_all())
         before = model.manifest
         replaces = model.version is not None
@@ -222,6 +228,7 @@ class Models:
                 await version.drain()
             finally:
                 await version.close()
+            gc.collect()  # an engine and its client refer to each other
             await asyncio.to_thread(return_freed_memory)
             logger.info("an old version of a model is closed", extra={"fields": named})
 
@@ -230,14 +237,17 @@ class Models:
         task.add_done_callback(model.retiring.discard)
 
     def _refused(self, name: str, model: Model | None, folder: Path, error: Exception) -> BadBundle:
-        text = str(error).replace(str(folder), name)  # callers need not know where the folder is
+        expected = isinstance(error, BundleError | RunnerError)
+        # Callers need not know where the folder is, nor what went wrong inside.
+        text = str(error).replace(str(folder), name) if expected else f"{name} could not be loaded; the log says why"
         goes_on = model is not None and model.version is not None
         if model is not None:
             model.error = text
         self._observer.model_version_changed(name, "refused")
-        fields = {"model": name, "goes_on": model.manifest.version if model is not None and goes_on else None}
-        logger.error("a bundle is refused: %s", error, extra={"fields": fields})
-        return BadBundle(f"{text}; version {fields['goes_on']} goes on" if goes_on else text)
+        version = model.manifest.version if model is not None and goes_on else None
+        fields = {"model": name, "reason": str(error), "version_that_goes_on": version}
+        logger.error("a bundle is refused", extra={"fields": fields}, exc_info=None if expected else error)
+        return BadBundle(f"{text}; version {version} goes on" if goes_on else text)
 
     async def _close(self) -> None:
         for model in self._models.values():

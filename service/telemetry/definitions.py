@@ -12,7 +12,7 @@ from itertools import product
 from typing import Literal, get_args
 
 from adafocus.bundle.exit_rule import ExitComponent, ExitReason
-from adafocus.service.decode.pool_settings import RestartReason
+from adafocus.service.decode.pool_settings import RestartReason, RetryReason
 from adafocus.service.engine.runners.base import Component
 from adafocus.service.engine.stage_times import STAGES
 from adafocus.service.errors import CATALOGUE as PROBLEMS
@@ -237,6 +237,13 @@ CATALOGUE: tuple[Metric, ...] = (
         {"reason": get_args(RestartReason)},
     ),
     Metric(
+        "adafocus_video_retries_total",
+        "counter",
+        "videos",
+        "Videos decoded or run again because a decode worker or the engine's process was lost; their requests go on",
+        {"reason": get_args(RetryReason)},
+    ),
+    Metric(
         "adafocus_upload_bytes_total", "counter", "bytes", "Bytes received in the bodies of classification requests"
     ),
     Metric("adafocus_fetched_bytes_total", "counter", "bytes", "Bytes fetched for videos that were given by URL"),
@@ -286,6 +293,13 @@ CATALOGUE: tuple[Metric, ...] = (
         "multiply-adds",
         "Multiply-adds that the same requests would have cost without an early exit, by model",
         {"model": ()},
+    ),
+    Metric(
+        "adafocus_model_shadow_total",
+        "counter",
+        "videos",
+        "Videos of a model that the second model (setting shadow) classified too, by whether its answer was the same",
+        {"model": (), "answer": ("same", "different")},
     ),
     Metric(
         "adafocus_model_versions_total",

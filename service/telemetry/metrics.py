@@ -18,7 +18,7 @@ from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.openmetrics import exposition as openmetrics
 
 from adafocus.bundle.exit_rule import ExitComponent, ExitReason
-from adafocus.service.decode.pool_settings import RestartReason
+from adafocus.service.decode.pool_settings import RestartReason, RetryReason
 from adafocus.service.engine.runners.base import Component
 from adafocus.service.engine.stage_times import STAGES, Stage, StageTimes
 from adafocus.service.errors import Outcome
@@ -211,6 +211,14 @@ class Metrics:
         """Count a decode worker that was replaced."""
         self._counts.add(("adafocus_decode_worker_restarts_total", reason))
 
+    def video_retried(self, reason: RetryReason) -> None:
+        """Count a video that is decoded again; its request does not notice."""
+        self._counts.add(("adafocus_video_retries_total", reason))
+
+    def core_lost_a_video(self) -> None:
+        """Count a video that is decoded and run again, because the engine's process was lost."""
+        self.video_retried("engine_lost")
+
     def model_loaded(self, name: str, version: str, backend: str, precision: str) -> None:
         """Set the labels that name a loaded model; those of its version before are gone."""
         self._models[name] = name, version, backend, precision
@@ -229,6 +237,10 @@ class Metrics:
     def model_request_finished(self, name: str, outcome: Outcome) -> None:
         """Count a classification request that ran on a model."""
         self._counts.add(("adafocus_model_requests_total", name, outcome))
+
+    def model_compared(self, name: str, *, agrees: bool) -> None:
+        """Count a video of a model that the second model classified too."""
+        self._counts.add(("adafocus_model_shadow_total", name, "same" if agrees else "different"))
 
     def model_ready(self, name: str, yes: bool) -> None:
         """Set whether a model can answer."""

@@ -48,9 +48,17 @@ async function getJson(path) {
   return document;
 }
 
-/** The manifest of the bundle. */
-export function model() {
-  return getJson("model");
+let chosen = null;
+
+/** The models of the service, and the name of its default one. */
+export function models() {
+  return getJson("models");
+}
+
+/** The manifest of a model, on which clips are classified from now on; of the default one if no name is given. */
+export function model(name) {
+  chosen = name;
+  return getJson(`model${name ? `?${new URLSearchParams({ model: name })}` : ""}`);
 }
 
 /** Whether the service is ready. */
@@ -102,7 +110,8 @@ export async function classify(clip, ask, { sent, step, segment, signal }) {
       if (name === "result") result = data;
       if (name === "problem") reject(new Refused(data));
     });
-    request.open("POST", `classify?${new URLSearchParams({ ...ask, stream: "true", frames: "true" })}`);
+    const named = chosen ? { model: chosen } : {};
+    request.open("POST", `classify?${new URLSearchParams({ ...named, ...ask, stream: "true", frames: "true" })}`);
     for (const [name, value] of Object.entries(headers())) request.setRequestHeader(name, value);
     request.setRequestHeader("Content-Type", "application/octet-stream");
     request.upload.onprogress = (event) => sent(event.total ? event.loaded / event.total : 0);

@@ -30,7 +30,9 @@ start();
 /** Fetch the manifest, then enable the controls. */
 async function start() {
   try {
-    state.model = await api.model();
+    const asked = new URLSearchParams(location.search).get("model");
+    state.model = await api.model(asked);
+    showModels(await api.models(), asked);
   } catch (error) {
     if (error.problem?.status === 401) return askForKey(start);
     complain(error.problem, start);
@@ -56,6 +58,15 @@ function askForKey(then) {
   dialog.showModal();
   byId("key").select();
   dialog.addEventListener("close", () => (dialog.returnValue === "given" ? then() : complain(KEYLESS, () => askForKey(then))), { once: true });
+}
+
+/** Offer the other models, if there are any. Choosing one opens the page again, with the model in its address. */
+function showModels({ default: first, models }, asked) {
+  const list = byId("models");
+  const names = models.filter(({ state }) => state === "READY").map(({ name }) => name);
+  list.replaceChildren(...names.map((name) => el("option", { value: name, selected: name === (asked ?? first) }, name)));
+  list.onchange = () => location.assign(`?${new URLSearchParams({ model: list.value })}`);
+  show(list, names.length > 1);
 }
 
 async function showReadiness() {

@@ -97,11 +97,13 @@ def test_what_is_no_signature_is_refused_in_one_line(
     assert "is refused: " in line
 
 
+@pytest.mark.parametrize("key", ["nonsense", "RW" + "A" * 54, "x" * 5000, "/dev/null", "."])
 def test_what_is_no_key_is_refused_before_anything_is_fetched(
-    server: Server, bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    key: str, server: Server, bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert pull(server, tmp_path, "--key", "nonsense") == 1
-    assert "--key: 'nonsense' is neither a minisign public key nor a file with one" in capsys.readouterr().err
+    assert pull(server, tmp_path, "--key", key) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"--key: {key!r} is neither a minisign public key nor a file with one" in line
     assert server.asked == []
 
 

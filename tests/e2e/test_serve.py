@@ -101,6 +101,46 @@ def test_it_serves_and_ends_with_0(project_root: Path, bundle: Path, clip: bytes
         assert process.popen.wait(timeout=30) == 0
 
 
+def test_a_bundle_that_is_written_over_is_served_and_a_bad_one_is_not(
+    project_root: Path, tmp_path: Path, clip: bytes
+) -> None:
+    folder = tmp_path / "bundles"
+    for name in ("one", "two"):
+        write_tiny_bundle(folder / name)
+    with (
+        server(project_root, "--bundles", folder, ADAFOCUS_BUNDLES_POLL_SECONDS="0.05") as (process, url),
+        httpx.Client(base_url=url, timeout=30, trust_env=False) as client,
+    ):
+
+        def version_of(name: str) -> str:
+            answer = client.post("/classify", params={"model": name}, content=clip)
+            return str(answer.json()["model"]["version"])
+
+        assert (version_of("one"), version_of("two")) == ("1.0", "1.0")
+        write_tiny_bundle(folder / "two", version="2.0")
+        line = process.until("a model is loaded")
+        assert (line["model"], line["version"], line["replaces"]) == ("two", "2.0", "1.0")
+        assert (version_of("one"), version_of("two")) == ("1.0", "2.0")
+        process.until("an old version of a model is closed")
+        (folder / "two" / "focus.onnx").write_bytes(b"no graph")
+        line = process.until("a bundle is refused")
+        assert (line["model"], line["version_that_goes_on"]) == ("two", "2.0")
+        assert "focus.onnx: has 8 bytes" in line["reason"]
+        assert version_of("two") == "2.0"
+        write_tiny_bundle(folder / "three")
+        assert process.until("a model is loaded")["model"] == "three"
+        assert version_of("three") == "1.0"
+
+
+def test_what_does_not_go_with_a_folder_of_bundles(project_root: Path, tmp_path: Path, bundle: Path) -> None:
+    folder = bundle.parent
+    both = refused(project_root, "--bundles", folder, "--bundle", bundle, code=2)
+    assert "--bundle and --bundles exclude each other" in both
+    assert "must be 1 with a folder of bundles" in refused(project_root, "--bundles", folder, "--fronts", 2)
+    (tmp_path / "empty").mkdir()
+    assert "holds no bundle" in refused(project_root, "--bundles", tmp_path / "empty")
+
+
 def test_sigterm_turns_readiness_off_goes_on_accepting_and_finishes_what_is_in_flight(
     project_root: Path, bundle: Path, clip: bytes
 ) -> None:

@@ -83,3 +83,10 @@ def test_an_answer_is_the_one_at_the_step_where_a_video_exits(frame_export: Expo
     logits = np.zeros((1, manifest.steps, len(manifest.labels)), dtype=np.float32)
     logits[0, -1, 2] = 9.0
     assert answers_at_exits(manifest, logits)["full"].tolist() == [2]
+
+
+def test_a_clip_model_is_compressed_too(clip_export: Export, videos: Path, tmp_path: Path) -> None:
+    bundle = write_bundle(tmp_path / "clip", clip_export.manifest, clip_export.files)
+    made = compress(bundle, sorted(videos.iterdir()), "clips", 0.0)
+    assert made.bytes_after < made.bytes_before
+    assert load_bundle(write_bundle(tmp_path / "small", made.manifest, made.files).path).manifest.compressed

@@ -121,12 +121,15 @@ class Running:
 
 
 def make_settings(folder: Path, **changes: Any) -> Settings:
-    """Settings for a tiny bundle in a folder; the bundle is written if it is not there."""
+    """Settings for a tiny bundle in a folder; the bundle is written if it is not there.
+
+    The queue is as good as unbounded in time: on a slow machine nobody is to be refused whom a test does not expect.
+    """
     bundle = folder / "tiny"
     if not bundle.exists():
         write_tiny_bundle(bundle)
-    fields = {"bundle": bundle, "decode_workers": 1, "max_batch": 4, "intra_op_threads": 1, **changes}
-    return Settings(**fields)
+    fields = {"bundle": bundle, "decode_workers": 1, "max_batch": 4, "intra_op_threads": 1, "max_queue_seconds": 60.0}
+    return Settings(**{**fields, **changes})
 
 
 def make_models(settings: Settings, metrics: Metrics) -> Models:

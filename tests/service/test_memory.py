@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import resource
 from pathlib import Path
+from threading import Thread
 
+import numpy as np
 import pytest
 
-from adafocus.service.memory import usable_memory_bytes
+from adafocus.service.memory import limited_growth, usable_memory_bytes
 from adafocus.service.settings import SMALLEST_DECODE_MEMORY_BYTES, default_decode_memory_bytes
 from tests.service.test_cpu import kernel
 
@@ -34,3 +37,27 @@ def test_decoders_fit_into_a_container(monkeypatch: pytest.MonkeyPatch, gigabyte
     monkeypatch.setattr("adafocus.service.settings.usable_memory_bytes", lambda: gigabytes << 30)
     monkeypatch.setattr("adafocus.service.settings.usable_cores", lambda: 2)
     assert default_decode_memory_bytes() == max(each, SMALLEST_DECODE_MEMORY_BYTES)
+
+
+def test_growth_is_limited_in_the_block_and_not_after_it() -> None:
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    with limited_growth(64 << 20), pytest.raises(MemoryError):
+        np.ones(256 << 20, dtype=np.uint8)
+    assert resource.getrlimit(resource.RLIMIT_DATA) == before
+    assert np.ones(256 << 20, dtype=np.uint8)[-1] == 1
+
+
+def test_limits_of_several_threads_do_not_mix() -> None:
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+
+    def limited() -> None:
+        for _ in range(20):
+            with limited_growth(1 << 30):
+                pass
+
+    threads = [Thread(target=limited) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert resource.getrlimit(resource.RLIMIT_DATA) == before

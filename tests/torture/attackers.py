@@ -101,6 +101,11 @@ def costly_videos(address: Address, stop: Stop) -> None:
     _post_for_ever(address, stop, [costly_video()], clients=6)
 
 
+def large_videos(address: Address, stop: Stop) -> None:
+    """Sends videos of few kilobytes whose pictures are 5K, six at once: each decoder needs 200 MB and more."""
+    _post_for_ever(address, stop, [costly_video(60, 5120, 2880)], clients=6)
+
+
 def flood(address: Address, stop: Stop) -> None:
     """Sends honest clips from 64 clients at once, many times what can be answered."""
     _post_for_ever(address, stop, [path.read_bytes() for path in SAMPLES], clients=64)
@@ -170,7 +175,7 @@ def _post_for_ever(address: Address, stop: Stop, bodies: list[bytes], *, clients
 
 ATTACKS: dict[str, Callable[[Address, Stop], None]] = {
     function.__name__: function
-    for function in (idle, slow_heads, slow_bodies, costly_videos, flood, rubbish, json_bombs)
+    for function in (idle, slow_heads, slow_bodies, costly_videos, large_videos, flood, rubbish, json_bombs)
 }
 
 

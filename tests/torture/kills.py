@@ -79,7 +79,7 @@ def main() -> int:
     }
     print(row, dict(status))
     if options.write:
-        print(write_results("kills", options.write, [row]))
+        print(write_results("killed-workers", options.write, [row]))
     return int(bool(lost))
 
 

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from adafocus.bundle.manifest import FrameGeometry, Sampling
 from adafocus.service.decode.pool import DecodeJob, DecodePool, DecodeSession, PoolSettings, WorkerTimeouts
+from adafocus.service.decode.pool_settings import RestartReason, RetryReason
 from adafocus.service.decode.upload import Spool
 from adafocus.service.decode.worker.control import ClosedError
-from adafocus.service.telemetry.metrics import RestartReason
 from adafocus.video.decoder import Frame
 from adafocus.video.limits import MediaLimits
 from adafocus.video.sampler import visiting_order
@@ -84,6 +84,7 @@ class Watcher:
 
     workers: int = 0
     restarts: list[RestartReason] = field(default_factory=list)
+    retries: list[RetryReason] = field(default_factory=list)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def decode_workers(self, count: int) -> None:
@@ -94,6 +95,10 @@ class Watcher:
     def decode_worker_restarted(self, reason: RestartReason) -> None:
         """A worker was replaced."""
         self.restarts.append(reason)
+
+    def video_retried(self, reason: RetryReason) -> None:
+        """A video is decoded again."""
+        self.retries.append(reason)
 
     async def until(self, workers: int) -> None:
         """Wait until so many workers are alive."""

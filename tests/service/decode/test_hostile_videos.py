@@ -120,6 +120,7 @@ async def test_a_worker_that_dies_costs_no_request(by: signal.Signals) -> None:
     frames, watcher = await killed_mid_request(by, 1)
     assert isinstance(frames, list)
     assert watcher.restarts == ["crashed"]
+    assert watcher.retries == ["decoder_crashed"]
 
 
 @pytest.mark.parametrize(("by", "kind"), [(signal.SIGKILL, Internal), (signal.SIGSEGV, Undecodable)])
@@ -127,6 +128,7 @@ async def test_a_video_that_ends_all_its_workers_fails(by: signal.Signals, kind:
     problem, watcher = await killed_mid_request(by, MAX_WORKERS)
     assert isinstance(problem, kind)
     assert watcher.restarts == ["crashed"] * MAX_WORKERS
+    assert watcher.retries == ["decoder_crashed"] * (MAX_WORKERS - 1)
 
 
 async def test_a_worker_that_hangs_costs_no_request() -> None:
@@ -136,6 +138,7 @@ async def test_a_worker_that_hangs_costs_no_request() -> None:
         results = await asyncio.gather(*[decode(pool, clip()) for _ in range(2)])
     assert [len(frames) for frames in results] == [16] * 2
     assert "timeout" in watcher.restarts
+    assert "decoder_timeout" in watcher.retries
 
 
 async def test_a_video_on_which_two_workers_hang_fails() -> None:
@@ -172,6 +175,7 @@ async def test_a_worker_that_dies_idle_costs_nobody() -> None:
         assert [len(frames) for frames in results] == [16] * 4
         await asyncio.wait_for(watcher.until(2), 60)
     assert watcher.restarts == ["crashed"]
+    assert watcher.retries == []
 
 
 async def test_a_video_that_takes_too_much_processor_time_is_undecodable() -> None:

@@ -82,6 +82,7 @@ class Recorder:
     batches: list[tuple[Component, int]] = field(default_factory=list)
     slots: list[int] = field(default_factory=list)
     queue: list[int] = field(default_factory=list)
+    lost_videos: int = 0
 
     posted: int = 0
     crossing: Crossing | None = None
@@ -113,6 +114,9 @@ class Recorder:
 
     def queue_depth(self, count: int) -> None:
         self.queue.append(count)
+
+    def core_lost_a_video(self) -> None:
+        self.lost_videos += 1
 
 
 class Crossing:

@@ -44,10 +44,11 @@ async def start_core() -> CoreProcess:
 @asynccontextmanager
 async def supervised(
     start_another: Callable[[], Awaitable[CoreProcess]],
+    recorder: Recorder | None = None,
 ) -> AsyncIterator[tuple[Engine, SupervisedCore]]:
     first = await start_core()
     core = SupervisedCore(first, start_another)
-    engine = Engine(first.manifest, core, slots=4, max_queue=4, observer=Recorder())
+    engine = Engine(first.manifest, core, slots=4, max_queue=4, observer=recorder or Recorder())
     async with running(engine):
         yield engine, core
 
@@ -61,7 +62,8 @@ async def lose(engine: Engine, core: SupervisedCore) -> int:
 
 
 async def test_a_core_that_is_killed_is_started_again_and_its_videos_run_again() -> None:
-    async with supervised(start_core) as (engine, core):
+    recorder = Recorder()
+    async with supervised(start_core, recorder) as (engine, core):
         held = [Rewinding([BRIGHT] * 4, hold=asyncio.Event(), held_after=2) for _ in range(3)]
         tasks = [asyncio.create_task(engine.classify(never_leave(), frames)) for frames in held]
         await until(lambda: all(frames.taken == 2 for frames in held))
@@ -75,6 +77,7 @@ async def test_a_core_that_is_killed_is_started_again_and_its_videos_run_again()
     assert [int(outcome.last.logits.argmax()) for outcome in (*outcomes, again)] == [2] * 4
     assert [len(outcome.steps) for outcome in outcomes] == [4] * 3
     assert [frames.rewound for frames in held] == [1] * 3
+    assert recorder.lost_videos == 3
     assert not engine.alive
 
 

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from adafocus.bundle.store import MANIFEST, BundleError
 from adafocus.service.app import create_app
 from adafocus.service.settings import Settings
-from tests.e2e.tiny import write_clip, write_tiny_bundle
+from tests.e2e.tiny import LABELS, write_clip, write_tiny_bundle
 from tests.service.server import Running, serving
 
 KEY = {"X-API-Key": "sesame"}
@@ -60,9 +60,14 @@ async def client(running: Running) -> AsyncIterator[httpx.AsyncClient]:
 
 
 async def ask(client: httpx.AsyncClient, clip: bytes, **parameters: str) -> Any:
-    answer = await client.post("/classify", content=clip, params=parameters)
+    answer = await client.post("/classify", content=clip, params=parameters, timeout=300)
     assert answer.status_code == 200, answer.text
     return answer.json()
+
+
+async def manage(client: httpx.AsyncClient, name: str, verb: str) -> httpx.Response:
+    """Load or unload a model, which may take long on a busy machine."""
+    return await client.post(f"/v2/repository/models/{name}/{verb}", timeout=300)
 
 
 async def test_each_answers_for_itself_and_the_first_for_those_who_name_none(
@@ -122,7 +127,7 @@ async def test_a_new_version_takes_the_old_ones_place_and_a_bad_one_does_not(
     put(folder, "first", version="2.0", labels=("low", "middle", "high"))
     assert (await ask(client, clip))["model"]["version"] == "1.0"
     with caplog.at_level(logging.INFO, "adafocus.models"):
-        answer = await client.post("/v2/repository/models/first/load")
+        answer = await manage(client, "first", "load")
     assert (answer.status_code, answer.json()) == (200, {})
     told = await ask(client, clip)
     assert (told["model"]["version"], told["predictions"][0]["label"]) == ("2.0", "middle")
@@ -130,7 +135,7 @@ async def test_a_new_version_takes_the_old_ones_place_and_a_bad_one_does_not(
     assert lines == [{"model": "first", "version": "2.0", "replaces": "1.0"}]
 
     (folder / "first" / MANIFEST).write_text("{}")
-    answer = await client.post("/v2/repository/models/first/load")
+    answer = await manage(client, "first", "load")
     assert answer.status_code == 409
     assert "version 2.0 goes on" in answer.json()["error"]
     assert str(folder) not in answer.text
@@ -162,7 +167,7 @@ async def test_no_request_is_lost_while_versions_change(
     asking = [asyncio.create_task(keep_asking()) for _ in range(2)]
     for number in range(2, 6):
         put(folder, "first", version=str(number))
-        assert (await client.post("/v2/repository/models/first/load")).status_code == 200
+        assert (await manage(client, "first", "load")).status_code == 200
     ended.set()
     assert sum(await asyncio.gather(*asking)) > 0
     await running.service.models.drained("first")
@@ -174,16 +179,16 @@ async def test_no_request_is_lost_while_versions_change(
 async def test_what_is_unloaded_is_gone_until_it_is_loaded_again(
     running: Running, client: httpx.AsyncClient, clip: bytes
 ) -> None:
-    assert (await client.post("/v2/repository/models/first/unload")).status_code == 200
+    assert (await manage(client, "first", "unload")).status_code == 200
     await running.service.models.drained("first")
     answer = await client.post("/classify", content=clip)
     assert (answer.status_code, answer.json()["code"]) == (404, "unknown_model")
     assert (await client.get("/v2/models/first/ready")).status_code == 404
     assert (await ask(client, clip, model="second"))["model"]["name"] == "second"
     assert (await client.get("/readyz")).status_code == 200
-    assert (await client.post("/v2/repository/models/first/load")).status_code == 200
+    assert (await manage(client, "first", "load")).status_code == 200
     assert (await ask(client, clip))["model"]["name"] == "first"
-    assert (await client.post("/v2/repository/models/third/load")).status_code == 404
+    assert (await manage(client, "third", "load")).status_code == 404
 
 
 async def test_managing_models_needs_a_key_and_the_setting(folder: Path) -> None:
@@ -213,10 +218,57 @@ async def test_the_default_is_a_setting_and_frames_may_have_several_sizes(folder
 async def test_frames_larger_than_the_decoders_were_started_for_are_refused_by_name(folder: Path, clip: bytes) -> None:
     async with serving(guarded(folder)) as running, running.client(headers=KEY) as client:
         put(folder, "large", crop=48)
-        refused = await client.post("/v2/repository/models/large/load")
+        refused = await manage(client, "large", "load")
         assert refused.status_code == 409
         assert "large: its frames have 48 pixels a side" in refused.json()["error"]
         assert "restart the service" in refused.json()["error"]
+
+
+@pytest.mark.parametrize(("labels", "answer"), [(LABELS, "same"), (LABELS[1:] + LABELS[:1], "different")])
+async def test_a_second_model_sees_a_share_of_the_videos_and_agrees_or_not(
+    folder: Path, clip: bytes, labels: tuple[str, ...], answer: str
+) -> None:
+    put(folder, "twin", labels=labels)
+    async with serving(settings_for(folder, shadow="twin:100%")) as running, running.client() as client:
+        second = running.service.second
+        assert second is not None
+        await ask(client, clip)
+        await second.settled()
+        await ask(client, clip, model="second")  # its labels are others
+        await ask(client, clip, model="twin")
+        await second.settled()
+        counted = {
+            (model, said): running.metric("adafocus_model_shadow_total", model=model, answer=said)
+            for model in ("first", "second", "twin")
+            for said in ("same", "different")
+        }
+        assert counted == {key: float(key == ("first", answer)) for key in counted}
+        assert running.metric("adafocus_slots_active") == 0
+        assert running.metric("adafocus_model_requests_total", model="twin", outcome="ok") == 1, (
+            "a shadow is no request"
+        )
+
+
+async def test_a_second_model_that_is_unloaded_costs_no_answer(folder: Path, clip: bytes) -> None:
+    put(folder, "twin")
+    async with serving(guarded(folder, shadow="twin:100%")) as running, running.client(headers=KEY) as client:
+        assert (await manage(client, "twin", "unload")).status_code == 200
+        assert (await ask(client, clip))["model"]["name"] == "first"
+        assert running.service.second is not None
+        await running.service.second.settled()
+        assert running.metric("adafocus_model_shadow_total", model="first", answer="same") == 0
+
+
+@pytest.mark.parametrize("given", ["twin", "twin:101%", "twin:-1%", "twin:1", "../x:1%"])
+def test_a_share_is_a_name_and_per_cent(folder: Path, given: str) -> None:
+    with pytest.raises(ValidationError, match="shadow"):
+        settings_for(folder, shadow=given)
+
+
+def test_the_second_model_must_be_there(folder: Path) -> None:
+    assert settings_for(folder, shadow="second:0.5%").shadow_model == ("second", 0.005)
+    with pytest.raises(BundleError, match="shadow names the model 'twin'; there are first, second"):
+        create_app(settings_for(folder, shadow="twin:1%"))
 
 
 def test_a_default_that_is_not_there_is_named_at_the_start(folder: Path) -> None:
