@@ -15,6 +15,7 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import signal
 import statistics
 import sys
@@ -58,6 +59,7 @@ class Watching:
 
     process: asyncio.subprocess.Process
     rows: list[Line] = field(default_factory=list)
+    dropped: int = 0
     news: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     async def read(self) -> None:
@@ -84,15 +86,17 @@ class Watching:
 @contextlib.asynccontextmanager
 async def watching(urls: dict[str, str], window_s: float) -> AsyncIterator[Watching]:
     """Run the command around a block."""
-    with tempfile.TemporaryDirectory() as folder:
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
         file = Path(folder) / "cameras.toml"
         tables = (f'[[camera]]\nname = "{name}"\nurl = "{url}"\nwindow_s = {window_s}\n' for name, url in urls.items())
         file.write_text("\n".join(tables), encoding="utf-8")
+        told = stack.enter_context((Path(folder) / "told").open("w+"))
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "adafocus", "watch", str(file), "--port", "0"),
             cwd=ROOT,
             stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
+            stderr=told.fileno(),
             limit=1 << 20,
         )
         watched = Watching(process)
@@ -103,6 +107,8 @@ async def watching(urls: dict[str, str], window_s: float) -> AsyncIterator[Watch
             process.send_signal(signal.SIGTERM)
             await process.wait()
             await reading
+            told.seek(0)
+            watched.dropped = sum(map(int, re.findall(r" windows, (\d+) dropped", told.read())))
 
 
 async def many(cameras: int, seconds: float) -> Line:
@@ -137,6 +143,7 @@ async def many(cameras: int, seconds: float) -> Line:
         "all_live_after_s": round(start - began, 1),
         "windows": len(lags),
         "windows_due": round(due),
+        "dropped_in_all": watched.dropped,
         "lost": len([it for it in rows if it["type"] == "lost"]),
         "lag_p50_s": statistics.median(lags),
         "lag_p95_s": lags[int(0.95 * len(lags))],

@@ -97,9 +97,12 @@ class CameraWatch:
         while True:
             arrived_before = self._arrived
             reason = await self._follow_stream()
-            if self.camera.is_file and not self.camera.loop and reason is None:
-                self.state.ended()
-                return
+            if self.camera.is_file and reason is None:
+                if not self.camera.loop:
+                    self.state.ended()
+                    return
+                if self._arrived > arrived_before:
+                    continue  # it begins again, and nothing was lost
             self.state.lost(reason or "the stream ended")
             self._put("lost", reason=reason or "the stream ended")
             if self._arrived > arrived_before:

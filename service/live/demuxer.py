@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import io
 import json
 import math
 import signal
@@ -26,14 +27,14 @@ import av
 from av.container import InputContainer
 
 from adafocus.service.decode.worker import sandbox
-from adafocus.service.decode.worker.main import fall_silent, import_everything
+from adafocus.service.decode.worker.imports import import_all_of_av
 from adafocus.service.live.cutter import Cutter
 from adafocus.service.live.picture_check import PictureCheck
 from adafocus.service.live.rtp_video import CLOCK_HZ, Depacketizer, parameter_sets
 from adafocus.service.live.rtsp import RtspError, RtspSession
 from adafocus.service.live.rtsp_authentication import Credentials
 from adafocus.service.live.stream_readers import FileReader, SocketReader, reader
-from adafocus.service.live.video_device import FRAMES_PER_SECOND, SANDBOXED_REQUESTS, DeviceError, VideoDevice
+from adafocus.service.live.video_device import FRAMES_PER_SECOND, SANDBOXED_REQUESTS, DeviceError, Picture, VideoDevice
 from adafocus.service.live.window_writer import Header, JpegWindow, PacketWindow, PictureWindow
 from adafocus.video.errors import FOREIGN_ERRORS
 from adafocus.video.limits import CODECS, CONTAINERS, MediaLimits
@@ -42,6 +43,11 @@ HEADER = struct.Struct(">I")
 MAX_HEADER_BYTES = 1 << 16
 MAX_REASON = 200
 MAX_PIXELS = MediaLimits().max_pixels
+
+_REHEARSAL = bytes.fromhex(
+    "47494638396102000200800000000000ffffff"  # a GIF of two pixels squared
+    "2c000000000200020000020284513b"  # and one picture
+)
 
 DEVICE_SILENCE_S = 20.0
 LEAST_STEP_S = 0.75 / FRAMES_PER_SECOND
@@ -63,8 +69,8 @@ def main(arguments: Sequence[str]) -> int:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     output = socket.socket(fileno=given.output)
     source = _source(given.kind, given.input, output)
-    import_everything()
-    fall_silent()
+    rehearse()
+    sandbox.fall_silent()
     failed = _start(source)
     requests = SANDBOXED_REQUESTS if isinstance(source, VideoDevice) else ()
     report = sandbox.enter(given.memory_bytes, parent=given.parent, requests=requests)
@@ -143,6 +149,17 @@ def _exactly(connection: socket.socket, size: int) -> bytes:
             raise SystemExit(0)
         data += part
     return bytes(data)
+
+
+def rehearse() -> None:
+    """Import all of PyAV, and read, look at and write pictures of our own: the sandbox forbids later imports."""
+    import_all_of_av()
+    check = PictureCheck("gif", None, MAX_PIXELS)
+    with av.open(io.BytesIO(_REHEARSAL), "r", format="gif") as container:
+        reports = [check.see(bytes(packet)) for packet in container.demux(video=0)]
+    window = JpegWindow((2, 2), reports[0])
+    window.add(Picture(0.0, b"\xff\xd8\xff\xd9"))
+    window.finish()
 
 
 def send(output: socket.socket, header: Header, content: bytes = b"") -> None:

@@ -1,6 +1,7 @@
 """Looks at the key picture of each window: is the camera blind, or does it show the same picture again and again?
 
-It runs in the demuxer's sandbox. One picture of a window is decoded for it, at the least size that tells.
+It runs in the demuxer's sandbox. One picture of a window is decoded for it, at the least size that tells. It does
+without numpy, which would take as much memory again in each of many such processes.
 """
 
 from __future__ import annotations
@@ -9,8 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import av
-import numpy as np
-import numpy.typing as npt
 from av.codec.context import ThreadType
 from av.video.codeccontext import VideoCodecContext
 from av.video.reformatter import VideoReformatter
@@ -18,9 +17,7 @@ from av.video.reformatter import VideoReformatter
 from adafocus.video.errors import FOREIGN_ERRORS
 
 _WIDTH, _HEIGHT = 64, 36
-_BRIGHT_PERCENTILE = 98
-
-Pixels = npt.NDArray[np.uint8]
+_BRIGHT_SHARE = 0.98
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +48,7 @@ class PictureCheck:
     max_pixels: int
     _decoder: VideoCodecContext = field(init=False)
     _reformatter: VideoReformatter = field(default_factory=VideoReformatter)
-    _before: Pixels | None = None
+    _before: bytes | None = None
 
     def __post_init__(self) -> None:
         decoder = av.CodecContext.create(self.codec, "r")
@@ -74,12 +71,16 @@ class PictureCheck:
         if pixels is None:
             return PictureReport()
         before, self._before = self._before, pixels
-        change = None if before is None else float(np.abs(pixels.astype(np.int16) - before).mean())
-        return PictureReport(float(np.percentile(pixels, _BRIGHT_PERCENTILE)), change)
+        bright = sorted(pixels)[int(_BRIGHT_SHARE * len(pixels))]
+        if before is None:
+            return PictureReport(float(bright))
+        differences = sum(abs(now - then) for now, then in zip(pixels, before, strict=True))
+        return PictureReport(float(bright), differences / len(pixels))
 
-    def _small(self, frames: Sequence[av.VideoFrame]) -> Pixels | None:
+    def _small(self, frames: Sequence[av.VideoFrame]) -> bytes | None:
         """The brightness of some points of a picture. They are not averaged, which would hide a sensor's noise."""
         if not frames:
             return None
         small = self._reformatter.reformat(frames[0], _WIDTH, _HEIGHT, "gray", interpolation="POINT", threads=1)
-        return small.to_ndarray().astype(np.uint8)
+        lines, plane = bytes(small.planes[0]), small.planes[0].line_size  # a line may be padded
+        return b"".join(lines[at * plane : at * plane + _WIDTH] for at in range(_HEIGHT))

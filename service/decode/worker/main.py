@@ -10,22 +10,18 @@ from __future__ import annotations
 import argparse
 import ctypes
 import gc
-import importlib
 import io
-import os
-import pkgutil
 import signal
 import socket
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 
-import av
-
 from adafocus.service.decode.ipc import MEMORY_REFUSED
 from adafocus.service.decode.worker import sandbox, template
 from adafocus.service.decode.worker.control import Control
 from adafocus.service.decode.worker.frame_writer import FrameWriter, segment_bytes
+from adafocus.service.decode.worker.imports import import_all_of_av
 from adafocus.service.decode.worker.kept_video import KeptVideo
 from adafocus.service.decode.worker.task import Task
 from adafocus.video.decoder import FrameStream
@@ -57,7 +53,7 @@ def main(arguments: Sequence[str]) -> int:
     import_everything()
     gc.collect()
     gc.freeze()  # imported objects are permanent: collections skip them, and workers share their memory
-    fall_silent()
+    sandbox.fall_silent()
     connection = template.serve(socket.socket(fileno=given.requests))
     if connection is None:
         return 0
@@ -95,10 +91,7 @@ def import_everything() -> None:
 
     PyAV and numpy import some of their parts only on first use.
     """
-    for module in pkgutil.walk_packages(av.__path__, "av."):
-        if module.name not in ("av.__main__", "av.datasets"):  # a program, and a downloader
-            importlib.import_module(module.name)
-    importlib.import_module("numpy.ma")  # by `np.unique`, when it is first called
+    import_all_of_av()
     with open_video(io.BytesIO(_REHEARSAL), MediaLimits()) as video:
         stream = FrameStream(video, range(video.index.frames), Geometry(resize=8, crop=8))
         while stream.next() is not None:
@@ -146,14 +139,6 @@ class _Heap:
             return 0
         info = self._info()
         return int(info.arena + info.hblkhd)
-
-
-def fall_silent() -> None:
-    """Redirect the standard descriptors to /dev/null, because a hostile file could make FFmpeg write to stderr."""
-    nothing = os.open(os.devnull, os.O_RDWR)
-    for fd in (0, 1, 2):
-        os.dup2(nothing, fd)
-    os.close(nothing)
 
 
 if __name__ == "__main__":

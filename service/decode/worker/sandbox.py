@@ -103,6 +103,14 @@ def enter(memory_bytes: int, *, parent: int, requests: Sequence[int] = ()) -> Sa
     return SandboxReport(bool(privileges), landlock, bool(seccomp), limit or None, tuple(missing))
 
 
+def fall_silent() -> None:
+    """Redirect the standard descriptors to /dev/null, because a hostile file could make FFmpeg write to stderr."""
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for fd in (0, 1, 2):
+        os.dup2(nothing, fd)
+    os.close(nothing)
+
+
 def _call(libc: ctypes.CDLL, number: int, *arguments: object) -> int:
     ctypes.set_errno(0)
     result = int(libc.syscall(ctypes.c_long(number), *arguments))
