@@ -40,20 +40,6 @@ def batch_cost() -> str:
     )
 
 
-def ray_cost() -> str:
-    """Processor time per clip on a Ray cluster, beside that of one machine."""
-    head = (
-        "command",
-        "processor time a clip, ms",
-        "of `batch`",
-        "rows a second and core",
-        "to start, s of processor time",
-    )
-    columns = ("cpu_ms_per_clip", "ratio", "rows_per_second_per_core", "cpu_seconds_to_start")
-    rows = newest_results("ray-cost")
-    return _table(head, ([f"`adafocus {row['command']}`", *(row[name] for name in columns)] for row in rows))
-
-
 def per_video() -> str:
     """What one video costs, and a million."""
     head = (
@@ -118,6 +104,6 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 PAGES: dict[Path, dict[str, Callable[[], str]]] = {
-    Path("docs/batch.md"): {"killed_batch": killed_batch, "batch_cost": batch_cost, "ray_cost": ray_cost},
+    Path("docs/batch.md"): {"killed_batch": killed_batch, "batch_cost": batch_cost},
     Path("docs/scale.md"): {"per_video": per_video, "at_rates": at_rates, "traffic": traffic},
 }
