@@ -38,7 +38,10 @@ def loaded(url: str, point: str, requests: int, *, clients: int = 1, rate: float
 
 def measure(words: list[str], fronts: int, point: str, requests: int) -> dict[str, float]:
     """One round with one version."""
-    environment = {"ADAFOCUS_MAX_QUEUE": "512", "ADAFOCUS_DRAIN_GRACE_SECONDS": "0"}
+    # Nobody is refused: what is compared is how fast those who wait are served.
+    limits = dict.fromkeys(("QUEUE", "UPLOADS", "UPLOADS_PER_CALLER", "CONNECTIONS", "CONNECTIONS_PER_CALLER"), "1024")
+    environment = {f"ADAFOCUS_MAX_{name}": most for name, most in limits.items()}
+    environment |= {"ADAFOCUS_MAX_QUEUE_SECONDS": "600", "ADAFOCUS_DRAIN_GRACE_SECONDS": "0"}
     options = ["--bundle", str(ROOT / "bundles" / "sky"), "--backend", "onnxruntime-cpu"]
     options += ["--fronts", str(fronts)] if fronts > 1 else []
     with running_service(*options, program=words, environment=environment) as service:

@@ -129,6 +129,20 @@ def kills() -> str:
     )
 
 
+def same_answers() -> str:
+    """Answers before and after the engine's core, clip by clip."""
+    return _table(
+        newest_results("same-answers"),
+        ("bundle", "bundle"),
+        ("backend", "backend"),
+        ("`exit`", _exit),
+        ("clips answered", "answered_after"),
+        ("identical answers", "identical"),
+        ("other", "other_answer"),
+        ("largest difference of a number", "largest_difference"),
+    )
+
+
 def decoder_cost() -> str:
     """A worker's processor time, compared with plain PyAV's."""
     return _table(
@@ -240,6 +254,7 @@ PAGES = {
         "http_cost": http_cost,
         "load_generator": load_generator,
         "decoder_cost": decoder_cost,
+        "same_answers": same_answers,
         "simulated_device": simulated_device,
         "lookahead_full": lookahead_full,
         "first_step": first_step,

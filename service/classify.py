@@ -70,8 +70,9 @@ async def classify(
             fetched = runtime.metrics.bytes_fetched
             upload = await held.enter_async_context(Reception(body, settings, timeline, clock, fetched))
             upload.on_end(lambda: admission.uploaded(place))
-            early = held.enter_context(admission.early_start())
-            await admission.while_uploading(place, (upload.soon if early else upload.ended)())
+            if not upload.over:
+                early = held.enter_context(admission.early_start())
+                await admission.while_uploading(place, (upload.soon if early else upload.ended)())
             with timeline.stage("queue"):
                 waited_seconds = await held.enter_async_context(admission.slot(due, place))
             parameters = affordable(runtime, parameters, waited_seconds, clock())

@@ -102,8 +102,9 @@ class _Run:
                 fetched = self.runtime.metrics.bytes_fetched
                 upload = await held.enter_async_context(Reception(body, settings, self.timeline, self.clock, fetched))
                 upload.on_end(lambda: admission.uploaded(place))
-                early = held.enter_context(admission.early_start())
-                await admission.while_uploading(place, (upload.soon if early else upload.ended)())
+                if not upload.over:
+                    early = held.enter_context(admission.early_start())
+                    await admission.while_uploading(place, (upload.soon if early else upload.ended)())
                 self.place = place
                 asked = self.windows
                 decoder = await held.enter_async_context(

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable
@@ -33,13 +34,14 @@ LOG_INTERVAL_SECONDS = 1.0
 MOST_LINGERING = 64
 """Refused uploads whose rest is being thrown away; beyond that the connection is closed at once."""
 
-REFUSALS_PER_SECOND = 250.0
+REFUSALS_PER_SECOND = 500.0
 """Refusals of one address that are answered a second, while it waits for each."""
 BURST_SECONDS = 0.2
 """After a pause, the refusals of so many seconds are answered at once."""
 LONGEST_DELAY_SECONDS = 0.2
 """A longer one would hold more connections open than it keeps away."""
-SHORTEST_DELAY_SECONDS = 0.001
+TICK_SECONDS = 0.1
+"""Refusals that wait are answered at multiples of this, several at a time: waking up costs as much as refusing."""
 MOST_ADDRESSES = 1024
 """Addresses whose refusals are counted; beyond that, the one that was refused longest ago is forgotten."""
 
@@ -185,7 +187,7 @@ class RefusalPace:
         self._next[address] = due
         if len(self._next) > MOST_ADDRESSES:
             self._next.popitem(last=False)
-        return due - now if due - now > SHORTEST_DELAY_SECONDS else 0.0
+        return math.ceil(due / TICK_SECONDS) * TICK_SECONDS - now if due > now else 0.0
 
 
 class RefusalLog:

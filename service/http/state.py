@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl
+from weakref import ref
 
 from starlette.requests import Request
 
@@ -49,7 +50,7 @@ class ServerState:
     draining: bool = False
     rejecting: bool = False
     upload_limits: UploadLimits = field(init=False)
-    _known_queries: dict[bytes, tuple[str | None, LoadedVersion, Parameters]] = field(default_factory=dict)
+    _known_queries: dict[bytes, tuple[str | None, ref[LoadedVersion], Parameters]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         settings = self.settings
@@ -119,7 +120,7 @@ class ServerState:
         known = self._known_queries.get(query)
         if known is not None:
             version = self.version_of(known[0])
-            if version is known[1]:
+            if version is known[1]():
                 return version, known[2]
         pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
         model, rest = model_and_rest(pairs)
@@ -127,7 +128,7 @@ class ServerState:
         parameters = parse_parameters(rest, version.runtime.manifest, (MODEL, *PARAMETERS))
         if len(self._known_queries) >= MAX_KNOWN_QUERIES:
             self._known_queries.clear()
-        self._known_queries[query] = model, version, parameters
+        self._known_queries[query] = model, ref(version), parameters  # does not keep an old version in memory
         return version, parameters
 
     def drain(self, loop: asyncio.AbstractEventLoop, on_drained: Callable[[], None]) -> None:

@@ -138,7 +138,9 @@ class Models:
                     self._observer.model_added(name)
                     model = Model(bundle, wanted=False)
                 await self._load(model, bundle)
-            except (BundleError, RunnerError) as error:
+            except Problem:
+                raise
+            except Exception as error:
                 raise self._refused(name, model, folder, error) from error
             self._models[name] = model
             return model.manifest
@@ -202,6 +204,8 @@ class Models:
             raise Draining
         async with AsyncExitStack() as opening:
             runtime = await opening.enter_async_context(self._open(bundle))
+            if self._open is None:  # the service has ended meanwhile
+                raise Draining
             version = LoadedVersion(runtime, opening.pop_all())
         before = model.manifest
         replaces = model.version is not None
@@ -233,14 +237,16 @@ class Models:
         task.add_done_callback(model.retiring.discard)
 
     def _refused(self, name: str, model: Model | None, folder: Path, error: Exception) -> BadBundle:
-        text = str(error).replace(str(folder), name)  # callers need not know where the folder is
+        expected = isinstance(error, BundleError | RunnerError)
+        # Callers need not know where the folder is, nor what went wrong inside.
+        text = str(error).replace(str(folder), name) if expected else f"{name} could not be loaded; the log says why"
         goes_on = model is not None and model.version is not None
         if model is not None:
             model.error = text
         self._observer.model_version_changed(name, "refused")
         version = model.manifest.version if model is not None and goes_on else None
         fields = {"model": name, "reason": str(error), "version_that_goes_on": version}
-        logger.error("a bundle is refused", extra={"fields": fields})
+        logger.error("a bundle is refused", extra={"fields": fields}, exc_info=None if expected else error)
         return BadBundle(f"{text}; version {version} goes on" if goes_on else text)
 
     async def _close(self) -> None:

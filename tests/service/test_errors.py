@@ -37,6 +37,7 @@ PRODUCT_TABLE = {
 }
 FRAMEWORK = {"not_found": 404, "method_not_allowed": 405}
 MACHINE = {"unavailable": 503}
+MODELS = {"unknown_model": 404, "not_permitted": 403, "bad_bundle": 409}
 
 
 class VideoFaultError(Exception):
@@ -48,7 +49,7 @@ def subclasses(kind: type[Problem]) -> set[type[Problem]]:
 
 
 def test_statuses_and_codes_are_the_products() -> None:
-    assert {kind.code: kind.status for kind in CATALOGUE} == PRODUCT_TABLE | FRAMEWORK | MACHINE
+    assert {kind.code: kind.status for kind in CATALOGUE} == PRODUCT_TABLE | FRAMEWORK | MACHINE | MODELS
 
 
 def test_the_catalogue_holds_every_concrete_problem() -> None:

@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 
 from adafocus.bundle.manifest import Manifest, OperatingPoint, Precision, Reduced
-from adafocus.bundle.store import Bundle, load_bundle, write_bundle
+from adafocus.bundle.store import Bundle, BundleError, load_bundle, write_bundle
 from adafocus.service.classify import classify
+from adafocus.service.cores import load_core
 from adafocus.service.engine.supervised import SupervisedCore
+from adafocus.service.models.registry import served_as
 from adafocus.service.reception import Body
 from adafocus.service.runtime import make_runner, open_runtime
 from adafocus.service.schemas.parameters import Parameters
@@ -123,3 +125,18 @@ async def test_a_core_that_is_killed_costs_no_request(bundle: Bundle) -> None:
         answer = await slow
         assert runtime.engine.alive
         assert (answer.predictions, answer.exit) == (expected.predictions, expected.exit)
+
+
+def test_a_core_that_is_started_again_does_not_take_another_bundle_for_its_own(bundle: Bundle) -> None:
+    settings = Settings(bundle=bundle.path, decode_workers=1, max_batch=2, intra_op_threads=1, precision="fp32")
+    known = load_bundle(bundle.path)
+    manifest, runner = load_core(settings, make_runner, served_as(known, "other"))
+    runner.close()
+    assert manifest.name == "other"
+    write_bundle(
+        bundle.path,
+        known.manifest.model_copy(update={"version": "2"}),
+        {graph.file: known.file(graph).read_bytes() for graph in known.manifest.graphs},
+    )
+    with pytest.raises(BundleError, match="has changed since the service read it"):
+        load_core(settings, make_runner, known)

@@ -42,6 +42,8 @@ STUDENTS_T = 2.306
 """95 %, for `PARTS` points and two parameters: eight degrees of freedom."""
 MOST_MB_AN_HOUR = 20.0
 MOST_WAITING = 64
+LIMITS = httpx.Limits(keepalive_expiry=1.0)
+"""The service closes an idle connection after five seconds; whoever sends at that moment gets no answer."""
 
 
 class Mix:
@@ -63,7 +65,7 @@ class Mix:
             elif kind < 0.9:
                 answer = await client.post("/classify", content=mutant(self._seeds, self._chance))
             elif kind < 0.95:
-                answer = await client.post("/v2/models/tiny/infer", json=_inference(self._chance.choice(self._good)))
+                answer = await client.post("/v2/models/toy/infer", json=_inference(self._chance.choice(self._good)))
             else:
                 await client.post("/classify", content=self._broken_off(), headers={"content-length": "30000"})
                 return
@@ -122,7 +124,7 @@ async def run(
                 httpx.AsyncClient(
                     base_url=service.url,
                     timeout=120,
-                    transport=httpx.AsyncHTTPTransport(local_address=f"127.0.0.{number + 2}"),
+                    transport=httpx.AsyncHTTPTransport(local_address=f"127.0.0.{number + 2}", limits=LIMITS),
                 )
             )
             for number in range(CALLERS)

@@ -116,7 +116,11 @@ async def attack(
     status: Counter[int | str] = Counter()
     wrong: list[str] = []
     slowest = 0.0
-    async with httpx.AsyncClient(base_url=service.url, timeout=TIMEOUT_SECONDS, trust_env=False) as client:
+    # The service closes an idle connection after five seconds; whoever sends at that moment gets no answer.
+    limits = httpx.Limits(keepalive_expiry=1.0)
+    async with httpx.AsyncClient(
+        base_url=service.url, timeout=TIMEOUT_SECONDS, trust_env=False, limits=limits
+    ) as client:
 
         async def post(content: bytes) -> httpx.Response:
             while (answer := await client.post("/classify?exit=full", content=content)).status_code == 503:

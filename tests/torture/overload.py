@@ -1,8 +1,11 @@
 """Offers 1, 2, 5 and 10 times the capacity in an open loop, and measures what is still answered within a second.
 
 The capacity is what a closed loop gets in the same run. Goodput counts answers within a second of the moment at which
-their request was due. The processor time of a refusal is measured apart: an unfinished upload is all that a caller may
-have, and a closed loop is refused meanwhile.
+their request was due. The generator runs on the same processors, and takes more of them the more it sends: the share of
+the peak is given as measured, and also of the peak that the processors allow which the generator leaves.
+
+The processor time of a refusal is measured apart: an unfinished upload is all that a caller may have, and a closed loop
+is refused meanwhile.
 
     python -m tests.torture.overload [--seconds 8] [--rounds 3] [--write VARIANT]
 """
@@ -22,6 +25,7 @@ from adafocus.cli.load.connection import Endpoint
 from adafocus.cli.load.plan import Plan
 from adafocus.cli.load.report import Sample, percentile
 from adafocus.cli.load.run import run
+from adafocus.service.cpu import usable_cores
 from adafocus.service.decode.watchdog import process_cpu_seconds
 from benchmarks.machine import write_results
 from benchmarks.service_process import SAMPLES, ServiceProcess, running_service
@@ -76,6 +80,7 @@ def measure(seconds: float, rounds: int) -> list[dict[str, object]]:
 def _step(service: ServiceProcess, rate: float, peak: float, seconds: float) -> dict[str, float]:
     cpu, own = process_cpu_seconds(service.pid), _own_cpu()
     samples = load(service, seconds, rate=rate)
+    generator, share = (_own_cpu() - own) / seconds, goodput(samples, seconds) / peak
     good = sorted(sample.seconds * 1e3 for sample in samples if sample.status == 200)
     status = Counter(sample.status for sample in samples)
     return {
@@ -83,13 +88,14 @@ def _step(service: ServiceProcess, rate: float, peak: float, seconds: float) -> 
         "offered": len(samples) / seconds,
         "answered": len(good) / seconds,
         "within_1_s": goodput(samples, seconds),
-        "share_of_peak": goodput(samples, seconds) / peak,
+        "share_of_peak": share,
         "p50_ms": percentile(good, 50),
         "p99_ms": percentile(good, 99),
         "refused": status[503] / seconds,
         "lost": (len(samples) - status[503] - status[200]) / seconds,
         "service_cpu": (process_cpu_seconds(service.pid) - cpu) / seconds,
-        "generator_cpu": (_own_cpu() - own) / seconds,
+        "generator_cpu": generator,
+        "share_of_peak_beside_generator": share / (1 - generator / usable_cores()),
     }
 
 

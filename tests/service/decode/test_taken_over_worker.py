@@ -129,8 +129,9 @@ async def test_it_is_killed_if_it_uses_the_processor_while_it_is_idle() -> None:
         async with asyncio.timeout(60):
             await watcher.until(0)
             await watcher.until(1)
+            while psutil.pid_exists(pid):  # its restart is noticed first, its end a moment later
+                await asyncio.sleep(0.01)
         assert watcher.restarts == ["idle_cpu"]
-        assert not psutil.pid_exists(pid)
 
 
 @pytest.mark.parametrize("evil", [STARTS_THINGS], indirect=True, ids=["starts things"])

@@ -27,7 +27,7 @@ class House:
         self.folder = folder
         self.open: list[str] = []
         self.counted: list[tuple[str, str]] = []
-        self.fails = False
+        self.error: Exception | None = None
         for name in names:
             self.put(name, "1")
         bundles = [served_as(load_bundle(path), name) for name, path in self.find().items()]
@@ -47,8 +47,8 @@ class House:
 
     @asynccontextmanager
     async def open_model(self, bundle: Bundle) -> AsyncIterator[Runtime]:
-        if self.fails:
-            raise RunnerError("the graph is not a graph")
+        if self.error is not None:
+            raise self.error
         named = f"{bundle.manifest.name} {bundle.manifest.version}"
         self.open.append(named)
 
@@ -116,11 +116,14 @@ async def test_a_bad_bundle_replaces_nothing_and_says_why_without_the_folder(hou
     assert house.models.ready
     assert house.counted[-1] == ("sky", "refused")
     house.put("sky", "3")
-    house.fails = True
+    house.error = RunnerError("the graph is not a graph")
     with pytest.raises(BadBundle, match="the graph is not a graph"):
         await house.models.load("sky")
+    house.error = MemoryError("at 0x1234")
+    with pytest.raises(BadBundle, match="sky could not be loaded; the log says why; version 1 goes on"):
+        await house.models.load("sky")
     assert house.models.version_of("sky") is before
-    house.fails = False
+    house.error = None
     await house.models.load("sky")
     assert house.models.of("sky").error == ""
     await house.models.drained("sky")

@@ -199,3 +199,36 @@ def test_two_applications_share_nothing() -> None:
     first, second = Metrics(steps=2), Metrics(steps=2)
     first.request_finished("ok", 0.1)
     assert samples(second)["adafocus_requests_total", "ok"] == 0
+
+
+def test_a_model_that_is_added_later_has_series_and_the_others_keep_their_counts() -> None:
+    metrics = Metrics(steps=4)
+    metrics.model_added("sky")
+    metrics.request_finished("ok", 0.02)
+    metrics.model_request_finished("sky", "ok")
+    metrics.model_version_changed("sky", "loaded")
+    before = samples(metrics)
+    metrics.model_added("birds")
+    metrics.model_added("birds")
+    after = samples(metrics)
+    assert {key: after[key] for key in before if "_process_" not in key[0]} == {
+        key: value for key, value in before.items() if "_process_" not in key[0]
+    }
+    assert {key for key in after if "birds" in key} == {
+        tuple("birds" if part == "sky" else part for part in key) for key in before if "sky" in key
+    }
+    metrics.model_request_finished("birds", "error")
+    metrics.model_compared("birds", agrees=False)
+    counted = samples(metrics)
+    assert counted["adafocus_model_requests_total", "birds", "error"] == 1
+    assert counted["adafocus_model_shadow_total", "different", "birds"] == 1
+    assert counted["adafocus_model_requests_total", "sky", "ok"] == 1
+    assert counted["adafocus_requests_total", "ok"] == 1
+    assert counted["adafocus_request_duration_seconds_sum",] == 0.02
+
+
+def test_a_model_of_fewer_steps_is_expected_to_be_over_at_its_last() -> None:
+    metrics = Metrics(steps=4)
+    metrics.video_answered(left_at(2, "all_steps", (0.25, 0.75)))
+    metrics.video_answered(left_at(2, "all_steps", None))
+    assert expected_exits(metrics) == [0.25, 2.0, 2.0, 2.0]

@@ -37,9 +37,9 @@ def with_a_constant(content: bytes, floats: int) -> bytes:
 def test_a_constant_of_gigabytes_is_refused_and_a_small_one_is_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: str
 ) -> None:
-    honest = tiny._glance()
+    honest = tiny._glance(tiny.CROP)
     for floats, fits in ((1000, True), (LEAST_BYTES // 2, False)):
-        monkeypatch.setattr(tiny, "_glance", lambda floats=floats: with_a_constant(honest, floats))
+        monkeypatch.setattr(tiny, "_glance", lambda crop, floats=floats: with_a_constant(honest, floats))
         folder = tmp_path / f"{floats}"
         folder.mkdir()
         bundle = tiny.write_tiny_bundle(folder / "tiny")
