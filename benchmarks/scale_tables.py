@@ -15,12 +15,9 @@ _MILLION = 1e6
 def killed_batch() -> str:
     """How often the command was killed, and which rows were lost or there twice."""
     columns = ("inputs", "kills", "rows", "error_rows", "rows_lost", "rows_twice")
-    head = ("where", "results", "inputs", "kills", "rows", "of them errors", "lost", "twice")
-    places = {"here": "this machine", "ray": "a Ray cluster"}
+    head = ("results", "inputs", "kills", "rows", "of them errors", "lost", "twice")
     rows = newest_results("killed-batch")
-    return _table(
-        head, ([places[row.get("on", "here")], f"`{row['format']}`", *(row[name] for name in columns)] for row in rows)
-    )
+    return _table(head, ([f"`{row['format']}`", *(row[name] for name in columns)] for row in rows))
 
 
 def batch_cost() -> str:
@@ -38,20 +35,6 @@ def batch_cost() -> str:
             for row in newest_results("batch-cost")
         ),
     )
-
-
-def ray_cost() -> str:
-    """Processor time per clip on a Ray cluster, beside that of one machine."""
-    head = (
-        "command",
-        "processor time a clip, ms",
-        "of `batch`",
-        "rows a second and core",
-        "to start, s of processor time",
-    )
-    columns = ("cpu_ms_per_clip", "ratio", "rows_per_second_per_core", "cpu_seconds_to_start")
-    rows = newest_results("ray-cost")
-    return _table(head, ([f"`adafocus {row['command']}`", *(row[name] for name in columns)] for row in rows))
 
 
 def per_video() -> str:
@@ -118,6 +101,6 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 PAGES: dict[Path, dict[str, Callable[[], str]]] = {
-    Path("docs/batch.md"): {"killed_batch": killed_batch, "batch_cost": batch_cost, "ray_cost": ray_cost},
+    Path("docs/batch.md"): {"killed_batch": killed_batch, "batch_cost": batch_cost},
     Path("docs/scale.md"): {"per_video": per_video, "at_rates": at_rates, "traffic": traffic},
 }
