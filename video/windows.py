@@ -61,9 +61,9 @@ class Windows:
         if not 0 <= number < self.count:
             raise ValueError(f"the number of a window must be 0..{self.count - 1}, got {number}")
         start = number * self.stride_s
-        end = min(start + self.window_s, self.seconds)
-        first = int(np.searchsorted(self.times_s, start - _TOLERANCE_S, side="left"))
         reaches_end = start + self.window_s >= self.seconds - _TOLERANCE_S
+        end = self.seconds if reaches_end else start + self.window_s
+        first = int(np.searchsorted(self.times_s, start - _TOLERANCE_S, side="left"))
         stop = len(self.times_s) if reaches_end else int(np.searchsorted(self.times_s, end - _TOLERANCE_S, side="left"))
         if stop <= first:
             first, stop = max(0, min(first, len(self.times_s)) - 1), max(1, min(first, len(self.times_s)))
