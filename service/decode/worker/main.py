@@ -16,6 +16,7 @@ import socket
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from importlib import import_module
 
 from adafocus.service.decode.ipc import MEMORY_REFUSED
 from adafocus.service.decode.worker import sandbox, template
@@ -92,6 +93,7 @@ def import_everything() -> None:
     PyAV and numpy import some of their parts only on first use.
     """
     import_all_of_av()
+    import_module("numpy.ma")  # numpy.unique looks there
     with open_video(io.BytesIO(_REHEARSAL), MediaLimits()) as video:
         stream = FrameStream(video, range(video.index.frames), Geometry(resize=8, crop=8))
         while stream.next() is not None:
