@@ -85,7 +85,7 @@ class AccessControl:
         that have been here before come in: they may share the address with whoever guesses.
         """
         key = _key_in(scope)
-        if key is None:  # that guesses nothing, and a client that does not know that it needs a key is to learn it
+        if not key:  # that guesses nothing, and a client that does not know that it needs a key is to learn it
             raise Unauthorized
         holder = self._keyring.holder(key)
         if holder is None or holder not in self._welcome:
