@@ -30,8 +30,8 @@ from benchmarks.evidence.sky_folds import FOLDS, Study
 from benchmarks.machine import write_results
 
 RESAMPLES = 10_000
-SHOWN = ("method", "methodx3", "box", "middle", "glance128", "glance256")
-"""The arms: ``box`` is the method with its patches on the true box, ``methodx3`` with three times the focus's steps."""
+SHOWN = ("method", "methodx3", "box", "middle", "middlex3", "glance128", "glance256", "glance256x3")
+"""The arms. ``box`` is the method with its patches on the true box; ``x3`` had three times the steps to recognise."""
 
 Steps = npt.NDArray[np.float32]
 """[clips, steps, classes]: the logits after each step."""
@@ -122,8 +122,10 @@ def gflops_per_step(study: Study) -> dict[str, float]:
         "methodx3": count.per_step,
         "box": count.per_step,
         "middle": focus,
+        "middlex3": focus,
         "glance128": alone[128],
         "glance256": alone[256],
+        "glance256x3": alone[256],
     }
     return {arm: flops[arm] / 1e9 for arm in SHOWN}
 
@@ -150,7 +152,8 @@ def table(study: Study, arms: Mapping[str, Arm], holds: npt.NDArray[np.float64])
             own = inside & arm.judged
             if not own.any():
                 continue
-            right, method = (_right(each, labels) for each in (arm, arms["method"]))
+            as_long = "methodx3" if name.endswith("x3") and name != "methodx3" else "method"
+            right, method = (_right(each, labels) for each in (arm, arms[as_long]))
             weights = drawn[:, unit[own]]
             total = np.maximum(1, weights.sum(axis=1))
             low, high = np.percentile(weights @ right[own] / total, [2.5, 97.5])
