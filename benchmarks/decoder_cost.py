@@ -191,6 +191,9 @@ def main() -> None:
     parser.add_argument("--bundle", type=Path, default=ROOT / "bundles" / "sky")
     options = parser.parse_args()
     manifest = load_bundle(options.bundle).manifest
+    # Plain PyAV is given the frames of the published sampling, so the worker gets the same.
+    sampling = manifest.sampling.model_copy(update={"snap": "none"})
+    manifest = manifest.model_copy(update={"sampling": sampling})
     worker = Worker(manifest)
     samples = [Clip.of(path, manifest) for path in SAMPLES]
     folder = tempfile.TemporaryDirectory()  # removed when the program ends

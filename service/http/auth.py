@@ -84,7 +84,10 @@ class AccessControl:
         An address that has sent many wrong keys is not told any more whether another key is right, for a while. Holders
         that have been here before come in: they may share the address with whoever guesses.
         """
-        holder = self._keyring.holder(_key_in(scope))
+        key = _key_in(scope)
+        if key is None:  # that guesses nothing, and a client that does not know that it needs a key is to learn it
+            raise Unauthorized
+        holder = self._keyring.holder(key)
         if holder is None or holder not in self._welcome:
             address = _address(scope)
             quota = self._wrong_keys.look(address) if holder is not None else self._wrong_keys.take(address)

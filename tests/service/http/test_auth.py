@@ -136,6 +136,7 @@ async def test_guessing_keys_is_slowed_and_locks_nobody_out(tmp_path: Path, monk
             return (await client.get("/model", headers=bearer(key))).status_code
 
         assert await ask("known") == 200
+        assert {(await client.get("/model")).status_code for _ in range(5)} == {401}  # no key is no guess
         assert [await ask(f"guess {number}") for number in range(5)] == [401, 401, 401, 429, 429]
         assert await ask("fresh") == 429  # a guess that is right is not told from one that is wrong
         assert await ask("known") == 200
