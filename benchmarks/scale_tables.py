@@ -15,9 +15,12 @@ _MILLION = 1e6
 def killed_batch() -> str:
     """How often the command was killed, and which rows were lost or there twice."""
     columns = ("inputs", "kills", "rows", "error_rows", "rows_lost", "rows_twice")
-    head = ("results", "inputs", "kills", "rows", "of them errors", "lost", "twice")
+    head = ("where", "results", "inputs", "kills", "rows", "of them errors", "lost", "twice")
+    places = {"here": "this machine", "ray": "a Ray cluster"}
     rows = newest_results("killed-batch")
-    return _table(head, ([f"`{row['format']}`", *(row[name] for name in columns)] for row in rows))
+    return _table(
+        head, ([places[row.get("on", "here")], f"`{row['format']}`", *(row[name] for name in columns)] for row in rows)
+    )
 
 
 def batch_cost() -> str:
