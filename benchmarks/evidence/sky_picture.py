@@ -72,15 +72,17 @@ def main() -> None:
     spent = {row["arm"]: (float(row["decode_ms"]), float(row["network_ms"])) for row in times}
     spent |= {arm: spent.get(arm.removesuffix("x3"), spent["method"]) for arm in full if arm not in spent}
     clock = {arm: (spent[arm][0], spent[arm][1] / full[arm]) for arm in full}
-    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.4), dpi=120, sharey=True)
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 5.2), dpi=120, sharey=True)
     draw(left, rows, {})
     draw(right, rows, clock)
     left.set(xlabel="GFLOPs per video", ylabel="accuracy on sessions never trained on")
     right.set(xlabel="processor milliseconds per video, decoding included")
     left.set_xlim(left=0)
     right.set_xlim(left=0)
-    right.legend(loc="lower right", fontsize=8, title="solid: with exits; dotted: fixed frames", title_fontsize=8)
-    figure.tight_layout()
+    lines, words = right.get_legend_handles_labels()
+    title = "solid: with exits; dotted: fixed frames"
+    figure.legend(lines, words, loc="lower center", ncols=3, fontsize=8, title=title, title_fontsize=8)
+    figure.tight_layout(rect=(0, 0.17, 1, 1))
     figure.savefig(PICTURE)
 
 
