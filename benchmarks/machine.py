@@ -102,8 +102,9 @@ def newest_of_each_machine(benchmark: str) -> list[dict[str, str]]:
 
 
 def _by_day(benchmark: str, variant: str) -> list[Path]:
-    """The oldest first."""
-    return sorted(RESULTS.glob(f"{benchmark}_*_{variant}_*.csv"), key=lambda path: path.stem.rsplit("_", 1)[-1])
+    """The oldest first; those of one day by name, so that every file system gives the same order."""
+    found = RESULTS.glob(f"{benchmark}_*_{variant}_*.csv")
+    return sorted(found, key=lambda path: (path.stem.rsplit("_", 1)[-1], path.name))
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
