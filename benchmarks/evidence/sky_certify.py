@@ -24,7 +24,8 @@ RISKS: tuple[Risk, ...] = ("answer_changed", "right_answer_lost")
 def certified_rows(study: Study, runs: Path) -> list[dict[str, object]]:
     """Return a row for each risk and operating point."""
     arm = read_arm(study, runs, "method")
-    assert arm is not None  # noqa: S101 # there is nothing to certify without it
+    if arm is None:
+        raise SystemExit(f"{runs} holds no run of the method; run python -m benchmarks.evidence.sky_folds first")
     own = arm.judged
     logits, truth = arm.steps[min(arm.steps)][own], study.labels[own]
     units = [unit for unit, judged in zip(study.units, own, strict=True) if judged]

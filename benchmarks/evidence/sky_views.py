@@ -66,7 +66,8 @@ def main() -> None:
     given.out.mkdir(parents=True, exist_ok=True)
     recipe = load_recipe("sky")
     plan, data = training_plan(recipe), list_clips(given.data)
-    assert data.boxes is not None  # noqa: S101 # the data set has boxes
+    if data.boxes is None:
+        raise SystemExit(f"{given.data} has no boxes.npz, and the study of sky learns from boxes")
     crops = decode_all(data, plan, given.cache)
     points = clip_points(crops.data.clips, read_boxes(data.boxes), plan)
     start = fixed_start(replace(recipe.model_config(2).focus, input_size=None), given.weights)
