@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from board_cameras import CAMERAS
+from board_models import MODELS
 from panels import Panel, Query, Row, dashboard
 from promql import WINDOW, mean, quantile, rate
 
@@ -219,6 +220,7 @@ SERVICE = dashboard(
                 ),
             ],
         ),
+        MODELS,
         CAMERAS,
     ],
 )

@@ -20,6 +20,8 @@ Draw = Callable[[int, int, int], Pixels]
 """Number, width and height to a picture."""
 
 _RANDOM_IDENTIFIERS = ("matroska", "webm")  # muxers that write them, unless they are told not to
+_REPRODUCIBLE = {"threads": "1"}  # so that the bytes do not depend on the number of cores
+_REPRODUCIBLE_BY_CODEC = {"libx264": {"mbtree": "0"}}  # x264's macroblock tree gives other bytes each time
 _PIXEL_FORMATS = {"mjpeg": "yuvj420p", "gif": "rgb8", "png": "rgb24"}
 
 
@@ -145,8 +147,8 @@ def _writer(output: Any, track: Track) -> Iterator[Any]:
 
 
 def _video(output: Any, track: VideoTrack) -> Iterator[Any]:
-    # One thread, so that the bytes do not depend on the number of cores.
-    stream = output.add_stream(track.codec, rate=track.rate, options={"threads": "1", **track.options})
+    options = {**_REPRODUCIBLE, **_REPRODUCIBLE_BY_CODEC.get(track.codec, {}), **track.options}
+    stream = output.add_stream(track.codec, rate=track.rate, options=options)
     stream.width, stream.height = track.size
     stream.pix_fmt = track.pix_fmt or _PIXEL_FORMATS.get(track.codec, "yuv420p")
     stream.time_base = stream.codec_context.time_base = track.tick

@@ -119,3 +119,18 @@ def test_every_named_clip_is_made(name: str) -> None:
 
 def test_an_announced_encryption_decodes_all_the_same() -> None:
     assert [read_number(picture) for picture in decoded(named("encrypted_but_decodes.mp4"))] == list(range(30))
+
+
+@pytest.mark.parametrize(("container", "codec"), KINDS)
+def test_the_same_call_gives_the_same_bytes(container: str, codec: str) -> None:
+    def make() -> bytes:
+        return make_clip(
+            40,
+            codec=codec,
+            container=container,
+            size=SIZES.get(codec, (160, 120)),
+            pix_fmt=PIXELS.get(codec),
+            **OPTIONS.get(codec, {}),
+        )
+
+    assert make() == make()

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from adafocus.video.bits import UnreadableError
 from adafocus.video.decoder import Frame
 from adafocus.video.disposable import Disposables, reordered
-from adafocus.video.errors import VideoError
+from adafocus.video.errors import Undecodable, VideoError
 from adafocus.video.parameter_sets import h264_ordering, hevc_ordering
 from tests.conftest import ROOT
+from tests.media.damage import cut_within_packets
 from tests.media.named import NAMES
 from tests.video.clips import claim_key_frames, make_clip, named, number_of, order_16, read_frames
 from tests.video.test_plan import make_index
@@ -105,6 +106,13 @@ def test_any_frames_of_any_pyramid(data: st.DataObject) -> None:
     spared(clip, tuple(data.draw(st.lists(st.integers(0, 39), min_size=1, max_size=8))))
 
 
+@pytest.mark.parametrize("quality", range(18, 34, 3))
+def test_over_recordings_with_torn_ends(quality: int) -> None:
+    whole = make_clip(109, container="mpegts", size=(320, 240), rate=30, g="20", bf="2", crf=str(quality))
+    for begin in (0.08, 0.1, 0.12):
+        over(cut_within_packets(whole, begin, 0.9))
+
+
 def test_over_the_named_clips() -> None:
     assert sum(over(named(name)) for name in NAMES if name not in DAMAGED) > 100
 
@@ -127,8 +135,19 @@ def over(clip: bytes | Path) -> int:
             read(clip, None, sparing=True)
         return 0
     for wanted in ((count // 2,), tuple(range(0, count, 7)), (count - 1, 0)):
-        spared(clip, wanted)
+        spared_or_refused(clip, wanted)
     return spared(clip, order_16(count))
+
+
+def spared_or_refused(clip: bytes | Path, wanted: tuple[int, ...]) -> None:
+    """Both ways decode the same frames, or neither decodes any, as with the torn ends of a recording."""
+    try:
+        read(clip, wanted, sparing=False)
+    except Undecodable:
+        with pytest.raises(Undecodable):
+            read(clip, wanted, sparing=True)
+    else:
+        spared(clip, wanted)
 
 
 def test_damage_costs_no_more_frames_than_before() -> None:
