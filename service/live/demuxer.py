@@ -73,7 +73,9 @@ def main(arguments: Sequence[str]) -> int:
     sandbox.fall_silent()
     failed = _start(source)
     requests = SANDBOXED_REQUESTS if isinstance(source, VideoDevice) else ()
-    report = sandbox.enter(given.memory_bytes, parent=given.parent, requests=requests)
+    # OpenSSL sends with write, where Python's own sockets use send.
+    writable = (given.input,) if given.kind == "rtsp" else ()
+    report = sandbox.enter(given.memory_bytes, parent=given.parent, requests=requests, writable=writable)
     send(output, {"type": "ready", "sandbox": asdict(report)})
     reason = failed or _send_windows(output, source, given.window_s, given.speed)
     with contextlib.suppress(BrokenPipeError):
@@ -113,11 +115,13 @@ def _send_windows(output: socket.socket, source: Source, window_s: float, speed:
     except (RtspError, DeviceError) as error:
         return str(error)
     except FOREIGN_ERRORS as error:
+        if certificate := getattr(error, "verify_message", ""):  # of ssl, which is imported for TLS only
+            return f"the certificate of the camera was rejected: {certificate}"
         return f"the stream cannot be read: {type(error).__name__}"
     except TimeoutError:
         return "the camera was silent for too long"
     except OSError as error:  # TLS among them
-        return f"the connection failed: {getattr(error, 'verify_message', '') or error.strerror or error}"
+        return f"the connection failed: {error.strerror or error}"
     except MemoryError:
         return "the stream cannot be read: it needs too much memory"
     except Exception as error:  # noqa: BLE001 - a bug of ours ends one stream; the service logs it

@@ -141,7 +141,7 @@ class DemuxerProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno(), *([] if fd is None else [fd])],
-                env=worker_environment(),
+                env=_environment(),
                 process_group=0,  # and no session, as for decode workers
             )
         finally:
@@ -207,6 +207,12 @@ class DemuxerProcess:
             raise StreamEndedError(f"the demuxer ended{'' if code is None else f' with code {code}'}") from None
         except ValidationError:
             raise StreamEndedError("the demuxer broke the protocol") from None
+
+
+def _environment() -> dict[str, str]:
+    """That of a sandboxed process, and where OpenSSL is told to look for certificates: cameras often have their own."""
+    told = {name: os.environ[name] for name in ("SSL_CERT_FILE", "SSL_CERT_DIR") if name in os.environ}
+    return {**worker_environment(), **told}
 
 
 def _session_message(address: RtspAddress) -> bytes:

@@ -66,13 +66,16 @@ class _NotOfferedError(Exception):
     """This system does not offer a layer."""
 
 
-def enter(memory_bytes: int, *, parent: int, requests: Sequence[int] = ()) -> SandboxReport:
+def enter(
+    memory_bytes: int, *, parent: int, requests: Sequence[int] = (), writable: Sequence[int] = ()
+) -> SandboxReport:
     """Enter the sandbox. Called once, in the only thread of a worker, after its last import.
 
     Args:
         memory_bytes: address space that the worker may use beyond what it has now.
         parent: id of the process whose end also ends this one.
         requests: of ``ioctl`` that are needed, on descriptors that are open already.
+        writable: descriptors that ``write`` is needed for; ``send`` is allowed on any socket that is open.
 
     Raises:
         SystemExit: the parent has already ended.
@@ -99,7 +102,7 @@ def enter(memory_bytes: int, *, parent: int, requests: Sequence[int] = ()) -> Sa
     attempt("death with the parent", lambda: _die_with(libc, parent))
     privileges = attempt("no_new_privs", lambda: _prctl(libc, _PR_SET_NO_NEW_PRIVS, 1))
     landlock = attempt("landlock", lambda: _forbid_files(libc))
-    seccomp = attempt("seccomp", lambda: _filter_calls(libc, machine, requests))
+    seccomp = attempt("seccomp", lambda: _filter_calls(libc, machine, requests, writable))
     return SandboxReport(bool(privileges), landlock, bool(seccomp), limit or None, tuple(missing))
 
 
@@ -186,9 +189,9 @@ def _forbid_files(libc: ctypes.CDLL) -> int:
     return version
 
 
-def _filter_calls(libc: ctypes.CDLL, machine: Machine | None, requests: Sequence[int]) -> int:
+def _filter_calls(libc: ctypes.CDLL, machine: Machine | None, requests: Sequence[int], writable: Sequence[int]) -> int:
     machine = _known(machine)
-    instructions = build_filter(machine, requests)
+    instructions = build_filter(machine, requests, writable)
     program = SockFprog(len(instructions) // 8, instructions)
     flags = ctypes.c_uint(_SECCOMP_FILTER_FLAG_TSYNC)
     thread = _call(libc, machine.seccomp, ctypes.c_uint(_SECCOMP_SET_MODE_FILTER), flags, ctypes.byref(program))

@@ -35,8 +35,8 @@ class Machine:
         capset: number of the call that drops capabilities.
         clone: starts threads and processes; refused. The template of the workers forks them with it.
         clone3: the same. It fails with ``ENOSYS``, so that libc tries ``clone``, which it expects to fail.
-        write: allowed on the standard descriptors, which lead to /dev/null by then. PyAV and FFmpeg report errors
-            there, and PyAV may loop for ever if that fails.
+        write: allowed on the standard descriptors, which lead to /dev/null by then, and on those that are named when
+            the filter is built. PyAV and FFmpeg report errors there, and PyAV may loop for ever if that fails.
         mapping: ``mmap`` and ``mprotect``, allowed unless their third argument requests executable memory.
         plain: allowed with any arguments; the most frequent calls come first.
         ioctl: allowed for the requests that are named when the filter is built; for a decode worker there are none.
@@ -112,12 +112,13 @@ def _refuse(error: int) -> bytes:
     return _instruction(_RETURN, _ERRNO | error)
 
 
-def build_filter(machine: Machine, requests: Sequence[int] = ()) -> bytes:
+def build_filter(machine: Machine, requests: Sequence[int] = (), writable: Sequence[int] = ()) -> bytes:
     """Build the filter as BPF instructions of 8 bytes each. Pure; tests interpret the result.
 
     Args:
         machine: whose numbers it has.
         requests: of ``ioctl`` that are allowed, on any descriptor that is open.
+        writable: descriptors beside the standard ones on which ``write`` is allowed.
     """
     allow = _instruction(_RETURN, _ALLOW)
     program = [
@@ -142,8 +143,12 @@ def build_filter(machine: Machine, requests: Sequence[int] = ()) -> bytes:
             program += [_instruction(_JUMP_EQUAL, request, 0, 1), allow]
         program.append(_refuse(errno.EPERM))
     program += [
-        _instruction(_JUMP_EQUAL, machine.write, 0, 4),
+        _instruction(_JUMP_EQUAL, machine.write, 0, 4 + 2 * len(writable)),
         _low_half_of_argument(0),
+    ]
+    for descriptor in writable:
+        program += [_instruction(_JUMP_EQUAL, descriptor, 0, 1), allow]
+    program += [
         _instruction(_JUMP_GREATER, _LAST_STANDARD_DESCRIPTOR, 0, 1),
         _refuse(errno.EPERM),
         allow,

@@ -9,6 +9,7 @@ import functools
 import hashlib
 import io
 import re
+import ssl
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -99,15 +100,19 @@ class RtspServer:
     requests: list[tuple[str, str]] = field(default_factory=list)
     asked: asyncio.Event = field(default_factory=asyncio.Event)
 
+    scheme: str = "rtsp"
+
     def url(self, user: str = "") -> str:
-        return f"rtsp://{user}127.0.0.1:{self.port}/stream"
+        return f"{self.scheme}://{user}127.0.0.1:{self.port}/stream"
 
     def methods(self) -> list[str]:
         return [method for method, _ in self.requests]
 
 
 @contextlib.asynccontextmanager
-async def serving_rtsp(next_camera: Callable[[], Camera], port: int = 0) -> AsyncIterator[RtspServer]:
+async def serving_rtsp(
+    next_camera: Callable[[], Camera], port: int = 0, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[RtspServer]:
     """Serve on loopback; ``next_camera`` says how the next connection is treated."""
     running: set[asyncio.Task[None]] = set()
 
@@ -124,8 +129,8 @@ async def serving_rtsp(next_camera: Callable[[], Camera], port: int = 0) -> Asyn
             running.discard(task)
             writer.close()
 
-    listener = await asyncio.start_server(connected, "127.0.0.1", port)
-    server = RtspServer(listener.sockets[0].getsockname()[1])
+    listener = await asyncio.start_server(connected, "127.0.0.1", port, ssl=tls)
+    server = RtspServer(listener.sockets[0].getsockname()[1], scheme="rtsp" if tls is None else "rtsps")
     try:
         yield server
     finally:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,6 +24,7 @@ from tests.service.live.rtsp_server import Camera, RtspServer, serving_rtsp
 from tests.video.clips import number_of, read_frames
 
 PASSWORD = "a:b c"  # noqa: S105 - of a camera on loopback
+TLS = Path(__file__).resolve().parents[2] / "fixtures" / "tls"
 CLIP = partial(make_clip, 150, container="mpegts", g="10", bf="0", preset="ultrafast")
 
 
@@ -60,6 +63,19 @@ async def test_every_frame_of_a_camera_arrives_in_windows() -> None:
     assert server.methods() == ["OPTIONS", "DESCRIBE", "SETUP", "PLAY"]
     assert server.requests[2][1] == server.url() + "/trackID=1"
     assert server.requests[3][1] == server.url() + "/"
+
+
+async def test_tls_is_spoken_and_the_certificate_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(TLS / "cert.pem", TLS / "key.pem")
+    async with serving_rtsp(lambda: Camera(CLIP(), password=PASSWORD), tls=context) as server:
+        windows, reason = await received(server, "operator:a%3Ab%20c@")
+        assert (windows, server.requests) == ([], []), "nothing is sent to a host that does not prove who it is"
+        assert reason == "the certificate of the camera was rejected: self-signed certificate"
+        monkeypatch.setenv("SSL_CERT_FILE", str(TLS / "cert.pem"))
+        windows, reason = await received(server, "operator:a%3Ab%20c@")
+    assert reason == "the stream ended"
+    assert numbers(windows) == list(range(150))
 
 
 @pytest.mark.parametrize("options", [{"bf": "0"}, {"bf": "3", "b-pyramid": "normal"}, {"bf": "2", "open-gop": "1"}])

@@ -31,12 +31,18 @@ SHUT = {
 
 
 def verdict(
-    machine: Machine, number: int, *arguments: int, arch: int | None = None, requests: tuple[int, ...] = ()
+    machine: Machine,
+    number: int,
+    *arguments: int,
+    arch: int | None = None,
+    requests: tuple[int, ...] = (),
+    writable: tuple[int, ...] = (),
 ) -> int:
     """Interpret the filter on one call, as the kernel does."""
     words = list(arguments) + [0] * (6 - len(arguments))
     data = struct.pack("=IIQ6Q", number, machine.audit_arch if arch is None else arch, 0, *words)
-    program = [struct.unpack("=HBBI", instruction) for instruction in _instructions(build_filter(machine, requests))]
+    instructions = _instructions(build_filter(machine, requests, writable))
+    program = [struct.unpack("=HBBI", instruction) for instruction in instructions]
     accumulator = at = 0
     while True:
         code, if_true, if_false, value = program[at]
@@ -111,3 +117,11 @@ def test_only_the_requests_of_ioctl_that_are_named_are_allowed(machine: Machine)
     assert verdict(machine, machine.ioctl, 3, 0x5412, requests=requests) != ALLOW, "typing into a terminal"
     assert verdict(machine, machine.write, 2, requests=requests) == ALLOW, "the rest of the filter is as before"
     assert verdict(machine, machine.write, 3, requests=requests) != ALLOW
+
+
+@pytest.mark.parametrize("machine", MACHINES.values())
+def test_only_the_descriptors_that_are_named_may_be_written_to(machine: Machine) -> None:
+    writable = (7, 9)
+    assert {verdict(machine, machine.write, fd, writable=writable) for fd in (0, 1, 2, 7, 9)} == {ALLOW}
+    assert {verdict(machine, machine.write, fd, writable=writable) for fd in (3, 8, 10, 0xFFFFFFFF)} == {REFUSED}
+    assert verdict(machine, machine.clone3, 7, writable=writable) == NO_SUCH_CALL, "the rest is as before"
