@@ -33,6 +33,7 @@ from adafocus.service.models.second import SecondModel
 from adafocus.service.resources import open_resources
 from adafocus.service.runtime import MakeRunner, SharedEngine, make_runner, open_model
 from adafocus.service.settings import Settings
+from adafocus.service.sources.dialer import client_context
 from adafocus.service.telemetry.metrics import Metrics
 from adafocus.service.telemetry.series import SeriesMemory
 from adafocus.service.telemetry.tracing import make_tracer
@@ -215,6 +216,8 @@ async def _serve(
     shared = None if front is None else front.engine
     bundles = [model.bundle for model in models]
     try:
+        if settings.url_hosts:  # so that no request waits until the authorities are read
+            await asyncio.to_thread(client_context)
         async with (
             open_resources(bundles, settings, metrics, shared) as resources,
             models.serving(partial(open_model, resources=resources, make=runner, shared=shared)),

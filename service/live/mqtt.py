@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from adafocus.service.live.outputs import QueuedOutput, Row
+from adafocus.service.sources.dialer import client_context
 
 if TYPE_CHECKING:
     import aiomqtt
@@ -120,7 +120,7 @@ class Mqtt(QueuedOutput):
             broker.port,
             username=broker.user,
             password=broker.password,
-            tls_context=ssl.create_default_context() if broker.tls else None,
+            tls_context=client_context() if broker.tls else None,
             timeout=_TIMEOUT_SECONDS,
         ) as client:
             yield client

@@ -9,13 +9,14 @@ import hashlib
 import hmac
 import json
 import logging
-import ssl
 import uuid
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol, TextIO
 
 import httpcore
 import httpx
+
+from adafocus.service.sources.dialer import client_context
 
 Row = dict[str, Any]
 
@@ -118,7 +119,6 @@ class Webhook(QueuedOutput):
         secret: ``whsec_`` and the key in base64.
         wall_clock: returns seconds since the Unix epoch.
         pause: waits for some seconds.
-        tls: for https; None: the system's certificates.
 
     Raises:
         ValueError: the secret is not as it should be.
@@ -131,7 +131,6 @@ class Webhook(QueuedOutput):
         *,
         wall_clock: Callable[[], float],
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
-        tls: ssl.SSLContext | None = None,
     ) -> None:
         super().__init__()
         signature(secret, "", 0, b"")
@@ -139,7 +138,7 @@ class Webhook(QueuedOutput):
         self._secret = secret
         self._wall_clock = wall_clock
         self._pause = pause
-        self._pool = httpcore.AsyncConnectionPool(ssl_context=tls, max_connections=1)
+        self._pool = httpcore.AsyncConnectionPool(ssl_context=client_context(), max_connections=1)
 
     async def run(self) -> None:
         """Post rows until this is cancelled."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import socket
+import ssl
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 import httpcore
@@ -15,6 +17,16 @@ Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 """Resolves a host and a port to numeric addresses."""
 
 SocketOption = tuple[int, int, int] | tuple[int, int, bytes | bytearray] | tuple[int, int, None, int]
+
+
+@functools.cache
+def client_context() -> ssl.SSLContext:
+    """Trust the system's authorities, Mozilla's, and those in the file that ``SSL_CERT_FILE`` names.
+
+    One context serves all connections, because reading the authorities takes some ten milliseconds of processor time,
+    during which an event loop serves nobody.
+    """
+    return httpcore.default_ssl_context()
 
 
 async def resolve(host: str, port: int) -> Sequence[str]:

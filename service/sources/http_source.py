@@ -12,7 +12,7 @@ import httpcore
 import httpx
 
 from adafocus.service.errors import SourceUnavailable, UrlNotAllowed
-from adafocus.service.sources.dialer import CheckedNetwork
+from adafocus.service.sources.dialer import CheckedNetwork, client_context
 from adafocus.service.sources.policy import UrlPolicy
 
 MAX_REDIRECTS = 5
@@ -56,7 +56,6 @@ class HttpSource:
         *,
         stall_seconds: float = 20.0,
         network: httpcore.AsyncNetworkBackend | None = None,
-        tls: ssl.SSLContext | None = None,
     ) -> None:
         self._url = policy.check(url)
         self._policy = policy
@@ -67,7 +66,7 @@ class HttpSource:
             "pool": stall_seconds,
         }
         self._pool = httpcore.AsyncConnectionPool(
-            ssl_context=tls,
+            ssl_context=client_context(),
             max_connections=4,
             network_backend=network or CheckedNetwork(private=policy.private),
         )
@@ -237,6 +236,9 @@ _FAILURES = (
 
 def _problem(error: BaseException) -> SourceUnavailable:
     """The problem for an error of the network. Its text names neither the URL nor an address."""
+    reason = error.__context__  # httpcore names no cause
+    if isinstance(reason, ssl.SSLCertVerificationError):
+        return SourceUnavailable(f"the certificate of the server was rejected: {reason.verify_message}")
     if isinstance(error, httpcore.ConnectTimeout | httpcore.ConnectError):
         return SourceUnavailable("the connection to the server could not be established")
     if isinstance(error, httpcore.TimeoutException):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,8 +15,7 @@ import pytest
 from adafocus.bundle.store import load_bundle
 from adafocus.cli.main import main
 from tests.e2e.tiny import write_tiny_bundle
-
-TLS = Path(__file__).resolve().parents[1] / "fixtures" / "tls"
+from tests.tls import CERTIFICATE, server_context
 
 Files = dict[str, bytes]
 
@@ -32,12 +30,6 @@ def serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[int]:
         yield made.server_port
         made.shutdown()
         thread.join()
-
-
-def server_context() -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(TLS / "cert.pem", TLS / "key.pem")
-    return context
 
 
 class Server(ThreadingHTTPServer):
@@ -76,7 +68,7 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    monkeypatch.setenv("SSL_CERT_FILE", str(TLS / "cert.pem"))
+    monkeypatch.setenv("SSL_CERT_FILE", str(CERTIFICATE))
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     with Server() as made:
         thread = threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.01})

@@ -8,7 +8,6 @@ import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
 
@@ -16,8 +15,8 @@ from adafocus.cli.load.connection import Endpoint
 from adafocus.cli.load.plan import Plan
 from adafocus.cli.load.report import Sample
 from adafocus.cli.load.run import run
+from tests.tls import CERTIFICATE, server_context
 
-TLS = Path(__file__).resolve().parents[2] / "fixtures" / "tls"
 BODY = json.dumps({"compute": {"gflops": 0.5, "gflops_full": 2.0}}).encode()
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(BODY), BODY)
 BUSY = b'HTTP/1.1 503 \r\nContent-Length: 21\r\n\r\n{"code":"overloaded"}'
@@ -127,15 +126,13 @@ def test_large_clips_arrive_whole_and_connections_are_kept(
 def test_https_is_spoken_and_the_certificate_is_checked(
     serve: Callable[..., Server], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(TLS / "cert.pem", TLS / "key.pem")
     servers: list[Server] = []
-    servers.append(serve(answer_all(servers, OK), context))
+    servers.append(serve(answer_all(servers, OK), server_context()))
     url = f"https://127.0.0.1:{servers[0].port}"
     refused = load(url, requests=1)
     assert refused[0].status == 0
     assert "CERTIFICATE_VERIFY_FAILED" in (refused[0].detail or "")
-    monkeypatch.setenv("SSL_CERT_FILE", str(TLS / "cert.pem"))
+    monkeypatch.setenv("SSL_CERT_FILE", str(CERTIFICATE))
     samples = load(url, requests=8, concurrency=2)
     assert [sample.status for sample in samples] == [200] * 8
     assert [body for _, body in servers[0].received] == [CLIP] * 8

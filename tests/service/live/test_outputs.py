@@ -8,11 +8,13 @@ import hashlib
 import hmac
 import io
 import json
+import ssl
 
 import pytest
 
 from adafocus.service.live.outputs import MAX_QUEUE, RETRY_SECONDS, JsonLines, Webhook, signature
 from tests.service.sources.servers import Request, head, serving_http
+from tests.tls import server_context, trusting_the_certificate
 
 KEY = b"a key of some bytes."
 SECRET = "whsec_" + base64.b64encode(KEY).decode()
@@ -56,13 +58,13 @@ class Receiver:
         writer.close()
 
 
-async def post(receiver: Receiver) -> tuple[Webhook, list[float]]:
+async def post(receiver: Receiver, tls: ssl.SSLContext | None = None) -> tuple[Webhook, list[float]]:
     pauses: list[float] = []
 
     async def pause(seconds: float) -> None:
         pauses.append(seconds)
 
-    async with serving_http(receiver.handle) as server:
+    async with serving_http(receiver.handle, tls) as server:
         webhook = Webhook(server.url("/hook"), SECRET, wall_clock=lambda: 1000.0, pause=pause)
         running = asyncio.create_task(webhook.run())
         webhook.put(ROW)
@@ -80,6 +82,14 @@ async def test_an_event_is_posted_again_until_it_is_accepted() -> None:
     assert (webhook.delivered, webhook.dropped) == (1, 0)
     assert pauses == list(RETRY_SECONDS[:2])
     assert len(set(receiver.ids)) == 1, "the receiver can tell that it is the same"
+
+
+async def test_an_event_is_posted_over_https_to_a_receiver_with_a_valid_certificate_only() -> None:
+    webhook, _ = await post(Receiver(), server_context())
+    assert (webhook.delivered, webhook.dropped) == (0, 1)
+    with trusting_the_certificate():
+        webhook, pauses = await post(Receiver(204), server_context())
+    assert (webhook.delivered, webhook.dropped, pauses) == (1, 0, [])
 
 
 async def test_an_event_that_is_refused_is_given_up_at_once() -> None:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import ssl
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,10 +19,10 @@ from adafocus.service.live.rtsp_authentication import AuthenticationError, Crede
 from adafocus.service.live.session_description import DescriptionError, first_video
 from tests.media.clips import make_clip
 from tests.service.live.rtsp_server import Camera, RtspServer, serving_rtsp
+from tests.tls import server_context, trusting_the_certificate
 from tests.video.clips import number_of, read_frames
 
 PASSWORD = "a:b c"  # noqa: S105 - of a camera on loopback
-TLS = Path(__file__).resolve().parents[2] / "fixtures" / "tls"
 CLIP = partial(make_clip, 150, container="mpegts", g="10", bf="0", preset="ultrafast")
 
 
@@ -65,15 +63,13 @@ async def test_every_frame_of_a_camera_arrives_in_windows() -> None:
     assert server.requests[3][1] == server.url() + "/"
 
 
-async def test_tls_is_spoken_and_the_certificate_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(TLS / "cert.pem", TLS / "key.pem")
-    async with serving_rtsp(lambda: Camera(CLIP(), password=PASSWORD), tls=context) as server:
+async def test_tls_is_spoken_and_the_certificate_is_checked() -> None:
+    async with serving_rtsp(lambda: Camera(CLIP(), password=PASSWORD), tls=server_context()) as server:
         windows, reason = await received(server, "operator:a%3Ab%20c@")
         assert (windows, server.requests) == ([], []), "nothing is sent to a host that does not prove who it is"
         assert reason == "the certificate of the camera was rejected: self-signed certificate"
-        monkeypatch.setenv("SSL_CERT_FILE", str(TLS / "cert.pem"))
-        windows, reason = await received(server, "operator:a%3Ab%20c@")
+        with trusting_the_certificate():
+            windows, reason = await received(server, "operator:a%3Ab%20c@")
     assert reason == "the stream ended"
     assert numbers(windows) == list(range(150))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -33,13 +34,14 @@ class Server:
 
     port: int
     requests: list[Request] = field(default_factory=list)
+    scheme: str = "http"
 
     def url(self, path: str = "/clip.mp4", host: str = "127.0.0.1") -> str:
-        return f"http://{host}:{self.port}{path}"
+        return f"{self.scheme}://{host}:{self.port}{path}"
 
 
 @contextlib.asynccontextmanager
-async def serving_http(handle: Handle) -> AsyncIterator[Server]:
+async def serving_http(handle: Handle, tls: ssl.SSLContext | None = None) -> AsyncIterator[Server]:
     """Serve on loopback; one request for each connection is answered by ``handle``, which writes raw bytes."""
     running: set[asyncio.Task[None]] = set()
 
@@ -61,8 +63,8 @@ async def serving_http(handle: Handle) -> AsyncIterator[Server]:
             running.discard(task)
             writer.close()
 
-    listener = await asyncio.start_server(connected, "127.0.0.1", 0)
-    server = Server(listener.sockets[0].getsockname()[1])
+    listener = await asyncio.start_server(connected, "127.0.0.1", 0, ssl=tls)
+    server = Server(listener.sockets[0].getsockname()[1], scheme="http" if tls is None else "https")
     try:
         yield server
     finally:

@@ -23,6 +23,7 @@ from tests.service.sources.servers import (
     head,
     serving_http,
 )
+from tests.tls import server_context, trusting_the_certificate
 
 ANYWHERE = UrlPolicy(("*", "127.0.0.1:*", "*:*"), private=True)
 STRANGERS = UrlPolicy(("*", "*:*"))
@@ -72,6 +73,24 @@ async def test_a_server_without_ranges_is_read_once_from_the_start() -> None:
         assert await read(source) == DATA
         await source.close()
     assert len(server.requests) == 1
+
+
+async def test_https_is_spoken_and_the_certificate_is_checked() -> None:
+    async with serving_http(files({"/clip.mp4": DATA}), server_context()) as server:
+
+        async def whole() -> bytes:
+            source = HttpSource(server.url(), ANYWHERE)
+            try:
+                await source.open()
+                return await read(source)
+            finally:
+                await source.close()
+
+        with pytest.raises(SourceUnavailable, match="certificate of the server was rejected: self-signed"):
+            await whole()
+        assert not server.requests
+        with trusting_the_certificate():
+            assert await whole() == DATA
 
 
 async def test_a_small_file_takes_one_request() -> None:
