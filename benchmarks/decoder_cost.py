@@ -38,7 +38,8 @@ from adafocus.service.decode.ipc import MAX_MESSAGE_BYTES, encode, socket_pair
 from adafocus.service.decode.job import DecodeJob
 from adafocus.service.decode.shared_frames import SharedFrames
 from adafocus.service.decode.worker.control import ClosedError, Control, Job
-from adafocus.service.decode.worker.frame_writer import FrameWriter
+from adafocus.service.decode.worker.frame_writer import FrameWriters
+from adafocus.service.decode.worker.kept_video import KeptVideo
 from adafocus.service.decode.worker.task import Task
 from adafocus.video.limits import MediaLimits
 from adafocus.video.probe import open_video
@@ -138,19 +139,21 @@ class Worker:
         self.frames = SharedFrames.create(manifest.sampling.frames, manifest.geometry.crop)
         self._service, side = socket_pair()
         self._control = OneVideo(side, slots=self.frames.slots)
+        self._kept = KeptVideo()
+        self._writers = FrameWriters(self.frames.slots, self.frames.crop)
 
     def decode(self, clip: Clip, frames: int) -> None:
         """Do one job, up to so many frames; frame ``i`` ends in slot ``frames - 1 - i``."""
         job = DecodeJob(self._manifest.sampling, self._manifest.geometry, MediaLimits(), slots=1)
-        message = encode(job.message(clip.size, True, clip.size))
+        message = encode(job.message(clip.size, True, clip.size, memory=self.frames.number))
         socket.send_fds(self._service, [message], [clip.fd, self.frames.fd])
         taken = self._control.next_job()
         if not isinstance(taken, Job):
             raise TypeError("the worker received no job")
         self._control.wanted = frames
-        writer = FrameWriter(taken.frames_fd, self.frames.slots, self.frames.crop)
-        done = Task(taken, self._control, writer).run()
-        writer.close()
+        writer = self._writers.take(taken.memory, taken.frames_fd)
+        done = Task(taken, self._control, writer, self._kept).run()
+        self._writers.rest(writer)
         if done.code is not None:
             raise RuntimeError(f"{clip.path.stem}: {done.code} {done.detail}")
         self._control.send(done.message())

@@ -72,9 +72,11 @@ def without_strays(pts: NDArray[np.int64], dts: NDArray[np.int64], clock: Clock)
 
     Where one clock follows another, a demuxer may give a picture the time of the next one.
     """
+    if not clock.may_leap:
+        return pts
     known = is_known(pts) & is_known(dts)
     stray = known & (np.abs(np.where(known, pts - dts, 0)) > clock.ticks(LEAST_LEAP_S))
-    return np.where(stray & clock.may_leap, UNKNOWN_TIME, pts)
+    return np.where(stray, UNKNOWN_TIME, pts)
 
 
 def continuous(pts: NDArray[np.int64], dts: NDArray[np.int64], starts: NDArray[np.bool_], clock: Clock) -> OneClock:
@@ -91,6 +93,9 @@ def continuous(pts: NDArray[np.int64], dts: NDArray[np.int64], starts: NDArray[n
         times are filled in from their neighbours. All are unknown if none is known, or if the clocks are too many.
     """
     known = is_known(pts)
+    complete = bool(known.all())
+    if complete and not clock.may_leap and is_known(dts).all() and (dts[1:] >= dts[:-1]).all():
+        return OneClock(pts)  # as in most files: nothing steps back, so there is nothing to repair
     if not known.any():
         return OneClock(np.full_like(pts, UNKNOWN_TIME))
     by_dts = bool(is_known(dts[known]).all())
@@ -101,7 +106,7 @@ def continuous(pts: NDArray[np.int64], dts: NDArray[np.int64], starts: NDArray[n
     fixed = pts.copy()
     if len(cuts):
         fixed[known] = _joined(pts[known], stamps, starts[known], cuts)
-    if not known.all():
+    if not complete:
         fixed = _filled(fixed, known)
     return OneClock(fixed, broken=len(cuts) > 0, at_starts=bool(starts[known][cuts].all()))
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import av
 import numpy as np
@@ -52,8 +52,7 @@ class Packets:
         raise StopIteration
 
 
-@dataclass
-class PacketResult:
+class PacketResult(NamedTuple):
     """The result of one packet.
 
     Attributes:
@@ -62,9 +61,12 @@ class PacketResult:
         left_out: the packet was not decoded, because its picture is not wanted and no other picture refers to it.
     """
 
-    frames: list[av.VideoFrame] = field(default_factory=list)
+    frames: Sequence[av.VideoFrame] = ()
     failed: bool = False
     left_out: bool = False
+
+
+_NOTHING, _FAILED, _LEFT_OUT = PacketResult(), PacketResult(failed=True), PacketResult(left_out=True)
 
 
 class Cursor:
@@ -82,11 +84,10 @@ class Cursor:
         self._index = index
         self._by_time = np.argsort(index.pts, kind="stable")
         self._times = index.pts[self._by_time]
-        context = source.stream.codec_context
-        self._disposables = Disposables(source.codec, bytes(context.extradata or b""), index)
+        self._extradata = bytes(source.stream.codec_context.extradata or b"")
+        self._disposables = Disposables(source.codec, self._extradata, index)
         self._pending: av.Packet[VideoStream] | None = None
         self._packets: Packets | None = None  # until it has gone to the first packet that it is asked for
-        self._extradata = bytes(context.extradata or b"")
         self.at = 0
         self.decoded = 0
         self.drained = False
@@ -104,13 +105,16 @@ class Cursor:
         packet, self._pending = self._next_packet(), None
         if packet is None:
             return self.drain()
-        self.at += 1
-        if self._disposables.may_leave_out(memoryview(packet)) and spare and not packet.is_keyframe:
-            return PacketResult(left_out=True)
-        self._source.guard.check_packet(memoryview(packet))
+        number, self.at = self.at, self.at + 1
+        disposables, guard = self._disposables, self._source.guard
+        if disposables.reads or guard.reads:
+            content = memoryview(packet)
+            if disposables.reads and disposables.may_leave_out(content) and spare and not packet.is_keyframe:
+                return _LEFT_OUT
+            guard.check_packet(content)
         self.decoded += 1
         # Decoders hand a packet's time on to its frame: with its number in that place, a frame tells its packet.
-        packet.pts = packet.dts = self.at - 1
+        packet.pts = packet.dts = number
         return self._decode(packet)
 
     def drain(self) -> PacketResult:
@@ -144,6 +148,8 @@ class Cursor:
         return header_reader(self._source.codec, self._extradata).read(memoryview(packet), marked=True).starts
 
     def _next_packet(self) -> av.Packet[VideoStream] | None:
+        if self._pending is not None:
+            return self._pending
         if self._packets is None:
             self.goto(self.at)
         return self._pending if self._pending is not None or self._packets is None else next(self._packets, None)
@@ -203,7 +209,9 @@ class Cursor:
             # The process has reached its limit; the next packet would fail in the same way.
             raise
         except FOREIGN_ERRORS:
-            return PacketResult(failed=True)
+            return _FAILED
+        if not frames:
+            return _NOTHING
         for frame in frames:
             self._source.guard.check_frame(frame)
         return PacketResult(frames)

@@ -59,7 +59,7 @@ class FrameStream:
         self,
         video: OpenVideo,
         wanted: Sequence[int],
-        geometry: Geometry,
+        geometry: Geometry | Resizer,
         *,
         between: Callable[[], None] = lambda: None,
         later: Sequence[int] = (),
@@ -69,7 +69,7 @@ class FrameStream:
         Args:
             video: open, and used by no other stream.
             wanted: frame index per visited position, as ``sampler.wanted_frames`` returns them.
-            geometry: of the square that the model sees.
+            geometry: of the square that the model sees, or a resizer for it, which may have served other videos.
             between: called after every packet; an exception that it raises ends a long ``next`` early.
             later: frames that `go_on` will probably ask for: kept if they come by, and not decoded otherwise.
 
@@ -79,7 +79,9 @@ class FrameStream:
         self._video = video
         self._between = between
         self._cursor = video.cursor
-        self._resizer = Resizer(geometry.resize, geometry.crop, geometry.fit)
+        self._resizer = (
+            geometry if isinstance(geometry, Resizer) else Resizer(geometry.resize, geometry.crop, geometry.fit)
+        )
         self._charged = 0
         self._begin(wanted, later)
         if not video.looked_at and self._starts_with_the_file():
@@ -94,7 +96,7 @@ class FrameStream:
         self._want(wanted, later)
         self._planned = ranges(video.index, self._wanted, self._cursor.at)
         self._collector.take(video.ahead, self._cursor.at)
-        video.ahead = []
+        video.ahead = ()
 
     def _starts_with_the_file(self) -> bool:
         """Tells whether the plan begins at the first packet, or nothing is known of the order of packets."""
@@ -160,10 +162,11 @@ class FrameStream:
             TooManyPixels: the pictures exceed the limits from some packet on.
             MemoryError: decoding needs more memory than this process may have.
         """
+        between = self._between
         while self._position < len(self._wanted):
             index = self._wanted[self._position]
             while index not in self._collector.kept and not self._is_doubtful() and self._advance(index):
-                self._between()
+                between()
             if not self._video.looked_at and not self._is_as_announced(index):
                 self._video.look()
                 self._begin(self._wanted, tuple(self._later))
@@ -177,8 +180,9 @@ class FrameStream:
 
     def _is_doubtful(self) -> bool:
         """Tells whether a video that has not been looked at should be: something was damaged."""
-        damaged = self._collector.failed or self._collector.corrupt or self._rescanned
-        return bool(damaged) and not self._video.looked_at
+        if self._video.looked_at:
+            return False
+        return bool(self._collector.failed or self._collector.corrupt or self._rescanned)
 
     def _is_as_announced(self, index: int) -> bool:
         """Tells whether the first wanted frame came, without damage and as large as the header says."""
@@ -204,7 +208,8 @@ class FrameStream:
 
     def _advance(self, index: int) -> bool:
         """Decodes one packet towards frame ``index``, or drains the decoder; false if the frame cannot be decoded."""
-        self._ranges = self._ranges or list(islice(self._planned, 1))
+        if not self._ranges:
+            self._ranges.extend(islice(self._planned, 1))
         following = self._ranges[0] if self._ranges else None
         if following is not None and following.position <= self._position:
             self._run(following)
@@ -222,31 +227,35 @@ class FrameStream:
 
     def _run(self, packets: PacketRange) -> None:
         """Decodes the next packet of a range, after going to its start if necessary."""
-        if not self._running and (self._cursor.drained or self._cursor.at != packets.start):
-            if not self._cursor.drained:
-                self._collector.take(self._cursor.drain().frames, self._cursor.at)
-            self._cursor.goto(packets.start)
+        cursor = self._cursor
+        if not self._running and (cursor.drained or cursor.at != packets.start):
+            if not cursor.drained:
+                self._collector.take(cursor.drain().frames, cursor.at)
+            cursor.goto(packets.start)
             self._collector.begin(packets.start)
-            if not self._rescanned and not self._cursor.is_at_start():
+            if not self._rescanned and not cursor.is_at_start():
                 self._scan_from_start()
                 return
-        self._step(spare=self._sparing and self._cursor.at not in self._needed_packets)
+        self._step(spare=self._sparing and cursor.at not in self._needed_packets)
         # The decoder is drained if the file ends before its index does.
-        self._running = self._cursor.at < packets.stop and not self._cursor.drained
+        self._running = cursor.at < packets.stop and not cursor.drained
         if not self._running:
             del self._ranges[0]
 
     def _step(self, *, spare: bool) -> None:
         """Decodes the next packet; one whose picture can be spared is left out."""
-        packet = self._cursor.at
-        step = self._cursor.step(spare=spare)
+        cursor, collector = self._cursor, self._collector
+        packet = cursor.at
+        step = cursor.step(spare=spare)
         if step.failed:
-            self._collector.failed.add(packet)
-        if step.left_out:
-            self._collector.left_out.add(packet)
-        self._collector.take(step.frames, self._cursor.at)
+            collector.failed.add(packet)
+        elif step.left_out:
+            collector.left_out.add(packet)
+        else:
+            collector.take(step.frames, cursor.at)
         # How a decoder conceals damage may depend on every packet: from now on it gets all that a scan would give it.
-        self._sparing = self._sparing and not step.failed and not self._collector.corrupt
+        if step.failed or collector.corrupt:
+            self._sparing = False
 
     def _rescan(self, index: int) -> bool:
         """Scans once from the start for what is missing, if decoding could not start where this visit began."""

@@ -50,6 +50,11 @@ class Disposables:
         else:
             self._configure(extradata)
 
+    @property
+    def reads(self) -> bool:
+        """Whether packets must be read: nothing is left out of this stream otherwise."""
+        return self._format is not None
+
     def may_leave_out(self, packet: Bytes) -> bool:
         """Tells whether no other picture refers to the packet's; also learns from its parameter sets."""
         format_ = self._format

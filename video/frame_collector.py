@@ -37,6 +37,8 @@ class FrameCollector:
         self.corrupt = 0
         self.first_shape: tuple[int, int, Orientation] | None = None
         self._index = index
+        # Indexing a memoryview gives Python's numbers several times as fast as indexing an array.
+        self._order, self._frame_of = index.order.data, index.frame_of.data
         self._resizer = resizer
         self.begin(0)
 
@@ -55,6 +57,7 @@ class FrameCollector:
     def begin(self, packet: int) -> None:
         """Starts a visit at a key frame, given by its packet."""
         self._begun = packet
+        self._first_of_visit = max(0, self._frame_of[packet]) if packet else 0
         self.left_out.clear()
         self._first_good: int | None = None
         self._passed = -1
@@ -79,7 +82,7 @@ class FrameCollector:
 
     def packet(self, frame: int) -> int:
         """Returns the packet, by number in decode order, that completes a frame."""
-        return int(self._index.order[frame])
+        return self._order[frame]
 
     def expects(self, frame: int, at: int) -> bool:
         """Tells whether a frame may still come in this visit, whose packets before ``at`` have been decoded."""
@@ -91,20 +94,25 @@ class FrameCollector:
             self.shown += 1
             if self.first_shape is None:
                 self.first_shape = frame.width, frame.height, orientation(frame)
-            self.corrupt += frame.is_corrupt
+            corrupt = frame.is_corrupt
+            self.corrupt += corrupt
             number = self._number(frame)
             if number is None:
                 continue
-            # A picture that was decoded but is not shown by itself: the one shown before it stays on display.
-            for between in [index for index in self.needed if self._passed < index < number]:
-                packet = self.packet(between)
-                if self._begun <= packet < at and packet not in self.failed and self._follows_the_last(between):
-                    self._keep(between, self._last)
+            if number > self._passed + 1:
+                self._keep_between(number, at)
             self._passed = max(self._passed, number)
-            self._last = None if frame.is_corrupt else frame
+            self._last = None if corrupt else frame
             if self._first_good is None and self._last is not None:
                 self._first_good = number
             self._keep(number, self._last)
+
+    def _keep_between(self, number: int, at: int) -> None:
+        """Keeps pictures that were decoded but are not shown by themselves: the one shown before stays on display."""
+        for between in [index for index in self.needed if self._passed < index < number]:
+            packet = self.packet(between)
+            if self._begun <= packet < at and packet not in self.failed and self._follows_the_last(between):
+                self._keep(between, self._last)
 
     def _follows_the_last(self, frame: int) -> bool:
         """Tells whether the last frame is shown right before this one: none in between was left out."""
@@ -115,12 +123,10 @@ class FrameCollector:
         if not self._index.ordered:
             return self._passed + 1
         packet = frame.pts  # the cursor puts the packet's number there
-        if packet is None or not 0 <= packet < self._index.packets:
+        if packet is None or not 0 <= packet < len(self._frame_of):
             return None
-        number = int(self._index.frame_of[packet])
-        if number < 0 or (self._begun and number < self._index.frame_of[self._begun]):
-            return None
-        return number
+        number = self._frame_of[packet]
+        return number if number >= self._first_of_visit else None
 
     def _keep(self, number: int, frame: av.VideoFrame | None) -> None:
         if frame is None or number not in self.needed:

@@ -130,7 +130,7 @@ def build_index(table: PacketTable, traits: StreamTraits) -> FrameIndex:
     shown = np.flatnonzero(table.pictures > _HIDDEN)
     pictures = table.pictures[shown]
     first = last = shown
-    if (np.diff(pictures) <= 0).any():  # not one packet for each picture, in their order
+    if (pictures[1:] <= pictures[:-1]).any():  # not one packet for each picture, in their order
         first = shown[np.unique(pictures, return_index=True)[1]]
         last = shown[len(pictures) - 1 - np.unique(pictures[::-1], return_index=True)[1]]
     marked = np.zeros(len(table.pictures), dtype=np.bool_)
@@ -186,6 +186,8 @@ def _assemble(
 
 def _of_pictures(times: NDArray[np.int64], first: NDArray[np.int64], last: NDArray[np.int64]) -> NDArray[np.int64]:
     """The time of each picture's first packet, or of its last one where the first has none."""
+    if first is last:
+        return times[first]
     return np.where(times[first] == UNKNOWN_TIME, times[last], times[first])
 
 
@@ -208,14 +210,16 @@ def _ranks(
     pts = shown_at.times
     complete = bool(is_known(given).all())
     # Sorted and compared with their neighbours: `np.unique` takes ten times as long for so few.
-    distinct = complete and not (np.diff(np.sort(pts)) == 0).any()
-    backwards = bool((np.diff(pts if complete else pts[is_known(given)]) < 0).any())
+    sorted_pts = np.sort(pts)
+    distinct = complete and not (sorted_pts[1:] == sorted_pts[:-1]).any()
+    known_pts = pts if complete else pts[is_known(given)]
+    backwards = bool((known_pts[1:] < known_pts[:-1]).any())
     if anchors is not None and (traits.reorders or backwards or not complete):
         return _by_anchors(anchors)
     if traits.reorders and not shown_at.at_starts:
         return None
     if backwards:
-        return np.argsort(np.argsort(pts, kind="stable"), kind="stable") if distinct else None
+        return _inverse(np.argsort(pts, kind="stable")) if distinct else None
     # If the container stores only one time per packet, it may be the decoding time, independent of its name.
     one_time = traits.guesses_pts or traits.guesses_dts or bool((given == dts).all())
     ambiguous = not distinct or (len(pts) > 2 and one_time)
@@ -230,7 +234,14 @@ def _by_anchors(anchors: NDArray[np.bool_]) -> NDArray[np.int64]:
     following = np.append(places[1:], len(anchors))
     due = np.arange(len(anchors), dtype=np.float64)
     due[places] = following - 0.5
-    return np.argsort(np.argsort(due, kind="stable"), kind="stable")
+    return _inverse(np.argsort(due, kind="stable"))
+
+
+def _inverse(order: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The place of each element in an order."""
+    places = np.empty_like(order)
+    places[order] = np.arange(len(order))
+    return places
 
 
 def _contradicts(rank: NDArray[np.int64], pts: NDArray[np.int64]) -> bool:

@@ -78,6 +78,11 @@ class PictureGuard:
         self._on_promise = self._bytes(width, height, pix_fmt, self._most_held) > limits.decode_memory_bytes
         self._passed = (width, height, pix_fmt)
 
+    @property
+    def reads(self) -> bool:
+        """Whether packets must be read before they are decoded."""
+        return self._on_promise
+
     def check_packet(self, packet: Bytes) -> None:
         """Passes a packet that keeps no more pictures in memory than was promised; reads none where any may.
 

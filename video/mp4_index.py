@@ -204,21 +204,27 @@ def _runs(table: bytes | None, packets: int) -> NDArray[np.int64] | None:
 def _only(data: bytes, *path: bytes) -> bytes | None:
     """Returns the content of the box at a path; ``None`` if there is none, or several."""
     for name in path:
-        found = [content for kind, content in _boxes(data) if kind == name]
+        found = [(start, stop) for kind, start, stop in _places(data) if kind == name]
         if len(found) != 1:
             return None
-        data = found[0]
+        start, stop = found[0]
+        data = data[start:stop]
     return data
 
 
 def _boxes(data: bytes) -> list[tuple[bytes, bytes]]:
-    """Returns kinds and contents of the boxes in a row; an empty list if they do not fill the data."""
-    found, place = [], 0
-    while place + 8 <= len(data):
+    """Returns kinds and contents of the boxes in a row, as `_places` finds them."""
+    return [(kind, data[start:stop]) for kind, start, stop in _places(data)]
+
+
+def _places(data: bytes) -> list[tuple[bytes, int, int]]:
+    """Returns kind, start and end of the content of the boxes in a row; an empty list if they do not fill the data."""
+    found, place, end = [], 0, len(data)
+    while place + 8 <= end:
         size = int.from_bytes(data[place : place + 4])
-        if not 8 <= size <= len(data) - place:
+        if not 8 <= size <= end - place:
             return []
-        found.append((data[place + 4 : place + 8], data[place + 8 : place + size]))
+        found.append((data[place + 4 : place + 8], place + 8, place + size))
         place += size
     return found
 

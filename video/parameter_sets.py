@@ -6,6 +6,7 @@ Only what this project needs is read. Anything unexpected raises `UnreadableErro
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from adafocus.video.bits import Bits, UnreadableError, at_most
 
@@ -16,6 +17,8 @@ _MAX_POC_CYCLE, _MAX_CPB_COUNT = 255, 32
 _MAX_SEQUENCE_ID = 31
 _LEAST_NUMBER_BITS, _MAX_NUMBER_BITS = 4, 12
 _MAX_BUFFERED = 16
+# A stream's set is parsed for several purposes, and videos from one encoder have the same.
+_REMEMBERED = 32
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,7 @@ class HevcSequence:
     top_layer: int
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def h264_ordering(payload: bytes) -> Ordering:
     """Parses a sequence parameter set, without its NAL unit header.
 
@@ -92,6 +96,7 @@ def h264_ordering(payload: bytes) -> Ordering:
     return Ordering(whole_frames=True, reordered=_h264_reordered(bits) if bits.take(1) else None)
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def h264_sequence(payload: bytes) -> H264Sequence:
     """Parses the first part of a sequence parameter set, without its NAL unit header.
 
@@ -120,6 +125,7 @@ def _h264_sequence(bits: Bits) -> H264Sequence:
     return H264Sequence(identifier, number_bits, planes, gaps, frames_only=bool(bits.take(1)))
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def hevc_ordering(payload: bytes) -> Ordering:
     """Parses a sequence parameter set, without its NAL unit header.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -65,7 +65,7 @@ class OpenVideo:
     ) -> None:
         self.index = index
         self.cursor = Cursor(source, index)
-        self.ahead: list[av.VideoFrame] = []
+        self.ahead: Sequence[av.VideoFrame] = ()
         self._source = source
         self._limits = limits
         self._fps, self._seconds = fps, seconds
@@ -184,7 +184,7 @@ def _index(source: Source, reader: Reader, limits: MediaLimits, ranged: bool) ->
                 raise
 
 
-def _first_frames(cursor: Cursor, limits: MediaLimits) -> list[av.VideoFrame]:
+def _first_frames(cursor: Cursor, limits: MediaLimits) -> Sequence[av.VideoFrame]:
     """Decodes up to the first frame; returns the frames that came."""
     while not cursor.drained:
         frames = cursor.step().frames

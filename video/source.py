@@ -28,6 +28,9 @@ _TELL_ENCRYPTION = frozenset({"mov", "matroska"})
 # Containers that store decoding times only. Matroska may embed streams of AVI, which then have a codec tag.
 _DECODING_TIMES_ONLY = frozenset({"avi", "asf"})
 _NO_TAG = "\0\0\0\0"
+# FFmpeg decodes a few pictures to learn a stream's properties, and drops them: their pixels need not be right. Decoders
+# of frames are configured apart from this.
+_PROBING = {"skip_loop_filter": "all", "skip_idct": "all"}
 _NOT_MOVING = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
 
 
@@ -137,6 +140,7 @@ class Source:
             "codec_whitelist": ",".join(decoder_of(codec) for codec in limits.codecs),
             "protocol_whitelist": "pipe",
             "max_pixels": str(limits.max_pixels),
+            **_PROBING,
         }
         try:
             return av.open(

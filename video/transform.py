@@ -147,6 +147,8 @@ _UPRIGHT = Orientation()
 class Resizer:
     """Turns decoded frames into square RGB pictures. Use one Resizer per thread: it holds a scaler.
 
+    The scaler stays prepared for frames of one size and format, also from one video to the next.
+
     The scaler's bilinear filter widens when it shrinks, like that of Pillow, with which published models were trained;
     the mean difference from Pillow is 0.2 grey levels (tests/video/test_transform.py). The frame's colour matrix and
     range are applied; a frame without them is read as BT.601 with limited range, as by FFmpeg's command line, with
@@ -160,7 +162,8 @@ class Resizer:
         Raises:
             ValueError: there is no such geometry.
         """
-        self._geometry = Geometry(resize, crop, fit)
+        self.geometry = Geometry(resize, crop, fit)
+        """Of the squares that it makes."""
         self._reformatter = VideoReformatter()
 
     def __call__(self, frame: av.VideoFrame, orientation: Orientation = _UPRIGHT) -> NDArray[np.uint8]:
@@ -178,18 +181,18 @@ class Resizer:
         """
         if frame.colorspace not in _KNOWN_MATRICES:
             frame.colorspace = _UNSPECIFIED_MATRIX
-        if self._geometry.fit != "crop":
+        if self.geometry.fit != "crop":
             return self._whole(frame, orientation)
         scaled = self._scaled(frame)
-        crop = self._geometry.crop
+        crop = self.geometry.crop
         pixels = orientation.apply(scaled)
         top, left = (crop_offset(side, crop) for side in pixels.shape[:2])
         return np.ascontiguousarray(pixels[top : top + crop, left : left + crop])
 
     def _whole(self, frame: av.VideoFrame, orientation: Orientation) -> NDArray[np.uint8]:
         """Returns the square that shows the whole frame."""
-        side = self._geometry.crop
-        _, _, width, height = placed(frame.width, frame.height, self._geometry)
+        side = self.geometry.crop
+        _, _, width, height = placed(frame.width, frame.height, self.geometry)
         pixels = orientation.apply(self._rgb(frame, width, height))
         height, width = pixels.shape[:2]
         if height == width == side:
@@ -203,7 +206,7 @@ class Resizer:
 
     def _scaled(self, frame: av.VideoFrame) -> NDArray[np.uint8]:
         """Returns the frame with its shorter side at ``resize``; of a very long frame only the middle."""
-        resize = self._geometry.resize
+        resize = self.geometry.resize
         short, long = sorted((frame.width, frame.height))
         if long <= _LONGEST * short:
             width, height = resized_size(frame.width, frame.height, resize)
@@ -216,9 +219,13 @@ class Resizer:
         return self._rgb(part, *resized_size(part.width, part.height, resize))
 
     def _rgb(self, frame: av.VideoFrame, width: int, height: int) -> NDArray[np.uint8]:
-        scaled = self._reformatter.reformat(
-            frame, width=width, height=height, format="rgb24", interpolation=_FILTER, threads=1
-        )
+        try:
+            scaled = self._reformatter.reformat(
+                frame, width=width, height=height, format="rgb24", interpolation=_FILTER, threads=1
+            )
+        except BaseException:
+            self._reformatter = VideoReformatter()  # the next frame must not meet a half-prepared scaler
+            raise
         plane = scaled.planes[0]
         if plane.line_size < 3 * width:  # a picture that is stored upside down, and was not converted
             return np.asarray(scaled.to_ndarray(), dtype=np.uint8)

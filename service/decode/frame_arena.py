@@ -8,6 +8,7 @@ kept it.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -31,6 +32,8 @@ class FrameArena:
         self._crop = crop
         self._idle: IdleQueue[SharedFrames] = IdleQueue()
         self._owners: dict[SharedFrames, str] = {}
+        self._returned: dict[SharedFrames, int] = {}
+        self._clock = itertools.count()
         self._closed = False
 
     @property
@@ -52,7 +55,7 @@ class FrameArena:
         """
         if not self._idle.idle and len(self._owners) < self._limit and not self._closed:
             return self.spare(caller)
-        frames = await self._idle.take(lambda idle: self._owners[idle] != caller)
+        frames = await self._idle.take(lambda idle: self._rank(idle, caller))
         if self._owners[frames] == caller:
             return frames
         self._forget(frames)
@@ -73,6 +76,7 @@ class FrameArena:
         if self._closed or len(self._owners) > self._limit:
             self._forget(frames)
         else:
+            self._returned[frames] = next(self._clock)
             self._idle.put(frames)
 
     def close(self, problem: Problem) -> None:
@@ -81,8 +85,17 @@ class FrameArena:
         for frames in self._idle.close(problem):
             self._forget(frames)
 
+    def _rank(self, idle: SharedFrames, caller: str) -> tuple[bool, int]:
+        """Prefer the caller's own, and of them the one used last: its pages are in the caches and mapped in decoders.
+
+        Of the others, the one that has been idle for longest gives way.
+        """
+        others = self._owners[idle] != caller
+        return others, self._returned[idle] if others else -self._returned[idle]
+
     def _forget(self, frames: SharedFrames) -> None:
         self._owners.pop(frames, None)
+        self._returned.pop(frames, None)
         frames.close()
 
 

@@ -39,7 +39,7 @@ class IdleQueue(Generic[Item]):
                 return
         self._idle.append(item)
 
-    async def take(self, rank: Callable[[Item], int] | None = None, *, first: bool = False) -> Item:
+    async def take(self, rank: Callable[[Item], int | tuple[int, int]] | None = None, *, first: bool = False) -> Item:
         """Return an idle item; waits until there is one. Cancelling a waiting call loses no item.
 
         Args:

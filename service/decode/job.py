@@ -56,7 +56,14 @@ class DecodeJob:
         return self.sampling.frames + (self.sampling.focus_frames or 0)
 
     def message(
-        self, size: int, complete: bool, expected: int | None, *, sparse: bool = False, again: bool = False
+        self,
+        size: int,
+        complete: bool,
+        expected: int | None,
+        *,
+        sparse: bool = False,
+        again: bool = False,
+        memory: int = 0,
     ) -> dict[str, object]:
         """The job as a message to the worker.
 
@@ -66,6 +73,7 @@ class DecodeJob:
             expected: final size of the spool in bytes, if it is known.
             sparse: whether the bytes arrive in any order.
             again: whether the worker has the video open from the window before.
+            memory: number of the memory for its frames; 0: of memory that no other job uses.
         """
         return {
             "type": "job",
@@ -75,6 +83,7 @@ class DecodeJob:
             "complete": complete,
             "expected": expected,
             "sparse": sparse,
+            "memory": memory,
         }
 
     @cached_property

@@ -175,7 +175,12 @@ class DecodeSession:
         self._told = Intervals()
         spool = self._spool
         message = self._job.message(
-            self._told_size, self._told_complete, spool.expected_bytes, sparse=spool.is_sparse, again=again
+            self._told_size,
+            self._told_complete,
+            spool.expected_bytes,
+            sparse=spool.is_sparse,
+            again=again,
+            memory=frames.number,
         )
         fd = self._spool.open_for_reading()
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import itertools
 import mmap
 import os
 
@@ -11,6 +12,8 @@ from numpy.typing import NDArray
 
 from adafocus.service.decode.worker.frame_writer import CHANNELS, segment_bytes
 from adafocus.service.frame_memory import FrameSegment
+
+_numbers = itertools.count(1)
 
 
 class SharedFrames:
@@ -24,6 +27,8 @@ class SharedFrames:
     def __init__(self, fd: int, slots: int, crop: int, memory: mmap.mmap) -> None:
         self.fd = fd
         """The memory's descriptor; -1 once closed."""
+        self.number = next(_numbers)
+        """Tells it from all others that this process creates; greater than 0."""
         self.slots = slots
         self.crop = crop
         self._memory = memory

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import NamedTuple
@@ -58,6 +59,10 @@ class Commands:
         """``[frames, FRAME_FIELDS]``."""
         return np.frombuffer(self.frames, dtype=np.int64).reshape(-1, FRAME_FIELDS)
 
+    def __reduce__(self) -> tuple[type[Commands], tuple[object, ...]]:
+        """Pickle it without asking each field for its name."""
+        return Commands, (self.submitted, self.frames, self.drained, self.cancelled)
+
     def __bool__(self) -> bool:
         return bool(self.submitted or self.frames or self.drained or self.cancelled)
 
@@ -88,9 +93,26 @@ class StepTable:
     seconds: Float64
     after_glance: bool = False
 
+    def __reduce__(self) -> tuple[Callable[..., StepTable], tuple[object, ...]]:
+        """Pickle the arrays as bytes: arrays of this size take ten times as long, most of it in Python."""
+        arrays = (self.patch_centres, self.logits, self.confidences, self.seconds)
+        return _step_table, (*(array.tobytes() for array in arrays), self.logits.shape, self.after_glance)
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+
+def _step_table(
+    patch_centres: bytes, logits: bytes, confidences: bytes, seconds: bytes, shape: tuple[int, int], after_glance: bool
+) -> StepTable:
+    """Return the table of these arrays, which cannot be written; ``shape`` is that of the logits."""
+    return StepTable(
+        np.frombuffer(patch_centres, dtype=np.float32).reshape(shape[0], 2),
+        np.frombuffer(logits, dtype=np.float32).reshape(shape),
+        np.frombuffer(confidences, dtype=np.float32),
+        np.frombuffer(seconds, dtype=np.float64).reshape(shape[0], FINISHED + 1),
+        after_glance,
+    )
+
+
+class Ended(NamedTuple):
     """A video that takes part in no further batch.
 
     Attributes:
@@ -140,6 +162,18 @@ class Report:
     watched: list[tuple[int, StepTable]] = field(default_factory=list)
     ended: list[Ended] = field(default_factory=list)
     freed: list[int] = field(default_factory=list)
+
+    def __reduce__(self) -> tuple[type[Report], tuple[object, ...]]:
+        """Pickle it without asking each field for its name."""
+        return Report, (
+            self.runs,
+            self.gathered,
+            self.glanced,
+            self.stepped,
+            self.watched,
+            self.ended,
+            self.freed,
+        )
 
     def __bool__(self) -> bool:
         steps = self.gathered or self.glanced or self.stepped or self.watched

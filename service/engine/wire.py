@@ -20,7 +20,7 @@ from adafocus.service.engine.runners.base import Runner, RunnerError
 from adafocus.service.engine.transport import RunnerInfo
 
 _LENGTH = struct.Struct("<Q")
-_CHUNK_BYTES = 1 << 20
+_CHUNK_BYTES = 1 << 16
 _MAX_FDS = 64
 BUFFER_BYTES = 1 << 22
 """Of the socket, so that a report seldom waits for its reader."""

@@ -15,7 +15,7 @@ from adafocus.video.errors import VideoError
 from adafocus.video.limits import MediaLimits
 from adafocus.video.probe import OpenVideo, VideoInfo, open_video
 from adafocus.video.sampler import visiting_order, wanted_frames
-from adafocus.video.transform import Geometry
+from adafocus.video.transform import Geometry, Resizer
 from tests.media.clips import make_clip
 from tests.media.damage import claim_key_frames, moov_first
 from tests.media.named import named
@@ -52,7 +52,7 @@ def order_16(frames: int) -> tuple[int, ...]:
 
 
 def read_frames(
-    data: bytes | Path, wanted: Sequence[int] | None = None, geometry: Geometry = GEOMETRY
+    data: bytes | Path, wanted: Sequence[int] | None = None, geometry: Geometry | Resizer = GEOMETRY
 ) -> tuple[list[Frame], FrameStream, OpenVideo]:
     """All wanted frames of a video; all of its frames, in order of time, if ``wanted`` is omitted."""
     with reader(data) as opened, open_video(opened) as video:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from adafocus.video.transform import Geometry, Resizer
 from tests.video.clips import order_16, outcome, read_frames
 
 ALLOWED = {
@@ -73,3 +74,18 @@ def test_seeking_gives_what_a_scan_gives(corpus: list[dict[str, Any]], shared_di
             assert stream.frames_decoded <= video.index.packets, item["file"]
         compared += 1
     assert compared >= 6
+
+
+def test_a_resizer_may_serve_one_video_after_the_other(corpus: list[dict[str, Any]], shared_dir: Path) -> None:
+    geometry, compared = Geometry(48, 48, "letterbox"), 0
+    used = Resizer(48, 48, "letterbox")
+    for item in corpus:
+        path = shared_dir / "videos" / item["file"]
+        if item["expected"] not in ("ok", "ok_partial") or path.stat().st_size > 1_000_000:
+            continue
+        wanted = (0,) if item["observed"]["decoded_frames"] < 3 else (2, 0)
+        expected = [frame.pixels for frame in read_frames(path, wanted, geometry)[0]]
+        got = [frame.pixels for frame in read_frames(path, wanted, used)[0]]
+        assert all(np.array_equal(a, b) for a, b in zip(got, expected, strict=True)), item["file"]
+        compared += 1
+    assert compared >= 30

@@ -270,3 +270,21 @@ def test_a_patch_of_a_whole_frame_stays_inside_the_video(
     box = patch_box(width, height, Geometry(224, 224, fit), patch, (y, x))
     assert 0 <= box.x < box.x + box.width <= width
     assert 0 <= box.y < box.y + box.height <= height
+
+
+@pytest.mark.parametrize("fit", ["crop", "letterbox"])
+def test_a_resizer_that_has_served_other_frames_gives_the_same_pixels(fit: Fit) -> None:
+    """Its scaler stays prepared, also after a frame that it cannot convert."""
+    used = Resizer(40, 40, fit)
+    frames = [
+        av.VideoFrame.from_ndarray(make_image(f"{width}x{height}", width, height), "rgb24").reformat(format=pixels)
+        for width, height in ((64, 48), (48, 64), (64, 48), (200, 4))
+        for pixels in ("yuv420p", "yuv420p", "yuv444p10le", "gray", "rgb24")
+    ]
+    for frame in frames:
+        frame.colorspace = 1
+        expected = Resizer(40, 40, fit)(frame)
+        assert np.array_equal(used(frame), expected)
+        with pytest.raises(av.FFmpegError):
+            used(av.VideoFrame(64, 48, "x2bgr10be"))
+        assert np.array_equal(used(frame), expected)

@@ -29,21 +29,28 @@ class Budget:
         self._clock = clock
         self._started = clock()
 
-    def check(self, pictures: int, pixels_of_one: int) -> None:
-        """Compare what was spent with the budget.
+    def check_pictures(self, pictures: int, pixels_of_one: int) -> None:
+        """Compare the pixels that were decoded with the budget.
 
         Args:
             pictures: handed to the decoder so far.
             pixels_of_one: width × height of one of them.
 
         Raises:
-            OverBudget: more was spent.
+            OverBudget: they are more.
         """
         if pictures * pixels_of_one > self._max_pixels:
             raise OverBudget(
                 f"decoding the video takes more than max_decoded_pixels: {pictures} pictures of {pixels_of_one} "
                 f"pixels are more than {self._max_pixels}"
             )
+
+    def check_time(self) -> None:
+        """Compare the processor time that was used with the budget. Asking the system for it costs a call.
+
+        Raises:
+            OverBudget: it is more.
+        """
         if self._clock() - self._started > self._max_seconds:
             raise OverBudget(
                 f"decoding the video takes more than max_decode_seconds: {self._max_seconds:g} seconds of processor "

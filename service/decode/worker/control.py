@@ -45,6 +45,7 @@ class Job:
     Attributes:
         fd: the spool, opened for reading.
         frames_fd: the memory for its frames.
+        memory: number of that memory; 0: of memory that no other job uses.
         frames: number of sampled frames.
         focus_frames: number of focus frames of a clip model; None for other models.
         first_frame: no frame before this index is sampled.
@@ -65,6 +66,7 @@ class Job:
 
     fd: int
     frames_fd: int
+    memory: int
     frames: int
     focus_frames: int | None
     first_frame: int
@@ -86,7 +88,7 @@ class Job:
     def parse(cls, message: dict[str, object], fd: int, frames_fd: int) -> Job:
         """Parse the job in a message from the service. The message is trusted."""
         wanted = _wanted(str(message["wanted"]))
-        rest = {name: message[name] for name in ("size", "complete", "expected", "sparse")}
+        rest = {name: message[name] for name in ("size", "complete", "expected", "sparse", "memory")}
         window = message["window"]
         asked = None if window is None else JobWindow(**_mapping(window))  # type: ignore[arg-type] # trusted
         return cls(fd=fd, frames_fd=frames_fd, window=asked, **wanted, **rest)  # type: ignore[arg-type] # trusted
@@ -126,7 +128,7 @@ class Control:
     complete: bool = False
     expected: int | None = None
     present: Intervals = field(default_factory=Intervals)
-    _looked: float = 0.0
+    _look_at: float = 0.0
 
     def send(self, message: Mapping[str, object]) -> None:
         """Send a message to the service. Ends the process if the service is gone."""
@@ -155,21 +157,26 @@ class Control:
             if message["type"] == "forget":
                 forget()
 
-    def check(self) -> None:
+    def check(self) -> bool:
         """Handle messages that have arrived, without waiting.
 
         This is called between packets, so it polls the socket only if some time has passed since the last poll.
+
+        Returns:
+            Whether the socket was polled.
 
         Raises:
             ClosedError: the request was closed.
         """
         now = time.monotonic()
-        if now - self._looked >= _LOOK_EVERY_SECONDS:
-            self._looked = now
+        due = now >= self._look_at
+        if due:
+            self._look_at = now + _LOOK_EVERY_SECONDS
             while not self.closing and self._hear(socket.MSG_DONTWAIT):
                 pass
         if self.closing:
             raise ClosedError
+        return due
 
     def wait_for(self, size: int | None) -> None:
         """Wait until ``size`` bytes have arrived or the spool is complete. None: until the spool is complete.

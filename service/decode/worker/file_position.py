@@ -50,7 +50,7 @@ class FilePosition(ABC):
     def _end(self) -> int:
         """The size of the file, bytes."""
 
-    def _guarded(self, work: Callable[[], None]) -> None:
+    def _guarded(self, work: Callable[[], object]) -> None:
         """Do something that raises when the request is closed."""
         try:
             work()

@@ -17,12 +17,12 @@ from adafocus.video.decoder import FrameStream
 from adafocus.video.errors import Undecodable
 from adafocus.video.probe import OpenVideo, open_video
 from adafocus.video.sampler import wanted_frames
-from adafocus.video.transform import Geometry
+from adafocus.video.transform import Geometry, Resizer
 from adafocus.video.windows import Windows
 
 
 class KeptVideo:
-    """The video that is open now, if any. Everything that it holds is closed with it."""
+    """The video that is open now, if any. Everything that it holds is closed with it, except for the scaler."""
 
     def __init__(self) -> None:
         self._held = ExitStack()
@@ -31,6 +31,7 @@ class KeptVideo:
         self._stream: FrameStream | None = None
         self._windows: Windows | None = None
         self._keys: NDArray[np.int64] | None = None  # indices of key frames, ascending
+        self._resizer: Resizer | None = None
         self.between: Callable[[], None] = lambda: None
         """Called after every packet; may raise an error to end the job."""
 
@@ -74,7 +75,7 @@ class KeptVideo:
         video = self.open(job)
         if job.window is None:
             wanted = self._wanted(job, video, 0, video.index.frames)
-            return FrameStream(video, wanted, Geometry(job.resize, job.crop, job.fit), between=self._between), None
+            return FrameStream(video, wanted, self._resizer_of(job), between=self._between), None
         windows = self._windows = self._windows or _windows_of(video, job.window)
         number, count = job.window.number, windows.count
         window = windows.window(number)
@@ -82,12 +83,17 @@ class KeptVideo:
         wanted = self._wanted(job, video, window.first, window.frames)
         later = () if following is None else self._wanted(job, video, following.first, following.frames)
         if self._stream is None:
-            self._stream = FrameStream(
-                video, wanted, Geometry(job.resize, job.crop, job.fit), between=self._between, later=later
-            )
+            self._stream = FrameStream(video, wanted, self._resizer_of(job), between=self._between, later=later)
         else:
             self._stream.go_on(wanted, later)
         return self._stream, {"start_s": window.start_s, "end_s": window.end_s, "count": count}
+
+    def _resizer_of(self, job: Job) -> Resizer:
+        """The resizer for a job: that of the last one if its squares are the same, because preparing one takes time."""
+        geometry = Geometry(job.resize, job.crop, job.fit)
+        if self._resizer is None or self._resizer.geometry != geometry:
+            self._resizer = Resizer(job.resize, job.crop, job.fit)
+        return self._resizer
 
     def _between(self) -> None:
         self.between()

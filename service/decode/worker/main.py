@@ -21,7 +21,7 @@ from importlib import import_module
 from adafocus.service.decode.ipc import MEMORY_REFUSED
 from adafocus.service.decode.worker import sandbox, template
 from adafocus.service.decode.worker.control import Control
-from adafocus.service.decode.worker.frame_writer import FrameWriter, segment_bytes
+from adafocus.service.decode.worker.frame_writer import KEPT_MEMORIES, FrameWriters, segment_bytes
 from adafocus.service.decode.worker.imports import import_all_of_av
 from adafocus.service.decode.worker.kept_video import KeptVideo
 from adafocus.service.decode.worker.task import Task
@@ -59,13 +59,14 @@ def main(arguments: Sequence[str]) -> int:
     if connection is None:
         return 0
     control = Control(connection, slots=given.slots)
-    report = sandbox.enter(given.memory_bytes + segment_bytes(given.slots, given.crop), parent=given.parent)
+    memories = (KEPT_MEMORIES + 1) * segment_bytes(given.slots, given.crop)
+    report = sandbox.enter(given.memory_bytes + memories, parent=given.parent)
     control.send({"type": "ready", "sandbox": asdict(report)})
-    heap, kept = _Heap(), KeptVideo()
+    heap, kept, writers = _Heap(), KeptVideo(), FrameWriters(given.slots, given.crop)
     while (job := control.next_job(kept.close)) is not None:
-        frames = FrameWriter(job.frames_fd, given.slots, given.crop)
+        frames = writers.take(job.memory, job.frames_fd)
         done = Task(job, control, frames, kept).run()
-        frames.close()
+        writers.rest(frames)
         if done.out_of_memory and heap.is_small():  # a size that was only claimed in the file, and refused
             done = replace(done, code=MEMORY_REFUSED)
         control.send(done.message())

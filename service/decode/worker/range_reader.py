@@ -25,7 +25,7 @@ class Ranges(Protocol):
             ClosedError: the request was closed.
         """
 
-    def check(self) -> None:
+    def check(self) -> object:
         """Check, without waiting, whether the request was closed.
 
         Raises:

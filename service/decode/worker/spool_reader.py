@@ -26,7 +26,7 @@ class Arrivals(Protocol):
             ClosedError: the request was closed.
         """
 
-    def check(self) -> None:
+    def check(self) -> object:
         """Check, without waiting, whether the request was closed.
 
         Raises:

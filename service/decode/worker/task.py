@@ -131,6 +131,7 @@ class Task:
         self._check_time()
         try:
             frame = self._timed(stream.next)
+            self._budget.check_time()
         except OverBudget:
             if not self._delivered:  # there is nothing to answer from
                 raise
@@ -144,9 +145,10 @@ class Task:
         return {"type": "frame", **place}
 
     def _between_packets(self) -> None:
-        self._control.check()
-        decoded = 0 if self._stream is None else self._stream.frames_decoded
-        self._budget.check(decoded, 0 if self._video is None else self._video.pixels)
+        if self._control.check():
+            self._budget.check_time()
+        if self._stream is not None and self._video is not None:
+            self._budget.check_pictures(self._stream.frames_decoded, self._video.pixels)
         if self._job.max_cpu_seconds is not None:
             self._check_time(time.process_time() - self._cpu_began)
 

@@ -28,6 +28,21 @@ async def test_a_segment_is_lent_to_one_at_a_time_and_no_more_are_made_than_allo
     arena.close(Draining())
 
 
+async def test_the_segment_of_a_caller_that_was_used_last_is_lent_first() -> None:
+    arena = FrameArena(4, slots=1, crop=4)
+    first, second, third = [await arena.take("a") for _ in range(3)]
+    other = await arena.take("b")
+    for frames in (second, other, third, first):
+        arena.put(frames)
+    assert [await arena.take("a") for _ in range(3)] == [first, third, second]
+    for frames in (first, third, second):
+        arena.put(frames)
+    assert await arena.take("b") is other
+    assert await arena.take("b") not in (first, second, third), "no memory serves two callers"
+    assert first.fd == -1, "what was idle for longest gave way"
+    arena.close(Draining())
+
+
 async def test_a_spare_segment_is_given_back_to_the_system() -> None:
     arena = FrameArena(1, slots=1, crop=4)
     first, spare = await arena.take(), arena.spare()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from adafocus.service.decode.shared_frames import SharedFrames
-from adafocus.service.decode.worker.frame_writer import FrameWriter
+from adafocus.service.decode.worker.frame_writer import KEPT_MEMORIES, FrameWriter, FrameWriters
 
 
 def square(side: int, value: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
@@ -58,3 +58,48 @@ def test_the_other_side_cannot_change_the_size(size: int) -> None:
     with pytest.raises(PermissionError):
         os.ftruncate(frames.fd, size)
     frames.close()
+
+
+class TestFrameWriters:
+    """The memory of earlier jobs stays mapped, and that of the job is always the right one."""
+
+    def test_frames_lie_in_the_memory_of_their_job(self) -> None:
+        memories = [SharedFrames.create(slots=2, crop=5) for _ in range(KEPT_MEMORIES + 3)]
+        writers = FrameWriters(2, 5)
+        for value in range(1, 200):
+            memory = memories[value * value % len(memories)]
+            writer = writers.take(memory.number, os.dup(memory.fd))
+            writer.put(value % 2, square(5, value))
+            writers.rest(writer)
+            assert (memory.take(value % 2, 5) == value).all()
+        for memory in memories:
+            memory.close()
+
+    def test_few_are_kept_and_no_descriptor(self) -> None:
+        writers = FrameWriters(1, 5)
+        taken = []
+        for _ in range(KEPT_MEMORIES + 2):
+            memory, fd = SharedFrames.create(slots=1, crop=5), os.dup(0)
+            os.dup2(memory.fd, fd)
+            taken.append(writers.take(memory.number, fd))
+            with pytest.raises(OSError):
+                os.fstat(fd)
+            writers.rest(taken[-1])
+            memory.close()
+        assert [writer.is_open for writer in taken] == [False] * 2 + [True] * KEPT_MEMORIES
+
+    def test_memory_without_a_number_is_given_back(self) -> None:
+        writers, memory = FrameWriters(1, 5), SharedFrames.create(slots=1, crop=5)
+        writer = writers.take(0, os.dup(memory.fd))
+        writers.rest(writer)
+        assert not writer.is_open
+        memory.close()
+
+    def test_pages_that_hold_a_smaller_square_only_are_prepared_again(self) -> None:
+        memory = SharedFrames.create(slots=1, crop=100)
+        writer = FrameWriter(os.dup(memory.fd), 1, 100)
+        for side in (3, 100, 100, 7):
+            writer.put(0, square(side, side))
+            assert (memory.take(0, side) == side).all()
+        writer.close()
+        memory.close()

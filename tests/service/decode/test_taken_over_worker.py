@@ -32,16 +32,20 @@ KEEPS_FRAMES = """
 import ctypes
 kept = []
 
+def read(writer):
+    return ctypes.string_at(writer._address, writer._size)
+
 def put(self, slot, pixels, honest=frame_writer.FrameWriter.put):
     marked = pixels.copy()
-    changed = any(ctypes.string_at(writer._address, writer._size) != content for writer, content in kept)
+    changed = any(read(writer) != content for writer, content in kept)
     marked[0, 0] = len(kept), changed, 0
     honest(self, slot, marked)
+    kept[:] = [(writer, read(writer)) for writer, _ in kept]  # what it wrote itself is no news to it
 
-def close(self):
-    kept.append((self, ctypes.string_at(self._address, self._size)))
+def rest(self, writer):
+    kept.append((writer, read(writer)))
 
-frame_writer.FrameWriter.put, frame_writer.FrameWriter.close = put, close
+frame_writer.FrameWriter.put, frame_writer.FrameWriters.rest = put, rest
 """
 
 BURNS = """

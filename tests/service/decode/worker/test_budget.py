@@ -15,12 +15,13 @@ from tests.service.decode.factory import clip, decode, filled, job, pool_of, res
 def test_pictures_and_processor_time_are_limited() -> None:
     now = 5.0
     budget = Budget(2.0, 1000, lambda: now)
-    budget.check(10, 100)
+    budget.check_pictures(10, 100)
+    budget.check_time()
     with pytest.raises(OverBudget, match="11 pictures of 100 pixels are more than 1000"):
-        budget.check(11, 100)
+        budget.check_pictures(11, 100)
     now = 7.5
     with pytest.raises(OverBudget, match="2 seconds of processor time"):
-        budget.check(0, 100)
+        budget.check_time()
 
 
 async def test_a_video_over_its_budget_is_answered_from_what_could_be_decoded() -> None:
