@@ -79,6 +79,7 @@ class DecodeSession:
         on_read: called with each segment that was given to `start`, when its frames have been read.
         assign: has `start` called with the next idle worker.
         caller: whose video it is.
+        background: whether the processor is for other videos first.
     """
 
     def __init__(
@@ -92,8 +93,10 @@ class DecodeSession:
         on_read: Callable[[SharedFrames], None],
         assign: Callable[[], Awaitable[None]],
         caller: str = "",
+        background: bool = False,
     ) -> None:
         self.caller = caller
+        self.background = background
         self._spool = spool
         self._job = job
         self._patience = patience
