@@ -54,6 +54,9 @@ class Worker(Protocol):
     def cpu_seconds(self) -> float:
         """Processor time that the worker has used."""
 
+    def starved(self) -> bool:
+        """Whether the worker would use the processor if others left it some."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Arrived:
@@ -188,7 +191,7 @@ class DecodeSession:
         self._worker = worker
         self._slots = self._job.slots_of(frames.slots)
         self._leases.append(Lease(frames, self._on_read))
-        self._watchdog = Watchdog(self._patience, worker.cpu_seconds, self._on_hang)
+        self._watchdog = Watchdog(self._patience, worker.cpu_seconds, self._on_hang, worker.starved)
         self._spent = self.frames_decoded, self.decode_seconds, self.decode_cpu_seconds
         self._opened, self._need, self._sent_position = False, None, -1
 

@@ -76,6 +76,9 @@ class FakeWorker:
     def cpu_seconds(self) -> float:
         return 0.0
 
+    def starved(self) -> bool:
+        return False
+
 
 @dataclass
 class Scene:
