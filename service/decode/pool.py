@@ -19,8 +19,9 @@ Whatever a video does to its worker, only its own request fails:
     ==========================================  ============  =============
 
 A worker that crashes, is killed or is silent may be innocent of its end, and so may its video. The video is therefore
-given to another worker, without the request noticing; the table holds for the fourth that crashes and the second that
-is silent. Only ``Internal`` counts as an error of the service.
+given to another worker, without the request noticing; the table holds for the fourth that crashes, the second that is
+silent, and the sixteenth that is killed: whoever kills workers may go on for a while, so the later ones are waited for,
+ever longer. Only ``Internal`` counts as an error of the service.
 
 A video may take its worker over, and nobody would see it. So a worker serves one caller only, and so does the memory
 of its frames: whoever takes a worker over gets nothing but its own videos.
@@ -45,7 +46,7 @@ from adafocus.service.decode.messages import Done, ProtocolError, Reply, printab
 from adafocus.service.decode.pool_settings import PoolObserver, PoolSettings, RestartReason, Unobserved
 from adafocus.service.decode.priority import BackgroundPriority
 from adafocus.service.decode.process import WorkerGoneError, WorkerProcess
-from adafocus.service.decode.session import DecodeSession
+from adafocus.service.decode.session import MAX_WORKERS, DecodeSession
 from adafocus.service.decode.shared_frames import SharedFrames
 from adafocus.service.decode.spool import Spool
 from adafocus.service.decode.template import WorkerStartError, WorkerTemplate
@@ -68,7 +69,10 @@ __all__ = [
 _OWN_DOING = frozenset(
     {signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL, signal.SIGSYS, signal.SIGTRAP}
 )
+_FROM_OUTSIDE = frozenset({signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
+"""Signals that others send, or the system that has no memory left."""
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.1, 30.0
+_LONGEST_RETRY_SECONDS = 2.0
 _KERNELS_GRACE_SECONDS = 5.0
 """Processor time beyond the watchdog's limit after which the kernel ends a worker."""
 
@@ -226,10 +230,10 @@ class DecodePool:
             spool,
             job,
             self.settings.patience,
-            on_end=lambda done: self._job_done(session, done),
-            on_hang=lambda verdict: self._hung(session, verdict),
+            on_end=self._job_done,
+            on_hang=self._hung,
             on_read=self._arena.put,
-            assign=lambda: self._assign(session),
+            assign=self._assign,
             caller=caller,
             background=background,
         )
@@ -331,7 +335,12 @@ class DecodePool:
 
     async def _assign_again(self, session: DecodeSession) -> None:
         """Give the job of a worker that has ended to another; the frames of the first stay where they are."""
+        late = session.workers_lost - MAX_WORKERS
+        pause = min(_FIRST_PAUSE_SECONDS * 2**late, _LONGEST_RETRY_SECONDS) if late >= 0 else 0.0
         try:
+            await asyncio.sleep(pause)
+            if session.ended:
+                return
             await self._assign(session, self._arena.spare(session.caller))
         except Problem:
             pass  # the session has failed with it
@@ -422,7 +431,6 @@ class DecodePool:
         again = session is not None and innocent and session.replaceable(stuck=reason == "timeout")
         if session is not None and again:
             session.lost()
-            self._observer.video_retried("decoder_timeout" if reason == "timeout" else "decoder_crashed")
         elif session is not None and problem is not None:
             session.fail(problem)
         if reason != "caller":  # the next one is there in a moment
@@ -438,14 +446,17 @@ class DecodePool:
         fields = {"pid": worker.pid, "reason": reason, "exit_code": code, "video_goes_on": again}
         level = logging.DEBUG if reason == "caller" else logging.WARNING
         logger.log(level, "a decode worker has ended and will be replaced", extra={"fields": fields})
-        if session is not None:
-            session.worker_ended()
-            if not again:
-                session.fail(_problem_of_exit(code))
-            elif self._closing:
-                session.fail(Draining())
-            else:
-                _keep(self._refilling, self._assign_again(session))
+        if session is None:
+            return
+        session.worker_ended()
+        session.faults += -code not in _FROM_OUTSIDE
+        if self._closing:
+            session.fail(Draining())
+        elif again and session.faults < MAX_WORKERS:
+            self._observer.video_retried("decoder_timeout" if reason == "timeout" else "decoder_crashed")
+            _keep(self._refilling, self._assign_again(session))
+        else:
+            session.fail(_problem_of_exit(code))
 
     async def _refill(self) -> None:
         pause = _FIRST_PAUSE_SECONDS

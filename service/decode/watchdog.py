@@ -12,8 +12,8 @@ from typing import Literal
 Verdict = Literal["silent", "busy", "unclosed"]
 """Why a worker is given up.
 
-silent: its reply is overdue, it uses no processor time, and it does not wait for any either. busy: it has used more processor time than allowed.
-unclosed: it has not ended a request in time after the request was closed.
+silent: its reply is overdue, it uses no processor time, and it does not wait for any either. busy: it has used more
+processor time than allowed. unclosed: it has not ended a request in time after the request was closed.
 """
 
 _SHORTEST_NAP = 0.05
