@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import random
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -63,12 +64,14 @@ class Mix:
         """Send one request of one of the callers; returns its status, or the name of the error."""
         client = self._chance.choice(self._clients)
         kind = self._chance.choices([*self._kinds], [*self._kinds.values()])[0]
+        began = time.monotonic()
         try:
             status = str((await kind(client)).status_code)
         except BrokenOffError:
             status = "given up"
         except httpx.HTTPError as error:
             status = type(error).__name__
+            print(f"{kind.__name__.strip('_')}: {error!r} after {time.monotonic() - began:.2f} s", flush=True)
         self.answers[f"{kind.__name__.strip('_')} {status}"] += 1
         return status
 
