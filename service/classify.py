@@ -79,7 +79,9 @@ async def classify(
             course = course_of(runtime, parameters)
             with timeline.stage("decode"):
                 job = decode_job(course, parameters)
-                frames = await held.enter_async_context(runtime.decoder.open(upload.spool, job, caller=caller))
+                background = admission.wants_more_than_its_share(caller)
+                video = runtime.decoder.open(upload.spool, job, caller=caller, background=background)
+                frames = await held.enter_async_context(video)
             limit.reschedule(None)  # from now on the engine keeps the deadline: there may be an answer to fall back on
             request = engine_request(course, parameters, due)
             if observer is not None:

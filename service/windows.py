@@ -161,7 +161,8 @@ class _Run:
         async with AsyncExitStack() as held:
             async with _in_time(due):
                 waited_seconds = await held.enter_async_context(engine.admission.slot(due, self.place))
-                frames = await held.enter_async_context(decoder.open(number, cpu_seconds))
+                background = engine.admission.wants_more_than_its_share(self.caller)
+                frames = await held.enter_async_context(decoder.open(number, cpu_seconds, background=background))
             self.count = self._checked(frames.window.count)
             request = engine_request(course_of(self.runtime, self.parameters), self.parameters, due)
             source = frame_source(self.runtime, frames)

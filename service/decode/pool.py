@@ -14,13 +14,14 @@ Whatever a video does to its worker, only its own request fails:
     is killed from outside, or simply ends      Internal      crashed
     breaks the protocol                         Internal      protocol
     uses the processor while it is idle         –             idle_cpu
-    keeps the low priority of a long video      –             recycled
+    cannot get its priority back                –             recycled
     has decoded videos of another caller        –             caller
     ==========================================  ============  =============
 
 A worker that crashes, is killed or is silent may be innocent of its end, and so may its video. The video is therefore
-given to another worker, without the request noticing; the table holds for the fourth that crashes and the second that
-is silent. Only ``Internal`` counts as an error of the service.
+given to another worker, without the request noticing; the table holds for the fourth that crashes, the second that is
+silent, and the sixteenth that is killed: whoever kills workers may go on for a while, so the later ones are waited for,
+ever longer. Only ``Internal`` counts as an error of the service.
 
 A video may take its worker over, and nobody would see it. So a worker serves one caller only, and so does the memory
 of its frames: whoever takes a worker over gets nothing but its own videos.
@@ -45,7 +46,7 @@ from adafocus.service.decode.messages import Done, ProtocolError, Reply, printab
 from adafocus.service.decode.pool_settings import PoolObserver, PoolSettings, RestartReason, Unobserved
 from adafocus.service.decode.priority import BackgroundPriority
 from adafocus.service.decode.process import WorkerGoneError, WorkerProcess
-from adafocus.service.decode.session import DecodeSession
+from adafocus.service.decode.session import MAX_WORKERS, DecodeSession
 from adafocus.service.decode.shared_frames import SharedFrames
 from adafocus.service.decode.spool import Spool
 from adafocus.service.decode.template import WorkerStartError, WorkerTemplate
@@ -68,7 +69,10 @@ __all__ = [
 _OWN_DOING = frozenset(
     {signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL, signal.SIGSYS, signal.SIGTRAP}
 )
+_FROM_OUTSIDE = frozenset({signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
+"""Signals that others send, or the system that has no memory left."""
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.1, 30.0
+_LONGEST_RETRY_SECONDS = 2.0
 _KERNELS_GRACE_SECONDS = 5.0
 """Processor time beyond the watchdog's limit after which the kernel ends a worker."""
 
@@ -160,8 +164,8 @@ class DecodePool:
         workers, self._workers = self._workers, {}
         while self._reservations:
             self._reservations.popitem()[1].lost()
-        for worker in tuple(self._priorities):
-            self._restore_priority(worker)
+        while self._priorities:
+            self._priorities.popitem()[1].end()
         for worker, session in workers.items():
             worker.kill()
             if session is not None:
@@ -196,7 +200,13 @@ class DecodePool:
 
     @asynccontextmanager
     async def open(
-        self, spool: Spool, job: DecodeJob, reservation: Reservation | None = None, caller: str = ""
+        self,
+        spool: Spool,
+        job: DecodeJob,
+        reservation: Reservation | None = None,
+        caller: str = "",
+        *,
+        background: bool = False,
     ) -> AsyncIterator[DecodeSession]:
         """Wait for a worker, have it check the video, and yield a session whose frames are pulled one by one.
 
@@ -208,6 +218,7 @@ class DecodePool:
             job: the frames that are wanted.
             reservation: whose worker does the job, and stays reserved.
             caller: whose video it is; no worker decodes videos of two callers.
+            background: whether the processor is for other videos first.
 
         Raises:
             Problem: the video is refused, its worker failed, or the pool is closed.
@@ -219,11 +230,12 @@ class DecodePool:
             spool,
             job,
             self.settings.patience,
-            on_end=lambda done: self._job_done(session, done),
-            on_hang=lambda verdict: self._hung(session, verdict),
+            on_end=self._job_done,
+            on_hang=self._hung,
             on_read=self._arena.put,
-            assign=lambda: self._assign(session),
+            assign=self._assign,
             caller=caller,
+            background=background,
         )
         if reservation is not None:
             self._reserved_for[session] = reservation
@@ -244,7 +256,7 @@ class DecodePool:
         frames = frames or await self._arena.take(session.caller)
         try:
             while True:
-                worker, again = await self._take(self._reserved_for.get(session), session.caller)
+                worker, again = await self._take(session)
                 if session.ended:  # it was closed while it waited
                     self._put_back(worker)
                     self._arena.put(frames)
@@ -259,38 +271,50 @@ class DecodePool:
                 else:
                     worker.begin_job(self.settings.patience.cpu_seconds + _KERNELS_GRACE_SECONDS)
                     self._workers[worker] = session
-                    self._priorities[worker] = BackgroundPriority(worker)
                     return
         except BaseException as error:
             self._arena.put(frames)
             session.fail(error if isinstance(error, Problem) else Internal())
             raise
 
-    async def _take(self, reservation: Reservation | None, caller: str) -> tuple[WorkerProcess, bool]:
+    async def _take(self, session: DecodeSession) -> tuple[WorkerProcess, bool]:
         """An idle worker, and whether it has the video open: the reserved one, or else the next."""
+        reservation = self._reserved_for.get(session)
         if reservation is None:
-            return await self._take_idle(caller), False
+            return await self._take_idle(session), False
         if reservation.worker is not None:
             await reservation.idle.wait()
-        known = reservation.worker
-        worker = await self._take_idle(caller) if known is None else known
+        known = worker = reservation.worker
+        if worker is None:
+            worker = await self._take_idle(session)
+        else:  # with too low a priority it goes on as it is, because it has the video open
+            self._priorities[worker].begin(background=session.background)
         reservation.worker = worker
         reservation.idle.clear()
         self._reservations[worker] = reservation
         return worker, known is not None
 
-    async def _take_idle(self, caller: str) -> WorkerProcess:
-        """The next idle worker that has decoded for nobody but this caller; one of another caller is replaced."""
+    async def _take_idle(self, session: DecodeSession) -> WorkerProcess:
+        """The next idle worker that suits a video; one that does not is replaced.
+
+        It has decoded for nobody but this caller, and its priority is not too low.
+        """
+        caller = session.caller
 
         def rank(worker: WorkerProcess) -> int:
-            return (caller, None).index(worker.caller) if worker.caller in (caller, None) else 2
+            unsuited = self._priorities[worker].lowered != session.background
+            return 4 * (worker.caller not in (caller, None)) + 2 * unsuited + (worker.caller is None)
 
         worker = await self._line.take(rank)
-        while worker.caller not in (caller, None):
-            self._lose(worker, "caller")
+        while True:
+            if worker.caller not in (caller, None):
+                self._lose(worker, "caller")
+            elif not self._priorities[worker].begin(background=session.background):
+                self._lose(worker, "recycled")
+            else:
+                worker.caller = caller
+                return worker
             worker = await self._line.take(rank, first=True)
-        worker.caller = caller
-        return worker
 
     def _end_reservation(self, reservation: Reservation) -> None:
         worker = reservation.worker
@@ -302,6 +326,7 @@ class DecodePool:
             self._line.put(worker)
 
     def _put_back(self, worker: WorkerProcess) -> None:
+        self._priorities[worker].end()
         reservation = self._reservations.get(worker)
         if reservation is None:
             self._line.put(worker)
@@ -310,7 +335,12 @@ class DecodePool:
 
     async def _assign_again(self, session: DecodeSession) -> None:
         """Give the job of a worker that has ended to another; the frames of the first stay where they are."""
+        late = session.workers_lost - MAX_WORKERS
+        pause = min(_FIRST_PAUSE_SECONDS * 2**late, _LONGEST_RETRY_SECONDS) if late >= 0 else 0.0
         try:
+            await asyncio.sleep(pause)
+            if session.ended:
+                return
             await self._assign(session, self._arena.spare(session.caller))
         except Problem:
             pass  # the session has failed with it
@@ -334,26 +364,19 @@ class DecodePool:
 
     def _job_done(self, session: DecodeSession, done: Done) -> None:
         worker = next(worker for worker, at_work in self._workers.items() if at_work is session)
-        restored = self._restore_priority(worker)
         self._workers[worker] = None
         code = None if done.error is None else done.error.code
         if code == FAULT and done.error is not None:
             logger.error("a decode worker failed unexpectedly: %s", printable(done.error.detail, most=2000))
         if code == OUT_OF_MEMORY:
             self._lose(worker, "memory")
-        elif not restored:
-            self._lose(worker, "recycled")
         else:
             self._put_back(worker)
-
-    def _restore_priority(self, worker: WorkerProcess) -> bool:
-        """Give a worker its priority back after a video; False if that is not permitted."""
-        priority = self._priorities.pop(worker, None)
-        return priority is None or priority.restore()
 
     async def _add_worker(self) -> None:
         worker = await WorkerProcess.start(self._template, self.settings.start_seconds)
         self._workers[worker] = None
+        self._priorities[worker] = BackgroundPriority(worker)
         self._observer.decode_workers(len(self._workers))
         self._report(worker.sandbox)
 
@@ -400,7 +423,7 @@ class DecodePool:
         if worker not in self._workers or self._closing:
             return
         session = self._workers.pop(worker)
-        self._restore_priority(worker)
+        self._priorities.pop(worker).end()
         self._line.discard(worker)
         if (reservation := self._reservations.pop(worker, None)) is not None:
             reservation.lost()
@@ -408,7 +431,6 @@ class DecodePool:
         again = session is not None and innocent and session.replaceable(stuck=reason == "timeout")
         if session is not None and again:
             session.lost()
-            self._observer.video_retried("decoder_timeout" if reason == "timeout" else "decoder_crashed")
         elif session is not None and problem is not None:
             session.fail(problem)
         if reason != "caller":  # the next one is there in a moment
@@ -424,14 +446,17 @@ class DecodePool:
         fields = {"pid": worker.pid, "reason": reason, "exit_code": code, "video_goes_on": again}
         level = logging.DEBUG if reason == "caller" else logging.WARNING
         logger.log(level, "a decode worker has ended and will be replaced", extra={"fields": fields})
-        if session is not None:
-            session.worker_ended()
-            if not again:
-                session.fail(_problem_of_exit(code))
-            elif self._closing:
-                session.fail(Draining())
-            else:
-                _keep(self._refilling, self._assign_again(session))
+        if session is None:
+            return
+        session.worker_ended()
+        session.faults += -code not in _FROM_OUTSIDE
+        if self._closing:
+            session.fail(Draining())
+        elif again and session.faults < MAX_WORKERS:
+            self._observer.video_retried("decoder_timeout" if reason == "timeout" else "decoder_crashed")
+            _keep(self._refilling, self._assign_again(session))
+        else:
+            session.fail(_problem_of_exit(code))
 
     async def _refill(self) -> None:
         pause = _FIRST_PAUSE_SECONDS

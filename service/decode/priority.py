@@ -1,8 +1,9 @@
-"""Moves long decoding into the background, so that it takes the processor from nobody who needs it for a moment.
+"""Moves decoding that can wait into the background, so that it takes the processor from nobody who needs it now.
 
-A video of a few kilobytes can keep a decoder busy for half a minute. While it has the same priority as the others,
-three of them take three quarters of the processors. So a worker that has used more than a moment's processor time on
-one video gets a low priority: it has all of an idle processor, and next to nothing of one that others want.
+Two kinds can wait. A video of a few kilobytes can keep a decoder busy for half a minute; with the same priority as the
+others, three of them take three quarters of the processors. And a caller that asks for more than its share has several
+decoders at work, between which the one decoder of somebody else would get only a part of a processor. A worker with a
+low priority has all of an idle processor, and next to nothing of one that others want.
 """
 
 from __future__ import annotations
@@ -42,36 +43,61 @@ def set_niceness(pid: int, niceness: int) -> None:
 
 
 class BackgroundPriority:
-    """The priority of one worker during one video.
+    """The priority of one worker, which decodes one video after the other.
+
+    It is raised again only when the next video needs it: a process without privileges may lower a priority and not
+    raise it, and then has to replace the worker.
 
     Args:
-        worker: that decodes it.
+        worker: that decodes them.
         set_priority: as `set_niceness`.
+
+    Attributes:
+        lowered: whether the worker has a low priority.
     """
 
     def __init__(self, worker: Prioritised, set_priority: SetPriority = set_niceness) -> None:
+        self.lowered = False
         self._worker = worker
         self._set = set_priority
-        self._started = worker.cpu_seconds()
-        self._lowered = False
+        self._started = 0.0
         self._timer: asyncio.TimerHandle | None = None
+
+    def begin(self, *, background: bool) -> bool:
+        """Begin a video, in the background or not; False if that needs a higher priority than is permitted."""
+        self.end()
+        if background:
+            self._lower()
+            return True
+        if not self._restore():
+            return False
+        self._started = self._worker.cpu_seconds()
         self._look_in(QUICK_SECONDS)
+        return True
 
-    def restore(self) -> bool:
-        """End the watch and give the worker its priority back; False if that is not permitted.
-
-        A process without privileges may lower a priority and not raise it again. The worker then has to be replaced.
-        """
+    def end(self) -> None:
+        """End the watch over a video. May be called again."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if not self._lowered:
+
+    def _lower(self) -> None:
+        if self.lowered:
+            return
+        try:
+            self._set(self._worker.pid, BACKGROUND_NICENESS)
+        except OSError:
+            return  # it has ended, or the system forbids it: it goes on as it is
+        self.lowered = True
+
+    def _restore(self) -> bool:
+        if not self.lowered:
             return True
         try:
             self._set(self._worker.pid, os.getpriority(os.PRIO_PROCESS, 0))
         except OSError:
             return False
-        self._lowered = False
+        self.lowered = False
         return True
 
     def _look_in(self, seconds: float) -> None:
@@ -83,8 +109,4 @@ class BackgroundPriority:
             self._look_in(max(left, QUICK_SECONDS / 10))
             return
         self._timer = None
-        try:
-            self._set(self._worker.pid, BACKGROUND_NICENESS)
-        except OSError:
-            return  # it has ended, or the system forbids it: it goes on as it is
-        self._lowered = True
+        self._lower()

@@ -13,7 +13,7 @@ from contextlib import suppress
 from adafocus.service.decode.ipc import MAX_MESSAGE_BYTES, encode, socket_pair
 from adafocus.service.decode.messages import ProtocolError, Ready, Reply, parse
 from adafocus.service.decode.template import Process, WorkerStartError, WorkerTemplate
-from adafocus.service.decode.watchdog import process_cpu_seconds
+from adafocus.service.decode.watchdog import process_cpu_seconds, waits_for_processor
 from adafocus.service.decode.worker.sandbox import SandboxReport
 
 # Messages read per iteration of the event loop, so that a worker that floods the socket does not block the loop. As a
@@ -102,6 +102,10 @@ class WorkerProcess:
     def cpu_seconds(self) -> float:
         """Processor time that the worker has used since it was started."""
         return process_cpu_seconds(self.pid)
+
+    def starved(self) -> bool:
+        """Whether the worker would use the processor if others left it some."""
+        return waits_for_processor(self.pid)
 
     def begin_job(self, cpu_seconds: float) -> None:
         """Count a job, and have the kernel end the worker when it has used so much more processor time.

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from adafocus.service.decode.frame_arena import Lease
@@ -38,8 +39,11 @@ MOST_CLOSING_SECONDS = 1.0
 """How long an answer waits for its worker to stop. A frame takes less; a stuck worker is found out by the watchdog."""
 
 MAX_WORKERS = 4
-"""Workers that a video may have, one after the other. Whoever kills workers from outside may hit the one that takes
-over as well; what is the video's fault would end a fifth too."""
+"""Workers that a video may end by a fault, one after the other. What is the video's doing would end a fifth too."""
+
+MAX_KILLED_WORKERS = 16
+"""Workers that may end in any way. Whoever kills them from outside may hit the one that takes over as well, and the
+next; or memory is short, and then the video may be the reason."""
 
 MAX_STUCK_WORKERS = 2
 """The same for workers that hang, because each of them takes long to be found out."""
@@ -53,6 +57,9 @@ class Worker(Protocol):
 
     def cpu_seconds(self) -> float:
         """Processor time that the worker has used."""
+
+    def starved(self) -> bool:
+        """Whether the worker would use the processor if others left it some."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,11 +81,13 @@ class DecodeSession:
         spool: of the upload; may still be growing.
         job: the frames that are wanted.
         patience: time limits of a worker.
-        on_end: called with the worker's ``done`` message; the worker is then free.
-        on_hang: called when the worker exceeds a limit; the caller then ends it, and calls `lost` or `fail`.
+        on_end: called with this session and the worker's ``done`` message; the worker is then free.
+        on_hang: called with this session when the worker exceeds a limit; the caller then ends it, and calls `lost` or
+            `fail`.
         on_read: called with each segment that was given to `start`, when its frames have been read.
-        assign: has `start` called with the next idle worker.
+        assign: has `start` of this session called with the next idle worker.
         caller: whose video it is.
+        background: whether the processor is for other videos first.
     """
 
     def __init__(
@@ -87,13 +96,15 @@ class DecodeSession:
         job: DecodeJob,
         patience: WorkerTimeouts,
         *,
-        on_end: Callable[[Done], None],
-        on_hang: Callable[[Verdict], None],
+        on_end: Callable[[DecodeSession, Done], None],
+        on_hang: Callable[[DecodeSession, Verdict], None],
         on_read: Callable[[SharedFrames], None],
-        assign: Callable[[], Awaitable[None]],
+        assign: Callable[[DecodeSession], Awaitable[None]],
         caller: str = "",
+        background: bool = False,
     ) -> None:
         self.caller = caller
+        self.background = background
         self._spool = spool
         self._job = job
         self._patience = patience
@@ -113,6 +124,8 @@ class DecodeSession:
         self._need: Need | None = None
         self._told_size, self._told_complete = spool.size, spool.complete
         self._told = Intervals()  # of a sparse spool
+        self.faults = 0
+        """Workers that have ended by a fault of their own."""
         self._last_position = -1  # that was delivered
         self._sent_position = -1  # that the present worker has sent
         self._spent = 0, 0.0, 0.0  # frames, seconds and processor seconds of earlier workers
@@ -190,14 +203,19 @@ class DecodeSession:
         self._worker = worker
         self._slots = self._job.slots_of(frames.slots)
         self._leases.append(Lease(frames, self._on_read))
-        self._watchdog = Watchdog(self._patience, worker.cpu_seconds, self._on_hang)
+        self._watchdog = Watchdog(self._patience, worker.cpu_seconds, partial(self._on_hang, self), worker.starved)
         self._spent = self.frames_decoded, self.decode_seconds, self.decode_cpu_seconds
         self._opened, self._need, self._sent_position = False, None, -1
 
     def replaceable(self, *, stuck: bool = False) -> bool:
         """Whether another worker may do the job now that the present one has ended, or is stuck."""
-        most = MAX_STUCK_WORKERS if stuck else MAX_WORKERS
-        return len(self._leases) < most and not self._ended and not self._stopping
+        most = MAX_STUCK_WORKERS if stuck else MAX_KILLED_WORKERS
+        return max(len(self._leases) / most, self.faults / MAX_WORKERS) < 1 and not self._ended and not self._stopping
+
+    @property
+    def workers_lost(self) -> int:
+        """How many workers have ended, once the present one has."""
+        return len(self._leases)
 
     def lost(self) -> None:
         """Let go of a worker that has ended, before `start` is called with another."""
@@ -221,7 +239,7 @@ class DecodeSession:
         self._dropped = self._stopping = self._ended = False
         self._error, self._last_position = None, -1
         self._leases.clear()
-        await self._assign()
+        await self._assign(self)
 
     async def opened(self) -> None:
         """Wait until the video has passed its checks.
@@ -315,7 +333,7 @@ class DecodeSession:
                 self.capped = reply.capped
                 self._end(_problem(reply))
                 self.worker_ended()
-                self._on_end(reply)
+                self._on_end(self, reply)
                 return
         self._heard(owes=self._owed())
 
@@ -442,6 +460,7 @@ class DecodeSession:
         self._worker = None
         self._error = self._error or problem
         self._unsubscribe()
+        self._unsubscribe = _nothing  # it refers to this session, which would have to wait for the garbage collector
         self._stop_watching()
         self._changed.set()
 
@@ -449,6 +468,10 @@ class DecodeSession:
         while not self._ended and not there():
             self._changed.clear()
             await self._changed.wait()
+
+
+def _nothing() -> None:
+    """Do nothing."""
 
 
 def _problem(done: Done) -> Problem | None:

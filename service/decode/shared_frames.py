@@ -31,7 +31,7 @@ class SharedFrames:
         """Tells it from all others that this process creates; greater than 0."""
         self.slots = slots
         self.crop = crop
-        self._memory = memory
+        self._memory: mmap.mmap | None = memory
         self._segment: FrameSegment | None = None
 
     @classmethod
@@ -55,20 +55,28 @@ class SharedFrames:
         """Copy the square of ``side`` pixels out of a slot. The slot may then be written again.
 
         Raises:
-            ValueError: there is no such slot, or ``side`` is larger than the slot.
+            ValueError: there is no such slot, ``side`` is larger than the slot, or the memory is closed.
         """
         if not 0 <= slot < self.slots:
             raise ValueError(f"slot must be 0..{self.slots - 1}, got {slot}")
         if not 1 <= side <= self.crop:
             raise ValueError(f"side must be 1..{self.crop} pixels, got {side}")
+        if self._memory is None:
+            raise ValueError("the memory is closed")
         count, offset = side * side * CHANNELS, slot * segment_bytes(1, self.crop)
         flat = np.frombuffer(self._memory, dtype=np.uint8, count=count, offset=offset)
         return flat.reshape(side, side, CHANNELS).copy()
 
     @property
     def segment(self) -> FrameSegment:
-        """The same memory for readers of whole frames of ``crop`` pixels; the same object every time."""
+        """The same memory for readers of whole frames of ``crop`` pixels; the same object every time.
+
+        Raises:
+            ValueError: the memory is closed.
+        """
         if self._segment is None:
+            if self._memory is None:
+                raise ValueError("the memory is closed")
             count = segment_bytes(self.slots, self.crop)
             flat = np.frombuffer(self._memory, dtype=np.uint8, count=count)
             pixels = flat.reshape(self.slots, self.crop, self.crop, CHANNELS)
@@ -78,13 +86,16 @@ class SharedFrames:
     def close(self) -> None:
         """Release the memory when no worker may be writing to it. May be called again.
 
-        It is unmapped when no reader uses it any more.
+        It is unmapped when no reader uses it any more; this object does not count, whoever still refers to it.
         """
-        if self.fd >= 0:
-            os.close(self.fd)
-            self.fd = -1
-            if self._segment is None:
-                self._memory.close()
-            else:
-                self._segment.fd = None
-                self._segment.retired = True
+        if self.fd < 0:
+            return
+        os.close(self.fd)
+        self.fd = -1
+        memory, self._memory = self._memory, None
+        segment, self._segment = self._segment, None
+        if segment is not None:
+            segment.fd = None
+            segment.retired = True
+        elif memory is not None:
+            memory.close()

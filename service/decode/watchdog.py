@@ -6,13 +6,14 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 Verdict = Literal["silent", "busy", "unclosed"]
 """Why a worker is given up.
 
-silent: its reply is overdue and it uses no processor time. busy: it has used more processor time than allowed.
-unclosed: it has not ended a request in time after the request was closed.
+silent: its reply is overdue, it uses no processor time, and it does not wait for any either. busy: it has used more
+processor time than allowed. unclosed: it has not ended a request in time after the request was closed.
 """
 
 _SHORTEST_NAP = 0.05
@@ -91,12 +92,18 @@ class Watchdog:
         patience: the time limits.
         cpu_seconds: returns the worker's processor time.
         give_up: called at most once, with the reason.
+        starved: tells whether the worker would use the processor if others left it some.
     """
 
     def __init__(
-        self, patience: WorkerTimeouts, cpu_seconds: Callable[[], float], give_up: Callable[[Verdict], None]
+        self,
+        patience: WorkerTimeouts,
+        cpu_seconds: Callable[[], float],
+        give_up: Callable[[Verdict], None],
+        starved: Callable[[], bool] = lambda: False,
     ) -> None:
         self._patience = patience
+        self._starved = starved
         self._cpu_seconds = cpu_seconds
         self._give_up = give_up
         self._loop = asyncio.get_running_loop()
@@ -137,10 +144,11 @@ class Watchdog:
     def _look(self) -> None:
         now, cpu = self._loop.time(), self._cpu_seconds()
         verdict = judge(self._signs, self._patience, now, cpu)
-        if verdict is not None:
+        starved = verdict == "silent" and self._starved()  # a low priority may leave it next to nothing for long
+        if verdict is not None and not starved:
             self._expire(verdict)
             return
-        if works(self._signs, now, cpu):
+        if starved or works(self._signs, now, cpu):
             self._signs.heard, self._signs.cpu_heard = now, cpu
         self._sleep(cpu)
 
@@ -160,3 +168,12 @@ def process_cpu_seconds(pid: int) -> float:
         return time.clock_gettime((~pid << 3) | 2)
     except OSError:
         return 0.0
+
+
+def waits_for_processor(pid: int) -> bool:
+    """Whether a process would run if it were given a processor; False if it sleeps, is stopped or has ended."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="latin-1")
+    except OSError:
+        return False
+    return text.rpartition(")")[2].split()[0] == "R"

@@ -69,17 +69,21 @@ class WindowDecoder:
         self._caller = caller
 
     @asynccontextmanager
-    async def open(self, number: int, max_cpu_seconds: float | None = None) -> AsyncIterator[DecodeSession]:
+    async def open(
+        self, number: int, max_cpu_seconds: float | None = None, *, background: bool = False
+    ) -> AsyncIterator[DecodeSession]:
         """Decode one window, as `DecodePool.open` decodes a video; the session has a ``window``.
 
         Args:
             number: of the window, from 0, less than the ``count`` of the first window.
             max_cpu_seconds: as `DecodeJob` has it, of this window.
+            background: as `DecodePool.open` has it, of this window.
 
         Raises:
             Problem: as `DecodePool.open`.
         """
         window = WindowJob(self._window_s, self._stride_s, number)
         job = replace(self._job, window=window, max_cpu_seconds=max_cpu_seconds)
-        async with self._pool.open(self._spool, job, self._reservation, self._caller) as session:
+        opened = self._pool.open(self._spool, job, self._reservation, self._caller, background=background)
+        async with opened as session:
             yield session

@@ -26,6 +26,14 @@ class ActiveCallers:
 
     def share(self, slots: int, now: float) -> int:
         """Slots that one caller may hold: all of them while it is alone, else an equal part, and at least one."""
+        self._forget(now)
+        return max(1, slots // max(1, len(self._last)))
+
+    def others(self, caller: str, now: float) -> bool:
+        """Whether anybody else is active."""
+        self._forget(now)
+        return len(self._last) > (caller in self._last)
+
+    def _forget(self, now: float) -> None:
         while self._last and now - next(iter(self._last.values())) > ACTIVE_SECONDS:
             self._last.popitem(last=False)
-        return max(1, slots // max(1, len(self._last)))

@@ -257,6 +257,14 @@ class Admission:
         finally:
             self.early_taken -= granted
 
+    def others_are_active(self, caller: str) -> bool:
+        """Whether other callers have asked for something lately."""
+        return self._callers.others(caller, self.clock())
+
+    def wants_more_than_its_share(self, caller: str) -> bool:
+        """Whether a caller has more requests here than slots that it may hold, because others are active too."""
+        return self._places_of[caller] > self._share() < self.slots
+
     def retry_after_seconds(self) -> float:
         """Seconds until there should be a place, plus up to as much again by chance.
 

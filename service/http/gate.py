@@ -4,17 +4,14 @@ A refusal that costs as much as an answer makes an overload worse: the service t
 no. Here it costs a look at the queue, a response that is put together from prepared pieces, and a few counters; the log
 gets one line a second for all of them.
 
-Keys and rate limits are looked at first. A caller that is refused very often gets its refusals one after the other,
-because those of many connections at once would keep the event loop from everybody else.
+Keys and rate limits are looked at first. A caller that is refused very often gets its refusals later (`pace`).
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import math
 import time
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Callable
 
 from starlette.responses import Response
@@ -33,17 +30,6 @@ from adafocus.service.telemetry import trace_context
 LOG_INTERVAL_SECONDS = 1.0
 MOST_LINGERING = 64
 """Refused uploads whose rest is being thrown away; beyond that the connection is closed at once."""
-
-REFUSALS_PER_SECOND = 500.0
-"""Refusals of one address that are answered a second, while it waits for each."""
-BURST_SECONDS = 0.2
-"""After a pause, the refusals of so many seconds are answered at once."""
-LONGEST_DELAY_SECONDS = 0.2
-"""A longer one would hold more connections open than it keeps away."""
-TICK_SECONDS = 0.1
-"""Refusals that wait are answered at multiples of this, several at a time: waking up costs as much as refusing."""
-MOST_ADDRESSES = 1024
-"""Addresses whose refusals are counted; beyond that, the one that was refused longest ago is forgotten."""
 
 _CLASSIFY, _INFER, _VERSION = "/classify", "/v2/models/{name}/infer", "/v2/models/{name}/versions/{version}/infer"
 
@@ -86,33 +72,32 @@ class Gate:
         self._clock = clock
         self._refuse: ASGIApp = self._answer if crossing is None else crossing(self._answer)
         self._log = RefusalLog(clock)
-        self._pace = RefusalPace()
         self._lingering = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection event scope."""
         if scope["type"] == "http":
             route = classification_route(scope["method"], scope["path"])
-            problem = None if route is None else self._problem(scope)
-            if problem is not None:
+            refusal = None if route is None else self._refusal(scope)
+            if refusal is not None:
+                problem, caller = refusal
                 scope.setdefault("state", {}).update(refusal=problem, route=route)
-                delay = self._pace.delay(self._server.access.address(scope), self._clock())
-                if delay > 0:
-                    await asyncio.sleep(delay)
+                await self._server.pace_problem(caller, refused=True)
                 await self._refuse(scope, receive, send)
                 return
         await self.app(scope, receive, send)
 
-    def _problem(self, scope: Scope) -> Problem | None:
-        """Why a request is refused; None if it is not."""
-        admission = self._server.admission
+    def _refusal(self, scope: Scope) -> tuple[Problem, str] | None:
+        """Why a request is refused, and whose it is; None if it is not refused."""
+        admission, access = self._server.admission, self._server.access
         if admission is None or self._server.rejecting:
-            return Draining()
+            return Draining(), access.address(scope)
         try:
-            caller = self._server.access.look(scope)
+            caller = access.look(scope)
         except Problem as problem:
-            return problem
-        return admission.refusal(caller)
+            return problem, access.address(scope)
+        overloaded = admission.refusal(caller)
+        return None if overloaded is None else (overloaded, caller)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         began = self._clock()
@@ -168,26 +153,6 @@ def _rest_is_small(headers: list[tuple[bytes, bytes]]) -> bool:
         elif name in (b"transfer-encoding", b"expect"):
             return False
     return length <= KEEP_ALIVE_BYTES
-
-
-class RefusalPace:
-    """Spreads the refusals of one address evenly once there are very many of them. Pure; the clock is an argument.
-
-    A client that sends the next request as soon as one is refused can then not send more than `REFUSALS_PER_SECOND`.
-    The delay is bounded, because every connection that waits holds memory.
-    """
-
-    def __init__(self) -> None:
-        self._next: OrderedDict[str, float] = OrderedDict()
-
-    def delay(self, address: str, now: float) -> float:
-        """Seconds until a request from this address, which is refused now, is to be answered; 0 for most."""
-        due = max(self._next.pop(address, 0.0), now - BURST_SECONDS) + 1.0 / REFUSALS_PER_SECOND
-        due = min(due, now + LONGEST_DELAY_SECONDS)
-        self._next[address] = due
-        if len(self._next) > MOST_ADDRESSES:
-            self._next.popitem(last=False)
-        return math.ceil(due / TICK_SECONDS) * TICK_SECONDS - now if due > now else 0.0
 
 
 class RefusalLog:

@@ -163,6 +163,9 @@ class _Handling(Response):
         exchange = Exchange(self._request, body, server, context_of(scope["state"]), send)
         response = await _respond(exchange, self._work, self._renderer)
         if response is not None:
+            if "code" in exchange.context.fields:
+                caller = exchange.caller or server.access.address(scope)
+                await server.pace_problem(caller, refused=exchange.context.fields["outcome"] == "rejected")
             most = max(server.settings.max_upload_bytes, MIN_DISCARD_BYTES)
             await send_response(response, body, most, scope, send)
 

@@ -15,6 +15,7 @@ from adafocus.service.decode.upload import open_spool
 from adafocus.service.engine.admission import Admission
 from adafocus.service.errors import Draining, Problem, Unavailable
 from adafocus.service.http.auth import AccessControl
+from adafocus.service.http.pace import ALONE, ERRORS, REFUSALS, AnswerPace
 from adafocus.service.http.slow_clients import UploadLimits
 from adafocus.service.models.registry import Models
 from adafocus.service.models.second import SecondModel
@@ -49,6 +50,7 @@ class ServerState:
     second: SecondModel | None = None
     draining: bool = False
     rejecting: bool = False
+    pace: AnswerPace = field(default_factory=AnswerPace)
     upload_limits: UploadLimits = field(init=False)
     _known_queries: dict[bytes, tuple[str | None, ref[LoadedVersion], Parameters]] = field(default_factory=dict)
 
@@ -108,6 +110,18 @@ class ServerState:
     def pressure(self) -> float:
         """How close the service is to refusing requests: 0 to 1."""
         return 0.0 if self.admission is None else self.admission.pressure
+
+    async def pace_problem(self, caller: str, *, refused: bool) -> None:
+        """Have a caller wait for a problem if it gets very many of them.
+
+        Args:
+            caller: who gets it.
+            refused: whether the request was refused for want of room, which costs less than one that was read.
+        """
+        if self.admission is not None and self.admission.others_are_active(caller):
+            await self.pace.wait(caller, REFUSALS if refused else ERRORS)
+        elif refused:
+            await self.pace.wait(caller, ALONE)
 
     def parameters(self, query: bytes) -> tuple[LoadedVersion, Parameters]:
         """The version that a classification runs on, and its parameters, from a query string.

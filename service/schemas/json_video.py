@@ -21,7 +21,11 @@ MAX_REST_BYTES = 1 << 16
 PLACEHOLDER = "adafocus:video"
 """Stands for the video in the rest of the request. It is not base64, so no short video is mistaken for it."""
 
-_END_OR_ESCAPE = re.compile(rb'["\\]')
+_SHORT_STRINGS = re.compile(rb'(?:[^"]++|"(?:[^"\\]|\\[\s\S]){0,2048}+")*+')
+"""As many whole strings that are certainly short, and what is between them, as there are. One expression for all of
+them: a step for every string or escape would make a request of a few kilobytes keep the event loop for long."""
+
+_IN_STRING = re.compile(rb'(?:[^"\\]++|\\[\s\S])*+')
 
 
 class VideoInJson:
@@ -56,12 +60,7 @@ class VideoInJson:
             elif self._in_string:
                 at = self._read_string(chunk, at)
             else:
-                quote = chunk.find(b'"', at)
-                end = len(chunk) if quote < 0 else quote + 1
-                self._keep(chunk[at:end])
-                self._in_string = quote >= 0
-                self._string_began = len(self._rest)
-                at = end
+                at = self._read_until_long_string(chunk, at)
 
     def finish(self) -> bytes:
         """The request, with `PLACEHOLDER` in place of its video."""
@@ -72,6 +71,14 @@ class VideoInJson:
         if len(self._rest) > MAX_REST_BYTES:
             raise BadParameter(f"the JSON without its video has more than {MAX_REST_BYTES} bytes, the most allowed")
 
+    def _read_until_long_string(self, chunk: bytes, at: int) -> int:
+        end = _end(_SHORT_STRINGS, chunk, at, at + MAX_REST_BYTES + 1 - len(self._rest))
+        self._in_string = end < len(chunk)
+        end += self._in_string  # the quote with which a string begins that is long, or not all there
+        self._keep(chunk[at:end])
+        self._string_began = len(self._rest)
+        return end
+
     def _read_string(self, chunk: bytes, at: int) -> int:
         if self._escaped:
             self._escaped = False
@@ -79,12 +86,11 @@ class VideoInJson:
             self._begin_video_if_long()
             return at + 1
         longest = at + LONG_STRING_BYTES + 1 - (len(self._rest) - self._string_began)
-        found = _END_OR_ESCAPE.search(chunk, at, longest)
-        end = min(len(chunk), longest) if found is None else found.end()
+        end = _end(_IN_STRING, chunk, at, longest)
+        if end < min(len(chunk), longest):  # at a quote, or at a backslash whose character is not there yet
+            self._escaped = self._in_string = chunk[end : end + 1] == b"\\"
+            end += 1
         self._keep(chunk[at:end])
-        if found is not None:
-            self._escaped = found[0] == b"\\"
-            self._in_string = self._escaped
         if self._in_string and not self._escaped:
             self._begin_video_if_long()
         return end
@@ -138,3 +144,9 @@ class VideoInJson:
             raise BadParameter("inputs.0.data must be base64") from None
         self._padded = piece[whole - 1 : whole] == b"="
         self._sink(decoded)
+
+
+def _end(expression: re.Pattern[bytes], chunk: bytes, at: int, limit: int) -> int:
+    """Where the match of an expression ends that also matches nothing."""
+    found = expression.match(chunk, at, limit)
+    return at if found is None else found.end()

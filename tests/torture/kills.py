@@ -1,9 +1,11 @@
 """Kills every decode worker, and the template that forks them, several times under load: no request may be lost.
 
 Eight clients send clips, each of which waits for its answer. The next blow falls when the workers are there again and
-as many requests have been answered as there are clients, so that a slow machine gets the time that it needs.
+as many requests have been answered as there are clients, so that a slow machine gets the time that it needs. With
+``--every`` the blows fall without waiting for anything, all with SIGKILL; the template is spared, so that there are
+workers again in a moment.
 
-    python -m tests.torture.kills [--times 6] [--write VARIANT]
+    python -m tests.torture.kills [--times 6] [--every SECONDS] [--write VARIANT]
 """
 
 from __future__ import annotations
@@ -29,25 +31,35 @@ SIGNALS = (signal.SIGKILL, signal.SIGSEGV)
 RECOVERY_SECONDS = 60.0
 
 
-def kill_workers(service: ServiceProcess, times: int, samples: list[Sample]) -> int:
+def kill_workers(service: ServiceProcess, times: int, samples: list[Sample], every: float | None) -> int:
     """Kill all workers, as often as asked; returns how many were killed."""
     killed = 0
     full = len(service.workers())
     for number in range(times):
-        answered, ends = len(samples) + CLIENTS, time.monotonic() + RECOVERY_SECONDS
-        while (len(samples) < answered or len(service.workers()) < full) and time.monotonic() < ends:
-            time.sleep(0.05)
-        for pid in service.workers():
+        if every is None:
+            _wait_for_recovery(service, full, samples)
+            victims, by = service.workers(), SIGNALS[number % len(SIGNALS)]
+        else:
+            time.sleep(every)
+            victims, by = service.workers()[1:], signal.SIGKILL  # the oldest process is the template
+        for pid in victims:
             with suppress(ProcessLookupError):
-                os.kill(pid, SIGNALS[number % len(SIGNALS)])
+                os.kill(pid, by)
                 killed += 1
     return killed
+
+
+def _wait_for_recovery(service: ServiceProcess, workers: int, samples: list[Sample]) -> None:
+    answered, ends = len(samples) + CLIENTS, time.monotonic() + RECOVERY_SECONDS
+    while (len(samples) < answered or len(service.workers()) < workers) and time.monotonic() < ends:
+        time.sleep(0.05)
 
 
 def main() -> int:
     """Kill, print, and say whether a request was lost."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--times", type=int, default=6)
+    parser.add_argument("--every", type=float, metavar="SECONDS", help="strike without waiting for recovery")
     parser.add_argument("--write", metavar="VARIANT")
     options = parser.parse_args()
     killed: list[int] = []
@@ -56,7 +68,7 @@ def main() -> int:
     with running_service(environment={"ADAFOCUS_MAX_QUEUE_SECONDS": "60", "ADAFOCUS_MAX_QUEUE": "1000"}) as service:
         load(service, 2)
         killer = threading.Thread(
-            target=lambda: killed.append(kill_workers(service, options.times, samples)), daemon=True
+            target=lambda: killed.append(kill_workers(service, options.times, samples, options.every)), daemon=True
         )
         killer.start()
         plan = Plan(service.url, [path.read_bytes() for path in SAMPLES], {}, 4 * CLIENTS, concurrency=CLIENTS)
@@ -70,6 +82,7 @@ def main() -> int:
     lost = sum(sample.status != 200 for sample in samples)
     row = {
         "times": options.times,
+        "seconds_between": "recovery" if options.every is None else options.every,
         "workers_killed": sum(killed),
         "requests": len(samples),
         "lost": lost,

@@ -1,142 +1,108 @@
 """A long mixed load at 70 % of what the service can do: does its memory grow, and do its descriptors?
 
-Twelve callers with addresses of their own, so that decoders are replaced all the time, send good clips, damaged ones,
-uploads that are broken off, and requests of the Open Inference Protocol. The memory of the service and of its decoders
-is read every few seconds; the slope is fitted to the means of ten parts of the time after the first fifth, and its
-interval is that of Student's t.
+Twelve callers with addresses of their own, so that decoders are replaced all the time, send good clips to all operating
+points and as event streams, requests of the Open Inference Protocol, damaged and costly videos, requests that are
+refused, and uploads that are broken off. The memory of the service and of its decoders is read every few seconds; the
+slope is fitted to the means of ten parts of the time after the first fifth, and its interval is that of Student's t.
 
-    python -m tests.torture.long_run [--seconds 3600] [--write VARIANT]
+The generator, the service and its decoders can be kept on some of the cores, so that the run may go on beside other
+work; the capacity is measured there too.
+
+    python -m tests.torture.long_run [--seconds 3600] [--cores 1] [--samples FILE] [--write VARIANT]
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import base64
 import json
 import math
+import os
 import random
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, suppress
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import astuple, dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import httpx
 import numpy as np
 
+from adafocus.service.cpu import usable_cores
 from benchmarks.machine import write_results
-from benchmarks.service_process import SAMPLES, ServiceProcess, proportional_megabytes, running_service
-from tests.e2e.tiny import write_tiny_bundle
-from tests.media.named import NAMES, named
-from tests.torture.mutants import mutant
+from benchmarks.service_process import ServiceProcess, proportional_megabytes, running_service
+from tests.torture.mixed_load import Mix, mixed_load
 
 CALLERS = 12
 LOAD = 0.7
 SAMPLE_SECONDS = 5.0
-MEASURE_SECONDS = 10.0
+WARM_UP_SECONDS = 15.0
+MEASURE_SECONDS = 30.0
+CONCURRENCY = 6
 PARTS = 10
 STUDENTS_T = 2.306
 """95 %, for `PARTS` points and two parameters: eight degrees of freedom."""
 MOST_MB_AN_HOUR = 20.0
 MOST_WAITING = 64
-LIMITS = httpx.Limits(keepalive_expiry=1.0)
-"""The service closes an idle connection after five seconds; whoever sends at that moment gets no answer."""
+LEAST_SECONDS = 2 * PARTS * SAMPLE_SECONDS
 
 
-class Mix:
-    """Sends requests of all kinds, and counts the answers."""
+@dataclass(frozen=True)
+class Sample:
+    """What was read at one moment: its second, megabytes, the service's descriptors, and processes."""
 
-    def __init__(self, clients: Sequence[httpx.AsyncClient], chance: random.Random) -> None:
-        self.statuses: Counter[str] = Counter()
-        self._clients = clients
-        self._chance = chance
-        self._good = [path.read_bytes() for path in SAMPLES]
-        self._seeds = [*self._good, *(named(name) for name in NAMES)]
+    seconds: float
+    service_mb: float
+    decoders_mb: float
+    descriptors: int
+    processes: int
 
-    async def send(self) -> None:
-        """Send one request of one of the callers."""
-        client, kind = self._chance.choice(self._clients), self._chance.random()
-        try:
-            if kind < 0.75:
-                answer = await client.post("/classify?exit=full", content=self._chance.choice(self._good))
-            elif kind < 0.9:
-                answer = await client.post("/classify", content=mutant(self._seeds, self._chance))
-            elif kind < 0.95:
-                answer = await client.post("/v2/models/toy/infer", json=_inference(self._chance.choice(self._good)))
-            else:
-                await client.post("/classify", content=self._broken_off(), headers={"content-length": "30000"})
-                return
-            self.statuses[str(answer.status_code)] += 1
-        except BrokenOffError:
-            self.statuses["broken off"] += 1
-        except httpx.HTTPError as error:
-            self.statuses[type(error).__name__] += 1
-
-    async def _broken_off(self) -> AsyncIterator[bytes]:
-        yield self._good[0][:10_000]
-        raise BrokenOffError
-
-
-class BrokenOffError(Exception):
-    """An upload that its sender gives up."""
-
-
-def _inference(clip: bytes) -> dict[str, object]:
-    data = base64.b64encode(clip).decode()
-    return {"inputs": [{"name": "video", "shape": [1], "datatype": "BYTES", "data": [data]}]}
+    @property
+    def memory_mb(self) -> float:
+        """Of the service and its decoders together."""
+        return self.service_mb + self.decoders_mb
 
 
 async def capacity(mix: Mix) -> float:
-    """Requests a second when eight are under way all the time."""
-    ends, done = time.monotonic() + MEASURE_SECONDS, 0
+    """Requests a second that are not refused for want of room when some are under way all the time."""
+    began, done = time.monotonic() + WARM_UP_SECONDS, 0
 
     async def again() -> None:
         nonlocal done
-        while time.monotonic() < ends:
-            await mix.send()
-            done += 1
+        while time.monotonic() < began + MEASURE_SECONDS:
+            served = await mix.send() != "503"
+            done += served and began <= time.monotonic() < began + MEASURE_SECONDS
 
-    await asyncio.gather(*(again() for _ in range(8)))
+    await asyncio.gather(*(again() for _ in range(CONCURRENCY)))
     return done / MEASURE_SECONDS
 
 
-def sample(service: ServiceProcess) -> tuple[float, float]:
-    """Megabytes of the service and its decoders, and the service's descriptors."""
-    total = proportional_megabytes(service.pid)
-    for pid in service.workers():
+def sample(service: ServiceProcess, seconds: float) -> Sample:
+    """Read the state of a service."""
+    decoders = 0.0
+    children = service.workers()
+    for pid in children:
         with suppress(OSError):  # it has been replaced
             megabytes = proportional_megabytes(pid)
-            total += 0.0 if math.isnan(megabytes) else megabytes
-    return total, float(len(list(Path(f"/proc/{service.pid}/fd").iterdir())))
+            decoders += 0.0 if math.isnan(megabytes) else megabytes
+    descriptors = len(list(Path(f"/proc/{service.pid}/fd").iterdir()))
+    return Sample(seconds, proportional_megabytes(service.pid), decoders, descriptors, 1 + len(children))
 
 
-async def run(
-    service: ServiceProcess, seconds: float, seed: int
-) -> tuple[list[tuple[float, float, float]], Counter[str]]:
-    """Load the service; seconds, megabytes and descriptors of each sample, and the answers by status."""
-    samples: list[tuple[float, float, float]] = []
-    async with AsyncExitStack() as held:
-        clients = [
-            await held.enter_async_context(
-                httpx.AsyncClient(
-                    base_url=service.url,
-                    timeout=120,
-                    transport=httpx.AsyncHTTPTransport(local_address=f"127.0.0.{number + 2}", limits=LIMITS),
-                )
-            )
-            for number in range(CALLERS)
-        ]
-        mix = Mix(clients, random.Random(seed))
+async def run(service: ServiceProcess, seconds: float, seed: int) -> tuple[float, list[Sample], Counter[str]]:
+    """Load the service; the requests offered a second, the samples, and the answers by kind and status."""
+    samples: list[Sample] = []
+    async with mixed_load(service.url, CALLERS, seed) as mix:
         rate = LOAD * await capacity(mix)
-        mix.statuses.clear()
+        print(f"{rate:.1f} requests a second are offered", flush=True)
+        mix.answers.clear()
         began = time.monotonic()
-        chance, running, due = random.Random(seed), set[asyncio.Task[None]](), began
+        chance, running, due = random.Random(seed), set[asyncio.Task[str]](), began
         while (now := time.monotonic()) < began + seconds:
             if len(samples) * SAMPLE_SECONDS <= now - began:
-                samples.append((now - began, *sample(service)))
+                samples.append(sample(service, now - began))
             if now >= due:
                 due = max(due, now - 1.0) + chance.expovariate(rate)
                 if len(running) < MOST_WAITING:
@@ -145,8 +111,7 @@ async def run(
                     task.add_done_callback(running.discard)
             await asyncio.sleep(max(0.0, min(due - time.monotonic(), 1.0)))
         await asyncio.gather(*running)
-    print(f"{rate:.1f} requests a second were offered")
-    return samples, mix.statuses
+    return rate, samples, mix.answers
 
 
 def slope_an_hour(samples: Sequence[tuple[float, float]]) -> tuple[float, float]:
@@ -158,38 +123,59 @@ def slope_an_hour(samples: Sequence[tuple[float, float]]) -> tuple[float, float]
     return float(slope) * 3600, STUDENTS_T * error * 3600
 
 
+def summary(rate: float, samples: Sequence[Sample], answers: Counter[str]) -> dict[str, object]:
+    """What a run has shown; memory, descriptors and processes without the first fifth, in which all grows."""
+    settled = samples[len(samples) // 5 :]
+    row: dict[str, object] = {"cores": usable_cores(), "seconds": round(samples[-1].seconds)}
+    row |= {"offered_a_second": round(rate, 1), "requests": sum(answers.values())}
+    for name in ("memory", "service"):
+        megabytes = [(one.seconds, getattr(one, f"{name}_mb")) for one in settled]
+        slope, half = slope_an_hour(megabytes)
+        row |= {f"{name}_mb_first": round(megabytes[0][1], 1), f"{name}_mb_last": round(megabytes[-1][1], 1)}
+        row |= {f"{name}_slope_mb_an_hour": round(slope, 2)}
+        row |= {f"{name}_slope_low": round(slope - half, 2), f"{name}_slope_high": round(slope + half, 2)}
+    for name in ("descriptors", "processes"):
+        for which, part in (("first", settled[: len(settled) // 2]), ("second", settled[len(settled) // 2 :])):
+            row[f"most_{name}_{which}_half"] = max(getattr(one, name) for one in part)
+    statuses: Counter[str] = Counter()
+    for kind, count in answers.items():
+        statuses[kind.partition(" ")[2]] += count
+    row["statuses"], row["kinds"] = (json.dumps(dict(sorted(of.items()))) for of in (statuses, answers))
+    return row
+
+
+def workers_replaced(url: str) -> str:
+    """How many decoders were replaced because another caller needed one, by the service's own count."""
+    return httpx.get(f"{url}/metrics").text.partition('restarts_total{reason="caller"} ')[2].partition("\n")[0]
+
+
 def main() -> int:
     """Run, print, and say whether anything grew or failed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=3600.0)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--cores", help="numbers of the processor cores to stay on, such as 1 or 0,2; default: all")
+    parser.add_argument("--samples", type=Path, help="file for what was read every few seconds, as CSV")
     parser.add_argument("--write", metavar="VARIANT")
     options = parser.parse_args()
-    with TemporaryDirectory() as folder:
-        write_tiny_bundle(Path(folder))
-        with running_service("--bundle", folder) as service:
-            samples, statuses = asyncio.run(run(service, options.seconds, options.seed))
-            restarts = httpx.get(f"{service.url}/metrics").text
-    settled = [sample for sample in samples if sample[0] > options.seconds / 5]
-    slope, half = slope_an_hour([(seconds, megabytes) for seconds, megabytes, _ in settled])
-    failed = sum(count for status, count in statuses.items() if status.startswith("500") or status.endswith("Error"))
-    row: dict[str, object] = {
-        "seconds": options.seconds,
-        "requests": sum(statuses.values()),
-        "statuses": json.dumps(dict(sorted(statuses.items()))),
-        "memory_mb_first": round(settled[0][1], 1),
-        "memory_mb_last": round(settled[-1][1], 1),
-        "slope_mb_an_hour": round(slope, 2),
-        "slope_low": round(slope - half, 2),
-        "slope_high": round(slope + half, 2),
-        "descriptors_first": settled[0][2],
-        "descriptors_last": settled[-1][2],
-        "workers_for_another_caller": restarts.partition('restarts_total{reason="caller"} ')[2].partition("\n")[0],
-    }
-    print(row)
+    if options.seconds < LEAST_SECONDS:
+        parser.error(
+            f"--seconds must be at least {LEAST_SECONDS:g}, because a slope is fitted, got {options.seconds:g}"
+        )
+    if options.cores:
+        os.sched_setaffinity(0, {int(core) for core in options.cores.split(",")})
+    with running_service() as service:
+        rate, samples, answers = asyncio.run(run(service, options.seconds, options.seed))
+        row = summary(rate, samples, answers) | {"workers_for_another_caller": workers_replaced(service.url)}
+    if options.samples:
+        names = ",".join(Sample.__dataclass_fields__)
+        lines = [",".join(f"{value:.6g}" for value in astuple(one)) for one in samples]
+        options.samples.write_text("\n".join([names, *lines, ""]))
+    print(json.dumps(row, indent=1))
     if options.write:
         print(write_results("long-run", options.write, [row]))
-    return int(bool(failed) or slope - half > MOST_MB_AN_HOUR)
+    failed = sum(count for kind, count in answers.items() if kind.endswith(" 500") or kind.endswith("Error"))
+    return int(bool(failed) or float(str(row["memory_slope_low"])) > MOST_MB_AN_HOUR)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import io
 import os
 import random
@@ -15,8 +16,10 @@ from pathlib import Path
 import psutil
 import pytest
 
+from adafocus.service.decode import pool as pool_module
+from adafocus.service.decode.frames_in_place import FramesInPlace
 from adafocus.service.decode.pool import DecodePool, DecodeSession, WorkerTimeouts
-from adafocus.service.decode.session import MAX_WORKERS
+from adafocus.service.decode.session import MAX_KILLED_WORKERS, MAX_WORKERS
 from adafocus.service.errors import Internal, NoVideoStream, Problem, TooLong, Undecodable, UnsupportedMedia
 from adafocus.video.decoder import Frame, FrameStream
 from adafocus.video.errors import VideoError
@@ -123,12 +126,38 @@ async def test_a_worker_that_dies_costs_no_request(by: signal.Signals) -> None:
     assert watcher.retries == ["decoder_crashed"]
 
 
-@pytest.mark.parametrize(("by", "kind"), [(signal.SIGKILL, Internal), (signal.SIGSEGV, Undecodable)])
-async def test_a_video_that_ends_all_its_workers_fails(by: signal.Signals, kind: type[Problem]) -> None:
-    problem, watcher = await killed_mid_request(by, MAX_WORKERS)
+@pytest.mark.parametrize(
+    ("by", "times", "kind"),
+    [(signal.SIGKILL, MAX_KILLED_WORKERS, Internal), (signal.SIGSEGV, MAX_WORKERS, Undecodable)],
+)
+async def test_a_video_that_ends_all_its_workers_fails(
+    by: signal.Signals, times: int, kind: type[Problem], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool_module, "_LONGEST_RETRY_SECONDS", 0.0)
+    problem, watcher = await killed_mid_request(by, times)
     assert isinstance(problem, kind)
-    assert watcher.restarts == ["crashed"] * MAX_WORKERS
-    assert watcher.retries == ["decoder_crashed"] * (MAX_WORKERS - 1)
+    assert watcher.restarts == ["crashed"] * times
+    assert watcher.retries == ["decoder_crashed"] * (times - 1)
+
+
+async def test_memory_of_a_video_goes_without_the_garbage_collector() -> None:
+    async with pool_of() as pool:
+        gc.collect()
+        gc.disable()
+        try:
+            for number in range(4):
+                await decode_in_place(pool, caller=str(number))
+            assert not [known for known in gc.get_objects() if isinstance(known, DecodeSession)]
+        finally:
+            gc.enable()
+
+
+async def decode_in_place(pool: DecodePool, caller: str) -> None:
+    """Decode a clip as the engine does, which reads frames where they lie."""
+    async with pool.open(filled(clip()), job(), caller=caller) as session:
+        frames = FramesInPlace(session)
+        while (frame := await frames.next()) is not None:
+            frame.release()
 
 
 async def test_a_worker_that_hangs_costs_no_request() -> None:

@@ -22,6 +22,7 @@ from adafocus.service.decode.messages import (
 )
 from adafocus.service.decode.pool import DecodeSession, WorkerTimeouts
 from adafocus.service.decode.process import WorkerGoneError
+from adafocus.service.decode.session import MAX_KILLED_WORKERS, MAX_WORKERS
 from adafocus.service.decode.shared_frames import SharedFrames
 from adafocus.service.decode.spool import Spool
 from adafocus.service.decode.watchdog import Verdict
@@ -76,6 +77,9 @@ class FakeWorker:
     def cpu_seconds(self) -> float:
         return 0.0
 
+    def starved(self) -> bool:
+        return False
+
 
 @dataclass
 class Scene:
@@ -125,10 +129,10 @@ def make_session(scene: Scene, patience: WorkerTimeouts) -> DecodeSession:
         scene.spool,
         job(),
         patience,
-        on_end=scene.ends.append,
-        on_hang=scene.hangs.append,
+        on_end=lambda _, done: scene.ends.append(done),
+        on_hang=lambda _, verdict: scene.hangs.append(verdict),
         on_read=scene.read.append,
-        assign=scene.assign,
+        assign=lambda _: scene.assign(),
     )
 
 
@@ -208,6 +212,26 @@ async def test_a_second_worker_delivers_what_the_first_has_not(scene: Scene) -> 
     assert await scene.session.next() is None
     assert scene.read == [scene.memory, memory]
     memory.close()
+
+
+async def test_kills_from_outside_are_forgiven_more_often_than_faults(scene: Scene) -> None:
+    memories = []
+    for _ in range(MAX_KILLED_WORKERS - 1):
+        assert scene.session.replaceable()
+        scene.session.lost()
+        memories.append(make_memory(1))
+        scene.session.start(FakeWorker(), memories[-1])
+    assert scene.session.workers_lost == MAX_KILLED_WORKERS
+    assert not scene.session.replaceable()
+    for memory in memories:
+        memory.close()
+
+
+async def test_faults_are_forgiven_a_few_times(scene: Scene) -> None:
+    scene.session.faults = MAX_WORKERS - 1
+    assert scene.session.replaceable()
+    scene.session.faults += 1
+    assert not scene.session.replaceable()
 
 
 async def test_rewinding_delivers_all_frames_again(scene: Scene) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import weakref
 
 import numpy as np
 import pytest
@@ -29,6 +30,19 @@ def test_a_frame_comes_out_of_the_slot_that_it_went_into() -> None:
     other.close()
     with pytest.raises(ValueError):
         other.put(0, square(5, 1))
+
+
+def test_closed_memory_is_unmapped_though_somebody_still_refers_to_it() -> None:
+    frames = SharedFrames.create(slots=3, crop=5)
+    FrameWriter(os.dup(frames.fd), 3, 5).put(1, square(5, 7))
+    segment, read = weakref.ref(frames.segment), frames.segment.pixels[1]
+    frames.close()
+    assert segment() is None
+    assert (read == 7).all(), "whoever reads a frame keeps it"
+    with pytest.raises(ValueError, match="closed"):
+        frames.take(1, 5)
+    with pytest.raises(ValueError, match="closed"):
+        _ = frames.segment
 
 
 @pytest.mark.parametrize(("slot", "side"), [(-1, 5), (3, 5), (0, 0), (0, 6)])

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import subprocess
 import sys
 
@@ -9,7 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adafocus.service.decode.watchdog import Signs, Verdict, Watchdog, WorkerTimeouts, judge, nap, process_cpu_seconds
+from adafocus.service.decode.watchdog import (
+    Signs,
+    Verdict,
+    Watchdog,
+    WorkerTimeouts,
+    judge,
+    nap,
+    process_cpu_seconds,
+    waits_for_processor,
+)
 
 PATIENCE = WorkerTimeouts(stall_seconds=10, cpu_seconds=60, close_seconds=5)
 
@@ -67,6 +77,25 @@ async def test_a_request_that_is_not_let_go_is_noticed_even_if_the_worker_works(
     dog.heard(owes=False)
     dog.closing()
     assert await asyncio.wait_for(given_up.get(), 30) == "unclosed"
+
+
+async def test_a_worker_that_waits_for_the_processor_is_not_silent() -> None:
+    given_up: asyncio.Queue[Verdict] = asyncio.Queue()
+    starved = iter([True, True, False])
+    dog = Watchdog(WorkerTimeouts(stall_seconds=0.01), lambda: 0.0, given_up.put_nowait, lambda: next(starved))
+    assert await asyncio.wait_for(given_up.get(), 30) == "silent"
+    assert next(starved, None) is None, "it was asked until it was not starved any more"
+    dog.stop()
+
+
+def test_only_what_could_run_waits_for_the_processor() -> None:
+    assert waits_for_processor(os.getpid()), "it asks itself, so it runs"
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        os.kill(process.pid, signal.SIGSTOP)
+        os.waitpid(process.pid, os.WUNTRACED)
+        assert not waits_for_processor(process.pid)
+        process.kill()
+    assert not waits_for_processor(process.pid), "it has ended"
 
 
 @pytest.mark.parametrize("name", ["stall_seconds", "cpu_seconds", "close_seconds"])

@@ -27,6 +27,17 @@ def test_who_has_left_does_not_count() -> None:
     assert callers.share(4, ACTIVE_SECONDS + 0.1) == 4
 
 
+def test_others_are_active_until_they_have_left() -> None:
+    callers = ActiveCallers()
+    assert not callers.others("a", 0.0)
+    callers.seen("a", 0.0)
+    assert not callers.others("a", 0.0)
+    assert callers.others("b", 0.0)
+    callers.seen("b", 1.0)
+    assert callers.others("a", 1.0)
+    assert not callers.others("b", ACTIVE_SECONDS + 0.1)
+
+
 def test_callers_are_bounded() -> None:
     callers = ActiveCallers()
     for number in range(2 * MOST_CALLERS):

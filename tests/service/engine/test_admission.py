@@ -243,3 +243,19 @@ async def test_pressure_comes_from_waiting_requests_and_from_uploads() -> None:
             assert admission.pressure == 1.0
     async with waiting(admission, "caller", "caller"):
         assert admission.pressure == admission_module.QUEUE_PRESSURE
+
+
+async def test_a_caller_that_wants_more_than_its_share_is_known_only_beside_others() -> None:
+    admission, _ = make_admission(slots=4, max_queue=8)
+    async with waiting(admission, *["many"] * 6):
+        assert not admission.wants_more_than_its_share("many"), "it is alone"
+    async with waiting(admission, *["many"] * 6, "one"):
+        assert admission.wants_more_than_its_share("many")
+        assert not admission.wants_more_than_its_share("one")
+        assert admission.others_are_active("many")
+
+
+async def test_a_caller_with_several_videos_within_its_share_is_as_good_as_any() -> None:
+    admission, _ = make_admission(slots=8, max_queue=8)
+    async with waiting(admission, *["few"] * 4, "one"):
+        assert not admission.wants_more_than_its_share("few")

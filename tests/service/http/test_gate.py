@@ -9,25 +9,14 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from adafocus.service.engine.admission import Admission, QueueLimits
-from adafocus.service.http import gate as gate_module
+from adafocus.service.engine.admission import Admission, Place, QueueLimits
+from adafocus.service.http import pace as pace_module
 from adafocus.service.http.auth import AccessControl
-from adafocus.service.http.gate import (
-    BURST_SECONDS,
-    LONGEST_DELAY_SECONDS,
-    MOST_ADDRESSES,
-    REFUSALS_PER_SECOND,
-    TICK_SECONDS,
-    Gate,
-    RefusalLog,
-    RefusalPace,
-    classification_route,
-)
+from adafocus.service.http.gate import Gate, RefusalLog, classification_route
+from adafocus.service.http.pace import ALONE, REFUSALS, TICK_SECONDS, AnswerPace
 from adafocus.service.http.state import ServerState
 from adafocus.service.telemetry.metrics import Metrics
 from tests.service.engine.factory import Recorder
@@ -195,47 +184,32 @@ async def test_a_caller_that_has_used_its_quota_up_is_told_at_the_gate(tmp_path:
     assert int(fields["retry-after"]) >= 1
 
 
-class TestRefusalPace:
-    def test_few_refusals_are_answered_at_once(self) -> None:
-        pace = RefusalPace()
-        few = int(REFUSALS_PER_SECOND * BURST_SECONDS) - 1
-        assert {pace.delay("a", 100.0) for _ in range(few)} == {0.0}
-
-    def test_many_of_one_address_are_spread_evenly_and_held_for_a_bounded_time(self) -> None:
-        pace = RefusalPace()
-        delays = [pace.delay("a", 100.0) for _ in range(1000)]
-        assert delays == sorted(delays)
-        assert max(delays) == pytest.approx(LONGEST_DELAY_SECONDS, abs=TICK_SECONDS)
-        assert len(set(delays)) < 15, "several at a time"
-        assert pace.delay("b", 100.0) == 0.0
-        assert pace.delay("a", 101.0) == 0.0
-
-    @given(st.lists(st.tuples(st.integers(0, 3), st.floats(0, 1)), max_size=200))
-    def test_no_delay_is_longer_than_the_bound(self, refusals: list[tuple[int, float]]) -> None:
-        pace, now = RefusalPace(), 100.0
-        for address, after in refusals:
-            now += after
-            delay = pace.delay(str(address), now)
-            assert 0.0 <= delay <= LONGEST_DELAY_SECONDS + TICK_SECONDS + 1e-9
-        assert len(pace._next) <= 4
-
-    def test_addresses_are_forgotten(self) -> None:
-        pace = RefusalPace()
-        for number in range(2 * MOST_ADDRESSES):
-            pace.delay(str(number), 100.0)
-        assert len(pace._next) == MOST_ADDRESSES
-
-
 async def test_refusals_of_a_flood_wait_and_others_do_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     slept: list[float] = []
 
     async def sleep(seconds: float) -> None:
         slept.append(seconds)
 
-    monkeypatch.setattr(gate_module.asyncio, "sleep", sleep)
+    monkeypatch.setattr(pace_module.asyncio, "sleep", sleep)
     behind = Behind(tmp_path)
-    behind.gate._clock = lambda: 100.0
-    at_once = int(BURST_SECONDS * REFUSALS_PER_SECOND)
+    behind.server.pace = AnswerPace(lambda: 100.0)
+    at_once = int(ALONE.burst_seconds * ALONE.per_second)
     for _ in range(2 * at_once):
         assert (await behind.send(small()))[0] == 503
     assert len(slept) == pytest.approx(at_once, abs=1)
+
+
+async def test_refusals_wait_sooner_while_others_are_active(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    monkeypatch.setattr(pace_module.asyncio, "sleep", sleep)
+    behind = Behind(tmp_path)
+    behind.server.pace = AnswerPace(lambda: 100.0)
+    async with behind.admission.slot(None, Place("somebody else")):
+        for _ in range(int(ALONE.burst_seconds * ALONE.per_second)):
+            assert (await behind.send(small()))[0] == 503
+    assert slept
+    assert max(slept) <= REFUSALS.longest_delay_seconds + TICK_SECONDS

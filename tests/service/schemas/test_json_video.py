@@ -38,6 +38,14 @@ def test_the_video_comes_out_whole_however_the_request_arrives(video: bytes, chu
         assert json.loads(rest) == {**whole, "inputs": [{"data": [PLACEHOLDER]}]}
 
 
+@given(st.text(alphabet='"\\a,[', max_size=LONG_STRING_BYTES // 2), st.integers(1, 9000), st.integers(0, 4000))
+def test_short_strings_stay_whatever_is_in_them(text: str, chunk: int, length: int) -> None:
+    whole = {"id": text, "inputs": [text, "a" * length, [text] * 3]}
+    rest, found = separate(json.dumps(whole).encode(), chunk=chunk)
+    assert found is None
+    assert json.loads(rest) == whole
+
+
 def test_slashes_may_be_escaped() -> None:
     video = b"\xff" * 9001  # nothing but slashes in base64
     text = json.dumps(request(video)).replace("/", "\\/").encode()
