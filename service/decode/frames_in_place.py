@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 from adafocus.service.decode.session import Arrived, DecodeSession
@@ -38,8 +39,23 @@ class FramesInPlace:
 
     def next_ready(self) -> SharedFrame | None:
         """The next frame if it has arrived."""
-        self._return_read()
+        if self._read:
+            self._return_read()
+        self._asking = False
         return self._handed(self._session.next_arrived())
+
+    def listen(self, changed: Callable[[], None]) -> None:
+        """Have ``changed`` called whenever a frame has arrived or none will come any more."""
+        self._session.listen(changed)
+
+    def ask(self) -> bool:
+        """Have the next frame brought; False if none is left.
+
+        Raises:
+            Problem: as `next`.
+        """
+        self._asking = self._session.has_more()
+        return self._asking
 
     async def rewind(self) -> None:
         """Start again with the first frame; all that were handed over have been released.

@@ -4,34 +4,42 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
+import msgspec
 
 from adafocus.service.decode.ipc import MAX_MESSAGE_BYTES, MAX_TIME_SECONDS
 from adafocus.service.decode.worker.sandbox import SandboxReport
 from adafocus.video.probe import MAX_FRAMES_PER_SECOND, VideoInfo
 
-Word = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.,-]{1,64}$")]
-Count = Annotated[int, Field(ge=0, lt=1 << 40)]
-Seconds = Annotated[float, Field(ge=0, le=1e9)]
-Side = Annotated[int, Field(ge=1, lt=1 << 31)]  # FFmpeg's type; a narrow strip may be very long
+Word = Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9_.,-]{1,64}\Z")]
+Count = Annotated[int, msgspec.Meta(ge=0, lt=1 << 40)]
+Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
+Side = Annotated[int, msgspec.Meta(ge=1, lt=1 << 31)]  # FFmpeg's type; a narrow strip may be very long
+Words = Annotated[list[Annotated[str, msgspec.Meta(max_length=200)]], msgspec.Meta(max_length=16)]
 
 
 class ProtocolError(Exception):
     """A worker sent a message that the protocol does not allow, or does not allow now."""
 
 
-class _Reply(BaseModel):
-    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False)
+class Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A part of a message. Fields that a message may not have are refused, as are values of another JSON type."""
 
 
-class Sandbox(_Reply):
+class _Reply(Part, frozen=True, kw_only=True, tag_field="type"):
+    @property
+    def type(self) -> str:
+        """Which message it is."""
+        return str(self.__struct_config__.tag)
+
+
+class Sandbox(Part, frozen=True, kw_only=True):
     """`SandboxReport` as a message. The worker sends it before it reads any untrusted byte."""
 
     no_new_privileges: bool
-    landlock: int = Field(ge=0, le=1000)
+    landlock: Annotated[int, msgspec.Meta(ge=0, le=1000)]
     seccomp: bool
-    memory_limit_bytes: Annotated[int, Field(ge=0)] | None
-    missing: list[Annotated[str, StringConstraints(max_length=200)]] = Field(max_length=16)
+    memory_limit_bytes: Annotated[int, msgspec.Meta(ge=0)] | None
+    missing: Words
 
     def report(self) -> SandboxReport:
         """Convert to a `SandboxReport`."""
@@ -40,54 +48,51 @@ class Sandbox(_Reply):
         )
 
 
-class Ready(_Reply):
+class Ready(_Reply, frozen=True, kw_only=True, tag="ready"):
     """The worker is in its sandbox and waits for its first job."""
 
-    type: Literal["ready"]
     sandbox: Sandbox
 
 
-class Info(_Reply):
+class Info(Part, frozen=True, kw_only=True):
     """`VideoInfo` as a message."""
 
     container: Word
     codec: Word
     width: Side
     height: Side
-    fps: Annotated[float, Field(gt=0, le=MAX_FRAMES_PER_SECOND)] | None
+    fps: Annotated[float, msgspec.Meta(gt=0, le=MAX_FRAMES_PER_SECOND)] | None
     duration_s: Seconds | None
     frames: Count | None
     rotation: Literal[0, 90, 180, 270]
 
 
-class WindowOpened(_Reply):
+class WindowOpened(Part, frozen=True, kw_only=True):
     """The window that the frames come from, and how many the video has."""
 
     start_s: Seconds
     end_s: Seconds
-    count: Annotated[int, Field(ge=1, lt=1 << 40)]
+    count: Annotated[int, msgspec.Meta(ge=1, lt=1 << 40)]
 
 
-class FrameReady(_Reply):
+class FrameReady(_Reply, frozen=True, kw_only=True, tag="frame"):
     """A slot of the shared memory now holds a frame."""
 
-    type: Literal["frame"]
     slot: Count
     position: Count
     index: Count
-    time_s: Annotated[float, Field(ge=-MAX_TIME_SECONDS, le=MAX_TIME_SECONDS)] | None
+    time_s: Annotated[float, msgspec.Meta(ge=-MAX_TIME_SECONDS, le=MAX_TIME_SECONDS)] | None
     frames_decoded: Count
     seconds: Seconds
     cpu_seconds: Seconds
 
 
-class Opened(_Reply):
+class Opened(_Reply, frozen=True, kw_only=True, tag="opened"):
     """The video passed its checks; its first frame comes along if it could be decoded.
 
     Only a job for a window has ``window``.
     """
 
-    type: Literal["opened"]
     info: Info
     window: WindowOpened | None = None
     frames_decoded: Count
@@ -110,28 +115,26 @@ class Opened(_Reply):
         )
 
 
-class Need(_Reply):
+class Need(_Reply, frozen=True, kw_only=True, tag="need"):
     """The worker waits until the spool holds ``size`` bytes or is complete. None: until the spool is complete.
 
     Of a sparse spool it waits for the bytes from ``start`` up to ``size``.
     """
 
-    type: Literal["need"]
     size: Count | None
     start: Count | None = None
 
 
-class Failure(_Reply):
+class Failure(Part, frozen=True, kw_only=True):
     """The reason why a job failed: a code of `video.errors`, or `OUT_OF_MEMORY` or `FAULT` of `ipc`."""
 
     code: Word
-    detail: str = Field(max_length=4000)
+    detail: Annotated[str, msgspec.Meta(max_length=4000)]
 
 
-class Done(_Reply):
+class Done(_Reply, frozen=True, kw_only=True, tag="done"):
     """The job has ended."""
 
-    type: Literal["done"]
     frames_decoded: Count
     seconds: Seconds
     cpu_seconds: Seconds
@@ -140,7 +143,7 @@ class Done(_Reply):
 
 
 Reply = Ready | Opened | FrameReady | Need | Done
-_ADAPTER: TypeAdapter[Reply] = TypeAdapter(Annotated[Reply, Field(discriminator="type")])
+_DECODER: msgspec.json.Decoder[Reply] = msgspec.json.Decoder(Reply)
 
 
 def parse(data: bytes) -> Reply:
@@ -152,11 +155,9 @@ def parse(data: bytes) -> Reply:
     if len(data) > MAX_MESSAGE_BYTES:
         raise ProtocolError(f"a message must have at most {MAX_MESSAGE_BYTES} bytes")
     try:
-        return _ADAPTER.validate_json(data)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        where = ".".join(str(part)[:40] for part in first["loc"][:3])
-        raise ProtocolError(f"invalid message: {where}: {first['msg'][:100]}") from None
+        return _DECODER.decode(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise ProtocolError(f"invalid message: {str(error)[:150]}") from None
 
 
 def printable(text: str, *, most: int = 300) -> str:

@@ -95,7 +95,10 @@ class WorkerProcess:
             WorkerGoneError: the socket's buffer is full, or the worker has ended.
         """
         try:
-            socket.send_fds(self._control, [encode(message)], list(fds))
+            if fds:
+                socket.send_fds(self._control, [encode(message)], list(fds))
+            else:
+                self._control.send(encode(message))
         except OSError as error:
             raise WorkerGoneError(str(error)) from error
 

@@ -134,6 +134,7 @@ class DecodeSession:
         self._ended = False
         self._error: Problem | None = None
         self._changed = asyncio.Event()
+        self._listener: Callable[[], None] = lambda: None
         self.frames_decoded = 0
         """Number of frames handed to the decoder so far."""
         self.decode_seconds = 0.0
@@ -279,15 +280,27 @@ class DecodeSession:
             Problem: as `next`.
         """
         await self._until(lambda: bool(self._inbox))
-        if self._inbox:
-            return self._inbox.popleft()
-        if self._error is not None and not self._dropped:
-            raise self._error
-        return None
+        return self._inbox.popleft() if self.has_more() else None
 
     def next_arrived(self) -> Arrived | None:
         """As `next_where_it_lies`, if the frame has arrived."""
         return self._inbox.popleft() if self._inbox else None
+
+    def has_more(self) -> bool:
+        """Whether there is, or may come, a further frame.
+
+        Raises:
+            Problem: as `next`.
+        """
+        if self._inbox or not self._ended:
+            return True
+        if self._error is not None and not self._dropped:
+            raise self._error
+        return False
+
+    def listen(self, listener: Callable[[], None]) -> None:
+        """Call ``listener``, and no other one, whenever a frame has arrived or none will come any more."""
+        self._listener = listener
 
     async def close(self) -> None:
         """Stop the worker and wait until it has, within the time of one frame. May be called again or cancelled.
@@ -373,7 +386,7 @@ class DecodeSession:
         self._last_position = reply.position
         lease.unread.add(reply.slot)
         self._inbox.append(arrived)
-        self._changed.set()
+        self._tell()
 
     def _take_need(self, reply: Need) -> None:
         # More bytes may have arrived than the worker knows of.
@@ -462,7 +475,11 @@ class DecodeSession:
         self._unsubscribe()
         self._unsubscribe = _nothing  # it refers to this session, which would have to wait for the garbage collector
         self._stop_watching()
+        self._tell()
+
+    def _tell(self) -> None:
         self._changed.set()
+        self._listener()
 
     async def _until(self, there: Callable[[], bool]) -> None:
         while not self._ended and not there():

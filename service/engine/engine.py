@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -11,13 +10,11 @@ from contextlib import asynccontextmanager
 from adafocus.bundle.manifest import Manifest
 from adafocus.service.engine.admission import Admission, Places, QueueLimits
 from adafocus.service.engine.client import EngineClient
+from adafocus.service.engine.feeding import feeder_of
 from adafocus.service.engine.loop_lag import LoopLag
 from adafocus.service.engine.request import EngineObserver, EngineRequest, FrameSource, Outcome
 from adafocus.service.engine.transport import CoreLostError, RunnerInfo, Transport
-from adafocus.service.engine.video import Video
 from adafocus.service.errors import DeadlinePassed, Internal
-from adafocus.service.frame_memory import SharedFrame
-from adafocus.video.decoder import Frame
 
 
 class Engine:
@@ -116,88 +113,14 @@ class Engine:
 
     async def _classify_once(self, request: EngineRequest, source: FrameSource) -> Outcome:
         video = await self._client.submit(request)
-        feeder = Feeder(self._client, video, source)
+        feeder = feeder_of(self._client, video, source)
         try:
-            feeder.feed()
             return await video.finished
         finally:
             self._client.cancel(video)
-            await feeder.close()
-
-
-class Feeder:
-    """Pulls frames a little ahead of the steps, so that a video that goes on is ready at once.
-
-    Frames that are there are handed over at once; a task is started for the first one that has to be waited for.
-
-    Args:
-        client: is handed the frames.
-        video: whose they are.
-        source: of the frames.
-    """
-
-    def __init__(self, client: EngineClient, video: Video, source: FrameSource) -> None:
-        self._client = client
-        self._video = video
-        self._source = source
-        self._ready: Callable[[], Frame | SharedFrame | None] = getattr(source, "next_ready", lambda: None)
-        self._wake = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
-        self._pulling = False
-        video.feed = self.feed
-
-    def feed(self) -> None:
-        """Hand over what is there, as far as it is wanted, and have pulled what is not."""
-        video = self._video
-        if not self._pulling:
-            try:
-                self._take_ready()
-            except Exception as error:  # noqa: BLE001 - whatever the source raises belongs to this video's caller
-                self._client.cancel(video, error)
-        if self._task is not None:
-            if video.complete or video.frames_wanted > 0:
-                self._wake.set()
-        elif video.frames_wanted > 0:
-            self._task = asyncio.create_task(self._pull())
-
-    async def close(self) -> None:
-        """Pull no more."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
-
-    async def _pull(self) -> None:
-        """Wait for frames as long as the video takes any; an error of the source ends it."""
-        client, video = self._client, self._video
-        try:
-            while not video.complete:
-                self._take_ready()
-                if video.frames_wanted <= 0:
-                    self._wake.clear()
-                    await self._wake.wait()
-                    continue
-                self._pulling = True
-                frame = await self._source.next()
-                self._pulling = False
-                if frame is None:
-                    client.no_more_frames(video)
-                    return
-                client.frame_ready(video, frame)
-        except Exception as error:  # noqa: BLE001 - as above
-            client.cancel(video, error)
-
-    def _take_ready(self) -> None:
-        frames: list[Frame | SharedFrame] = []
-        try:
-            for _ in range(self._video.frames_wanted):
-                frame = self._ready()
-                if frame is None:
-                    break
-                frames.append(frame)
-        finally:
-            if frames:
-                self._client.frames_ready(self._video, frames)
+            waiting = feeder.close()
+            if waiting is not None:
+                await asyncio.gather(waiting, return_exceptions=True)
 
 
 @asynccontextmanager

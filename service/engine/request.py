@@ -40,6 +40,20 @@ class ReadySource(FrameSource, Protocol):
         """The next frame if it is there now; None if it is not there yet, or none is left: `next` tells."""
 
 
+class ListenedSource(ReadySource, Protocol):
+    """A source that says when it has a frame: no task has to wait for it."""
+
+    def listen(self, changed: Callable[[], None]) -> None:
+        """Have ``changed`` called whenever a frame has arrived or none will come any more, on the event loop."""
+
+    def ask(self) -> bool:
+        """Have the next frame brought, which is not there yet; False if none is left.
+
+        Raises:
+            Exception: what `next` would raise.
+        """
+
+
 class EngineObserver(Protocol):
     """What the engine reports as it happens; metrics implement it."""
 

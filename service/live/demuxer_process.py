@@ -11,11 +11,11 @@ import subprocess
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+import msgspec
 
-from adafocus.service.decode.messages import Sandbox
+from adafocus.service.decode.messages import Part, Sandbox
 from adafocus.service.decode.template import worker_environment
 from adafocus.service.decode.worker.sandbox import SandboxReport
 from adafocus.service.live import demuxer
@@ -33,34 +33,28 @@ class StreamEndedError(Exception):
     """A stream ended, or its demuxer gave up; the text says why."""
 
 
-class _Message(BaseModel):
-    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False)
-    bytes: int = Field(ge=0, le=MAX_WINDOW_BYTES + (1 << 20))
+class _Message(Part, frozen=True, kw_only=True, tag_field="type"):
+    bytes: Annotated[int, msgspec.Meta(ge=0, le=MAX_WINDOW_BYTES + (1 << 20))]
 
 
-class _Ready(_Message):
-    type: Literal["ready"]
+class _Ready(_Message, frozen=True, kw_only=True, tag="ready"):
     sandbox: Sandbox
 
 
-class _Window(_Message):
-    type: Literal["window"]
-    start_s: float = Field(ge=-1e12, le=1e12)
-    seconds: float = Field(ge=0, le=1e6)
-    packets: int = Field(ge=0, le=1 << 40)
-    brightness: float | None = Field(ge=0, le=255)
-    change: float | None = Field(ge=0, le=255)
-    cpu_s: float = Field(ge=0, le=1e12)
+class _Window(_Message, frozen=True, kw_only=True, tag="window"):
+    start_s: Annotated[float, msgspec.Meta(ge=-1e12, le=1e12)]
+    seconds: Annotated[float, msgspec.Meta(ge=0, le=1e6)]
+    packets: Annotated[int, msgspec.Meta(ge=0, le=1 << 40)]
+    brightness: Annotated[float, msgspec.Meta(ge=0, le=255)] | None
+    change: Annotated[float, msgspec.Meta(ge=0, le=255)] | None
+    cpu_s: Annotated[float, msgspec.Meta(ge=0, le=1e12)]
 
 
-class _End(_Message):
-    type: Literal["end"]
-    reason: str = Field(max_length=demuxer.MAX_REASON)
+class _End(_Message, frozen=True, kw_only=True, tag="end"):
+    reason: Annotated[str, msgspec.Meta(max_length=demuxer.MAX_REASON)]
 
 
-_ADAPTER: TypeAdapter[_Ready | _Window | _End] = TypeAdapter(
-    Annotated[_Ready | _Window | _End, Field(discriminator="type")]
-)
+_DECODER = msgspec.json.Decoder(_Ready | _Window | _End)
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,12 +194,12 @@ class DemuxerProcess:
             (length,) = demuxer.HEADER.unpack(await self._reader.readexactly(demuxer.HEADER.size))
             if length > demuxer.MAX_HEADER_BYTES:
                 raise StreamEndedError("the demuxer broke the protocol")
-            message = _ADAPTER.validate_json(await self._reader.readexactly(length))
+            message = _DECODER.decode(await self._reader.readexactly(length))
             return message, await self._reader.readexactly(message.bytes)
         except (asyncio.IncompleteReadError, ConnectionError):
             code = self._process.poll()
             raise StreamEndedError(f"the demuxer ended{'' if code is None else f' with code {code}'}") from None
-        except ValidationError:
+        except (msgspec.MsgspecError, UnicodeDecodeError):
             raise StreamEndedError("the demuxer broke the protocol") from None
 
 

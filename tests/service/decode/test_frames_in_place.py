@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from adafocus.service.decode.frames_in_place import FramesInPlace
+from adafocus.service.errors import Undecodable
 from adafocus.service.frame_memory import SharedFrame
 from tests.service.decode.test_session import OPENED, Scene, done, frame, scene
 
@@ -45,6 +46,29 @@ async def test_a_slot_goes_back_at_once_if_the_next_frame_is_waited_for(scene: S
     second = await waiting
     assert second is not None
     assert second.position == 3
+
+
+async def test_whoever_listens_is_told_of_every_frame_and_of_the_end(scene: Scene) -> None:
+    source, told = FramesInPlace(scene.session), []
+    source.listen(lambda: told.append(source.next_ready()))
+    scene.hear(OPENED, frame(0, 0))
+    first, *_ = told
+    assert first is not None
+    assert source.ask()
+    assert scene.worker.told == ["job 10 False"]
+    first.release()
+    assert scene.worker.told[-1] == "free 0", "the next frame is asked for"
+    scene.hear(frame(0, 1), done())
+    assert [found and found.position for found in told] == [0, 1, None]
+    assert not source.ask()
+
+
+async def test_asking_raises_what_ended_the_video(scene: Scene) -> None:
+    source = FramesInPlace(scene.session)
+    assert source.ask()
+    scene.hear(done("undecodable", "nothing there"))
+    with pytest.raises(Undecodable, match="nothing there"):
+        source.ask()
 
 
 async def test_a_worker_has_its_next_video_while_its_frames_wait(scene: Scene) -> None:

@@ -31,21 +31,18 @@ from tests.service.decode.factory import job
 from tests.video.clips import GEOMETRY
 
 OPENED = Opened(
-    type="opened",
     info=Info(container="mp4", codec="h264", width=64, height=64, fps=25.0, duration_s=1.6, frames=40, rotation=0),
     frames_decoded=1,
     seconds=0.1,
     cpu_seconds=0.05,
 )
 READY = Ready(
-    type="ready",
     sandbox=Sandbox(no_new_privileges=True, landlock=0, seccomp=True, memory_limit_bytes=None, missing=[]),
 )
 
 
 def frame(slot: int, position: int, *, decoded: int = 5, seconds: float = 0.2) -> FrameReady:
     return FrameReady(
-        type="frame",
         slot=slot,
         position=position,
         index=position,
@@ -58,7 +55,7 @@ def frame(slot: int, position: int, *, decoded: int = 5, seconds: float = 0.2) -
 
 def done(code: str | None = None, detail: str = "", *, capped: bool = False) -> Done:
     error = None if code is None else Failure(code=code, detail=detail)
-    return Done(type="done", frames_decoded=9, seconds=0.3, cpu_seconds=0.2, capped=capped, error=error)
+    return Done(frames_decoded=9, seconds=0.3, cpu_seconds=0.2, capped=capped, error=error)
 
 
 @dataclass
@@ -310,8 +307,8 @@ async def test_waiting_for_a_frame_may_be_cancelled_and_none_is_lost(scene: Scen
         (OPENED, frame(0, 0), frame(1, 1, decoded=4)),
         (OPENED, frame(0, 0), frame(1, 1, seconds=0.1)),
         (OPENED, READY),
-        (OPENED, Need(type="need", size=5)),
-        (OPENED, Need(type="need", size=50), Need(type="need", size=60)),
+        (OPENED, Need(size=5)),
+        (OPENED, Need(size=50), Need(size=60)),
         (OPENED, done(), done()),
         (OPENED, done(), frame(0, 0)),
     ],
@@ -380,22 +377,22 @@ async def test_what_came_before_an_error_may_still_be_taken(scene: Scene) -> Non
 
 
 async def test_a_need_is_met_when_the_bytes_are_there(scene: Scene) -> None:
-    scene.hear(Need(type="need", size=25))
+    scene.hear(Need(size=25))
     scene.spool.write(b"x" * 10)
     assert scene.worker.told == ["job 10 False"]
     scene.spool.write(b"x" * 10)
     assert scene.worker.told[-1] == "more 30 False"
-    scene.hear(Need(type="need", size=None))
+    scene.hear(Need(size=None))
     scene.spool.write(b"x" * 10)
     assert scene.worker.told[-1] == "more 30 False"
     scene.spool.finish()
     assert scene.worker.told[-1] == "more 40 True"
     with pytest.raises(ProtocolError):
-        scene.hear(Need(type="need", size=None))
+        scene.hear(Need(size=None))
 
 
 async def test_an_upload_that_fails_ends_the_session_with_its_error(scene: Scene) -> None:
-    scene.hear(Need(type="need", size=None))
+    scene.hear(Need(size=None))
     opening = asyncio.create_task(scene.session.opened())
     await asyncio.sleep(0)
     scene.spool.fail(TooLarge("too large"))
@@ -433,7 +430,7 @@ class TestPatience:
 
     async def test_a_worker_that_waits_is_not_blamed(self, scene: Scene) -> None:
         full = await self.judged(scene, OPENED, frame(0, 0), frame(1, 1))
-        hungry = await self.judged(scene, Need(type="need", size=None))
+        hungry = await self.judged(scene, Need(size=None))
         blamed = await self.judged(scene, OPENED)  # of the same age, so its verdict comes no earlier than theirs
         await self.until_hung(scene)
         assert scene.hangs == ["silent"]

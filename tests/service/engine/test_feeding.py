@@ -44,6 +44,67 @@ class Decoder:
         return SharedFrame(self.taken - 1, self.taken - 1, None, self.segment, place, partial(self.lent.remove, place))
 
 
+@dataclass
+class Announced(Decoder):
+    """A source whose frames come one by one when they are asked for, and which says so; the last call may fail."""
+
+    error: Exception | None = None
+    arrived: int = 0
+    asked: int = 0
+    changed: Callable[[], None] = lambda: None
+
+    async def next(self) -> SharedFrame | None:
+        raise AssertionError("nobody has to wait for a source that says when it has a frame")
+
+    def next_ready(self) -> SharedFrame | None:
+        return super().next_ready() if self.taken < self.arrived else None
+
+    def listen(self, changed: Callable[[], None]) -> None:
+        self.changed = changed
+
+    def ask(self) -> bool:
+        if self.arrived == len(self.shades):
+            if self.error is not None:
+                raise self.error
+            return False
+        self.asked += 1
+        asyncio.get_running_loop().call_soon(self.arrive)
+        return True
+
+    def arrive(self) -> None:
+        self.arrived = min(self.arrived + 1, len(self.shades))
+        self.changed()
+
+
+async def test_a_source_that_says_when_it_has_a_frame_needs_no_task() -> None:
+    source = Announced(FrameSegment.create(4, CROP), [10, 20, 250, 30])
+    async with make_engine() as (engine, _):
+        classifying = asyncio.create_task(engine.classify(never_leave(), source))
+        await asyncio.sleep(0)
+        known = asyncio.all_tasks()
+        outcome = await classifying
+        assert asyncio.all_tasks() <= known
+    assert [int(step.logits.argmax()) for step in outcome.steps] == [0, 0, 2, 2]
+    assert (source.asked, source.lent) == (4, set())
+    source.changed()  # of no consequence any more
+
+
+async def test_a_source_that_says_that_no_frame_is_left_ends_its_video() -> None:
+    source = Announced(FrameSegment.create(4, CROP), [10, 20])
+    async with make_engine() as (engine, _):
+        outcome = await engine.classify(never_leave(), source)
+    assert (outcome.reason, len(outcome.steps)) == ("end_of_video", 2)
+
+
+async def test_the_error_of_a_source_that_is_asked_is_its_callers() -> None:
+    for shades in ([], [10, 20]):
+        source = Announced(FrameSegment.create(4, CROP), shades, error=ZeroDivisionError("no more"))
+        async with make_engine() as (engine, _):
+            with pytest.raises(ZeroDivisionError, match="no more"):
+                await engine.classify(never_leave(), source)
+        assert source.lent == set()
+
+
 async def test_a_frame_is_read_where_its_decoder_wrote_it_and_given_back_once() -> None:
     for look_ahead, most_lent in ((True, 4), (False, 3)):
         decoder = Decoder(FrameSegment.create(most_lent, CROP), [10, 20, 250, 30])
