@@ -5,13 +5,12 @@ HTTP and the command line both call `classify`; they supply the bytes and delive
 
 from __future__ import annotations
 
-import asyncio
 import math
 import time
-from contextlib import AsyncExitStack
 from dataclasses import replace
 
 from adafocus.bundle.manifest import FULL, Manifest
+from adafocus.service.deadline import Deadline
 from adafocus.service.decode.frames_in_place import FramesInPlace
 from adafocus.service.decode.pool import DecodeJob
 from adafocus.service.decode.session import DecodeSession
@@ -19,8 +18,8 @@ from adafocus.service.decode.spool import Spool
 from adafocus.service.engine.quality import point_at
 from adafocus.service.engine.request import EngineRequest, FrameSource, Outcome
 from adafocus.service.engine.stage_times import StageTimes
-from adafocus.service.engine.step_plan import PREFETCH_PROBABILITY
-from adafocus.service.errors import DeadlinePassed
+from adafocus.service.engine.step_plan import PREFETCH_PROBABILITY, prefetch_targets
+from adafocus.service.holdings import Holdings
 from adafocus.service.models.second import SecondModel
 from adafocus.service.progress import GIGA, Observer, StepReporter
 from adafocus.service.reception import Reception, Video
@@ -30,6 +29,7 @@ from adafocus.service.schemas.classify import Classification
 from adafocus.service.schemas.parameters import Parameters
 from adafocus.service.telemetry.definitions import CALIBRATED
 from adafocus.service.telemetry.timeline import UNTIMED, Timeline
+from adafocus.video.probe import VideoInfo
 
 
 async def classify(
@@ -64,47 +64,67 @@ async def classify(
     settings, admission = runtime.settings, runtime.engine.admission
     started = clock()
     due = started + min(settings.request_timeout_seconds, (parameters.deadline_ms or math.inf) / 1e3)
-    try:
-        async with asyncio.timeout_at(due) as limit, AsyncExitStack() as held:
-            place = held.enter_context(admission.place(caller))
-            fetched = runtime.metrics.bytes_fetched
-            upload = await held.enter_async_context(Reception(body, settings, timeline, clock, fetched))
-            upload.on_end(lambda: admission.uploaded(place))
-            if not upload.over:
-                early = held.enter_context(admission.early_start())
-                await admission.while_uploading(place, (upload.soon if early else upload.ended)())
-            with timeline.stage("queue"):
-                waited_seconds = await held.enter_async_context(admission.slot(due, place))
+    with Deadline(due) as limit:
+        place = admission.enter(caller)
+        held = Holdings(admission, place)
+        try:
+            upload, waited_seconds = await _upload_and_slot(runtime, body, held, timeline, due)
             parameters = affordable(runtime, parameters, waited_seconds, clock())
             course = course_of(runtime, parameters)
+            request = engine_request(course, parameters, due)
             with timeline.stage("decode"):
                 job = decode_job(course, parameters)
                 background = admission.wants_more_than_its_share(caller)
-                video = runtime.decoder.open(upload.spool, job, caller=caller, background=background)
-                frames = await held.enter_async_context(video)
-            limit.reschedule(None)  # from now on the engine keeps the deadline: there may be an answer to fall back on
-            request = engine_request(course, parameters, due)
-            if observer is not None:
-                thresholds = (request.thresholds, request.glance_thresholds)
-                report = StepReporter(runtime.manifest, *thresholds, frames.info, observer, clock, started)
-                request = replace(request, look_ahead=False, on_step=report)
+                decoding = runtime.decoder.begin(upload.spool, job, caller=caller, background=background)
+                frames = held.frames = await decoding
+                if observer is not None:
+                    await frames.opened()
+                    request = _observed(request, runtime.manifest, frames.info, observer, started)
+            limit.lift()  # from now on the engine keeps the deadline: there may be an answer to fall back on
             # Frames of glances that may have to wait for the focus would fill the decoder's memory: they are copied.
             source = frames if course.may_spare_focus_frames else frame_source(runtime, frames)
             outcome = await runtime.engine.classify(request, source)
             place.processor_seconds = frames.decode_cpu_seconds + outcome.glance_seconds + outcome.focus_seconds
             if upload.over and not runtime.quality.level:  # never a further run while the service is busy
                 _classify_again(runtime, second, parameters.exit, outcome, frames, upload.spool, held)
-    except TimeoutError:
-        if limit.expired():
-            raise DeadlinePassed from None
-        raise
+        except BaseException as error:
+            await held.give_back(error)
+            raise
+        await held.give_back()
     if frames.capped and outcome.reason == "end_of_video":
         outcome = replace(outcome, reason="max_decode_ms")
-    for step in outcome.steps:
-        timeline.step(step)
+    if timeline is not UNTIMED:
+        for step in outcome.steps:
+            timeline.step(step)
     times = _times(outcome, frames, clock() - started, upload.seconds, waited_seconds)
     decoded = Decoded(frames.info, frames.frames_decoded, frames.decode_cpu_seconds, upload.fetched_bytes, upload.size)
     return answer_of(runtime, parameters, request_id, outcome, times, decoded)
+
+
+async def _upload_and_slot(
+    runtime: Runtime, body: Video, held: Holdings, timeline: Timeline, due: float
+) -> tuple[Reception, float]:
+    """Receive the video, as far as it has to be there, and wait for a slot; returns the seconds waited for that."""
+    settings, admission, place = runtime.settings, held.admission, held.place
+    upload = Reception(body, settings, timeline, time.monotonic, runtime.metrics.bytes_fetched)
+    await upload.open()
+    held.upload = upload
+    upload.on_end(lambda: admission.uploaded(place))
+    if not upload.over:
+        held.early = admission.start_early()
+        await admission.while_uploading(place, (upload.soon if held.early else upload.ended)())
+    with timeline.stage("queue"):
+        return upload, await admission.take_slot(due, place)
+
+
+def _observed(
+    request: EngineRequest, manifest: Manifest, info: VideoInfo, observer: Observer, started: float
+) -> EngineRequest:
+    """The request of a video whose steps are watched one by one."""
+    report = StepReporter(
+        manifest, request.thresholds, request.glance_thresholds, info, observer, time.monotonic, started
+    )
+    return replace(request, look_ahead=False, on_step=report)
 
 
 def _classify_again(
@@ -114,13 +134,13 @@ def _classify_again(
     outcome: Outcome,
     frames: DecodeSession,
     spool: Spool,
-    held: AsyncExitStack,
+    held: Holdings,
 ) -> None:
     """Have a video classified again in the background, if one is wanted; what it holds goes with it then."""
     if second is not None and outcome.reason in CALIBRATED and second.wants_another(runtime.manifest):
-        second.run(_ask_second(second, runtime.manifest, outcome, frames, spool, held.pop_all()))
+        second.run(_ask_second(second, runtime.manifest, outcome, frames, spool, held.pass_on()))
     elif outcome.reason == "confident" and runtime.shadows.wants_another():
-        runtime.shadows.run(_shadow(runtime, point, outcome, frames, spool, held.pop_all()))
+        runtime.shadows.run(_shadow(runtime, point, outcome, frames, spool, held.pass_on()))
 
 
 async def _ask_second(
@@ -129,20 +149,22 @@ async def _ask_second(
     first: Outcome,
     used: DecodeSession,
     spool: Spool,
-    held: AsyncExitStack,
+    held: Holdings,
 ) -> None:
     """Classify a video with another model, at its default point, and compare the labels.
 
     Raises:
         Problem: it cannot be classified.
     """
-    async with held:
+    try:
         await used.close()
         with second.use() as runtime:
             other = await _run_again(runtime, runtime.manifest.default_point, spool)
             if other.reason in CALIBRATED:
                 found = _label_names(runtime.manifest, other)
                 second.compared(manifest.name, agrees=found == _label_names(manifest, first))
+    finally:
+        await held.give_back()
 
 
 def _label_names(manifest: Manifest, outcome: Outcome) -> frozenset[str]:
@@ -158,7 +180,7 @@ async def _run_again(runtime: Runtime, point: str, spool: Spool) -> Outcome:
 
 
 async def _shadow(
-    runtime: Runtime, point: str, early: Outcome, used: DecodeSession, spool: Spool, held: AsyncExitStack
+    runtime: Runtime, point: str, early: Outcome, used: DecodeSession, spool: Spool, held: Holdings
 ) -> None:
     """Classify a video again without an early exit, and compare; ``held`` is what the video holds until then.
 
@@ -166,9 +188,11 @@ async def _shadow(
         Problem: it cannot be classified again.
     """
     manifest = runtime.manifest
-    async with held:
+    try:
         await used.close()
         whole = await _run_again(runtime, FULL, spool)
+    finally:
+        await held.give_back()
     if whole.reason == "all_steps":
         agrees = present_labels(manifest, early) == present_labels(manifest, whole)
         runtime.shadows.compared(point, agrees=agrees)
@@ -251,10 +275,15 @@ def may_spare_focus_frames(manifest: Manifest, point: str) -> bool:
 def slots_for(manifest: Manifest, parameters: Parameters) -> int | None:
     """Return the number of frames that the decoder may prepare before they are asked for; None for no limit.
 
-    None for a video that will probably need all of its frames; it has them sooner. 1 for any other: the engine asks
-    early where the video is likely to go on, and frames that are decoded for a video that has exited are wasted.
+    None for a video that will probably need all of its frames; it has them sooner. For any other those that the engine
+    asks for before the first step: the second frame only where the video is likely to go on. Frames that are decoded
+    for a video that has exited are wasted.
     """
     if manifest.kind == "clip":  # its only step reads all frames together
         return 1 if may_spare_focus_frames(manifest, parameters.exit) else None
-    goes_through = math.prod(manifest.continuation_row(parameters.exit)[:-1]) >= PREFETCH_PROBABILITY
-    return None if goes_through and parameters.max_gflops is None else 1
+    if parameters.max_gflops is not None:  # it may end anywhere
+        return 1
+    continuation = manifest.continuation_row(parameters.exit)
+    if math.prod(continuation[:-1]) >= PREFETCH_PROBABILITY:
+        return None
+    return prefetch_targets(continuation, (1,) * len(continuation))[0]

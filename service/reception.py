@@ -124,6 +124,15 @@ class Reception:
             await self._task
 
     async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def open(self) -> None:
+        """Begin to receive; `close` ends it. If this fails, nothing is left to be closed.
+
+        Raises:
+            Problem: the video cannot be had, or does not fit.
+        """
         video, most = self._video, self._settings.max_upload_bytes
         if isinstance(video, Path):
             self.spool = await asyncio.to_thread(FileSpool, video)
@@ -131,7 +140,7 @@ class Reception:
             if not self.spool.size:
                 self.spool.close()
                 raise EmptyBody("the file is empty")
-            return self
+            return
         if isinstance(video, Body):
             self.spool = open_spool(video.expected_bytes, video.at_most_bytes)
             work = receive(video.chunks, content_type=video.content_type, max_bytes=most, spool=self.spool)
@@ -142,7 +151,7 @@ class Reception:
                     self.spool.close()
                     raise
                 self._finished = self._clock()
-                return self
+                return
         else:
             try:
                 await video.open()
@@ -154,11 +163,21 @@ class Reception:
             work = self._fetch.run()
         self._task = asyncio.create_task(work)
         self._task.add_done_callback(self._end)
-        return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        await self.close(error)
+
+    async def close(self, error: BaseException | None = None) -> None:
+        """Stop, and give the memory of the video back.
+
+        Args:
+            error: why the request fails; None if it does not.
+
+        Raises:
+            Problem: the upload failed, and that is why the decoder reports an internal error.
+        """
         self._timeline.add("upload", self._started, self._started + self.seconds)
         self._stop_waiting()
         try:

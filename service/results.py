@@ -15,6 +15,7 @@ from adafocus.service.engine.runners.base import Float32
 from adafocus.service.engine.stage_times import StageTimes
 from adafocus.service.engine.transport import RunnerInfo
 from adafocus.service.progress import GIGA, trace_entry
+from adafocus.service.schemas.answer import unchecked
 from adafocus.service.schemas.classify import (
     Classification,
     ComputeAnswer,
@@ -27,6 +28,13 @@ from adafocus.service.schemas.classify import (
 from adafocus.service.schemas.parameters import Parameters
 from adafocus.service.telemetry.metrics import Answered
 from adafocus.video.probe import VideoInfo
+
+_new_classification = unchecked(Classification)
+_new_prediction = unchecked(Prediction)
+_new_exit = unchecked(ExitAnswer)
+_new_compute = unchecked(ComputeAnswer)
+_new_timing = unchecked(TimingAnswer)
+_new_video = unchecked(VideoAnswer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +89,11 @@ def to_response(
     """The response of ``POST /classify``."""
     info = decoded.info
     last = outcome.last
-    return Classification(
+    return _new_classification(
         id=request_id,
         model=_model(manifest.name, manifest.version, runner.precision, runner.backend),
         predictions=_predictions(manifest, outcome, parameters.top_k),
-        exit=ExitAnswer(
+        exit=_new_exit(
             point=parameters.exit,
             degraded_from=parameters.degraded_from,
             reason=outcome.reason,
@@ -95,7 +103,7 @@ def to_response(
             confidence=last.confidence,
             threshold=outcome.threshold if math.isfinite(outcome.threshold) else None,
         ),
-        compute=ComputeAnswer(
+        compute=_new_compute(
             gflops=(outcome.glance_flops + outcome.focus_flops) / GIGA,
             gflops_full=manifest.flops_full / GIGA,
             glance_gflops=outcome.glance_flops / GIGA,
@@ -105,8 +113,8 @@ def to_response(
             decode_cpu_ms=round(decoded.cpu_seconds * 1e3, 3),
             bytes_fetched=decoded.bytes_fetched,
         ),
-        timing_ms=TimingAnswer(**times.milliseconds()),
-        video=VideoAnswer(
+        timing_ms=_new_timing(**times.milliseconds()),
+        video=_new_video(
             container=info.container,
             codec=info.codec,
             width=info.width,
@@ -147,7 +155,7 @@ def predictions_of(manifest: Manifest, scores: Float32, top_k: int) -> list[Pred
     """Return the ``top_k`` best classes, best first."""
     best = (-scores).argsort(kind="stable")[:top_k].tolist()
     shown, labels = scores.tolist(), manifest.labels
-    return [Prediction(label=labels[index], index=index, score=shown[index]) for index in best]
+    return [_new_prediction(label=labels[index], index=index, score=shown[index]) for index in best]
 
 
 def _predictions(manifest: Manifest, outcome: Outcome, top_k: int) -> list[Prediction]:
@@ -158,5 +166,6 @@ def _predictions(manifest: Manifest, outcome: Outcome, top_k: int) -> list[Predi
     shown, labels = scores.tolist(), manifest.labels
     best = np.lexsort((-scores, ~present))[:top_k].tolist()  # those that are present come first
     return [
-        Prediction(label=labels[index], index=index, score=shown[index], present=bool(present[index])) for index in best
+        _new_prediction(label=labels[index], index=index, score=shown[index], present=bool(present[index]))
+        for index in best
     ]

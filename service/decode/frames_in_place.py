@@ -13,7 +13,9 @@ class FramesInPlace:
     """The frames of one video, pulled one by one and not copied: what the engine reads.
 
     A frame's slot goes back to the worker once the frame is released and another one is asked for: nothing is decoded
-    before it is wanted. The memory is used for another video when all frames that were handed over have been released.
+    before it is wanted. If one is asked for while the worker's slots all hold frames, it gets a further slot, as long
+    as there are any: it need not wait until the engine has read a frame. The memory is used for another video when all
+    frames that were handed over have been released.
 
     Args:
         session: used only by this object.
@@ -55,6 +57,8 @@ class FramesInPlace:
             Problem: as `next`.
         """
         self._asking = self._session.has_more()
+        if self._asking:
+            self._session.spare_place()
         return self._asking
 
     async def rewind(self) -> None:

@@ -53,7 +53,7 @@ from adafocus.service.decode.template import WorkerStartError, WorkerTemplate
 from adafocus.service.decode.watchdog import Verdict, WorkerTimeouts
 from adafocus.service.decode.windows import Reservation, WindowDecoder
 from adafocus.service.decode.worker.sandbox import SandboxReport
-from adafocus.service.errors import Draining, Internal, Problem, Undecodable
+from adafocus.service.errors import DeadlinePassed, Draining, Internal, Problem, Undecodable
 
 __all__ = [
     "DecodeJob",
@@ -224,6 +224,32 @@ class DecodePool:
             Problem: the video is refused, its worker failed, or the pool is closed.
             ValueError: the job's crop is larger than the pool's.
         """
+        session = await self.begin(spool, job, reservation, caller, background=background)
+        try:
+            await session.opened()
+            yield session
+        except BaseException as error:
+            await end_session(session, error)
+            raise
+        await end_session(session)
+
+    async def begin(
+        self,
+        spool: Spool,
+        job: DecodeJob,
+        reservation: Reservation | None = None,
+        caller: str = "",
+        *,
+        background: bool = False,
+    ) -> DecodeSession:
+        """Wait for a worker and give it the job; returns a session that has not checked the video yet.
+
+        The arguments are those of `open`. `end_session` must be called with it.
+
+        Raises:
+            Problem: the pool is closed.
+            ValueError: the job's crop is larger than the pool's.
+        """
         if job.geometry.crop > self.settings.crop:
             raise ValueError(f"crop must be at most {self.settings.crop} in this pool, got {job.geometry.crop}")
         session = DecodeSession(
@@ -241,15 +267,10 @@ class DecodePool:
             self._reserved_for[session] = reservation
         try:
             await self._assign(session)
-            await session.opened()
-            yield session
-        except asyncio.CancelledError:  # a deadline, or nobody listens: whoever it is does not wait for the worker
-            session.abandon()
+        except BaseException as error:
+            await end_session(session, error)
             raise
-        except BaseException:
-            await session.close()
-            raise
-        await session.close()
+        return session
 
     async def _assign(self, session: DecodeSession, frames: SharedFrames | None = None) -> None:
         """Give the job to the next idle worker, with memory for its frames."""
@@ -279,7 +300,7 @@ class DecodePool:
 
     async def _take(self, session: DecodeSession) -> tuple[WorkerProcess, bool]:
         """An idle worker, and whether it has the video open: the reserved one, or else the next."""
-        reservation = self._reserved_for.get(session)
+        reservation = self._reserved_for.get(session) if self._reserved_for else None
         if reservation is None:
             return await self._take_idle(session), False
         if reservation.worker is not None:
@@ -470,6 +491,19 @@ class DecodePool:
                 pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
             else:
                 return
+
+
+async def end_session(session: DecodeSession, error: BaseException | None = None) -> None:
+    """Stop a session: on return its worker has stopped or has nothing left to do.
+
+    Args:
+        session: may have ended.
+        error: why it is stopped. Whoever passed a deadline, or was cancelled because nobody listens, does not wait.
+    """
+    if isinstance(error, asyncio.CancelledError | DeadlinePassed):
+        session.abandon()
+    else:
+        await session.close()
 
 
 def _keep(tasks: set[asyncio.Task[None]], work: Coroutine[None, None, None]) -> None:

@@ -13,7 +13,7 @@ from contextlib import suppress
 from adafocus.service.decode.ipc import MAX_MESSAGE_BYTES, encode, socket_pair
 from adafocus.service.decode.messages import ProtocolError, Ready, Reply, parse
 from adafocus.service.decode.template import Process, WorkerStartError, WorkerTemplate
-from adafocus.service.decode.watchdog import process_cpu_seconds, waits_for_processor
+from adafocus.service.decode.watchdog import cpu_seconds_of, process_cpu_clock, waits_for_processor
 from adafocus.service.decode.worker.sandbox import SandboxReport
 
 # Messages read per iteration of the event loop, so that a worker that floods the socket does not block the loop. As a
@@ -39,6 +39,7 @@ class WorkerProcess:
         self.caller: str | None = None
         self.jobs = 0
         self._process = process
+        self._cpu_clock = process_cpu_clock(process.pid)
         self._control = control
         self._loop = asyncio.get_running_loop()
         self._on_reply: Callable[[Reply], None] | None = None
@@ -103,8 +104,8 @@ class WorkerProcess:
             raise WorkerGoneError(str(error)) from error
 
     def cpu_seconds(self) -> float:
-        """Processor time that the worker has used since it was started."""
-        return process_cpu_seconds(self.pid)
+        """Processor time that the worker has used since it was started; 0 once it has ended."""
+        return cpu_seconds_of(self._cpu_clock)
 
     def starved(self) -> bool:
         """Whether the worker would use the processor if others left it some."""

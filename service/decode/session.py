@@ -296,7 +296,19 @@ class DecodeSession:
             return True
         if self._error is not None and not self._dropped:
             raise self._error
+        if self._info is None and not self._dropped:
+            raise Internal
         return False
+
+    def spare_place(self) -> None:
+        """Let a worker that has no free slot decode one more frame, if there is memory for it."""
+        lease = self._leases[-1]
+        if self._worker is None or self._ended or self._stopping:
+            return
+        if len(lease.held) >= self._slots and self._slots < lease.frames.slots:
+            self._say({"type": "free", "slot": self._slots})
+            self._slots += 1
+            self._heard(owes=self._owed())
 
     def listen(self, listener: Callable[[], None]) -> None:
         """Call ``listener``, and no other one, whenever a frame has arrived or none will come any more."""
@@ -404,11 +416,13 @@ class DecodeSession:
             self._spool.want(reply.start, reply.size)
 
     def _take_cost(self, reply: Opened | FrameReady | Done) -> None:
-        reported = reply.frames_decoded, reply.seconds, reply.cpu_seconds
-        frames, seconds, cpu_seconds = (spent + now for spent, now in zip(self._spent, reported, strict=True))
+        spent_frames, spent_seconds, spent_cpu_seconds = self._spent
+        frames = spent_frames + reply.frames_decoded
+        seconds = spent_seconds + reply.seconds
+        cpu_seconds = spent_cpu_seconds + reply.cpu_seconds
         if frames < self.frames_decoded or seconds < self.decode_seconds or cpu_seconds < self.decode_cpu_seconds:
             raise ProtocolError("the worker reported a lower cost than before")
-        self.frames_decoded, self.decode_seconds, self.decode_cpu_seconds = int(frames), seconds, cpu_seconds
+        self.frames_decoded, self.decode_seconds, self.decode_cpu_seconds = frames, seconds, cpu_seconds
 
     def _feed(self) -> None:
         """Tell the worker about bytes for which it waits. Called whenever the spool changes."""

@@ -77,7 +77,8 @@ def works(signs: Signs, now: float, cpu: float) -> bool:
 
 def nap(signs: Signs, patience: WorkerTimeouts, now: float, cpu: float) -> float:
     """Seconds until the next check: the earliest time at which a limit can be reached. Pure."""
-    waits = [patience.cpu_seconds - (cpu - signs.cpu_start), patience.stall_seconds]
+    # Whoever closes the request meanwhile starts no other timer.
+    waits = [patience.cpu_seconds - (cpu - signs.cpu_start), patience.stall_seconds, patience.close_seconds]
     if signs.owes:
         waits.append(patience.stall_seconds - (now - signs.heard))
     if signs.closing is not None:
@@ -121,10 +122,9 @@ class Watchdog:
             self._expire("busy")
 
     def closing(self) -> None:
-        """Record that the request was closed."""
+        """Record that the request was closed. No nap is longer than a worker may take to close."""
         self._signs.closing = self._loop.time()
         self.heard(owes=True)
-        self._sleep(self._signs.cpu_heard)
 
     def stop(self) -> None:
         """Stop watching, because the request has ended."""
@@ -159,13 +159,23 @@ class Watchdog:
         self._timer = self._loop.call_later(nap(self._signs, self._patience, self._loop.time(), cpu), self._look)
 
 
-def process_cpu_seconds(pid: int) -> float:
-    """Processor time that a process has used, in seconds; 0 if there is no such process.
+def process_cpu_clock(pid: int) -> int:
+    """The kernel's clock of the processor time of a process, for ``time.clock_gettime``.
 
-    Reads the kernel's per-process clock, whose id is computed from the pid (``man 3 clock_getcpuclockid``).
+    Its id is computed from the process id (``man 3 clock_getcpuclockid``).
     """
+    return (~pid << 3) | 2
+
+
+def process_cpu_seconds(pid: int) -> float:
+    """Processor time that a process has used, in seconds; 0 if there is no such process."""
+    return cpu_seconds_of(process_cpu_clock(pid))
+
+
+def cpu_seconds_of(clock: int) -> float:
+    """The seconds on a clock of `process_cpu_clock`; 0 once its process has ended."""
     try:
-        return time.clock_gettime((~pid << 3) | 2)
+        return time.clock_gettime(clock)
     except OSError:
         return 0.0
 

@@ -89,6 +89,7 @@ class Place:
     Attributes:
         caller: whose request it is.
         processor_seconds: that its video has used, once known; None: as long as it held its slot.
+        slot_since: when it got the slot that it holds; None: it holds none.
     """
 
     caller: str
@@ -97,6 +98,8 @@ class Place:
     uploading: bool = False
     granted: asyncio.Future[None] | None = None
     arrived: float = 0.0
+    slot_since: float | None = None
+    charged_seconds: float = 0.0
 
 
 @dataclass(slots=True)
@@ -167,7 +170,19 @@ class Admission:
 
     @contextmanager
     def place(self, caller: str = "") -> Iterator[Place]:
-        """Hold a place for the length of a request, which begins with its upload.
+        """Hold a place for the length of a request, as `enter` and `leave` do.
+
+        Raises:
+            Overloaded: there is none; carries the seconds after which one should be free.
+        """
+        place = self.enter(caller)
+        try:
+            yield place
+        finally:
+            self.leave(place)
+
+    def enter(self, caller: str = "") -> Place:
+        """Take a place, which `leave` gives back; the request begins with its upload.
 
         Raises:
             Overloaded: there is none; carries the seconds after which one should be free.
@@ -179,11 +194,13 @@ class Admission:
         self._count(place)
         self.uploads += 1
         self._uploads_of[caller] += 1
-        try:
-            yield place
-        finally:
-            self.uploaded(place)
-            self._give_up(place)
+        return place
+
+    def leave(self, place: Place) -> None:
+        """Give back a place, and the slot that it holds. May be called again."""
+        self.leave_slot(place)
+        self.uploaded(place)
+        self._give_up(place)
 
     def uploaded(self, place: Place) -> None:
         """Take note that a body has arrived, or never will. May be called again."""
@@ -211,7 +228,7 @@ class Admission:
 
     @asynccontextmanager
     async def slot(self, deadline: float | None, place: Place | None = None) -> AsyncIterator[float]:
-        """Wait for a slot, and hold it; yields the seconds waited.
+        """Wait for a slot, and hold it, as `take_slot` and `leave_slot` do; yields the seconds waited.
 
         Args:
             deadline: of the request, on the clock.
@@ -221,26 +238,46 @@ class Admission:
             Overloaded: a caller with less in the queue has taken the place, or the wait has become too long.
         """
         place = place or Place("")
+        waited_seconds = await self.take_slot(deadline, place)
+        try:
+            yield waited_seconds
+        finally:
+            self.leave_slot(place)
+
+    async def take_slot(self, deadline: float | None, place: Place) -> float:
+        """Wait for a slot, which the place then holds; returns the seconds waited.
+
+        Args:
+            deadline: of the request, on the clock.
+            place: of the request.
+
+        Raises:
+            Overloaded: a caller with less in the queue has taken the place, or the wait has become too long.
+        """
+        caller = place.caller
         place.arrived = self.clock()
-        self._callers.seen(place.caller, place.arrived)
-        free = self.slots_taken < self.slots and not self._queue.waiting(place.caller)
-        if (free and self._running[place.caller] < self._share()) or self._takes_reserve(place.caller):
-            self._queue.charge(place.caller, self.waiting_time.seconds_per_video)
-            self._take(place.caller, 1)
+        self._callers.seen(caller, place.arrived)
+        free = self.slots_taken < self.slots and not self._queue.waiting(caller)
+        if (free and self._running[caller] < self._share()) or self._takes_reserve(caller):
+            self._queue.charge(caller, self.waiting_time.seconds_per_video)
+            self._take(caller, 1)
         else:
             await self._wait(place, deadline)
-        started = self.clock()
-        charged = self.waiting_time.seconds_per_video
-        try:
-            yield started - place.arrived
-        finally:
-            ended = self.clock()
-            held = ended - started
-            self._callers.seen(place.caller, ended)
-            self.waiting_time.held(held)
-            self._queue.charge(place.caller, (place.processor_seconds or held) - charged)
-            self._take(place.caller, -1)
-            self._grant()
+        place.slot_since = self.clock()
+        place.charged_seconds = self.waiting_time.seconds_per_video
+        return place.slot_since - place.arrived
+
+    def leave_slot(self, place: Place) -> None:
+        """Give back the slot of a place; does nothing if it holds none."""
+        if place.slot_since is None:
+            return
+        ended = self.clock()
+        held, place.slot_since = ended - place.slot_since, None
+        self._callers.seen(place.caller, ended)
+        self.waiting_time.held(held)
+        self._queue.charge(place.caller, (place.processor_seconds or held) - place.charged_seconds)
+        self._take(place.caller, -1)
+        self._grant()
 
     @contextmanager
     def early_start(self) -> Iterator[bool]:
@@ -249,13 +286,23 @@ class Admission:
         A slow sender would hold a slot for as long as it sends. So only idle slots are given to unfinished uploads, and
         no more than half of them: those who have sent everything are never kept waiting by one who has not.
         """
-        idle = not len(self._queue) and self.slots_taken < self.slots
-        granted = idle and self.early_taken < self.slots // 2
-        self.early_taken += granted
+        granted = self.start_early()
         try:
             yield granted
         finally:
-            self.early_taken -= granted
+            if granted:
+                self.end_early_start()
+
+    def start_early(self) -> bool:
+        """Take the right of `early_start`, if it is granted; `end_early_start` gives it back."""
+        idle = not len(self._queue) and self.slots_taken < self.slots
+        granted = idle and self.early_taken < self.slots // 2
+        self.early_taken += granted
+        return granted
+
+    def end_early_start(self) -> None:
+        """Give back the right of `start_early`."""
+        self.early_taken -= 1
 
     def others_are_active(self, caller: str) -> bool:
         """Whether other callers have asked for something lately."""

@@ -24,10 +24,6 @@ from adafocus.service.errors import DeadlinePassed, Internal
 from adafocus.service.frame_memory import FrameSegment, SharedFrame
 from adafocus.video.decoder import Frame
 
-FIRST_FRAME_SECONDS = 0.005
-"""How long the core may not know of a video that has no frame yet."""
-
-
 OVERDUE_SECONDS = 0.1
 """How long after a deadline the core may be silent. It keeps deadlines itself, unless a batch holds it up."""
 
@@ -54,7 +50,6 @@ class EngineClient:
         self._segments: dict[int, FrameSegment] = {}
         self._commands = Commands()
         self._flush_due = False
-        self._timer: asyncio.TimerHandle | None = None
 
     async def start(self) -> None:
         """Start the core."""
@@ -67,7 +62,7 @@ class EngineClient:
         self._store.close()
 
     async def submit(self, request: EngineRequest) -> Video:
-        """Take a video in, once there is a slot; frames may follow at once.
+        """Take a video in, once there is a slot; frames may follow at once. The core learns of it with its first frame.
 
         Raises:
             CoreLostError: the core is gone, and will be back.
@@ -90,13 +85,9 @@ class EngineClient:
         deadline = math.inf if request.deadline is None else request.deadline
         watched = request.on_step is not None
         together = certain if most > 1 and request.look_ahead else ()
-        self._commands.submitted.append(
-            Submit(slot, thresholds, affordable, together, time.monotonic(), deadline, watched, glance)
-        )
+        video.untold = Submit(slot, thresholds, affordable, together, time.monotonic(), deadline, watched, glance)
         if request.deadline is not None:
-            wait = max(0.0, request.deadline - time.monotonic()) + OVERDUE_SECONDS
-            video.overdue = loop.call_later(wait, self._give_up, video)
-        self._flush_later()
+            video.overdue = loop.call_later(max(0.0, request.deadline - time.monotonic()), self._is_due, video)
         return video
 
     def frame_ready(self, video: Video, frame: Frame | SharedFrame) -> None:
@@ -129,11 +120,13 @@ class EngineClient:
                 held.append(shared)
         finally:
             if told:
+                self._introduce(video)
                 self._flush_soon()
 
     def no_more_frames(self, video: Video) -> None:
         """Say that no further frame of a video will come."""
         if not video.left:
+            self._introduce(video)
             self._commands.drained.append(video.slot)
             self._flush_soon()
 
@@ -144,10 +137,22 @@ class EngineClient:
                 video.finished.cancel()
             else:
                 video.finished.set_exception(error)
-        if not video.left:
+        if video.left:
+            return
+        if video.untold is None:
             self._commands.cancelled.append(video.slot)
             self._flush_soon()
             self._let_go(video)
+        else:  # the core has never heard of it
+            self._let_go(video)
+            del self._videos[video.slot]
+            self._grant(video.slot)
+
+    def _introduce(self, video: Video) -> None:
+        """Tell the core of a video, if it has not been told yet."""
+        if video.untold is not None and not video.left:
+            self._commands.submitted.append(video.untold)
+            video.untold = None
 
     def _attach(self, segment: FrameSegment) -> None:
         """Make a segment known to the core, which forgets those whose decoders have ended meanwhile."""
@@ -183,21 +188,20 @@ class EngineClient:
             self._flush_due = True
             asyncio.get_running_loop().call_soon(self._flush)
 
+    def _is_due(self, video: Video) -> None:
+        """End a video of which the core does not know, which keeps the deadlines of all others unless it is held up."""
+        if video.untold is None:
+            video.overdue = asyncio.get_running_loop().call_later(OVERDUE_SECONDS, self._give_up, video)
+        else:
+            self.cancel(video, DeadlinePassed())
+
     def _give_up(self, video: Video) -> None:
         """Answer for a core that is held up by the device, if there cannot be an answer yet."""
         if video.steps == 0:
             self.cancel(video, DeadlinePassed())
 
-    def _flush_later(self) -> None:
-        """Send a new video with its first frame; if there is none soon, without, so that its deadline is kept."""
-        if self._timer is None and not self._flush_due:
-            self._timer = asyncio.get_running_loop().call_later(FIRST_FRAME_SECONDS, self._flush)
-
     def _flush(self) -> None:
         self._flush_due = False
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
         if self._commands:
             commands, self._commands = self._commands, Commands()
             self._transport.post(commands)

@@ -269,7 +269,8 @@ class EngineCore:
 
     def _tell_what_was_read(self, slots: Int64, counts: Int64) -> None:
         """Report frames that have been copied into a batch, except those that a watcher is shown later."""
-        self._urgent = self._urgent or self._states.hungry(slots)
+        if self._is_clip:  # others are given a further place for the frame that they ask for
+            self._urgent = self._urgent or self._states.hungry(slots)
         if self._watching:
             unwatched = ~self._states.watched[slots]
             slots, counts = slots[unwatched], counts[unwatched]

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from adafocus.service.engine.messages import Submit
 from adafocus.service.engine.request import EngineRequest, Outcome
 from adafocus.service.frame_memory import SharedFrame
 
@@ -28,6 +29,7 @@ class Video:
         left: takes no further frame: the core has ended it, or has been told to.
         overdue: runs out when the core should have ended it long ago.
         feed: called when further frames may be wanted.
+        untold: what the core is to be told of it with its first frame; None once it has been.
     """
 
     request: EngineRequest
@@ -42,6 +44,7 @@ class Video:
     left: bool = False
     overdue: asyncio.TimerHandle | None = None
     feed: Callable[[], None] = lambda: None
+    untold: Submit | None = None
 
     @property
     def complete(self) -> bool:

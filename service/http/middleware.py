@@ -18,6 +18,7 @@ from adafocus.service.http.context import RequestContext
 from adafocus.service.http.head import Head, head_of
 from adafocus.service.http.problems import problem_response
 from adafocus.service.telemetry import trace_context
+from adafocus.service.telemetry.logs import log_fields
 from adafocus.service.telemetry.metrics import Metrics
 
 HEADER = "X-Request-ID"
@@ -133,4 +134,4 @@ def _log(scope: Scope, context: RequestContext) -> None:
         "duration_ms": round((time.perf_counter() - context.started) * 1e3, 2),
         **context.fields,
     }
-    logger.log(logging.DEBUG if scope["path"] in _QUIET_PATHS else logging.INFO, "request", extra={"fields": fields})
+    log_fields(logger, logging.DEBUG if scope["path"] in _QUIET_PATHS else logging.INFO, "request", fields)

@@ -104,7 +104,7 @@ class _JsonRenderer:
     """Renders for ``/classify`` without ``stream``."""
 
     def result(self, result: Classification) -> Response:
-        return JsonAnswer(result.to_json().encode(), result.timing_ms.server_timing())
+        return JsonAnswer(result.json_bytes(), result.timing_ms.server_timing())
 
     def problem(self, problem: Problem, request_id: str) -> Response:
         return problem_response(problem, request_id)

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from adafocus.bundle.exit_rule import ExitComponent, ExitReason
+from adafocus.service.schemas.answer import Answer
 
 
-class _Answer(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class ModelAnswer(_Answer):
+class ModelAnswer(Answer):
     """The model that answered."""
 
     name: str
@@ -22,8 +19,10 @@ class ModelAnswer(_Answer):
     backend: str
 
 
-class Prediction(_Answer):
+class Prediction(Answer):
     """One class and its score."""
+
+    left_out_if_none: ClassVar[tuple[str, ...]] = ("present",)
 
     label: str
     index: int = Field(description="Index of the label in the bundle's list, from 0.")
@@ -35,7 +34,7 @@ class Prediction(_Answer):
     )
 
 
-class ExitAnswer(_Answer):
+class ExitAnswer(Answer):
     """The step at which the model exited, and why."""
 
     point: str = Field(description="Operating point that the video ran at.")
@@ -52,8 +51,10 @@ class ExitAnswer(_Answer):
     threshold: float | None = Field(description="Null where this operating point never exits, and at the last step.")
 
 
-class ComputeAnswer(_Answer):
+class ComputeAnswer(Answer):
     """The cost of the answer: 1e9 multiply-adds, frames and processor time; only work done for this request counts."""
+
+    left_out_if_none: ClassVar[tuple[str, ...]] = ("bytes_fetched",)
 
     gflops: float
     gflops_full: float = Field(description="The cost of the same video without an early exit.")
@@ -65,7 +66,7 @@ class ComputeAnswer(_Answer):
     bytes_fetched: int | None = Field(default=None, description="Bytes fetched of a video that was given by URL.")
 
 
-class TimingAnswer(_Answer):
+class TimingAnswer(Answer):
     """Wall time of each stage in milliseconds. Stages overlap, so they need not add up to the total."""
 
     total: float
@@ -83,8 +84,10 @@ class TimingAnswer(_Answer):
         )
 
 
-class VideoAnswer(_Answer):
+class VideoAnswer(Answer):
     """The properties of the uploaded video; null where they are unknown."""
+
+    left_out_if_none: ClassVar[tuple[str, ...]] = ("bytes",)
 
     container: str
     codec: str
@@ -96,7 +99,7 @@ class VideoAnswer(_Answer):
     bytes: int | None = Field(default=None, description="Size of a video that was given by URL, if its source tells.")
 
 
-class PatchAnswer(_Answer):
+class PatchAnswer(Answer):
     """A rectangle in pixels of the uploaded video as displayed."""
 
     x: int
@@ -105,7 +108,7 @@ class PatchAnswer(_Answer):
     height: int
 
 
-class TraceEntry(_Answer):
+class TraceEntry(Answer):
     """One step of the model."""
 
     step: int = Field(description="Number of the step, from 1.")
@@ -119,7 +122,7 @@ class TraceEntry(_Answer):
     )
 
 
-class StepImage(_Answer):
+class StepImage(Answer):
     """The input of a step's glance as a picture."""
 
     data: str = Field(description="Data URI of a small JPEG.")
@@ -133,18 +136,16 @@ class StepImage(_Answer):
 class StepEvent(TraceEntry):
     """A step that has just finished: the data of the event `step`."""
 
+    left_out_if_none: ClassVar[tuple[str, ...]] = ("image",)
+
     place: int = Field(description="Which of the sampled frames this is, in the order of the video, from 0.")
     threshold: float | None = Field(description="Null where this operating point never exits, and at the last step.")
     gflops: float = Field(description="Cost of the steps so far, in 1e9 multiply-adds.")
     elapsed_ms: float = Field(description="Milliseconds since the first byte of the request.")
     image: StepImage | None = Field(default=None, description="Only with frames=true.")
 
-    def to_json(self) -> str:
-        """Serialise to JSON, without ``image`` if it was not requested."""
-        return self.model_dump_json(exclude={"image"} if self.image is None else None)
 
-
-class SegmentAnswer(_Answer):
+class SegmentAnswer(Answer):
     """One window of a long video."""
 
     start_s: float = Field(description="Seconds from the start of the video.")
@@ -153,15 +154,8 @@ class SegmentAnswer(_Answer):
     exit: ExitAnswer
     compute: ComputeAnswer
 
-    def to_json(self) -> str:
-        """Serialise to JSON, without what does not apply to a window or is not known."""
-        left_out: dict[str, Any] = {"compute": {"bytes_fetched"}}
-        if self.predictions and self.predictions[0].present is None:
-            left_out["predictions"] = {"__all__": {"present"}}
-        return self.model_dump_json(exclude=left_out)
 
-
-class EventAnswer(_Answer):
+class EventAnswer(Answer):
     """Consecutive windows with the same label."""
 
     start_s: float = Field(description="Seconds from the start of the video.")
@@ -172,8 +166,10 @@ class EventAnswer(_Answer):
     windows: int = Field(description="Number of windows.")
 
 
-class Classification(_Answer):
+class Classification(Answer):
     """The answer of ``POST /classify``."""
+
+    left_out_if_none: ClassVar[tuple[str, ...]] = ("trace", "segments", "events")
 
     id: str = Field(description="The id of the request, as in X-Request-ID.")
     model: ModelAnswer
@@ -187,25 +183,6 @@ class Classification(_Answer):
     events: list[EventAnswer] | None = Field(
         default=None, description="Only with window_s: runs of windows with the same label."
     )
-
-    def to_json(self) -> str:
-        """Serialise to JSON, without what was not requested, is not known or does not apply."""
-        left_out: dict[str, Any] = {
-            name: True for name in ("trace", "segments", "events") if getattr(self, name) is None
-        }
-        if self.compute.bytes_fetched is None:
-            left_out["compute"] = {"bytes_fetched"}
-        if self.video.bytes is None:
-            left_out["video"] = {"bytes"}
-        unknown_presence = self.predictions and self.predictions[0].present is None
-        if unknown_presence:
-            left_out["predictions"] = {"__all__": {"present"}}
-        if self.segments is not None:
-            without: dict[str, Any] = {"compute": {"bytes_fetched"}}
-            if unknown_presence:
-                without["predictions"] = {"__all__": {"present"}}
-            left_out["segments"] = {"__all__": without}
-        return self.model_dump_json(exclude=left_out)
 
 
 class ProblemDocument(BaseModel):

@@ -7,9 +7,12 @@ import logging
 from datetime import UTC, datetime
 from functools import lru_cache
 
+import msgspec
+
 from adafocus.service.telemetry.log_rates import RateLimit
 
-_encode = json.JSONEncoder(ensure_ascii=False, default=str, check_circular=False).encode
+_encode = msgspec.json.Encoder(enc_hook=str).encode
+_encode_any = json.JSONEncoder(ensure_ascii=False, default=str, check_circular=False, skipkeys=True).encode
 
 
 @lru_cache(maxsize=8)
@@ -33,7 +36,21 @@ class JsonLines(logging.Formatter):
             line |= fields
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return _encode(line)
+        try:
+            return _encode(line).decode()
+        except (ValueError, TypeError):  # half of a surrogate pair, or a key that is not a string
+            return _encode_any(line)
+
+
+def log_fields(logger: logging.Logger, level: int, message: str, fields: dict[str, object]) -> None:
+    """Log a message with members of its line: `Logger.log` with ``extra``, for what is logged once a request.
+
+    It leaves out the place in the code, for which a record has to be asked, and which no line shows.
+    """
+    if logger.isEnabledFor(level):
+        record = logging.LogRecord(logger.name, level, "", 0, message, (), None)
+        record.fields = fields  # as `extra` does
+        logger.handle(record)
 
 
 def configure(level: int = logging.INFO) -> None:

@@ -11,6 +11,8 @@ from functools import lru_cache
 from itertools import accumulate
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
@@ -49,6 +51,7 @@ _STAGE_KEYS: dict[Stage, Key] = {stage: ("adafocus_stage_duration_seconds", stag
 _SHADOW_EVIDENCE: Key = ("adafocus_shadow_evidence",)
 _LEAST_EVIDENCE = 1e-300
 """Evidence is kept above 0, which stands for none so far."""
+_FIRST_EXPECTED_EXIT: Key = ("adafocus_exits_expected_total", "1")
 _MODEL_INFO = next(metric for metric in CATALOGUE if metric.name == "adafocus_model_info")
 
 
@@ -146,8 +149,7 @@ class Metrics:
         if numbers.reason in CALIBRATED:
             # Without a calibration the observed exit is the expected one, so that no drift is reported.
             shares = numbers.exit_shares or tuple(float(step == numbers.step) for step in range(1, self._steps + 1))
-            for key, share in _expected_exits(tuple(shares), self._steps):
-                add(key, share)
+            counts.add_row(_FIRST_EXPECTED_EXIT, _expected_exits(tuple(shares), self._steps))
         if counts.knows_model(numbers.model):
             add(("adafocus_model_flops_total", numbers.model), numbers.glance_flops + numbers.focus_flops)
             add(("adafocus_model_flops_full_total", numbers.model), numbers.flops_full)
@@ -284,9 +286,7 @@ def layout_for(steps: int, models: Sequence[str] = ()) -> Layout:
 
 
 @lru_cache(maxsize=256)
-def _expected_exits(shares: tuple[float, ...], steps: int) -> tuple[tuple[Key, float], ...]:
+def _expected_exits(shares: tuple[float, ...], steps: int) -> npt.NDArray[np.float64]:
     """What each series counts for one answer; models have different numbers of steps, the series are for all."""
     padded = (*shares, *(0.0,) * (steps - len(shares)))[:steps]
-    return tuple(
-        (("adafocus_exits_expected_total", str(step)), share) for step, share in enumerate(accumulate(padded), start=1)
-    )
+    return np.fromiter(accumulate(padded), dtype=np.float64, count=steps)

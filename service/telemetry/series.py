@@ -142,6 +142,7 @@ class Counts:
     def _use(self, memory: SeriesMemory) -> None:
         self._memory = memory
         self._row = memory.row(self._number)
+        self._values = memory.values[self._number]
         self._series = memory.layout.series
 
     def add_model(self, name: str) -> None:
@@ -157,6 +158,11 @@ class Counts:
     def add(self, key: Key, amount: float = 1.0) -> None:
         """Add to a counter."""
         self._row[self._series[key].first] += amount
+
+    def add_row(self, first: Key, amounts: npt.NDArray[np.float64]) -> None:
+        """Add to the counters of one metric from ``first`` on, which lie side by side."""
+        place = self._series[first].first
+        self._values[place : place + len(amounts)] += amounts
 
     def own(self, key: Key) -> float:
         """The value of a counter or a gauge in this process's row, which an earlier process may have written."""

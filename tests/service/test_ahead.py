@@ -20,7 +20,7 @@ from tests.bundle.factory import make_clip_manifest, make_graph, make_manifest
         (None, None, None),  # nothing is known of it
         ((0.0, 0.0, 0.0, 1.0), None, None),  # as at `full`
         ((0.1, 0.1, 0.1, 0.7), None, None),
-        ((0.1, 0.1, 0.4, 0.4), None, 1),
+        ((0.1, 0.1, 0.4, 0.4), None, 2),  # the second step is likely, the last one is not
         ((0.9, 0.1, 0.0, 0.0), None, 1),
         (None, 0.001, 1),  # it ends when it has spent that
     ],

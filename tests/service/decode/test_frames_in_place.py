@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from adafocus.service.decode.frames_in_place import FramesInPlace
+from adafocus.service.decode.pool import WorkerTimeouts
 from adafocus.service.errors import Undecodable
 from adafocus.service.frame_memory import SharedFrame
-from tests.service.decode.test_session import OPENED, Scene, done, frame, scene
+from tests.service.decode.test_session import OPENED, Scene, done, frame, make_session, scene
 
 __all__ = ["scene"]  # a fixture
 
@@ -61,6 +62,24 @@ async def test_whoever_listens_is_told_of_every_frame_and_of_the_end(scene: Scen
     scene.hear(frame(0, 1), done())
     assert [found and found.position for found in told] == [0, 1, None]
     assert not source.ask()
+
+
+async def test_whoever_asks_gets_a_further_place_while_the_first_is_being_read(scene: Scene) -> None:
+    scene.session = make_session(scene, WorkerTimeouts(stall_seconds=30), slots=1)
+    scene.session.start(scene.worker, scene.memory)
+    source = FramesInPlace(scene.session)
+    scene.hear(OPENED)
+    assert source.ask()
+    assert scene.worker.told[-1].startswith("job"), "the worker has a free slot"
+    scene.hear(frame(0, 0))
+    assert source.next_ready() is not None
+    assert source.ask()
+    assert scene.worker.told[-1] == "free 1"
+    scene.hear(frame(1, 1))
+    assert source.next_ready() is not None
+    told = list(scene.worker.told)
+    assert source.ask()
+    assert scene.worker.told == told, "there are two slots in this memory"
 
 
 async def test_asking_raises_what_ended_the_video(scene: Scene) -> None:

@@ -121,10 +121,10 @@ async def scene() -> Iterator[Scene]:  # type: ignore[misc]  # an async generato
     frames.close()
 
 
-def make_session(scene: Scene, patience: WorkerTimeouts) -> DecodeSession:
+def make_session(scene: Scene, patience: WorkerTimeouts, slots: int | None = None) -> DecodeSession:
     return DecodeSession(
         scene.spool,
-        job(),
+        job(slots=slots),
         patience,
         on_end=lambda _, done: scene.ends.append(done),
         on_hang=lambda _, verdict: scene.hangs.append(verdict),
