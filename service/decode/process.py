@@ -7,10 +7,13 @@ import math
 import os
 import resource
 import socket
+from array import array
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
-from adafocus.service.decode.ipc import MAX_MESSAGE_BYTES, encode, socket_pair
+import msgspec
+
+from adafocus.service.decode.ipc import MAX_MESSAGE_BYTES, socket_pair
 from adafocus.service.decode.messages import ProtocolError, Ready, Reply, parse
 from adafocus.service.decode.template import Process, WorkerStartError, WorkerTemplate
 from adafocus.service.decode.watchdog import cpu_seconds_of, process_cpu_clock, waits_for_processor
@@ -94,12 +97,16 @@ class WorkerProcess:
 
         Raises:
             WorkerGoneError: the socket's buffer is full, or the worker has ended.
+            ValueError: the message is too long.
         """
+        data = msgspec.json.encode(message)
+        if len(data) > MAX_MESSAGE_BYTES:
+            raise ValueError(f"a message must have at most {MAX_MESSAGE_BYTES} bytes, got {len(data)}")
         try:
             if fds:
-                socket.send_fds(self._control, [encode(message)], list(fds))
+                self._control.sendmsg([data], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", fds))])
             else:
-                self._control.send(encode(message))
+                self._control.send(data)
         except OSError as error:
             raise WorkerGoneError(str(error)) from error
 

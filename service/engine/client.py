@@ -50,6 +50,8 @@ class EngineClient:
         self._segments: dict[int, FrameSegment] = {}
         self._commands = Commands()
         self._flush_due = False
+        self._urgent = False  # the core may stand still until it has the commands
+        self._wakes_later = False  # the core may not have seen commands that it was not woken for
 
     async def start(self) -> None:
         """Start the core."""
@@ -106,6 +108,8 @@ class EngineClient:
         """
         slot, delivered, held, told = video.slot, video.delivered, video.held, self._commands.frames
         known = self._segments
+        if self._is_clip or len(delivered) <= video.steps:  # else the core has a frame that no finished step has used
+            self._urgent = True
         try:
             for frame in frames:
                 shared = frame if isinstance(frame, SharedFrame) else self._store.put(frame)
@@ -202,9 +206,14 @@ class EngineClient:
 
     def _flush(self) -> None:
         self._flush_due = False
-        if self._commands:
-            commands, self._commands = self._commands, Commands()
-            self._transport.post(commands)
+        commands = self._commands
+        if not commands:
+            return
+        self._commands = Commands()
+        wake = bool(self._urgent or commands.submitted or commands.drained or commands.cancelled)
+        self._urgent = False
+        self._wakes_later = self._wakes_later or not wake
+        self._transport.post(commands, wake=wake)
 
     def _hear(self, report: Report) -> None:
         """Take in what the core reports."""
@@ -213,6 +222,11 @@ class EngineClient:
                 self._observer.batch_ran("glance", rows, glance_seconds)
             if focus_rows:
                 self._observer.batch_ran("focus", focus_rows, focus_seconds)
+        # The core may have finished the steps that frames were held back for, and stand still.
+        self._urgent = self._urgent or bool(self._commands.frames)
+        if self._wakes_later:
+            self._wakes_later = False
+            self._transport.wake()
         videos = self._videos
         for slots, counts in report.gathered:
             for slot, count in zip(slots, counts, strict=True):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import math
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 from queue import Empty, SimpleQueue
@@ -82,21 +83,34 @@ class EngineCore:
         self._watching = 0  # videos that are watched and not yet free
         self._next_deadline = math.inf  # none is earlier
         self._almost_full = False  # a batch should be started when the running one is about to end
-        self._mailbox: SimpleQueue[Commands | FrameSegment | Done | int | None] = SimpleQueue()
+        self._inbox: deque[Commands | FrameSegment | int] = deque()  # in the order in which they were posted
+        self._mailbox: SimpleQueue[Done | bool | None] = SimpleQueue()  # what the loop wakes for
         self._device = Device(runner, self._mailbox.put, own_thread=device_thread)
         self._pace = Pace()
 
-    def post(self, commands: Commands) -> None:
-        """Have commands carried out; from any thread."""
-        self._mailbox.put(commands)
+    def post(self, commands: Commands, *, wake: bool = True) -> None:
+        """Have commands carried out; from any thread.
+
+        Args:
+            commands: what is to be done.
+            wake: at once. If not, when the loop wakes for another reason, or `wake` is called.
+        """
+        self._inbox.append(commands)
+        if wake:
+            self._mailbox.put(True)
+
+    def wake(self) -> None:
+        """Have commands carried out that were posted without waking the loop, if there are any; from any thread."""
+        if self._inbox:
+            self._mailbox.put(True)
 
     def attach(self, segment: FrameSegment) -> None:
         """Know a segment whose frames commands that are posted later name; from any thread."""
-        self._mailbox.put(segment)
+        self._inbox.append(segment)
 
     def detach(self, number: int) -> None:
         """Forget a segment in which no frame is waiting; from any thread."""
-        self._mailbox.put(number)
+        self._inbox.append(number)
 
     def close(self) -> None:
         """End `run` soon; from any thread."""
@@ -120,11 +134,14 @@ class EngineCore:
         try:
             message = self._mailbox.get(timeout=wait)
             while message is not None:
-                self._take(message)
+                if isinstance(message, Done):
+                    self._complete(message.flight, message.result)
                 message = self._mailbox.get_nowait()
             return False
         except Empty:
             pass
+        while self._inbox:
+            self._take(self._inbox.popleft())
         if self._next_deadline <= time.monotonic():
             self._expire()
         self._dispatch()
@@ -134,18 +151,15 @@ class EngineCore:
             self._tell(report)
         return True
 
-    def _take(self, message: Commands | FrameSegment | Done | int) -> None:
-        match message:
-            case Commands():
-                self._obey(message)
-            case Done():
-                self._complete(message.flight, message.result)
-            case FrameSegment():
-                self._attach(message)
-            case int():
-                segment = self._segments.pop(message, None)
-                if self._fetcher is not None and segment is not None:
-                    self._fetcher.detach(segment)
+    def _take(self, message: Commands | FrameSegment | int) -> None:
+        if isinstance(message, Commands):
+            self._obey(message)
+        elif isinstance(message, FrameSegment):
+            self._attach(message)
+        else:
+            segment = self._segments.pop(message, None)
+            if self._fetcher is not None and segment is not None:
+                self._fetcher.detach(segment)
 
     def _attach(self, segment: FrameSegment) -> None:
         self._segments[segment.number] = segment

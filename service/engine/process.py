@@ -123,9 +123,12 @@ class CoreProcess:
         self._send(first)
         await self._ready
 
-    def post(self, commands: Commands) -> None:
-        """See `Transport`."""
+    def post(self, commands: Commands, *, wake: bool = True) -> None:
+        """See `Transport`; it always wakes the core."""
         self._send(commands)
+
+    def wake(self) -> None:
+        """See `Transport`; nothing waits."""
 
     def attach(self, segment: FrameSegment) -> None:
         """See `Transport`."""

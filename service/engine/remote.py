@@ -126,10 +126,15 @@ class RemoteCore:
         """See `Transport`; the core is warm already."""
         self._report = report
 
-    def post(self, commands: Commands) -> None:
+    def post(self, commands: Commands, *, wake: bool = True) -> None:
         """See `Transport`."""
         if self._link is not None:
-            self._link.post(commands)
+            self._link.post(commands, wake=wake)
+
+    def wake(self) -> None:
+        """See `Transport`."""
+        if self._link is not None:
+            self._link.wake()
 
     def attach(self, segment: FrameSegment) -> None:
         """See `Transport`."""

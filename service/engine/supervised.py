@@ -66,9 +66,13 @@ class SupervisedCore:
         if self._restart is not None:
             await asyncio.shield(self._restart)
 
-    def post(self, commands: Commands) -> None:
+    def post(self, commands: Commands, *, wake: bool = True) -> None:
         """See `Transport`."""
-        self._core.post(commands)
+        self._core.post(commands, wake=wake)
+
+    def wake(self) -> None:
+        """See `Transport`."""
+        self._core.wake()
 
     def attach(self, segment: FrameSegment) -> None:
         """See `Transport`."""

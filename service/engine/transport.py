@@ -81,8 +81,16 @@ class Transport(Protocol):
         false and ``report`` is called once with an empty report.
         """
 
-    def post(self, commands: Commands) -> None:
-        """Have commands carried out."""
+    def post(self, commands: Commands, *, wake: bool = True) -> None:
+        """Have commands carried out.
+
+        Args:
+            commands: what is to be done.
+            wake: at once. If not, when the core wakes for another reason, or `wake` is called.
+        """
+
+    def wake(self) -> None:
+        """Have commands carried out that were posted without waking the core, if any are left."""
 
     def attach(self, segment: FrameSegment) -> None:
         """Make a segment known before commands name it."""
@@ -162,10 +170,15 @@ class InProcess:
     async def back(self) -> None:
         """See `Transport`; it does not come back."""
 
-    def post(self, commands: Commands) -> None:
+    def post(self, commands: Commands, *, wake: bool = True) -> None:
         """See `Transport`."""
         if self._core is not None:
-            self._core.post(commands)
+            self._core.post(commands, wake=wake)
+
+    def wake(self) -> None:
+        """See `Transport`."""
+        if self._core is not None:
+            self._core.wake()
 
     def attach(self, segment: FrameSegment) -> None:
         """See `Transport`."""

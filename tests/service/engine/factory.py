@@ -91,9 +91,9 @@ class Recorder:
         """Count what is sent to a core behind a socket."""
         post = core.post
 
-        def counted(commands: Commands) -> None:
+        def counted(commands: Commands, *, wake: bool = True) -> None:
             self.posted += 1
-            post(commands)
+            post(commands, wake=wake)
 
         core.post = counted  # type: ignore[method-assign]  # only counts what passes
         self.crossing = crossing
@@ -149,8 +149,8 @@ class Crossing:
     def _count(self, core: EngineCore) -> None:
         post = core.post
 
-        def counted(commands: Commands) -> None:
-            post(commands)
+        def counted(commands: Commands, *, wake: bool = True) -> None:
+            post(commands, wake=wake)
             self.received += 1
 
         core.post = counted  # type: ignore[method-assign]  # only counts what passes
