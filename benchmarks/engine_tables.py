@@ -97,6 +97,8 @@ def http_cost() -> str:
         ("bare route, ms", "bare_ms"),
         ("service beyond the graphs, ms", "service_ms"),
         ("ratio", lambda row: f"{row['ratio']}×"),
+        ("bare route beside the graphs, ms", "bare_beside_ms"),
+        ("ratio to that", lambda row: f"{row['ratio_beside']}×"),
         ("graphs, ms", "graphs_ms"),
     )
 

@@ -6,6 +6,10 @@ loop and settings of uvicorn. Both run at the same time and get the same clips i
 process is read before and after each turn, and for the service that of each thread. The threads that run the graphs are
 counted separately; the rest is what the service adds to a bare route and to its model.
 
+A bare route that has the processors to itself finds everything in their caches. The service finds little there: between
+any two of its moments the graphs have read all their weights. So the bare route is measured a second time, *beside* the
+graphs: it gets as many requests a second as the service answers, while the service answers them.
+
 With ``--before DIR``, the service of another checkout takes its turns, too.
 
 Run ``python -m benchmarks.http_cost [--requests 400] [--rounds 7] [--clients 4] [--before DIR]``.
@@ -19,8 +23,11 @@ import socket
 import statistics
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import uvicorn
@@ -36,6 +43,21 @@ from benchmarks.service_process import ROOT, SAMPLES, program, running_service
 
 ENGINE = "engine"
 """Name of the thread of the engine's loop, whose work is the service's and not the graphs'."""
+
+
+@dataclass(slots=True)
+class Load:
+    """How much is sent in one turn.
+
+    Attributes:
+        requests: of a turn.
+        clients: that each wait for an answer.
+        answers_per_second: that the service reached in its last turn.
+    """
+
+    requests: int
+    clients: int
+    answers_per_second: float = 1.0
 
 
 def bare_application() -> FastAPI:
@@ -100,6 +122,21 @@ def turn(
     return [(spent.pop(str(pid)) + spent.pop(ENGINE, 0.0)) / requests, sum(spent.values()) / requests]
 
 
+def beside(bare: tuple[str, int], url: str, clips: list[bytes], parameters: dict[str, str], load: Load) -> float:
+    """Milliseconds of processor time per answer of the bare route while the service is under load."""
+    bare_url, bare_pid = bare
+    busy = Plan(url, clips, parameters, load.requests, concurrency=load.clients)
+    paced = Plan(bare_url, clips, {}, load.requests, rates=(load.answers_per_second,))
+    other = threading.Thread(target=run, args=(busy, Endpoint.find(url), lambda _: None))
+    samples: list[Sample] = []
+    other.start()
+    before = milliseconds_by_thread(bare_pid)
+    run(paced, Endpoint.find(bare_url), samples.append)
+    spent = sum(milliseconds_by_thread(bare_pid).values()) - sum(before.values())
+    other.join()
+    return spent / load.requests
+
+
 def main() -> None:
     """Measure, print, and write the CSV."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -129,13 +166,18 @@ def main() -> None:
                 turn(service.url, service.pid, clips, parameters, options.requests // 4, options.clients)
             turn(bare_url, bare_pid, clips, {}, options.requests // 4, options.clients)
             bare: list[float] = []
+            bare_beside: list[float] = []
+            load = Load(options.requests, options.clients)
             served: dict[str, list[list[float]]] = {name: [] for name in services}
             for _ in range(options.rounds):
                 bare.append(sum(turn(bare_url, bare_pid, clips, {}, options.requests, options.clients)))
                 for name, service in services.items():
+                    began = time.perf_counter()
                     served[name].append(
                         turn(service.url, service.pid, clips, parameters, options.requests, options.clients)
                     )
+                    load.answers_per_second = options.requests / (time.perf_counter() - began)
+                bare_beside.append(beside((bare_url, bare_pid), services["after"].url, clips, parameters, load))
             for name, turns in served.items():
                 loop = [main for main, _ in turns]
                 rows.append(
@@ -147,6 +189,10 @@ def main() -> None:
                         "service_ms": round(statistics.median(loop), 3),
                         "graphs_ms": round(statistics.median(others for _, others in turns), 3),
                         "ratio": round(statistics.median(s / b for s, b in zip(loop, bare, strict=True)), 2),
+                        "bare_beside_ms": round(statistics.median(bare_beside), 3),
+                        "ratio_beside": round(
+                            statistics.median(s / b for s, b in zip(loop, bare_beside, strict=True)), 2
+                        ),
                         "requests": options.requests,
                         "rounds": options.rounds,
                     }

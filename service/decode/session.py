@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
+from adafocus.service.deadline import Deadline
 from adafocus.service.decode.frame_arena import Lease
 from adafocus.service.decode.intervals import Intervals
 from adafocus.service.decode.ipc import FAULT, MEMORY_REFUSED, OUT_OF_MEMORY
@@ -31,7 +33,7 @@ from adafocus.service.decode.shared_frames import SharedFrames
 from adafocus.service.decode.sparse_spool import SparseSpool
 from adafocus.service.decode.spool import Spool
 from adafocus.service.decode.watchdog import Verdict, Watchdog, WorkerTimeouts
-from adafocus.service.errors import Internal, Problem, Undecodable, problem_from_code
+from adafocus.service.errors import DeadlinePassed, Internal, Problem, Undecodable, problem_from_code
 from adafocus.video.decoder import Frame
 from adafocus.video.probe import VideoInfo
 
@@ -321,10 +323,9 @@ class DecodeSession:
         """
         idle = bool(self._leases) and len(self._leases[-1].held) >= self._slots
         self.abandon()
-        if not idle:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(MOST_CLOSING_SECONDS):
-                    await self._until(lambda: False)
+        if not idle and not self._ended:
+            with suppress(DeadlinePassed), Deadline(time.monotonic() + MOST_CLOSING_SECONDS):
+                await self._until(lambda: False)
 
     def abandon(self) -> None:
         """Tell the worker to stop, without waiting. Frames that were not taken are lost."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
+from typing import Self
 
 from starlette.types import Receive
 
@@ -65,15 +66,24 @@ class BodyReader:
         self._timer = UploadTimer(limits)
         self._buffer = b""
 
-    async def chunks(self) -> AsyncIterator[bytes]:
+    def chunks(self) -> AsyncIterator[bytes]:
         """The rest of the body as it arrives, in chunks that are not empty. Reading slowly slows the client down.
 
         Raises:
             ClientDisconnected: the client closed the connection.
             UploadTimeout: the client sends too slowly.
         """
-        while chunk := await self._next_chunk():
-            yield chunk
+        return self
+
+    def __aiter__(self) -> Self:
+        """See `chunks`. It iterates itself: the event loop keeps a list of asynchronous generators."""
+        return self
+
+    async def __anext__(self) -> bytes:
+        chunk = await self._next_chunk()
+        if not chunk:
+            raise StopAsyncIteration
+        return chunk
 
     async def readexactly(self, count: int) -> bytes:
         """Exactly ``count`` bytes.
