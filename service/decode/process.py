@@ -7,6 +7,7 @@ import math
 import os
 import resource
 import socket
+import time
 from array import array
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -16,7 +17,7 @@ import msgspec
 from adafocus.service.decode.ipc import MAX_MESSAGE_BYTES, socket_pair
 from adafocus.service.decode.messages import ProtocolError, Ready, Reply, parse
 from adafocus.service.decode.template import Process, WorkerStartError, WorkerTemplate
-from adafocus.service.decode.watchdog import cpu_seconds_of, process_cpu_clock, waits_for_processor
+from adafocus.service.decode.watchdog import process_cpu_clock, waits_for_processor
 from adafocus.service.decode.worker.sandbox import SandboxReport
 
 # Messages read per iteration of the event loop, so that a worker that floods the socket does not block the loop. As a
@@ -112,7 +113,10 @@ class WorkerProcess:
 
     def cpu_seconds(self) -> float:
         """Processor time that the worker has used since it was started; 0 once it has ended."""
-        return cpu_seconds_of(self._cpu_clock)
+        try:
+            return time.clock_gettime(self._cpu_clock)
+        except OSError:
+            return 0.0
 
     def starved(self) -> bool:
         """Whether the worker would use the processor if others left it some."""

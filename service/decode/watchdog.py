@@ -169,13 +169,8 @@ def process_cpu_clock(pid: int) -> int:
 
 def process_cpu_seconds(pid: int) -> float:
     """Processor time that a process has used, in seconds; 0 if there is no such process."""
-    return cpu_seconds_of(process_cpu_clock(pid))
-
-
-def cpu_seconds_of(clock: int) -> float:
-    """The seconds on a clock of `process_cpu_clock`; 0 once its process has ended."""
     try:
-        return time.clock_gettime(clock)
+        return time.clock_gettime(process_cpu_clock(pid))
     except OSError:
         return 0.0
 

@@ -128,31 +128,42 @@ class Metrics:
     def video_answered(self, numbers: Answered) -> None:
         """Count the cost of an answer."""
         counts, times = self._counts, numbers.times
-        add, observe = counts.add, counts.observe
-        observe(_STAGE_KEYS["upload"], times.upload)
-        observe(_STAGE_KEYS["queue"], times.queue)
-        observe(_STAGE_KEYS["decode"], times.decode)
-        observe(_STAGE_KEYS["glance"], times.glance)
-        observe(_STAGE_KEYS["focus"], times.focus)
-        observe(_PROCESSING_SECONDS, times.processing)
-        observe(_REQUEST_FLOPS, numbers.glance_flops + numbers.focus_flops)
-        add(_GLANCE_FLOPS, numbers.glance_flops)
-        add(_FOCUS_FLOPS, numbers.focus_flops)
-        add(_FULL_FLOPS, numbers.flops_full)
-        observe(("adafocus_exit_step", numbers.reason), numbers.step)
-        add(("adafocus_exits_total", numbers.component))
-        add(_FRAMES_DECODED, numbers.frames_decoded)
-        add(_FRAMES_USED, numbers.frames_used)
-        add(_DECODE_CPU_SECONDS, numbers.decode_cpu_seconds)
-        if numbers.degraded:
-            add(_DEGRADED)
+        flops = numbers.glance_flops + numbers.focus_flops
+        counts.observe_each(
+            (
+                (_STAGE_KEYS["upload"], times.upload),
+                (_STAGE_KEYS["queue"], times.queue),
+                (_STAGE_KEYS["decode"], times.decode),
+                (_STAGE_KEYS["glance"], times.glance),
+                (_STAGE_KEYS["focus"], times.focus),
+                (_PROCESSING_SECONDS, times.processing),
+                (_REQUEST_FLOPS, flops),
+                (("adafocus_exit_step", numbers.reason), numbers.step),
+            )
+        )
+        counts.add_each(
+            (
+                (_GLANCE_FLOPS, numbers.glance_flops),
+                (_FOCUS_FLOPS, numbers.focus_flops),
+                (_FULL_FLOPS, numbers.flops_full),
+                (("adafocus_exits_total", numbers.component), 1.0),
+                (_FRAMES_DECODED, numbers.frames_decoded),
+                (_FRAMES_USED, numbers.frames_used),
+                (_DECODE_CPU_SECONDS, numbers.decode_cpu_seconds),
+                (_DEGRADED, numbers.degraded),
+            )
+        )
         if numbers.reason in CALIBRATED:
             # Without a calibration the observed exit is the expected one, so that no drift is reported.
             shares = numbers.exit_shares or tuple(float(step == numbers.step) for step in range(1, self._steps + 1))
             counts.add_row(_FIRST_EXPECTED_EXIT, _expected_exits(tuple(shares), self._steps))
         if counts.knows_model(numbers.model):
-            add(("adafocus_model_flops_total", numbers.model), numbers.glance_flops + numbers.focus_flops)
-            add(("adafocus_model_flops_full_total", numbers.model), numbers.flops_full)
+            counts.add_each(
+                (
+                    (("adafocus_model_flops_total", numbers.model), flops),
+                    (("adafocus_model_flops_full_total", numbers.model), numbers.flops_full),
+                )
+            )
 
     def bytes_fetched(self, count: int) -> None:
         """Count bytes that were fetched for a video that was given by URL."""

@@ -159,6 +159,21 @@ class Counts:
         """Add to a counter."""
         self._row[self._series[key].first] += amount
 
+    def observe_each(self, values: Sequence[tuple[Key, float]]) -> None:
+        """Add a value to each of several histograms."""
+        row, known = self._row, self._series
+        for key, value in values:
+            series = known[key]
+            first, bounds = series.first, series.bounds
+            row[first + bisect_left(bounds, value)] += 1.0
+            row[first + len(bounds) + 1] += value
+
+    def add_each(self, amounts: Sequence[tuple[Key, float]]) -> None:
+        """Add to each of several counters."""
+        row, known = self._row, self._series
+        for key, amount in amounts:
+            row[known[key].first] += amount
+
     def add_row(self, first: Key, amounts: npt.NDArray[np.float64]) -> None:
         """Add to the counters of one metric from ``first`` on, which lie side by side."""
         place = self._series[first].first
