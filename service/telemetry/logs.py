@@ -37,7 +37,7 @@ class JsonLines(logging.Formatter):
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         try:
-            return _encode(line).decode()
+            return msgspec.json.format(_encode(line), indent=0).decode()  # with spaces, for readers
         except (ValueError, TypeError):  # half of a surrogate pair, or a key that is not a string
             return _encode_any(line)
 

@@ -93,7 +93,7 @@ def _url_when_ready(process: subprocess.Popen[bytes], log: Path) -> str:
     ends = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < ends and process.poll() is None:
         found = re.search(r"http://127\.0\.0\.1:\d+", log.read_text())
-        if found and '"message":"ready"' in log.read_text():
+        if found and '"message": "ready"' in log.read_text():
             return found[0]
         time.sleep(0.05)
     raise AssertionError(log.read_text())
