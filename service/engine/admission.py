@@ -22,6 +22,7 @@ from typing import Protocol, TypeVar
 
 from adafocus.service.engine.active_callers import ACTIVE_SECONDS, ActiveCallers
 from adafocus.service.engine.fair_queue import FairQueue
+from adafocus.service.engine.recent_use import RecentUse
 from adafocus.service.engine.request import EngineObserver
 from adafocus.service.engine.scheduler import PATIENCE_SECONDS
 from adafocus.service.engine.waiting_time import WaitingTime
@@ -36,6 +37,9 @@ STANDING_SHARE = 0.5
 """The queue stands if somebody has waited for this share of the longest wait."""
 
 LONGEST_RETRY_SECONDS = 60.0
+
+LEAST_PART_OF_SHARE = 0.5
+"""A caller that has used less than this part of an equal share of the processors is never put last."""
 
 FREE_SHARE = 0.25
 """This share of the uploads that may be arriving at once is no pressure."""
@@ -129,6 +133,7 @@ class Admission:
     waiting_time: WaitingTime = field(init=False)
     _queue: FairQueue[Place] = field(default_factory=FairQueue)
     _callers: ActiveCallers = field(default_factory=ActiveCallers)
+    _use: RecentUse = field(default_factory=RecentUse)
     _timer: asyncio.TimerHandle | None = None
     _running: Counter[str] = field(default_factory=Counter)
     _places_of: Counter[str] = field(default_factory=Counter)
@@ -239,6 +244,7 @@ class Admission:
             self._callers.seen(place.caller, ended)
             self.waiting_time.held(held)
             self._queue.charge(place.caller, (place.processor_seconds or held) - charged)
+            self._use.add(place.caller, place.processor_seconds or held, ended)
             self._take(place.caller, -1)
             self._grant()
 
@@ -262,8 +268,15 @@ class Admission:
         return self._callers.others(caller, self.clock())
 
     def wants_more_than_its_share(self, caller: str) -> bool:
-        """Whether a caller has more requests here than slots that it may hold, because others are active too."""
-        return self._places_of[caller] > self._share() < self.slots
+        """Whether a caller has more requests here than slots that it may hold, and has had a part of its share lately.
+
+        Then its videos can wait until others have left some of the processors. They do not wait for ever: a caller that
+        has had too little of them is as good as any other.
+        """
+        now = self.clock()
+        if not self._places_of[caller] > self._callers.share(self.slots, now) < self.slots:
+            return False
+        return self._use.part(caller, now) * len(self._callers) > LEAST_PART_OF_SHARE
 
     def retry_after_seconds(self) -> float:
         """Seconds until there should be a place, plus up to as much again by chance.
