@@ -18,10 +18,11 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from adafocus.service.engine.active_callers import ACTIVE_SECONDS, ActiveCallers
 from adafocus.service.engine.fair_queue import FairQueue
+from adafocus.service.engine.queue_limits import Places, QueueLimits, Unlimited
 from adafocus.service.engine.recent_use import RecentUse
 from adafocus.service.engine.request import EngineObserver
 from adafocus.service.engine.scheduler import PATIENCE_SECONDS
@@ -46,44 +47,6 @@ FREE_SHARE = 0.25
 
 QUEUE_PRESSURE = 0.5
 """The pressure while requests wait for a slot, which a slow upload may hold."""
-
-
-class Places(Protocol):
-    """The places of a service that has several processes; they take them from one another."""
-
-    def take(self) -> bool:
-        """Take a place; False if none is free."""
-
-    def give_back(self) -> None:
-        """Give one back."""
-
-
-class _Unlimited:
-    """Stands for places that no other process takes: this one counts them itself."""
-
-    def take(self) -> bool:
-        """Return True."""
-        return True
-
-    def give_back(self) -> None:
-        """Do nothing."""
-
-
-@dataclass(frozen=True, slots=True)
-class QueueLimits:
-    """What admission permits beyond the numbers of slots and of queue places.
-
-    Attributes:
-        queue_seconds: longest time that a request may be expected to wait for a slot.
-        uploads: bodies that may be arriving at once.
-        uploads_per_caller: of them, of one caller.
-        reserve: slots beyond ``slots`` for callers that hold none while all are taken.
-    """
-
-    queue_seconds: float = float("inf")
-    uploads: int = 1 << 30
-    uploads_per_caller: int = 1 << 30
-    reserve: int = 0
 
 
 @dataclass(slots=True, eq=False)
@@ -123,7 +86,7 @@ class Admission:
     clock: Callable[[], float]
     jitter: Callable[[], float] = random.random
     limits: QueueLimits = field(default_factory=QueueLimits)
-    shared: Places = field(default_factory=_Unlimited)
+    shared: Places = field(default_factory=Unlimited)
     places_taken: int = 0
     slots_taken: int = 0
     early_taken: int = 0

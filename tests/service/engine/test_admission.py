@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from adafocus.service.engine import admission as admission_module
-from adafocus.service.engine.admission import Admission, Place, QueueLimits
+from adafocus.service.engine.admission import Admission, Place
+from adafocus.service.engine.queue_limits import QueueLimits
 from adafocus.service.errors import Overloaded
 from tests.service.engine.factory import Recorder
 
