@@ -11,8 +11,8 @@ from pathlib import Path
 from adafocus.bundle.manifest import Manifest
 from adafocus.bundle.store import Bundle, BundleError, load_bundle
 from adafocus.service.cpu import usable_cores
-from adafocus.service.engine.admission import Places
 from adafocus.service.engine.process import open_core_process
+from adafocus.service.engine.queue_limits import Places
 from adafocus.service.engine.remote import RemoteCore
 from adafocus.service.engine.runners.base import Runner
 from adafocus.service.engine.runners.graphs import batch_sizes_up_to

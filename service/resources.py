@@ -13,8 +13,9 @@ from adafocus.bundle.store import Bundle, BundleError
 from adafocus.service.cores import SharedEngine, max_batch_of, takes_a_gpu
 from adafocus.service.decode.pool import DecodePool, PoolSettings
 from adafocus.service.decode.worker.frame_writer import segment_bytes
-from adafocus.service.engine.admission import Admission, QueueLimits
+from adafocus.service.engine.admission import Admission
 from adafocus.service.engine.quality import QualityController
+from adafocus.service.engine.queue_limits import QueueLimits
 from adafocus.service.settings import Settings
 from adafocus.service.telemetry.metrics import Metrics
 

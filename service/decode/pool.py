@@ -31,12 +31,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, suppress
 from typing import Self
 from weakref import WeakKeyDictionary
 
+from adafocus.service.decode.exit_code import killed_from_outside, problem_of_exit
 from adafocus.service.decode.frame_arena import FrameArena
 from adafocus.service.decode.idle_queue import IdleQueue
 from adafocus.service.decode.idle_watch import IdleWatch
@@ -65,12 +65,6 @@ __all__ = [
     "WorkerTimeouts",
 ]
 
-# Signals that a process causes by its own fault; any other signal comes from outside.
-_OWN_DOING = frozenset(
-    {signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL, signal.SIGSYS, signal.SIGTRAP}
-)
-_FROM_OUTSIDE = frozenset({signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
-"""Signals that others send, or the system that has no memory left."""
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.1, 30.0
 _LONGEST_RETRY_SECONDS = 2.0
 _KERNELS_GRACE_SECONDS = 5.0
@@ -470,14 +464,14 @@ class DecodePool:
         if session is None:
             return
         session.worker_ended()
-        session.faults += -code not in _FROM_OUTSIDE
+        session.faults += not killed_from_outside(code)
         if self._closing:
             session.fail(Draining())
         elif again and session.faults < MAX_WORKERS:
             self._observer.video_retried("decoder_timeout" if reason == "timeout" else "decoder_crashed")
             _keep(self._refilling, self._assign_again(session))
         else:
-            session.fail(_problem_of_exit(code))
+            session.fail(problem_of_exit(code))
 
     async def _refill(self) -> None:
         pause = _FIRST_PAUSE_SECONDS
@@ -511,9 +505,3 @@ def _keep(tasks: set[asyncio.Task[None]], work: Coroutine[None, None, None]) -> 
     task = asyncio.create_task(work)
     tasks.add(task)
     task.add_done_callback(tasks.discard)
-
-
-def _problem_of_exit(code: int) -> Problem:
-    if -code in _OWN_DOING:
-        return Undecodable("the decoder crashed on the video")
-    return Internal()

@@ -17,6 +17,10 @@ class ActiveCallers:
     def __init__(self) -> None:
         self._last: OrderedDict[str, float] = OrderedDict()  # in the order of their last request
 
+    def __len__(self) -> int:
+        """How many there are, as of the last question about a share or others."""
+        return len(self._last)
+
     def seen(self, caller: str, now: float) -> None:
         """Record that a request of a caller begins or ends."""
         self._last.pop(caller, None)

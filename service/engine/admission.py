@@ -18,10 +18,12 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from adafocus.service.engine.active_callers import ACTIVE_SECONDS, ActiveCallers
 from adafocus.service.engine.fair_queue import FairQueue
+from adafocus.service.engine.queue_limits import Places, QueueLimits, Unlimited
+from adafocus.service.engine.recent_use import RecentUse
 from adafocus.service.engine.request import EngineObserver
 from adafocus.service.engine.scheduler import PATIENCE_SECONDS
 from adafocus.service.engine.waiting_time import WaitingTime
@@ -37,49 +39,14 @@ STANDING_SHARE = 0.5
 
 LONGEST_RETRY_SECONDS = 60.0
 
+LEAST_PART_OF_SHARE = 0.5
+"""A caller that has used less than this part of an equal share of the processors is never put last."""
+
 FREE_SHARE = 0.25
 """This share of the uploads that may be arriving at once is no pressure."""
 
 QUEUE_PRESSURE = 0.5
 """The pressure while requests wait for a slot, which a slow upload may hold."""
-
-
-class Places(Protocol):
-    """The places of a service that has several processes; they take them from one another."""
-
-    def take(self) -> bool:
-        """Take a place; False if none is free."""
-
-    def give_back(self) -> None:
-        """Give one back."""
-
-
-class _Unlimited:
-    """Stands for places that no other process takes: this one counts them itself."""
-
-    def take(self) -> bool:
-        """Return True."""
-        return True
-
-    def give_back(self) -> None:
-        """Do nothing."""
-
-
-@dataclass(frozen=True, slots=True)
-class QueueLimits:
-    """What admission permits beyond the numbers of slots and of queue places.
-
-    Attributes:
-        queue_seconds: longest time that a request may be expected to wait for a slot.
-        uploads: bodies that may be arriving at once.
-        uploads_per_caller: of them, of one caller.
-        reserve: slots beyond ``slots`` for callers that hold none while all are taken.
-    """
-
-    queue_seconds: float = float("inf")
-    uploads: int = 1 << 30
-    uploads_per_caller: int = 1 << 30
-    reserve: int = 0
 
 
 @dataclass(slots=True, eq=False)
@@ -122,7 +89,7 @@ class Admission:
     clock: Callable[[], float]
     jitter: Callable[[], float] = random.random
     limits: QueueLimits = field(default_factory=QueueLimits)
-    shared: Places = field(default_factory=_Unlimited)
+    shared: Places = field(default_factory=Unlimited)
     places_taken: int = 0
     slots_taken: int = 0
     early_taken: int = 0
@@ -132,6 +99,7 @@ class Admission:
     waiting_time: WaitingTime = field(init=False)
     _queue: FairQueue[Place] = field(default_factory=FairQueue)
     _callers: ActiveCallers = field(default_factory=ActiveCallers)
+    _use: RecentUse = field(default_factory=RecentUse)
     _timer: asyncio.TimerHandle | None = None
     _running: Counter[str] = field(default_factory=Counter)
     _places_of: Counter[str] = field(default_factory=Counter)
@@ -276,6 +244,7 @@ class Admission:
         self._callers.seen(place.caller, ended)
         self.waiting_time.held(held)
         self._queue.charge(place.caller, (place.processor_seconds or held) - place.charged_seconds)
+        self._use.add(place.caller, place.processor_seconds or held, ended)
         self._take(place.caller, -1)
         self._grant()
 
@@ -309,8 +278,15 @@ class Admission:
         return self._callers.others(caller, self.clock())
 
     def wants_more_than_its_share(self, caller: str) -> bool:
-        """Whether a caller has more requests here than slots that it may hold, because others are active too."""
-        return self._places_of[caller] > self._share() < self.slots
+        """Whether a caller has more requests here than slots that it may hold, and has had a part of its share lately.
+
+        Then its videos can wait until others have left some of the processors. They do not wait for ever: a caller that
+        has had too little of them is as good as any other.
+        """
+        now = self.clock()
+        if not self._places_of[caller] > self._callers.share(self.slots, now) < self.slots:
+            return False
+        return self._use.part(caller, now) * len(self._callers) > LEAST_PART_OF_SHARE
 
     def retry_after_seconds(self) -> float:
         """Seconds until there should be a place, plus up to as much again by chance.

@@ -8,10 +8,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 from adafocus.bundle.manifest import Manifest
-from adafocus.service.engine.admission import Admission, Places, QueueLimits
+from adafocus.service.engine.admission import Admission
 from adafocus.service.engine.client import EngineClient
 from adafocus.service.engine.feeding import feeder_of
 from adafocus.service.engine.loop_lag import LoopLag
+from adafocus.service.engine.queue_limits import Places, QueueLimits
 from adafocus.service.engine.request import EngineObserver, EngineRequest, FrameSource, Outcome
 from adafocus.service.engine.transport import CoreLostError, RunnerInfo, Transport
 from adafocus.service.errors import DeadlinePassed, Internal

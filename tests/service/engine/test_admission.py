@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from adafocus.service.engine import admission as admission_module
-from adafocus.service.engine.admission import Admission, Place, QueueLimits
+from adafocus.service.engine.admission import Admission, Place
+from adafocus.service.engine.queue_limits import QueueLimits
 from adafocus.service.errors import Overloaded
 from tests.service.engine.factory import Recorder
 
@@ -247,6 +248,7 @@ async def test_pressure_comes_from_waiting_requests_and_from_uploads() -> None:
 
 async def test_a_caller_that_wants_more_than_its_share_is_known_only_beside_others() -> None:
     admission, _ = make_admission(slots=4, max_queue=8)
+    admission._use.add("many", 1.0, admission.clock())
     async with waiting(admission, *["many"] * 6):
         assert not admission.wants_more_than_its_share("many"), "it is alone"
     async with waiting(admission, *["many"] * 6, "one"):
@@ -255,7 +257,17 @@ async def test_a_caller_that_wants_more_than_its_share_is_known_only_beside_othe
         assert admission.others_are_active("many")
 
 
+async def test_a_caller_that_has_had_too_little_is_not_put_last_whatever_it_wants() -> None:
+    admission, _ = make_admission(slots=4, max_queue=8)
+    now = admission.clock()
+    admission._use.add("many", 1.0, now)
+    admission._use.add("one", 9.0, now)
+    async with waiting(admission, *["many"] * 6, "one"):
+        assert not admission.wants_more_than_its_share("many"), "it has had a fifth of its share"
+
+
 async def test_a_caller_with_several_videos_within_its_share_is_as_good_as_any() -> None:
     admission, _ = make_admission(slots=8, max_queue=8)
+    admission._use.add("few", 1.0, admission.clock())
     async with waiting(admission, *["few"] * 4, "one"):
         assert not admission.wants_more_than_its_share("few")

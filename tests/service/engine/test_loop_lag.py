@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from adafocus.service.engine.admission import Admission, QueueLimits
+from adafocus.service.engine.admission import Admission
 from adafocus.service.engine.loop_lag import INTERVAL_SECONDS, LoopLag
+from adafocus.service.engine.queue_limits import QueueLimits
 from adafocus.service.errors import Overloaded
 from tests.service.engine.factory import Recorder
 

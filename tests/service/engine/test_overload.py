@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from adafocus.service.engine.admission import Admission, QueueLimits
+from adafocus.service.engine.admission import Admission
+from adafocus.service.engine.queue_limits import QueueLimits
 from adafocus.service.errors import Overloaded
 from tests.service.engine.factory import Recorder
 from tests.service.engine.virtual_time import simulate

@@ -12,7 +12,8 @@ import pytest
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from adafocus.service.engine.admission import Admission, Place, QueueLimits
+from adafocus.service.engine.admission import Admission, Place
+from adafocus.service.engine.queue_limits import QueueLimits
 from adafocus.service.http import pace as pace_module
 from adafocus.service.http.auth import AccessControl
 from adafocus.service.http.gate import Gate, RefusalLog, classification_route
