@@ -86,7 +86,7 @@ def designs() -> dict[str, tuple[Design, Design]]:
 
 def small_model() -> tuple[Design, Design]:
     """A small model on processors, `tank-state`, and its focus network alone on whole frames."""
-    http = {row["exit"]: row for row in newest_results("http-cost")}
+    http = {row["exit"]: row for row in newest_results("http-cost", "tank-state")}
     whole = _mflops("full") / _mflops("learned")
     return (
         Design(
@@ -155,7 +155,7 @@ def _between(one: float, eight: float, frames: float) -> float:
 
 
 def _service_ms(steps: float) -> float:
-    http = {row["exit"]: float(row["service_ms"]) for row in newest_results("http-cost")}
+    http = {row["exit"]: float(row["service_ms"]) for row in newest_results("http-cost", "tank-state")}
     return _between(http["balanced"], http["full"], steps)
 
 
