@@ -118,6 +118,20 @@ def capacity() -> str:
     )
 
 
+def ideal_queue() -> str:
+    """How far apart p99 and p50 are by chance alone."""
+    return _table(
+        newest_results("ideal-queue"),
+        ("cores", "servers"),
+        ("load", _percent("share")),
+        ("p50, service times", "p50"),
+        ("p99, service times", "p99"),
+        ("p99 / p50, long run", "p99_over_p50"),
+        ("… run of 600", "of_a_run"),
+        ("… of 80 % of such runs", lambda row: f"{row['from']} to {row['to']}"),
+    )
+
+
 def kills() -> str:
     """What a killed process costs."""
     return _table(
@@ -252,6 +266,7 @@ PAGES = {
         "overhead": overhead,
         "throughput": throughput,
         "capacity": capacity,
+        "ideal_queue": ideal_queue,
         "kills": kills,
         "http_cost": http_cost,
         "load_generator": load_generator,

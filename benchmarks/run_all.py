@@ -37,6 +37,7 @@ def on_processor(paper: str, data: Path | None) -> list[list[str]]:
         ["throughput", "--clients", "1", "4", "16", "--max-batch", "8"],
         ["http_cost"],
         ["capacity", "--fronts", "2"],
+        ["ideal_queue"],
         ["kills"],
         ["load_generator"],
         ["plans"],

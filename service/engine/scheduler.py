@@ -24,14 +24,14 @@ MAX_BATCHES_IN_FLIGHT = 2
 """Batches that the device may hold: the one that runs, and the next, prepared while it runs."""
 
 
-def due_times(arrived: Float64, deadlines: Float64) -> Float64:
-    """When each video counts as due: its deadline, or `PATIENCE_SECONDS` after it arrived if that is sooner.
+def due_time(arrived: float, deadline: float) -> float:
+    """When a video counts as due: its deadline, or `PATIENCE_SECONDS` after it arrived if that is sooner.
 
     Args:
-        arrived: ``[N]`` seconds on the clock of the deadlines.
-        deadlines: ``[N]``, ``inf`` for none.
+        arrived: seconds on the clock of the deadlines.
+        deadline: seconds; ``inf`` for none.
     """
-    return np.minimum(deadlines, arrived + PATIENCE_SECONDS)
+    return min(deadline, arrived + PATIENCE_SECONDS)
 
 
 def most_urgent(due: Float64, arrived: Float64, places: int) -> Int64:
@@ -40,7 +40,7 @@ def most_urgent(due: Float64, arrived: Float64, places: int) -> Int64:
     The earliest due comes first, then the one that arrived first; ties keep their order.
 
     Args:
-        due: ``[N]``, from `due_times`.
+        due: ``[N]``, from `due_time`.
         arrived: ``[N]``.
         places: at most so many are taken; none if it is not positive.
     """

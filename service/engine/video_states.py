@@ -11,7 +11,7 @@ from adafocus.bundle.manifest import Manifest
 from adafocus.service.engine.huge_pages import zeros
 from adafocus.service.engine.messages import FINISHED, GLANCE, StepTable, Submit
 from adafocus.service.engine.runners.base import BatchOutputs, Float32, Int64, StateWidths
-from adafocus.service.engine.scheduler import Float64, due_times
+from adafocus.service.engine.scheduler import Float64, due_time
 
 SEGMENT, PLACE, POSITION = range(3)
 """Columns of `VideoStates.frames`."""
@@ -72,6 +72,11 @@ class VideoStates:
         self.confidences = np.zeros((slots, steps), dtype=np.float32)
         self.seconds = np.zeros((slots, steps, 4), dtype=np.float64)
         """Columns: `QUEUE`, `GLANCE`, `FOCUS` and `FINISHED`."""
+        # Views of the same memory with slot and step as one index.
+        self._each_centre = self.patch_centres.reshape(-1, 2)
+        self._each_logits = self.logits.reshape(-1, classes)
+        self._each_confidence = self.confidences.reshape(-1)
+        self._each_times = self.seconds.reshape(-1, FINISHED + 1)
 
     def start(self, request: Submit) -> None:
         """Put a video into its slot, which is free: nothing of the one before stays."""
@@ -87,7 +92,7 @@ class VideoStates:
         self.affordable[slot] = request.affordable
         self.arrived[slot] = request.arrived
         self.deadline[slot] = request.deadline
-        self.due[slot] = due_times(self.arrived[slot], self.deadline[slot])
+        self.due[slot] = due_time(request.arrived, request.deadline)
         self.seconds[slot] = 0.0
         self.policy[slot] = 0.0
         self.pooled[slot] = 0.0
@@ -126,13 +131,16 @@ class VideoStates:
             seconds: ``[B, 2]`` or ``[1, 2]``: glance and focus.
             now: when the step finished.
         """
-        self.logits[slots, step] = outputs.logits
-        self.confidences[slots, step] = confidences
-        self.patch_centres[slots, step] = outputs.patch_centre
+        each = slots * self.thresholds.shape[1] + step  # one index is looked up faster than two
+        self._each_logits[each] = outputs.logits
+        self._each_confidence[each] = confidences
+        self._each_centre[each] = outputs.patch_centre
         self.policy[slots] = outputs.policy_state
         self.pooled[slots] = outputs.pooled_state
-        self.seconds[slots, step, GLANCE:FINISHED] += seconds
-        self.seconds[slots, step, FINISHED] = now
+        times = self._each_times[each]
+        times[:, GLANCE:FINISHED] += seconds
+        times[:, FINISHED] = now
+        self._each_times[each] = times
         self.step[slots] = step + 1
 
     def keep_glance(self, slots: Int64, outputs: BatchOutputs, seconds: Float64) -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from adafocus.service.engine.scheduler import (
     MAX_BATCHES_IN_FLIGHT,
     PATIENCE_SECONDS,
-    due_times,
+    due_time,
     most_urgent,
     nearly_full,
     rows_to_run,
@@ -24,8 +24,9 @@ candidates = st.lists(st.tuples(times, times | st.just(math.inf)), max_size=20)
 
 
 def chosen(waiting: list[Candidate], places: int) -> list[int]:
-    arrived, deadlines = np.array(waiting, dtype=np.float64).reshape(-1, 2).T
-    return [int(index) for index in most_urgent(due_times(arrived, deadlines), arrived, places)]
+    arrived = np.array([at for at, _ in waiting], dtype=np.float64)
+    due = np.array([due_time(at, deadline) for at, deadline in waiting], dtype=np.float64)
+    return [int(index) for index in most_urgent(due, arrived, places)]
 
 
 @given(candidates, st.integers(-1, 25))
