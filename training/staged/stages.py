@@ -60,12 +60,24 @@ def learn_to_recognise(
     random: np.random.Generator,
     dropout: float = 0.3,
     label_smoothing: float = 0.05,
+    mix: float = 0.0,
 ) -> float:
-    """Train a backbone and its head on views of known classes, int64 [N]; return the last loss."""
+    """Train a backbone and its head on views of known classes, int64 [N]; return the last loss.
+
+    With ``mix``, another view of the batch is mixed into the map of each, by a share of at most so much that is drawn
+    for every batch, and so are their losses (mixup, arXiv 1710.09412, at the maps of the fixed layers).
+    """
 
     def loss_of(numbers: Numbers) -> Tensor:
-        features = F.dropout(spatial_mean(start(taken(maps, numbers))), dropout)
-        return F.cross_entropy(head(features), labels[torch.from_numpy(numbers)], label_smoothing=label_smoothing)
+        views, wanted = taken(maps, numbers), labels[torch.from_numpy(numbers)]
+        share = mix and random.uniform(0.0, mix)
+        others = torch.from_numpy(random.permutation(len(numbers))) if share else torch.arange(len(numbers))
+        features = spatial_mean(start(torch.lerp(views, views[others], share) if share else views))
+        logits = head(F.dropout(features, dropout))
+        loss = F.cross_entropy(logits, wanted, label_smoothing=label_smoothing)
+        if not share:
+            return loss
+        return torch.lerp(loss, F.cross_entropy(logits, wanted[others], label_smoothing=label_smoothing), share)
 
     start.train()
     loss = fit(start.learning(), list(head.parameters()), loss_of, shares, settings, random)
@@ -74,32 +86,36 @@ def learn_to_recognise(
 
 
 def carry_logits(model: AdaFocus) -> None:
-    """Set the classifier so that its answer is the middle between the largest and the smallest focus logit so far.
+    """Set the classifier so that it joins the focus's own logits of the frames so far, without learning.
 
-    A running maximum cannot average, but it can keep the largest of a logit and of its negative. The classifier's width
-    must be twice the number of classes.
+    With the pooling ``mean`` its answer is their mean, and its width must be the number of classes. With ``max`` it is
+    the middle between the largest and the smallest logit of each class: a running maximum cannot average, but it can
+    keep the largest of a logit and of its negative. The width must then be twice the number of classes.
 
     Raises:
         ValueError: it has another width.
     """
     classes, classifier = model.config.num_classes, model.classifier
-    if model.config.mlp_width != 2 * classes:
-        raise ValueError(f"mlp_width is {model.config.mlp_width}; permitted here: twice the classes, {2 * classes}")
-    glance = model.glance.channels
+    signs = (1.0,) if model.config.pooling == "mean" else (1.0, -1.0)
+    if model.config.mlp_width != len(signs) * classes:
+        times = "the classes" if len(signs) == 1 else "twice the classes"
+        raise ValueError(
+            f"mlp_width is {model.config.mlp_width}; permitted with pooling {model.config.pooling!r}: {times}, "
+            f"{len(signs) * classes}"
+        )
     head = model.focus_head
     with torch.no_grad():
         classifier.linear.weight.zero_()
-        classifier.linear.weight[:classes, glance:] = head.weight
-        classifier.linear.weight[classes:, glance:] = -head.weight
-        classifier.linear.bias.copy_(torch.cat([head.bias, -head.bias]) + LIFT)
+        classifier.linear.weight[:, model.glance.channels :] = torch.cat([sign * head.weight for sign in signs])
+        classifier.linear.bias.copy_(torch.cat([sign * head.bias for sign in signs]) + LIFT)
         norm = classifier.norm
         assert norm.running_mean is not None and norm.running_var is not None  # noqa: S101 # batch norms track
         norm.running_mean.zero_()
         norm.running_var.fill_(1.0 - norm.eps)
         norm.weight.fill_(1.0)
         norm.bias.zero_()
-        classifier.heads.bias.zero_()
+        classifier.heads.bias.fill_(-LIFT if len(signs) == 1 else 0.0)
         classifier.heads.weight.zero_()
         for label in range(classes):
-            classifier.heads.weight[:, label, label] = 0.5
-            classifier.heads.weight[:, label, classes + label] = -0.5
+            for place, sign in enumerate(signs):
+                classifier.heads.weight[:, label, place * classes + label] = sign / len(signs)
