@@ -47,7 +47,6 @@ class StageRecipe:
         kept_frames: the focus learns from all frames that are kept of a clip (``data.candidates`` of each segment)
             instead of from every second one that is served.
         views: of each of these frames, random squares around the thing.
-        mix: largest share of another view in each that the focus learns from, as its label; 0 mixes none.
     """
 
     find_steps: int = 0
@@ -57,7 +56,6 @@ class StageRecipe:
     fixed_blocks: int = 6
     kept_frames: bool = False
     views: int = 6
-    mix: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("find_steps", "recognise_steps"):
@@ -66,7 +64,6 @@ class StageRecipe:
             within(f"stages.{name}", getattr(self, name), 1e-9, 100)
         within("stages.fixed_blocks", self.fixed_blocks, 0, 64)
         within("stages.views", self.views, 1, 1000)
-        within("stages.mix", self.mix, 0, 0.5)
         if not isinstance(self.kept_frames, bool):
             raise RecipeError(f"stages.kept_frames is {self.kept_frames!r}; permitted: true or false")
         if bool(self.find_steps) != bool(self.recognise_steps):

@@ -60,24 +60,12 @@ def learn_to_recognise(
     random: np.random.Generator,
     dropout: float = 0.3,
     label_smoothing: float = 0.05,
-    mix: float = 0.0,
 ) -> float:
-    """Train a backbone and its head on views of known classes, int64 [N]; return the last loss.
-
-    With ``mix``, another view of the batch is mixed into the map of each, by a share of at most so much that is drawn
-    for every batch, and so are their losses (mixup, arXiv 1710.09412, at the maps of the fixed layers).
-    """
+    """Train a backbone and its head on views of known classes, int64 [N]; return the last loss."""
 
     def loss_of(numbers: Numbers) -> Tensor:
-        views, wanted = taken(maps, numbers), labels[torch.from_numpy(numbers)]
-        share = mix and random.uniform(0.0, mix)
-        others = torch.from_numpy(random.permutation(len(numbers))) if share else torch.arange(len(numbers))
-        features = spatial_mean(start(torch.lerp(views, views[others], share) if share else views))
-        logits = head(F.dropout(features, dropout))
-        loss = F.cross_entropy(logits, wanted, label_smoothing=label_smoothing)
-        if not share:
-            return loss
-        return torch.lerp(loss, F.cross_entropy(logits, wanted[others], label_smoothing=label_smoothing), share)
+        features = F.dropout(spatial_mean(start(taken(maps, numbers))), dropout)
+        return F.cross_entropy(head(features), labels[torch.from_numpy(numbers)], label_smoothing=label_smoothing)
 
     start.train()
     loss = fit(start.learning(), list(head.parameters()), loss_of, shares, settings, random)

@@ -136,7 +136,7 @@ def _learn(model: AdaFocus, recipe: Recipe, crops: Crops, say: Callable[[str], N
     shares = shares_of(own, labels, units)
     loss = learn_to_recognise(
         starts[RECOGNISE], model.focus_head, np.concatenate(own.learned), classes, shares, settings[RECOGNISE], random,
-        model.config.dropout, recipe.optimiser.label_smoothing, stages.mix,
+        model.config.dropout, recipe.optimiser.label_smoothing,
     )  # fmt: skip
     say(f"focus recognises it: loss {loss:.3f} after {stages.recognise_steps} steps")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
 
@@ -11,9 +10,8 @@ from adafocus.model.adafocus import AdaFocus
 from adafocus.model.backbones import InvertedResidualNetwork, MobileNetV2
 from adafocus.model.config import BackboneConfig, ModelConfig, Pooling
 from adafocus.training.data.augment import normalise
-from adafocus.training.staged.fit import Fit
 from adafocus.training.staged.fixed_start import FixedStart
-from adafocus.training.staged.stages import carry_logits, learn_to_recognise
+from adafocus.training.staged.stages import carry_logits
 
 DEPTH = (1, 1, 1)
 
@@ -84,26 +82,3 @@ def test_with_mean_pooling_the_carried_answer_is_the_mean_of_the_logits_so_far()
 def test_carrying_needs_one_or_two_features_for_each_class(pooling: Pooling, message: str) -> None:
     with pytest.raises(ValueError, match=f"mlp_width is 16; .*{message}"):
         carry_logits(heatmap_model(16, pooling))
-
-
-def learned(network: InvertedResidualNetwork, mix: float) -> tuple[float, torch.Tensor]:
-    """The last loss of a few steps over views of two classes, and the head's weights."""
-    torch.manual_seed(0)
-    start, head = FixedStart(network, 2), torch.nn.Linear(network.channels, 2)
-    maps = start.maps(torch.rand(8, 3, 32, 32)).half().numpy()
-    labels = torch.tensor([0, 1] * 4)
-    settings, random = Fit(steps=3, lr=1e-3, batch_size=4), np.random.default_rng(0)
-    loss = learn_to_recognise(start, head, maps, labels, np.full(8, 1 / 8), settings, random, dropout=0.0, mix=mix)
-    return loss, head.weight.detach()
-
-
-def test_mixed_views_are_learned_from_with_the_labels_of_both() -> None:
-    torch.manual_seed(0)
-    networks = [MobileNetV2(0.25, DEPTH) for _ in range(3)]
-    for network in networks[1:]:
-        network.load_state_dict(networks[0].state_dict())
-    alone, mixed, again = (learned(network, mix) for network, mix in zip(networks, (0.0, 0.5, 0.5), strict=True))
-    assert mixed[0] == again[0]
-    assert torch.equal(mixed[1], again[1])
-    assert mixed[0] != alone[0]
-    assert np.isfinite(mixed[0])

@@ -62,7 +62,7 @@ def test_stages_give_a_checkpoint_like_any_other(
     assert any("find the thing" in line for line in said)
 
 
-@pytest.mark.parametrize("stages", [{}, {"kept_frames": True, "views": 2, "mix": 0.4}])
+@pytest.mark.parametrize("stages", [{}, {"kept_frames": True, "views": 2}])
 def test_the_same_seed_gives_the_same_weights(
     boxed_folder: Path, staged_recipe: Callable[..., Recipe], stages: dict[str, object], tmp_path: Path
 ) -> None:
@@ -94,7 +94,6 @@ def test_a_network_without_that_many_blocks_is_refused(
         ({"fixed_blocks": -1}, "stages.fixed_blocks is -1; permitted: 0 to 64"),
         ({"kept_frames": 1}, "stages.kept_frames is 1; permitted: true or false"),
         ({"views": 0}, "stages.views is 0; permitted: 1 to 1000"),
-        ({"mix": 0.6}, "stages.mix is 0.6; permitted: 0 to 0.5"),
     ],
 )
 def test_stages_that_cannot_be_are_refused(
