@@ -60,7 +60,9 @@ class AdaFocus(VideoModel):
             self.policy = HeatmapPolicy(G, map_size, config.policy_channels, config.frame_size, config.patch_size)
         else:
             self.policy = Policy(G, map_size, config.policy_channels, config.policy_hidden)
-        self.classifier = Classifier(G + L, config.mlp_width, config.steps, config.num_classes, config.dropout)
+        self.classifier = Classifier(
+            G + L, config.mlp_width, config.steps, config.num_classes, config.dropout, config.pooling
+        )
         self.glance_head = nn.Linear(G, config.num_classes)  # auxiliary: training only
         self.focus_head = nn.Linear(L, config.num_classes)  # auxiliary: training only
         self.dropout = nn.Dropout(config.dropout)

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from adafocus.model.config import Pooling
+
 
 class StepHeads(nn.Module):
     """T linear layers in one tensor, so that every row of a batch may be at a step of its own."""
@@ -27,10 +29,16 @@ class StepHeads(nn.Module):
 
 
 class Classifier(nn.Module):
-    """Joins the glance's and the focus's feature, pools over time by maximum, and classifies after every step."""
+    """Joins the glance's and the focus's feature, pools over the frames seen so far, and classifies after every step.
 
-    def __init__(self, inputs: int, width: int, steps: int, num_classes: int, dropout: float) -> None:
+    The pooled state is a running maximum, as published, or the running sum of a mean.
+    """
+
+    def __init__(
+        self, inputs: int, width: int, steps: int, num_classes: int, dropout: float, pooling: Pooling = "max"
+    ) -> None:
         super().__init__()
+        self._mean = pooling == "mean"
         self.linear = nn.Linear(inputs, width)
         self.norm = nn.BatchNorm1d(width)
         self.heads = StepHeads(steps, width, num_classes)
@@ -45,7 +53,11 @@ class Classifier(nn.Module):
         """[B, T, G] and [B, T, L] in visiting order -> logits after each step [B, T, C]."""
         B, T = glance_features.shape[:2]
         features = self.features(glance_features.flatten(0, 1), focus_features.flatten(0, 1)).view(B, T, -1)
-        pooled = features.cummax(dim=1).values  # (B, T, F)
+        if self._mean:
+            seen = torch.arange(1, T + 1, device=features.device, dtype=features.dtype)
+            pooled = features.cumsum(dim=1) / seen[:, None]  # (B, T, F)
+        else:
+            pooled = features.cummax(dim=1).values  # (B, T, F)
         logits: Tensor = self.heads(self.dropout(pooled))
         return logits
 
@@ -53,8 +65,9 @@ class Classifier(nn.Module):
         self, glance_feature: Tensor, focus_feature: Tensor, pooled_state: Tensor, step: Tensor
     ) -> tuple[Tensor, Tensor]:
         """One frame per row, at step[i] of its video: -> logits [B, C], next pooled state [B, F]."""
-        pooled = torch.maximum(pooled_state, self.features(glance_feature, focus_feature))
-        return self.heads.at(self.dropout(pooled), step), pooled
+        features = self.features(glance_feature, focus_feature)
+        state = pooled_state + features if self._mean else torch.maximum(pooled_state, features)
+        return self._answer(state, step), state
 
     def steps(
         self, glance_feature: Tensor, focus_feature: Tensor, pooled_state: Tensor, step: Tensor
@@ -62,9 +75,14 @@ class Classifier(nn.Module):
         """`step` for T steps of V videos: T·V rows, step after step, and pooled state [V, F] -> [T·V, C], [T·V, F]."""
         V, F = pooled_state.shape
         features = self.features(glance_feature, focus_feature).reshape(-1, V, F)  # (T, V, F)
-        # A running maximum in operators that every runtime has: of what each step has seen, the rest being zero.
+        # A running maximum or sum in operators that every runtime has: of what each step has seen, the rest being zero.
         seen = torch.ones(features.shape[0], features.shape[0], device=features.device).tril()
-        pooled = torch.maximum((features[None] * seen[:, :, None, None]).amax(dim=1), pooled_state).reshape(
-            step.shape[0], F
-        )
-        return self.heads.at(self.dropout(pooled), step), pooled
+        so_far = features[None] * seen[:, :, None, None]  # (T, T, V, F)
+        pooled = so_far.sum(dim=1) + pooled_state if self._mean else torch.maximum(so_far.amax(dim=1), pooled_state)
+        state = pooled.reshape(step.shape[0], F)
+        return self._answer(state, step), state
+
+    def _answer(self, state: Tensor, step: Tensor) -> Tensor:
+        """Pooled state after a step [B, F] and the step int64 [B] -> logits [B, C]."""
+        pooled = state / (step + 1).to(state.dtype)[:, None] if self._mean else state
+        return self.heads.at(self.dropout(pooled), step)

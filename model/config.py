@@ -15,6 +15,7 @@ FrameOrder = Literal["coarse_to_fine", "sequential"]
 BackboneName = Literal["mobilenet_v2", "efficientnet_lite0", "resnet50", "resnet18"]
 PolicyName = Literal["recurrent", "heatmap"]
 Shrinking = Literal["bilinear", "area"]
+Pooling = Literal["max", "mean"]
 
 DEFAULT_DEPTH: Mapping[str, tuple[int, ...]] = {
     "mobilenet_v2": (1, 2, 3, 4, 3, 3, 1),
@@ -144,6 +145,8 @@ class ModelConfig:
             (`model.heatmap`) and has no recurrence.
         policy_channels: channels of the policy's 1×1 convolution. policy_hidden: width of its recurrence.
         mlp_width: F, width of the classifier's pooled feature.
+        pooling: of a frame model's features over the frames seen so far: ``max`` as published, or ``mean``, for which a
+            frame that is surest of a wrong answer counts as much as any other.
         dropout: before every classification head.
         glance_frames, focus_frames, clip_policy_widths, shift_fraction: clip models only; ``1 / shift_fraction`` of the
             channels is shifted each way in time.
@@ -161,6 +164,7 @@ class ModelConfig:
     policy_channels: int = 64
     policy_hidden: int = 2048
     mlp_width: int = 4096
+    pooling: Pooling = "max"
     dropout: float = 0.2
     glance_frames: int = 8
     focus_frames: int = 12
@@ -171,6 +175,7 @@ class ModelConfig:
         _choice("kind", self.kind, get_args(Kind))
         _choice("frame_order", self.frame_order, get_args(FrameOrder))
         _choice("policy", self.policy, get_args(PolicyName) if self.kind == "frame" else ("recurrent",))
+        _choice("pooling", self.pooling, get_args(Pooling) if self.kind == "frame" else ("max",))
         _whole("num_classes", self.num_classes, 2, 100_000)
         _whole("steps", self.steps, 1, 1024 if self.kind == "frame" else 1)
         _whole("frame_size", self.frame_size, TOTAL_STRIDE, 4096)

@@ -44,6 +44,9 @@ class StageRecipe:
         recognise_steps: steps of 32 patches around the box, in which the focus learns what it shows.
         recognise_lr: rate of the focus.
         fixed_blocks: blocks of both networks that stay as they are, after the stem.
+        kept_frames: the focus learns from all frames that are kept of a clip (``data.candidates`` of each segment)
+            instead of from every second one that is served.
+        views: of each of these frames, random squares around the thing.
     """
 
     find_steps: int = 0
@@ -51,6 +54,8 @@ class StageRecipe:
     recognise_steps: int = 0
     recognise_lr: float = 1e-3
     fixed_blocks: int = 6
+    kept_frames: bool = False
+    views: int = 6
 
     def __post_init__(self) -> None:
         for name in ("find_steps", "recognise_steps"):
@@ -58,6 +63,9 @@ class StageRecipe:
         for name in ("find_lr", "recognise_lr"):
             within(f"stages.{name}", getattr(self, name), 1e-9, 100)
         within("stages.fixed_blocks", self.fixed_blocks, 0, 64)
+        within("stages.views", self.views, 1, 1000)
+        if not isinstance(self.kept_frames, bool):
+            raise RecipeError(f"stages.kept_frames is {self.kept_frames!r}; permitted: true or false")
         if bool(self.find_steps) != bool(self.recognise_steps):
             raise RecipeError(
                 f"stages.find_steps is {self.find_steps} and stages.recognise_steps {self.recognise_steps}; permitted: "

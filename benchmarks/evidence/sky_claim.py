@@ -63,9 +63,10 @@ class Arm:
 
 
 def after_each_step(logits: Steps) -> Steps:
-    """Return what the shipped classifier makes of frames in time order: the middle of the extremes so far."""
+    """Return what the shipped classifier makes of frames in time order: the mean of those so far."""
     visited = logits[:, list(visiting_order(logits.shape[1], "coarse_to_fine"))]
-    steps: Steps = (np.maximum.accumulate(visited, axis=1) + np.minimum.accumulate(visited, axis=1)) / 2
+    seen = np.arange(1, visited.shape[1] + 1, dtype=np.float32)
+    steps: Steps = visited.cumsum(axis=1) / seen[:, None]
     return steps
 
 

@@ -18,6 +18,12 @@ WORDS = {
     "glance256": "no patch: the network on the whole frame at 256",
     "glance256x3": "the same, trained three times as long",
 }
+RULES = {
+    "mean": "mean of the logits, as shipped now",
+    "mean probability": "mean of the probabilities",
+    "middle of extremes": "middle between the largest and the smallest logit, as shipped before",
+    "maximum": "largest logit",
+}
 RISKS = {"answer_changed": "another answer than `full`'s", "right_answer_lost": "a right answer lost"}
 
 
@@ -83,6 +89,28 @@ def folds_table() -> str:
             for arm in arms
         ]
         lines.append(f"| {fold} | {own['method']['clips']} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def pooling_table() -> str:
+    """Accuracy of the ways to join the frames, on the same logits."""
+    rows = newest_results("evidence-sky-pooling")
+    folds = sorted({row["fold"] for row in rows if row["fold"] != "all"})
+    lines = [
+        "| the answer is the | clips | all | close and medium | the mean gains | "
+        + " | ".join(f"fold {fold}" for fold in folds)
+        + " |",
+        "|---|---|---|---|---|" + "---|" * len(folds),
+    ]
+    for rule, words in RULES.items():
+        own = {row["fold"]: row for row in rows if row["rule"] == rule}
+        every = own["all"]
+        gain, low, high = (100 * float(every[name]) for name in ("mean_gains", "gains_low", "gains_high"))
+        lines.append(
+            f"| {words} | {every['clips']} | {float(every['accuracy']):.3f} | {float(every['close_and_medium']):.3f} | "
+            f"{f'{gain:+.1f} points ({low:+.1f} to {high:+.1f})' if rule != 'mean' else ''} | "
+            f"{' | '.join(format(float(own[fold]['accuracy']), '.3f') for fold in folds)} |"
+        )
     return "\n".join(lines)
 
 

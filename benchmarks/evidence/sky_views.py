@@ -35,11 +35,11 @@ FIXED_BLOCKS = 6
 
 def cuts(recipe: Recipe) -> dict[str, Cut]:
     """Return the arms' cuts by name; the glance of the method sees ``whole256``."""
-    config = recipe.model_config(2)
+    config, stages = recipe.model_config(2), recipe.stages
     patch = config.patch_size / config.frame_size
     return {
-        "box": Cut(config.focus_size, patch, at_the_thing=True, views=6),
-        "middle": Cut(config.focus_size, patch, views=6),
+        "box": Cut(config.focus_size, patch, at_the_thing=True, views=stages.views, kept_frames=stages.kept_frames),
+        "middle": Cut(config.focus_size, patch, views=stages.views, kept_frames=stages.kept_frames),
         "whole256": Cut(config.glance_size, ranges=WHOLE, views=2),
         "whole128": Cut(128, ranges=WHOLE, views=2),
     }

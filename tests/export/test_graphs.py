@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -12,6 +14,7 @@ from adafocus.model.adafocus import AdaFocus
 from adafocus.model.patch import crop_patches
 from adafocus.model.tsm import AdaFocusTSM
 from tests import tolerances
+from tests.model.factory import frame_model
 
 
 def as_images(frames: torch.Tensor) -> torch.Tensor:
@@ -42,33 +45,39 @@ def test_pixels_are_normalised_per_colour() -> None:
     assert torch.allclose(PixelNorm()(frames.permute(0, 3, 1, 2)), as_images(frames), atol=tolerances.PIXELS_NORMALISED)
 
 
-def test_the_frame_graphs_step_as_the_model_does(frame_network: AdaFocus) -> None:
-    glance, focus = served_graphs(frame_network, look_ahead=False)
+@pytest.fixture(params=["max", "mean"])
+def pooled_network(request: pytest.FixtureRequest, frame_network: AdaFocus) -> AdaFocus:
+    """The network, pooling in each of the ways there are."""
+    return frame_model(replace(frame_network.config, pooling=request.param))
+
+
+def test_the_frame_graphs_step_as_the_model_does(pooled_network: AdaFocus) -> None:
+    glance, focus = served_graphs(pooled_network, look_ahead=False)
     frames = torch.from_numpy(texture(3, 64))
-    policy_state, pooled_state = (torch.rand_like(state) for state in frame_network.initial_states(3))
+    policy_state, pooled_state = (torch.rand_like(state) for state in pooled_network.initial_states(3))
     step = torch.tensor([2, 0, 3])
     with torch.no_grad():
         feature, centre, next_policy = glance(frames, policy_state)
         logits, next_pooled = focus(frames, centre, feature, pooled_state, step)
-        expected = frame_network.glance_step(as_images(frames), policy_state)
-        wanted = frame_network.focus_step(as_images(frames), centre, feature, pooled_state, step)
+        expected = pooled_network.glance_step(as_images(frames), policy_state)
+        wanted = pooled_network.focus_step(as_images(frames), centre, feature, pooled_state, step)
     for ours, theirs in zip((feature, centre, next_policy, logits, next_pooled), (*expected, *wanted), strict=True):
         assert torch.allclose(ours, theirs, atol=tolerances.KERNELS)
 
 
-def test_frame_graphs_that_look_ahead_step_as_the_model_does(frame_network: AdaFocus) -> None:
+def test_frame_graphs_that_look_ahead_step_as_the_model_does(pooled_network: AdaFocus) -> None:
     videos, steps = 2, 3
-    ahead = served_graphs(frame_network)
+    ahead = served_graphs(pooled_network)
     frames = torch.from_numpy(texture(videos * steps, 64))
-    policy_state, pooled_state = (torch.rand_like(state) for state in frame_network.initial_states(videos))
+    policy_state, pooled_state = (torch.rand_like(state) for state in pooled_network.initial_states(videos))
     numbers = torch.arange(steps).repeat_interleave(videos)
     with torch.no_grad():
         feature, centre, policy_states = ahead[0](frames, policy_state)
         logits, pooled_states = ahead[1](frames, centre, feature, pooled_state, numbers)
         for rows in torch.arange(videos * steps).split(videos):
             images = as_images(frames[rows])
-            expected = frame_network.glance_step(images, policy_state)
-            wanted = frame_network.focus_step(images, expected[1], expected[0], pooled_state, numbers[rows])
+            expected = pooled_network.glance_step(images, policy_state)
+            wanted = pooled_network.focus_step(images, expected[1], expected[0], pooled_state, numbers[rows])
             found = (feature, centre, policy_states, logits, pooled_states)
             for ours, theirs in zip(found, (*expected, *wanted), strict=True):
                 assert torch.allclose(ours[rows], theirs, atol=tolerances.KERNELS)

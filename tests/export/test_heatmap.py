@@ -1,4 +1,4 @@
-"""A model that sees the whole frame and scores its cells goes the whole way: checkpoint, ONNX, TorchScript, int8."""
+"""A model with a heatmap and the mean over frames goes the whole way: checkpoint, ONNX, TorchScript, int8."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from tests.model.factory import SMALL_FRAME, frame_model
 CONFIG = replace(
     SMALL_FRAME,
     policy="heatmap",
+    pooling="mean",
     glance=BackboneConfig("mobilenet_v2", width=0.125, depth=(1, 1, 1, 1, 1), input_size=32, shrink="area"),
     focus=BackboneConfig("mobilenet_v2", width=0.125, depth=(1, 1, 1, 1, 1, 1, 1), input_size=64),
 )

@@ -26,6 +26,7 @@ SMALL_RESIZED = replace(
     glance=BackboneConfig("resnet50", width=0.125, depth=(1, 1, 1, 1), input_size=48),
     focus=BackboneConfig("resnet18", width=0.125, depth=(1, 1, 1)),
 )
+SMALL_MEAN = replace(SMALL_FRAME, pooling="mean")
 SMALL_CLIP = replace(
     SMALL_FRAME,
     kind="clip",

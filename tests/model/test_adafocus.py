@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 from adafocus.model import AdaFocus, BackboneConfig, ModelConfig, build
 from tests import tolerances
-from tests.model.factory import SMALL_CLIP, SMALL_FRAME, SMALL_RESIZED, clip, frame_model
+from tests.model.factory import SMALL_CLIP, SMALL_FRAME, SMALL_MEAN, SMALL_RESIZED, clip, frame_model
 
 configs = pytest.mark.parametrize("config", [SMALL_FRAME, SMALL_RESIZED], ids=["mobilenet_v2", "resnet"])
+poolings = pytest.mark.parametrize("config", [SMALL_FRAME, SMALL_MEAN], ids=["max", "mean"])
 
 
 def walk(model: AdaFocus, frames: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -27,7 +28,7 @@ def walk(model: AdaFocus, frames: torch.Tensor) -> tuple[torch.Tensor, torch.Ten
     return torch.stack(logits, 1), torch.stack(centres, 1)
 
 
-@configs
+@pytest.mark.parametrize("config", [SMALL_FRAME, SMALL_RESIZED, SMALL_MEAN], ids=["mobilenet_v2", "resnet", "mean"])
 @torch.no_grad()
 def test_steps_agree_with_the_clip(config: ModelConfig) -> None:
     model, frames = frame_model(config), clip(3, 4)
@@ -38,20 +39,22 @@ def test_steps_agree_with_the_clip(config: ModelConfig) -> None:
     assert centres.flatten(0, 1).std(dim=0).min() > 0.01  # the patches do move, or this would show nothing
 
 
+@poolings
 @torch.no_grad()
-def test_a_shorter_clip_is_the_beginning_of_a_longer_one() -> None:
-    model, frames = frame_model(), clip(2, 4)
+def test_a_shorter_clip_is_the_beginning_of_a_longer_one(config: ModelConfig) -> None:
+    model, frames = frame_model(config), clip(2, 4)
     torch.testing.assert_close(
         model(frames[:, :2]).step_logits, model(frames).step_logits[:, :2], **tolerances.FRAME_MODEL_STEPS
     )
 
 
+@poolings
 @settings(max_examples=20, deadline=None)
 @given(steps=st.lists(st.integers(0, 3), min_size=1, max_size=6), seed=st.integers(0, 1000))
 @torch.no_grad()
-def test_a_row_answers_as_if_alone(steps: list[int], seed: int) -> None:
+def test_a_row_answers_as_if_alone(config: ModelConfig, steps: list[int], seed: int) -> None:
     """Rows at different steps, with states of their own, share a batch and nothing else."""
-    model, rows = frame_model(), len(steps)
+    model, rows = frame_model(config), len(steps)
     frames = clip(rows, 1, seed=seed)[:, 0]
     policy_state = torch.randn(rows, 16)
     pooled_state = torch.rand(rows, 24)
@@ -66,6 +69,20 @@ def test_a_row_answers_as_if_alone(steps: list[int], seed: int) -> None:
         answer = model.focus_step(frames[one], alone[1], alone[0], pooled_state[one], step[one])
         torch.testing.assert_close(answer[0], logits[one], **tolerances.FRAME_MODEL_STEPS)
         torch.testing.assert_close(answer[1], next_pooled[one], **tolerances.FRAME_MODEL_STEPS)
+
+
+@torch.no_grad()
+def test_mean_pooling_weighs_all_frames_alike_whatever_their_order() -> None:
+    model = frame_model(SMALL_MEAN)
+    classifier, (glances, patches) = (
+        model.classifier,
+        (torch.rand(2, 4, width) for width in (model.glance.channels, 256)),
+    )
+    answer = classifier(glances, patches)[:, -1]
+    order = torch.tensor([2, 0, 3, 1])
+    torch.testing.assert_close(classifier(glances[:, order], patches[:, order])[:, -1], answer)
+    features = classifier.features(glances.flatten(0, 1), patches.flatten(0, 1)).view(2, 4, -1)
+    torch.testing.assert_close(classifier.heads.at(features.mean(dim=1), torch.tensor([3, 3])), answer)
 
 
 @torch.no_grad()

@@ -55,6 +55,8 @@ def test_published_models_survive_json(name: str) -> None:
         ({"num_classes": True}, "num_classes is True"),
         ({"num_classes": 5, "steps": 2.0}, "steps is 2.0"),
         ({"num_classes": 5, "kind": "clip"}, "steps is 16; permitted: a whole number from 1 to 1"),
+        ({"num_classes": 5, "pooling": "sum"}, "pooling is 'sum'; permitted: max, mean"),
+        ({"num_classes": 5, "kind": "clip", "steps": 1, "pooling": "mean"}, "pooling is 'mean'; permitted: max"),
         ({"num_classes": 5, "kind": "video"}, "kind is 'video'; permitted: frame, clip"),
         ({"num_classes": 5, "frame_order": "random"}, "coarse_to_fine, sequential"),
         ({"num_classes": 5, "patch_size": 225}, "patch_size is 225; permitted: a whole number from 32 to 224"),

@@ -23,6 +23,9 @@ from adafocus.training.staged.views import ViewRange, boxed_again, recolour, squ
 EVERY = 2
 """Every second frame that is served of a clip is learned from where the clip is one to learn from."""
 
+PIECE = 8
+"""Frames of a clip whose views are made at a time, which bounds the memory."""
+
 WHOLE = ViewRange(zoom=(0.6, 1.25))
 """Whole frames are more often enlarged than shrunk: what is too small to see teaches nothing."""
 
@@ -35,6 +38,7 @@ class Cut:
         size: pixels of the network's input. share: of a square, its side as a share of the frame; 0 is all of it.
         at_the_thing: the square lies around the thing, else in the middle.
         ranges: of the views that are learned from. views: of each frame.
+        kept_frames: all frames that are kept are learned from, else every second one of those that are served.
     """
 
     size: int
@@ -42,6 +46,7 @@ class Cut:
     at_the_thing: bool = False
     ranges: ViewRange = field(default_factory=ViewRange)
     views: int = 1
+    kept_frames: bool = False
 
 
 @dataclass
@@ -78,19 +83,21 @@ def look_at(
     """
     seen = {name: Seen() for name in cuts}
     for number, (frames, every, height) in enumerate(kept):
-        random = np.random.default_rng(number)
         middles = np.arange(candidates // 2, len(every), candidates)
         images, places = to_images(frames[middles]), torch.from_numpy(every[middles])
-        shown = [row for row in range(0, len(places), EVERY) if not places[row].isnan().any()]
         for name, (cut, start) in cuts.items():
             if serving:
                 seen[name].served.append(half(start.maps(served_views(images, places, cut))))
-            if shown:
-                rows = shown * cut.views
-                views, moved = learned_views(images[rows], places[rows], cut, height, random)
+            random = np.random.default_rng(number)  # of its own, so that no cut depends on what else is made
+            learned = np.arange(len(every)) if cut.kept_frames else middles[::EVERY]
+            shown = learned[~np.isnan(every[learned]).any(axis=1)]
+            for piece in (shown[first : first + PIECE] for first in range(0, len(shown), PIECE)):
+                shots = to_images(frames[piece]).repeat(cut.views, 1, 1, 1)
+                where = torch.from_numpy(every[piece]).repeat(cut.views, 1)
+                views, moved = learned_views(shots, where, cut, height, random)
                 seen[name].learned.append(half(start.maps(views)))
                 seen[name].places.append(moved.numpy())
-                seen[name].clips += [number] * len(rows)
+                seen[name].clips += [number] * len(views)
     return seen
 
 

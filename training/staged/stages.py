@@ -74,32 +74,36 @@ def learn_to_recognise(
 
 
 def carry_logits(model: AdaFocus) -> None:
-    """Set the classifier so that its answer is the middle between the largest and the smallest focus logit so far.
+    """Set the classifier so that it joins the focus's own logits of the frames so far, without learning.
 
-    A running maximum cannot average, but it can keep the largest of a logit and of its negative. The classifier's width
-    must be twice the number of classes.
+    With the pooling ``mean`` its answer is their mean, and its width must be the number of classes. With ``max`` it is
+    the middle between the largest and the smallest logit of each class: a running maximum cannot average, but it can
+    keep the largest of a logit and of its negative. The width must then be twice the number of classes.
 
     Raises:
         ValueError: it has another width.
     """
     classes, classifier = model.config.num_classes, model.classifier
-    if model.config.mlp_width != 2 * classes:
-        raise ValueError(f"mlp_width is {model.config.mlp_width}; permitted here: twice the classes, {2 * classes}")
-    glance = model.glance.channels
+    signs = (1.0,) if model.config.pooling == "mean" else (1.0, -1.0)
+    if model.config.mlp_width != len(signs) * classes:
+        times = "the classes" if len(signs) == 1 else "twice the classes"
+        raise ValueError(
+            f"mlp_width is {model.config.mlp_width}; permitted with pooling {model.config.pooling!r}: {times}, "
+            f"{len(signs) * classes}"
+        )
     head = model.focus_head
     with torch.no_grad():
         classifier.linear.weight.zero_()
-        classifier.linear.weight[:classes, glance:] = head.weight
-        classifier.linear.weight[classes:, glance:] = -head.weight
-        classifier.linear.bias.copy_(torch.cat([head.bias, -head.bias]) + LIFT)
+        classifier.linear.weight[:, model.glance.channels :] = torch.cat([sign * head.weight for sign in signs])
+        classifier.linear.bias.copy_(torch.cat([sign * head.bias for sign in signs]) + LIFT)
         norm = classifier.norm
         assert norm.running_mean is not None and norm.running_var is not None  # noqa: S101 # batch norms track
         norm.running_mean.zero_()
         norm.running_var.fill_(1.0 - norm.eps)
         norm.weight.fill_(1.0)
         norm.bias.zero_()
-        classifier.heads.bias.zero_()
+        classifier.heads.bias.fill_(-LIFT if len(signs) == 1 else 0.0)
         classifier.heads.weight.zero_()
         for label in range(classes):
-            classifier.heads.weight[:, label, label] = 0.5
-            classifier.heads.weight[:, label, classes + label] = -0.5
+            for place, sign in enumerate(signs):
+                classifier.heads.weight[:, label, place * classes + label] = sign / len(signs)

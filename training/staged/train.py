@@ -20,6 +20,7 @@ from adafocus.model.backbones import Backbone, InvertedResidualNetwork
 from adafocus.model.checkpoint import save_checkpoint
 from adafocus.model.config import ModelConfig
 from adafocus.model.heatmap import HeatmapPolicy
+from adafocus.training.box_recipes import StageRecipe
 from adafocus.training.data.boxes import clip_points, read_boxes
 from adafocus.training.data.clips import ClipSet, hold_out
 from adafocus.training.data.crop_plan import training_plan
@@ -50,12 +51,12 @@ HEAD_FACTORS = {FIND: 4.0, RECOGNISE: 5.0}
 WEIGHT_DECAYS = {FIND: 0.02, RECOGNISE: 0.05}
 
 
-def cuts_of(config: ModelConfig) -> dict[str, Cut]:
+def cuts_of(config: ModelConfig, stages: StageRecipe) -> dict[str, Cut]:
     """Return what the glance and the focus of a model learn from."""
     share = config.patch_size / config.frame_size
     return {
         FIND: Cut(config.glance_size, ranges=WHOLE, views=2),
-        RECOGNISE: Cut(config.focus_size, share, at_the_thing=True, views=6),
+        RECOGNISE: Cut(config.focus_size, share, at_the_thing=True, views=stages.views, kept_frames=stages.kept_frames),
     }
 
 
@@ -109,7 +110,7 @@ def _learn(model: AdaFocus, recipe: Recipe, crops: Crops, say: Callable[[str], N
     stages, plan, data = recipe.stages, training_plan(recipe), crops.data
     assert data.boxes is not None  # noqa: S101 # checked by the caller
     starts = {FIND: _start(model.glance, recipe), RECOGNISE: _start(model.focus, recipe)}
-    cuts = {name: (cut, starts[name]) for name, cut in cuts_of(model.config).items()}
+    cuts = {name: (cut, starts[name]) for name, cut in cuts_of(model.config, stages).items()}
     points = clip_points(data.clips, read_boxes(data.boxes), plan)
     kept = zip(crops.pixels, points, picture_heights(data.clips, plan), strict=True)
     seen = look_at(kept, plan.candidates, cuts, serving=False)

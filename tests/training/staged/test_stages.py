@@ -8,7 +8,7 @@ import torch
 from adafocus.model import build
 from adafocus.model.adafocus import AdaFocus
 from adafocus.model.backbones import InvertedResidualNetwork, MobileNetV2
-from adafocus.model.config import BackboneConfig, ModelConfig
+from adafocus.model.config import BackboneConfig, ModelConfig, Pooling
 from adafocus.training.data.augment import normalise
 from adafocus.training.staged.fixed_start import FixedStart
 from adafocus.training.staged.stages import carry_logits
@@ -47,10 +47,10 @@ def test_something_must_be_left_to_learn(network: InvertedResidualNetwork, block
         FixedStart(network, blocks)
 
 
-def heatmap_model(mlp_width: int) -> AdaFocus:
+def heatmap_model(mlp_width: int, pooling: Pooling = "max") -> AdaFocus:
     tiny = BackboneConfig("mobilenet_v2", width=0.25, depth=DEPTH)
     model = build(ModelConfig(3, steps=4, frame_size=64, patch_size=32, policy="heatmap", policy_channels=4,
-                              mlp_width=mlp_width, glance=tiny, focus=tiny))  # fmt: skip
+                              mlp_width=mlp_width, pooling=pooling, glance=tiny, focus=tiny))  # fmt: skip
     assert isinstance(model, AdaFocus)
     return model.eval()
 
@@ -66,6 +66,19 @@ def test_the_carried_answer_is_the_middle_of_the_extreme_logits_so_far() -> None
     assert torch.allclose(given.step_logits, expected, atol=1e-4)
 
 
-def test_carrying_needs_two_features_for_each_class() -> None:
-    with pytest.raises(ValueError, match="mlp_width is 16; permitted here: twice the classes, 6"):
-        carry_logits(heatmap_model(16))
+def test_with_mean_pooling_the_carried_answer_is_the_mean_of_the_logits_so_far() -> None:
+    torch.manual_seed(1)
+    model = heatmap_model(3, "mean")
+    carry_logits(model)
+    with torch.no_grad():
+        given = model(torch.randn(2, 4, 3, 64, 64))
+    expected = given.focus_logits.cumsum(dim=1) / torch.arange(1, 5)[:, None]
+    assert torch.allclose(given.step_logits, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("pooling", "message"), [("max", "permitted with pooling 'max': twice the classes, 6"), ("mean", "the classes, 3")]
+)
+def test_carrying_needs_one_or_two_features_for_each_class(pooling: Pooling, message: str) -> None:
+    with pytest.raises(ValueError, match=f"mlp_width is 16; .*{message}"):
+        carry_logits(heatmap_model(16, pooling))

@@ -16,7 +16,7 @@ from adafocus.training.evaluate.inference import load_trained
 from adafocus.training.recipe import Recipe
 from adafocus.training.staged.cuts import Cut, Seen, half, look_at, served_views
 from adafocus.training.staged.fixed_start import FixedStart
-from adafocus.training.staged.train import shares_of, train_in_stages
+from adafocus.training.staged.train import cuts_of, shares_of, train_in_stages
 
 TINY = {"name": "mobilenet_v2", "width": 0.25, "depth": [1, 1, 1]}
 
@@ -62,12 +62,13 @@ def test_stages_give_a_checkpoint_like_any_other(
     assert any("find the thing" in line for line in said)
 
 
+@pytest.mark.parametrize("stages", [{}, {"kept_frames": True, "views": 2}])
 def test_the_same_seed_gives_the_same_weights(
-    boxed_folder: Path, staged_recipe: Callable[..., Recipe], tmp_path: Path
+    boxed_folder: Path, staged_recipe: Callable[..., Recipe], stages: dict[str, object], tmp_path: Path
 ) -> None:
     data = list_clips(boxed_folder)
     states = [
-        load_trained(train_in_stages(data, staged_recipe(), tmp_path / name).checkpoint).model.state_dict()
+        load_trained(train_in_stages(data, staged_recipe(**stages), tmp_path / name).checkpoint).model.state_dict()
         for name in ("first", "second")
     ]
     assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
@@ -91,6 +92,8 @@ def test_a_network_without_that_many_blocks_is_refused(
         ({"recognise_steps": 0}, "permitted: both 0, or both 1 and more"),
         ({"find_lr": 0}, "stages.find_lr is 0; permitted: 1e-09 to 100"),
         ({"fixed_blocks": -1}, "stages.fixed_blocks is -1; permitted: 0 to 64"),
+        ({"kept_frames": 1}, "stages.kept_frames is 1; permitted: true or false"),
+        ({"views": 0}, "stages.views is 0; permitted: 1 to 1000"),
     ],
 )
 def test_stages_that_cannot_be_are_refused(
@@ -130,6 +133,23 @@ def test_only_frames_that_show_the_thing_are_learned_from() -> None:
     seen = look_at(kept, 3, {"square": (cut, Echo())}, serving=True)["square"]
     assert seen.clips == [1, 1, 1]
     assert [maps.shape for maps in seen.served] == [(2, 3, 32, 32)] * 3
+
+
+def test_all_kept_frames_that_show_the_thing_can_be_learned_from() -> None:
+    frames = np.arange(30, dtype=np.uint8)[:, None, None, None].repeat(64, 1).repeat(64, 2).repeat(3, 3)
+    points = np.full((30, 2), 0.5, np.float32)
+    points[7] = np.nan
+    cut = Cut(32, 0.5, at_the_thing=True, views=2, kept_frames=True)
+    seen = look_at([(frames, points, 1.0)], 3, {"square": (cut, Echo())}, serving=False)["square"]
+    assert len(seen.clips) == sum(map(len, seen.learned)) == sum(map(len, seen.places)) == 2 * 29
+    assert max(map(len, seen.learned)) <= 2 * 8
+
+
+def test_the_recipe_says_what_the_focus_learns_from(staged_recipe: Callable[..., Recipe]) -> None:
+    recipe = staged_recipe(kept_frames=True, views=2)
+    cuts = cuts_of(recipe.model_config(2), recipe.stages)
+    assert (cuts["recognise"].kept_frames, cuts["recognise"].views) == (True, 2)
+    assert not cuts["find"].kept_frames
 
 
 def test_a_served_square_lies_around_the_thing_or_in_the_middle() -> None:
