@@ -39,7 +39,7 @@ STANDING_SHARE = 0.5
 
 LONGEST_RETRY_SECONDS = 60.0
 
-LEAST_PART_OF_SHARE = 0.5
+LEAST_PART_OF_SHARE = 0.25
 """A caller that has used less than this part of an equal share of the processors is never put last."""
 
 FREE_SHARE = 0.25
