@@ -136,7 +136,7 @@ class DecodeSession:
         self._ended = False
         self._error: Problem | None = None
         self._changed = asyncio.Event()
-        self._listener: Callable[[], None] = lambda: None
+        self._listener: Callable[[], None] = _nothing
         self.frames_decoded = 0
         """Number of frames handed to the decoder so far."""
         self.decode_seconds = 0.0
@@ -488,9 +488,10 @@ class DecodeSession:
         self._worker = None
         self._error = self._error or problem
         self._unsubscribe()
-        self._unsubscribe = _nothing  # it refers to this session, which would have to wait for the garbage collector
         self._stop_watching()
         self._tell()
+        # They refer to this session, which would have to wait for the garbage collector.
+        self._unsubscribe = self._listener = _nothing
 
     def _tell(self) -> None:
         self._changed.set()
