@@ -66,7 +66,7 @@ def after_each_step(logits: Steps) -> Steps:
     """Return what the shipped classifier makes of frames in time order: the mean of those so far."""
     visited = logits[:, list(visiting_order(logits.shape[1], "coarse_to_fine"))]
     seen = np.arange(1, visited.shape[1] + 1, dtype=np.float32)
-    steps: Steps = visited.cumsum(axis=1) / seen[:, None]
+    steps: Steps = (visited.cumsum(axis=1) / seen[:, None]).astype(np.float32)
     return steps
 
 

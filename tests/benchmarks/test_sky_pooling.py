@@ -30,7 +30,7 @@ def study(tmp_path: Path) -> Study:
 
 
 def test_rows_count_what_each_rule_gets_right_in_each_fold(study: Study, tmp_path: Path) -> None:
-    good = np.tile(np.float32([1.0, 0.0]), (8, 1))
+    good = np.tile(np.array([1.0, 0.0], np.float32), (8, 1))
     fooled = good.copy()
     fooled[0] = 0.0, 6.0  # class 0, and one frame says otherwise
     np.savez(tmp_path / "methodx3-0-0-0.001.npz", clips=[0, 1], box=np.stack([fooled, good[:, ::-1]]))
