@@ -14,7 +14,6 @@ from typing import Protocol
 
 from adafocus.service.deadline import Deadline
 from adafocus.service.decode.frame_arena import Lease
-from adafocus.service.decode.intervals import Intervals
 from adafocus.service.decode.ipc import FAULT, MEMORY_REFUSED, OUT_OF_MEMORY
 from adafocus.service.decode.job import DecodeJob
 from adafocus.service.decode.messages import (
@@ -30,8 +29,8 @@ from adafocus.service.decode.messages import (
 )
 from adafocus.service.decode.process import WorkerGoneError
 from adafocus.service.decode.shared_frames import SharedFrames
-from adafocus.service.decode.sparse_spool import SparseSpool
 from adafocus.service.decode.spool import Spool
+from adafocus.service.decode.spool_feed import SpoolFeed
 from adafocus.service.decode.watchdog import Verdict, Watchdog, WorkerTimeouts
 from adafocus.service.errors import DeadlinePassed, Internal, Problem, Undecodable, problem_from_code
 from adafocus.video.decoder import Frame
@@ -123,9 +122,7 @@ class DecodeSession:
         self._opened = False  # the present worker has opened the video
         self._inbox: deque[Arrived] = deque()
         self._lent: Arrived | None = None  # the frame that the consumer took last
-        self._need: Need | None = None
-        self._told_size, self._told_complete = spool.size, spool.complete
-        self._told = Intervals()  # of a sparse spool
+        self._bytes = SpoolFeed(spool)
         self.faults = 0
         """Workers that have ended by a fault of their own."""
         self._last_position = -1  # that was delivered
@@ -187,18 +184,17 @@ class DecodeSession:
             WorkerGoneError: the worker has ended; the job may be given to another.
             OSError: the spool cannot be opened for the worker.
         """
-        self._told_size, self._told_complete = self._spool.size, self._spool.complete
-        self._told = Intervals()
         spool = self._spool
+        self._bytes.restart()
         message = self._job.message(
-            self._told_size,
-            self._told_complete,
+            self._bytes.size,
+            self._bytes.complete,
             spool.expected_bytes,
             sparse=spool.is_sparse,
             again=again,
             memory=frames.number,
         )
-        fd = self._spool.open_for_reading()
+        fd = spool.open_for_reading()
         try:
             worker.send(message, (fd, frames.fd))
         finally:
@@ -208,7 +204,7 @@ class DecodeSession:
         self._leases.append(Lease(frames, self._on_read))
         self._watchdog = Watchdog(self._patience, worker.cpu_seconds, partial(self._on_hang, self), worker.starved)
         self._spent = self.frames_decoded, self.decode_seconds, self.decode_cpu_seconds
-        self._opened, self._need, self._sent_position = False, None, -1
+        self._opened, self._sent_position = False, -1
 
     def replaceable(self, *, stuck: bool = False) -> bool:
         """Whether another worker may do the job now that the present one has ended, or is stuck."""
@@ -353,7 +349,9 @@ class DecodeSession:
             case FrameReady():
                 self._take_frame(reply)
             case Need():
-                self._take_need(reply)
+                self._bytes.take(reply)
+                self._feed()
+                self._bytes.fetch()
             case Done():
                 self._take_cost(reply)
                 self.capped = reply.capped
@@ -401,21 +399,6 @@ class DecodeSession:
         self._inbox.append(arrived)
         self._tell()
 
-    def _take_need(self, reply: Need) -> None:
-        # More bytes may have arrived than the worker knows of.
-        told = self._told_complete or (reply.size is not None and reply.size <= self._told_size)
-        if self._spool.is_sparse:
-            end_of_file = self._spool.expected_bytes or 0
-            if reply.start is None or reply.size is None or not reply.start < reply.size <= end_of_file:
-                raise ProtocolError("the worker must ask for a range of the file")
-            told = self._told.covers(reply.start, reply.size)
-        if self._need is not None or told:
-            raise ProtocolError("the worker waits for bytes that it was told of")
-        self._need = reply
-        self._feed()
-        if self._need is not None and reply.start is not None and reply.size is not None:
-            self._spool.want(reply.start, reply.size)
-
     def _take_cost(self, reply: Opened | FrameReady | Done) -> None:
         spent_frames, spent_seconds, spent_cpu_seconds = self._spent
         frames = spent_frames + reply.frames_decoded
@@ -430,20 +413,11 @@ class DecodeSession:
         if self._spool.error is not None:
             self._error = self._error or self._spool.error
             self._stop()
-        need = self._need
-        if need is None or self._stopping or self._worker is None:
+        if self._stopping or self._worker is None:
             return
-        start = need.start or 0
-        enough = need.size is not None and self._spool.covers(start, need.size)
-        if enough or self._spool.complete:
-            self._need = None
-            if isinstance(self._spool, SparseSpool):
-                stop = self._spool.present.end_of(start)
-                self._told.add(start, stop)
-                self._say({"type": "more", "start": start, "size": stop, "complete": False})
-            else:
-                self._told_size, self._told_complete = self._spool.size, self._spool.complete
-                self._say({"type": "more", "size": self._told_size, "complete": self._told_complete})
+        more = self._bytes.more()
+        if more is not None:
+            self._say(more)
             self._heard(owes=True)
 
     def give_back(self, arrived: Arrived) -> None:
@@ -457,7 +431,7 @@ class DecodeSession:
             self._heard(owes=self._owed())
 
     def _owed(self) -> bool:
-        return self._stopping or (self._need is None and len(self._leases[-1].held) < self._slots)
+        return self._stopping or (not self._bytes.waits and len(self._leases[-1].held) < self._slots)
 
     def _stop(self) -> None:
         if not self._stopping and not self._ended:

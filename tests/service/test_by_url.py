@@ -31,7 +31,7 @@ async def running(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Run
         url_hosts=("127.0.0.1:*",),
         url_private=True,
         max_upload_bytes=MAX_BYTES,
-        upload_timeout_seconds=1,
+        upload_timeout_seconds=4,  # of a connection that pauses while a clip is made, too
     )
     async with serving(settings) as server:
         yield server

