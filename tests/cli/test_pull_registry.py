@@ -16,8 +16,9 @@ import pytest
 from adafocus.bundle.store import load_bundle
 from adafocus.cli.bundle_sources.registry import MANIFEST_TYPE, TITLE, Reference, parse_reference
 from adafocus.cli.main import main
-from tests.cli.test_pull import TLS, serving
+from tests.cli.test_pull import serving
 from tests.e2e.tiny import write_tiny_bundle
+from tests.tls import CERTIFICATE
 
 LOGIN = base64.b64encode(b"me:secret").decode()
 NAME = "models/tiny"
@@ -91,7 +92,7 @@ def publish(files: dict[str, bytes], tag: str = "1") -> str:
 
 @pytest.fixture
 def host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
-    monkeypatch.setenv("SSL_CERT_FILE", str(TLS / "cert.pem"))
+    monkeypatch.setenv("SSL_CERT_FILE", str(CERTIFICATE))
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "docker"))
     Registry.documents, Registry.blobs, Registry.asked = {}, {}, []
