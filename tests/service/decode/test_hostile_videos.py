@@ -111,8 +111,8 @@ async def killed_mid_request(by: signal.Signals, times: int) -> tuple[list[Frame
 
 async def kill_worker_of(pool: DecodePool, session: DecodeSession, by: signal.Signals) -> int:
     """Send a signal to the worker that decodes a video, once there is one."""
-    await turns_until(lambda: session in pool._workers.values())
-    (pid,) = (worker.pid for worker, at_work in pool._workers.items() if at_work is session)
+    await turns_until(lambda: session in pool._fleet.workers.values())
+    (pid,) = (worker.pid for worker, at_work in pool._fleet.workers.items() if at_work is session)
     os.kill(pid, by)
     await turns_until(lambda: pid not in pool.pids)
     return pid
@@ -184,8 +184,8 @@ async def test_killing_the_worker_again_and_again_while_videos_wait_loses_none()
     async with pool_of(1, watcher=watcher) as pool:
         decoding = [asyncio.create_task(decode(pool, clip())) for _ in range(12)]
         for _ in range(3):
-            await turns_until(lambda: any(pool._workers.values()))
-            (session,) = pool._workers.values()
+            await turns_until(lambda: any(pool._fleet.workers.values()))
+            (session,) = pool._fleet.workers.values()
             assert session is not None
             os.kill(pool.pids[0], signal.SIGKILL)
             await turns_until(lambda session=session: session.ended)  # type: ignore[misc]

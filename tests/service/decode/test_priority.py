@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from adafocus.service.decode import pool as pool_module
+from adafocus.service.decode import fleet as fleet_module
 from adafocus.service.decode import priority as priority_module
 from adafocus.service.decode.priority import BACKGROUND_NICENESS, BackgroundPriority
 from tests.service.decode.factory import Watcher, clip, filled, job, pool_of
@@ -93,7 +93,7 @@ async def test_a_video_in_the_background_is_decoded_with_a_low_priority(*, backg
 @pytest.mark.parametrize("privileged", [False, True])
 async def test_a_worker_that_cannot_come_back_is_replaced(monkeypatch: pytest.MonkeyPatch, *, privileged: bool) -> None:
     set_niceness = Niceness(privileged=privileged)
-    monkeypatch.setattr(pool_module, "BackgroundPriority", lambda worker: BackgroundPriority(worker, set_niceness))
+    monkeypatch.setattr(fleet_module, "BackgroundPriority", lambda worker: BackgroundPriority(worker, set_niceness))
     watcher, pids = Watcher(), []
     async with pool_of(watcher=watcher) as pool:
         for background in (True, True, False):

@@ -211,9 +211,9 @@ class TestTemplate:
     async def test_it_is_started_again_after_it_has_ended(self) -> None:
         watcher = Watcher()
         async with pool_of(1, watcher=watcher) as pool:
-            assert pool._template._process is not None
-            pool._template._process.kill()
-            pool._template._process.wait()
+            assert pool._fleet._template._process is not None
+            pool._fleet._template._process.kill()
+            pool._fleet._template._process.wait()
             os.kill(pool.pids[0], signal.SIGKILL)
             await turns_until(lambda: watcher.restarts == ["crashed"])
             assert len(await frames_for(pool, "a")) == 16
@@ -227,7 +227,7 @@ class TestTemplate:
         async with pool_of(2) as pool:
             assert len(set(pool.pids)) == 2
             assert len(await frames_for(pool, "a")) == 16
-            assert pool._template._process is None
+            assert pool._fleet._template._process is None
 
     async def test_a_template_that_does_not_start_is_an_error(self, monkeypatch: pytest.MonkeyPatch) -> None:
         honest = template._spawn
