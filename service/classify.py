@@ -71,10 +71,10 @@ async def classify(
             upload, waited_seconds = await _upload_and_slot(runtime, body, held, timeline, due)
             parameters = affordable(runtime, parameters, waited_seconds, clock())
             course = course_of(runtime, parameters)
-            request = engine_request(course, parameters, due)
+            background = admission.wants_more_than_its_share(caller)
+            request = engine_request(course, parameters, due, background=background)
             with timeline.stage("decode"):
                 job = decode_job(course, parameters)
-                background = admission.wants_more_than_its_share(caller)
                 decoding = runtime.decoder.begin(upload.spool, job, caller=caller, background=background)
                 frames = held.frames = await decoding
                 if observer is not None:
@@ -236,7 +236,7 @@ def decode_job(course: Course, parameters: Parameters) -> DecodeJob:
     return course.job if limit_ms is None else replace(course.job, max_cpu_seconds=limit_ms / 1e3)
 
 
-def engine_request(course: Course, parameters: Parameters, due: float) -> EngineRequest:
+def engine_request(course: Course, parameters: Parameters, due: float, *, background: bool = False) -> EngineRequest:
     """What a request asks of the engine, if nobody watches its steps."""
     return EngineRequest(
         thresholds=course.thresholds,
@@ -245,6 +245,7 @@ def engine_request(course: Course, parameters: Parameters, due: float) -> Engine
         deadline=due,
         continue_probability=course.continue_probability,
         look_ahead=parameters.deadline_ms is None,
+        background=background,
     )
 
 

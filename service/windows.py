@@ -164,7 +164,8 @@ class _Run:
                 background = engine.admission.wants_more_than_its_share(self.caller)
                 frames = await held.enter_async_context(decoder.open(number, cpu_seconds, background=background))
             self.count = self._checked(frames.window.count)
-            request = engine_request(course_of(self.runtime, self.parameters), self.parameters, due)
+            course = course_of(self.runtime, self.parameters)
+            request = engine_request(course, self.parameters, due, background=background)
             source = frame_source(self.runtime, frames)
             outcome = await engine.classify(replace(request, max_flops=budget), source)
         if frames.capped and outcome.reason == "end_of_video":

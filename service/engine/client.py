@@ -87,7 +87,9 @@ class EngineClient:
         deadline = math.inf if request.deadline is None else request.deadline
         watched = request.on_step is not None
         together = certain if most > 1 and request.look_ahead else ()
-        video.untold = Submit(slot, thresholds, affordable, together, time.monotonic(), deadline, watched, glance)
+        video.untold = Submit(
+            slot, thresholds, affordable, together, time.monotonic(), deadline, watched, glance, request.background
+        )
         if request.deadline is not None:
             video.overdue = loop.call_later(max(0.0, request.deadline - time.monotonic()), self._is_due, video)
         return video

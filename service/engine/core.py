@@ -28,6 +28,7 @@ from adafocus.service.engine.scheduler import (
     MAX_BATCHES_IN_FLIGHT,
     most_urgent,
     nearly_full,
+    of_the_foreground,
     rows_to_run,
     steps_together,
 )
@@ -219,6 +220,8 @@ class EngineCore:
         self._almost_full = False
         while self._staging:
             (ready,) = (states.status == READY).nonzero()
+            if len(ready) and states.background[ready].any():
+                ready = self._of_the_foreground(ready)
             if self._is_clip and self._exits_after_glance and len(ready):
                 ready = self._of_one_part(ready)
             in_flight, ending = MAX_BATCHES_IN_FLIGHT - len(self._staging), self._pace.ending(time.monotonic())
@@ -229,6 +232,16 @@ class EngineCore:
             if rows < len(ready):
                 ready = ready[most_urgent(states.due[ready], states.arrived[ready], rows)]
             self._start(ready)
+
+    def _of_the_foreground(self, slots: Int64) -> Int64:
+        """Return the videos that may run now; those in the background may have to wait for others."""
+        states = self._states
+        others = bool(((states.status != FREE) & ~states.background).any())
+        behind, since = states.background[slots], states.ready_since[slots]
+        allowed = of_the_foreground(
+            behind, since, time.monotonic(), others_in_flight=others, shares=self._fetcher is not None
+        )
+        return slots[allowed]
 
     def _glances_first(self, slots: Int64) -> Bool:
         """Return which of these clips run their glances alone next, because they may exit after them."""
@@ -253,7 +266,8 @@ class EngineCore:
 
     def _start(self, slots: Int64) -> None:
         states, staging = self._states, self._staging.pop()
-        together = steps_together(alone=len(slots) == 1, available=states.available(int(slots[0]), self._look_ahead))
+        alone = len(slots) == 1 and not states.background[slots[0]]
+        together = steps_together(alone=alone, available=states.available(int(slots[0]), self._look_ahead))
         step = states.step[slots]
         after = step + together
         part = self._part_of(slots)

@@ -34,6 +34,7 @@ class Submit(NamedTuple):
         deadline: seconds; ``inf`` for none.
         watched: whether every step is reported as it finishes, and its frame kept until then.
         glance_thresholds: one per step, of the exits after the glance; empty: there are none.
+        background: whether its steps let those of other videos go first.
     """
 
     slot: int
@@ -44,6 +45,7 @@ class Submit(NamedTuple):
     deadline: float
     watched: bool
     glance_thresholds: tuple[float, ...] = ()
+    background: bool = False
 
 
 @dataclass(slots=True)

@@ -84,6 +84,7 @@ class EngineRequest:
         look_ahead: several steps may run at once where it is certain that they will be needed. Not for a request that
             wants to hear of every step, or the best so far at any moment.
         on_step: called after each step with the step and its frame, on the event loop's thread; must not block.
+        background: whether its steps let those of other videos go first.
     """
 
     thresholds: tuple[float, ...]
@@ -93,6 +94,7 @@ class EngineRequest:
     continue_probability: tuple[float, ...] = ()
     look_ahead: bool = True
     on_step: StepCallback | None = None
+    background: bool = False
 
 
 class Step(NamedTuple):

@@ -9,10 +9,14 @@ import numpy.typing as npt
 
 Float64 = npt.NDArray[np.float64]
 Int64 = npt.NDArray[np.int64]
+Bool = npt.NDArray[np.bool_]
 
 PATIENCE_SECONDS = 10.0
 """A video without a deadline counts as due this long after it arrived. So an urgent one passes it, but a stream of
 urgent ones cannot hold it back for ever: sooner or later it is the earliest."""
+
+BACKGROUND_PATIENCE_SECONDS = 0.5
+"""A step in the background that has been ready for so long is as good as any other."""
 
 NEARLY_FULL = 0.75
 """Share of the rows of a batch from which on it need not be full."""
@@ -45,6 +49,30 @@ def most_urgent(due: Float64, arrived: Float64, places: int) -> Int64:
         places: at most so many are taken; none if it is not positive.
     """
     return np.lexsort((arrived, due))[: max(0, places)]
+
+
+def of_the_foreground(
+    background: Bool, ready_since: Float64, now: float, *, others_in_flight: bool, shares: bool
+) -> Int64:
+    """Indices of the candidates that may run now, if some of them are in the background.
+
+    A processor takes nearly as long for two rows as for one after the other. So a row in the background does not share
+    a batch with one of the foreground, and while videos of the foreground are in flight it runs alone: whatever becomes
+    ready waits for one row at most. A device that takes as long for many rows as for one lets all of them run.
+
+    Args:
+        background: ``[N]``, whether each is in the background.
+        ready_since: ``[N]``, seconds; one that has waited for `BACKGROUND_PATIENCE_SECONDS` counts as foreground.
+        now: seconds.
+        others_in_flight: whether there are videos of the foreground, ready or not.
+        shares: whether rows of a batch share its time, as on a GPU.
+    """
+    behind = background & (ready_since > now - BACKGROUND_PATIENCE_SECONDS)
+    if shares or not behind.any():
+        return np.arange(len(background))
+    if behind.all():
+        return np.arange(len(background)) if not others_in_flight else np.argmin(ready_since, keepdims=True)
+    return np.flatnonzero(~behind)
 
 
 def rows_to_run(*, ready: int, max_batch: int, in_flight: int, ending: bool) -> int:

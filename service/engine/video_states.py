@@ -49,6 +49,7 @@ class VideoStates:
         self.drained = np.zeros(slots, dtype=np.bool_)
         """No further frame will come."""
         self.watched = np.zeros(slots, dtype=np.bool_)
+        self.background = np.zeros(slots, dtype=np.bool_)
         self.frames = np.zeros((slots, planned, 3), dtype=np.int64)
         """Of every frame that has arrived: segment, place and position."""
         self.thresholds = np.zeros((slots, steps), dtype=np.float32)
@@ -85,6 +86,7 @@ class VideoStates:
         self.step[slot] = self.started[slot] = self.delivered[slot] = 0
         self.drained[slot] = False
         self.watched[slot] = request.watched
+        self.background[slot] = request.background
         self.thresholds[slot] = _floats(request.thresholds)
         self.glance_thresholds[slot] = _floats(request.glance_thresholds) if request.glance_thresholds else np.inf
         self.after_glance[slot] = self.glanced[slot] = False

@@ -173,6 +173,25 @@ async def test_ready_rows_share_batches_no_larger_than_allowed() -> None:
     assert all(outcome.reason == "all_steps" for outcome in outcomes)
 
 
+async def test_a_step_in_the_background_shares_no_batch_with_one_of_the_foreground() -> None:
+    gate = threading.Event()
+    runner = FakeRunner(3, gate=gate)
+    async with make_engine(runner) as (engine, recorder):
+        first = asyncio.create_task(engine.classify(never_leave(), Frames([GREY] * 4)))
+        await running_batch(runner)  # it holds the device until the others are ready
+        others = [
+            asyncio.create_task(engine.classify(never_leave(background=True), Frames([BRIGHT] * 4))) for _ in range(2)
+        ]
+        await recorder.settle()
+        gate.set()
+        outcomes = await asyncio.gather(first, *others)
+    assert [label(outcome) for outcome in outcomes] == [1, 2, 2]
+    alone, together = runner.batches[:5], runner.batches[5:]
+    assert alone.count(1) >= 4, "the foreground runs alone, and so does the background beside it"
+    assert sum(alone) + sum(together) == 12
+    assert all(len(outcome.steps) == 4 for outcome in outcomes)
+
+
 async def test_a_clip_model_takes_all_its_frames_in_one_step() -> None:
     manifest = make_clip_manifest()
     async with make_engine(manifest=manifest) as (engine, recorder):

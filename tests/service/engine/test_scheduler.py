@@ -7,11 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adafocus.service.engine.scheduler import (
+    BACKGROUND_PATIENCE_SECONDS,
     MAX_BATCHES_IN_FLIGHT,
     PATIENCE_SECONDS,
     due_time,
     most_urgent,
     nearly_full,
+    of_the_foreground,
     rows_to_run,
     steps_together,
 )
@@ -92,3 +94,37 @@ def test_only_a_lone_video_looks_ahead() -> None:
 
 def test_a_single_row_never_shuts_others_out() -> None:
     assert [nearly_full(rows) for rows in (1, 2, 4, 8, 32)] == [2, 2, 3, 6, 24]
+
+
+NOW = 100.0
+
+
+def allowed(rows: list[tuple[bool, float]], *, others_in_flight: bool, shares: bool = False) -> list[int]:
+    """Which rows may run; of each, whether it is in the background and for how long it has been ready."""
+    background = np.array([behind for behind, _ in rows], dtype=np.bool_)
+    since = NOW - np.array([seconds for _, seconds in rows], dtype=np.float64)
+    return of_the_foreground(background, since, NOW, others_in_flight=others_in_flight, shares=shares).tolist()
+
+
+def test_a_row_of_the_foreground_shares_no_batch_with_the_background() -> None:
+    assert allowed([(True, 0.1), (False, 0.0), (True, 0.2), (False, 0.1)], others_in_flight=True) == [1, 3]
+
+
+def test_while_others_are_in_flight_the_background_runs_row_by_row_the_oldest_first() -> None:
+    assert allowed([(True, 0.1), (True, 0.2)], others_in_flight=True) == [1]
+    assert allowed([(True, 0.1), (True, 0.2)], others_in_flight=False) == [0, 1]
+
+
+def test_a_device_whose_rows_share_its_time_runs_them_all() -> None:
+    assert allowed([(True, 0.1), (False, 0.0)], others_in_flight=True, shares=True) == [0, 1]
+
+
+@given(st.lists(st.tuples(st.booleans(), st.floats(0, 2)), min_size=1, max_size=8), st.booleans(), st.booleans())
+def test_something_always_runs_and_nothing_waits_in_the_background_for_ever(
+    rows: list[tuple[bool, float]], others_in_flight: bool, shares: bool
+) -> None:
+    chosen = allowed(rows, others_in_flight=others_in_flight, shares=shares)
+    assert chosen
+    patient = [index for index, (_, seconds) in enumerate(rows) if seconds > BACKGROUND_PATIENCE_SECONDS]
+    assert set(patient) <= set(chosen)
+    assert {index for index, (behind, _) in enumerate(rows) if not behind} <= set(chosen)
