@@ -75,10 +75,13 @@ class Classifier(nn.Module):
         """`step` for T steps of V videos: T·V rows, step after step, and pooled state [V, F] -> [T·V, C], [T·V, F]."""
         V, F = pooled_state.shape
         features = self.features(glance_feature, focus_feature).reshape(-1, V, F)  # (T, V, F)
-        # A running maximum or sum in operators that every runtime has: of what each step has seen, the rest being zero.
-        seen = torch.ones(features.shape[0], features.shape[0], device=features.device).tril()
-        so_far = features[None] * seen[:, :, None, None]  # (T, T, V, F)
-        pooled = so_far.sum(dim=1) + pooled_state if self._mean else torch.maximum(so_far.amax(dim=1), pooled_state)
+        if self._mean:  # the state first, then frame after frame: the same additions as one step at a time
+            pooled = torch.cat([pooled_state[None], features]).cumsum(dim=0)[1:]  # (T, V, F)
+        else:
+            # A running maximum in operators that every runtime has: of what each step has seen, the rest being zero.
+            seen = torch.ones(features.shape[0], features.shape[0], device=features.device).tril()
+            so_far = features[None] * seen[:, :, None, None]  # (T, T, V, F)
+            pooled = torch.maximum(so_far.amax(dim=1), pooled_state)
         state = pooled.reshape(step.shape[0], F)
         return self._answer(state, step), state
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 from hypothesis import given, settings
@@ -15,6 +16,7 @@ from adafocus.model.patch import crop_patches
 from adafocus.model.tsm import AdaFocusTSM
 from tests import tolerances
 from tests.model.factory import frame_model
+from tests.once import Once
 
 
 def as_images(frames: torch.Tensor) -> torch.Tensor:
@@ -82,6 +84,37 @@ def test_frame_graphs_that_look_ahead_step_as_the_model_does(pooled_network: Ada
             for ours, theirs in zip(found, (*expected, *wanted), strict=True):
                 assert torch.allclose(ours[rows], theirs, atol=tolerances.KERNELS)
             policy_state, pooled_state = expected[2], wanted[1]
+
+
+def test_frames_that_are_joined_together_are_added_in_the_order_of_one_by_one(
+    frame_network: AdaFocus, once: Once
+) -> None:
+    """A sum of floats depends on the order, and which steps share a batch depends on time: an answer must not."""
+    network = frame_model(replace(frame_network.config, pooling="mean"))
+    linear, steps = network.classifier.linear, 4
+    features = linear.out_features
+    with torch.no_grad():  # a feature is a number of the glance's, which no order of multiplication changes
+        linear.weight.zero_()[:, :features].fill_diagonal_(1.0)
+    session = onnxruntime.InferenceSession(once.to_onnx(served_graphs(network)[1]), providers=["CPUExecutionProvider"])
+    chance = np.random.default_rng(0)
+    given = {
+        "frames": texture(steps, 64),
+        "patch_centre": np.full((steps, 2), 0.5, np.float32),
+        "glance_feature": chance.random((steps, network.glance.channels), np.float32),
+        "step": np.arange(steps),
+    }
+
+    def states(turns: tuple[int, ...]) -> list[np.ndarray]:
+        found, begin = [np.full((1, features), 0.1, np.float32)], 0
+        for count in turns:
+            rows = {name: value[begin : begin + count] for name, value in given.items()}
+            found += np.split(session.run(["next_pooled_state"], rows | {"pooled_state": found[-1]})[0], count)
+            begin += count
+        return found
+
+    one_by_one = states((1, 1, 1, 1))
+    for turns in ((4,), (1, 3), (2, 2)):
+        np.testing.assert_array_equal(states(turns), one_by_one)
 
 
 def test_the_clip_graphs_answer_as_the_model_does(clip_network: AdaFocusTSM) -> None:
