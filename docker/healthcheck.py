@@ -1,4 +1,7 @@
-"""Ends with exit code 0 if the service in this container is ready, 1 otherwise. Standard library only."""
+"""Ends with exit code 0 if the service in this container is ready, 1 otherwise. Standard library only.
+
+usage: healthcheck.py [PORT [PATH]]    (default: the service's port, and /readyz)
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,11 @@ import sys
 PATIENCE_SECONDS = 2.5
 
 
-def ready(port: int) -> bool:
-    """Whether ``/readyz`` answers 200 on this port of the loopback interface."""
+def ready(port: int, path: str) -> bool:
+    """Whether a path answers 200 on this port of the loopback interface."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_SECONDS)
     try:
-        connection.request("GET", "/readyz")
+        connection.request("GET", path)
         return connection.getresponse().status == http.client.OK
     except OSError:
         return False
@@ -22,4 +25,6 @@ def ready(port: int) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(0 if ready(int(os.environ.get("ADAFOCUS_PORT", "8000"))) else 1)
+    port = sys.argv[1] if len(sys.argv) > 1 else os.environ.get("ADAFOCUS_PORT", "8000")
+    path = sys.argv[2] if len(sys.argv) > 2 else "/readyz"
+    sys.exit(0 if ready(int(port), path) else 1)

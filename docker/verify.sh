@@ -17,11 +17,12 @@ LOAD_SECONDS=${LOAD_SECONDS:-90}
 PYTHON_IMAGE=${PYTHON_IMAGE:-python:3.11-slim-bookworm}
 export ADAFOCUS_CPU_IMAGE=${ADAFOCUS_CPU_IMAGE:-adafocus:cpu} ADAFOCUS_GPU_IMAGE=${ADAFOCUS_GPU_IMAGE:-adafocus:gpu}
 export ADAFOCUS_PUBLISH=127.0.0.1:18000 PROMETHEUS_PUBLISH=127.0.0.1:19090 GRAFANA_PUBLISH=127.0.0.1:13000
+export ADAFOCUS_CAMERAS_PUBLISH=127.0.0.1:18001
 export SERVICE=http://$ADAFOCUS_PUBLISH PROMETHEUS=http://$PROMETHEUS_PUBLISH GRAFANA=http://$GRAFANA_PUBLISH
 export GRAFANA_ADMIN_PASSWORD=docker-verify
 export DOCKER_BUILDKIT=1 COMPOSE_DOCKER_CLI_BUILD=1
 WORK=build/docker-verify TOOLS=build/docker-verify/venv/bin CHECK_OUTPUT="python3 docker/verify/check_output.py"
-CPU=(-f docker-compose.yml -f docker/compose.cpu.yml)
+CPU=(-f docker-compose.yml -f docker/compose.cpu.yml -f docker/compose.cameras.yml)
 
 if docker compose version >/dev/null 2>&1; then COMPOSE=(docker compose); else COMPOSE=(docker-compose); fi
 compose() { "${COMPOSE[@]}" -p adafocus-verify "${CPU[@]}" -f docker/verify/compose.yml "$@"; }
@@ -54,7 +55,7 @@ step files
 $TOOLS/hadolint Dockerfile && echo "hadolint: no finding"
 $TOOLS/yamllint -s -c docker/yamllint.yml docker-compose.yml docker && echo "yamllint: no finding"
 $TOOLS/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml docker/compose.cpu.yml \
-  docker/service.yml docker/verify/compose.yml | sed 's/^/compose schema: /'
+  docker/compose.cameras.yml docker/service.yml docker/verify/compose.yml | sed 's/^/compose schema: /'
 "${COMPOSE[@]}" -f docker-compose.yml config -q && "${COMPOSE[@]}" "${CPU[@]}" config -q && echo "compose config: both"
 promtool check rules docker/prometheus/rules/*.yml
 promtool test rules docker/prometheus/tests/*.yml

@@ -108,9 +108,11 @@ def main(service: str, prometheus: str, seconds: float, clips: list[bytes]) -> i
         thread.join()
     lasted = time.monotonic() - began
     time.sleep(SETTLE_SECONDS)
-    window = f"[{int(lasted) + 2 * SETTLE_SECONDS}s]"
+    # The cameras count their FLOPs under the same names.
+    of_service = f'{{job="adafocus"}}[{int(lasted) + 2 * SETTLE_SECONDS}s]'
     counted = instant_value(
-        prometheus, f"sum(rate(adafocus_flops_total{window})) / sum(rate(adafocus_flops_full_total{window}))"
+        prometheus,
+        f"sum(rate(adafocus_flops_total{of_service})) / sum(rate(adafocus_flops_full_total{of_service}))",
     )
     reported = tally.spent / tally.full
     print(f"load: {sum(tally.statuses.values())} requests in {lasted:.0f} s, statuses {dict(tally.statuses)}")

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
+from adafocus.service.live.config import load_cameras
 from adafocus.service.settings import Settings
 
 SET_BY_THE_IMAGE = {"host", "port", "backend", "samples"}
@@ -40,7 +41,15 @@ def test_every_setting_can_be_set_from_outside(template: dict[str, Any]) -> None
     assert offered == set(Settings.model_fields) - ABSENT_ON_PURPOSE
 
 
-def test_the_service_can_do_no_more_than_it_must(template: dict[str, Any]) -> None:
+@pytest.fixture
+def cameras(project_root: Path) -> dict[str, Any]:
+    service: dict[str, Any] = load(project_root / "docker" / "compose.cameras.yml")["services"]["cameras"]
+    return service
+
+
+@pytest.mark.parametrize("which", ["template", "cameras"])
+def test_the_service_can_do_no_more_than_it_must(which: str, request: pytest.FixtureRequest) -> None:
+    template = request.getfixturevalue(which)
     assert template["read_only"] is True
     assert template["cap_drop"] == ["ALL"]
     assert template["security_opt"] == ["no-new-privileges:true"]
@@ -80,14 +89,17 @@ def test_without_a_gpu_nothing_that_needs_one_starts(project_root: Path, compose
     assert standing_in["volumes"] == compose["services"]["adafocus"]["volumes"]
 
 
-def test_only_this_host_reaches_the_ports_unless_told_otherwise(compose: dict[str, Any], template: Any) -> None:
-    ports = [port for service in compose["services"].values() for port in service.get("ports", [])] + template["ports"]
+def test_only_this_host_reaches_the_ports_unless_told_otherwise(
+    compose: dict[str, Any], template: dict[str, Any], cameras: dict[str, Any]
+) -> None:
+    services = (*compose["services"].values(), template, cameras)
+    ports = [port for service in services for port in service.get("ports", [])]
     assert ports and all(re.match(r"\$\{\w+:-127\.0\.0\.1:\d+\}:\d+$", port) for port in ports)
 
 
 def test_what_is_mounted_exists(project_root: Path, compose: dict[str, Any]) -> None:
-    override = load(project_root / "docker" / "compose.cpu.yml")
-    for services in (compose["services"], override["services"]):
+    others = [load(project_root / "docker" / f"compose.{name}.yml") for name in ("cpu", "cameras")]
+    for services in (compose["services"], *(other["services"] for other in others)):
         for service in services.values():
             for volume in service.get("volumes", []):
                 source = re.sub(r"^\$\{\w+:-([^}]*)\}", r"\1", volume).split(":")[0]
@@ -119,6 +131,20 @@ def _mount(volume: str) -> tuple[str, str, str]:
     return source, target, mode or "rw"
 
 
+def test_prometheus_reads_the_cameras_where_they_run(project_root: Path, cameras: dict[str, Any]) -> None:
+    folder = project_root / "docker" / "prometheus"
+    targets = yaml.safe_load((folder / "camera-targets.yml").read_text(encoding="utf-8"))
+    port = cameras["command"][cameras["command"].index("--port") + 1]
+    assert targets == [{"targets": [f"cameras:{port}"]}]
+    assert yaml.safe_load((folder / "no-camera-targets.yml").read_text(encoding="utf-8")) == []
+    assert cameras["healthcheck"]["test"][-2:] == [port, "/healthz"]
+
+
+@pytest.mark.parametrize("file", ["docker/cameras/cameras.toml", "docker/verify/cameras/cameras.toml"])
+def test_the_files_of_cameras_can_be_read(project_root: Path, file: str) -> None:
+    assert load_cameras(project_root / file).camera
+
+
 def test_no_key_in_the_folder_for_them_can_be_committed(project_root: Path) -> None:
     rules = (project_root / "docker/secrets/.gitignore").read_text(encoding="utf-8").splitlines()
     assert [rule for rule in rules if not rule.startswith("#")] == ["*", "!.gitignore"]
@@ -133,7 +159,7 @@ def test_the_place_of_prepared_models_belongs_to_the_services_user_alone(project
 
 
 def test_the_example_names_every_variable_with_its_default(project_root: Path) -> None:
-    files = ["docker-compose.yml", "docker/compose.cpu.yml", "docker/service.yml"]
+    files = ["docker-compose.yml", "docker/compose.cpu.yml", "docker/compose.cameras.yml", "docker/service.yml"]
     text = "\n".join((project_root / name).read_text(encoding="utf-8") for name in files)
     used = dict(re.findall(r"\$\{(\w+):-([^}]*)\}", text))
     example = (project_root / ".env.example").read_text(encoding="utf-8")
