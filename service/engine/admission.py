@@ -26,6 +26,7 @@ from adafocus.service.engine.queue_limits import Places, QueueLimits, Unlimited
 from adafocus.service.engine.recent_use import RecentUse
 from adafocus.service.engine.request import EngineObserver
 from adafocus.service.engine.scheduler import PATIENCE_SECONDS
+from adafocus.service.engine.uploads import Uploads
 from adafocus.service.engine.waiting_time import WaitingTime
 from adafocus.service.errors import Overloaded
 
@@ -41,9 +42,6 @@ LONGEST_RETRY_SECONDS = 60.0
 
 LEAST_PART_OF_SHARE = 0.25
 """A caller that has used less than this part of an equal share of the processors is never put last."""
-
-FREE_SHARE = 0.25
-"""This share of the uploads that may be arriving at once is no pressure."""
 
 QUEUE_PRESSURE = 0.5
 """The pressure while requests wait for a slot, which a slow upload may hold."""
@@ -95,7 +93,7 @@ class Admission:
     early_taken: int = 0
     lag_seconds: float = 0.0
     """How far the event loop is behind: a request has waited that long already when it is seen."""
-    uploads: int = 0
+    uploads: Uploads = field(init=False)
     waiting_time: WaitingTime = field(init=False)
     _queue: FairQueue[Place] = field(default_factory=FairQueue)
     _callers: ActiveCallers = field(default_factory=ActiveCallers)
@@ -103,9 +101,9 @@ class Admission:
     _timer: asyncio.TimerHandle | None = None
     _running: Counter[str] = field(default_factory=Counter)
     _places_of: Counter[str] = field(default_factory=Counter)
-    _uploads_of: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
+        self.uploads = Uploads(self.limits)
         self.waiting_time = WaitingTime(self.slots)
 
     @property
@@ -123,14 +121,12 @@ class Admission:
     @property
     def pressure(self) -> float:
         """How close the house is to refusing: 0 to 1."""
-        share = (self.uploads / self.limits.uploads - FREE_SHARE) / (1.0 - FREE_SHARE)
-        return max(0.0, share, QUEUE_PRESSURE if len(self._queue) else 0.0)
+        return max(self.uploads.pressure, QUEUE_PRESSURE if len(self._queue) else 0.0)
 
     def refusal(self, caller: str) -> Overloaded | None:
         """Why a request of this caller would be refused now; None if it would not."""
-        limits = self.limits
-        if self.uploads >= limits.uploads or self._uploads_of[caller] >= limits.uploads_per_caller:
-            most = limits.uploads if self.uploads >= limits.uploads else limits.uploads_per_caller
+        most = self.uploads.limit_reached(caller)
+        if most is not None:
             return Overloaded(f"{most} uploads are arriving, the most allowed at once", retry_after=1.0)
         if self._has_room() or self._displaceable(caller) is not None:
             return None
@@ -160,8 +156,7 @@ class Admission:
             raise refusal
         place = Place(caller, uploading=True)
         self._count(place)
-        self.uploads += 1
-        self._uploads_of[caller] += 1
+        self.uploads.begin(caller)
         return place
 
     def leave(self, place: Place) -> None:
@@ -174,8 +169,7 @@ class Admission:
         """Take note that a body has arrived, or never will. May be called again."""
         if place.uploading:
             place.uploading = False
-            self.uploads -= 1
-            _lower(self._uploads_of, place.caller)
+            self.uploads.end(place.caller)
 
     async def while_uploading(self, place: Place, upload: Awaitable[Result]) -> Result:
         """Await an upload. A slow one gives its place up until it has arrived.

@@ -103,7 +103,7 @@ async def test_a_caller_with_less_in_the_queue_takes_the_place_of_one_with_more(
             await asyncio.sleep(0)
             assert not honest.done()
             assert admission._running["honest"] == 1  # it is next, though the others came first
-    assert admission.places_taken == admission.slots_taken == admission.uploads == 0
+    assert admission.places_taken == admission.slots_taken == admission.uploads.count == 0
 
 
 async def test_a_caller_without_a_slot_gets_the_reserved_one() -> None:
@@ -122,14 +122,14 @@ async def test_a_body_that_does_not_come_gives_its_place_up(monkeypatch: pytest.
         upload = asyncio.create_task(admission.while_uploading(slow, arrived.wait()))
         while admission.places_taken:
             await asyncio.sleep(0)
-        assert admission.uploads == 1
+        assert admission.uploads.count == 1
         with admission.place("quick"):
             arrived.set()
             with pytest.raises(Overloaded):
                 await upload
         assert await admission.while_uploading(slow, asyncio.sleep(0, "bytes")) == "bytes"
         assert admission.places_taken == 1
-    assert admission.places_taken == admission.uploads == 0
+    assert admission.places_taken == admission.uploads.count == 0
 
 
 async def test_uploads_are_limited_in_all_and_per_caller() -> None:
@@ -141,7 +141,7 @@ async def test_uploads_are_limited_in_all_and_per_caller() -> None:
         admission.uploaded(first)
         with admission.place("a"), admission.place("b"), refused(admission, "c"):
             pass
-    assert admission.uploads == 0
+    assert admission.uploads.count == 0
 
 
 async def test_a_request_that_has_waited_for_far_too_long_makes_way() -> None:
