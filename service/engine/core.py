@@ -19,7 +19,8 @@ import numpy as np
 
 from adafocus.bundle.exit_rule import Bool, ExitReason, should_exit
 from adafocus.bundle.manifest import Manifest
-from adafocus.service.engine.batch import Batch, BatchPart, BatchResult, GlanceExit
+from adafocus.service.engine.batch import Batch, BatchResult, GlanceExit
+from adafocus.service.engine.clip_parts import ClipParts
 from adafocus.service.engine.device import Device, Done, InFlight, name_this_thread
 from adafocus.service.engine.messages import QUEUE, Commands, Ended, Failure, Report
 from adafocus.service.engine.pace import Pace
@@ -75,6 +76,7 @@ class EngineCore:
         self._glance_frames = manifest.sampling.frames
         self._exits_after_glance = any(point.glance_thresholds for point in manifest.operating_points)
         self._states = VideoStates(slots, manifest, runner.widths)
+        self._parts = ClipParts(manifest, self._states)
         self._segments: dict[int, FrameSegment] = {}
         self._staging = [Staging(manifest, runner, max_batch, self._segments) for _ in range(MAX_BATCHES_IN_FLIGHT)]
         self._fetcher = runner if isinstance(runner, FrameFetcher) else None
@@ -195,7 +197,7 @@ class EngineCore:
         slots = slots[states.status[slots] == WAITING]
         delivered = states.delivered[slots]
         if self._is_clip:
-            needed = np.where(self._glances_first(slots), self._glance_frames, self._planned)
+            needed = np.where(self._parts.glances_first(slots), self._glance_frames, self._planned)
             complete = (delivered >= needed) | (states.drained[slots] & (delivered > 0))
         else:
             complete = delivered > states.step[slots]
@@ -222,8 +224,8 @@ class EngineCore:
             (ready,) = (states.status == READY).nonzero()
             if len(ready) and states.background[ready].any():
                 ready = self._of_the_foreground(ready)
-            if self._is_clip and self._exits_after_glance and len(ready):
-                ready = self._of_one_part(ready)
+            if self._parts.exist and len(ready):
+                ready = self._parts.with_the_most_urgent(ready)
             in_flight, ending = MAX_BATCHES_IN_FLIGHT - len(self._staging), self._pace.ending(time.monotonic())
             rows = rows_to_run(ready=len(ready), max_batch=max_batch, in_flight=in_flight, ending=ending)
             if not rows:
@@ -243,34 +245,13 @@ class EngineCore:
         )
         return slots[allowed]
 
-    def _glances_first(self, slots: Int64) -> Bool:
-        """Return which of these clips run their glances alone next, because they may exit after them."""
-        states = self._states
-        return np.asarray(np.isfinite(states.glance_thresholds[slots, 0]) & ~states.glanced[slots])
-
-    def _part_of(self, slots: Int64) -> BatchPart:
-        """Return what the next batch of these videos runs; it is the same for all of them."""
-        if not self._is_clip or not self._exits_after_glance:
-            return "whole"
-        if self._states.glanced[slots[0]]:
-            return "focus"
-        return "glance" if self._glances_first(slots[:1])[0] else "whole"
-
-    def _of_one_part(self, slots: Int64) -> Int64:
-        """Return the clips that can share a batch with the most urgent one."""
-        states = self._states
-        part = 2 * states.glanced[slots] + self._glances_first(slots)
-        first = most_urgent(states.due[slots], states.arrived[slots], 1)
-        together: Int64 = slots[part == part[first]]
-        return together
-
     def _start(self, slots: Int64) -> None:
         states, staging = self._states, self._staging.pop()
         alone = len(slots) == 1 and not states.background[slots[0]]
         together = steps_together(alone=alone, available=states.available(int(slots[0]), self._look_ahead))
         step = states.step[slots]
         after = step + together
-        part = self._part_of(slots)
+        part = self._parts.next_of(slots)
         states.seconds[slots, step, QUEUE] += time.monotonic() - states.ready_since[slots]
         states.started[slots] = after
         states.status[slots] = RUNNING
