@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 
 from adafocus.service.decode.exit_code import killed_from_outside, problem_of_exit
 from adafocus.service.decode.idle_queue import IdleQueue
@@ -192,11 +192,11 @@ class WorkerFleet:
         self._observer.decode_workers(len(self.workers))
         self._report(worker.sandbox)
 
-        def heard(reply: Reply) -> None:
+        def heard(replies: Sequence[Reply]) -> None:
             session = self.workers.get(worker)
             if session is None:
                 raise ProtocolError("the worker sent a message while it had no job")
-            session.hear(reply)
+            session.hear(*replies)
 
         def lost(error: ProtocolError | None) -> None:
             if error is None:

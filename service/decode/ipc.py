@@ -15,6 +15,8 @@ A job says whether its spool is sparse. Then ``need`` has a ``start``, and ``mor
 A job for a window of a long video leaves the video open for the job of the next window. The next job for another video
 closes it, and so does ``forget``.
 
+A worker may send several messages together, one a line: a frame often comes with the one after it, or with ``done``.
+
 Messages are JSON and never pickle, because a worker that has parsed a hostile file cannot be trusted. This module uses
 the standard library only, because the worker imports it.
 """

@@ -146,18 +146,21 @@ Reply = Ready | Opened | FrameReady | Need | Done
 _DECODER: msgspec.json.Decoder[Reply] = msgspec.json.Decoder(Reply)
 
 
-def parse(data: bytes) -> Reply:
-    """Parse a message from a worker.
+def parse(data: bytes) -> list[Reply]:
+    """Parse the messages that a worker has sent together, one a line. There is at least one.
 
     Raises:
-        ProtocolError: it is too long, or is not a valid message.
+        ProtocolError: they are too long, or one is not a valid message.
     """
     if len(data) > MAX_MESSAGE_BYTES:
-        raise ProtocolError(f"a message must have at most {MAX_MESSAGE_BYTES} bytes")
+        raise ProtocolError(f"messages must have at most {MAX_MESSAGE_BYTES} bytes")
     try:
-        return _DECODER.decode(data)
+        replies = _DECODER.decode_lines(data)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise ProtocolError(f"invalid message: {str(error)[:150]}") from None
+    if not replies:
+        raise ProtocolError("invalid message: it is empty")
+    return replies
 
 
 def printable(text: str, *, most: int = 300) -> str:

@@ -46,7 +46,7 @@ class WorkerProcess:
         self._cpu_clock = process_cpu_clock(process.pid)
         self._control = control
         self._loop = asyncio.get_running_loop()
-        self._on_reply: Callable[[Reply], None] | None = None
+        self._on_replies: Callable[[Sequence[Reply]], None] | None = None
         self._on_lost: Callable[[ProtocolError | None], None] | None = None
         control.setblocking(False)
 
@@ -83,14 +83,17 @@ class WorkerProcess:
         """The process id."""
         return self._process.pid
 
-    def listen(self, on_reply: Callable[[Reply], None], on_lost: Callable[[ProtocolError | None], None]) -> None:
-        """Call ``on_reply`` for every message from now on, and ``on_lost`` when no more will come.
+    def listen(
+        self, on_replies: Callable[[Sequence[Reply]], None], on_lost: Callable[[ProtocolError | None], None]
+    ) -> None:
+        """Call ``on_replies`` with all messages from now on, and ``on_lost`` when no more will come.
 
         Args:
-            on_reply: may raise `ProtocolError` for a message that the protocol does not allow now.
+            on_replies: is given messages that came together; may raise `ProtocolError` for one that the protocol does
+                not allow now.
             on_lost: called once: with the error if a message broke the protocol, with None if the worker has ended.
         """
-        self._on_reply, self._on_lost = on_reply, on_lost
+        self._on_replies, self._on_lost = on_replies, on_lost
         self._loop.add_reader(self._control, self._hear)
 
     def send(self, message: Mapping[str, object], fds: Sequence[int] = ()) -> None:
@@ -175,9 +178,9 @@ class WorkerProcess:
             if not first.done():
                 first.set_exception(WorkerStartError(f"a decode worker did not start: {error or 'it ended'}"))
 
-        def heard(reply: Reply) -> None:
+        def heard(replies: Sequence[Reply]) -> None:
             if not first.done():
-                first.set_result(reply)
+                first.set_result(replies[0])
 
         self.listen(heard, lost)
         try:
@@ -201,9 +204,9 @@ class WorkerProcess:
                 self._lost(None)
                 return
             try:
-                reply = parse(data)
-                if self._on_reply is not None:
-                    self._on_reply(reply)
+                replies = parse(data)
+                if self._on_replies is not None:
+                    self._on_replies(replies)
             except ProtocolError as error:
                 self._lost(error)
                 return
@@ -217,6 +220,6 @@ class WorkerProcess:
             on_lost(error)
 
     def _stop_listening(self) -> None:
-        self._on_reply = self._on_lost = None
+        self._on_replies = self._on_lost = None
         if self._control.fileno() >= 0:
             self._loop.remove_reader(self._control)

@@ -333,12 +333,21 @@ class DecodeSession:
             arrived.lease.read(arrived.frame.slot)
         self._stop()
 
-    def hear(self, reply: Reply) -> None:
-        """Handle a message from the worker.
+    def hear(self, *replies: Reply) -> None:
+        """Handle messages that the worker has sent together.
 
         Raises:
-            ProtocolError: the protocol does not allow this message now.
+            ProtocolError: the protocol does not allow one of them now.
         """
+        unread = len(self._inbox)
+        for reply in replies:
+            self._take(reply)
+        if not self._ended:
+            if len(self._inbox) > unread:
+                self._tell()
+            self._heard(owes=self._owed())
+
+    def _take(self, reply: Reply) -> None:
         if self._ended or isinstance(reply, Ready):
             raise ProtocolError(f"the message {reply.type!r} is not allowed now")
         match reply:
@@ -358,8 +367,6 @@ class DecodeSession:
                 self._end(_problem(reply))
                 self.worker_ended()
                 self._on_end(self, reply)
-                return
-        self._heard(owes=self._owed())
 
     def fail(self, problem: Problem) -> None:
         """End the session with a problem because its worker has ended. Frames that have arrived can still be taken."""
@@ -397,7 +404,6 @@ class DecodeSession:
         self._last_position = reply.position
         lease.unread.add(reply.slot)
         self._inbox.append(arrived)
-        self._tell()
 
     def _take_cost(self, reply: Opened | FrameReady | Done) -> None:
         spent_frames, spent_seconds, spent_cpu_seconds = self._spent

@@ -123,7 +123,7 @@ class Task:
         while frame is not None and frame["position"] != last:
             frame = self._next_frame(stream)
             if frame is not None:
-                self._control.send({**frame, **self._cost()})
+                self._control.send_frame({**frame, **self._cost()})
 
     def _next_frame(self, stream: FrameStream) -> dict[str, object] | None:
         """Decode a frame into a slot; the message that says so, or None if there is none left."""

@@ -31,16 +31,25 @@ READY = {"type": "ready", "sandbox": SANDBOX}
 
 
 def test_what_may_be_said_is_understood() -> None:
-    frame = parse(encode(FRAME))
+    (frame,) = parse(encode(FRAME))
     assert isinstance(frame, FrameReady)
     assert (frame.slot, frame.position, frame.index) == (1, 3, 40)
-    opened = parse(encode(OPENED))
+    (opened,) = parse(encode(OPENED))
     assert isinstance(opened, Opened)
     assert opened.video() == VideoInfo("mp4", "h264", 64, 48, 25.0, 1.6, 40, 0)
-    assert isinstance(parse(encode(DONE)), Done)
-    ready = parse(encode(READY))
+    (done,) = parse(encode(DONE))
+    assert isinstance(done, Done)
+    (ready,) = parse(encode(READY))
     assert isinstance(ready, Ready)
     assert ready.sandbox.report().missing == ("a: b",)
+
+
+def test_messages_that_come_together_are_told_apart() -> None:
+    frame, done = parse(encode(FRAME) + b"\n" + encode(DONE))
+    assert isinstance(frame, FrameReady)
+    assert isinstance(done, Done)
+    with pytest.raises(ProtocolError):
+        parse(encode(FRAME) + b"\n" + encode({**DONE, "type": "eval"}))
 
 
 @pytest.mark.parametrize(
@@ -72,6 +81,7 @@ def test_what_may_not_be_said_is_refused(message: dict[str, object]) -> None:
     "data",
     [
         b"",
+        b"\n \n",
         b"\x80\x04N.",
         b"[" * 60_000,
         b'{"type":"need","size":' + b"9" * 5000 + b"}",
