@@ -20,10 +20,6 @@ from adafocus.service.decode.template import Process, WorkerStartError, WorkerTe
 from adafocus.service.decode.watchdog import process_cpu_clock, waits_for_processor
 from adafocus.service.decode.worker.sandbox import SandboxReport
 
-# Messages read per iteration of the event loop, so that a worker that floods the socket does not block the loop. As a
-# rule there is one, and asking for another costs as much as coming back.
-_TURN = 1
-
 
 class WorkerGoneError(Exception):
     """The worker cannot receive messages any more."""
@@ -193,25 +189,22 @@ class WorkerProcess:
         return reply.sandbox.report()
 
     def _hear(self) -> None:
-        for _ in range(_TURN):
-            try:
-                data = self._control.recv(MAX_MESSAGE_BYTES + 1)
-            except BlockingIOError:
-                return
-            except OSError:
-                data = b""
-            if not data:
-                self._lost(None)
-                return
-            try:
-                replies = parse(data)
-                if self._on_replies is not None:
-                    self._on_replies(replies)
-            except ProtocolError as error:
-                self._lost(error)
-                return
-            if self._on_lost is None:  # handling this message has ended the connection
-                return
+        """Receive once, so that a worker that floods the socket does not block the loop."""
+        try:
+            data = self._control.recv(MAX_MESSAGE_BYTES + 1)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._lost(None)
+            return
+        try:
+            replies = parse(data)
+            if self._on_replies is not None:
+                self._on_replies(replies)
+        except ProtocolError as error:
+            self._lost(error)
 
     def _lost(self, error: ProtocolError | None) -> None:
         on_lost = self._on_lost

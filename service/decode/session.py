@@ -108,6 +108,10 @@ class DecodeSession:
         self.background = background
         self._spool = spool
         self._job = job
+        self.planned = job.planned
+        """Number of frames wanted. Fewer arrive if some cannot be decoded."""
+        self.side = job.geometry.crop
+        """Side of the frames, pixels."""
         self._patience = patience
         self._on_end = on_end
         self._on_hang = on_hang
@@ -158,19 +162,9 @@ class DecodeSession:
         return self._window
 
     @property
-    def planned(self) -> int:
-        """Number of frames wanted. Fewer arrive if some cannot be decoded."""
-        return self._job.planned
-
-    @property
     def ended(self) -> bool:
         """Whether the job is done, has failed or was given up."""
         return self._ended
-
-    @property
-    def side(self) -> int:
-        """Side of the frames, pixels."""
-        return self._job.geometry.crop
 
     def start(self, worker: Worker, frames: SharedFrames, *, again: bool = False) -> None:
         """Send the job to an idle worker, which belongs to this session until ``on_end`` is called or it is lost.
@@ -388,7 +382,7 @@ class DecodeSession:
         lease = self._leases[-1]
         if not self._opened or reply.slot in lease.held:
             raise ProtocolError("the worker sent a frame in a slot that was not free")
-        if not self._sent_position < reply.position < self._job.planned:
+        if not self._sent_position < reply.position < self.planned:
             raise ProtocolError(f"the worker sent a frame for position {reply.position}, which was not due")
         self._take_cost(reply)
         self._sent_position = reply.position
