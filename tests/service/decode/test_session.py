@@ -154,6 +154,24 @@ async def test_frames_come_in_order_and_slots_go_back_one_by_one(scene: Scene) -
     assert len(scene.ends) == 1
 
 
+async def test_frames_that_came_together_are_told_of_once(scene: Scene) -> None:
+    told: list[int] = []
+
+    def take() -> None:
+        told.append(0)
+        while scene.session.next_arrived() is not None:
+            told[-1] += 1
+
+    scene.session.listen(take)
+    scene.session.hear(OPENED)
+    assert told == [], "there is nothing to take"
+    scene.session.hear(frame(0, 0), frame(1, 2))
+    assert told == [2]
+    with pytest.raises(ProtocolError):
+        scene.session.hear(done(), frame(0, 3))
+    assert told == [2, 0], "the end"
+
+
 async def test_closing_waits_for_a_worker_only_while_it_may_be_working(scene: Scene) -> None:
     scene.hear(OPENED, frame(0, 0, decoded=5), frame(1, 2, decoded=7))
     assert await scene.session.next() is not None
