@@ -130,6 +130,7 @@ class Control:
     expected: int | None = None
     present: Intervals = field(default_factory=Intervals)
     _look_at: float = 0.0
+    _first: bool = True  # no frame of this job has been sent
     _held: bytes | None = None
     _held_until: float = 0.0
 
@@ -138,13 +139,14 @@ class Control:
         self._send(encode(message))
 
     def send_frame(self, message: Mapping[str, object]) -> None:
-        """Send the message about a frame, or hold it back if none is: every other frame comes with the one after it.
+        """Send the message about a frame, or hold it back: after the first, every other frame comes with its successor.
 
         Reading two messages together costs the service little more than reading one. A message is held back until the
-        next one, until this worker waits, or for some milliseconds, whichever is first.
+        next one, until this worker waits, or for some milliseconds, whichever is first. The first frame of a job is
+        never held back, because the first step waits for it.
         """
-        data = encode(message)
-        if self._held is not None:
+        data, first, self._first = encode(message), self._first, False
+        if first or self._held is not None:
             self._send(data)
         else:
             self._held, self._held_until = data, time.monotonic() + _HELD_SECONDS
@@ -249,7 +251,7 @@ class Control:
 
     def _begin(self, job: Job) -> Job:
         self.free = list(range(self.slots if job.slots is None else min(self.slots, job.slots)))
-        self.closing = False
+        self.closing, self._first = False, True
         self.size, self.complete, self.expected = job.size, job.complete, job.expected
         self.present = Intervals()  # the session of each job tells anew what is there
         return job
