@@ -149,6 +149,7 @@ def same_answers() -> str:
     """Answers before and after the engine's core, clip by clip."""
     return _table(
         newest_results("same-answers"),
+        ("compared with", lambda row: f"`{row['before']}`"),
         ("bundle", "bundle"),
         ("backend", "backend"),
         ("`exit`", _exit),

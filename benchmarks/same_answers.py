@@ -21,7 +21,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from adafocus.bundle.store import load_bundle
-from benchmarks.machine import Row, write_results
+from benchmarks.machine import Row, with_earlier, write_results
 from benchmarks.service_process import ROOT
 from tests.media.named import NAMES, named
 
@@ -106,12 +106,13 @@ def compare(before: dict[str, Answer], after: dict[str, Answer]) -> Row:
 def main() -> None:
     """Compare, print, and write the CSV."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--before", type=Path, required=True, help="another checkout")
+    parser.add_argument("--before", type=Path, required=True, help="another checkout; name its folder as its commit")
     parser.add_argument("--bundle", type=Path, nargs="+", default=[ROOT / "bundles" / "sky"], help="that both can read")
     parser.add_argument("--backends", nargs="+", default=list(BACKENDS))
     parser.add_argument("--exits", nargs="+", default=["balanced", "full"], help="operating points")
     parser.add_argument("--clips", type=Path, nargs="*", default=[ROOT / "samples", BESIDE], help="folders")
     options = parser.parse_args()
+    commit = options.before.resolve().name
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as made:
         for name in NAMES:
@@ -126,9 +127,10 @@ def main() -> None:
                 for point in options.exits:
                     asked = bundle, backend, point, folders
                     row = compare(answers(options.before, *asked), answers(ROOT, *asked))
-                    rows.append({"bundle": manifest.name, "backend": backend, "exit": point, **row})
+                    rows.append({"before": commit, "bundle": manifest.name, "backend": backend, "exit": point, **row})
                     print(rows[-1], flush=True)
-    print(write_results("same-answers", options.before.resolve().name, rows))
+    rows = with_earlier("same-answers", rows, ("before", "bundle", "backend", "exit"))
+    print(write_results("same-answers", "earlier-commits", rows))
 
 
 if __name__ == "__main__":

@@ -70,7 +70,7 @@ async def classify(
         try:
             upload, waited_seconds = await _upload_and_slot(runtime, body, held, timeline, due)
             parameters = affordable(runtime, parameters, waited_seconds, clock())
-            course = course_of(runtime, parameters)
+            course = course_of(runtime, parameters, ahead=runtime.decodes_ahead)
             background = admission.wants_more_than_its_share(caller)
             request = engine_request(course, parameters, due, background=background)
             with timeline.stage("decode"):
@@ -209,16 +209,25 @@ def affordable(runtime: Runtime, parameters: Parameters, waited_seconds: float, 
     return parameters.at(point_at(level, parameters.exit, runtime.manifest.cheaper_points(parameters.exit)))
 
 
-def course_of(runtime: Runtime, parameters: Parameters) -> Course:
-    """What the parameters ask of the decoder and of the engine; it is the same for many requests."""
-    key = (parameters.exit, parameters.max_gflops is None)
+def course_of(runtime: Runtime, parameters: Parameters, *, ahead: bool = True) -> Course:
+    """What the parameters ask of the decoder and of the engine; it is the same for many requests.
+
+    Args:
+        runtime: that serves the request.
+        parameters: of the request.
+        ahead: whether frames that may turn out not to be needed are decoded while the step before them runs.
+    """
+    key = (parameters.exit, parameters.max_gflops is None, ahead)
     course = runtime.courses.get(key)
     if course is None:
         manifest, slots = runtime.manifest, slots_for(runtime.manifest, parameters)
+        continuation = manifest.continuation_row(parameters.exit)
+        if not ahead and slots is not None:
+            slots, continuation = 1, (0.0,) * len(continuation)
         course = runtime.courses[key] = Course(
             thresholds=manifest.threshold_row(parameters.exit),
             glance_thresholds=manifest.glance_threshold_row(parameters.exit),
-            continue_probability=manifest.continuation_row(parameters.exit),
+            continue_probability=continuation,
             job=DecodeJob(manifest.sampling, manifest.geometry, runtime.settings.media_limits, slots),
             may_spare_focus_frames=may_spare_focus_frames(manifest, parameters.exit),
         )

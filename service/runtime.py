@@ -9,9 +9,11 @@ from dataclasses import dataclass, field
 from adafocus.bundle.manifest import Manifest
 from adafocus.bundle.store import Bundle
 from adafocus.service.cores import MakeRunner, SharedEngine, make_runner, open_core, reach_core
+from adafocus.service.cpu import usable_cores
 from adafocus.service.decode.pool import DecodeJob, DecodePool
 from adafocus.service.engine.engine import Engine, running
 from adafocus.service.engine.quality import QualityController
+from adafocus.service.engine.runners.selection import runs_on_processor
 from adafocus.service.engine.shadow_evidence import ShadowEvidence
 from adafocus.service.resources import Resources, check_frames_fit, open_resources
 from adafocus.service.settings import Settings
@@ -44,7 +46,11 @@ class Course:
 class Runtime:
     """The engine of one model and the decoders that requests for it pass through.
 
-    ``courses`` remembers what was worked out for an operating point, with and without a limit on the compute.
+    Attributes:
+        most_ahead: videos in flight up to which decoders run ahead of the engine. With more, a frame that is decoded
+            for a video that then exits takes the processors from the other videos. None: always, because the model runs
+            on a device of its own, for which decoders cannot be early enough.
+        courses: what was worked out for an operating point, by whether the compute is limited and decoders run ahead.
     """
 
     engine: Engine
@@ -53,12 +59,18 @@ class Runtime:
     settings: Settings
     quality: QualityController
     shadows: Shadows
-    courses: dict[tuple[str, bool], Course] = field(default_factory=dict)
+    most_ahead: int | None = None
+    courses: dict[tuple[str, bool, bool], Course] = field(default_factory=dict)
 
     @property
     def manifest(self) -> Manifest:
         """The manifest of the served bundle."""
         return self.engine.manifest
+
+    @property
+    def decodes_ahead(self) -> bool:
+        """Whether decoders run ahead of the engine now."""
+        return self.most_ahead is None or self.engine.admission.slots_taken <= self.most_ahead
 
     @property
     def frames_lie_in_place(self) -> bool:
@@ -116,6 +128,8 @@ async def open_model(
         resources.quality.most = max(resources.quality.most, len(manifest.operating_points) - 1)
         shadows = Shadows(settings.shadow_full_share, metrics, ShadowEvidence(manifest))
         try:
-            yield Runtime(engine, resources.decoder, metrics, settings, resources.quality, shadows)
+            cores = max(1, usable_cores() // (settings.fronts or 1))
+            most_ahead = cores if runs_on_processor(core.runner.backend) else None
+            yield Runtime(engine, resources.decoder, metrics, settings, resources.quality, shadows, most_ahead)
         finally:
             await shadows.close()

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from adafocus.bundle.manifest import OperatingPoint, Sampling
-from adafocus.service.classify import may_spare_focus_frames, slots_for
+from adafocus.bundle.manifest import Manifest, OperatingPoint, Sampling
+from adafocus.service.classify import course_of, may_spare_focus_frames, slots_for
+from adafocus.service.engine.step_plan import prefetch_targets
 from adafocus.service.resources import pool_settings
+from adafocus.service.runtime import Runtime
 from adafocus.service.schemas.parameters import Parameters
 from adafocus.service.settings import Settings
+from adafocus.video.limits import MediaLimits
 from tests.bundle.factory import make_clip_manifest, make_graph, make_manifest
 
 
@@ -32,6 +36,42 @@ def test_frames_are_decoded_unasked_only_where_they_are_needed(
     point = full.model_copy(update={"exit_shares": shares})
     manifest = make_manifest(operating_points=(point, *others))
     assert slots_for(manifest, Parameters(exit=full.name, top_k=1, max_gflops=max_gflops)) == slots
+
+
+def runtime_of(manifest: Manifest, *, most_ahead: int | None = None, in_flight: int = 0) -> Runtime:
+    """What is asked of a runtime here, with so many videos in flight."""
+    engine = SimpleNamespace(manifest=manifest, admission=SimpleNamespace(slots_taken=in_flight))
+    settings = SimpleNamespace(media_limits=MediaLimits())
+    return Runtime(engine, None, None, settings, None, None, most_ahead)  # type: ignore[arg-type] # only these are used
+
+
+def test_decoders_run_ahead_while_the_videos_in_flight_leave_processors_idle() -> None:
+    manifest = make_manifest()
+    assert [runtime_of(manifest, most_ahead=2, in_flight=count).decodes_ahead for count in (1, 2, 3)] == [
+        True,
+        True,
+        False,
+    ]
+    assert runtime_of(manifest, in_flight=100).decodes_ahead, "on a device of its own"
+
+
+def test_a_decoder_that_does_not_run_ahead_decodes_a_frame_when_its_step_is_next() -> None:
+    full, *others = make_manifest().operating_points
+    likely = full.model_copy(update={"exit_shares": (0.1, 0.1, 0.4, 0.4)})
+    runtime = runtime_of(make_manifest(operating_points=(likely, *others)))
+    parameters = Parameters(exit=full.name, top_k=1)
+    ahead, behind = (course_of(runtime, parameters, ahead=ahead) for ahead in (True, False))
+    assert (ahead.job.slots, behind.job.slots) == (2, 1)
+    assert ahead.thresholds == behind.thresholds
+    one_each = prefetch_targets(behind.continue_probability, (1,) * len(behind.thresholds))
+    assert set(one_each) == {1}
+    assert course_of(runtime, parameters) is ahead
+
+
+def test_a_video_that_needs_all_of_its_frames_has_them_decoded_ahead_even_in_a_crowd() -> None:
+    runtime = runtime_of(make_manifest())
+    parameters = Parameters(exit="full", top_k=1)
+    assert course_of(runtime, parameters, ahead=False) == course_of(runtime, parameters)
 
 
 @pytest.mark.parametrize("max_gflops", [None, 0.005])

@@ -186,6 +186,11 @@ def takes_gpu(manifest: Manifest, backend: str | None, here: Abilities) -> bool:
     return "onnxruntime-gpu" in here.installed and _is_large(manifest)
 
 
+def runs_on_processor(backend: str) -> bool:
+    """Whether a backend shares the processors with the decoders."""
+    return backend in BACKENDS and BACKENDS[backend].on_processor
+
+
 def default_max_batch(*, gpu: bool) -> int:
     """Rows of a batch where none are set: a GPU takes as long for one as for eight, and gains up to a hundred."""
     return GPU_MAX_BATCH if gpu else PROCESSOR_MAX_BATCH
