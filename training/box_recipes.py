@@ -47,6 +47,9 @@ class StageRecipe:
         kept_frames: the focus learns from all frames that are kept of a clip (``data.candidates`` of each segment)
             instead of from every second one that is served.
         views: of each of these frames, random squares around the thing.
+        off_centre: standard deviation of the distance of these squares from the thing, as a share of their side.
+        empty: share of each batch of the focus that are squares without the thing, of which it learns to answer all
+            classes alike.
     """
 
     find_steps: int = 0
@@ -56,6 +59,8 @@ class StageRecipe:
     fixed_blocks: int = 6
     kept_frames: bool = False
     views: int = 6
+    off_centre: float = 0.15
+    empty: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("find_steps", "recognise_steps"):
@@ -64,6 +69,8 @@ class StageRecipe:
             within(f"stages.{name}", getattr(self, name), 1e-9, 100)
         within("stages.fixed_blocks", self.fixed_blocks, 0, 64)
         within("stages.views", self.views, 1, 1000)
+        within("stages.off_centre", self.off_centre, 0, 1)
+        within("stages.empty", self.empty, 0, 0.9)
         if not isinstance(self.kept_frames, bool):
             raise RecipeError(f"stages.kept_frames is {self.kept_frames!r}; permitted: true or false")
         if bool(self.find_steps) != bool(self.recognise_steps):

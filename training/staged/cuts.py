@@ -26,6 +26,12 @@ EVERY = 2
 PIECE = 8
 """Frames of a clip whose views are made at a time, which bounds the memory."""
 
+AWAY = 4 / 3
+"""Sides of a square between the thing and the middle of a square that does not show it, at least."""
+
+TRIES = 20
+"""Draws of a place. A distance that most places have is nearly always reached."""
+
 WHOLE = ViewRange(zoom=(0.6, 1.25))
 """Whole frames are more often enlarged than shrunk: what is too small to see teaches nothing."""
 
@@ -37,6 +43,7 @@ class Cut:
     Attributes:
         size: pixels of the network's input. share: of a square, its side as a share of the frame; 0 is all of it.
         at_the_thing: the square lies around the thing, else in the middle.
+        away: the square that is learned from lies anywhere in the picture where it does not show the thing.
         ranges: of the views that are learned from. views: of each frame.
         kept_frames: all frames that are kept are learned from, else every second one of those that are served.
     """
@@ -47,6 +54,7 @@ class Cut:
     ranges: ViewRange = field(default_factory=ViewRange)
     views: int = 1
     kept_frames: bool = False
+    away: bool = False
 
 
 @dataclass
@@ -107,11 +115,24 @@ def learned_views(
     """Return random views [N, 3, size, size] in 0..1, and the places of the thing in them if the frames are whole."""
     if cut.share:
         middle = places if cut.at_the_thing else torch.full_like(places, 0.5)
+        if cut.away:
+            middle = elsewhere(places, AWAY * cut.share, height, random)
         views = square_views(images, middle, cut.share, cut.size, cut.ranges, random)
         return recolour(views, random, blur=True), places
     views, moved = whole_views(shrunk(images, cut.size), places, height, cut.ranges, random)
     views = boxed_again(recolour(views, random, blur=False), moved, height, random)
     return F.interpolate(views, size=(cut.size, cut.size), mode="bilinear", antialias=True), moved
+
+
+def elsewhere(places: Tensor, distance: float, height: float, random: np.random.Generator) -> Tensor:
+    """Return random places in the picture that are further from given ones, [N, 2], than a distance along an axis."""
+    room = torch.tensor([height, 1.0]) * 0.95
+    found, near = torch.full_like(places, 0.5), torch.ones(len(places), dtype=torch.bool)
+    for _ in range(TRIES):
+        drawn = 0.5 + (torch.from_numpy(random.random((len(places), 2))).float() - 0.5) * room
+        found = torch.where(near[:, None], drawn, found)
+        near = ((found - places).abs() <= distance).all(dim=1)
+    return found
 
 
 def served_views(images: Tensor, places: Tensor, cut: Cut) -> Tensor:

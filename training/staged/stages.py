@@ -5,6 +5,8 @@ What was learned is put together into one model whose classifier carries the log
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -25,6 +27,20 @@ LIFT = 40.0
 def taken(maps: Maps, numbers: Numbers) -> Tensor:
     """Return some of the maps as floats."""
     return torch.from_numpy(maps[numbers]).float().contiguous(memory_format=torch.channels_last)
+
+
+@dataclass(frozen=True)
+class Empty:
+    """Views that do not show the thing.
+
+    Attributes:
+        maps: of the fixed layers. shares: of each view, how often it is drawn.
+        portion: of each batch that they are.
+    """
+
+    maps: Maps
+    shares: npt.NDArray[np.float64]
+    portion: float
 
 
 def learn_to_find(
@@ -60,12 +76,23 @@ def learn_to_recognise(
     random: np.random.Generator,
     dropout: float = 0.3,
     label_smoothing: float = 0.05,
+    empty: Empty | None = None,
 ) -> float:
-    """Train a backbone and its head on views of known classes, int64 [N]; return the last loss."""
+    """Train a backbone and its head on views of known classes, int64 [N]; return the last loss.
+
+    Of ``empty`` views it learns to answer all classes alike: then the background tells nothing, and a frame in which
+    the policy missed the thing does not move the mean of the logits.
+    """
+    classes = F.one_hot(labels, head.out_features).float()
 
     def loss_of(numbers: Numbers) -> Tensor:
-        features = F.dropout(spatial_mean(start(taken(maps, numbers))), dropout)
-        return F.cross_entropy(head(features), labels[torch.from_numpy(numbers)], label_smoothing=label_smoothing)
+        targets, seen = classes[torch.from_numpy(numbers)], taken(maps, numbers)
+        if empty is not None:
+            count = round(empty.portion * len(numbers))
+            drawn = random.choice(len(empty.shares), count, p=empty.shares)
+            seen[:count], targets[:count] = taken(empty.maps, drawn), 1 / head.out_features
+        features = F.dropout(spatial_mean(start(seen)), dropout)
+        return F.cross_entropy(head(features), targets, label_smoothing=label_smoothing)
 
     start.train()
     loss = fit(start.learning(), list(head.parameters()), loss_of, shares, settings, random)

@@ -41,9 +41,10 @@ from adafocus.training.run.train import TrainingResult
 from adafocus.training.staged.cuts import WHOLE, Cut, Seen, look_at
 from adafocus.training.staged.fit import Fit, balanced_shares
 from adafocus.training.staged.fixed_start import FixedStart
-from adafocus.training.staged.stages import carry_logits, learn_to_find, learn_to_recognise
+from adafocus.training.staged.stages import Empty, carry_logits, learn_to_find, learn_to_recognise
+from adafocus.training.staged.views import ViewRange
 
-FIND, RECOGNISE = "find", "recognise"
+FIND, RECOGNISE, EMPTY = "find", "recognise", "empty"
 
 HEAD_FACTORS = {FIND: 4.0, RECOGNISE: 5.0}
 """Rates of the heatmap and of the focus's head over those of their backbones."""
@@ -51,13 +52,26 @@ HEAD_FACTORS = {FIND: 4.0, RECOGNISE: 5.0}
 WEIGHT_DECAYS = {FIND: 0.02, RECOGNISE: 0.05}
 
 
+def find_settings(stages: StageRecipe) -> Fit:
+    """Return length and rates of the stage in which glance and heatmap learn to find the thing."""
+    return Fit(stages.find_steps, stages.find_lr, HEAD_FACTORS[FIND], 8, WEIGHT_DECAYS[FIND])
+
+
+def recognise_settings(stages: StageRecipe) -> Fit:
+    """Return length and rates of the stage in which the focus learns to recognise the thing."""
+    return Fit(stages.recognise_steps, stages.recognise_lr, HEAD_FACTORS[RECOGNISE], 32, WEIGHT_DECAYS[RECOGNISE])
+
+
 def cuts_of(config: ModelConfig, stages: StageRecipe) -> dict[str, Cut]:
     """Return what the glance and the focus of a model learn from."""
-    share = config.patch_size / config.frame_size
-    return {
+    share, ranges = config.patch_size / config.frame_size, ViewRange(off_centre=stages.off_centre)
+    cuts = {
         FIND: Cut(config.glance_size, ranges=WHOLE, views=2),
-        RECOGNISE: Cut(config.focus_size, share, at_the_thing=True, views=stages.views, kept_frames=stages.kept_frames),
+        RECOGNISE: Cut(config.focus_size, share, True, ranges, stages.views, stages.kept_frames),
     }
+    if stages.empty:
+        cuts[EMPTY] = Cut(config.focus_size, share, away=True, views=3)
+    return cuts
 
 
 def train_in_stages(
@@ -109,34 +123,34 @@ def _learn(model: AdaFocus, recipe: Recipe, crops: Crops, say: Callable[[str], N
     """Train glance, policy, focus and the focus's head in place."""
     stages, plan, data = recipe.stages, training_plan(recipe), crops.data
     assert data.boxes is not None  # noqa: S101 # checked by the caller
-    starts = {FIND: _start(model.glance, recipe), RECOGNISE: _start(model.focus, recipe)}
-    cuts = {name: (cut, starts[name]) for name, cut in cuts_of(model.config, stages).items()}
+    glance, focus = _start(model.glance, recipe), _start(model.focus, recipe)
+    wanted = cuts_of(model.config, stages)
+    cuts = {name: (cut, glance if name == FIND else focus) for name, cut in wanted.items()}
     points = clip_points(data.clips, read_boxes(data.boxes), plan)
     kept = zip(crops.pixels, points, picture_heights(data.clips, plan), strict=True)
     seen = look_at(kept, plan.candidates, cuts, serving=False)
     if not seen[FIND].clips:
         raise DataError("no frame of the clips has a box; stages have nothing to learn from")
     labels, units = [clip.label for clip in data.clips], units_of(data.clips)
-    settings = {
-        FIND: Fit(stages.find_steps, stages.find_lr, HEAD_FACTORS[FIND], 8, WEIGHT_DECAYS[FIND]),
-        RECOGNISE: Fit(
-            stages.recognise_steps, stages.recognise_lr, HEAD_FACTORS[RECOGNISE], 32, WEIGHT_DECAYS[RECOGNISE]
-        ),
-    }
     random = np.random.default_rng(recipe.seed)
     policy = model.policy
     assert isinstance(policy, HeatmapPolicy)  # noqa: S101 # the recipe's check permits no other
     own = seen[FIND]
     places = torch.from_numpy(np.concatenate(own.places))
     shares = shares_of(own, labels, units)
-    loss = learn_to_find(starts[FIND], policy, np.concatenate(own.learned), places, shares, settings[FIND], random)
+    settings = find_settings(stages)
+    loss = learn_to_find(glance, policy, np.concatenate(own.learned), places, shares, settings, random)
     say(f"glance and policy find the thing: loss {loss:.3f} after {stages.find_steps} steps")
     own = seen[RECOGNISE]
     classes: Tensor = torch.tensor(labels)[torch.tensor(own.clips)]
     shares = shares_of(own, labels, units)
+    settings, empty = recognise_settings(stages), None
+    if stages.empty:
+        of = seen[EMPTY]
+        empty = Empty(np.concatenate(of.learned), shares_of(of, labels, units), stages.empty)
     loss = learn_to_recognise(
-        starts[RECOGNISE], model.focus_head, np.concatenate(own.learned), classes, shares, settings[RECOGNISE], random,
-        model.config.dropout, recipe.optimiser.label_smoothing,
+        focus, model.focus_head, np.concatenate(own.learned), classes, shares, settings, random,
+        model.config.dropout, recipe.optimiser.label_smoothing, empty,
     )  # fmt: skip
     say(f"focus recognises it: loss {loss:.3f} after {stages.recognise_steps} steps")
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from adafocus.model import build
 from adafocus.model.adafocus import AdaFocus
-from adafocus.model.backbones import InvertedResidualNetwork, MobileNetV2
+from adafocus.model.backbones import InvertedResidualNetwork, MobileNetV2, spatial_mean
 from adafocus.model.config import BackboneConfig, ModelConfig, Pooling
 from adafocus.training.data.augment import normalise
-from adafocus.training.staged.fixed_start import FixedStart
-from adafocus.training.staged.stages import carry_logits
+from adafocus.training.staged.fit import Fit
+from adafocus.training.staged.fixed_start import FixedStart, strides_by_slicing
+from adafocus.training.staged.stages import Empty, carry_logits, learn_to_recognise, taken
 
 DEPTH = (1, 1, 1)
 
@@ -39,6 +42,27 @@ def test_fixed_layers_keep_their_statistics_while_the_rest_learns(network: Inver
     assert changed
     assert all(name.startswith("blocks.2.") for name in changed)
     assert {id(one) for one in start.learning()} == {id(one) for one in network.blocks[2:].parameters()}
+
+
+@pytest.mark.parametrize(("kernel", "size"), [(3, 12), (3, 7), (5, 12), (5, 7)])
+def test_a_stride_by_slicing_gives_the_same_result_and_gradient(kernel: int, size: int) -> None:
+    torch.manual_seed(0)
+    layer = nn.Conv2d(4, 4, kernel, stride=2, padding=kernel // 2, groups=4)
+    x = torch.rand(2, 4, size, size)
+    expected = layer(x)
+    expected.square().sum().backward()
+    slope = layer.weight.grad
+    layer.zero_grad()
+    with strides_by_slicing(nn.Sequential(layer)):
+        assert layer.stride == (1, 1)
+        made = layer(x)
+    made.square().sum().backward()
+    assert layer.stride == (2, 2)
+    assert torch.allclose(made, expected, atol=1e-6)
+    assert slope is not None
+    assert layer.weight.grad is not None
+    assert torch.allclose(layer.weight.grad, slope, atol=1e-4)
+    assert torch.allclose(layer(x), expected)
 
 
 @pytest.mark.parametrize("blocks", [-1, 3, 99])
@@ -82,3 +106,22 @@ def test_with_mean_pooling_the_carried_answer_is_the_mean_of_the_logits_so_far()
 def test_carrying_needs_one_or_two_features_for_each_class(pooling: Pooling, message: str) -> None:
     with pytest.raises(ValueError, match=f"mlp_width is 16; .*{message}"):
         carry_logits(heatmap_model(16, pooling))
+
+
+def test_of_empty_views_all_classes_are_answered_alike(network: InvertedResidualNetwork) -> None:
+    torch.manual_seed(0)
+    start, head = FixedStart(network, 2), nn.Linear(network.channels, 2)
+    with torch.no_grad():
+        maps = start.maps(torch.rand(8, 3, 32, 32)).half().numpy()
+        nothing = start.maps(torch.full((4, 3, 32, 32), 0.5)).half().numpy()
+    even, labels, settings = np.full(8, 1 / 8), torch.zeros(8, dtype=torch.int64), Fit(100, 1e-3, warmup_steps=5)
+    empty = Empty(nothing, np.full(4, 1 / 4), 0.5)
+    learn_to_recognise(
+        start, head, maps, labels, even, settings, np.random.default_rng(0), dropout=0, label_smoothing=0, empty=empty
+    )
+    with torch.no_grad():
+        of_thing, of_nothing = (
+            head(spatial_mean(start(taken(some, np.arange(4))))).softmax(dim=1)[:, 0].mean() for some in (maps, nothing)
+        )
+    assert of_thing > 0.8
+    assert 0.3 < of_nothing < 0.7

@@ -14,7 +14,7 @@ from adafocus.training.data.manifests import list_clips
 from adafocus.training.errors import DataError, RecipeError
 from adafocus.training.evaluate.inference import load_trained
 from adafocus.training.recipe import Recipe
-from adafocus.training.staged.cuts import Cut, Seen, half, look_at, served_views
+from adafocus.training.staged.cuts import Cut, Seen, elsewhere, half, look_at, served_views
 from adafocus.training.staged.fixed_start import FixedStart
 from adafocus.training.staged.train import cuts_of, shares_of, train_in_stages
 
@@ -62,7 +62,7 @@ def test_stages_give_a_checkpoint_like_any_other(
     assert any("find the thing" in line for line in said)
 
 
-@pytest.mark.parametrize("stages", [{}, {"kept_frames": True, "views": 2}])
+@pytest.mark.parametrize("stages", [{}, {"kept_frames": True, "views": 2}, {"empty": 0.25}])
 def test_the_same_seed_gives_the_same_weights(
     boxed_folder: Path, staged_recipe: Callable[..., Recipe], stages: dict[str, object], tmp_path: Path
 ) -> None:
@@ -72,6 +72,11 @@ def test_the_same_seed_gives_the_same_weights(
         for name in ("first", "second")
     ]
     assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
+
+
+def test_squares_lie_as_far_from_the_thing_as_the_recipe_says(staged_recipe: Callable[..., Recipe]) -> None:
+    recipe = staged_recipe(off_centre=0.3)
+    assert cuts_of(recipe.model_config(2), recipe.stages)["recognise"].ranges.off_centre == 0.3
 
 
 def test_stages_need_boxes(clip_folder: Path, staged_recipe: Callable[..., Recipe], tmp_path: Path) -> None:
@@ -94,6 +99,8 @@ def test_a_network_without_that_many_blocks_is_refused(
         ({"fixed_blocks": -1}, "stages.fixed_blocks is -1; permitted: 0 to 64"),
         ({"kept_frames": 1}, "stages.kept_frames is 1; permitted: true or false"),
         ({"views": 0}, "stages.views is 0; permitted: 1 to 1000"),
+        ({"off_centre": 2}, "stages.off_centre is 2; permitted: 0 to 1"),
+        ({"empty": 1}, "stages.empty is 1; permitted: 0 to 0.9"),
     ],
 )
 def test_stages_that_cannot_be_are_refused(
@@ -133,6 +140,24 @@ def test_only_frames_that_show_the_thing_are_learned_from() -> None:
     seen = look_at(kept, 3, {"square": (cut, Echo())}, serving=True)["square"]
     assert seen.clips == [1, 1, 1]
     assert [maps.shape for maps in seen.served] == [(2, 3, 32, 32)] * 3
+
+
+def test_places_elsewhere_are_in_the_picture_and_far_from_the_thing() -> None:
+    places = torch.rand(200, 2, generator=torch.Generator().manual_seed(0))
+    found = elsewhere(places, 0.2, 0.75, np.random.default_rng(0))
+    assert ((found - places).abs().amax(dim=1) > 0.2).all()
+    assert ((found - 0.5).abs() <= torch.tensor([0.375, 0.5])).all()
+
+
+def test_a_square_away_from_the_thing_does_not_show_it() -> None:
+    frames = np.zeros((2, 64, 64, 3), np.uint8)
+    frames[:, 10:16, 10:16] = 255
+    points = np.full((2, 2), 13 / 64, np.float32)
+    cut = Cut(16, 0.25, away=True, views=8)
+    seen = look_at([(frames, points, 1.0)], 1, {"empty": (cut, Echo())}, serving=False)["empty"]
+    flat = np.concatenate(seen.learned).astype(float).std(axis=(2, 3))
+    assert len(flat) == 8
+    assert flat.max() < 0.1  # noise at most
 
 
 def test_all_kept_frames_that_show_the_thing_can_be_learned_from() -> None:
