@@ -9,13 +9,12 @@ videos like these; it is not one about the shipped weights, which have seen ever
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 from adafocus.bundle.guarantee import Risk
 from adafocus.training.evaluate.certified_points import Clips, Promises, calibrate_certified
 from benchmarks.evidence.sky_claim import gflops_per_step, read_arm
-from benchmarks.evidence.sky_folds import Study
+from benchmarks.evidence.sky_study import Study, study_options
 from benchmarks.machine import write_results
 
 RISKS: tuple[Risk, ...] = ("answer_changed", "right_answer_lost")
@@ -49,12 +48,7 @@ def certified_rows(study: Study, runs: Path) -> list[dict[str, object]]:
 
 def main() -> None:
     """Print the rows, and write them with ``--write``."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path)
-    parser.add_argument("maps", type=Path)
-    parser.add_argument("runs", type=Path)
-    parser.add_argument("--write", action="store_true")
-    given = parser.parse_args()
+    given = study_options(__doc__, "data", "maps", "runs").parse_args()
     rows = certified_rows(Study.open(given.data, given.maps), given.runs)
     for row in rows:
         print(*row.values(), sep="  ")

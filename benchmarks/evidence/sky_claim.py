@@ -10,7 +10,6 @@ because one session holds three clips of ten.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,12 +25,15 @@ from adafocus.model.flops import step_flops
 from adafocus.training.evaluate.exit_curve import exit_curve
 from adafocus.video.sampler import visiting_order
 from benchmarks.evidence.sky import SUBSETS, macro_f1
-from benchmarks.evidence.sky_folds import FOLDS, Study
+from benchmarks.evidence.sky_study import FOLDS, Study, study_options
 from benchmarks.machine import write_results
 
 RESAMPLES = 10_000
-SHOWN = ("method", "methodx3", "box", "middle", "middlex3", "glance128", "glance256", "glance256x3")
-"""The arms. ``box`` is the method with its patches on the true box; ``x3`` had three times the steps to recognise."""
+SHOWN = ("method", "box", "middle", "glance128", "glance256", "full512", "full512at2")
+"""The arms. ``box`` is the method with its patches on the true box."""
+
+FRAMES = {"full512at2": ("full512", 2)}
+"""Arms that are another one's answers after so many frames: those that cost about as much as the method."""
 
 Steps = npt.NDArray[np.float32]
 """[clips, steps, classes]: the logits after each step."""
@@ -56,6 +58,12 @@ class Arm:
         return found
 
     @property
+    def frames(self) -> int:
+        """Return the number of frames that it sees of a clip."""
+        count: int = next(iter(self.steps.values())).shape[1]
+        return count
+
+    @property
     def judged(self) -> npt.NDArray[np.bool_]:
         """Which clips it was judged on."""
         seen: npt.NDArray[np.bool_] = ~np.isnan(next(iter(self.steps.values()))[:, 0, 0])
@@ -72,6 +80,10 @@ def after_each_step(logits: Steps) -> Steps:
 
 def read_arm(study: Study, runs: Path, arm: str) -> Arm | None:
     """Return an arm's answers, with the rate of each fold chosen by the others; None if it was not run at all."""
+    if arm in FRAMES:
+        name, frames = FRAMES[arm]
+        longer = read_arm(study, runs, name)
+        return longer and Arm({seed: steps[:, :frames] for seed, steps in longer.steps.items()}, longer.rates)
     kept, name = ("box", "method") if arm == "box" else ("logits", arm)
     files = {tuple(file.stem.split("-")[1:]): file for file in runs.glob(f"{name}-*.npz")}
     if not files:
@@ -116,17 +128,16 @@ def gflops_per_step(study: Study) -> dict[str, float]:
         model = build(config)
     assert isinstance(model, AdaFocus)  # noqa: S101 # the recipe's kind is frame
     count = step_flops(model)
-    alone = {size: _whole_network(config.focus, size) for size in (128, 256)}
+    alone = {size: _whole_network(config.focus, size) for size in (128, 256, 512)}
     focus = count.breakdown["focus network"]
     flops = {
         "method": count.per_step,
-        "methodx3": count.per_step,
         "box": count.per_step,
         "middle": focus,
-        "middlex3": focus,
         "glance128": alone[128],
         "glance256": alone[256],
-        "glance256x3": alone[256],
+        "full512": alone[512],
+        "full512at2": alone[512],
     }
     return {arm: flops[arm] / 1e9 for arm in SHOWN}
 
@@ -153,8 +164,7 @@ def table(study: Study, arms: Mapping[str, Arm], holds: npt.NDArray[np.float64])
             own = inside & arm.judged
             if not own.any():
                 continue
-            as_long = "methodx3" if name.endswith("x3") and name != "methodx3" else "method"
-            right, method = (_right(each, labels) for each in (arm, arms[as_long]))
+            right, method = (_right(each, labels) for each in (arm, arms["method"]))
             weights = drawn[:, unit[own]]
             total = np.maximum(1, weights.sum(axis=1))
             low, high = np.percentile(weights @ right[own] / total, [2.5, 97.5])
@@ -162,12 +172,12 @@ def table(study: Study, arms: Mapping[str, Arm], holds: npt.NDArray[np.float64])
             behind = np.percentile(weights @ gains / total, [2.5, 97.5])
             again = gains[random.integers(len(gains), size=(RESAMPLES, len(gains)))].mean(axis=1)
             by_clip = np.percentile(again, [2.5, 97.5])
-            answers = arm.answers(min(arm.steps))
+            f1 = np.mean([macro_f1(labels[own], arm.answers(seed)[own]) for seed in arm.steps])
             rows.append({
                 "subset": subset, "arm": name, "clips": int(own.sum()), "seeds": len(arm.steps),
-                "gflops": round(8 * costs[name], 3), "accuracy": round(float(right[own].mean()), 4),
+                "gflops": round(arm.frames * costs[name], 3), "accuracy": round(float(right[own].mean()), 4),
                 "low": round(float(low), 4), "high": round(float(high), 4),
-                "macro_f1": round(macro_f1(labels[own], answers[own]), 4),
+                "macro_f1": round(float(f1), 4),
                 "method_gains": round(float(gains.mean()), 4),
                 "gains_low": round(float(behind[0]), 4), "gains_high": round(float(behind[1]), 4),
                 "clips_low": round(float(by_clip[0]), 4), "clips_high": round(float(by_clip[1]), 4),
@@ -209,7 +219,10 @@ def curves(study: Study, arms: Mapping[str, Arm]) -> list[dict[str, object]]:
     costs = gflops_per_step(study)
     for name, arm in arms.items():
         own = arm.judged
-        steps, labels = arm.steps[min(arm.steps)][own], study.labels[own]
+        if name in FRAMES:
+            continue
+        steps = np.concatenate([whole[own] for whole in arm.steps.values()])  # every seed's answers count alike
+        labels = np.tile(study.labels[own], len(arm.steps))
         cost = costs[name]
         for step in range(steps.shape[1]):
             right = float((steps[:, step].argmax(axis=1) == labels).mean())
@@ -224,21 +237,24 @@ def curves(study: Study, arms: Mapping[str, Arm]) -> list[dict[str, object]]:
     return rows
 
 
+def share_held(study: Study, runs: Path, seeds: Sequence[int]) -> npt.NDArray[np.float64]:
+    """Return the share of the seeds whose patch holds the thing, [clips, frames]; NaN where nothing is to be held."""
+    holds = np.full((len(seeds), len(study.labels), 8), np.nan)
+    for row, seed in enumerate(seeds):
+        for file in runs.glob(f"patches-*-{seed}.npz"):
+            kept = np.load(file)
+            holds[row, kept["clips"]] = kept["holds"]
+    share: npt.NDArray[np.float64] = holds.mean(axis=0)
+    return share
+
+
 def main() -> None:
     """Print the tables, and write them with ``--write``."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path)
-    parser.add_argument("maps", type=Path)
-    parser.add_argument("runs", type=Path)
-    parser.add_argument("--write", action="store_true")
-    given = parser.parse_args()
+    given = study_options(__doc__, "data", "maps", "runs").parse_args()
     study = Study.open(given.data, given.maps)
     found = {name: read_arm(study, given.runs, name) for name in SHOWN}
     arms = {name: arm for name, arm in found.items() if arm is not None}
-    holds = np.full((len(study.labels), 8), np.nan)
-    for file in given.runs.glob("patches-*.npz"):
-        kept = np.load(file)
-        holds[kept["clips"]] = kept["holds"]
+    holds = share_held(study, given.runs, list(arms["method"].steps))
     written = {
         "evidence-sky-claim": table(study, arms, holds),
         "evidence-sky-folds": by_fold(study, arms),

@@ -16,13 +16,11 @@ from benchmarks.machine import newest_results
 PICTURE = Path(__file__).resolve().parents[2] / "docs" / "pictures" / "evidence-sky.png"
 ARMS = {
     "method": ("the method", "#d97706"),
-    "methodx3": ("the method, trained three times as long", "#b91c1c"),
     "box": ("patch on the true box", "#15803d"),
     "glance256": ("no patch, whole frame at 256", "#1d4ed8"),
-    "glance256x3": ("no patch, trained three times as long", "#60a5fa"),
     "glance128": ("no patch, whole frame at 128", "#7c3aed"),
     "middle": ("patch in the middle", "#64748b"),
-    "middlex3": ("patch in the middle, trained three times as long", "#94a3b8"),
+    "full512": ("no glance, full frame at 512", "#b91c1c"),
 }
 """In the order of the legend: words and colour."""
 
@@ -70,7 +68,7 @@ def main() -> None:
     full = {arm: max(float(row["gflops"]) for row in rows if row["arm"] == arm and row["kind"] == "steps")
             for arm in ARMS if any(row["arm"] == arm for row in rows)}  # fmt: skip
     spent = {row["arm"]: (float(row["decode_ms"]), float(row["network_ms"])) for row in times}
-    spent |= {arm: spent.get(arm.removesuffix("x3"), spent["method"]) for arm in full if arm not in spent}
+    spent |= {arm: spent["method"] for arm in full if arm not in spent}
     clock = {arm: (spent[arm][0], spent[arm][1] / full[arm]) for arm in full}
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 5.2), dpi=120, sharey=True)
     draw(left, rows, {})

@@ -45,6 +45,8 @@ def arms(model: AdaFocus) -> dict[str, Callable[[Tensor], Tensor]]:
         "middle": lambda frames: model.focus(enlarged(frames)),
         "glance128": lambda frames: model.focus(whole(frames, 128)),
         "glance256": lambda frames: model.focus(whole(frames, 256)),
+        "full512": lambda frames: model.focus(frames[0]),
+        "full512at2": lambda frames: model.focus(frames[0, :2]),
     }
 
 

@@ -29,19 +29,21 @@ from adafocus.training.recipe import Recipe
 from adafocus.training.recipe_files import load_recipe
 from adafocus.training.staged.cuts import WHOLE, Cut, look_at
 from adafocus.training.staged.fixed_start import FixedStart
+from adafocus.training.staged.train import EMPTY, FIND, RECOGNISE, cuts_of
 
 FIXED_BLOCKS = 6
 
 
 def cuts(recipe: Recipe) -> dict[str, Cut]:
     """Return the arms' cuts by name; the glance of the method sees ``whole256``."""
-    config, stages = recipe.model_config(2), recipe.stages
-    patch = config.patch_size / config.frame_size
-    return {
-        "box": Cut(config.focus_size, patch, at_the_thing=True, views=stages.views, kept_frames=stages.kept_frames),
-        "middle": Cut(config.focus_size, patch, views=stages.views, kept_frames=stages.kept_frames),
-        "whole256": Cut(config.glance_size, ranges=WHOLE, views=2),
+    of_method = cuts_of(recipe.model_config(2), recipe.stages)
+    empty = {EMPTY: of_method[EMPTY]} if EMPTY in of_method else {}
+    return empty | {
+        "box": of_method[RECOGNISE],
+        "middle": replace(of_method[RECOGNISE], at_the_thing=False),
+        "whole256": of_method[FIND],
         "whole128": Cut(128, ranges=WHOLE, views=2),
+        "whole512": Cut(512, ranges=WHOLE),
     }
 
 
@@ -61,10 +63,11 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--weights", type=Path, required=True, help="of MobileNetV2 for ImageNet")
     parser.add_argument("--cache", type=Path, help="folder of decoded frames")
+    parser.add_argument("--config", default="sky", help="recipe: the name of a shipped one, or a .toml file")
     parser.add_argument("--only", nargs="*", help="names of the cuts to make")
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
-    recipe = load_recipe("sky")
+    recipe = load_recipe(given.config)
     plan, data = training_plan(recipe), list_clips(given.data)
     if data.boxes is None:
         raise SystemExit(f"{given.data} has no boxes.npz, and the study of sky learns from boxes")

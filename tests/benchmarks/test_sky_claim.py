@@ -9,9 +9,9 @@ import pytest
 
 from adafocus.training.data.clips import Clip, ClipSet
 from adafocus.training.recipe_files import load_recipe
-from benchmarks.evidence.sky_claim import after_each_step, by_fold, gflops_per_step, read_arm, table
-from benchmarks.evidence.sky_folds import FOLDS, Study
+from benchmarks.evidence.sky_claim import after_each_step, by_fold, curves, gflops_per_step, read_arm, share_held, table
 from benchmarks.evidence.sky_sessions import sessions
+from benchmarks.evidence.sky_study import FOLDS, Study
 
 CLASSES = ("airplane", "bird", "drone", "helicopter")
 
@@ -83,11 +83,35 @@ def test_a_row_says_what_the_method_gains_on_the_same_clips(study: Study, tmp_pa
     assert len(by_fold(study, arms)) == FOLDS + 2
 
 
-def test_steps_hold_the_middle_of_what_was_seen_so_far() -> None:
+def test_every_seed_counts_alike(study: Study, tmp_path: Path) -> None:
+    for fold in range(FOLDS):
+        for seed, right in enumerate((0.25, 0.75)):
+            np.savez(tmp_path / f"method-{fold}-{seed}-0.001.npz", **answers(study, fold, right))
+            np.savez(tmp_path / f"patches-{fold}-{seed}.npz", clips=study.judged(fold), holds=np.full((8, 8), seed))
+    arm = read_arm(study, tmp_path, "method")
+    assert arm is not None
+    holds = share_held(study, tmp_path, [0, 1])
+    row = table(study, {"method": arm}, holds)[0]
+    assert (row["accuracy"], row["seeds"], row["patch_holds_thing"]) == (0.5, 2, 0.5)
+    assert curves(study, {"method": arm})[0]["accuracy"] == 0.5
+
+
+def test_an_arm_of_fewer_frames_takes_the_answers_of_the_longer_one(study: Study, tmp_path: Path) -> None:
+    for fold in range(FOLDS):
+        np.savez(tmp_path / f"full512-{fold}-0-0.001.npz", **answers(study, fold, 0.5))
+    arms = {name: read_arm(study, tmp_path, name) for name in ("full512", "full512at2")}
+    longer, shorter = arms["full512"], arms["full512at2"]
+    assert longer is not None
+    assert shorter is not None
+    assert (longer.frames, shorter.frames) == (8, 2)
+    assert np.array_equal(shorter.steps[0], longer.steps[0][:, :2])
+
+
+def test_steps_hold_the_mean_of_what_was_seen_so_far() -> None:
     logits = np.arange(8, dtype=np.float32).reshape(1, 8, 1)
     steps = after_each_step(logits)[0, :, 0]
     assert steps[0] == 3  # the first frame visited
-    assert steps[-1] == 3.5  # between 0 and 7
+    assert steps[-1] == 3.5  # of 0 to 7
 
 
 def test_the_middle_costs_less_and_the_larger_glance_more_than_the_method(study: Study) -> None:

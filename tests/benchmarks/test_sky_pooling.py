@@ -9,8 +9,8 @@ import pytest
 
 from adafocus.training.data.clips import Clip, ClipSet
 from adafocus.training.recipe_files import load_recipe
-from benchmarks.evidence.sky_folds import Study
 from benchmarks.evidence.sky_pooling import largest, mean, mean_probability, middle_of_extremes, rows_of
+from benchmarks.evidence.sky_study import Study
 
 
 def test_one_frame_that_is_sure_of_a_wrong_class_decides_extremes_but_not_the_mean() -> None:
@@ -33,9 +33,9 @@ def test_rows_count_what_each_rule_gets_right_in_each_fold(study: Study, tmp_pat
     good = np.tile(np.array([1.0, 0.0], np.float32), (8, 1))
     fooled = good.copy()
     fooled[0] = 0.0, 6.0  # class 0, and one frame says otherwise
-    np.savez(tmp_path / "methodx3-0-0-0.001.npz", clips=[0, 1], box=np.stack([fooled, good[:, ::-1]]))
-    np.savez(tmp_path / "methodx3-1-0-0.001.npz", clips=[2, 3], box=np.stack([good, good]))
-    rows = {(row["rule"], row["fold"]): row for row in rows_of(study, tmp_path, "methodx3")}
+    np.savez(tmp_path / "method-0-0-0.001.npz", clips=[0, 1], box=np.stack([fooled, good[:, ::-1]]))
+    np.savez(tmp_path / "method-1-0-0.001.npz", clips=[2, 3], box=np.stack([good, good]))
+    rows = {(row["rule"], row["fold"]): row for row in rows_of(study, tmp_path, "method")}
     assert rows["mean", "0"]["accuracy"] == 1.0
     assert rows["middle of extremes", "0"]["accuracy"] == 0.5
     assert rows["mean", "all"]["accuracy"] == 0.75
@@ -44,5 +44,5 @@ def test_rows_count_what_each_rule_gets_right_in_each_fold(study: Study, tmp_pat
 
 
 def test_a_folder_without_runs_is_named(study: Study, tmp_path: Path) -> None:
-    with pytest.raises(SystemExit, match="holds no run of methodx3"):
-        rows_of(study, tmp_path, "methodx3")
+    with pytest.raises(SystemExit, match="holds no run of method"):
+        rows_of(study, tmp_path, "method")
