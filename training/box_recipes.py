@@ -48,6 +48,8 @@ class StageRecipe:
             instead of from every second one that is served.
         views: of each of these frames, random squares around the thing.
         off_centre: standard deviation of the distance of these squares from the thing, as a share of their side.
+        grey: the focus sees patches without colours: what its first layer expects of each colour is averaged, so that
+            colours tell it nothing, in serving as in training.
         empty: share of each batch of the focus that are squares without the thing, of which it learns to answer all
             classes alike.
     """
@@ -60,6 +62,7 @@ class StageRecipe:
     kept_frames: bool = False
     views: int = 6
     off_centre: float = 0.15
+    grey: bool = False
     empty: float = 0.0
 
     def __post_init__(self) -> None:
@@ -71,8 +74,9 @@ class StageRecipe:
         within("stages.views", self.views, 1, 1000)
         within("stages.off_centre", self.off_centre, 0, 1)
         within("stages.empty", self.empty, 0, 0.9)
-        if not isinstance(self.kept_frames, bool):
-            raise RecipeError(f"stages.kept_frames is {self.kept_frames!r}; permitted: true or false")
+        for name in ("kept_frames", "grey"):
+            if not isinstance(getattr(self, name), bool):
+                raise RecipeError(f"stages.{name} is {getattr(self, name)!r}; permitted: true or false")
         if bool(self.find_steps) != bool(self.recognise_steps):
             raise RecipeError(
                 f"stages.find_steps is {self.find_steps} and stages.recognise_steps {self.recognise_steps}; permitted: "

@@ -3,9 +3,9 @@
     python -m benchmarks.evidence.sky_claim DATA MAPS RUNS [--write]
 
 Reads what `benchmarks.evidence.sky_folds` kept. Every clip is judged by networks that saw no clip of its session. The
-rate of an arm in a fold is the one that is best in the other folds, so no clip chooses how it is judged. Intervals
-come from a bootstrap over sessions, in which arms are paired: 95 %. Those of the gains are given over clips, too,
-because one session holds three clips of ten.
+rate of an arm in a fold is the one that is best in the other folds with the first seed, so no clip chooses how it is
+judged. Intervals come from a bootstrap over sessions, in which arms are paired: 95 %. Those of the gains are given over
+clips, too, because one session holds three clips of ten.
 """
 
 from __future__ import annotations
@@ -85,39 +85,44 @@ def read_arm(study: Study, runs: Path, arm: str) -> Arm | None:
         longer = read_arm(study, runs, name)
         return longer and Arm({seed: steps[:, :frames] for seed, steps in longer.steps.items()}, longer.rates)
     kept, name = ("box", "method") if arm == "box" else ("logits", arm)
-    files = {tuple(file.stem.split("-")[1:]): file for file in runs.glob(f"{name}-*.npz")}
+    files = {tuple(file.stem.split("-", 3)[1:]): file for file in runs.glob(f"{name}-*.npz")}
     if not files:
         return None
-    labels, classes = study.labels, len(study.data.labels)
-    rates, seeds = sorted({key[2] for key in files}), sorted({int(key[1]) for key in files})
-    steps, chosen = {}, []
+    classes, seeds = len(study.data.labels), sorted({int(key[1]) for key in files})
+    chosen, steps = _chosen_rates(files, study.labels), {}
     for seed in seeds:
-        whole = np.full((len(labels), study.recipe.model_config(classes).steps, classes), np.nan, np.float32)
-        for fold in range(FOLDS):
-            there = [rate for rate in rates if (str(fold), str(seed), rate) in files]
-            if not there:
-                continue
-            others = [
-                other for other in range(FOLDS)
-                if other != fold and all((str(other), str(seed), rate) in files for rate in there)
-            ]  # fmt: skip
-            tried = {rate: [files[str(other), str(seed), rate] for other in others] for rate in there}
-            best = max(there, key=lambda rate: _share_right(tried[rate], labels, kept))
-            chosen.append(float(best))
-            found = np.load(files[str(fold), str(seed), best])
-            whole[found["clips"]] = after_each_step(found[kept])
+        whole = np.full((len(study.labels), study.recipe.model_config(classes).steps, classes), np.nan, np.float32)
+        for fold, rate in chosen.items():
+            file = files.get((str(fold), str(seed), rate))
+            if file is not None:
+                found = np.load(file)
+                whole[found["clips"]] = after_each_step(found[kept])
         steps[seed] = whole
     missing = {seed: int(np.isnan(whole[:, 0, 0]).sum()) for seed, whole in steps.items()}
     fewest = min(missing.values())
-    return Arm({seed: whole for seed, whole in steps.items() if missing[seed] == fewest}, chosen)
+    whole_seeds = {seed: whole for seed, whole in steps.items() if missing[seed] == fewest}
+    return Arm(whole_seeds, [float(rate) for rate in chosen.values()])
 
 
-def _share_right(files: Sequence[Path], labels: npt.NDArray[np.int64], kept: str) -> float:
+def _chosen_rates(files: Mapping[tuple[str, ...], Path], labels: npt.NDArray[np.int64]) -> dict[int, str]:
+    """Return the rate of each fold: of those that the first seed tried there, the best one in the other folds."""
+    first = min(int(key[1]) for key in files)
+    own = {(int(fold), rate): file for (fold, seed, rate), file in files.items() if int(seed) == first}
+    chosen = {}
+    for fold in sorted({key[0] for key in own}):
+        there = sorted(rate for other, rate in own if other == fold)
+        others = [other for other in range(FOLDS) if other != fold and all((other, rate) in own for rate in there)]
+        tried = {rate: [own[other, rate] for other in others] for rate in there}
+        chosen[fold] = max(there, key=lambda rate: _share_right(tried[rate], labels))
+    return chosen
+
+
+def _share_right(files: Sequence[Path], labels: npt.NDArray[np.int64]) -> float:
     """Share of the clips in files of answers that are right."""
     right = []
     for file in files:
         found = np.load(file)
-        right.append(after_each_step(found[kept])[:, -1].argmax(axis=1) == labels[found["clips"]])
+        right.append(after_each_step(found["logits"])[:, -1].argmax(axis=1) == labels[found["clips"]])
     return float(np.concatenate(right).mean()) if right else 0.0
 
 

@@ -50,9 +50,9 @@ class Trained:
 ARMS = {
     "method": Trained("box"),
     "middle": Trained("middle"),
-    "glance128": Trained("whole128"),
-    "glance256": Trained("whole256", 0.5),
-    "full512": Trained("whole512", 0.125),
+    "glance128": Trained("seen128"),
+    "glance256": Trained("seen256", 0.5),
+    "full512": Trained("seen512", 0.125),
 }
 """The arms. The method also answers for patches on the true box."""
 
@@ -103,7 +103,7 @@ def recognise(study: Study, arm: str, fold: int, seed: int, rate: float, weights
         return
     torch.manual_seed(1000 * seed + fold)
     config = study.recipe.model_config(len(study.data.labels))
-    start = fixed_start(replace(config.focus, input_size=None), weights)
+    start = fixed_start(replace(config.focus, input_size=None), weights, grey=study.recipe.stages.grey)
     head = nn.Linear(start.backbone.channels, config.num_classes)
     cut, own = ARMS[arm].cut, study.judged(fold)
     maps, clips, _, shares = study.learned(cut, fold)
@@ -141,7 +141,8 @@ def look(study: Study, fold: int, seed: int, weights: Path, cache: Path | None, 
         return
     if not (out / f"find-{fold}-{seed}.npz").exists():
         find(study, fold, seed, weights, out)
-    start = fixed_start(replace(study.recipe.model_config(2).focus, input_size=None), weights)
+    focus = replace(study.recipe.model_config(2).focus, input_size=None)
+    start = fixed_start(focus, weights, grey=study.recipe.stages.grey)
     cut_where_it_looks(study, fold, seed, training_plan(study.recipe), cache, start, out)
     held = np.nanmean(np.load(patches)["holds"])
     print(f"fold {fold} seed {seed}: the patch holds the thing in {held:.3f} of the frames", flush=True)

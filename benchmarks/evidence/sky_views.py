@@ -28,30 +28,33 @@ from adafocus.training.optimise.objective import fastest_precision
 from adafocus.training.recipe import Recipe
 from adafocus.training.recipe_files import load_recipe
 from adafocus.training.staged.cuts import WHOLE, Cut, look_at
-from adafocus.training.staged.fixed_start import FixedStart
+from adafocus.training.staged.fixed_start import FixedStart, forget_colours
 from adafocus.training.staged.train import EMPTY, FIND, RECOGNISE, cuts_of
 
 FIXED_BLOCKS = 6
 
 
 def cuts(recipe: Recipe) -> dict[str, Cut]:
-    """Return the arms' cuts by name; the glance of the method sees ``whole256``."""
+    """Return the arms' cuts by name. The glance of the method sees ``whole256``, arms without a patch the rest."""
     of_method = cuts_of(recipe.model_config(2), recipe.stages)
     empty = {EMPTY: of_method[EMPTY]} if EMPTY in of_method else {}
     return empty | {
         "box": of_method[RECOGNISE],
         "middle": replace(of_method[RECOGNISE], at_the_thing=False),
         "whole256": of_method[FIND],
-        "whole128": Cut(128, ranges=WHOLE, views=2),
-        "whole512": Cut(512, ranges=WHOLE),
+        "seen128": Cut(128, ranges=WHOLE, views=2),
+        "seen256": Cut(256, ranges=WHOLE, views=2),
+        "seen512": Cut(512, ranges=WHOLE),
     }
 
 
-def fixed_start(network: BackboneConfig, weights: Path) -> FixedStart:
-    """Return a network with ImageNet weights, its first layers fixed."""
+def fixed_start(network: BackboneConfig, weights: Path, *, grey: bool = False) -> FixedStart:
+    """Return a network with ImageNet weights, its first layers fixed, that sees colours unless it is ``grey``."""
     backbone = build_backbone(network)
     assert isinstance(backbone, InvertedResidualNetwork)  # noqa: S101 # the recipe's are
     load_backbone_imagenet(backbone, weights)
+    if grey:
+        forget_colours(backbone)
     backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's stubs
     return FixedStart(backbone, FIXED_BLOCKS, fastest_precision(torch.device("cpu")))
 
@@ -73,8 +76,13 @@ def main() -> None:
         raise SystemExit(f"{given.data} has no boxes.npz, and the study of sky learns from boxes")
     crops = decode_all(data, plan, given.cache)
     points = clip_points(crops.data.clips, read_boxes(data.boxes), plan)
-    start = fixed_start(replace(recipe.model_config(2).focus, input_size=None), given.weights)
-    wanted = {name: (cut, start) for name, cut in cuts(recipe).items() if not given.only or name in given.only}
+    network = replace(recipe.model_config(2).focus, input_size=None)
+    focus = fixed_start(network, given.weights, grey=recipe.stages.grey)
+    glance = fixed_start(network, given.weights)
+    wanted = {
+        name: (cut, glance if name == "whole256" else focus)
+        for name, cut in cuts(recipe).items() if not given.only or name in given.only
+    }  # fmt: skip
     kept = zip(crops.pixels, points, picture_heights(crops.data.clips, plan), strict=True)
     for name, seen in look_at(kept, plan.candidates, wanted, serving=True).items():
         np.save(given.out / f"{name}.learned.npy", np.concatenate(seen.learned))

@@ -23,15 +23,26 @@ Maps = npt.NDArray[np.float16]
 """[N, channels, h, w]: what the fixed layers made of N views."""
 
 
+def forget_colours(network: InvertedResidualNetwork) -> None:
+    """Average the weights of the first layer over the colours, so that the network sees their mean alone.
+
+    A few sessions show each class before a few skies, whose colours a network would learn in place of the class.
+    """
+    with torch.no_grad():
+        weight = network.stem.conv.weight
+        weight.copy_(weight.mean(dim=1, keepdim=True).expand_as(weight))
+
+
 @contextmanager
 def strides_by_slicing(layers: nn.Module) -> Iterator[None]:
     """Compute depthwise convolutions with a stride as such without one, of whose result every so many pixels are taken.
 
     The result is the same. The gradient of a depthwise convolution with a stride has no fast kernel on processors: two
-    such layers of MobileNetV2 took more than half of the time of a step of training.
+    such layers of MobileNetV2 took more than half of the time of a step of training. Layers that are padded by their
+    caller, as those of EfficientNet-Lite0, stay as they are, because the caller looks at their stride.
     """
     found = [layer for layer in layers.modules() if isinstance(layer, nn.Conv2d) and layer.groups > 1]
-    strided = [(layer, layer.stride) for layer in found if layer.stride != (1, 1)]
+    strided = [(layer, layer.stride) for layer in found if layer.stride != (1, 1) and layer.padding != (0, 0)]
     hooks = []
     for layer, (down, right) in strided:
         layer.stride = (1, 1)

@@ -40,7 +40,7 @@ from adafocus.training.run.signals import stopping_politely
 from adafocus.training.run.train import TrainingResult
 from adafocus.training.staged.cuts import WHOLE, Cut, Seen, look_at
 from adafocus.training.staged.fit import Fit, balanced_shares
-from adafocus.training.staged.fixed_start import FixedStart
+from adafocus.training.staged.fixed_start import FixedStart, forget_colours
 from adafocus.training.staged.stages import Empty, carry_logits, learn_to_find, learn_to_recognise
 from adafocus.training.staged.views import ViewRange
 
@@ -124,6 +124,8 @@ def _learn(model: AdaFocus, recipe: Recipe, crops: Crops, say: Callable[[str], N
     stages, plan, data = recipe.stages, training_plan(recipe), crops.data
     assert data.boxes is not None  # noqa: S101 # checked by the caller
     glance, focus = _start(model.glance, recipe), _start(model.focus, recipe)
+    if stages.grey:
+        forget_colours(focus.backbone)
     wanted = cuts_of(model.config, stages)
     cuts = {name: (cut, glance if name == FIND else focus) for name, cut in wanted.items()}
     points = clip_points(data.clips, read_boxes(data.boxes), plan)

@@ -9,11 +9,11 @@ from torch import nn
 
 from adafocus.model import build
 from adafocus.model.adafocus import AdaFocus
-from adafocus.model.backbones import InvertedResidualNetwork, MobileNetV2, spatial_mean
+from adafocus.model.backbones import EfficientNetLite0, InvertedResidualNetwork, MobileNetV2, spatial_mean
 from adafocus.model.config import BackboneConfig, ModelConfig, Pooling
 from adafocus.training.data.augment import normalise
 from adafocus.training.staged.fit import Fit
-from adafocus.training.staged.fixed_start import FixedStart, strides_by_slicing
+from adafocus.training.staged.fixed_start import FixedStart, forget_colours, strides_by_slicing
 from adafocus.training.staged.stages import Empty, carry_logits, learn_to_recognise, taken
 
 DEPTH = (1, 1, 1)
@@ -63,6 +63,27 @@ def test_a_stride_by_slicing_gives_the_same_result_and_gradient(kernel: int, siz
     assert layer.weight.grad is not None
     assert torch.allclose(layer.weight.grad, slope, atol=1e-4)
     assert torch.allclose(layer(x), expected)
+
+
+@pytest.mark.parametrize("kind", [MobileNetV2, EfficientNetLite0])
+def test_a_backbone_gives_the_same_with_its_strides_by_slicing(kind: type[MobileNetV2 | EfficientNetLite0]) -> None:
+    torch.manual_seed(0)
+    network = kind(0.25, (1, 1, 1)).eval()
+    images = torch.rand(2, 3, 32, 32)
+    with torch.no_grad():
+        expected = network(images)
+        with strides_by_slicing(network.blocks):
+            assert torch.allclose(network(images), expected, atol=1e-5)
+
+
+def test_a_network_that_forgot_colours_sees_their_mean_alone(network: InvertedResidualNetwork) -> None:
+    images = torch.rand(2, 3, 32, 32)
+    grey = images.mean(dim=1, keepdim=True).expand_as(images)
+    with torch.no_grad():
+        expected = network(grey)
+        assert not torch.allclose(network(images), expected, atol=1e-3)
+        forget_colours(network)
+        assert torch.allclose(network(images), expected, atol=1e-4)
 
 
 @pytest.mark.parametrize("blocks", [-1, 3, 99])

@@ -62,7 +62,7 @@ def test_stages_give_a_checkpoint_like_any_other(
     assert any("find the thing" in line for line in said)
 
 
-@pytest.mark.parametrize("stages", [{}, {"kept_frames": True, "views": 2}, {"empty": 0.25}])
+@pytest.mark.parametrize("stages", [{}, {"kept_frames": True, "views": 2}, {"empty": 0.25, "grey": True}])
 def test_the_same_seed_gives_the_same_weights(
     boxed_folder: Path, staged_recipe: Callable[..., Recipe], stages: dict[str, object], tmp_path: Path
 ) -> None:
@@ -98,6 +98,7 @@ def test_a_network_without_that_many_blocks_is_refused(
         ({"find_lr": 0}, "stages.find_lr is 0; permitted: 1e-09 to 100"),
         ({"fixed_blocks": -1}, "stages.fixed_blocks is -1; permitted: 0 to 64"),
         ({"kept_frames": 1}, "stages.kept_frames is 1; permitted: true or false"),
+        ({"grey": 1}, "stages.grey is 1; permitted: true or false"),
         ({"views": 0}, "stages.views is 0; permitted: 1 to 1000"),
         ({"off_centre": 2}, "stages.off_centre is 2; permitted: 0 to 1"),
         ({"empty": 1}, "stages.empty is 1; permitted: 0 to 0.9"),
