@@ -1,8 +1,9 @@
 """Compares the arms of the study of ``sky``: tables by subset and by fold, and curves of accuracy against compute.
 
-    python -m benchmarks.evidence.sky_claim DATA MAPS RUNS [--write]
+    python -m benchmarks.evidence.sky_claim DATA MAPS RUNS [--recipe RUNS] [--write]
 
-Reads what `benchmarks.evidence.sky_folds` kept. Every clip is judged by networks that saw no clip of its session. The
+Reads what `benchmarks.evidence.sky_folds` kept: of arms that were trained alike, and of the method as the recipe of the
+shipped model trains it now. Every clip is judged by networks that saw no clip of its session. The
 rate of an arm in a fold is the one that is best in the other folds with the first seed, so no clip chooses how it is
 judged. Intervals come from a bootstrap over sessions, in which arms are paired: 95 %. Those of the gains are given over
 clips, too, because one session holds three clips of ten.
@@ -31,6 +32,9 @@ from benchmarks.machine import write_results
 RESAMPLES = 10_000
 SHOWN = ("method", "box", "middle", "glance128", "glance256", "full512", "full512at2")
 """The arms. ``box`` is the method with its patches on the true box."""
+
+RECIPE = {"recipe": "method", "recipe box": "box"}
+"""The arms of the second folder, and their names there."""
 
 FRAMES = {"full512at2": ("full512", 2)}
 """Arms that are another one's answers after so many frames: those that cost about as much as the method."""
@@ -144,7 +148,8 @@ def gflops_per_step(study: Study) -> dict[str, float]:
         "full512": alone[512],
         "full512at2": alone[512],
     }
-    return {arm: flops[arm] / 1e9 for arm in SHOWN}
+    flops |= dict.fromkeys(RECIPE, count.per_step)
+    return {arm: cost / 1e9 for arm, cost in flops.items()}
 
 
 def _whole_network(network: BackboneConfig, size: int) -> int:
@@ -186,7 +191,7 @@ def table(study: Study, arms: Mapping[str, Arm], holds: npt.NDArray[np.float64])
                 "method_gains": round(float(gains.mean()), 4),
                 "gains_low": round(float(behind[0]), 4), "gains_high": round(float(behind[1]), 4),
                 "clips_low": round(float(by_clip[0]), 4), "clips_high": round(float(by_clip[1]), 4),
-                "patch_holds_thing": round(float(np.nanmean(holds[own])), 4) if name == "method" else "",
+                "patch_holds_thing": round(float(np.nanmean(holds[own])), 4) if name in ("method", "recipe") else "",
             })  # fmt: skip
     return rows
 
@@ -255,9 +260,13 @@ def share_held(study: Study, runs: Path, seeds: Sequence[int]) -> npt.NDArray[np
 
 def main() -> None:
     """Print the tables, and write them with ``--write``."""
-    given = study_options(__doc__, "data", "maps", "runs").parse_args()
+    parser = study_options(__doc__, "data", "maps", "runs")
+    parser.add_argument("--recipe", type=Path, help="folder of runs of the method with the recipe sky")
+    given = parser.parse_args()
     study = Study.open(given.data, given.maps)
     found = {name: read_arm(study, given.runs, name) for name in SHOWN}
+    if given.recipe:
+        found |= {name: read_arm(study, given.recipe, there) for name, there in RECIPE.items()}
     arms = {name: arm for name, arm in found.items() if arm is not None}
     holds = share_held(study, given.runs, list(arms["method"].steps))
     written = {

@@ -51,8 +51,8 @@ ARMS = {
     "method": Trained("box"),
     "middle": Trained("middle"),
     "glance128": Trained("seen128"),
-    "glance256": Trained("seen256", 0.5),
-    "full512": Trained("seen512", 0.125),
+    "glance256": Trained("seen256", 0.25),
+    "full512": Trained("seen512", 0.0625),
 }
 """The arms. The method also answers for patches on the true box."""
 

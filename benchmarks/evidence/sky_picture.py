@@ -15,7 +15,8 @@ from benchmarks.machine import newest_results
 
 PICTURE = Path(__file__).resolve().parents[2] / "docs" / "pictures" / "evidence-sky.png"
 ARMS = {
-    "method": ("the method", "#d97706"),
+    "recipe": ("the method as the recipe trains it", "#b45309"),
+    "method": ("the method, trained as the arms", "#f59e0b"),
     "box": ("patch on the true box", "#15803d"),
     "glance256": ("no patch, whole frame at 256", "#1d4ed8"),
     "glance128": ("no patch, whole frame at 128", "#7c3aed"),

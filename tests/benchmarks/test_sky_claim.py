@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from adafocus.training.data.clips import Clip, ClipSet
 from adafocus.training.recipe_files import load_recipe
+from benchmarks.evidence import sky_claim
 from benchmarks.evidence.sky_claim import after_each_step, by_fold, curves, gflops_per_step, read_arm, share_held, table
 from benchmarks.evidence.sky_sessions import sessions
 from benchmarks.evidence.sky_study import FOLDS, Study
@@ -107,6 +109,14 @@ def test_an_arm_of_fewer_frames_takes_the_answers_of_the_longer_one(study: Study
     assert np.array_equal(shorter.steps[0], longer.steps[0][:, :2])
 
 
+def test_the_plain_recipe_differs_from_the_shipped_one_in_what_the_focus_learns_from() -> None:
+    plain = load_recipe(str(Path(sky_claim.__file__).with_name("sky_plain.toml")))
+    shipped = load_recipe("sky")
+    assert (plain.stages.grey, plain.stages.empty, plain.stages.recognise_steps) == (False, 0.0, 240)
+    stages = replace(plain.stages, grey=True, empty=0.25, recognise_steps=320)
+    assert replace(plain, stages=stages, name=shipped.name) == shipped
+
+
 def test_steps_hold_the_mean_of_what_was_seen_so_far() -> None:
     logits = np.arange(8, dtype=np.float32).reshape(1, 8, 1)
     steps = after_each_step(logits)[0, :, 0]
@@ -116,4 +126,5 @@ def test_steps_hold_the_mean_of_what_was_seen_so_far() -> None:
 
 def test_the_middle_costs_less_and_the_larger_glance_more_than_the_method(study: Study) -> None:
     costs = gflops_per_step(study)
+    assert costs["recipe"] == costs["recipe box"] == costs["method"]
     assert costs["middle"] < costs["glance128"] < costs["method"] < costs["glance256"] < 1.2 * costs["method"]
