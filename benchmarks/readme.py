@@ -16,6 +16,7 @@ from pathlib import Path
 
 from benchmarks import scale_tables, training_tables
 from benchmarks.engine_tables import PAGES, refill
+from benchmarks.evidence.sky_tables import patch_table
 from benchmarks.machine import newest_results
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -60,27 +61,9 @@ def claims() -> str:
     return "\n".join(lines)
 
 
-PLACES = {
-    "policy": "where the policy looks",
-    "middle": "always in the middle",
-    "box": "on the true box",
-}
-"""The places of the patch in README's words, by the arm of `benchmarks.evidence.sky`."""
-
-
 def sky() -> str:
-    """Accuracy of the shipped recipe on unseen backgrounds, by place of the patch."""
-    rows = {(row["subset"], row["arm"]): row for row in newest_results("evidence-sky")}
-    lines = ["| patch | all | close and medium | distant | the patch holds the thing |", "|---|---|---|---|---|"]
-    for arm, words in PLACES.items():
-        cells = []
-        for subset in ("all", "close and medium", "distant"):
-            row = rows[subset, arm]
-            low, high = float(row["low"]), float(row["high"])
-            cells.append(f"{float(row['accuracy']):.3f} ({low:.2f} to {high:.2f})")
-        share = float(rows["all", arm]["patch_holds_thing"])
-        lines.append(f"| {words} | {' | '.join(cells)} | in {share:.0%} of the frames |")
-    return "\n".join(lines)
+    """Accuracy of the shipped model on unseen backgrounds, by place of the patch."""
+    return patch_table("evidence-sky")
 
 
 TABLES = {"claims": claims, "sky": sky, "footprint": footprint, "refill": refill}

@@ -29,7 +29,14 @@ from benchmarks.evidence.recipe_tables import (
     spread,
     sweep_table,
 )
-from benchmarks.evidence.sky_tables import certified_table, claim_table, folds_table, pooling_table, subsets_table
+from benchmarks.evidence.sky_tables import (
+    certified_table,
+    claim_table,
+    folds_table,
+    patch_table,
+    pooling_table,
+    subsets_table,
+)
 from benchmarks.machine import newest_results
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -86,6 +93,7 @@ def tables() -> dict[str, str]:
         "sky_claim": claim_table(),
         "sky_subsets": subsets_table(),
         "sky_folds": folds_table(),
+        "sky_recipe": patch_table("evidence-sky-recipe"),
         "sky_pooling": pooling_table(),
         "sky_certified": certified_table(),
         "frame_sets": frame_sets_table(),

@@ -126,6 +126,7 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--checkpoint", type=Path, required=True)
     parser.add_argument("--most", type=int, default=100_000, help="judge only so many clips")
+    parser.add_argument("--results", default="evidence-sky", help="name of the results that --write makes")
     parser.add_argument("--write", action="store_true")
     given = parser.parse_args()
     trained, data = load_trained(given.checkpoint), list_clips(given.data)
@@ -141,7 +142,7 @@ def main() -> None:
     for row in rows:
         print(row)
     if given.write:
-        print(write_results("evidence-sky", "unseen-backgrounds", rows))
+        print(write_results(given.results, "unseen-backgrounds", rows))
 
 
 if __name__ == "__main__":

@@ -28,6 +28,29 @@ RULES = {
 RISKS = {"answer_changed": "another answer than `full`'s", "right_answer_lost": "a right answer lost"}
 
 
+PLACES = {
+    "policy": "where the policy looks",
+    "middle": "always in the middle",
+    "box": "on the true box",
+}
+"""The places of the patch in the words of the pages, by the arm of `benchmarks.evidence.sky`."""
+
+
+def patch_table(results: str) -> str:
+    """Accuracy on unseen backgrounds by place of the patch, from results of `benchmarks.evidence.sky`."""
+    rows = {(row["subset"], row["arm"]): row for row in newest_results(results)}
+    lines = ["| patch | all | close and medium | distant | the patch holds the thing |", "|---|---|---|---|---|"]
+    for arm, words in PLACES.items():
+        cells = []
+        for subset in ("all", "close and medium", "distant"):
+            row = rows[subset, arm]
+            low, high = float(row["low"]), float(row["high"])
+            cells.append(f"{float(row['accuracy']):.3f} ({low:.2f} to {high:.2f})")
+        share = float(rows["all", arm]["patch_holds_thing"])
+        lines.append(f"| {words} | {' | '.join(cells)} | in {share:.0%} of the frames |")
+    return "\n".join(lines)
+
+
 def claim_table() -> str:
     """Accuracy of every arm over all folds, and what the method gains on the same clips."""
     rows = newest_results("evidence-sky-claim")
