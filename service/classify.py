@@ -70,8 +70,8 @@ async def classify(
         try:
             upload, waited_seconds = await _upload_and_slot(runtime, body, held, timeline, due)
             parameters = affordable(runtime, parameters, waited_seconds, clock())
-            course = course_of(runtime, parameters, ahead=runtime.decodes_ahead)
             background = admission.wants_more_than_its_share(caller)
+            course = course_of(runtime, parameters, ahead=runtime.decodes_ahead(background=background))
             request = engine_request(course, parameters, due, background=background)
             with timeline.stage("decode"):
                 job = decode_job(course, parameters)

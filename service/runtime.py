@@ -67,10 +67,12 @@ class Runtime:
         """The manifest of the served bundle."""
         return self.engine.manifest
 
-    @property
-    def decodes_ahead(self) -> bool:
-        """Whether decoders run ahead of the engine now."""
-        return self.most_ahead is None or self.engine.admission.slots_taken <= self.most_ahead
+    def decodes_ahead(self, *, background: bool) -> bool:
+        """Whether the decoder of a video runs ahead of the engine now; videos in the background delay no other one."""
+        admission = self.engine.admission
+        if self.most_ahead is None or admission.slots_taken <= self.most_ahead:
+            return True
+        return not background and admission.slots_in_foreground() <= self.most_ahead
 
     @property
     def frames_lie_in_place(self) -> bool:

@@ -282,6 +282,10 @@ class Admission:
             return False
         return self._use.part(caller, now) * len(self._callers) > LEAST_PART_OF_SHARE
 
+    def slots_in_foreground(self) -> int:
+        """Slots that are held by callers which ask for no more than their share."""
+        return sum(count for name, count in self._running.items() if not self.wants_more_than_its_share(name))
+
     def retry_after_seconds(self) -> float:
         """Seconds until there should be a place, plus up to as much again by chance.
 

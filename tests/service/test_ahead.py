@@ -38,21 +38,33 @@ def test_frames_are_decoded_unasked_only_where_they_are_needed(
     assert slots_for(manifest, Parameters(exit=full.name, top_k=1, max_gflops=max_gflops)) == slots
 
 
-def runtime_of(manifest: Manifest, *, most_ahead: int | None = None, in_flight: int = 0) -> Runtime:
-    """What is asked of a runtime here, with so many videos in flight."""
-    engine = SimpleNamespace(manifest=manifest, admission=SimpleNamespace(slots_taken=in_flight))
+def runtime_of(
+    manifest: Manifest, *, most_ahead: int | None = None, in_flight: int = 0, in_foreground: int | None = None
+) -> Runtime:
+    """What is asked of a runtime here, with so many videos in flight, all in the foreground unless told otherwise."""
+    foreground = in_flight if in_foreground is None else in_foreground
+    admission = SimpleNamespace(slots_taken=in_flight, slots_in_foreground=lambda: foreground)
+    engine = SimpleNamespace(manifest=manifest, admission=admission)
     settings = SimpleNamespace(media_limits=MediaLimits())
     return Runtime(engine, None, None, settings, None, None, most_ahead)  # type: ignore[arg-type] # only these are used
 
 
-def test_decoders_run_ahead_while_the_videos_in_flight_leave_processors_idle() -> None:
+@pytest.mark.parametrize("background", [False, True])
+def test_decoders_run_ahead_while_the_videos_in_flight_leave_processors_idle(background: bool) -> None:
     manifest = make_manifest()
-    assert [runtime_of(manifest, most_ahead=2, in_flight=count).decodes_ahead for count in (1, 2, 3)] == [
-        True,
-        True,
-        False,
-    ]
-    assert runtime_of(manifest, in_flight=100).decodes_ahead, "on a device of its own"
+    counts = {1: True, 2: True, 3: False}
+    ahead = {
+        count: runtime_of(manifest, most_ahead=2, in_flight=count).decodes_ahead(background=background)
+        for count in counts
+    }
+    assert ahead == counts
+    assert runtime_of(manifest, in_flight=100).decodes_ahead(background=background), "on a device of its own"
+
+
+def test_a_flood_in_the_background_does_not_keep_other_decoders_from_running_ahead() -> None:
+    runtime = runtime_of(make_manifest(), most_ahead=2, in_flight=4, in_foreground=1)
+    assert runtime.decodes_ahead(background=False)
+    assert not runtime.decodes_ahead(background=True)
 
 
 def test_a_decoder_that_does_not_run_ahead_decodes_a_frame_when_its_step_is_next() -> None:

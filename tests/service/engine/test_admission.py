@@ -255,6 +255,7 @@ async def test_a_caller_that_wants_more_than_its_share_is_known_only_beside_othe
         assert admission.wants_more_than_its_share("many")
         assert not admission.wants_more_than_its_share("one")
         assert admission.others_are_active("many")
+        assert admission._running["many"] and admission.slots_in_foreground() == admission._running["one"]
 
 
 async def test_a_caller_that_has_had_too_little_is_not_put_last_whatever_it_wants() -> None:
