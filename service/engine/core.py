@@ -247,6 +247,7 @@ class EngineCore:
 
     def _start(self, slots: Int64) -> None:
         states, staging = self._states, self._staging.pop()
+        # Several steps of a video in the background would keep others waiting for all of them.
         alone = len(slots) == 1 and not states.background[slots[0]]
         together = steps_together(alone=alone, available=states.available(int(slots[0]), self._look_ahead))
         step = states.step[slots]
