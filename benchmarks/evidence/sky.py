@@ -1,10 +1,11 @@
-"""Judges a checkpoint of the recipe ``sky`` on clips of backgrounds that it was not trained on.
+"""Judges checkpoints of the recipe ``sky``, each on the clips of backgrounds that it was not trained on.
 
-    python -m benchmarks.evidence.sky DATA --checkpoint FILE [--write]
+    python -m benchmarks.evidence.sky DATA --checkpoint FILE [FILE ...] [--write]
 
-Three places of the patch are compared with the same networks: the policy's, the middle of the frame, and the true box,
-which is an upper bound. A patch hits if it holds the middle of the box. Intervals come from a paired bootstrap over
-clips, 95 %. DATA holds ``manifest.json`` with ``sensor`` and ``distance`` of each clip, and ``boxes.npz``.
+The clips of several checkpoints, such as those of all folds, are counted together. Three places of the patch are
+compared with the same networks: the policy's, the middle of the frame, and the true box, which is an upper bound. A
+patch hits if it holds the middle of the box. Intervals come from a paired bootstrap over clips, 95 %. DATA holds
+``manifest.json`` with ``sensor`` and ``distance`` of each clip, and ``boxes.npz``.
 """
 
 from __future__ import annotations
@@ -82,6 +83,19 @@ def judge(
         yield clip, answers, hits, int(shown.sum())
 
 
+def of_checkpoint(file: Path, folder: Path, most: int) -> Iterator[Verdict]:
+    """Yield what a checkpoint finds in the clips of a folder that it has not learned from, at most so many."""
+    trained, data = load_trained(file), list_clips(folder)
+    unseen = [clip for clip in data.clips if not trained.has_learned_from(clip)][:most]
+    items = {item["file"]: item for item in json.loads((folder / "manifest.json").read_text())["items"]}
+    boxes = read_boxes(data.boxes) if data.boxes else {}
+    judged = judge(trained.model, serving_plan(trained.recipe), unseen, boxes)
+    for number, (clip, answers, hits, frames) in enumerate(judged, 1):
+        item = items[str(clip.path.relative_to(folder))]
+        print(f"{file}: {number} of {len(unseen)}: {clip.path.name} {answers} hits {hits} of {frames}", flush=True)
+        yield Verdict(clip, item["sensor"], item["distance"], answers, hits, frames)
+
+
 def macro_f1(truth: npt.NDArray[np.int64], answers: npt.NDArray[np.int64]) -> float:
     """Mean F1 over the classes that occur in the truth."""
     scores = []
@@ -124,20 +138,12 @@ def main() -> None:
     """Judge, print the table, and write it with ``--write``."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
-    parser.add_argument("--checkpoint", type=Path, required=True)
-    parser.add_argument("--most", type=int, default=100_000, help="judge only so many clips")
+    parser.add_argument("--checkpoint", type=Path, nargs="+", required=True)
+    parser.add_argument("--most", type=int, default=100_000, help="judge only so many clips of each checkpoint")
     parser.add_argument("--results", default="evidence-sky", help="name of the results that --write makes")
     parser.add_argument("--write", action="store_true")
     given = parser.parse_args()
-    trained, data = load_trained(given.checkpoint), list_clips(given.data)
-    unseen = [clip for clip in data.clips if not trained.has_learned_from(clip)][: given.most]
-    items = {item["file"]: item for item in json.loads((given.data / "manifest.json").read_text())["items"]}
-    boxes = read_boxes(data.boxes) if data.boxes else {}
-    verdicts = []
-    for clip, answers, hits, frames in judge(trained.model, serving_plan(trained.recipe), unseen, boxes):
-        item = items[str(clip.path.relative_to(given.data))]
-        verdicts.append(Verdict(clip, item["sensor"], item["distance"], answers, hits, frames))
-        print(f"{len(verdicts)} of {len(unseen)}: {clip.path.name} {answers} hits {hits} of {frames}", flush=True)
+    verdicts = [verdict for file in given.checkpoint for verdict in of_checkpoint(file, given.data, given.most)]
     rows = summary(verdicts)
     for row in rows:
         print(row)
