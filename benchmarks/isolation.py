@@ -55,7 +55,7 @@ async def through_pool(pool: DecodePool, clip: bytes) -> tuple[float, float]:
         async with pool.open(spool, JOB) as session:
             while await session.next() is not None:
                 pass
-    return time.perf_counter() - begun, session.decode_seconds
+    return time.perf_counter() - begun, session.cost.seconds
 
 
 async def start_seconds() -> float:

@@ -84,7 +84,7 @@ async def classify(
             # Frames of glances that may have to wait for the focus would fill the decoder's memory: they are copied.
             source = frames if course.may_spare_focus_frames else frame_source(runtime, frames)
             outcome = await runtime.engine.classify(request, source)
-            place.processor_seconds = frames.decode_cpu_seconds + outcome.glance_seconds + outcome.focus_seconds
+            place.processor_seconds = frames.cost.cpu_seconds + outcome.glance_seconds + outcome.focus_seconds
             if upload.over and not runtime.quality.level:  # never a further run while the service is busy
                 _classify_again(runtime, second, parameters.exit, outcome, frames, upload.spool, held)
         except BaseException as error:
@@ -97,7 +97,7 @@ async def classify(
         for step in outcome.steps:
             timeline.step(step)
     times = _times(outcome, frames, clock() - started, upload.seconds, waited_seconds)
-    decoded = Decoded(frames.info, frames.frames_decoded, frames.decode_cpu_seconds, upload.fetched_bytes, upload.size)
+    decoded = Decoded(frames.info, frames.cost.frames, frames.cost.cpu_seconds, upload.fetched_bytes, upload.size)
     return answer_of(runtime, parameters, request_id, outcome, times, decoded)
 
 
@@ -260,7 +260,7 @@ def engine_request(course: Course, parameters: Parameters, due: float, *, backgr
 
 def _times(outcome: Outcome, frames: DecodeSession, total: float, upload: float, waited: float) -> StageTimes:
     engine = outcome.stage_times
-    return StageTimes(total, upload, waited + engine.queue, frames.decode_seconds, engine.glance, engine.focus)
+    return StageTimes(total, upload, waited + engine.queue, frames.cost.seconds, engine.glance, engine.focus)
 
 
 def answer_of(

@@ -174,7 +174,7 @@ class _Run:
             outcome.stage_times,
             total=self.clock() - began,
             queue=waited_seconds + outcome.queue_seconds,
-            decode=frames.decode_seconds,
+            decode=frames.cost.seconds,
         )
         segments.add(self._classified(frames, outcome, times))
 
@@ -195,7 +195,7 @@ class _Run:
         window = frames.window
         sums = {name: getattr(self.times, name) + getattr(times, name) for name in _STAGES_OF_WINDOWS}
         self.times = replace(self.times, **sums)
-        decoded = Decoded(frames.info, frames.frames_decoded, frames.decode_cpu_seconds)
+        decoded = Decoded(frames.info, frames.cost.frames, frames.cost.cpu_seconds)
         answer = answer_of(self.runtime, self.parameters, self.request_id, outcome, times, decoded)
         return ClassifiedWindow(window.start_s, window.end_s, answer, scores_of(self.runtime.manifest, outcome))
 

@@ -13,9 +13,10 @@ from adafocus.service.decode.messages import ProtocolError, Reply, printable
 from adafocus.service.decode.pool_settings import PoolObserver, PoolSettings, RestartReason
 from adafocus.service.decode.priority import BackgroundPriority
 from adafocus.service.decode.process import WorkerProcess
-from adafocus.service.decode.session import MAX_WORKERS, DecodeSession
+from adafocus.service.decode.session import DecodeSession
 from adafocus.service.decode.template import WorkerStartError, WorkerTemplate
 from adafocus.service.decode.worker.sandbox import SandboxReport
+from adafocus.service.decode.worker_losses import MAX_WORKERS
 from adafocus.service.errors import Draining, Internal, Problem
 
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.1, 30.0
@@ -236,10 +237,10 @@ class WorkerFleet:
         if session is None:
             return
         session.worker_ended()
-        session.faults += not killed_from_outside(code)
+        session.losses.faults += not killed_from_outside(code)
         if self._closing:
             session.fail(Draining())
-        elif again and session.faults < MAX_WORKERS:
+        elif again and session.losses.faults < MAX_WORKERS:
             self._observer.video_retried("decoder_timeout" if reason == "timeout" else "decoder_crashed")
             _keep(self._starting, self._start_again(session))
         else:

@@ -43,13 +43,14 @@ from adafocus.service.decode.job import DecodeJob
 from adafocus.service.decode.messages import Done, printable
 from adafocus.service.decode.pool_settings import PoolObserver, PoolSettings, Unobserved
 from adafocus.service.decode.process import WorkerGoneError, WorkerProcess
-from adafocus.service.decode.session import MAX_WORKERS, DecodeSession
+from adafocus.service.decode.session import DecodeSession
 from adafocus.service.decode.shared_frames import SharedFrames
 from adafocus.service.decode.spool import Spool
 from adafocus.service.decode.template import WorkerStartError
 from adafocus.service.decode.watchdog import Verdict, WorkerTimeouts
 from adafocus.service.decode.windows import Reservation, WindowDecoder
 from adafocus.service.decode.worker.sandbox import SandboxReport
+from adafocus.service.decode.worker_losses import MAX_WORKERS
 from adafocus.service.errors import DeadlinePassed, Draining, Internal, Problem, Undecodable
 
 __all__ = [
@@ -288,7 +289,7 @@ class DecodePool:
 
     async def _assign_again(self, session: DecodeSession) -> None:
         """Give the job of a worker that has ended to another; the frames of the first stay where they are."""
-        late = session.workers_lost - MAX_WORKERS
+        late = session.losses.workers - MAX_WORKERS
         pause = min(_FIRST_RETRY_SECONDS * 2**late, _LONGEST_RETRY_SECONDS) if late >= 0 else 0.0
         try:
             await asyncio.sleep(pause)

@@ -6,15 +6,15 @@ import asyncio
 import os
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
 
 from adafocus.service.deadline import Deadline
+from adafocus.service.decode.decode_cost import DecodeCost
 from adafocus.service.decode.frame_arena import Lease
-from adafocus.service.decode.ipc import FAULT, MEMORY_REFUSED, OUT_OF_MEMORY
+from adafocus.service.decode.held_worker import HeldWorker, Worker
 from adafocus.service.decode.job import DecodeJob
 from adafocus.service.decode.messages import (
     Done,
@@ -25,42 +25,18 @@ from adafocus.service.decode.messages import (
     Ready,
     Reply,
     WindowOpened,
-    printable,
 )
-from adafocus.service.decode.process import WorkerGoneError
 from adafocus.service.decode.shared_frames import SharedFrames
 from adafocus.service.decode.spool import Spool
 from adafocus.service.decode.spool_feed import SpoolFeed
-from adafocus.service.decode.watchdog import Verdict, Watchdog, WorkerTimeouts
-from adafocus.service.errors import DeadlinePassed, Internal, Problem, Undecodable, problem_from_code
+from adafocus.service.decode.watchdog import Verdict, WorkerTimeouts
+from adafocus.service.decode.worker_losses import WorkerLosses, problem_of
+from adafocus.service.errors import DeadlinePassed, Internal, Problem
 from adafocus.video.decoder import Frame
 from adafocus.video.probe import VideoInfo
 
 MOST_CLOSING_SECONDS = 1.0
 """How long an answer waits for its worker to stop. A frame takes less; a stuck worker is found out by the watchdog."""
-
-MAX_WORKERS = 4
-"""Workers that a video may end by a fault, one after the other. What is the video's doing would end a fifth too."""
-
-MAX_KILLED_WORKERS = 16
-"""Workers that may end in any way. Whoever kills them from outside may hit the one that takes over as well, and the
-next; or memory is short, and then the video may be the reason."""
-
-MAX_STUCK_WORKERS = 2
-"""The same for workers that hang, because each of them takes long to be found out."""
-
-
-class Worker(Protocol):
-    """The part of a worker that a session needs. `WorkerProcess` implements it."""
-
-    def send(self, message: Mapping[str, object], fds: Sequence[int] = ()) -> None:
-        """Send a message, and descriptors with it; raises `WorkerGoneError`."""
-
-    def cpu_seconds(self) -> float:
-        """Processor time that the worker has used."""
-
-    def starved(self) -> bool:
-        """Whether the worker would use the processor if others left it some."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -112,14 +88,12 @@ class DecodeSession:
         """Number of frames wanted. Fewer arrive if some cannot be decoded."""
         self.side = job.geometry.crop
         """Side of the frames, pixels."""
-        self._patience = patience
         self._on_end = on_end
         self._on_hang = on_hang
         self._on_read = on_read
         self._assign = assign
         self._unsubscribe = spool.subscribe(self._feed)
-        self._worker: Worker | None = None
-        self._watchdog: Watchdog | None = None
+        self._worker = HeldWorker(patience)
         self._leases: list[Lease] = []  # the last one is that of the present worker
         self._info: VideoInfo | None = None
         self._window: WindowOpened | None = None
@@ -127,23 +101,18 @@ class DecodeSession:
         self._inbox: deque[Arrived] = deque()
         self._lent: Arrived | None = None  # the frame that the consumer took last
         self._bytes = SpoolFeed(spool)
-        self.faults = 0
-        """Workers that have ended by a fault of their own."""
+        self.losses = WorkerLosses()
+        """The workers that the video has ended."""
         self._last_position = -1  # that was delivered
         self._sent_position = -1  # that the present worker has sent
-        self._spent = 0, 0.0, 0.0  # frames, seconds and processor seconds of earlier workers
         self._dropped = False  # the consumer wants no more frames
         self._stopping = False  # the worker has been told to stop
         self._ended = False
         self._error: Problem | None = None
         self._changed = asyncio.Event()
         self._listener: Callable[[], None] = _nothing
-        self.frames_decoded = 0
-        """Number of frames handed to the decoder so far."""
-        self.decode_seconds = 0.0
-        """Wall time that the worker has spent opening, decoding and resizing so far, without waiting."""
-        self.decode_cpu_seconds = 0.0
-        """Processor time that the worker has used for it so far."""
+        self.cost = DecodeCost()
+        """What decoding has cost so far."""
         self.capped = False
         """Whether the worker ended because it had used its processor time."""
 
@@ -193,27 +162,20 @@ class DecodeSession:
             worker.send(message, (fd, frames.fd))
         finally:
             os.close(fd)
-        self._worker = worker
         self._slots = self._job.slots_of(frames.slots)
         self._leases.append(Lease(frames, self._on_read))
-        self._watchdog = Watchdog(self._patience, worker.cpu_seconds, partial(self._on_hang, self), worker.starved)
-        self._spent = self.frames_decoded, self.decode_seconds, self.decode_cpu_seconds
+        self.losses.workers += 1
+        self._worker.hold(worker, partial(self._on_hang, self))
+        self.cost.next_worker()
         self._opened, self._sent_position = False, -1
 
     def replaceable(self, *, stuck: bool = False) -> bool:
         """Whether another worker may do the job now that the present one has ended, or is stuck."""
-        most = MAX_STUCK_WORKERS if stuck else MAX_KILLED_WORKERS
-        return max(len(self._leases) / most, self.faults / MAX_WORKERS) < 1 and not self._ended and not self._stopping
-
-    @property
-    def workers_lost(self) -> int:
-        """How many workers have ended, once the present one has."""
-        return len(self._leases)
+        return self.losses.permit_another(stuck=stuck) and not self._ended and not self._stopping
 
     def lost(self) -> None:
         """Let go of a worker that has ended, before `start` is called with another."""
-        self._worker = None
-        self._stop_watching()
+        self._worker.let_go()
 
     def worker_ended(self) -> None:
         """Record that the worker's process has ended: nobody writes into the memory any more."""
@@ -232,6 +194,7 @@ class DecodeSession:
         self._dropped = self._stopping = self._ended = False
         self._error, self._last_position = None, -1
         self._leases.clear()
+        self.losses.workers = 0
         await self._assign(self)
 
     async def opened(self) -> None:
@@ -295,12 +258,12 @@ class DecodeSession:
     def spare_place(self) -> None:
         """Let a worker that has no free slot decode one more frame, if there is memory for it."""
         lease = self._leases[-1]
-        if self._worker is None or self._ended or self._stopping:
+        if not self._worker.there or self._ended or self._stopping:
             return
         if len(lease.held) >= self._slots and self._slots < lease.frames.slots:
-            self._say({"type": "free", "slot": self._slots})
+            self._worker.say({"type": "free", "slot": self._slots})
             self._slots += 1
-            self._heard(owes=self._owed())
+            self._worker.heard(owes=self._owed())
 
     def listen(self, listener: Callable[[], None]) -> None:
         """Call ``listener``, and no other one, whenever a frame has arrived or none will come any more."""
@@ -339,7 +302,7 @@ class DecodeSession:
         if not self._ended:
             if len(self._inbox) > unread:
                 self._tell()
-            self._heard(owes=self._owed())
+            self._worker.heard(owes=self._owed())
 
     def _take(self, reply: Reply) -> None:
         if self._ended or isinstance(reply, Ready):
@@ -356,9 +319,9 @@ class DecodeSession:
                 self._feed()
                 self._bytes.fetch()
             case Done():
-                self._take_cost(reply)
+                self.cost.take(reply)
                 self.capped = reply.capped
-                self._end(_problem(reply))
+                self._end(problem_of(reply))
                 self.worker_ended()
                 self._on_end(self, reply)
 
@@ -370,7 +333,7 @@ class DecodeSession:
     def _take_info(self, reply: Opened) -> None:
         if self._opened:
             raise ProtocolError("the worker sent 'opened' twice")
-        self._take_cost(reply)
+        self.cost.take(reply)
         if (reply.window is None) != (self._job.window is None):
             raise ProtocolError("the worker must send a window for a job that asks for one, and for no other")
         self._opened = True
@@ -384,7 +347,7 @@ class DecodeSession:
             raise ProtocolError("the worker sent a frame in a slot that was not free")
         if not self._sent_position < reply.position < self.planned:
             raise ProtocolError(f"the worker sent a frame for position {reply.position}, which was not due")
-        self._take_cost(reply)
+        self.cost.take(reply)
         self._sent_position = reply.position
         if reply.slot >= lease.frames.slots:
             raise ProtocolError(f"slot must be 0..{lease.frames.slots - 1}, got {reply.slot}")
@@ -399,36 +362,27 @@ class DecodeSession:
         lease.unread.add(reply.slot)
         self._inbox.append(arrived)
 
-    def _take_cost(self, reply: Opened | FrameReady | Done) -> None:
-        spent_frames, spent_seconds, spent_cpu_seconds = self._spent
-        frames = spent_frames + reply.frames_decoded
-        seconds = spent_seconds + reply.seconds
-        cpu_seconds = spent_cpu_seconds + reply.cpu_seconds
-        if frames < self.frames_decoded or seconds < self.decode_seconds or cpu_seconds < self.decode_cpu_seconds:
-            raise ProtocolError("the worker reported a lower cost than before")
-        self.frames_decoded, self.decode_seconds, self.decode_cpu_seconds = frames, seconds, cpu_seconds
-
     def _feed(self) -> None:
         """Tell the worker about bytes for which it waits. Called whenever the spool changes."""
         if self._spool.error is not None:
             self._error = self._error or self._spool.error
             self._stop()
-        if self._stopping or self._worker is None:
+        if self._stopping or not self._worker.there:
             return
         more = self._bytes.more()
         if more is not None:
-            self._say(more)
-            self._heard(owes=True)
+            self._worker.say(more)
+            self._worker.heard(owes=True)
 
     def give_back(self, arrived: Arrived) -> None:
         """Let the worker write over a frame that has been read. May be called again."""
         lease, slot = arrived.lease, arrived.frame.slot
         lease.read(slot)
-        current = self._worker is not None and lease is self._leases[-1]
+        current = self._worker.there and lease is self._leases[-1]
         if current and slot in lease.held and not self._ended and not self._stopping:
             lease.held.discard(slot)
-            self._say({"type": "free", "slot": slot})
-            self._heard(owes=self._owed())
+            self._worker.say({"type": "free", "slot": slot})
+            self._worker.heard(owes=self._owed())
 
     def _owed(self) -> bool:
         return self._stopping or (not self._bytes.waits and len(self._leases[-1].held) < self._slots)
@@ -436,33 +390,16 @@ class DecodeSession:
     def _stop(self) -> None:
         if not self._stopping and not self._ended:
             self._stopping = True
-            if self._worker is None:  # it was lost, and there is no other yet
+            if not self._worker.there:  # it was lost, and there is no other yet
                 self._end(None)
                 return
-            self._say({"type": "close"})
-            if self._watchdog is not None:
-                self._watchdog.closing()
-
-    def _say(self, message: dict[str, object]) -> None:
-        if self._worker is not None:
-            with suppress(WorkerGoneError):  # the pool learns of it from the closed socket
-                self._worker.send(message)
-
-    def _heard(self, *, owes: bool) -> None:
-        if self._watchdog is not None:
-            self._watchdog.heard(owes=owes)
-
-    def _stop_watching(self) -> None:
-        if self._watchdog is not None:
-            self._watchdog.stop()
-            self._watchdog = None
+            self._worker.close()
 
     def _end(self, problem: Problem | None) -> None:
         self._ended = True
-        self._worker = None
+        self._worker.let_go()
         self._error = self._error or problem
         self._unsubscribe()
-        self._stop_watching()
         self._tell()
         # They refer to this session, which would have to wait for the garbage collector.
         self._unsubscribe = self._listener = _nothing
@@ -479,14 +416,3 @@ class DecodeSession:
 
 def _nothing() -> None:
     """Do nothing."""
-
-
-def _problem(done: Done) -> Problem | None:
-    """The problem for a worker's error. The details of a bug are not shown to the client."""
-    if done.error is None:
-        return None
-    if done.error.code in (OUT_OF_MEMORY, MEMORY_REFUSED):
-        return Undecodable("decoding the video needs more memory than decode_memory_bytes allows")
-    if done.error.code == FAULT:
-        return Internal()
-    return problem_from_code(done.error.code, printable(done.error.detail))

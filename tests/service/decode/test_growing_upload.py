@@ -119,7 +119,7 @@ class TestAnnouncedFrames:
                     spool.write(data[len(data) * 9 // 10 :])
                     spool.finish()
                     assert np.array_equal(pixels_of(await rest(session)), pixels_of(expected[1:]))
-                assert session.frames_decoded <= 200
+                assert session.cost.frames <= 200
 
     @pytest.mark.parametrize("announced", [True, False])
     def test_no_answer_depends_on_how_fast_the_video_came(self, announced: bool, shared_dir: Path) -> None:

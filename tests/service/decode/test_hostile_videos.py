@@ -19,7 +19,7 @@ import pytest
 from adafocus.service.decode import pool as pool_module
 from adafocus.service.decode.frames_in_place import FramesInPlace
 from adafocus.service.decode.pool import DecodePool, DecodeSession, WorkerTimeouts
-from adafocus.service.decode.session import MAX_KILLED_WORKERS, MAX_WORKERS
+from adafocus.service.decode.worker_losses import MAX_KILLED_WORKERS, MAX_WORKERS
 from adafocus.service.errors import Internal, NoVideoStream, Problem, TooLong, Undecodable, UnsupportedMedia
 from adafocus.video.decoder import Frame, FrameStream
 from adafocus.video.errors import VideoError

@@ -35,8 +35,8 @@ async def test_frames_are_those_of_decoding_in_this_process() -> None:
                 assert session.info == video.info
                 assert session.planned == 16
                 frames = await rest(session)
-        assert 0 < session.frames_decoded <= stream.frames_decoded  # the first one is not on the way to the others
-        assert session.decode_seconds > 0
+        assert 0 < session.cost.frames <= stream.frames_decoded  # the first one is not on the way to the others
+        assert session.cost.seconds > 0
     assert [(f.position, f.index, f.time_s) for f in frames] == [(f.position, f.index, f.time_s) for f in expected]
     assert np.array_equal(pixels_of(frames), pixels_of(expected))
     assert frames[0].pixels.flags.c_contiguous
@@ -79,7 +79,7 @@ async def test_a_job_may_take_fewer_slots_than_its_pool_has() -> None:
                     assert await session.next() is not None
                     # Without a slot it neither decodes nor says anything; with slots left, it says so by itself.
                     await turns_until(lambda s=session, n=slots: len(s._leases[0].held) == (n or 8))  # type: ignore[misc]
-                decoded.append(session.frames_decoded)
+                decoded.append(session.cost.frames)
         assert decoded[0] > decoded[1] + 50
 
 
@@ -91,7 +91,7 @@ async def test_closing_early_frees_the_worker_and_decodes_no_more() -> None:
             with filled(data) as spool:
                 async with pool.open(spool, job(order=range(16))) as session:
                     assert await session.next() is not None
-                assert 0 < session.frames_decoded < 100
+                assert 0 < session.cost.frames < 100
                 assert await session.next() is None
         assert pool.pids == pids
 
@@ -103,7 +103,7 @@ async def test_a_request_that_is_closed_during_a_long_scan_stops_within_it() -> 
         with filled(one_key_frame) as spool:
             async with pool.open(spool, job(order=reversed(range(16)))) as session:
                 pass
-            assert session.frames_decoded < 250
+            assert session.cost.frames < 250
         assert len(await decode(pool, clip())) == 16
         assert pool.pids == pids
 
@@ -189,4 +189,4 @@ async def test_a_worker_that_has_used_its_time_stops_after_the_first_frame() -> 
             async with pool.open(spool, replace(capped, max_cpu_seconds=3600.0)) as session:
                 assert len(await rest(session)) == 16
                 assert not session.capped
-                assert session.decode_cpu_seconds >= 0  # a hypervisor that stole time may leave nothing of a moment's
+                assert session.cost.cpu_seconds >= 0  # a hypervisor that stole time may leave nothing of a moment's

@@ -22,10 +22,10 @@ from adafocus.service.decode.messages import (
 )
 from adafocus.service.decode.pool import DecodeSession, WorkerTimeouts
 from adafocus.service.decode.process import WorkerGoneError
-from adafocus.service.decode.session import MAX_KILLED_WORKERS, MAX_WORKERS
 from adafocus.service.decode.shared_frames import SharedFrames
 from adafocus.service.decode.spool import Spool
 from adafocus.service.decode.watchdog import Verdict
+from adafocus.service.decode.worker_losses import MAX_KILLED_WORKERS, MAX_WORKERS
 from adafocus.service.errors import Internal, TooLarge, TooLong, Undecodable
 from tests.service.decode.factory import job
 from tests.video.clips import GEOMETRY
@@ -149,7 +149,7 @@ async def test_frames_come_in_order_and_slots_go_back_one_by_one(scene: Scene) -
     assert [None if got is None else got.position for got in rest] == [2, 3, None, None]
     assert scene.worker.told[-1] == "free 0", "a worker that has ended needs no slots"
     session = scene.session
-    assert (session.frames_decoded, session.decode_seconds, session.decode_cpu_seconds) == (9, 0.3, 0.2)
+    assert (session.cost.frames, session.cost.seconds, session.cost.cpu_seconds) == (9, 0.3, 0.2)
     assert not session.capped
     assert len(scene.ends) == 1
 
@@ -177,7 +177,7 @@ async def test_closing_waits_for_a_worker_only_while_it_may_be_working(scene: Sc
     assert await scene.session.next() is not None
     await scene.session.close()  # both slots are held here: the worker waits, and has said what it cost
     assert scene.worker.told[-1] == "close"
-    assert (scene.session.frames_decoded, scene.ends) == (7, [])
+    assert (scene.session.cost.frames, scene.ends) == (7, [])
     scene.hear(done())
     assert len(scene.ends) == 1
 
@@ -221,7 +221,7 @@ async def test_a_second_worker_delivers_what_the_first_has_not(scene: Scene) -> 
     assert third is not None
     assert [(got.position, int(got.pixels.max())) for got in (second, third)] == [(2, 1), (3, 10)]
     assert scene.worker.told == ["job 10 False"], "nothing is said to a worker that has ended"
-    assert (scene.session.frames_decoded, scene.session.decode_seconds) == (13, 0.55)
+    assert (scene.session.cost.frames, scene.session.cost.seconds) == (13, 0.55)
     assert scene.read == [scene.memory]
     scene.hear(done())
     assert await scene.session.next() is None
@@ -236,16 +236,16 @@ async def test_kills_from_outside_are_forgiven_more_often_than_faults(scene: Sce
         scene.session.lost()
         memories.append(make_memory(1))
         scene.session.start(FakeWorker(), memories[-1])
-    assert scene.session.workers_lost == MAX_KILLED_WORKERS
+    assert scene.session.losses.workers == MAX_KILLED_WORKERS
     assert not scene.session.replaceable()
     for memory in memories:
         memory.close()
 
 
 async def test_faults_are_forgiven_a_few_times(scene: Scene) -> None:
-    scene.session.faults = MAX_WORKERS - 1
+    scene.session.losses.faults = MAX_WORKERS - 1
     assert scene.session.replaceable()
-    scene.session.faults += 1
+    scene.session.losses.faults += 1
     assert not scene.session.replaceable()
 
 
@@ -263,7 +263,7 @@ async def test_rewinding_delivers_all_frames_again(scene: Scene) -> None:
     got = await scene.session.next()
     assert got is not None
     assert (got.position, int(got.pixels.max())) == (0, 20)
-    assert scene.session.frames_decoded == 14
+    assert scene.session.cost.frames == 14
     assert scene.session.replaceable()
     first_memory.close()
 
@@ -349,7 +349,7 @@ async def test_closing_tells_the_worker_once_and_waits_for_it(scene: Scene) -> N
     await scene.session.close()
     assert scene.worker.told.count("close") == 1
     assert await scene.session.next() is None
-    assert scene.session.frames_decoded == 9
+    assert scene.session.cost.frames == 9
 
 
 async def test_closing_after_the_end_says_nothing(scene: Scene) -> None:
