@@ -4,7 +4,7 @@ The load is that of `adafocus bench`, on the same machine. With ``--before DIR``
 with this one, and with ``--fronts`` this one with several fronts as well. For each of them: a closed loop of 16 and of
 256 clients, then an open loop at 80 % of the rate that 16 clients reached. Medians over the rounds.
 
-Run ``python -m benchmarks.capacity [--before DIR] [--fronts 2] [--rounds 3] [--requests 600]``.
+Run ``python -m benchmarks.capacity [--before DIR] [--bundle DIR] [--fronts 2] [--rounds 3] [--requests 600]``.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ def loaded(url: str, point: str, requests: int, *, clients: int = 1, rate: float
     return report(samples, SLO_MS, plan)
 
 
-def measure(words: list[str], fronts: int, point: str, requests: int) -> dict[str, float]:
+def measure(words: list[str], bundle: Path, fronts: int, point: str, requests: int) -> dict[str, float]:
     """One round with one version."""
     # Nobody is refused: what is compared is how fast those who wait are served.
     limits = dict.fromkeys(("QUEUE", "UPLOADS", "UPLOADS_PER_CALLER", "CONNECTIONS", "CONNECTIONS_PER_CALLER"), "1024")
     environment = {f"ADAFOCUS_MAX_{name}": most for name, most in limits.items()}
     environment |= {"ADAFOCUS_MAX_QUEUE_SECONDS": "600", "ADAFOCUS_DRAIN_GRACE_SECONDS": "0"}
-    options = ["--bundle", str(ROOT / "bundles" / "sky"), "--backend", "onnxruntime-cpu"]
+    options = ["--bundle", str(bundle), "--backend", "onnxruntime-cpu"]
     options += ["--fronts", str(fronts)] if fronts > 1 else []
     with running_service(*options, program=words, environment=environment) as service:
         loaded(service.url, point, requests // 4, clients=FEW)  # warm up
@@ -64,6 +64,7 @@ def main() -> None:
     """Measure, print, and write the CSV."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--before", type=Path, help="another checkout")
+    parser.add_argument("--bundle", type=Path, default=ROOT / "bundles" / "sky", help="one that both can read")
     parser.add_argument("--fronts", type=int, default=1, help="measure this checkout with so many fronts, too")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--requests", type=int, default=600)
@@ -79,14 +80,14 @@ def main() -> None:
         figures: dict[str, list[dict[str, float]]] = defaultdict(list)
         for _ in range(options.rounds):
             for name, (words, fronts) in versions.items():
-                figures[name].append(measure(words, fronts, point, options.requests))
+                figures[name].append(measure(words, options.bundle, fronts, point, options.requests))
         for name, rounds in figures.items():
             medians = {key: round(statistics.median(each[key] for each in rounds), 2) for key in rounds[0]}
             rows.append(
                 {"exit": point, "version": name, **medians, "requests": options.requests, "rounds": len(rounds)}
             )
             print(rows[-1], flush=True)
-    print(write_results("capacity", "sky", rows))
+    print(write_results("capacity", options.bundle.name, rows))
 
 
 if __name__ == "__main__":

@@ -43,10 +43,11 @@ class Scene:
         draw: the thing; brightness 0 to 255 is a share of ``tone``.
         length: of the thing, pixels.
         path: place of its middle as shares of width and height, at a time from 0 to 1.
-        tone: colour of the thing's brightest parts.
+        tone: colour of the thing's brightest parts; above 255, which an infrared camera cannot show, it blooms.
         sky: colours at the top and the bottom.
         cloud: strength of the clouds, grey levels.
         noise: of the camera, grey levels.
+        blur: of the lens, standard deviation in pixels.
         seed: of clouds and noise.
         trail: whether it leaves a contrail.
     """
@@ -60,6 +61,7 @@ class Scene:
     sky: tuple[tuple[int, int, int], tuple[int, int, int]]
     cloud: float
     noise: float
+    blur: float
     seed: int
     trail: bool = False
 
@@ -94,49 +96,64 @@ def airplane(pen: ImageDraw.ImageDraw, scale: float, time: float) -> None:
 
 
 def bird(pen: ImageDraw.ImageDraw, scale: float, time: float) -> None:
-    """A bird whose wings beat 3.6 times a second."""
-    lift = math.sin(2 * math.pi * 3.6 * time + 1.0)
-    _disc(pen, scale, (0.0, 0.0), (0.2, 0.06), 60)
-    _disc(pen, scale, (0.2, -0.02), (0.06, 0.045), 60)
-    _polygon(pen, scale, [(-0.16, 0.0), (-0.36, -0.05), (-0.36, 0.06)], 60)
+    """A bird in space, seen obliquely from below, that turns slowly; its wings beat 3.4 times a second.
+
+    Its parts are drawn in three dimensions: x ahead, y to the left, z up.
+    """
+    yaw, tilt = 0.6 + 0.35 * math.sin(0.9 * time), 0.6
+
+    def seen(x: float, y: float, z: float) -> Point:
+        across, depth = x * math.cos(yaw) + y * math.sin(yaw), y * math.cos(yaw) - x * math.sin(yaw)
+        return across, depth * math.sin(tilt) - z * math.cos(tilt)
+
+    beat = 2 * math.pi * 3.4 * time
+    arm, hand = 0.15 + 0.9 * math.sin(beat), 0.06 + 0.9 * math.sin(beat - 0.6)  # the tips follow the wrists
     for side in (-1, 1):
-        tip = (-0.06 + 0.06 * side, -0.42 * lift * (1.0 if side < 0 else 0.75))
-        elbow = (0.04 + 0.03 * side, tip[1] * 0.55 - 0.03)
-        _polygon(pen, scale, [(0.12, -0.02), elbow, tip, (-0.1, elbow[1] * 0.7), (-0.1, 0.0)], 40 + 30 * (side > 0))
+        wrist = (0.12, side * 0.21 * math.cos(arm), 0.21 * math.sin(arm))
+        tip = (-0.02, wrist[1] + side * 0.29 * math.cos(hand), wrist[2] + 0.29 * math.sin(hand))
+        wing = ((0.1, 0.0, 0.0), wrist, tip, (-0.12, wrist[1], wrist[2]), (-0.16, 0.0, 0.0))
+        _polygon(pen, scale, [seen(*point) for point in wing], 125 if side < 0 else 95)
+    _polygon(pen, scale, [seen(x, y, 0.0) for x, y in ((-0.2, 0.03), (-0.4, 0.1), (-0.4, -0.1), (-0.2, -0.03))], 95)
+    outline = ((0.27, 0.01), (0.2, 0.05), (0.05, 0.07), (-0.26, 0.01), (0.05, -0.07), (0.2, -0.04))
+    _polygon(pen, scale, [seen(x, 0.0, z) for x, z in outline], 95)  # the body from the side
+    _polygon(pen, scale, [seen(x, y * 1.1, 0.0) for x, y in outline], 95)  # and from below
 
 
 def drone(pen: ImageDraw.ImageDraw, scale: float, time: float) -> None:
-    """A quadcopter: body, arms, legs, camera, and the blur of its rotors."""
-    _polygon(pen, scale, [(-0.2, -0.07), (0.2, -0.07), (0.24, 0.05), (-0.24, 0.05)], 235)
+    """A quadcopter: a light body and arms, dark motors, legs and camera, and the blur of its rotors."""
+    _polygon(pen, scale, [(-0.2, -0.07), (0.2, -0.07), (0.24, 0.07), (-0.24, 0.07)], 235)
     for side in (-1, 1):
-        _bar(pen, scale, (0.18 * side, -0.03), (0.42 * side, -0.1), 0.055, 225)
-        _bar(pen, scale, (0.12 * side, -0.04), (0.27 * side, -0.15), 0.045, 200)
-        _bar(pen, scale, (0.42 * side, -0.17), (0.42 * side, -0.05), 0.06, 210)
-        _bar(pen, scale, (0.16 * side, 0.04), (0.24 * side, 0.25), 0.035, 215)
-        for x, y, phase in ((0.42, -0.18, 0.0), (0.27, -0.2, 1.1)):
+        _bar(pen, scale, (0.18 * side, -0.03), (0.42 * side, -0.1), 0.07, 235)
+        _bar(pen, scale, (0.12 * side, -0.04), (0.27 * side, -0.15), 0.05, 150)
+        _bar(pen, scale, (0.42 * side, -0.19), (0.42 * side, -0.03), 0.07, 40)
+        _bar(pen, scale, (0.27 * side, -0.2), (0.27 * side, -0.1), 0.05, 40)
+        _bar(pen, scale, (0.2 * side, 0.05), (0.26 * side, 0.24), 0.05, 60)
+        for x, y, phase in ((0.42, -0.2, 0.0), (0.27, -0.22, 1.1)):
             reach = 0.17 * abs(math.cos(31 * time + phase + side)) + 0.04
-            _bar(pen, scale, (x * side - reach, y), (x * side + reach, y), 0.02, 150)
-    _bar(pen, scale, (-0.26, 0.25), (0.26, 0.25), 0.03, 215)
-    _disc(pen, scale, (0.0, 0.1), (0.07, 0.06), 90)
+            _bar(pen, scale, (x * side - reach, y), (x * side + reach, y), 0.025, 70)
+    _disc(pen, scale, (0.0, 0.12), (0.08, 0.08), 30)
 
 
 def helicopter(pen: ImageDraw.ImageDraw, scale: float, time: float) -> None:
-    """A helicopter from the side: cabin, boom, fin, skids, main and tail rotor."""
-    _disc(pen, scale, (0.14, 0.03), (0.23, 0.13), 120)
-    _disc(pen, scale, (0.27, 0.01), (0.08, 0.07), 200)
-    _polygon(pen, scale, [(0.0, -0.05), (-0.5, -0.06), (-0.5, -0.01), (0.0, 0.1)], 110)
-    _polygon(pen, scale, [(-0.44, -0.04), (-0.55, -0.2), (-0.49, -0.2), (-0.38, -0.04)], 130)
-    _polygon(pen, scale, [(0.02, -0.12), (0.2, -0.12), (0.24, -0.06), (-0.02, -0.06)], 100)
-    _bar(pen, scale, (0.09, -0.2), (0.09, -0.1), 0.03, 60)
-    turn = math.cos(2 * math.pi * 4.7 * time)
-    _bar(pen, scale, (0.09 - 0.5 * turn, -0.2), (0.09 + 0.5 * turn, -0.21), 0.028, 60)
-    _bar(pen, scale, (0.09 - 0.5 * (1 - abs(turn)), -0.2), (0.09 + 0.5 * (1 - abs(turn)), -0.2), 0.02, 80)
+    """A helicopter from the side and below: cabin, belly, boom, fin, skids, and four blades on a mast."""
+    _polygon(pen, scale, [(0.02, -0.1), (-0.4, -0.07), (-0.46, -0.03), (-0.4, 0.0), (0.0, 0.14)], 75)
+    _polygon(pen, scale, [(-0.36, -0.05), (-0.47, -0.22), (-0.41, -0.22), (-0.31, -0.05)], 75)
+    _disc(pen, scale, (0.12, 0.03), (0.21, 0.16), 75)
+    _polygon(pen, scale, [(-0.1, 0.05), (0.3, 0.06), (0.24, 0.15), (-0.02, 0.15)], 230)
+    _disc(pen, scale, (0.24, 0.0), (0.08, 0.08), 30)
+    _polygon(pen, scale, [(0.0, -0.17), (0.18, -0.17), (0.24, -0.09), (-0.04, -0.09)], 75)
+    hub = (0.08, -0.25)
+    _bar(pen, scale, hub, (0.08, -0.12), 0.05, 40)
+    for blade in range(4):
+        turn = 2 * math.pi * (4.7 * time + blade / 4)
+        across, up = math.cos(turn), 0.2 * math.sin(turn) - 0.05 * abs(math.cos(turn))  # the tips bend upwards
+        _bar(pen, scale, hub, (hub[0] + 0.46 * across, hub[1] + up), 0.035, 50)
     spin = 2 * math.pi * 11 * time
     reach = (0.09 * math.cos(spin), 0.09 * math.sin(spin))
-    _bar(pen, scale, (-0.51 - reach[0], -0.14 - reach[1]), (-0.51 + reach[0], -0.14 + reach[1]), 0.02, 70)
-    for x in (0.04, 0.22):
-        _bar(pen, scale, (x, 0.13), (x - 0.02, 0.2), 0.02, 60)
-    _bar(pen, scale, (-0.08, 0.2), (0.32, 0.2), 0.025, 60)
+    _bar(pen, scale, (-0.43 - reach[0], -0.14 - reach[1]), (-0.43 + reach[0], -0.14 + reach[1]), 0.025, 60)
+    for x in (0.03, 0.2):
+        _bar(pen, scale, (x, 0.16), (x - 0.02, 0.24), 0.025, 50)
+    _bar(pen, scale, (-0.08, 0.24), (0.32, 0.24), 0.03, 50)
 
 
 def _across(start: Point, end: Point, sway: Point = (0.0, 0.0), turns: float = 1.0) -> Callable[[float], Point]:
@@ -169,6 +186,7 @@ SCENES: Final = (
         BLUE,
         cloud=26,
         noise=2.0,
+        blur=0.8,
         seed=1,
         trail=True,
     ),
@@ -176,36 +194,39 @@ SCENES: Final = (
         "bird",
         VISIBLE,
         bird,
-        34,
+        15,
         _across((0.84, 0.3), (0.4, 0.46), (0.01, 0.03), 2),
-        (150, 140, 130),
+        (170, 160, 150),
         BLUE,
         cloud=22,
         noise=2.0,
+        blur=0.8,
         seed=2,
     ),
     Scene(
         "drone",
         VISIBLE,
         drone,
-        40,
+        30,
         _across((0.24, 0.62), (0.36, 0.3), (0.03, 0.02), 1.5),
         (245, 246, 250),
         BLUE,
         cloud=20,
         noise=2.0,
+        blur=0.8,
         seed=3,
     ),
     Scene(
         "helicopter",
         VISIBLE,
         helicopter,
-        46,
+        48,
         _across((0.8, 0.56), (0.62, 0.34)),
-        (130, 60, 60),
+        (220, 95, 95),
         PALE,
         cloud=16,
         noise=2.5,
+        blur=0.8,
         seed=4,
     ),
     Scene(
@@ -214,22 +235,24 @@ SCENES: Final = (
         airplane,
         26,
         _across((0.2, 0.6), (0.7, 0.4)),
-        (250, 250, 250),
+        (300, 300, 300),
         COLD,
         cloud=14,
         noise=4.0,
+        blur=0.8,
         seed=5,
     ),
     Scene(
         "drone_infrared",
         INFRARED,
         drone,
-        24,
+        20,
         _across((0.7, 0.3), (0.55, 0.62), (0.03, 0.02)),
-        (250, 250, 250),
+        (400, 400, 400),
         COLD,
         cloud=10,
         noise=3.0,
+        blur=0.8,
         seed=6,
     ),
 )
@@ -262,6 +285,19 @@ def sprite(scene: Scene, time: float, offset: Point) -> npt.NDArray[np.float32]:
     return np.stack([light / np.maximum(coverage, 1e-6), coverage], axis=-1)
 
 
+def through_lens(picture: Picture, blur: float) -> Picture:
+    """A picture blurred by a Gaussian of this standard deviation, in pixels."""
+    reach = math.ceil(3 * blur)
+    kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / blur) ** 2).astype(np.float32)
+    kernel /= kernel.sum()
+    for axis in (0, 1):
+        edges = [(reach, reach) if axis == other else (0, 0) for other in range(3)]
+        padded, length = np.pad(picture, edges, mode="edge"), picture.shape[axis]
+        shifted = (np.take(padded, range(shift, shift + length), axis=axis) for shift in range(2 * reach + 1))
+        picture = sum(weight * part for weight, part in zip(kernel, shifted, strict=True))
+    return picture
+
+
 def render(scene: Scene) -> list[npt.NDArray[np.uint8]]:
     """The frames of a scene, uint8 [height, width, 3]."""
     width, height = scene.size
@@ -276,6 +312,7 @@ def render(scene: Scene) -> list[npt.NDArray[np.uint8]]:
         if scene.trail:
             _add_trail(picture, scene, share)
         _add_thing(picture, scene, share, time)
+        picture = through_lens(picture, scene.blur)
         picture += random.normal(0, scene.noise, picture.shape if scene.size == VISIBLE else (height, width, 1))
         frames.append(np.clip(np.rint(picture), 0, 255).astype(np.uint8))
     return frames

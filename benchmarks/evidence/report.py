@@ -93,7 +93,6 @@ def tables() -> dict[str, str]:
         "sky_claim": claim_table(),
         "sky_subsets": subsets_table(),
         "sky_folds": folds_table(),
-        "sky_recipe": patch_table("evidence-sky-recipe"),
         "sky_pooling": pooling_table(),
         "sky_certified": certified_table(),
         "frame_sets": frame_sets_table(),

@@ -18,6 +18,13 @@ from typing import Any
 SHARED_NUMBERS = 3
 """A visible and an infrared group with so many clip numbers of one class in common count as one session."""
 
+ORIGIN = {
+    "name": "sky",
+    "source": "github.com/DroneDetectionThesis/Drone-detection-dataset, commit 442d0c67",
+    "licence": "CC0-1.0",
+}
+"""What a bundle says of its data."""
+
 
 def sessions(items: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return the name of each clip's session, given the items of the data set's manifest."""
@@ -47,6 +54,7 @@ def write(data: Path, out: Path) -> None:
     """Link the clips and boxes of a data set into a folder, with a manifest whose groups are sessions."""
     manifest = json.loads((data / "manifest.json").read_text())
     items = manifest["items"]
+    manifest |= ORIGIN
     manifest["items"] = [item | {"group": name} for item, name in zip(items, sessions(items), strict=True)]
     out.mkdir(parents=True, exist_ok=True)
     for name in {Path(item["file"]).parts[0] for item in items} | {"boxes.npz"}:
