@@ -33,7 +33,6 @@ from benchmarks.evidence.sky_tables import (
     certified_table,
     claim_table,
     folds_table,
-    patch_table,
     pooling_table,
     subsets_table,
 )
