@@ -40,7 +40,8 @@ class Trained:
 
     Attributes:
         cut: the views that it learns from, of `benchmarks.evidence.sky_views`.
-        steps: as a share of the recipe's. A step of an arm that sees whole frames takes several times as long.
+        steps: as a share of the recipe's, so that the training of each arm takes about the processor time of both stages
+            of the method. A step of an arm that sees whole frames takes several times as long.
     """
 
     cut: str
@@ -50,9 +51,9 @@ class Trained:
 ARMS = {
     "method": Trained("box"),
     "middle": Trained("middle"),
-    "glance128": Trained("seen128"),
-    "glance256": Trained("seen256", 0.25),
-    "full512": Trained("seen512", 0.0625),
+    "glance128": Trained("seen128", 2.0),
+    "glance256": Trained("seen256", 0.5),
+    "full512": Trained("seen512", 0.125),
 }
 """The arms. The method also answers for patches on the true box."""
 
