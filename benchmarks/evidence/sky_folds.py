@@ -40,8 +40,8 @@ class Trained:
 
     Attributes:
         cut: the views that it learns from, of `benchmarks.evidence.sky_views`.
-        steps: as a share of the recipe's, so that the training of each arm takes about the processor time of both stages
-            of the method. A step of an arm that sees whole frames takes several times as long.
+        steps: as a share of the recipe's, so that the training of each arm takes about the processor time of both
+            stages of the method. A step of an arm that sees whole frames takes several times as long.
     """
 
     cut: str
@@ -149,19 +149,25 @@ def look(study: Study, fold: int, seed: int, weights: Path, cache: Path | None, 
     print(f"fold {fold} seed {seed}: the patch holds the thing in {held:.3f} of the frames", flush=True)
 
 
-def main() -> None:
-    """Train what is asked for and not there yet."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def folds_options(description: str | None) -> argparse.ArgumentParser:
+    """Return a parser of the arguments that the scripts which train in folds share."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("maps", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--weights", type=Path, required=True, help="of MobileNetV2 for ImageNet")
     parser.add_argument("--cache", type=Path, help="folder of decoded frames")
     parser.add_argument("--config", default="sky", help="recipe: the name of a shipped one, or a .toml file")
-    parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=list(ARMS))
     parser.add_argument("--folds", type=int, nargs="+", default=list(range(FOLDS)))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--rates", type=float, nargs="+", default=[1e-3])
+    return parser
+
+
+def main() -> None:
+    """Train what is asked for and not there yet."""
+    parser = folds_options(__doc__)
+    parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=list(ARMS))
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     study = Study.open(given.data, given.maps, given.config)
