@@ -30,8 +30,11 @@ from benchmarks.evidence.sky_study import FOLDS, Study, study_options
 from benchmarks.machine import write_results
 
 RESAMPLES = 10_000
-SHOWN = ("method", "box", "middle", "glance128", "glance256", "full512", "full512at2")
+SHOWN = ("method", "box", "middle", "glance128", "glance256", "tsm256", "full512", "full512at2")
 """The arms. ``box`` is the method with its patches on the true box."""
+
+AT_ONCE = ("tsm256",)
+"""Arms whose frames see each other, so that they answer once, after the last one."""
 
 RECIPE = {"recipe": "method", "recipe box": "box"}
 """The arms of the second folder, and their names there."""
@@ -145,6 +148,7 @@ def gflops_per_step(study: Study) -> dict[str, float]:
         "middle": focus,
         "glance128": alone[128],
         "glance256": alone[256],
+        "tsm256": alone[256],
         "full512": alone[512],
         "full512at2": alone[512],
     }
@@ -234,11 +238,13 @@ def curves(study: Study, arms: Mapping[str, Arm]) -> list[dict[str, object]]:
         steps = np.concatenate([whole[own] for whole in arm.steps.values()])  # every seed's answers count alike
         labels = np.tile(study.labels[own], len(arm.steps))
         cost = costs[name]
-        for step in range(steps.shape[1]):
+        for step in range(steps.shape[1] - 1 if name in AT_ONCE else 0, steps.shape[1]):
             right = float((steps[:, step].argmax(axis=1) == labels).mean())
             rows.append(
                 {"arm": name, "kind": "steps", "gflops": round((step + 1) * cost, 4), "accuracy": round(right, 4)}
             )
+        if name in AT_ONCE:
+            continue
         found = {
             (round(point.flops_share * steps.shape[1] * cost, 4), round(float(point.accuracy), 4))
             for point in exit_curve(steps, labels, "max_softmax", np.ones(steps.shape[1], np.float32))

@@ -19,6 +19,7 @@ ARMS = {
     "method": ("the method, trained as the arms", "#f59e0b"),
     "box": ("patch on the true box", "#15803d"),
     "glance256": ("no patch, whole frame at 256", "#1d4ed8"),
+    "tsm256": ("the same with temporal shift", "#0891b2"),
     "glance128": ("no patch, whole frame at 128", "#7c3aed"),
     "middle": ("patch in the middle", "#64748b"),
     "full512": ("no glance, full frame at 512", "#b91c1c"),

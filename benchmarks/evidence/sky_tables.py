@@ -16,6 +16,7 @@ WORDS = {
     "middle": "patch in the middle, without a glance",
     "glance128": "no patch: the network on the whole frame at 128",
     "glance256": "no patch: the network on the whole frame at 256",
+    "tsm256": "the same network with temporal shift (TSM)",
     "full512at2": "no glance: the network on the full frame at 512, 2 frames",
     "full512": "the same, 8 frames",
 }

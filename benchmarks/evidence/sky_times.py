@@ -19,7 +19,9 @@ from torch import Tensor
 
 from adafocus.model import build
 from adafocus.model.adafocus import AdaFocus
+from adafocus.model.config import BackboneConfig
 from adafocus.model.patch import crop_patches
+from adafocus.model.tsm import build_shifted
 from adafocus.training.data.augment import serving_batch
 from adafocus.training.data.clips import Clip
 from adafocus.training.data.crop_plan import serving_plan
@@ -37,6 +39,9 @@ def arms(model: AdaFocus) -> dict[str, Callable[[Tensor], Tensor]]:
         patches = crop_patches(frames[0], torch.full((frames.shape[1], 2), 0.5), config.patch_size)
         return torch.nn.functional.interpolate(patches, size=(config.focus_size, config.focus_size), mode="bilinear")
 
+    shifted = build_shifted(BackboneConfig(config.focus.name, config.focus.width), config.steps, config.shift_fraction)
+    shifted.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's stubs
+
     def whole(frames: Tensor, size: int) -> Tensor:
         return torch.nn.functional.avg_pool2d(frames[0], config.frame_size // size)
 
@@ -45,6 +50,7 @@ def arms(model: AdaFocus) -> dict[str, Callable[[Tensor], Tensor]]:
         "middle": lambda frames: model.focus(enlarged(frames)),
         "glance128": lambda frames: model.focus(whole(frames, 128)),
         "glance256": lambda frames: model.focus(whole(frames, 256)),
+        "tsm256": lambda frames: shifted(whole(frames, 256)),
         "full512": lambda frames: model.focus(frames[0]),
         "full512at2": lambda frames: model.focus(frames[0, :2]),
     }
