@@ -10,10 +10,8 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
-from queue import Empty, SimpleQueue
 
 import numpy as np
 
@@ -21,7 +19,8 @@ from adafocus.bundle.exit_rule import Bool, ExitReason, should_exit
 from adafocus.bundle.manifest import Manifest
 from adafocus.service.engine.batch import Batch, BatchResult, GlanceExit
 from adafocus.service.engine.clip_parts import ClipParts
-from adafocus.service.engine.device import Device, Done, InFlight, name_this_thread
+from adafocus.service.engine.device import Device, InFlight, name_this_thread
+from adafocus.service.engine.mailbox import Mailbox
 from adafocus.service.engine.messages import QUEUE, Commands, Ended, Failure, Report
 from adafocus.service.engine.pace import Pace
 from adafocus.service.engine.runners.base import Float32, FrameFetcher, Int64, Runner, RunnerError
@@ -30,6 +29,7 @@ from adafocus.service.engine.scheduler import (
     most_urgent,
     nearly_full,
     of_the_foreground,
+    rows_short,
     rows_to_run,
     steps_together,
 )
@@ -39,9 +39,6 @@ from adafocus.service.engine.video_states import FREE, LEAVING, READY, RUNNING, 
 from adafocus.service.frame_memory import FrameSegment
 
 logger = logging.getLogger("adafocus.engine")
-
-LONGEST_WAIT_SECONDS = 60.0
-"""The loop wakes at least so often, which costs nothing and needs no limit of the platform."""
 
 
 class EngineCore:
@@ -86,38 +83,11 @@ class EngineCore:
         self._watching = 0  # videos that are watched and not yet free
         self._next_deadline = math.inf  # none is earlier
         self._almost_full = False  # a batch should be started when the running one is about to end
-        self._inbox: deque[Commands | FrameSegment | int] = deque()  # in the order in which they were posted
-        self._mailbox: SimpleQueue[Done | bool | None] = SimpleQueue()  # what the loop wakes for
-        self._device = Device(runner, self._mailbox.put, own_thread=device_thread)
+        self._frames_short = 0.0  # frames that have to come until a batch can be started
+        self.mailbox = Mailbox()
+        """What other threads tell the core."""
+        self._device = Device(runner, self.mailbox.done, own_thread=device_thread)
         self._pace = Pace()
-
-    def post(self, commands: Commands, *, wake: bool = True) -> None:
-        """Have commands carried out; from any thread.
-
-        Args:
-            commands: what is to be done.
-            wake: at once. If not, when the loop wakes for another reason, or `wake` is called.
-        """
-        self._inbox.append(commands)
-        if wake:
-            self._mailbox.put(True)
-
-    def wake(self) -> None:
-        """Have commands carried out that were posted without waking the loop, if there are any; from any thread."""
-        if self._inbox:
-            self._mailbox.put(True)
-
-    def attach(self, segment: FrameSegment) -> None:
-        """Know a segment whose frames commands that are posted later name; from any thread."""
-        self._inbox.append(segment)
-
-    def detach(self, number: int) -> None:
-        """Forget a segment in which no frame is waiting; from any thread."""
-        self._inbox.append(number)
-
-    def close(self) -> None:
-        """End `run` soon; from any thread."""
-        self._mailbox.put(None)
 
     def run(self) -> None:
         """Serve until closed; videos still in flight then fail."""
@@ -132,37 +102,33 @@ class EngineCore:
 
     def _turn(self) -> bool:
         """Wait for something to do, and do all of it; False once closed."""
-        wake = min(self._next_deadline, self._pace.ends_at if self._almost_full else math.inf)
-        wait = min(LONGEST_WAIT_SECONDS, max(0.0, wake - time.monotonic()))
-        try:
-            message = self._mailbox.get(timeout=wait)
-            while message is not None:
-                if isinstance(message, Done):
-                    self._complete(message.flight, message.result)
-                message = self._mailbox.get_nowait()
+        done = self.mailbox.wait(min(self._next_deadline, self._pace.ends_at if self._almost_full else math.inf))
+        if done is None:
             return False
-        except Empty:
-            pass
-        while self._inbox:
-            self._take(self._inbox.popleft())
+        self._take_letters()  # before the batches: a video is ready since its frame came, or since its step has ended
+        for batch in done:
+            self._complete(batch.flight, batch.result)
         if self._next_deadline <= time.monotonic():
             self._expire()
         self._dispatch()
+        self.mailbox.expect(self._frames_short, self._next_deadline)
         idle = len(self._staging) == MAX_BATCHES_IN_FLIGHT
-        if self._report and self._mailbox.empty() and (self._urgent or idle):
+        if self._report and not self.mailbox.has_event and (self._urgent or idle):
             report, self._report, self._urgent = self._report, Report(), False
             self._tell(report)
         return True
 
-    def _take(self, message: Commands | FrameSegment | int) -> None:
-        if isinstance(message, Commands):
-            self._obey(message)
-        elif isinstance(message, FrameSegment):
-            self._attach(message)
-        else:
-            segment = self._segments.pop(message, None)
-            if self._fetcher is not None and segment is not None:
-                self._fetcher.detach(segment)
+    def _take_letters(self) -> None:
+        """Carry out everything that was posted, in that order."""
+        while (letter := self.mailbox.take()) is not None:
+            if isinstance(letter, tuple):
+                self._obey(*letter)
+            elif isinstance(letter, FrameSegment):
+                self._attach(letter)
+            else:
+                segment = self._segments.pop(letter, None)
+                if self._fetcher is not None and segment is not None:
+                    self._fetcher.detach(segment)
 
     def _attach(self, segment: FrameSegment) -> None:
         self._segments[segment.number] = segment
@@ -174,7 +140,7 @@ class EngineCore:
                     "the device cannot read frames where they lie", extra={"fields": {"because": str(error)}}
                 )
 
-    def _obey(self, commands: Commands) -> None:
+    def _obey(self, commands: Commands, posted: float) -> None:
         states, touched = self._states, []
         for request in commands.submitted:
             states.start(request)
@@ -189,10 +155,15 @@ class EngineCore:
         for slot in commands.cancelled:
             self._leave(slot)
         for slots in touched:
-            self._offer(slots, time.monotonic())
+            self._offer(slots, posted)
 
-    def _offer(self, slots: Int64, now: float) -> None:
-        """Make videos that wait ready if their next step has its frames, or end them if it never will."""
+    def _offer(self, slots: Int64, since: float) -> None:
+        """Make videos that wait ready if their next step has its frames, or end them if it never will.
+
+        Args:
+            slots: of the videos.
+            since: when they got what they may have waited for, in seconds.
+        """
         states = self._states
         slots = slots[states.status[slots] == WAITING]
         delivered = states.delivered[slots]
@@ -203,7 +174,7 @@ class EngineCore:
             complete = delivered > states.step[slots]
         ready = slots[complete]
         states.status[ready] = READY
-        states.ready_since[ready] = now
+        states.ready_since[ready] = since
         if len(ready) < len(slots):
             starved = slots[~complete]
             for slot in set(starved[states.drained[starved]].tolist()):
@@ -219,7 +190,7 @@ class EngineCore:
     def _dispatch(self) -> None:
         """Give the device what it should have now."""
         states, max_batch = self._states, self._max_batch
-        self._almost_full = False
+        self._almost_full, self._frames_short = False, math.inf
         while self._staging:
             (ready,) = (states.status == READY).nonzero()
             if len(ready) and states.background[ready].any():
@@ -230,6 +201,7 @@ class EngineCore:
             rows = rows_to_run(ready=len(ready), max_batch=max_batch, in_flight=in_flight, ending=ending)
             if not rows:
                 self._almost_full = len(ready) >= nearly_full(max_batch) and not ending
+                self._frames_short = rows_short(ready=len(ready), max_batch=max_batch, in_flight=in_flight)
                 return
             if rows < len(ready):
                 ready = ready[most_urgent(states.due[ready], states.arrived[ready], rows)]

@@ -63,7 +63,7 @@ def serve(connection: socket.socket, made: Callable[[EngineCore], None] = lambda
     try:
         _obey(inbox, core)
     finally:
-        core.close()
+        core.mailbox.close()
         thread.join()
         runner.close()
 
@@ -106,13 +106,13 @@ def _obey(inbox: Inbox, core: EngineCore) -> None:
         for message in inbox.messages():
             match message:
                 case Commands():
-                    core.post(message)
+                    core.mailbox.post(message)
                 case Attach():
                     fd = inbox.fds.popleft()
-                    core.attach(FrameSegment.attach(fd, message.places, message.side, message.number))
+                    core.mailbox.attach(FrameSegment.attach(fd, message.places, message.side, message.number))
                     os.close(fd)
                 case Detach():
-                    core.detach(message.number)
+                    core.mailbox.detach(message.number)
         going = inbox.receive()
 
 

@@ -109,14 +109,14 @@ class Hub:
             case Commands() if core is not None:
                 with self._lock:
                     self._busy[front.number].update(request.slot for request in message.submitted)
-                core.post(message)
+                core.mailbox.post(message)
             case Attach() if core is not None:
                 fd = front.inbox.fds.popleft()
-                core.attach(FrameSegment.attach(fd, message.places, message.side, message.number))
+                core.mailbox.attach(FrameSegment.attach(fd, message.places, message.side, message.number))
                 front.segments.add(message.number)
                 os.close(fd)
             case Detach() if core is not None:
-                core.detach(message.number)
+                core.mailbox.detach(message.number)
                 front.segments.discard(message.number)
 
     def lose(self, front: _Front) -> None:
@@ -128,9 +128,9 @@ class Hub:
             self._fronts[number] = None
             left = sorted(self._busy[number])
         if self._core is not None:
-            self._core.post(Commands(cancelled=left))
+            self._core.mailbox.post(Commands(cancelled=left))
             for segment in front.segments:
-                self._core.detach(segment)
+                self._core.mailbox.detach(segment)
 
     def _greet(self, front: _Front, number: int) -> None:
         if not 0 <= number < len(self._fronts):
@@ -199,7 +199,7 @@ def serve(control: socket.socket, listener: socket.socket, fronts: int) -> None:
     try:
         _listen(control, listener, hub)
     finally:
-        core.close()
+        core.mailbox.close()
         thread.join()
         runner.close()
 

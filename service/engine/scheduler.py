@@ -95,6 +95,22 @@ def rows_to_run(*, ready: int, max_batch: int, in_flight: int, ending: bool) -> 
     return 0
 
 
+def rows_short(*, ready: int, max_batch: int, in_flight: int) -> int:
+    """How many further videos have to become ready before `rows_to_run` may say otherwise; 0 while the device is idle.
+
+    From nearly enough for a batch on, whoever asks looks again anyway when the running one is about to end.
+
+    Args:
+        ready: as for `rows_to_run`, which has just said to wait.
+        max_batch: as there.
+        in_flight: as there, and less than `MAX_BATCHES_IN_FLIGHT`.
+    """
+    if in_flight == 0:
+        return 0
+    nearly = min(nearly_full(max_batch), max_batch)
+    return (nearly if ready < nearly else max_batch) - ready
+
+
 def nearly_full(max_batch: int) -> int:
     """Rows from which on a batch costs little more than a full one; a single row is never that."""
     return max(2, math.ceil(NEARLY_FULL * max_batch))

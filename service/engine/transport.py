@@ -173,22 +173,22 @@ class InProcess:
     def post(self, commands: Commands, *, wake: bool = True) -> None:
         """See `Transport`."""
         if self._core is not None:
-            self._core.post(commands, wake=wake)
+            self._core.mailbox.post(commands, wake=wake)
 
     def wake(self) -> None:
         """See `Transport`."""
         if self._core is not None:
-            self._core.wake()
+            self._core.mailbox.wake()
 
     def attach(self, segment: FrameSegment) -> None:
         """See `Transport`."""
         if self._core is not None:
-            self._core.attach(segment)
+            self._core.mailbox.attach(segment)
 
     def detach(self, segment: FrameSegment) -> None:
         """See `Transport`."""
         if self._core is not None:
-            self._core.detach(segment.number)
+            self._core.mailbox.detach(segment.number)
 
     async def close(self) -> None:
         """See `Transport`."""
@@ -196,7 +196,7 @@ class InProcess:
             return
         self._closed = True
         if self._core is not None:
-            self._core.close()
+            self._core.mailbox.close()
         if self._thread is not None:
             await asyncio.to_thread(self._thread.join)
         # Whoever still refers to this object does not keep the memory of batches and states.

@@ -147,13 +147,13 @@ class Crossing:
             serve(connection, made=self._count)
 
     def _count(self, core: EngineCore) -> None:
-        post = core.post
+        post = core.mailbox.post
 
         def counted(commands: Commands, *, wake: bool = True) -> None:
             post(commands, wake=wake)
             self.received += 1
 
-        core.post = counted  # type: ignore[method-assign]  # only counts what passes
+        core.mailbox.post = counted  # type: ignore[method-assign]  # only counts what passes
 
     async def wait(self) -> int:
         assert self.thread is not None

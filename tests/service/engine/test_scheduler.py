@@ -14,6 +14,7 @@ from adafocus.service.engine.scheduler import (
     most_urgent,
     nearly_full,
     of_the_foreground,
+    rows_short,
     rows_to_run,
     steps_together,
 )
@@ -85,6 +86,19 @@ def test_an_idle_device_runs_what_is_ready_and_a_busy_one_is_given_full_batches_
         assert rows == (min(ready, max_batch) if ready >= enough else 0)
     else:
         assert rows == 0
+
+
+@given(st.integers(0, 40), st.integers(1, 16), st.integers(0, 1), st.integers(0, 40))
+def test_fewer_videos_than_are_short_change_nothing(ready: int, max_batch: int, in_flight: int, further: int) -> None:
+    def rows(ready: int, *, ending: bool) -> int:
+        return rows_to_run(ready=ready, max_batch=max_batch, in_flight=in_flight, ending=ending)
+
+    ready %= 1 if in_flight == 0 else max_batch  # so many that the next batch waits
+    short = rows_short(ready=ready, max_batch=max_batch, in_flight=in_flight)
+    assert short >= (in_flight > 0)
+    if further < short:
+        assert not rows(ready + further, ending=False)
+        assert not rows(ready + further, ending=True) or ready >= nearly_full(max_batch)
 
 
 def test_only_a_lone_video_looks_ahead() -> None:
