@@ -38,12 +38,41 @@ def spare_the_collector() -> None:
 class DrainingServer(uvicorn.Server):
     """A server that reports itself as not ready on SIGTERM, SIGHUP or SIGUSR1 and still accepts requests for a while.
 
-    uvicorn closes its listener at once.
+    uvicorn closes its listener at once, and looks ten times a second whether it should.
+
+    Attributes:
+        tick_seconds: how often `on_tick` is called, which renews the ``Date`` header.
     """
 
+    tick_seconds = 1.0
+
     def __init__(self, config: uvicorn.Config, state: ServerState) -> None:
+        self._should_exit = False
+        self._exiting = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
         super().__init__(config)
         self._state = state
+
+    @property
+    def should_exit(self) -> bool:
+        """Whether it should stop accepting, answer what has been accepted, and end; uvicorn sets it on signals."""
+        return self._should_exit
+
+    @should_exit.setter
+    def should_exit(self, yes: bool) -> None:
+        self._should_exit = yes
+        if yes and self._loop is not None:
+            self._loop.call_soon_threadsafe(self._exiting.set)  # which wakes a loop that a signal has interrupted
+
+    async def main_loop(self) -> None:
+        """Tick until the server should exit, and end then at once."""
+        self._loop = asyncio.get_running_loop()
+        try:
+            while not await self.on_tick(0):
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._exiting.wait(), self.tick_seconds)
+        finally:
+            self._loop = None
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

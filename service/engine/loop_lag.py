@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable
 
-INTERVAL_SECONDS = 0.1
+INTERVAL_SECONDS = 0.25
 _DECAY = 0.5
 
 
