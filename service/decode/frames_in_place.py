@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from adafocus.service.decode.session import Arrived, DecodeSession
+from adafocus.service.decode.delivery import Arrived
+from adafocus.service.decode.session import DecodeSession
 from adafocus.service.frame_memory import SharedFrame
 
 

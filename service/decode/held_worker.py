@@ -67,8 +67,12 @@ class HeldWorker:
         if self._watchdog is not None:
             self._watchdog.heard(owes=owes)
 
-    def close(self) -> None:
-        """Tell the worker to end the job, and limit the time that it takes to do so."""
-        self.say({"type": "close"})
+    def close(self, *, silent: bool = False) -> None:
+        """Tell the worker to end the job, and limit the time that it takes to do so.
+
+        Args:
+            silent: it need not say that it has; `let_go` of it.
+        """
+        self.say({"type": "close", "silent": silent})
         if self._watchdog is not None:
             self._watchdog.closing()

@@ -7,8 +7,9 @@
     close   stop decoding this job                need    waits for bytes that ``more`` announces
     forget  close a video that is kept open       done    the job has ended, with or without an error
 
-Every job ends with exactly one ``done``; until then the worker accepts no other job. The worker ignores messages about
-a job that arrive after its ``done``. The worker ends when the socket is closed.
+Every job ends with exactly one ``done``; until then the worker accepts no other job. A worker that waits for a slot has
+said all it has to say, so a ``close`` that is ``silent`` is not answered: the next job may follow at once. The worker
+ignores messages about a job that arrive after its end. It ends when the socket is closed.
 
 A job says whether its spool is sparse. Then ``need`` has a ``start``, and ``more`` says which range has arrived.
 

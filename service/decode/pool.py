@@ -316,12 +316,12 @@ class DecodePool:
             return Undecodable(f"decoding the video takes more than the limit of {limit:g} s of processor time")
         return Undecodable("decoding the video makes no progress")
 
-    def _job_done(self, session: DecodeSession, done: Done) -> None:
+    def _job_done(self, session: DecodeSession, done: Done | None) -> None:
         worker = self._fleet.end(session)
-        code = None if done.error is None else done.error.code
-        if code == FAULT and done.error is not None:
-            logger.error("a decode worker failed unexpectedly: %s", printable(done.error.detail, most=2000))
-        if code == OUT_OF_MEMORY:
+        error = None if done is None else done.error
+        if error is not None and error.code == FAULT:
+            logger.error("a decode worker failed unexpectedly: %s", printable(error.detail, most=2000))
+        if error is not None and error.code == OUT_OF_MEMORY:
             self._fleet.lose(worker, "memory")
         else:
             self._put_back(worker)

@@ -5,15 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 
 from adafocus.service.deadline import Deadline
 from adafocus.service.decode.decode_cost import DecodeCost
-from adafocus.service.decode.frame_arena import Lease
+from adafocus.service.decode.delivery import Arrived, Delivery
 from adafocus.service.decode.held_worker import HeldWorker, Worker
 from adafocus.service.decode.job import DecodeJob
 from adafocus.service.decode.messages import (
@@ -39,14 +37,6 @@ MOST_CLOSING_SECONDS = 1.0
 """How long an answer waits for its worker to stop. A frame takes less; a stuck worker is found out by the watchdog."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Arrived:
-    """A frame that a worker has delivered, and the memory in which it lies."""
-
-    frame: FrameReady
-    lease: Lease
-
-
 class DecodeSession:
     """The frames of one video, in the order in which the model visits them, for one consumer.
 
@@ -58,7 +48,8 @@ class DecodeSession:
         spool: of the upload; may still be growing.
         job: the frames that are wanted.
         patience: time limits of a worker.
-        on_end: called with this session and the worker's ``done`` message; the worker is then free.
+        on_end: called with this session and the worker's ``done`` message, None if it sends none; the worker is then
+            free.
         on_hang: called with this session when the worker exceeds a limit; the caller then ends it, and calls `lost` or
             `fail`.
         on_read: called with each segment that was given to `start`, when its frames have been read.
@@ -73,7 +64,7 @@ class DecodeSession:
         job: DecodeJob,
         patience: WorkerTimeouts,
         *,
-        on_end: Callable[[DecodeSession, Done], None],
+        on_end: Callable[[DecodeSession, Done | None], None],
         on_hang: Callable[[DecodeSession, Verdict], None],
         on_read: Callable[[SharedFrames], None],
         assign: Callable[[DecodeSession], Awaitable[None]],
@@ -90,21 +81,17 @@ class DecodeSession:
         """Side of the frames, pixels."""
         self._on_end = on_end
         self._on_hang = on_hang
-        self._on_read = on_read
         self._assign = assign
         self._unsubscribe = spool.subscribe(self._feed)
         self._worker = HeldWorker(patience)
-        self._leases: list[Lease] = []  # the last one is that of the present worker
+        self._delivery = Delivery(job.planned, on_read)
         self._info: VideoInfo | None = None
         self._window: WindowOpened | None = None
         self._opened = False  # the present worker has opened the video
-        self._inbox: deque[Arrived] = deque()
         self._lent: Arrived | None = None  # the frame that the consumer took last
         self._bytes = SpoolFeed(spool)
         self.losses = WorkerLosses()
         """The workers that the video has ended."""
-        self._last_position = -1  # that was delivered
-        self._sent_position = -1  # that the present worker has sent
         self._dropped = False  # the consumer wants no more frames
         self._stopping = False  # the worker has been told to stop
         self._ended = False
@@ -162,12 +149,11 @@ class DecodeSession:
             worker.send(message, (fd, frames.fd))
         finally:
             os.close(fd)
-        self._slots = self._job.slots_of(frames.slots)
-        self._leases.append(Lease(frames, self._on_read))
+        self._delivery.begin(frames, self._job.slots_of(frames.slots))
         self.losses.workers += 1
         self._worker.hold(worker, partial(self._on_hang, self))
         self.cost.next_worker()
-        self._opened, self._sent_position = False, -1
+        self._opened = False
 
     def replaceable(self, *, stuck: bool = False) -> bool:
         """Whether another worker may do the job now that the present one has ended, or is stuck."""
@@ -179,8 +165,7 @@ class DecodeSession:
 
     def worker_ended(self) -> None:
         """Record that the worker's process has ended: nobody writes into the memory any more."""
-        for lease in self._leases:
-            lease.written()
+        self._delivery.written()
 
     async def rewind(self) -> None:
         """Decode the video again from its first frame, by the next idle worker. Frames that were not taken are lost.
@@ -192,8 +177,8 @@ class DecodeSession:
         await self._until(lambda: False)
         self._unsubscribe = self._spool.subscribe(self._feed)
         self._dropped = self._stopping = self._ended = False
-        self._error, self._last_position = None, -1
-        self._leases.clear()
+        self._error = None
+        self._delivery.restart()
         self.losses.workers = 0
         await self._assign(self)
 
@@ -234,12 +219,13 @@ class DecodeSession:
         Raises:
             Problem: as `next`.
         """
-        await self._until(lambda: bool(self._inbox))
-        return self._inbox.popleft() if self.has_more() else None
+        await self._until(lambda: bool(self._delivery.waiting))
+        return self._delivery.waiting.popleft() if self.has_more() else None
 
     def next_arrived(self) -> Arrived | None:
         """As `next_where_it_lies`, if the frame has arrived."""
-        return self._inbox.popleft() if self._inbox else None
+        waiting = self._delivery.waiting
+        return waiting.popleft() if waiting else None
 
     def has_more(self) -> bool:
         """Whether there is, or may come, a further frame.
@@ -247,7 +233,7 @@ class DecodeSession:
         Raises:
             Problem: as `next`.
         """
-        if self._inbox or not self._ended:
+        if self._delivery.waiting or not self._ended:
             return True
         if self._error is not None and not self._dropped:
             raise self._error
@@ -257,12 +243,11 @@ class DecodeSession:
 
     def spare_place(self) -> None:
         """Let a worker that has no free slot decode one more frame, if there is memory for it."""
-        lease = self._leases[-1]
         if not self._worker.there or self._ended or self._stopping:
             return
-        if len(lease.held) >= self._slots and self._slots < lease.frames.slots:
-            self._worker.say({"type": "free", "slot": self._slots})
-            self._slots += 1
+        slot = self._delivery.spare_slot()
+        if slot is not None:
+            self._worker.say({"type": "free", "slot": slot})
             self._worker.heard(owes=self._owed())
 
     def listen(self, listener: Callable[[], None]) -> None:
@@ -274,20 +259,19 @@ class DecodeSession:
 
         A worker without a free slot is not decoding and its counts are final, so this does not wait for it.
         """
-        idle = bool(self._leases) and len(self._leases[-1].held) >= self._slots
+        full = self._delivery.is_full
         self.abandon()
-        if not idle and not self._ended:
+        if not full and not self._ended:
             with suppress(DeadlinePassed), Deadline(time.monotonic() + MOST_CLOSING_SECONDS):
                 await self._until(lambda: False)
 
     def abandon(self) -> None:
         """Tell the worker to stop, without waiting. Frames that were not taken are lost."""
         self._dropped = True
-        unread = [*self._inbox, *([] if self._lent is None else [self._lent])]
-        self._inbox.clear()
-        self._lent = None
-        for arrived in unread:
-            arrived.lease.read(arrived.frame.slot)
+        lent, self._lent = self._lent, None
+        if lent is not None:
+            self._delivery.read(lent)
+        self._delivery.drop()
         self._stop()
 
     def hear(self, *replies: Reply) -> None:
@@ -296,11 +280,11 @@ class DecodeSession:
         Raises:
             ProtocolError: the protocol does not allow one of them now.
         """
-        unread = len(self._inbox)
+        unread = len(self._delivery.waiting)
         for reply in replies:
             self._take(reply)
         if not self._ended:
-            if len(self._inbox) > unread:
+            if len(self._delivery.waiting) > unread:
                 self._tell()
             self._worker.heard(owes=self._owed())
 
@@ -321,9 +305,7 @@ class DecodeSession:
             case Done():
                 self.cost.take(reply)
                 self.capped = reply.capped
-                self._end(problem_of(reply))
-                self.worker_ended()
-                self._on_end(self, reply)
+                self._job_ended(reply)
 
     def fail(self, problem: Problem) -> None:
         """End the session with a problem because its worker has ended. Frames that have arrived can still be taken."""
@@ -342,25 +324,12 @@ class DecodeSession:
         self._changed.set()
 
     def _take_frame(self, reply: FrameReady) -> None:
-        lease = self._leases[-1]
-        if not self._opened or reply.slot in lease.held:
-            raise ProtocolError("the worker sent a frame in a slot that was not free")
-        if not self._sent_position < reply.position < self.planned:
-            raise ProtocolError(f"the worker sent a frame for position {reply.position}, which was not due")
+        if not self._opened:
+            raise ProtocolError("the worker sent a frame before it sent 'opened'")
+        known = self._delivery.take(reply, wanted=not self._stopping)
         self.cost.take(reply)
-        self._sent_position = reply.position
-        if reply.slot >= lease.frames.slots:
-            raise ProtocolError(f"slot must be 0..{lease.frames.slots - 1}, got {reply.slot}")
-        lease.held.add(reply.slot)
-        if self._stopping:
-            return
-        arrived = Arrived(reply, lease)
-        if reply.position <= self._last_position:  # a worker before this one has delivered it
-            self.give_back(arrived)
-            return
-        self._last_position = reply.position
-        lease.unread.add(reply.slot)
-        self._inbox.append(arrived)
+        if known is not None:
+            self.give_back(known)
 
     def _feed(self) -> None:
         """Tell the worker about bytes for which it waits. Called whenever the spool changes."""
@@ -376,24 +345,35 @@ class DecodeSession:
 
     def give_back(self, arrived: Arrived) -> None:
         """Let the worker write over a frame that has been read. May be called again."""
-        lease, slot = arrived.lease, arrived.frame.slot
-        lease.read(slot)
-        current = self._worker.there and lease is self._leases[-1]
-        if current and slot in lease.held and not self._ended and not self._stopping:
-            lease.held.discard(slot)
-            self._worker.say({"type": "free", "slot": slot})
+        held = self._delivery.read(arrived)
+        if held and self._worker.there and not self._ended and not self._stopping:
+            arrived.lease.held.discard(arrived.frame.slot)
+            self._worker.say({"type": "free", "slot": arrived.frame.slot})
             self._worker.heard(owes=self._owed())
 
     def _owed(self) -> bool:
-        return self._stopping or (not self._bytes.waits and len(self._leases[-1].held) < self._slots)
+        return self._stopping or (not self._bytes.waits and not self._delivery.is_full)
 
     def _stop(self) -> None:
         if not self._stopping and not self._ended:
             self._stopping = True
             if not self._worker.there:  # it was lost, and there is no other yet
                 self._end(None)
-                return
-            self._worker.close()
+            elif self._waits_for_slot():
+                self._worker.close(silent=True)
+                self._job_ended(None)
+            else:
+                self._worker.close()
+
+    def _waits_for_slot(self) -> bool:
+        """Whether the worker does nothing until it is told something: then there is nothing to wait for from it."""
+        return self._delivery.is_full and not self._delivery.may_be_over and not self._bytes.waits
+
+    def _job_ended(self, done: Done | None) -> None:
+        """The worker is free, and writes no more; ``done`` is its last message, if it sends one."""
+        self._end(None if done is None else problem_of(done))
+        self.worker_ended()
+        self._on_end(self, done)
 
     def _end(self, problem: Problem | None) -> None:
         self._ended = True

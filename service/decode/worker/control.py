@@ -115,6 +115,7 @@ class Control:
         slots: number of slots of a job's memory.
         free: slots that may be written.
         closing: the service has closed this job.
+        silent: it does not wait for the end of it.
         size: bytes of the spool that have arrived.
         complete: whether all bytes have arrived.
         expected: final size of the spool in bytes, if known.
@@ -125,6 +126,7 @@ class Control:
     slots: int
     free: list[int] = field(default_factory=list)
     closing: bool = False
+    silent: bool = False
     size: int = 0
     complete: bool = False
     expected: int | None = None
@@ -251,7 +253,7 @@ class Control:
 
     def _begin(self, job: Job) -> Job:
         self.free = list(range(self.slots if job.slots is None else min(self.slots, job.slots)))
-        self.closing, self._first = False, True
+        self.closing, self.silent, self._first = False, False, True
         self.size, self.complete, self.expected = job.size, job.complete, job.expected
         self.present = Intervals()  # the session of each job tells anew what is there
         return job
@@ -276,7 +278,7 @@ class Control:
             case "more":
                 self.size, self.complete = _integer(message["size"]), bool(message["complete"])
             case "close":
-                self.closing = True
+                self.closing, self.silent = True, bool(message["silent"])
         return True
 
     def _receive(self, flags: int = 0) -> tuple[dict[str, object], list[int]] | None:

@@ -69,7 +69,8 @@ def main(arguments: Sequence[str]) -> int:
         writers.rest(frames)
         if done.out_of_memory and heap.is_small():  # a size that was only claimed in the file, and refused
             done = replace(done, code=MEMORY_REFUSED)
-        control.send(done.message())
+        if not control.silent:
+            control.send(done.message())
         heap.give_back()
         if done.out_of_memory:  # the heap is full or fragmented: the next video needs a fresh process
             break

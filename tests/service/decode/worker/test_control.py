@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from adafocus.service.decode.ipc import MAX_MESSAGE_BYTES, socket_pair
+from adafocus.service.decode.ipc import MAX_MESSAGE_BYTES, encode, socket_pair
 from adafocus.service.decode.worker import control as control_module
-from adafocus.service.decode.worker.control import Control
+from adafocus.service.decode.worker.control import ClosedError, Control
 
 
 @pytest.fixture
@@ -78,3 +78,13 @@ def test_a_worker_that_waits_holds_nothing_back(ends: tuple[Control, socket.sock
     control._hear = free_a_slot  # type: ignore[method-assign]
     control.check = bool  # type: ignore[method-assign] # would hear, too
     assert control.wait_for_slot() == 0
+
+
+def test_it_knows_whether_the_service_waits_for_the_end_of_a_closed_job(ends: tuple[Control, socket.socket]) -> None:
+    control, ours = ends
+    for silent in (True, False):
+        ours.send(encode({"type": "close", "silent": silent}))
+        with pytest.raises(ClosedError):
+            control.wait_for_slot()
+        assert control.silent == silent
+        control.closing = False
