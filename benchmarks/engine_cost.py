@@ -58,6 +58,7 @@ def compared(checkouts: dict[str, Path], transport: str, batch: int, rows: int, 
             "version": name,
             "share": round(statistics.median(each["share"] for each in reports), 3),
             "cpu_us_per_frame": round(statistics.median(each["cpu_us_per_frame"] for each in reports), 1),
+            "least_us_per_frame": round(min(each["cpu_us_per_frame"] for each in reports), 1),
             "rounds": rounds,
         }
         for name, reports in figures.items()

@@ -1,7 +1,8 @@
 """Frames in memory that decoders write and the engine reads: where they lie, and how they are handed over.
 
-A decoder writes a frame into a place of a segment and hands over a `SharedFrame`. The engine reads it once, when it
-puts a batch together, and calls ``release``; the place may then be written again. Nothing is copied in between.
+A decoder writes a frame into a place of a segment and hands over a `SharedFrame`. The engine reads it, when it puts a
+batch together or while the batch runs, and calls ``release``; the place may then be written again. Nothing is copied in
+between.
 """
 
 from __future__ import annotations

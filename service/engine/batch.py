@@ -67,6 +67,7 @@ class Batch:
         glance_exit: how rows may exit before the focus; None: none may.
         part: what is run.
         known: what the glances have left, if only the focus is run.
+        in_place: the frames lie where their decoder has written them, and must stay until the batch is done.
     """
 
     rows: int
@@ -80,6 +81,7 @@ class Batch:
     glance_exit: GlanceExit | None = None
     part: BatchPart = "whole"
     known: GlanceOutput | None = None
+    in_place: bool = False
 
     def with_frames(self) -> Batch:
         """The same batch with its frames in its arrays."""

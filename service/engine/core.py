@@ -244,7 +244,7 @@ class EngineCore:
             batch = self._with_glance_exit(batch, states.glance_thresholds[slots, step])
         self._device.run(slots, together, batch, staging)
         self._pace.submitted(len(batch.step), time.monotonic())
-        if batch.frame_places is None:
+        if batch.frame_places is None and not batch.in_place:
             read = states.delivered[slots] if self._is_clip else after
             # A frame of the glance may have to stand for a lost one of the focus.
             self._tell_what_was_read(slots, np.zeros_like(read) if part == "glance" else read)

@@ -72,6 +72,14 @@ def gather(out: UInt8, segments: Mapping[int, FrameSegment], where: FramePlaces)
         np.copyto(out[row], segments[number].pixels[place])
 
 
+def side_by_side(segments: Mapping[int, FrameSegment], where: FramePlaces) -> UInt8 | None:
+    """The frames as they lie, ``uint8 [B, side, side, 3]``, if each lies behind the one before it; None if not."""
+    number, first, count = where.segments[0], int(where.places[0]), len(where.places)
+    if count > 1 and not ((where.segments == number).all() and (np.diff(where.places) == 1).all()):
+        return None
+    return segments[int(number)].pixels[first : first + count]
+
+
 def nearest_positions(have: Int64, glance_frames: int, total: int) -> Int64:
     """For every frame that a clip model wants, the index in ``have`` of the frame that stands for it.
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from adafocus.bundle.manifest import Manifest
 from adafocus.service.engine.batch import Batch, BatchPart
-from adafocus.service.engine.frames import gather, nearest_positions
+from adafocus.service.engine.frames import gather, nearest_positions, side_by_side
 from adafocus.service.engine.huge_pages import zeros
 from adafocus.service.engine.runners.base import Float32, FrameFetcher, FramePlaces, GlanceOutput, Int64, Runner, UInt8
 from adafocus.service.engine.video_states import PLACE, POSITION, SEGMENT, VideoStates
@@ -57,17 +57,17 @@ class Staging:
     def step_of_each(self, slots: Int64, steps: Int64, states: VideoStates, part: BatchPart = "whole") -> Batch:
         """A batch of one step of every slot, which is its next one."""
         rows, size = len(slots), self._runner.padded(len(slots))
-        where = None
+        frames, where = None, None
         if self._clip:
             for row, slot in enumerate(slots.tolist()):
                 self._gather_clip(row, slot, states, part)
         else:
-            where = self._gather(states.frames[slots, steps])
+            frames, where = self._gather(states.frames[slots, steps], of_one=rows == size == 1)
         np.take(states.policy, slots, axis=0, out=self._policy[:rows], mode="clip")
         np.take(states.pooled, slots, axis=0, out=self._pooled[:rows], mode="clip")
         self._step[:rows] = steps
         self._clear(rows, size)
-        batch = self._batch(rows, size, size, where)
+        batch = self._batch(rows, size, size, frames, where)
         if part == "whole":
             return batch
         return replace(batch, part=part, known=self._known(slots, size, states) if part == "focus" else None)
@@ -84,26 +84,35 @@ class Staging:
         """A batch of several steps of one slot, the runner pads it."""
         first = int(states.step[slot])
         steps = slice(first, first + count)
-        where = self._gather(states.frames[slot, steps])
+        frames, where = self._gather(states.frames[slot, steps], of_one=True)
         self._policy[0] = states.policy[slot]
         self._pooled[0] = states.pooled[slot]
         self._step[:count] = np.arange(first, first + count)
         self._dirty = max(self._dirty, count)
-        return self._batch(count, count, 1, where)
+        return self._batch(count, count, 1, frames, where)
 
-    def _batch(self, rows: int, size: int, states: int, where: FramePlaces | None) -> Batch:
-        glance = self._glance_frames[:size]
+    def _batch(self, rows: int, size: int, states: int, frames: UInt8 | None, where: FramePlaces | None) -> Batch:
+        glance = self._glance_frames[:size] if frames is None else frames
         focus = self._focus_frames[:size] if self._clip else glance
         policy, pooled = self._policy[:states], self._pooled[:states]
-        return Batch(rows, glance, focus, policy, pooled, self._step[:size], where, self._segments)
+        in_place = frames is not None
+        return Batch(rows, glance, focus, policy, pooled, self._step[:size], where, self._segments, in_place=in_place)
 
-    def _gather(self, frames: Int64) -> FramePlaces | None:
-        """Copy frames into the batch, or say where they lie if the runner fetches them."""
+    def _gather(self, frames: Int64, *, of_one: bool) -> tuple[UInt8 | None, FramePlaces | None]:
+        """Copy frames into the batch, or return them as they lie, or where they lie if the runner fetches them.
+
+        Args:
+            frames: ``[B, 3]``, of the rows.
+            of_one: whether all are of one video and nothing follows them. Only then may they be read as they lie: a
+                video that is ended before its batch gives its places back, and spoils no other video's row.
+        """
         where = FramePlaces(frames[:, SEGMENT], frames[:, PLACE])
         if self._fetches:
-            return where
-        gather(self._glance_frames[: len(frames)], self._segments, where)
-        return None
+            return None, where
+        lying = side_by_side(self._segments, where) if of_one else None
+        if lying is None:
+            gather(self._glance_frames[: len(frames)], self._segments, where)
+        return lying, None
 
     def _gather_clip(self, row: int, slot: int, states: VideoStates, part: BatchPart) -> None:
         """The frames of a clip that a batch needs; one that could not be decoded is replaced by its neighbour."""

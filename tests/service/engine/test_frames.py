@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adafocus.service.engine.frames import FrameStore, gather, nearest_positions
+from adafocus.service.engine.frames import FrameStore, gather, nearest_positions, side_by_side
 from adafocus.service.engine.huge_pages import HUGE_PAGE_BYTES, zeros
 from adafocus.service.engine.runners.base import FramePlaces
 from adafocus.service.frame_memory import FrameSegment, SharedFrame
@@ -30,6 +30,23 @@ def test_frames_are_gathered_from_the_segments_that_they_lie_in() -> None:
         out = np.full((len(numbers), CROP, CROP, 3), 255, dtype=np.uint8)
         gather(out, segments, FramePlaces(np.array(numbers, dtype=np.int64), np.array(places, dtype=np.int64)))
         assert [(int(frame.min()), int(frame.max())) for frame in out] == [(shade, shade) for shade in expected]
+
+
+def test_frames_that_lie_side_by_side_in_their_order_are_not_copied() -> None:
+    here, there = shades(FrameSegment.create(4, CROP), 0), shades(FrameSegment.create(4, CROP), 100)
+    segments = {here.number: here, there.number: there}
+    for numbers, places, found in (
+        ([there.number], [2], there.pixels[2:3]),
+        ([here.number] * 3, [1, 2, 3], here.pixels[1:]),
+        ([here.number] * 3, [1, 3, 2], None),
+        ([here.number, there.number], [0, 1], None),
+    ):
+        where = FramePlaces(np.array(numbers, dtype=np.int64), np.array(places, dtype=np.int64))
+        lying = side_by_side(segments, where)
+        assert (lying is None) == (found is None)
+        if lying is not None and found is not None:
+            assert np.shares_memory(lying, found)
+            np.testing.assert_array_equal(lying, found)
 
 
 def test_another_mapping_sees_the_same_frames() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import pytest
@@ -14,9 +16,11 @@ from adafocus.bundle.manifest import Manifest, OperatingPoint, Sampling
 from adafocus.service.engine.request import EngineRequest, Outcome
 from adafocus.service.engine.runners.fake import FakeRunner
 from adafocus.service.errors import Internal
+from adafocus.service.frame_memory import FrameSegment, SharedFrame
 from tests.bundle.factory import make_manifest
 from tests.service.engine.factory import (
     ALWAYS,
+    CROP,
     NEVER,
     Frames,
     Recorder,
@@ -181,3 +185,31 @@ def test_the_answer_is_that_of_one_by_one(shades: list[int], never: list[bool], 
     assert [step.frame_index for step in ahead.steps] == [step.frame_index for step in plain.steps]
     for mine, other in zip(ahead.steps, plain.steps, strict=True):
         assert mine.logits.tolist() == other.logits.tolist()
+
+
+@dataclass
+class WhereTheyLie:
+    """Frames in a segment, and the places of those that may be written again."""
+
+    segment: FrameSegment
+    taken: int = 0
+    released: list[int] = field(default_factory=list)
+
+    async def next(self) -> SharedFrame:
+        place = self.taken
+        self.taken += 1
+        return SharedFrame(place, 10 * place, None, self.segment, place, partial(self.released.append, place))
+
+
+async def test_frames_of_a_lone_video_are_read_where_they_lie_and_stay_until_their_batch_is_done() -> None:
+    gate = threading.Event()
+    device = FakeRunner(3, gate=gate)
+    frames = WhereTheyLie(FrameSegment.create(STEPS, CROP))
+    async with make_engine(device, manifest_of(STEPS)) as (engine, recorder):
+        task = asyncio.create_task(engine.classify(never_leave(STEPS), frames))
+        await running_batch(device)
+        await recorder.settle()
+        assert frames.released == []
+        gate.set()
+        await task
+    assert frames.released == list(range(STEPS))
