@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from datetime import UTC, datetime
 from functools import lru_cache
 
@@ -42,15 +43,28 @@ class JsonLines(logging.Formatter):
             return _encode_any(line)
 
 
+class _FieldsRecord(logging.LogRecord):
+    """A record with the attributes of an empty one and these: an ordinary one takes a path apart for each line."""
+
+    def __init__(self, name: str, level: int, message: str, fields: dict[str, object]) -> None:
+        now = time.time()
+        self.__dict__.update(_EMPTY)
+        self.name, self.msg = name, message
+        self.levelno, self.levelname = level, logging.getLevelName(level)
+        self.created, self.msecs = now, float(int(now % 1 * 1000))
+        self.fields = fields  # as `extra` does
+
+
+_EMPTY = vars(logging.LogRecord("", logging.INFO, "", 0, "", (), None))
+
+
 def log_fields(logger: logging.Logger, level: int, message: str, fields: dict[str, object]) -> None:
     """Log a message with members of its line: `Logger.log` with ``extra``, for what is logged once a request.
 
     It leaves out the place in the code, for which a record has to be asked, and which no line shows.
     """
     if logger.isEnabledFor(level):
-        record = logging.LogRecord(logger.name, level, "", 0, message, (), None)
-        record.fields = fields  # as `extra` does
-        logger.handle(record)
+        logger.handle(_FieldsRecord(logger.name, level, message, fields))
 
 
 def configure(level: int = logging.INFO) -> None:

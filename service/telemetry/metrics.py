@@ -6,10 +6,10 @@ Every series exists from the start with the value 0, so that a rate or an alert 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -55,8 +55,7 @@ _FIRST_EXPECTED_EXIT: Key = ("adafocus_exits_expected_total", "1")
 _MODEL_INFO = next(metric for metric in CATALOGUE if metric.name == "adafocus_model_info")
 
 
-@dataclass(frozen=True)
-class Answered:
+class Answered(NamedTuple):
     """The numbers of one answered request: time per stage, multiply-adds, frames, and where it exited.
 
     ``exit_shares`` are the shares of videos that exit at each step by the calibration of the operating point; None if
