@@ -10,9 +10,10 @@ A bare route that has the processors to itself finds everything in their caches.
 any two of its moments the graphs have read all their weights. So the bare route is measured a second time, *beside* the
 graphs: it gets as many requests a second as the service answers, while the service answers them.
 
-With ``--before DIR``, the service of another checkout takes its turns, too.
+With ``--before DIR``, the service of another checkout takes its turns, too; ``of_before`` compares the two by rounds.
+All services are started several times: where a process has its memory makes a difference of several percent.
 
-Run ``python -m benchmarks.http_cost [--requests 400] [--rounds 7] [--clients 4] [--before DIR]``.
+Run ``python -m benchmarks.http_cost [--requests 120] [--rounds 2] [--starts 5] [--clients 4] [--before DIR]``.
 """
 
 from __future__ import annotations
@@ -25,9 +26,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import uvicorn
@@ -137,11 +139,71 @@ def beside(bare: tuple[str, int], url: str, clips: list[bytes], parameters: dict
     return spent / load.requests
 
 
+@dataclass(slots=True)
+class Measured:
+    """Milliseconds per answer of all turns with one operating point.
+
+    Attributes:
+        bare: of the bare route.
+        bare_beside: of it, beside the graphs.
+        served: of each version of the service: outside the graphs, and in them.
+    """
+
+    bare: list[float] = field(default_factory=list)
+    bare_beside: list[float] = field(default_factory=list)
+    served: dict[str, list[list[float]]] = field(default_factory=lambda: defaultdict(list))
+
+    def rows(self) -> Iterator[Row]:
+        """Medians over the turns, a row a version; ratios are those of turns of the same round."""
+        first = [outside for outside, _ in self.served[max(self.served)]]  # "before", if there is one
+        for name, turns in sorted(self.served.items(), reverse=True):
+            main = [outside for outside, _ in turns]
+            yield {
+                "version": name,
+                "bare_ms": round(statistics.median(self.bare), 3),
+                "service_ms": round(statistics.median(main), 3),
+                "of_before": round(_ratio(main, first), 3),
+                "graphs_ms": round(statistics.median(graphs for _, graphs in turns), 3),
+                "ratio": round(_ratio(main, self.bare), 2),
+                "bare_beside_ms": round(statistics.median(self.bare_beside), 3),
+                "ratio_beside": round(_ratio(main, self.bare_beside), 2),
+            }
+
+
+def _ratio(some: Sequence[float], others: Sequence[float]) -> float:
+    return statistics.median(one / other for one, other in zip(some, others, strict=True))
+
+
+def measure(options: argparse.Namespace, clips: list[bytes], measured: dict[str, Measured]) -> None:
+    """Start the services anew, and let them take their turns; the last one started also runs beside the bare route."""
+    requests, clients = options.requests, options.clients
+    versions = {"after": None} if options.before is None else {"before": program(options.before), "after": None}
+    with ExitStack() as held:
+        services = {
+            name: held.enter_context(running_service("--bundle", str(options.bundle), program=words))
+            for name, words in versions.items()
+        }
+        bare_url, bare_pid = held.enter_context(bare_process())
+        for point, result in measured.items():
+            parameters, load = {"exit": point}, Load(requests, clients)
+            for service in services.values():
+                turn(service.url, service.pid, clips, parameters, requests // 4, clients)
+            turn(bare_url, bare_pid, clips, {}, requests // 4, clients)
+            for number in range(options.rounds):
+                result.bare.append(sum(turn(bare_url, bare_pid, clips, {}, requests, clients)))
+                for name in list(services)[:: 1 if number % 2 else -1]:  # whatever else the machine does, favours none
+                    began, service = time.perf_counter(), services[name]
+                    result.served[name].append(turn(service.url, service.pid, clips, parameters, requests, clients))
+                    load.answers_per_second = requests / (time.perf_counter() - began)
+                result.bare_beside.append(beside((bare_url, bare_pid), services["after"].url, clips, parameters, load))
+
+
 def main() -> None:
     """Measure, print, and write the CSV."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--requests", type=int, default=400)
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--requests", type=int, default=120, help="of a turn")
+    parser.add_argument("--rounds", type=int, default=2, help="after each start")
+    parser.add_argument("--starts", type=int, default=5, help="of all services, which differ from start to start")
     parser.add_argument("--clients", type=int, default=4)
     parser.add_argument("--bundle", type=Path, default=ROOT / "bundles" / "sky")
     parser.add_argument("--exits", nargs="+", default=["balanced", "full"], help="operating points")
@@ -152,52 +214,12 @@ def main() -> None:
         serve_bare_application()
         return
     clips = [clip.read_bytes() for clip in SAMPLES]
-    rows: list[Row] = []
-    with ExitStack() as held:
-        versions = {"after": None} if options.before is None else {"before": program(options.before), "after": None}
-        services = {
-            name: held.enter_context(running_service("--bundle", str(options.bundle), program=words))
-            for name, words in versions.items()
-        }
-        bare_url, bare_pid = held.enter_context(bare_process())
-        for point in options.exits:
-            parameters = {"exit": point}
-            for service in services.values():
-                turn(service.url, service.pid, clips, parameters, options.requests // 4, options.clients)
-            turn(bare_url, bare_pid, clips, {}, options.requests // 4, options.clients)
-            bare: list[float] = []
-            bare_beside: list[float] = []
-            load = Load(options.requests, options.clients)
-            served: dict[str, list[list[float]]] = {name: [] for name in services}
-            for _ in range(options.rounds):
-                bare.append(sum(turn(bare_url, bare_pid, clips, {}, options.requests, options.clients)))
-                for name, service in services.items():
-                    began = time.perf_counter()
-                    served[name].append(
-                        turn(service.url, service.pid, clips, parameters, options.requests, options.clients)
-                    )
-                    load.answers_per_second = options.requests / (time.perf_counter() - began)
-                bare_beside.append(beside((bare_url, bare_pid), services["after"].url, clips, parameters, load))
-            for name, turns in served.items():
-                loop = [main for main, _ in turns]
-                rows.append(
-                    {
-                        "exit": point,
-                        "version": name,
-                        "clients": options.clients,
-                        "bare_ms": round(statistics.median(bare), 3),
-                        "service_ms": round(statistics.median(loop), 3),
-                        "graphs_ms": round(statistics.median(others for _, others in turns), 3),
-                        "ratio": round(statistics.median(s / b for s, b in zip(loop, bare, strict=True)), 2),
-                        "bare_beside_ms": round(statistics.median(bare_beside), 3),
-                        "ratio_beside": round(
-                            statistics.median(s / b for s, b in zip(loop, bare_beside, strict=True)), 2
-                        ),
-                        "requests": options.requests,
-                        "rounds": options.rounds,
-                    }
-                )
-                print(rows[-1], flush=True)
+    measured = {point: Measured() for point in options.exits}
+    for _ in range(options.starts):
+        measure(options, clips, measured)
+    counts = {name: getattr(options, name) for name in ("clients", "requests", "rounds", "starts")}
+    rows: list[Row] = [{"exit": point, **row, **counts} for point, result in measured.items() for row in result.rows()]
+    print(*rows, sep="\n")
     print(write_results("http-cost", "sky", rows))
 
 
