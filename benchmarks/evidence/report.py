@@ -34,6 +34,7 @@ from benchmarks.evidence.sky_tables import (
     claim_table,
     folds_table,
     pooling_table,
+    rates_table,
     subsets_table,
 )
 from benchmarks.machine import newest_results
@@ -92,6 +93,7 @@ def tables() -> dict[str, str]:
         "sky_claim": claim_table(),
         "sky_subsets": subsets_table(),
         "sky_folds": folds_table(),
+        "sky_rates": rates_table(),
         "sky_pooling": pooling_table(),
         "sky_certified": certified_table(),
         "frame_sets": frame_sets_table(),

@@ -45,6 +45,9 @@ FRAMES = {"full512at2": ("full512", 2)}
 Steps = npt.NDArray[np.float32]
 """[clips, steps, classes]: the logits after each step."""
 
+Runs = Mapping[tuple[str, str, str], Path]
+"""Files of answers by fold, seed and rate, as their names have them."""
+
 
 @dataclass(frozen=True)
 class Arm:
@@ -92,26 +95,37 @@ def read_arm(study: Study, runs: Path, arm: str) -> Arm | None:
         longer = read_arm(study, runs, name)
         return longer and Arm({seed: steps[:, :frames] for seed, steps in longer.steps.items()}, longer.rates)
     kept, name = ("box", "method") if arm == "box" else ("logits", arm)
-    files = {tuple(file.stem.split("-", 3)[1:]): file for file in runs.glob(f"{name}-*.npz")}
+    files = runs_of(runs, name)
     if not files:
         return None
-    classes, seeds = len(study.data.labels), sorted({int(key[1]) for key in files})
-    chosen, steps = _chosen_rates(files, study.labels), {}
-    for seed in seeds:
-        whole = np.full((len(study.labels), study.recipe.model_config(classes).steps, classes), np.nan, np.float32)
-        for fold, rate in chosen.items():
-            file = files.get((str(fold), str(seed), rate))
-            if file is not None:
-                found = np.load(file)
-                whole[found["clips"]] = after_each_step(found[kept])
-        steps[seed] = whole
+    seeds = sorted({int(key[1]) for key in files})
+    chosen = chosen_rates(files, study.labels)
+    steps = {seed: steps_at(study, files, chosen, seed, kept) for seed in seeds}
     missing = {seed: int(np.isnan(whole[:, 0, 0]).sum()) for seed, whole in steps.items()}
     fewest = min(missing.values())
     whole_seeds = {seed: whole for seed, whole in steps.items() if missing[seed] == fewest}
     return Arm(whole_seeds, [float(rate) for rate in chosen.values()])
 
 
-def _chosen_rates(files: Mapping[tuple[str, ...], Path], labels: npt.NDArray[np.int64]) -> dict[int, str]:
+def runs_of(runs: Path, name: str) -> Runs:
+    """Return the files of answers that `benchmarks.evidence.sky_folds` kept of an arm."""
+    return {(fold, seed, rate): file for file in runs.glob(f"{name}-*.npz")
+            for fold, seed, rate in [file.stem.split("-", 3)[1:]]}  # fmt: skip
+
+
+def steps_at(study: Study, files: Runs, rates: Mapping[int, str], seed: int, kept: str = "logits") -> Steps:
+    """Return what a seed answered in each fold at that fold's rate; NaN in folds that it was not run in."""
+    classes = len(study.data.labels)
+    whole = np.full((len(study.labels), study.recipe.model_config(classes).steps, classes), np.nan, np.float32)
+    for fold, rate in rates.items():
+        file = files.get((str(fold), str(seed), rate))
+        if file is not None:
+            found = np.load(file)
+            whole[found["clips"]] = after_each_step(found[kept])
+    return whole
+
+
+def chosen_rates(files: Runs, labels: npt.NDArray[np.int64]) -> dict[int, str]:
     """Return the rate of each fold: of those that the first seed tried there, the best one in the other folds."""
     first = min(int(key[1]) for key in files)
     own = {(int(fold), rate): file for (fold, seed, rate), file in files.items() if int(seed) == first}

@@ -120,6 +120,24 @@ def folds_table() -> str:
     return "\n".join(lines)
 
 
+def rates_table() -> str:
+    """Accuracy of arms that were trained at several rates, at each and with the one that the other folds choose."""
+    rows = newest_results("evidence-sky-rates")
+    rates = list(dict.fromkeys(row["rate"] for row in rows if row["rate"] != "rule"))
+    lines = [
+        f"| the network sees | {' | '.join(rates)} | chosen by the other folds | the rates that they choose |",
+        "|---" * (len(rates) + 3) + "|",
+    ]
+    for arm in dict.fromkeys(row["arm"] for row in rows):
+        own = {row["rate"]: row for row in rows if row["arm"] == arm}
+        cells = [
+            f"{float(own[rate]['accuracy']):.3f}, {float(own[rate]['close_and_medium']):.3f}" if rate in own else ""
+            for rate in (*rates, "rule")
+        ]
+        lines.append(f"| {WORDS[arm]} | {' | '.join(cells)} | {', '.join(own['rule']['by_fold'].split())} |")
+    return "\n".join(lines)
+
+
 def pooling_table() -> str:
     """Accuracy of the ways to join the frames, on the same logits."""
     rows = newest_results("evidence-sky-pooling")

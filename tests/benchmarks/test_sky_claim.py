@@ -12,6 +12,7 @@ from adafocus.training.data.clips import Clip, ClipSet
 from adafocus.training.recipe_files import load_recipe
 from benchmarks.evidence import sky_claim
 from benchmarks.evidence.sky_claim import after_each_step, by_fold, curves, gflops_per_step, read_arm, share_held, table
+from benchmarks.evidence.sky_rates import rate_rows
 from benchmarks.evidence.sky_sessions import sessions
 from benchmarks.evidence.sky_study import FOLDS, Study
 
@@ -65,6 +66,18 @@ def test_a_fold_has_the_rate_that_is_best_in_the_others(study: Study, tmp_path: 
     assert arm is not None
     assert arm.rates[2] == 0.001  # although the other one is better there
     assert arm.judged.all()
+
+
+def test_rates_are_compared_where_every_fold_has_them(study: Study, tmp_path: Path) -> None:
+    for fold in range(FOLDS):
+        np.savez(tmp_path / f"middle-{fold}-0-0.001.npz", **answers(study, fold, 0.5))
+        np.savez(tmp_path / f"middle-{fold}-0-0.0005.npz", **answers(study, fold, 0.25))
+        np.savez(tmp_path / f"glance256-{fold}-0-0.001.npz", **answers(study, fold, 0.5))  # at one rate only
+    np.savez(tmp_path / "middle-0-0-0.002.npz", **answers(study, 0, 1.0))
+    rows = {row["rate"]: row for row in rate_rows(study, tmp_path)}
+    assert {row["arm"] for row in rows.values()} == {"middle"}
+    assert [(rate, row["accuracy"]) for rate, row in rows.items()] == [("0.0005", 0.25), ("0.001", 0.5), ("rule", 0.5)]
+    assert rows["rule"]["by_fold"] == " ".join(["0.001"] * FOLDS)
 
 
 def test_an_arm_that_was_not_run_is_left_out(study: Study, tmp_path: Path) -> None:
