@@ -247,7 +247,7 @@ def curves(study: Study, arms: Mapping[str, Arm]) -> list[dict[str, object]]:
     costs = gflops_per_step(study)
     for name, arm in arms.items():
         own = arm.judged
-        if name in FRAMES:
+        if name in FRAMES or not own.all():  # on some folds only it would not compare
             continue
         steps = np.concatenate([whole[own] for whole in arm.steps.values()])  # every seed's answers count alike
         labels = np.tile(study.labels[own], len(arm.steps))

@@ -96,6 +96,7 @@ def test_a_row_says_what_the_method_gains_on_the_same_clips(study: Study, tmp_pa
     assert (method["clips"], method["accuracy"]) == (40, 0.75)
     assert (middle["clips"], middle["accuracy"], middle["method_gains"]) == (16, 0.25, 0.5)
     assert len(by_fold(study, arms)) == FOLDS + 2
+    assert {row["arm"] for row in curves(study, arms)} == {"method"}  # the other one has not answered for all clips
 
 
 def test_every_seed_counts_alike(study: Study, tmp_path: Path) -> None:
