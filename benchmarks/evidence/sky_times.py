@@ -84,7 +84,7 @@ def main() -> None:
     """Measure, print, and write with ``--write``."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
-    parser.add_argument("--clips", type=int, default=12)
+    parser.add_argument("--clips", type=int, default=24)
     parser.add_argument("--write", action="store_true")
     given = parser.parse_args()
     data = list_clips(given.data)
