@@ -32,6 +32,7 @@ from benchmarks.evidence.recipe_tables import (
 from benchmarks.evidence.sky_tables import (
     certified_table,
     claim_table,
+    classes_table,
     folds_table,
     pooling_table,
     rates_table,
@@ -93,6 +94,7 @@ def tables() -> dict[str, str]:
         "sky_claim": claim_table(),
         "sky_subsets": subsets_table(),
         "sky_folds": folds_table(),
+        "sky_classes": classes_table(),
         "sky_rates": rates_table(),
         "sky_pooling": pooling_table(),
         "sky_certified": certified_table(),

@@ -241,6 +241,20 @@ def by_fold(study: Study, arms: Mapping[str, Arm]) -> list[dict[str, object]]:
     return rows
 
 
+def by_class(study: Study, arms: Mapping[str, Arm]) -> list[dict[str, object]]:
+    """Return a row for each arm and class: how much of it is right, and how much of all clips is said to be it."""
+    rows: list[dict[str, object]] = []
+    for name, arm in arms.items():
+        right, answers = _right(arm, study.labels), np.stack([arm.answers(seed) for seed in arm.steps])
+        for number, label in enumerate(study.data.labels):
+            own = (study.labels == number) & arm.judged
+            rows.append({
+                "class": label, "arm": name, "clips": int(own.sum()), "accuracy": round(float(right[own].mean()), 4),
+                "said": round(float((answers[:, arm.judged] == number).mean()), 4),
+            })  # fmt: skip
+    return rows
+
+
 def curves(study: Study, arms: Mapping[str, Arm]) -> list[dict[str, object]]:
     """Return the accuracy after each step, and with exits over a sweep of budgets, against GFLOPs of a video."""
     rows: list[dict[str, object]] = []
@@ -292,6 +306,7 @@ def main() -> None:
     written = {
         "evidence-sky-claim": table(study, arms, holds),
         "evidence-sky-folds": by_fold(study, arms),
+        "evidence-sky-classes": by_class(study, arms),
         "evidence-sky-claim-curve": curves(study, arms),
     }
     for name, rows in written.items():

@@ -120,6 +120,21 @@ def folds_table() -> str:
     return "\n".join(lines)
 
 
+def classes_table() -> str:
+    """How much of each class every arm has right, and how often it says that class, of all clips."""
+    rows = newest_results("evidence-sky-classes")
+    labels = list(dict.fromkeys(row["class"] for row in rows))
+    counts = {row["class"]: row["clips"] for row in rows if row["arm"] == "method"}
+    heads = " | ".join(f"{label}, {counts[label]} clips" for label in labels)
+    lines = [f"| the network sees | {heads} |", "|---" * (len(labels) + 1) + "|"]
+    for arm, words in WORDS.items():
+        own = {row["class"]: row for row in rows if row["arm"] == arm}
+        if own:
+            cells = [f"{float(own[label]['accuracy']):.2f}, {100 * float(own[label]['said']):.0f}%" for label in labels]
+            lines.append(f"| {words} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def rates_table() -> str:
     """Accuracy of arms that were trained at several rates, at each and with the one that the other folds choose."""
     rows = newest_results("evidence-sky-rates")

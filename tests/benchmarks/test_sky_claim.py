@@ -11,7 +11,16 @@ import pytest
 from adafocus.training.data.clips import Clip, ClipSet
 from adafocus.training.recipe_files import load_recipe
 from benchmarks.evidence import sky_claim
-from benchmarks.evidence.sky_claim import after_each_step, by_fold, curves, gflops_per_step, read_arm, share_held, table
+from benchmarks.evidence.sky_claim import (
+    after_each_step,
+    by_class,
+    by_fold,
+    curves,
+    gflops_per_step,
+    read_arm,
+    share_held,
+    table,
+)
 from benchmarks.evidence.sky_rates import rate_rows
 from benchmarks.evidence.sky_sessions import sessions
 from benchmarks.evidence.sky_study import FOLDS, Study
@@ -97,6 +106,18 @@ def test_a_row_says_what_the_method_gains_on_the_same_clips(study: Study, tmp_pa
     assert (middle["clips"], middle["accuracy"], middle["method_gains"]) == (16, 0.25, 0.5)
     assert len(by_fold(study, arms)) == FOLDS + 2
     assert {row["arm"] for row in curves(study, arms)} == {"method"}  # the other one has not answered for all clips
+
+
+def test_classes_say_what_is_right_of_each_and_how_often_it_is_said(study: Study, tmp_path: Path) -> None:
+    for fold in range(FOLDS):
+        drones = np.zeros((8, 8, 4), np.float32)
+        drones[:, :, 2] = 1.0
+        np.savez(tmp_path / f"middle-{fold}-0-0.001.npz", clips=study.judged(fold), logits=drones)
+    arm = read_arm(study, tmp_path, "middle")
+    assert arm is not None
+    rows = {row["class"]: row for row in by_class(study, {"middle": arm})}
+    assert [rows[label]["accuracy"] for label in CLASSES] == [0.0, 0.0, 1.0, 0.0]
+    assert (rows["drone"]["said"], rows["bird"]["said"], rows["bird"]["clips"]) == (1.0, 0.0, 10)
 
 
 def test_every_seed_counts_alike(study: Study, tmp_path: Path) -> None:
